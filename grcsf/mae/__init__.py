@@ -1,0 +1,1 @@
+"""The masked autoencoder: model, masks and checkpoints."""
