@@ -1,0 +1,111 @@
+"""Reading a configuration file, and telling its faults in words a person can act on."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pipeline.errors import PipelineError
+from pipeline.settings import Settings
+
+
+def load_settings(path: Path, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """The validated settings of one YAML file, with `overrides` merged over it.
+
+    Raises:
+        PipelineError: the file is missing or no YAML, or a key or value is not allowed; every
+            fault has its own line with the key, what was found and what is allowed.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise PipelineError(
+            f"configuration {path}: {error.strerror or error}; expected a readable YAML file"
+        ) from error
+    try:
+        given = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise PipelineError(f"configuration {path}: not valid YAML: {reason}") from error
+    if not isinstance(given, dict):
+        raise PipelineError(
+            f"configuration {path}: found {_shown(given)}, expected keys and values"
+        )
+    return validate(merge(given, overrides or {}), str(path))
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over` put in its place, key by key through nested mappings."""
+    merged = dict(base)
+    for key, value in over.items():
+        nested = merged.get(key)
+        both = isinstance(nested, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(nested, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def validate(given: Mapping[str, Any], origin: str) -> Settings:
+    """The settings that a mapping describes; `origin` names it in errors."""
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        faults = [f"configuration {origin}: {_explain(fault)}" for fault in error.errors()]
+        raise PipelineError("\n".join(faults)) from None
+
+
+def _explain(fault: Any) -> str:
+    location: Sequence[str | int] = fault["loc"]
+    key = ".".join(str(part) for part in location if not _is_branch(part))
+    kind: str = fault["type"]
+    if kind == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return f"{key}: unknown key; {hint}known keys: {', '.join(known)}"
+    if kind == "missing":
+        return f"{key}: missing; this key must be given"
+    if kind == "value_error":
+        return f"{key}: {fault['ctx']['error']}" if key else str(fault["ctx"]["error"])
+    expected = fault["msg"][0].lower() + fault["msg"][1:]
+    return f"{key}: found {_shown(fault['input'])}; {expected}"
+
+
+def _is_branch(part: str | int) -> bool:
+    """Pydantic names the tried member of a union in the path; a user's file has no such key."""
+    return isinstance(part, str) and (
+        part in {"int", "float"} or "[" in part or part.startswith("constrained")
+    )
+
+
+def _known_keys(location: Sequence[str | int]) -> list[str]:
+    model: Any = Settings
+    for part in location:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            field = model.model_fields.get(str(part))
+            model = _model_within(field.annotation) if field else None
+        elif isinstance(model, tuple):
+            model = model[0]
+    if isinstance(model, tuple):
+        model = model[0]
+    return list(model.model_fields) if model is not None else []
+
+
+def _model_within(annotation: Any) -> Any:
+    """The section behind an annotation; a one-tuple of it where one more key or index follows."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in reversed(get_args(annotation)):
+        found = _model_within(argument)
+        if found is not None:
+            return (found,) if get_origin(annotation) in {dict, tuple} else found
+    return None
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return f"{text if len(text) <= 60 else text[:57] + '…'} ({type(value).__name__})"

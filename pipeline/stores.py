@@ -1,0 +1,205 @@
+"""The Zarr case, residual and probability stores, and the fingerprint that makes them a cache.
+
+A store appears whole or not at all: it is written under a temporary name beside its place, marked
+complete last, flushed, and then renamed. Everything is in `(z, y, x)` order. This module is the
+only user of zarr.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.codecs import ZstdCodec
+
+from pipeline.errors import PipelineError
+
+STORE_VERSION = 1
+ZSTD_LEVEL = 3
+
+
+def fingerprint(parts: Mapping[str, Any]) -> str:
+    """SHA-256 over plain JSON values, independent of the order of keys."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def array_digest(array: npt.NDArray[Any]) -> str:
+    """SHA-256 of an array's shape, dtype and values."""
+    digest = hashlib.sha256(f"{array.shape} {array.dtype.str}".encode())
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _remove(temporary)
+    try:
+        yield temporary
+        _flush(temporary)
+        if path.is_dir():
+            old = path.with_name(f".{path.name}.{os.getpid()}.old")
+            _remove(old)
+            path.rename(old)
+            temporary.rename(path)
+            _remove(old)
+        else:
+            temporary.replace(path)
+    finally:
+        _remove(temporary)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a small JSON file that a reader sees whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file written by a stage.
+
+    Raises:
+        PipelineError: the file is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise PipelineError(f"{path}: not there; run the stage that writes it first") from None
+    except (OSError, ValueError) as error:
+        raise PipelineError(f"{path}: damaged ({error}); delete it and run its stage") from error
+    if not isinstance(content, dict):
+        raise PipelineError(f"{path}: found {type(content).__name__}, expected a JSON object")
+    return content
+
+
+def write_store(
+    path: Path,
+    arrays: Mapping[str, npt.NDArray[Any]],
+    attributes: Mapping[str, Any],
+    *,
+    slice_axis: int = 0,
+) -> None:
+    """Write one case's arrays: a chunk a slice, all chunks of an array in one shard, zstd.
+
+    Args:
+        path: the store's folder, `….zarr`.
+        arrays: name → array; floating-point arrays get the fill value NaN, so that a hole can
+            never pass for a value.
+        attributes: what made the store; plain JSON values.
+        slice_axis: the axis that counts slices.
+    """
+    with replacing(path) as temporary:
+        group = zarr.create_group(temporary, zarr_format=3)
+        for name, array in arrays.items():
+            chunks = list(array.shape)
+            chunks[slice_axis] = 1
+            stored = group.create_array(
+                name,
+                shape=array.shape,
+                dtype=array.dtype,
+                chunks=tuple(chunks),
+                shards=array.shape,
+                compressors=ZstdCodec(level=ZSTD_LEVEL),
+                fill_value=np.nan if array.dtype.kind == "f" else 0,
+                config={"write_empty_chunks": True},
+            )
+            stored[:] = array
+        digests = {f"sha256_{name}": array_digest(array) for name, array in arrays.items()}
+        group.attrs.update({**attributes, **digests, "store_version": STORE_VERSION})
+        group.attrs["complete"] = True
+
+
+def open_store(path: Path) -> zarr.Group:
+    """A finished store, for reading.
+
+    Raises:
+        PipelineError: there is no store, or it is unfinished, damaged or of another version.
+    """
+    try:
+        group = zarr.open_group(path, mode="r")
+        attributes = group.attrs.asdict()
+    except FileNotFoundError:
+        raise PipelineError(f"store {path}: not there; run the stage that writes it") from None
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise PipelineError(f"store {path}: damaged ({reason}); delete it and run again") from error
+    if attributes.get("complete") is not True:
+        raise PipelineError(f"store {path}: unfinished; delete it and run again")
+    if attributes.get("store_version") != STORE_VERSION:
+        found = attributes.get("store_version")
+        raise PipelineError(
+            f"store {path}: version {found}, expected {STORE_VERSION}; delete it and run again"
+        )
+    return group
+
+
+def read_array(group: zarr.Group, name: str, index: Any = slice(None)) -> npt.NDArray[Any]:
+    """An array of a store, or a part of it, with damage told as a user's error."""
+    try:
+        array = group[name]
+        assert isinstance(array, zarr.Array)
+        return np.asarray(array[index])
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        where = group.store_path
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PipelineError(
+            f"store {where}: {name} cannot be read ({reason}); delete the store and run again"
+        ) from error
+
+
+def store_attributes(path: Path) -> dict[str, Any] | None:
+    """The attributes of a finished store, or None where there is none that can be used."""
+    try:
+        return open_store(path).attrs.asdict()
+    except PipelineError:
+        return None
+
+
+def is_current(path: Path, wanted_fingerprint: str) -> bool:
+    """Whether a finished store made from exactly these inputs and settings lies at `path`."""
+    attributes = store_attributes(path)
+    return attributes is not None and attributes.get("fingerprint") == wanted_fingerprint
+
+
+def verify_store(path: Path) -> None:
+    """Re-read every array and compare it with the digest noted when it was written.
+
+    Raises:
+        PipelineError: the store is unfinished, damaged, or holds other values than were written.
+    """
+    group = open_store(path)
+    for name in group.array_keys():
+        if array_digest(read_array(group, name)) != group.attrs[f"sha256_{name}"]:
+            raise PipelineError(f"store {path}: {name} has changed since it was written; delete it")
+
+
+def _flush(path: Path) -> None:
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    for file in files:
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
