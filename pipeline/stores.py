@@ -148,6 +148,9 @@ def open_store(path: Path) -> zarr.Group:
         raise PipelineError(
             f"store {path}: version {found}, expected {STORE_VERSION}; delete it and run again"
         )
+    for name in group.array_keys():
+        if not any(file.is_file() for file in (path / name / "c").rglob("*")):
+            raise PipelineError(f"store {path}: {name} has lost its data; delete it and run again")
     return group
 
 

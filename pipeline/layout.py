@@ -1,0 +1,132 @@
+"""Where every result lies: `results/<dataset>/<stage>/…`, and which batch a case belongs to.
+
+Files ending in `.json`, `.csv`, `.md` or `.html` are declared to Snakemake; stores, checkpoints and
+masks are not, because Snakemake deletes the declared outputs of a job that fails or runs again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+STAGES = (
+    "ingest",
+    "split",
+    "train_mae",
+    "residual_maps",
+    "train_segmentation",
+    "predict",
+    "postprocess",
+    "evaluate",
+    "compare",
+    "report",
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of one data set's results under `root/dataset`."""
+
+    root: Path
+    dataset: str
+
+    def stage(self, stage: str) -> Path:
+        """The folder of a stage."""
+        return self.root / self.dataset / stage
+
+    @property
+    def phantom_truth(self) -> Path:
+        """What is known about the phantoms, written after the last of them."""
+        return self.stage("phantom") / "truth.json"
+
+    @property
+    def cases(self) -> Path:
+        """Manifest of ingest: every case with its digests, and the cases set aside."""
+        return self.stage("ingest") / "manifest.json"
+
+    def case_store(self, case: str) -> Path:
+        """Image and label of a case."""
+        return self.stage("ingest") / f"{case}.zarr"
+
+    @property
+    def split(self) -> Path:
+        """Training, validation and test cases of every subset."""
+        return self.stage("split") / "split.json"
+
+    def mae(self, name: str) -> Path:
+        """Manifest of a trained MAE; its model and checkpoints lie in the folder of its stem."""
+        return self.stage("train_mae") / f"{name}.json"
+
+    def residual_batch(self, name: str, batch: str) -> Path:
+        """Manifest of one batch of residual stores."""
+        return self.stage("residual_maps") / name / f"batch-{batch}.json"
+
+    def residual_store(self, name: str, case: str) -> Path:
+        """The residual maps of a case."""
+        return self.stage("residual_maps") / name / f"{case}.zarr"
+
+    def model(self, experiment: str, subset: int) -> Path:
+        """Manifest of a trained network; model and checkpoints lie in the folder of its stem."""
+        return self.stage("train_segmentation") / experiment / f"subset-{subset}.json"
+
+    def predictions(self, experiment: str, subset: int) -> Path:
+        """Manifest of the predicted cases."""
+        return self.stage("predict") / experiment / f"subset-{subset}.json"
+
+    def prediction_store(self, experiment: str, subset: int, case: str) -> Path:
+        """The probabilities of a case on the source's grid."""
+        return self.stage("predict") / experiment / f"subset-{subset}" / f"{case}.zarr"
+
+    def masks(self, experiment: str, subset: int) -> Path:
+        """Manifest of the written masks."""
+        return self.stage("postprocess") / experiment / f"subset-{subset}.json"
+
+    def mask(self, experiment: str, subset: int, case: str, suffix: str) -> Path:
+        """The mask of a case, in the source's geometry and file format."""
+        return self.stage("postprocess") / experiment / f"subset-{subset}" / f"{case}{suffix}"
+
+    def scores(self, experiment: str) -> Path:
+        """One row per patient."""
+        return self.stage("evaluate") / f"{experiment}.csv"
+
+    def summary(self, experiment: str) -> Path:
+        """Means over patients, intervals, and counts of undefined values."""
+        return self.stage("evaluate") / f"{experiment}.json"
+
+    def table(self, suffix: str) -> Path:
+        """The comparison of all experiments, `.md` or `.csv`."""
+        return self.stage("compare") / f"table{suffix}"
+
+    @property
+    def report(self) -> Path:
+        """The self-contained page."""
+        return self.stage("report") / "report.html"
+
+
+def folder_of(manifest: Path) -> Path:
+    """The undeclared folder that belongs to a manifest: `…/name.json` → `…/name/`."""
+    return manifest.with_suffix("")
+
+
+def batch_names(cases: int, cases_per_job: int) -> list[str]:
+    """Names of the batches that hold `cases` cases: a power of two of them.
+
+    A power of two keeps a case in its batch while others come and go; only when the number of
+    cases doubles does every batch split in two.
+    """
+    batches = 1
+    while batches * cases_per_job < cases:
+        batches *= 2
+    return [f"{index + 1}of{batches}" for index in range(batches)]
+
+
+def batch_of(case: str, batches: int) -> str:
+    """The batch of a case: a stable function of its name."""
+    index = int.from_bytes(hashlib.sha256(case.encode()).digest()[-4:], "big") % batches
+    return f"{index + 1}of{batches}"
+
+
+def in_batch(case: str, batch: str) -> bool:
+    """Whether `case` belongs to the batch called `batch`, such as `2of4`."""
+    return batch_of(case, int(batch.split("of")[1])) == batch
