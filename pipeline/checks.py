@@ -1,0 +1,223 @@
+"""Reading one case and finding all that is wrong with it, before anything is computed from it.
+
+A fault makes the case unusable; a note is something that a person should know. Both are single
+lines that name the case and the file, what was found, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.datasets.cases import CaseFiles
+from pipeline.errors import PipelineError
+from pipeline.volumes import Geometry, Volume, read_volume
+
+SPACING_TOLERANCE = 1e-3  # of the image's spacing
+ORIGIN_TOLERANCE = 0.1  # of the image's smallest spacing: a tenth of a voxel
+DIRECTION_TOLERANCE = 1e-3  # of each direction cosine
+INTEGER_TOLERANCE = 1e-5  # labels scaled by a header's slope come back this inexact
+LABEL_MAXIMUM = 255
+
+HU_RANGE = (-8192, 32767)  # padding values and metal reach far; a case store holds int16
+HU_SMALLEST_SPAN = 10
+AIR_OR_FAT_HU = -150  # below it lie air, lung and fat, of which every CT shows some
+AIR_OR_FAT_SHARE = 1e-3
+DENSE_HU = 500  # above it lie bone and metal, or soft tissue that still has 1024 added
+DENSE_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class LoadedCase:
+    """A case as read and checked.
+
+    Attributes:
+        files: where it came from.
+        image: the image; None if it could not be read.
+        label: (z, y, x) uint8; None if unlabelled or unusable.
+        notes: lines worth telling; those of `files` come first.
+        faults: one line per fault; the case can be used only if there is none.
+    """
+
+    files: CaseFiles
+    image: Volume | None
+    label: npt.NDArray[np.uint8] | None
+    notes: tuple[str, ...]
+    faults: tuple[str, ...]
+
+
+def load_case(
+    files: CaseFiles, *, modality: str | None = None, binarise: bool = False
+) -> LoadedCase:
+    """Read one case and list all of its faults at once; a fault raises nothing.
+
+    Args:
+        files: the case.
+        modality: "CT" checks Hounsfield units; None takes what the adapter says.
+        binarise: label values above 0 all become 1 (ATLAS has masks with a maximum near 0.01);
+            else labels must be whole numbers.
+
+    Returns:
+        The case with its notes and faults.
+    """
+    image, faults = _read(files, files.image)
+    notes = list(files.notes)
+    if image is not None:
+        modality = modality or files.modality
+        faults += [
+            f"{_where(files, files.image)}: {fault}"
+            for fault in image_faults(image.array, modality=modality)
+        ]
+    label = None
+    if files.label is not None:
+        volume, label_faults = _read(files, files.label)
+        if volume is not None:
+            label, told, found = usable_label(volume.array, binarise=binarise)
+            if image is not None:
+                found += geometry_faults(image.geometry, volume.geometry)
+            label_faults += [f"{_where(files, files.label)}: {fault}" for fault in found]
+            notes += [f"{_where(files, files.label)}: {note}" for note in told]
+        faults += label_faults
+    return LoadedCase(files, image, label, tuple(notes), tuple(faults))
+
+
+def case_faults(
+    files: CaseFiles, *, modality: str | None = None, binarise: bool = False
+) -> list[str]:
+    """Only the faults of `load_case`, for a check without ingest."""
+    return list(load_case(files, modality=modality, binarise=binarise).faults)
+
+
+def image_faults(image: npt.NDArray[Any], *, modality: str) -> list[str]:
+    """Faults of an image's values.
+
+    Args:
+        image: (z, y, x) in the source's units.
+        modality: "CT" expects Hounsfield units; others are in arbitrary units.
+
+    Returns:
+        One line per fault, without case and file.
+    """
+    broken = _not_finite(image)
+    if broken:
+        return [f"found {broken} voxels with NaN or infinity, expected none; export it again"]
+    low, high = image.min(), image.max()
+    if low == high:
+        return [f"empty, every voxel is {low:g}; export it again or remove the case"]
+    if modality != "CT":
+        return []
+    implausible = _implausible_hu(image, float(low), float(high))
+    if implausible is None:
+        return []
+    return [
+        f"values {low:g} … {high:g} are no plausible HU ({implausible}); export it with its "
+        "rescale slope and intercept applied, or set the modality if it is no CT"
+    ]
+
+
+def _implausible_hu(image: npt.NDArray[Any], low: float, high: float) -> str | None:
+    """Why these cannot be Hounsfield units; None if they can."""
+    if low < HU_RANGE[0] or high > HU_RANGE[1]:
+        return f"expected values within {HU_RANGE[0]} … {HU_RANGE[1]}"
+    if high - low <= HU_SMALLEST_SPAN:
+        return "they look scaled to a small range"
+    if low >= 0:
+        return "no voxel lies below 0, where air, lung and fat must"
+    # The lowest value may be the scanner's padding, which an offset leaves below 0.
+    light = np.count_nonzero((image < AIR_OR_FAT_HU) & (image > low)) / image.size
+    dense = np.count_nonzero(image > DENSE_HU) / image.size
+    if light < AIR_OR_FAT_SHARE and dense > DENSE_SHARE and not _clipped(image, low):
+        return "an offset such as 1024 seems to be left in"
+    return None
+
+
+def _clipped(image: npt.NDArray[Any], low: float) -> bool:
+    """Whether air was cut off at a single value in the range of air, as in -1000 or -1024."""
+    share = np.count_nonzero(image == low) / image.size
+    return -1100 <= low <= AIR_OR_FAT_HU and share >= AIR_OR_FAT_SHARE
+
+
+def usable_label(
+    label: npt.NDArray[Any], *, binarise: bool
+) -> tuple[npt.NDArray[np.uint8] | None, list[str], list[str]]:
+    """A mask as it is stored.
+
+    Args:
+        label: (z, y, x) as read.
+        binarise: see `load_case`.
+
+    Returns:
+        The mask as uint8 (None with a fault), notes, and faults, without case and file.
+    """
+    broken = _not_finite(label)
+    if broken:
+        return None, [], [f"found {broken} label voxels with NaN or infinity, expected none"]
+    low, high = label.min(), label.max()
+    if low < 0:
+        return None, [], [f"found label {low:g}, expected none below 0; redraw or export it again"]
+    whole = _are_whole(label)
+    if binarise:
+        mask = (label > 0).astype(np.uint8)
+        notes = [] if whole and high <= 1 else [f"values up to {high:.4g} binarised at > 0"]
+        return mask, [*notes, *_empty_note(mask)], []
+    if not whole:
+        fault = "found labels that are no whole numbers, expected 0, 1, …; set binarise or redraw"
+        return None, [], [fault]
+    if high > LABEL_MAXIMUM:
+        return None, [], [f"found label {high:g}, expected at most {LABEL_MAXIMUM}; renumber"]
+    mask = np.rint(label).astype(np.uint8)
+    return mask, _empty_note(mask), []
+
+
+def geometry_faults(image: Geometry, label: Geometry) -> list[str]:
+    """Where a label's grid differs from its image's by more than the tolerances above."""
+    if label.shape != image.shape:
+        return [f"label shape {label.shape}, image {image.shape} (z, y, x); resample the label"]
+    faults = []
+    spacing = np.array(image.spacing)
+    if np.any(np.abs(np.array(label.spacing) - spacing) > SPACING_TOLERANCE * spacing):
+        faults.append(_mismatch("spacing", label.spacing, image.spacing, " mm"))
+    shift = np.abs(np.array(label.origin) - np.array(image.origin))
+    if np.any(shift > ORIGIN_TOLERANCE * spacing.min()):
+        faults.append(_mismatch("origin", label.origin, image.origin, " mm"))
+    turn = np.abs(np.array(label.direction) - np.array(image.direction))
+    if np.any(turn > DIRECTION_TOLERANCE):
+        faults.append(_mismatch("direction", label.direction, image.direction, ""))
+    return faults
+
+
+def _mismatch(what: str, found: tuple[float, ...], expected: tuple[float, ...], unit: str) -> str:
+    shown, wanted = (", ".join(f"{value:.6g}" for value in values) for values in (found, expected))
+    return (
+        f"label {what} ({shown}){unit}, image ({wanted}){unit} (z, y, x); resample the label "
+        "on to the image, or correct the header that is wrong"
+    )
+
+
+def _not_finite(array: npt.NDArray[Any]) -> int:
+    return 0 if array.dtype.kind in "biu" else int(np.count_nonzero(~np.isfinite(array)))
+
+
+def _are_whole(label: npt.NDArray[Any]) -> bool:
+    if label.dtype.kind in "biu":
+        return True
+    return bool(np.all(np.abs(label - np.rint(label)) <= INTEGER_TOLERANCE))
+
+
+def _empty_note(mask: npt.NDArray[np.uint8]) -> list[str]:
+    return [] if mask.any() else ["the label holds no lesion"]
+
+
+def _read(files: CaseFiles, path: Path) -> tuple[Volume | None, list[str]]:
+    try:
+        return read_volume(path), []
+    except PipelineError as error:
+        return None, [f"case {files.case}: {error}"]
+
+
+def _where(files: CaseFiles, path: Path) -> str:
+    return f"case {files.case}: {path}"

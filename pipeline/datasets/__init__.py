@@ -1,0 +1,50 @@
+"""Adapters: each turns a folder in one layout into a list of cases, without reading any image."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline.datasets import atlas, dicom, manifest, msd, nnunet, orcascore
+from pipeline.datasets.cases import CaseFiles
+from pipeline.errors import PipelineError
+
+__all__ = ["ADAPTERS", "CaseFiles", "list_cases"]
+
+ADAPTERS: dict[str, Callable[..., list[CaseFiles]]] = {
+    "atlas": atlas.list_cases,
+    "msd": msd.list_cases,
+    "orcascore": orcascore.list_cases,
+    "nnunet": nnunet.list_cases,
+    "manifest": manifest.list_cases,
+    "dicom": dicom.list_cases,
+}
+
+
+def list_cases(adapter: str, root: Path, **options: Any) -> list[CaseFiles]:
+    """All cases under `root`, sorted by name; folders are listed, images are not opened.
+
+    Args:
+        adapter: one of `ADAPTERS`.
+        root: folder of the data set (for `manifest` the CSV file itself, too).
+        options: the adapter's own, such as `table` of `manifest`.
+
+    Raises:
+        PipelineError: unknown adapter or option, no such folder, no case, a case twice, a label
+            without image, or a missing or broken `dataset.json` or CSV.
+    """
+    if adapter not in ADAPTERS:
+        raise PipelineError(f"adapter {adapter!r}: unknown; use one of {', '.join(ADAPTERS)}")
+    listing = ADAPTERS[adapter]
+    known = [name for name in inspect.signature(listing).parameters if name != "root"]
+    for name in options:
+        if name not in known:
+            takes = ", ".join(known) or "no options"
+            raise PipelineError(f"adapter {adapter}: unknown option {name!r}; it takes {takes}")
+    if not root.exists():
+        raise PipelineError(f"{root}: not there; expected the folder of a data set for {adapter}")
+    if not root.is_dir() and adapter != "manifest":
+        raise PipelineError(f"{root}: is a file; expected the folder of a data set for {adapter}")
+    return listing(root, **options)

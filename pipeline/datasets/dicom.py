@@ -1,0 +1,53 @@
+"""Folders of DICOM slices: one folder per case, or cases with several series below them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+from pipeline.datasets import manifest
+from pipeline.datasets.cases import CaseFiles, checked
+
+SUFFIXES = {"", ".dcm", ".ima"}
+NO_SLICES = {"dicomdir", "license", "readme", "version"}
+
+
+def list_cases(root: Path, table: str = "manifest.csv") -> list[CaseFiles]:
+    """Every folder below `root` that holds slices, named after its case folder.
+
+    A case folder with several series gives a case for each, `PATIENT-SERIES`. All are unlabelled;
+    labels, groups and roles come from a CSV called `table` in `root`, which then alone drives.
+
+    Raises:
+        PipelineError: no folder with slices, two folders of the same name, or a broken CSV.
+    """
+    if (root / table).is_file():
+        return manifest.list_cases(root, table)
+    folders = [Path(folder) for folder, _, files in os.walk(root) if _holds_slices(files)]
+    series = Counter(_patient(folder, root) for folder in folders)
+    cases = []
+    for folder in folders:
+        parts = folder.relative_to(root).parts or (root.resolve().name,)
+        patient = _patient(folder, root)
+        name = patient if series[patient] == 1 else "-".join(parts)
+        cases.append(CaseFiles(_clean(name), folder, None, role="unlabelled"))
+    return checked(cases, root, "folders of DICOM slices (.dcm, .ima or without suffix)")
+
+
+def _patient(folder: Path, root: Path) -> str:
+    return (folder.relative_to(root).parts or (root.resolve().name,))[0]
+
+
+def _holds_slices(files: list[str]) -> bool:
+    return any(
+        Path(name).suffix.lower() in SUFFIXES and name.lower() not in NO_SLICES
+        for name in files
+        if not name.startswith(".")
+    )
+
+
+def _clean(name: str) -> str:
+    """A name fit for a file; folders on hospital disks hold blanks, carets and umlauts."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "_", name).strip("_.-+")

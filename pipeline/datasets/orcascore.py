@@ -1,0 +1,40 @@
+"""orCaScore: calcium-scoring heart CTs; the contrast scans (`*CTAI`) beside them are left out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pipeline.datasets.cases import CaseFiles, checked, refuse_orphans
+
+IMAGE = re.compile(r"((?:TR|TE|VA)(V\d+)P\d+)[ _]?CTI\.mh[ad]", re.IGNORECASE)
+LABEL = re.compile(r"((?:TR|TE|VA)V\d+P\d+)[ _]?R\.mh[ad]", re.IGNORECASE)
+REFERENCE_FOLDER = "reference standard"
+
+
+def list_cases(root: Path) -> list[CaseFiles]:
+    """Every `…CTI.mhd` below `root`; labels lie in folders called `Reference standard`.
+
+    Names match in any case, with a blank or `_` between words. The group is the vendor, V1 to V4.
+
+    Raises:
+        PipelineError: no case, a case twice, or a reference without its scan.
+    """
+    images, labels = [], {}
+    for path in root.rglob("*.[mM][hH][aAdD]"):
+        if found := IMAGE.fullmatch(path.name):
+            images.append((found[1].upper(), found[2].upper(), path))
+        elif (found := LABEL.fullmatch(path.name)) and _is_reference(path.parent):
+            labels[found[1].upper()] = path
+    cases = []
+    for case, vendor, image in images:
+        label = labels.get(case)
+        role = "" if label else "unlabelled"
+        cases.append(CaseFiles(case, image, label, group=vendor, role=role, modality="CT"))
+    known = {case for case, _, _ in images}
+    refuse_orphans([path for case, path in labels.items() if case not in known], root)
+    return checked(cases, root, "files such as Training Set/Images/TRV1P1CTI.mhd")
+
+
+def _is_reference(folder: Path) -> bool:
+    return folder.name.lower().replace("_", " ") == REFERENCE_FOLDER
