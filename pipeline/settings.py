@@ -249,6 +249,8 @@ class Resources(Section):
     threads: Positive = 2
     gpus: Count = 0
     workers: Count = 0
+    cache_mb: Count = 2_000
+    slices_per_batch: Positive = 8
     cases_per_job: Positive = 40
     memory_mb: Positive = 16_000
     minutes: Positive = 1_440
@@ -300,11 +302,21 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
             }
             return {"residuals": _plain(chosen.residuals[name]), "mae": shapes, **slices, **seed}
         case "train_segmentation":
-            return {"experiment": _plain(chosen.experiments[name]), **slices, **seed}
+            maps = residual_count(chosen, name)
+            return {
+                "experiment": _plain(chosen.experiments[name]),
+                "residual_maps": maps,
+                **slices,
+                **seed,
+            }
         case "predict":
             experiment = _plain(chosen.experiments[name])
             experiment.pop("training")
-            return {"experiment": experiment, **slices}
+            return {
+                "experiment": experiment,
+                "residual_maps": residual_count(chosen, name),
+                **slices,
+            }
         case "postprocess":
             return {"postprocess": _plain(chosen.postprocess)}
         case "evaluate" | "compare":
@@ -312,6 +324,12 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
         case "report":
             return {"dataset": _plain(chosen), **seed}
     raise ValueError(f"no stage is called {stage!r}")
+
+
+def residual_count(dataset: Dataset, experiment: str) -> int:
+    """How many residual maps an experiment's network sees."""
+    residuals = dataset.experiments[experiment].residuals
+    return len(dataset.residuals[residuals].maps) if residuals else 0
 
 
 def _plain(section: Section | None) -> Any:

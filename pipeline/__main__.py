@@ -1,0 +1,5 @@
+"""`python -m pipeline` is `grcsf`."""
+
+from pipeline.cli import main
+
+main()

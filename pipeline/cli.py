@@ -1,0 +1,279 @@
+"""The command line: one command a stage, and `phantom` for data to try it with.
+
+Heavy imports stay inside the commands, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.configuration import load_settings
+from pipeline.errors import PipelineError
+from pipeline.layout import Layout
+from pipeline.settings import Dataset, Settings, residual_count, source_root
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Lesion segmentation with global and regional compensation, stage by stage.",
+)
+
+Config = Annotated[Path, typer.Option("--config", help="the configuration file")]
+Override = Annotated[str, typer.Option("--set", help="JSON merged over the configuration")]
+DatasetName = Annotated[str, typer.Option("--dataset", help="a data set of the configuration")]
+ExperimentName = Annotated[str, typer.Option("--experiment", help="an experiment of the data set")]
+Subset = Annotated[int, typer.Option("--subset", min=1, help="a subset of the split")]
+
+MACHINE_FAULTS = {
+    errno.ENOSPC: "no space left; free some and run again, finished cases are kept",
+    errno.EDQUOT: "disk quota reached; free some space and run again, finished cases are kept",
+    errno.EACCES: "not permitted; make the folder writable or choose another `results`",
+    errno.EPERM: "not permitted; make the folder writable or choose another `results`",
+    errno.EROFS: "read-only file system; choose another `results`",
+    errno.ENOTDIR: "a file is where a folder is needed; choose another `results`",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a command works on."""
+
+    settings: Settings
+    dataset: Dataset
+    layout: Layout
+
+
+def _job(config: Path, override: str, dataset: str) -> Job:
+    try:
+        over = json.loads(override or "{}")
+    except ValueError as error:
+        raise PipelineError(f"--set: found {override!r}, expected JSON ({error})") from None
+    settings = load_settings(config, over)
+    if dataset not in settings.datasets:
+        known = ", ".join(settings.datasets)
+        raise PipelineError(f"--dataset: {config} has no {dataset!r}; it has: {known}")
+    _bound_threads(settings.resources.threads)
+    return Job(settings, settings.datasets[dataset], Layout(Path(settings.results), dataset))
+
+
+def _bound_threads(threads: int) -> None:
+    # read once when torch and ITK are first imported, which is after this
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+        os.environ.setdefault(variable, str(threads))
+
+
+def _named(kind: str, name: str, known: dict[str, object]) -> None:
+    if name not in known:
+        raise PipelineError(f"--{kind}: there is no {name!r}; choose from: {', '.join(known)}")
+
+
+@app.command()
+def phantom(
+    kind: Annotated[str, typer.Argument(help="head, chest or heart")],
+    output: Annotated[Path, typer.Argument(help="folder to write into")],
+    cases: Annotated[int, typer.Option(min=1)] = 10,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    shape: Annotated[tuple[int, int, int] | None, typer.Option(help="z y x")] = None,
+    unlabelled: Annotated[int, typer.Option(min=0, help="further cases without mask")] = 0,
+) -> None:
+    """Write synthetic cases in a reference data set's own layout, with their known truth."""
+    from pipeline.datasets.phantom import write_phantom
+
+    write_phantom(kind, output, cases=cases, seed=seed, shape=shape, unlabelled=unlabelled)
+
+
+@app.command()
+def ingest(config: Config, dataset: DatasetName, override: Override = "") -> None:
+    """Check every case and write its image and label to a case store."""
+    from pipeline.ingest import ingest as run
+
+    job = _job(config, override, dataset)
+    root = source_root(job.settings, dataset)
+    run(job.layout, job.dataset.source, root, job.settings.resources.threads)
+
+
+@app.command()
+def split(config: Config, dataset: DatasetName, override: Override = "") -> None:
+    """Decide who trains, validates and tests."""
+    from pipeline.split import split as run
+
+    job = _job(config, override, dataset)
+    run(job.layout, job.dataset.split, job.settings.seed)
+
+
+@app.command()
+def train_mae(
+    config: Config,
+    dataset: DatasetName,
+    mae: Annotated[str, typer.Option(help="an MAE of the data set")],
+    override: Override = "",
+) -> None:
+    """Train a masked autoencoder on lesion-free slices of training cases."""
+    job = _job(config, override, dataset)
+    _named("mae", mae, dict(job.dataset.mae))
+    from pipeline.train_mae import train_mae as run
+
+    run(
+        job.layout,
+        mae,
+        job.dataset.mae[mae],
+        job.dataset.slices,
+        job.settings.seed,
+        job.settings.resources,
+    )
+
+
+@app.command()
+def residual_maps(
+    config: Config,
+    dataset: DatasetName,
+    residuals: Annotated[str, typer.Option(help="a residual set of the data set")],
+    batch: Annotated[str, typer.Option(help="only this batch of cases, such as 2of4")] = "1of1",
+    override: Override = "",
+) -> None:
+    """Reconstruct every slice and keep the residual maps, one store per case."""
+    job = _job(config, override, dataset)
+    _named("residuals", residuals, dict(job.dataset.residuals))
+    from pipeline.residual_maps import residual_maps as run
+
+    chosen = job.dataset.residuals[residuals]
+    run(
+        job.layout,
+        residuals,
+        batch,
+        chosen,
+        {one.mae: job.dataset.mae[one.mae] for one in chosen.maps},
+        job.dataset.slices,
+        job.settings.seed,
+        job.settings.resources,
+    )
+
+
+@app.command()
+def train_segmentation(
+    config: Config,
+    dataset: DatasetName,
+    experiment: ExperimentName,
+    subset: Subset = 1,
+    override: Override = "",
+) -> None:
+    """Train an experiment's network on one subset."""
+    job = _job(config, override, dataset)
+    _named("experiment", experiment, dict(job.dataset.experiments))
+    from pipeline.train_segmentation import train_segmentation as run
+
+    run(
+        job.layout,
+        experiment,
+        subset,
+        job.dataset.experiments[experiment],
+        residual_count(job.dataset, experiment),
+        job.dataset.slices,
+        job.settings.seed,
+        job.settings.resources,
+    )
+
+
+@app.command()
+def predict(
+    config: Config,
+    dataset: DatasetName,
+    experiment: ExperimentName,
+    subset: Subset = 1,
+    override: Override = "",
+) -> None:
+    """Predict lesion probabilities of test cases on the source's grid."""
+    job = _job(config, override, dataset)
+    _named("experiment", experiment, dict(job.dataset.experiments))
+    from pipeline.predict import predict as run
+
+    run(
+        job.layout,
+        experiment,
+        subset,
+        job.dataset.experiments[experiment],
+        residual_count(job.dataset, experiment),
+        job.dataset.slices,
+        job.settings.resources,
+    )
+
+
+@app.command()
+def postprocess(
+    config: Config,
+    dataset: DatasetName,
+    experiment: ExperimentName,
+    subset: Subset = 1,
+    override: Override = "",
+) -> None:
+    """Turn probabilities into masks in the source's geometry."""
+    job = _job(config, override, dataset)
+    _named("experiment", experiment, dict(job.dataset.experiments))
+    from pipeline.postprocess import postprocess as run
+
+    run(job.layout, experiment, subset, job.dataset.postprocess)
+
+
+@app.command()
+def evaluate(
+    config: Config, dataset: DatasetName, experiment: ExperimentName, override: Override = ""
+) -> None:
+    """Score an experiment's masks per patient."""
+    job = _job(config, override, dataset)
+    _named("experiment", experiment, dict(job.dataset.experiments))
+    from pipeline.evaluate import evaluate as run
+
+    run(
+        job.layout,
+        experiment,
+        job.dataset.evaluation,
+        job.dataset.postprocess,
+        job.settings.seed,
+        job.settings.resources.threads,
+    )
+
+
+@app.command()
+def compare(config: Config, dataset: DatasetName, override: Override = "") -> None:
+    """Put all experiments side by side in one table."""
+    from pipeline.compare import compare as run
+
+    job = _job(config, override, dataset)
+    run(job.layout, list(job.dataset.experiments), job.dataset.evaluation, job.settings.seed)
+
+
+@app.command()
+def report(config: Config, dataset: DatasetName, override: Override = "") -> None:
+    """Write one self-contained page: settings, tables, curves, a picture per test case."""
+    from pipeline.report import report as run
+
+    job = _job(config, override, dataset)
+    run(job.layout, job.dataset, job.settings.seed)
+
+
+def main() -> None:
+    """Run a command; a user's or the machine's fault is one line and exit code 1."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    for noisy in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
+    try:
+        app()
+    except PipelineError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno not in MACHINE_FAULTS:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"error: {where}{MACHINE_FAULTS[error.errno]}")

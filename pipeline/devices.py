@@ -1,0 +1,22 @@
+"""What the machine offers, and how much of it a job may use."""
+
+import torch
+
+
+def compute_device() -> torch.device:
+    """The first GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether the device has bf16 matrix units, so that bf16 is faster than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capability = torch.backends.cpu.get_cpu_capability()
+    # AVX-512 alone is no bf16: only the extension multiplies it natively
+    return "AVX512" in capability and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def use_threads(threads: int) -> None:
+    """Bound torch's CPU threads to what the job was given."""
+    torch.set_num_threads(threads)

@@ -1,0 +1,148 @@
+"""Stage `ingest`: every case is read, checked, and written to its case store.
+
+All cases are checked before the stage gives up, so that every fault of a data set is told at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import numpy.typing as npt
+
+from grcsf.intensity import foreground_quantiles
+from pipeline.checks import LoadedCase, load_case
+from pipeline.datasets import CaseFiles, list_cases
+from pipeline.errors import PipelineError
+from pipeline.layout import Layout
+from pipeline.settings import QUANTILES, Source
+from pipeline.stores import file_digest, fingerprint, store_attributes, write_json, write_store
+
+VERSION = 1
+log = logging.getLogger(__name__)
+IN_MANIFEST = (
+    "dataset",
+    "empty_slices",
+    "fingerprint",
+    "group",
+    "labelled",
+    "notes",
+    "role",
+    "sha256_image",
+    "sha256_label",
+    "shape",
+    "slices",
+    "slices_with_lesion",
+    "spacing",
+)
+
+
+def ingest(layout: Layout, source: Source, root: Path, threads: int) -> None:
+    """Bring every case under `root` into its store, and write the manifest of all of them.
+
+    Raises:
+        PipelineError: one line per fault of every case; with `on_error: skip` faulty cases are set
+            aside in the manifest instead, and only a data set without any good case is refused.
+    """
+    files = list_cases(source.adapter, root)
+    log.info("%s: %d cases in %s", layout.dataset, len(files), root)
+    jobs = [dask.delayed(ingest_case)(layout, source, one) for one in files]
+    results = dask.compute(*jobs, scheduler="threads", num_workers=threads)
+    cases = {one.case: found for one, found in zip(files, results, strict=True)}
+    faulty = {name: found["faults"] for name, found in cases.items() if found.get("faults")}
+    for name, found in cases.items():
+        for note in found.get("notes", ()):
+            log.info("note: %s: %s", name, note)
+    if faulty and (source.on_error == "stop" or len(faulty) == len(cases)):
+        lines = [line for faults in faulty.values() for line in faults]
+        raise PipelineError(
+            "\n".join([f"{len(faulty)} of {len(cases)} cases cannot be used", *lines])
+        )
+    for name, faults in faulty.items():
+        log.warning("set aside: %s: %s", name, "; ".join(faults))
+    kept = {name: found for name, found in cases.items() if name not in faulty}
+    labelled = sum(one.label is not None for one in files)
+    log.info("%s: %d labelled, %d not", layout.dataset, labelled, len(files) - labelled)
+    write_json(
+        layout.cases,
+        {"cases": kept, "set_aside": faulty, "outputs": [f"{name}.zarr" for name in kept]},
+    )
+
+
+def ingest_case(layout: Layout, source: Source, files: CaseFiles) -> dict[str, Any]:
+    """Store one case unless its store is current; its manifest entry, or its `faults`."""
+    path = layout.case_store(files.case)
+    try:
+        digests = {file.name: file_digest(file) for file in source_files(files)}
+    except FileNotFoundError as error:
+        return {"faults": [f"case {files.case}: {error.filename}: not there; add it again"]}
+    reading = {"modality": source.modality or files.modality, "binarise": source.binarise}
+    described = {"group": files.group, "role": files.role}
+    key = fingerprint({**reading, **described, "files": digests, "version": VERSION})
+    attributes = store_attributes(path)
+    if attributes is None or attributes["fingerprint"] != key:
+        loaded = load_case(files, modality=source.modality, binarise=source.binarise)
+        if loaded.faults:
+            return {"faults": list(loaded.faults)}
+        arrays, made = case_content(layout.dataset, loaded, reading["modality"])
+        write_store(path, arrays, {**made, **described, "fingerprint": key, "sources": digests})
+        attributes = store_attributes(path)
+        log.info("stored %s", files.case)
+    assert attributes is not None
+    return {name: attributes[name] for name in IN_MANIFEST if name in attributes}
+
+
+def case_content(
+    dataset: str, loaded: LoadedCase, modality: str
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    """Arrays and attributes of a case store.
+
+    Returns:
+        `image` (z, y, x), HU as int16, other units as stored, and `label` (z, y, x) uint8 where
+        there is one; and the attributes that design section 3 asks for.
+    """
+    assert loaded.image is not None
+    image, geometry = loaded.image.array, loaded.image.geometry
+    if modality == "CT":
+        image = np.rint(image).astype(np.int16)
+    arrays = {"image": image}
+    if loaded.label is not None:
+        arrays["label"] = loaded.label
+    lesion = [] if loaded.label is None else np.flatnonzero(loaded.label.any(axis=(1, 2))).tolist()
+    flat = image.reshape(len(image), -1)
+    attributes = {
+        "case": loaded.files.case,
+        "dataset": dataset,
+        "modality": modality,
+        "units": "HU" if modality == "CT" else "as stored",
+        "spacing": geometry.spacing,
+        "origin": geometry.origin,
+        "direction": geometry.direction,
+        "shape": list(image.shape),
+        "slices": len(image),
+        "labelled": loaded.label is not None,
+        "slices_with_lesion": lesion,
+        "empty_slices": np.flatnonzero(flat.min(axis=1) == flat.max(axis=1)).tolist(),
+        "quantiles": [float(value) for value in foreground_quantiles(image, QUANTILES)],
+        "source_suffix": "".join(loaded.files.image.suffixes[-2:]),
+        "notes": list(loaded.notes),
+    }
+    return arrays, attributes
+
+
+def source_files(files: CaseFiles) -> list[Path]:
+    """Every file that a case consists of: DICOM folders and detached headers have several."""
+    found: list[Path] = []
+    for path in (files.image, files.label):
+        if path is None:
+            continue
+        if path.is_dir():
+            found += sorted(file for file in path.iterdir() if file.is_file())
+        elif path.suffix.lower() == ".mhd":
+            found += sorted(path.parent.glob(f"{path.stem}.*"))
+        else:
+            found.append(path)
+    return found

@@ -1,0 +1,113 @@
+"""Stage `predict`: lesion probabilities of the test cases and of those without reference.
+
+The network sees resized slices; its probabilities are brought back to the source's grid.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import zarr
+from torch import nn
+from torch.nn import functional as F
+
+from pipeline.devices import compute_device
+from pipeline.layout import Layout
+from pipeline.settings import Experiment, Resources, Slices
+from pipeline.slices import intensity_range, network_slices, resize
+from pipeline.stores import (
+    fingerprint,
+    is_current,
+    open_store,
+    read_array,
+    read_json,
+    write_json,
+    write_store,
+)
+from pipeline.train_segmentation import build_network, residual_fingerprint
+from pipeline.training import load_weights
+
+VERSION = 1
+log = logging.getLogger(__name__)
+GEOMETRY = ("spacing", "origin", "direction")
+
+
+def predict(
+    layout: Layout,
+    name: str,
+    subset: int,
+    settings: Experiment,
+    residual_count: int,
+    slices: Slices,
+    resources: Resources,
+) -> None:
+    """Write one probability store per case to be predicted, and the manifest of them."""
+    cases = read_json(layout.cases)["cases"]
+    split = read_json(layout.split)
+    wanted = [*split["subsets"][str(subset)]["test"], *split["unlabelled"]]
+    network = build_network(settings, residual_count, slices)
+    weights = load_weights(network, layout.model(name, subset))["weights_sha256"]
+    device = compute_device()
+    network.to(device).eval()
+    keys = {}
+    for case in wanted:
+        residuals = settings.residuals
+        key = {
+            "weights": weights,
+            "image": cases[case]["sha256_image"],
+            "residuals": residual_fingerprint(layout, residuals, case) if residuals else None,
+            "slices": slices.model_dump(mode="json"),
+            "version": VERSION,
+        }
+        keys[case] = fingerprint(key)
+        path = layout.prediction_store(name, subset, case)
+        if is_current(path, keys[case]):
+            continue
+        store = open_store(layout.case_store(case))
+        maps = open_store(layout.residual_store(residuals, case)) if residuals else None
+        probability = predict_case(network, store, maps, slices, device, resources.slices_per_batch)
+        attributes = {
+            **{name: store.attrs[name] for name in GEOMETRY},
+            "case": case,
+            "fingerprint": keys[case],
+            "made_by": key,
+        }
+        write_store(path, {"probability": probability}, attributes)
+        log.info("%s, subset %d: predicted %s", name, subset, case)
+    folder = Path(f"subset-{subset}")
+    write_json(
+        layout.predictions(name, subset),
+        {"cases": keys, "outputs": [str(folder / f"{case}.zarr") for case in wanted]},
+    )
+
+
+def predict_case(
+    network: nn.Module,
+    store: zarr.Group,
+    residual_store: zarr.Group | None,
+    slices: Slices,
+    device: torch.device,
+    batch: int,
+) -> npt.NDArray[np.float16]:
+    """Probabilities `(z, y, x)` in [0, 1] on the source's grid, a few slices at a time."""
+    image: Any = store["image"]
+    limits = intensity_range(store.attrs, slices)
+    probability = np.empty(image.shape, np.float16)
+    for start in range(0, image.shape[0], batch):
+        part = slice(start, min(start + batch, image.shape[0]))
+        shown = network_slices(read_array(store, "image", part), limits, slices.size).to(device)
+        residuals = None
+        if residual_store is not None:
+            maps = read_array(residual_store, "residual", (slice(None), part))  # (R, b, h, w)
+            stacked = torch.from_numpy(maps.astype(np.float32).swapaxes(0, 1).copy())
+            residuals = resize(stacked, slices.size).to(device)
+        with torch.inference_mode():
+            found = torch.sigmoid(network(shown, residuals))  # (b, 1, h, w)
+            found = F.interpolate(found, image.shape[1:], mode="bilinear", align_corners=False)
+        probability[part] = found[:, 0].cpu().numpy()
+    return probability

@@ -1,0 +1,220 @@
+"""Stage `residual_maps`: MAE reconstructions of every slice, kept as one residual store per case.
+
+The expensive stage, and so a cache: a store whose fingerprint (image, MAE weights, settings,
+`VERSION`) matches is never computed again. Slices of several cases share a batch; a case's store is
+written as soon as its last slice is done.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from toolz import partition_all
+
+from grcsf.mae.masking import slice_masks
+from grcsf.mae.model import MaskedAutoencoder, build_mae
+from grcsf.residuals import coverage, multi_ratio_residuals
+from pipeline.devices import compute_device, multiplies_bf16
+from pipeline.layout import Layout, in_batch
+from pipeline.settings import Mae, ResidualMap, Residuals, Resources, Slices
+from pipeline.slices import intensity_range, network_slices
+from pipeline.stores import (
+    fingerprint,
+    is_current,
+    open_store,
+    read_array,
+    read_json,
+    write_json,
+    write_store,
+)
+from pipeline.training import load_weights
+
+VERSION = 1
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class OpenCase:
+    """A case whose slices are being reconstructed."""
+
+    name: str
+    fingerprint: str
+    residual: npt.NDArray[np.float16]  # (ratio, z, h, w); empty slices stay 0
+    remaining: int
+    size: tuple[int, int]
+    coverages: list[tuple[float, float]] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One slice to reconstruct: its case, number, pixels (1, h, w) and masks (K, L) per ratio."""
+
+    case: OpenCase
+    z: int
+    image: torch.Tensor
+    masks: list[torch.Tensor]
+
+
+def residual_maps(
+    layout: Layout,
+    name: str,
+    batch: str,
+    settings: Residuals,
+    maes: Mapping[str, Mae],
+    slices: Slices,
+    seed: int,
+    resources: Resources,
+) -> None:
+    """Make the missing residual stores of one batch of cases, and write the batch's manifest."""
+    cases = read_json(layout.cases)["cases"]
+    mine = sorted(case for case in cases if in_batch(case, batch))
+    models, weights = _models(layout, maes)
+    key_parts = {
+        "weights": {mae: weights[mae] for mae in sorted(weights)},
+        "residuals": settings.model_dump(mode="json"),
+        "slices": slices.model_dump(mode="json"),
+        "seed": seed,
+        "version": VERSION,
+    }
+    keys = {case: fingerprint({**key_parts, "image": cases[case]["sha256_image"]}) for case in mine}
+    missing = [
+        case for case in mine if not is_current(layout.residual_store(name, case), keys[case])
+    ]
+    log.info("%s %s: %d cases, %d to make", name, batch, len(mine), len(missing))
+    device = compute_device()
+    dtype = _dtype(settings.precision, device)
+    per_map = [models[one.mae].to(device) for one in settings.maps]
+    done = 0
+    opened = _open_cases(layout, {case: keys[case] for case in missing}, settings, slices)
+    for group in partition_all(resources.slices_per_batch, _work(opened, settings, per_map, seed)):
+        shown = [item for item in group if item.masks]
+        if shown:
+            _reconstruct(shown, per_map, settings, device, dtype)
+        for item in group:
+            item.case.remaining -= 1
+            if item.case.remaining == 0:
+                done += 1
+                _keep(layout, name, item.case, key_parts, dtype, device)
+                log.info("%s: %d of %d (%s)", name, done, len(missing), item.case.name)
+    write_json(
+        layout.residual_batch(name, batch),
+        {"cases": keys, "outputs": [f"{case}.zarr" for case in mine]},
+    )
+
+
+def _models(
+    layout: Layout, maes: Mapping[str, Mae]
+) -> tuple[dict[str, MaskedAutoencoder], dict[str, str]]:
+    models, weights = {}, {}
+    for name, settings in maes.items():
+        model = build_mae(
+            settings.preset, image_size=settings.image_size, patch_size=settings.patch_size
+        )
+        weights[name] = load_weights(model, layout.mae(name))["weights_sha256"]
+        models[name] = model.eval()
+    return models, weights
+
+
+def _open_cases(
+    layout: Layout, keys: Mapping[str, str], settings: Residuals, slices: Slices
+) -> Iterator[tuple[OpenCase, npt.NDArray[Any], tuple[float, float]]]:
+    """Each case with its image and intensity range, one in memory at a time."""
+    for name, key in keys.items():
+        store = open_store(layout.case_store(name))
+        image = read_array(store, "image")
+        residual = np.zeros((len(settings.maps), len(image), *slices.size), np.float16)
+        case = OpenCase(name, key, residual, len(image), slices.size)
+        yield case, image, intensity_range(store.attrs, slices)
+
+
+def _work(
+    opened: Iterable[tuple[OpenCase, npt.NDArray[Any], tuple[float, float]]],
+    settings: Residuals,
+    models: Sequence[MaskedAutoencoder],
+    seed: int,
+) -> Iterator[Work]:
+    """Every slice of every case in turn; an empty (constant) slice has no masks: no pass is due."""
+    for case, image, limits in opened:
+        for z, plane in enumerate(image):
+            masks = []
+            if plane.min() != plane.max():
+                masks = [
+                    _masks(case.name, z, one, settings.masks, model.num_patches, seed)
+                    for one, model in zip(settings.maps, models, strict=True)
+                ]
+            yield Work(case, z, network_slices(plane[np.newaxis], limits, case.size)[0], masks)
+
+
+def _masks(
+    case: str, z: int, one: ResidualMap, scheme: str, patches: int, seed: int
+) -> torch.Tensor:
+    masks = slice_masks(
+        seed=seed,
+        case=case,
+        slice_index=z,
+        mask_ratio=one.mask_ratio,
+        passes=one.passes,
+        patches=patches,
+        scheme=scheme,
+    )
+    return torch.from_numpy(masks)  # (K, L)
+
+
+def _reconstruct(
+    group: Sequence[Work],
+    models: Sequence[MaskedAutoencoder],
+    settings: Residuals,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> None:
+    images = torch.stack([item.image for item in group]).to(device)  # (B, 1, h, w)
+    masks = [
+        torch.stack([item.masks[index] for item in group]).to(device)  # (B, K, L)
+        for index in range(len(settings.maps))
+    ]
+    residuals = multi_ratio_residuals(
+        list(models),
+        images,
+        masks,
+        visible=settings.visible,
+        kind=settings.difference,
+        dtype=dtype,
+    )  # (B, R, h, w)
+    for item, residual in zip(group, residuals.cpu().numpy(), strict=True):
+        item.case.residual[:, item.z] = residual
+        item.case.coverages += [coverage(mask) for mask in item.masks]
+
+
+def _keep(
+    layout: Layout,
+    name: str,
+    case: OpenCase,
+    made_by: Mapping[str, Any],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> None:
+    least, mean = zip(*case.coverages or [(0, 0.0)], strict=True)
+    attributes = {
+        **made_by,
+        "case": case.name,
+        "dataset": layout.dataset,
+        "fingerprint": case.fingerprint,
+        "coverage": {"min": float(min(least)), "mean": float(np.mean(mean))},
+        "computed": {"dtype": str(dtype).removeprefix("torch."), "device": device.type},
+        "seconds": round(time.monotonic() - case.started, 3),
+    }
+    store = layout.residual_store(name, case.name)
+    write_store(store, {"residual": case.residual}, attributes, slice_axis=1)
+
+
+def _dtype(precision: str, device: torch.device) -> torch.dtype:
+    bf16 = multiplies_bf16(device) if precision == "auto" else precision == "bf16"
+    return torch.bfloat16 if bf16 else torch.float32

@@ -1,0 +1,153 @@
+"""Slices of stored cases as tensors: the input of every training and prediction.
+
+A slice is scaled to [0, 1] and resized to the network's input size; its residual maps are stored at
+that size already. Stores are opened inside the worker that reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import zarr
+from torch.nn import functional as F
+from torch.utils.data import Dataset, Sampler
+
+from grcsf.intensity import scale_window
+from pipeline.errors import PipelineError
+from pipeline.settings import QUANTILES, Slices
+from pipeline.stores import open_store, read_array
+
+
+def intensity_range(attributes: Mapping[str, Any], settings: Slices) -> tuple[float, float]:
+    """The source values that become 0 and 1: the window, or this case's own quantiles."""
+    if settings.window is not None:
+        return settings.window
+    assert settings.percentiles is not None
+    low, high = (
+        attributes["quantiles"][int(np.argmin([abs(100 * q - wanted) for q in QUANTILES]))]
+        for wanted in settings.percentiles
+    )
+    return (low, high) if high > low else (low, low + 1.0)
+
+
+def network_slices(
+    image: npt.NDArray[Any], limits: tuple[float, float], size: tuple[int, int]
+) -> torch.Tensor:
+    """Source slices `(z, y, x)` → `(z, 1, h, w)` float32 in [0, 1]."""
+    scaled = torch.from_numpy(scale_window(image, *limits)).unsqueeze(1)
+    return resize(scaled, size)
+
+
+def resize(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Bilinear, antialiased where it shrinks: `(B, C, y, x)` → `(B, C, h, w)`."""
+    if tuple(images.shape[-2:]) == tuple(size):
+        return images
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+
+class SliceDataset(Dataset[dict[str, Any]]):
+    """Slices of several cases, with label and residual maps.
+
+    Up to `cache_mb` of items are kept in memory once read. An item is a dictionary: `image`
+    (1, h, w) float32 in [0, 1], `label` (1, h, w) float32 {0, 1}, and with residuals `residuals`
+    (R, h, w) float32 in [0, 1].
+    """
+
+    def __init__(
+        self,
+        slices: Sequence[tuple[str, int]],
+        case_stores: Mapping[str, Path],
+        settings: Slices,
+        residual_stores: Mapping[str, Path] | None = None,
+        *,
+        cache_mb: int = 0,
+    ) -> None:
+        self.slices = list(slices)
+        self._case_stores = dict(case_stores)
+        self._residual_stores = dict(residual_stores) if residual_stores is not None else None
+        self._settings = settings
+        self._open: dict[Path, zarr.Group] = {}
+        self._limits: dict[str, tuple[float, float]] = {}
+        self._cache_bytes = cache_mb * 1_000_000
+        self._kept: dict[int, dict[str, Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if index in self._kept:
+            return self._kept[index]
+        item = self._read(*self.slices[index])
+        size = sum(tensor.nbytes for tensor in item.values())
+        if size <= self._cache_bytes:
+            self._cache_bytes -= size
+            self._kept[index] = item
+        return item
+
+    def _read(self, case: str, z: int) -> dict[str, Any]:
+        store = self._store(self._case_stores[case])
+        if case not in self._limits:
+            self._limits[case] = intensity_range(store.attrs, self._settings)
+        plane = slice(z, z + 1)
+        image = read_array(store, "image", plane)
+        item = {"image": network_slices(image, self._limits[case], self._settings.size)[0]}
+        if "label" in store:
+            # area averages above one half keep a lesion's area when a slice shrinks
+            label = torch.from_numpy(read_array(store, "label", plane) > 0).float().unsqueeze(1)
+            item["label"] = (resize(label, self._settings.size)[0] >= 0.5).float()
+        if self._residual_stores is not None:
+            item["residuals"] = self._residuals(case, z)
+        return item
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a worker opens its own stores: handles must not cross a fork or a pickle
+        return {**self.__dict__, "_open": {}, "_kept": {}}
+
+    def _store(self, path: Path) -> zarr.Group:
+        if path not in self._open:
+            self._open[path] = open_store(path)
+        return self._open[path]
+
+    def _residuals(self, case: str, z: int) -> torch.Tensor:
+        assert self._residual_stores is not None
+        store = self._store(self._residual_stores[case])
+        maps = torch.from_numpy(read_array(store, "residual", (slice(None), z)).astype(np.float32))
+        if bool(torch.isnan(maps).any()):
+            raise PipelineError(
+                f"case {case}: residual store {self._residual_stores[case]} has a hole at slice "
+                f"{z}; delete it and run again"
+            )
+        return resize(maps.unsqueeze(0), self._settings.size)[0]
+
+
+class SliceSampler(Sampler[int]):
+    """All slices with lesion and a share of those without, in an order drawn anew every epoch.
+
+    The order depends on seed and epoch alone, so a resumed training sees what it would have seen.
+    """
+
+    def __init__(
+        self, lesion: Sequence[int], lesion_free: Sequence[int], fraction: float, seed: int
+    ) -> None:
+        self._lesion = np.asarray(lesion, dtype=np.int64)
+        self._lesion_free = np.asarray(lesion_free, dtype=np.int64)
+        self._count = round(fraction * len(self._lesion_free))
+        self._seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._lesion) + self._count
+
+    def __iter__(self) -> Iterator[int]:
+        generator = np.random.default_rng([self._seed, self.epoch])
+        chosen = generator.permutation(self._lesion_free)[: self._count]
+        return iter(generator.permutation(np.concatenate([self._lesion, chosen])).tolist())

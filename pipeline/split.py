@@ -1,0 +1,141 @@
+"""Stage `split`: who trains, who validates, who tests, in every subset (section 4.3, design 6).
+
+Groups (cohorts, hospitals) are whole: none is on both sides of a test split by group. Order comes
+from a hash of seed and name, so that one more case moves as few others as possible.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.errors import PipelineError
+from pipeline.layout import Layout
+from pipeline.settings import Split
+from pipeline.stores import fingerprint, read_json, write_json
+
+VERSION = 1
+log = logging.getLogger(__name__)
+Subset = dict[str, list[str]]
+
+
+def split(layout: Layout, settings: Split, seed: int) -> None:
+    """Write `split.json`: cases of every subset by role, achieved fractions, and a digest.
+
+    Raises:
+        PipelineError: too few cases or groups for what the settings ask.
+    """
+    cases = read_json(layout.cases)["cases"]
+    labelled = {name: case for name, case in cases.items() if case["labelled"]}
+    subsets = split_cases(labelled, settings, seed)
+    content: dict[str, Any] = {
+        "subsets": {str(number): subset for number, subset in enumerate(subsets, start=1)},
+        "unlabelled": sorted(set(cases) - set(labelled)),
+        "fractions": {
+            str(number): {role: len(names) / sum(map(len, subset.values()))}
+            for number, subset in enumerate(subsets, start=1)
+            for role, names in subset.items()
+            if role == "test"
+        },
+        "outputs": [],
+    }
+    content["digest"] = fingerprint({"subsets": content["subsets"]})
+    for number, subset in content["subsets"].items():
+        counts = ", ".join(f"{len(names)} {role}" for role, names in subset.items())
+        log.info("%s subset %s: %s", layout.dataset, number, counts)
+    write_json(layout.split, content)
+
+
+def split_cases(cases: Mapping[str, Mapping[str, Any]], settings: Split, seed: int) -> list[Subset]:
+    """Split labelled cases, given their `group` and `role`, into subsets of three roles.
+
+    Roles that a manifest fixes are kept as they are, all in one subset.
+    """
+    if any(case["role"] for case in cases.values()):
+        return [_given_roles(cases)]
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name, case in cases.items():
+        groups[case["group"] if settings.by == "group" else name].append(name)
+    packed = pack(groups, settings.subsets, seed)
+    return [_one_subset({name: groups[name] for name in part}, settings, seed) for part in packed]
+
+
+def pack(groups: Mapping[str, Sequence[str]], subsets: int, seed: int) -> list[list[str]]:
+    """Whole groups in `subsets` parts of about equal size: largest first into the emptiest."""
+    if len(groups) < subsets:
+        raise PipelineError(
+            f"split: found {len(groups)} groups, expected at least {subsets} for {subsets} "
+            "subsets; lower split.subsets"
+        )
+    parts: list[list[str]] = [[] for _ in range(subsets)]
+    sizes = [0] * subsets
+    for name in sorted(groups, key=lambda name: (-len(groups[name]), _order(seed, name))):
+        emptiest = sizes.index(min(sizes))
+        parts[emptiest].append(name)
+        sizes[emptiest] += len(groups[name])
+    return parts
+
+
+def closest_groups(groups: Mapping[str, Sequence[str]], wanted: float, seed: int) -> list[str]:
+    """Whole groups whose sizes sum as closely as possible to `wanted`: exact subset sum.
+
+    Neither none nor all of the groups; of equally close choices the first in hash order.
+    """
+    reached: dict[int, tuple[str, ...]] = {0: ()}
+    for name in sorted(groups, key=lambda name: _order(seed, name)):
+        for total, chosen in list(reached.items()):
+            reached.setdefault(total + len(groups[name]), (*chosen, name))
+    whole = sum(len(names) for names in groups.values())
+    sums = [total for total in reached if 0 < total < whole]
+    if not sums:
+        raise PipelineError(
+            f"split: found {len(groups)} group(s) of {whole} cases in a subset, expected at least "
+            "2 to hold one out for test; lower split.subsets or use split.by: case"
+        )
+    return list(reached[min(sums, key=lambda total: (abs(total - wanted), total))])
+
+
+def _one_subset(groups: Mapping[str, Sequence[str]], settings: Split, seed: int) -> Subset:
+    total = sum(len(names) for names in groups.values())
+    wanted = settings.test if isinstance(settings.test, int) else settings.test * total
+    held_out = closest_groups(groups, wanted, seed)
+    test = [name for group in held_out for name in groups[group]]
+    rest = sorted(
+        (name for group, names in groups.items() if group not in held_out for name in names),
+        key=lambda name: _order(seed, name),
+    )
+    count = settings.validation
+    validating = count if isinstance(count, int) else max(1, round(count * len(rest)))
+    if validating >= len(rest):
+        raise PipelineError(
+            f"split: {total} cases leave {len(rest)} for training and validation, and validation "
+            f"wants {validating}; expected at least one for training: add cases or lower "
+            "split.validation"
+        )
+    return {
+        "train": sorted(rest[validating:]),
+        "validation": sorted(rest[:validating]),
+        "test": sorted(test),
+    }
+
+
+def _given_roles(cases: Mapping[str, Mapping[str, Any]]) -> Subset:
+    subset: Subset = {"train": [], "validation": [], "test": []}
+    for name, case in sorted(cases.items()):
+        if case["role"] not in subset:
+            raise PipelineError(
+                f"split: case {name} has role {case['role']!r}, expected one of "
+                f"{', '.join(subset)} for every labelled case once one has a role"
+            )
+        subset[case["role"]].append(name)
+    for role in ("train", "validation"):
+        if not subset[role]:
+            raise PipelineError(f"split: no case has the role {role!r}; give it to at least one")
+    return subset
+
+
+def _order(seed: int, name: str) -> str:
+    return hashlib.sha256(f"{seed} {name}".encode()).hexdigest()

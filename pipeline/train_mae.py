@@ -1,0 +1,199 @@
+"""Stage `train_mae`: a masked autoencoder learns slices without lesion (section 4.3).
+
+Only lesion-free, non-empty slices of training cases are seen, those of all subsets together; never
+a slice of a test case. Validation cases' lesion-free slices give the validation loss.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from grcsf.mae.masking import slice_masks, training_masks
+from grcsf.mae.model import MaskedAutoencoder, build_mae, masked_mse
+from grcsf.schedule import step_decay
+from pipeline.checkpoints import load_public_mae
+from pipeline.errors import PipelineError
+from pipeline.layout import Layout
+from pipeline.settings import Mae, Resources, Slices
+from pipeline.slices import SliceDataset, SliceSampler, resize
+from pipeline.stores import file_digest, fingerprint, read_json
+from pipeline.training import finished, fit, keep_model
+
+VERSION = 1
+log = logging.getLogger(__name__)
+
+
+class MaeTraining(lightning.LightningModule):
+    """MSE on masked patches; every batch draws its mask ratio and masks from (seed, step)."""
+
+    def __init__(self, model: MaskedAutoencoder, settings: Mae, seed: int) -> None:
+        super().__init__()
+        self.model = model
+        self._settings = settings
+        self._seed = seed
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam at the paper's rate."""
+        return torch.optim.Adam(self.model.parameters(), lr=self._settings.learning_rate)
+
+    def on_train_epoch_start(self) -> None:
+        """Set the epoch's learning rate."""
+        settings = self._settings
+        rate = step_decay(
+            self.current_epoch, settings.learning_rate, settings.decay, settings.decay_epochs
+        )
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = rate
+
+    def training_step(self, batch: dict[str, Any], index: int) -> torch.Tensor:
+        """Loss of one batch under masks of one ratio."""
+        images = resize(batch["image"], (self._settings.image_size,) * 2)
+        generator = torch.Generator().manual_seed(_step_seed(self._seed, self.current_epoch, index))
+        ratios = self._settings.train_mask_ratios
+        ratio = ratios[int(torch.randint(len(ratios), (1,), generator=generator))]
+        masks = training_masks(generator, len(images), self.model.num_patches, ratio)
+        loss = masked_mse(self.model, images, masks.to(images.device))
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], index: int) -> None:
+        """Loss under masks that stay the same from epoch to epoch, over all ratios."""
+        images = resize(batch["image"], (self._settings.image_size,) * 2)
+        for ratio in self._settings.train_mask_ratios:
+            masks = np.stack([self._fixed_mask(index, row, ratio) for row in range(len(images))])
+            loss = masked_mse(self.model, images, torch.from_numpy(masks).to(images.device))
+            self.log("validation_loss", loss, batch_size=len(images))
+
+    def _fixed_mask(self, batch: int, row: int, ratio: float) -> np.ndarray[Any, Any]:
+        return slice_masks(
+            seed=self._seed,
+            case=f"validation batch {batch}",
+            slice_index=row,
+            mask_ratio=ratio,
+            passes=1,
+            patches=self.model.num_patches,
+            scheme="random",
+        )[0]
+
+
+def train_mae(
+    layout: Layout, name: str, settings: Mae, slices: Slices, seed: int, resources: Resources
+) -> None:
+    """Train one MAE, or use a public checkpoint as it is (`epochs: 0`).
+
+    Raises:
+        PipelineError: there is no lesion-free slice to learn from, or a checkpoint cannot be used.
+    """
+    cases = read_json(layout.cases)["cases"]
+    train, validation = lesion_free_slices(layout, cases)
+    manifest = layout.mae(name)
+    record = {"mae": settings.model_dump(mode="json"), "slices": slices.model_dump(mode="json")}
+    used = {case: cases[case]["sha256_image"] for case, _ in (*train, *validation)}
+    start = Path(settings.checkpoint) if settings.checkpoint else None
+    key = fingerprint(
+        {
+            **record,
+            "seed": seed,
+            "version": VERSION,
+            "cases": used,
+            "train": train,
+            "validation": validation,
+            "checkpoint": file_digest(start) if start and start.is_file() else None,
+        }
+    )
+    if finished(manifest, key):
+        return
+    lightning.seed_everything(seed, verbose=False)
+    model = build_mae(
+        settings.preset, image_size=settings.image_size, patch_size=settings.patch_size
+    )
+    if start is not None:
+        load_public_mae(model, start)
+    if settings.epochs:
+        log.info("MAE %s: %d training, %d validation slices", name, len(train), len(validation))
+        module = MaeTraining(model, settings, seed)
+        loaders = _loaders(layout, train, validation, settings, slices, seed, resources)
+        fit(
+            module,
+            loaders,
+            manifest,
+            key,
+            epochs=settings.epochs,
+            precision=settings.precision,
+            resources=resources,
+        )
+    # the last epoch's weights: the paper trains for a fixed number of epochs
+    keep_model(model, manifest, key, record)
+
+
+def lesion_free_slices(
+    layout: Layout, cases: Mapping[str, Mapping[str, Any]]
+) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """(case, z) of the lesion-free, non-empty slices of training and of validation cases.
+
+    Raises:
+        PipelineError: one of the two has none, or a test case is among the training cases.
+    """
+    subsets = read_json(layout.split)["subsets"].values()
+    roles = {
+        role: sorted({case for subset in subsets for case in subset[role]})
+        for role in ("train", "validation", "test")
+    }
+    leaked = set(roles["train"]) & set(roles["test"])
+    if leaked:
+        raise PipelineError(
+            f"split {layout.split}: {', '.join(sorted(leaked))} both train and test; delete it and "
+            "run split again"
+        )
+    found = []
+    for role in ("train", "validation"):
+        chosen = [
+            (case, z)
+            for case in roles[role]
+            for z in range(cases[case]["slices"])
+            if z not in cases[case]["slices_with_lesion"] and z not in cases[case]["empty_slices"]
+        ]
+        if not chosen:
+            raise PipelineError(
+                f"MAE training on {layout.dataset}: the {len(roles[role])} {role} cases hold no "
+                "slice without lesion; expected at least one: give cases whose volume reaches "
+                "beyond the lesion, or a mae.checkpoint with epochs: 0"
+            )
+        found.append(chosen)
+    return found[0], found[1]
+
+
+def _loaders(
+    layout: Layout,
+    train: list[tuple[str, int]],
+    validation: list[tuple[str, int]],
+    settings: Mae,
+    slices: Slices,
+    seed: int,
+    resources: Resources,
+) -> tuple[DataLoader[Any], DataLoader[Any]]:
+    stores = {case: layout.case_store(case) for case, _ in (*train, *validation)}
+    order = SliceSampler([], range(len(train)), 1.0, seed)
+
+    def loader(part: list[tuple[str, int]], sampler: SliceSampler | None) -> DataLoader[Any]:
+        return DataLoader(
+            SliceDataset(part, stores, slices, cache_mb=resources.cache_mb),
+            batch_size=settings.batch_size,
+            sampler=sampler,
+            num_workers=resources.workers,
+            persistent_workers=resources.workers > 0,
+        )
+
+    return loader(train, order), loader(validation, None)
+
+
+def _step_seed(seed: int, epoch: int, batch: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch, batch]).generate_state(1, np.uint64)[0] >> 1)

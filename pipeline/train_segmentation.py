@@ -1,0 +1,212 @@
+"""Stage `train_segmentation`: a network learns lesions from slices and MRM (section 4.3)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lightning
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from grcsf.losses import LOSSES
+from grcsf.models.build import build_segmentation_model
+from grcsf.schedule import plateau_reductions, warmup_cosine
+from pipeline.errors import PipelineError
+from pipeline.layout import Layout
+from pipeline.settings import Experiment, Resources, Slices, Training
+from pipeline.slices import SliceDataset, SliceSampler
+from pipeline.stores import fingerprint, read_json, store_attributes
+from pipeline.training import finished, fit, keep_model, load_best
+
+VERSION = 1
+log = logging.getLogger(__name__)
+
+
+class SegmentationTraining(lightning.LightningModule):
+    """The loss of section 3.4 under the schedule of section 4.3."""
+
+    def __init__(self, network: nn.Module, settings: Training) -> None:
+        super().__init__()
+        self.network = network
+        self._settings = settings
+        self._loss = LOSSES[settings.loss]
+        self._validation_losses: list[float] = []
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam, moments 0.9 and 0.999."""
+        rate = self._settings.learning_rate
+        return torch.optim.Adam(self.network.parameters(), lr=rate, betas=(0.9, 0.999))
+
+    def on_train_epoch_start(self) -> None:
+        """Set the epoch's learning rate."""
+        rate = learning_rate(self.current_epoch, self._settings, self._validation_losses)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = rate
+
+    def training_step(self, batch: dict[str, Any], _: int) -> torch.Tensor:
+        """Loss of one batch of slices."""
+        loss = self._batch_loss(batch)
+        size = len(batch["image"])
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=size)
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], _: int) -> None:
+        """Loss of one validation batch."""
+        self.log("validation_loss", self._batch_loss(batch), batch_size=len(batch["image"]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Remember the loss for the plateau rule."""
+        self._validation_losses.append(float(self.trainer.callback_metrics["validation_loss"]))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what the plateau rule has seen."""
+        checkpoint["validation_losses"] = list(self._validation_losses)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the plateau rule where it stood."""
+        self._validation_losses = list(checkpoint["validation_losses"])
+
+    def _batch_loss(self, batch: dict[str, Any]) -> torch.Tensor:
+        logits = self.network(batch["image"], batch.get("residuals"))
+        loss: torch.Tensor = self._loss(logits, batch["label"])
+        return loss
+
+
+def learning_rate(epoch: int, settings: Training, validation_losses: Sequence[float]) -> float:
+    """The rate of an epoch: warm-up and cosine, and on orCaScore halved at each plateau."""
+    rate = warmup_cosine(
+        epoch,
+        settings.learning_rate,
+        warmup_epochs=settings.warmup_epochs,
+        factor=settings.warmup_factor,
+        epochs=settings.epochs,
+    )
+    if settings.plateau is None:
+        return rate
+    reductions = plateau_reductions(validation_losses, settings.plateau.patience)
+    return rate * settings.plateau.factor**reductions
+
+
+def train_segmentation(
+    layout: Layout,
+    name: str,
+    subset: int,
+    settings: Experiment,
+    residual_count: int,
+    slices: Slices,
+    seed: int,
+    resources: Resources,
+) -> None:
+    """Train one experiment on one subset; keep the best epoch by validation loss."""
+    cases = read_json(layout.cases)["cases"]
+    roles = read_json(layout.split)["subsets"][str(subset)]
+    manifest = layout.model(name, subset)
+    record = {
+        "experiment": settings.model_dump(mode="json"),
+        "residual_maps": residual_count,
+        "slices": slices.model_dump(mode="json"),
+    }
+    seen = {
+        role: {case: _digests(layout, settings, cases, case) for case in roles[role]}
+        for role in ("train", "validation")
+    }
+    key = fingerprint({**record, "seed": seed, "version": VERSION, "cases": seen})
+    if finished(manifest, key):
+        return
+    lightning.seed_everything(seed, verbose=False)
+    network = build_network(settings, residual_count, slices)
+    module = SegmentationTraining(network, settings.training)
+    loaders = tuple(
+        _loader(layout, roles[role], cases, settings, slices, seed, resources, role == "train")
+        for role in ("train", "validation")
+    )
+    log.info(
+        "%s, subset %d: %d training, %d validation cases",
+        name,
+        subset,
+        len(roles["train"]),
+        len(roles["validation"]),
+    )
+    best = fit(
+        module,
+        (loaders[0], loaders[1]),
+        manifest,
+        key,
+        epochs=settings.training.epochs,
+        precision=settings.training.precision,
+        resources=resources,
+        patience=settings.training.patience,
+    )
+    load_best(module, best)
+    keep_model(network, manifest, key, record)
+
+
+def build_network(settings: Experiment, residual_count: int, slices: Slices) -> nn.Module:
+    """The network that an experiment names, with fresh weights."""
+    return build_segmentation_model(
+        settings.model,
+        width=settings.width,
+        input_size=slices.size,
+        patch_sizes=settings.patch_sizes,
+        residual_maps=residual_count,
+    )
+
+
+def residual_fingerprint(layout: Layout, residuals: str, case: str) -> str:
+    """What a case's residual store was made from.
+
+    Raises:
+        PipelineError: there is no finished store.
+    """
+    path = layout.residual_store(residuals, case)
+    attributes = store_attributes(path)
+    if attributes is None:
+        raise PipelineError(
+            f"case {case}: residual store {path} is missing or damaged; run residual-maps again"
+        )
+    return str(attributes["fingerprint"])
+
+
+def _digests(
+    layout: Layout, settings: Experiment, cases: Mapping[str, Mapping[str, Any]], case: str
+) -> list[str]:
+    digests = [cases[case]["sha256_image"], cases[case]["sha256_label"]]
+    if settings.residuals is not None:
+        digests.append(residual_fingerprint(layout, settings.residuals, case))
+    return digests
+
+
+def _loader(
+    layout: Layout,
+    names: Sequence[str],
+    cases: Mapping[str, Mapping[str, Any]],
+    settings: Experiment,
+    slices: Slices,
+    seed: int,
+    resources: Resources,
+    training: bool,
+) -> DataLoader[Any]:
+    every = [(case, z) for case in names for z in range(cases[case]["slices"])]
+    lesion = [i for i, (case, z) in enumerate(every) if z in cases[case]["slices_with_lesion"]]
+    lesion_free = sorted(set(range(len(every))) - set(lesion))
+    residual_stores = None
+    if settings.residuals is not None:
+        residual_stores = {case: layout.residual_store(settings.residuals, case) for case in names}
+    data = SliceDataset(
+        every,
+        {case: layout.case_store(case) for case in names},
+        slices,
+        residual_stores,
+        cache_mb=resources.cache_mb,
+    )
+    fraction = settings.training.lesion_free_fraction
+    return DataLoader(
+        data,
+        batch_size=settings.training.batch_size,
+        sampler=SliceSampler(lesion, lesion_free, fraction, seed) if training else None,
+        num_workers=resources.workers,
+        persistent_workers=resources.workers > 0,
+    )

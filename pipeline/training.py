@@ -1,0 +1,237 @@
+"""What both trainings share: the Lightning trainer, checkpoints, resume, history, finished models.
+
+Beside its manifest a training has a folder: `checkpoints/last.ckpt` (every epoch) and `best.ckpt`,
+`history.csv` (one row an epoch), `tensorboard/`, and at the end `model.safetensors` with
+`model.json`. Snakemake does not know the folder, so a failed or interrupted job keeps it.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.utils.data import DataLoader
+
+from pipeline.errors import PipelineError
+from pipeline.layout import folder_of
+from pipeline.settings import Resources
+from pipeline.stores import file_digest, read_json, replacing, write_json
+
+log = logging.getLogger(__name__)
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+class EpochHistory(Callback):
+    """Appends a row an epoch to `history.csv`: losses, learning rate, seconds.
+
+    A resumed training first drops rows of epochs that it will run again.
+    """
+
+    columns = ("epoch", "train_loss", "validation_loss", "learning_rate", "seconds")
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._started = 0.0
+
+    def on_train_start(self, trainer: lightning.Trainer, *_: object) -> None:
+        """Keep the rows of the epochs before the first one to be run."""
+        rows = [row for row in read_history(self._path) if row["epoch"] < trainer.current_epoch]
+        with replacing(self._path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.columns)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def on_train_epoch_start(self, *_: object) -> None:
+        """Start the epoch's clock."""
+        self._started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, *_: object) -> None:
+        """Write the epoch's row."""
+        metrics = trainer.callback_metrics
+        row = {
+            "epoch": trainer.current_epoch,
+            "train_loss": float(metrics["train_loss"]),
+            "validation_loss": float(metrics["validation_loss"]),
+            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "seconds": round(time.monotonic() - self._started, 2),
+        }
+        with self._path.open("a", newline="") as file:
+            csv.DictWriter(file, self.columns).writerow(row)
+        log.info(
+            "epoch %d of %s: training loss %.4f, validation loss %.4f, %.1f s",
+            row["epoch"] + 1,
+            trainer.max_epochs,
+            row["train_loss"],
+            row["validation_loss"],
+            row["seconds"],
+        )
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """The rows of a `history.csv`, as numbers; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def finished(manifest: Path, wanted_fingerprint: str) -> bool:
+    """Whether the model of exactly these inputs is there; then its manifest is written again."""
+    record = folder_of(manifest) / "model.json"
+    if not record.exists():
+        return False
+    content = read_json(record)
+    weights = folder_of(manifest) / "model.safetensors"
+    if content["fingerprint"] != wanted_fingerprint or not weights.exists():
+        return False
+    if file_digest(weights) != content["weights_sha256"]:
+        raise PipelineError(
+            f"model {weights}: its content is not what training wrote; delete its folder "
+            f"{weights.parent} and run again"
+        )
+    write_json(manifest, content)
+    log.info("%s: up to date", manifest)
+    return True
+
+
+def fit(
+    module: lightning.LightningModule,
+    loaders: tuple[DataLoader[Any], DataLoader[Any]],
+    manifest: Path,
+    wanted_fingerprint: str,
+    *,
+    epochs: int,
+    precision: str,
+    resources: Resources,
+    patience: int | None = None,
+) -> Path:
+    """Train, or go on from the last epoch of an interrupted training of the same inputs.
+
+    Args:
+        module: logs `train_loss` and `validation_loss` once an epoch.
+        loaders: training and validation batches.
+        manifest: where the manifest will lie; the training's folder is named after it.
+        wanted_fingerprint: of everything that the result depends on.
+        epochs: at most so many.
+        precision: fp32, bf16 or fp16.
+        resources: threads and GPUs.
+        patience: stop after so many epochs without a lower validation loss.
+
+    Returns:
+        The checkpoint of the best epoch by validation loss.
+
+    Raises:
+        PipelineError: the checkpoint to resume from is damaged.
+    """
+    folder = folder_of(manifest)
+    checkpoint = _checkpoint_to_resume(folder, wanted_fingerprint)
+    best = ModelCheckpoint(
+        folder / "checkpoints",
+        filename="best",
+        monitor="validation_loss",
+        save_last=True,
+        enable_version_counter=False,
+    )
+    callbacks: list[Callback] = [EpochHistory(folder / "history.csv"), best]
+    if patience is not None:
+        callbacks.append(EarlyStopping("validation_loss", patience=patience))
+    trainer = lightning.Trainer(
+        max_epochs=epochs,
+        accelerator="gpu" if resources.gpus else "cpu",
+        devices=max(1, resources.gpus),
+        precision=PRECISIONS[precision],  # type: ignore[arg-type]
+        logger=TensorBoardLogger(folder, name="tensorboard", version=""),
+        callbacks=callbacks,
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+    )
+    try:
+        trainer.fit(module, *loaders, ckpt_path=checkpoint, weights_only=True)
+    except (RuntimeError, KeyError, EOFError, ValueError) as error:
+        if checkpoint is None or trainer.global_step > 0:
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise PipelineError(
+            f"checkpoint {checkpoint}: damaged ({reason}); delete the folder {folder} to train anew"
+        ) from error
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return Path(best.best_model_path)
+
+
+def keep_model(
+    network: nn.Module, manifest: Path, wanted_fingerprint: str, settings: dict[str, Any]
+) -> None:
+    """Write the finished model as safetensors, its record beside it, and the manifest."""
+    folder = folder_of(manifest)
+    weights = folder / "model.safetensors"
+    state = {
+        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
+    }
+    with replacing(weights) as temporary:
+        save_file(state, temporary)
+    record = {
+        "fingerprint": wanted_fingerprint,
+        "weights_sha256": file_digest(weights),
+        "parameters": sum(value.numel() for value in network.parameters()),
+        "epochs": len(read_history(folder / "history.csv")),
+        "settings": settings,
+        "outputs": [f"{folder.name}/model.safetensors"],
+    }
+    write_json(folder / "model.json", record)
+    write_json(manifest, record)
+
+
+def load_weights(network: nn.Module, manifest: Path) -> dict[str, Any]:
+    """Fill a network with a finished model's weights, and return the model's record.
+
+    Raises:
+        PipelineError: the weights are missing, damaged, or belong to another network.
+    """
+    record = read_json(manifest)
+    path = folder_of(manifest) / "model.safetensors"
+    try:
+        network.load_state_dict(load_file(path))
+    except FileNotFoundError:
+        raise PipelineError(f"model {path}: not there; run its training again") from None
+    except Exception as error:  # safetensors raises its own, untyped errors
+        reason = " ".join(str(error).split())[:200]
+        raise PipelineError(
+            f"model {path}: damaged or of another network ({reason}); delete {path.parent} and "
+            "train again"
+        ) from error
+    return record
+
+
+def load_best(module: nn.Module, checkpoint: Path) -> None:
+    """Put the weights of a checkpoint back into the module that was trained."""
+    module.load_state_dict(torch.load(checkpoint, weights_only=True)["state_dict"])
+
+
+def _checkpoint_to_resume(folder: Path, wanted_fingerprint: str) -> Path | None:
+    """The last checkpoint, if it is of the same inputs; else the folder is emptied."""
+    started = folder / "started.json"
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    if started.exists() and read_json(started)["fingerprint"] == wanted_fingerprint:
+        if checkpoint.exists():
+            log.info("resuming from %s", checkpoint)
+            return checkpoint
+        return None
+    if folder.exists():
+        log.info("%s holds a training of other settings or data: starting anew", folder)
+        shutil.rmtree(folder)
+    write_json(started, {"fingerprint": wanted_fingerprint})
+    return None
