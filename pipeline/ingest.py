@@ -76,7 +76,8 @@ def ingest_case(layout: Layout, source: Source, files: CaseFiles) -> dict[str, A
     """Store one case unless its store is current; its manifest entry, or its `faults`."""
     path = layout.case_store(files.case)
     try:
-        digests = {file.name: file_digest(file) for file in source_files(files)}
+        sources = source_files(files)
+        digests = {f"{file.parent.name}/{file.name}": file_digest(file) for file in sources}
     except FileNotFoundError as error:
         return {"faults": [f"case {files.case}: {error.filename}: not there; add it again"]}
     reading = {"modality": source.modality or files.modality, "binarise": source.binarise}
