@@ -1,0 +1,257 @@
+"""Lesions as 3D 6-connected components: sizes, lesion-wise scores, size groups."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from grcsf.metrics import check_masks, f1, precision, recall
+
+Mask = npt.NDArray[np.bool_]
+Components = npt.NDArray[np.int32]
+
+SIZE_GROUPS = ("1-100", "101-1000", ">1000")
+_SIZE_BOUNDS = (100, 1000)
+
+
+def label_lesions(mask: Mask) -> tuple[Components, int]:
+    """Number the 3D 6-connected components (voxels that share a face).
+
+    Args:
+        mask: (z, y, x) bool, 1 = lesion.
+
+    Returns:
+        Components (z, y, x) int32, 0 = background, 1 … n in scan order; and n.
+
+    Raises:
+        ValueError: The mask is not boolean or not 3D.
+    """
+    check_masks(mask)
+    if mask.ndim != 3:
+        raise ValueError(f"a mask must be (z, y, x), found shape {mask.shape}")
+    components = np.zeros(mask.shape, np.int32)
+    number = ndimage.label(mask, structure=_faces(), output=components)
+    return components, int(number)
+
+
+def _faces() -> Mask:
+    faces: Mask = ndimage.generate_binary_structure(3, 1)
+    return faces
+
+
+def component_sizes(components: Components, number: int) -> npt.NDArray[np.int64]:
+    """Voxels of every component: (n,), entry i belongs to component i + 1."""
+    sizes: npt.NDArray[np.int64] = np.bincount(components.ravel(), minlength=number + 1)[1:]
+    return sizes
+
+
+def lesion_sizes(mask: Mask) -> npt.NDArray[np.int64]:
+    """Voxels of every lesion, in scan order: (n,).
+
+    Raises:
+        ValueError: The mask is not boolean or not 3D.
+    """
+    return component_sizes(*label_lesions(mask))
+
+
+def voxel_volume_mm3(spacing_mm: Sequence[float]) -> float:
+    """Volume of one voxel in mm³ from its (z, y, x) spacing in mm.
+
+    Raises:
+        ValueError: Not three positive, finite numbers.
+    """
+    if len(spacing_mm) != 3 or not all(math.isfinite(s) and s > 0 for s in spacing_mm):
+        raise ValueError(f"spacing must be 3 positive numbers (z, y, x) in mm, found {spacing_mm}")
+    return math.prod(float(side) for side in spacing_mm)
+
+
+def large_enough(
+    sizes: npt.NDArray[np.int64], spacing_mm: Sequence[float], min_volume_mm3: float
+) -> Mask:
+    """Which components reach a volume: (n,) bool, 1 = volume ≥ ``min_volume_mm3``.
+
+    Raises:
+        ValueError: The volume is negative or nan, or the spacing is not valid.
+    """
+    if not min_volume_mm3 >= 0:
+        raise ValueError(f"minimum volume must be 0 mm³ or more, found {min_volume_mm3}")
+    # Three voxels of 0.1 mm³ must pass a minimum of 0.3 mm³ whatever the rounding.
+    reached: Mask = sizes * voxel_volume_mm3(spacing_mm) >= min_volume_mm3 * (1 - 1e-9)
+    return reached
+
+
+def filter_components(mask: Mask, spacing_mm: Sequence[float], min_volume_mm3: float) -> Mask:
+    """Drop components smaller than a volume; 0 mm³ keeps all.
+
+    Args:
+        mask: (z, y, x) bool, 1 = lesion.
+        spacing_mm: (z, y, x) in mm.
+        min_volume_mm3: Smallest volume that is kept, in mm³.
+
+    Returns:
+        (z, y, x) bool, 1 = lesion.
+
+    Raises:
+        ValueError: The mask, the spacing or the volume is not valid.
+    """
+    components, number = label_lesions(mask)
+    kept = large_enough(component_sizes(components, number), spacing_mm, min_volume_mm3)
+    filtered: Mask = np.concatenate(([False], kept))[components]
+    return filtered
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Hits and errors in one unit: lesions or mm³."""
+
+    tp: float = 0.0
+    fp: float = 0.0
+    fn: float = 0.0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        """Both patients' tallies pooled."""
+        return Tally(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn)
+
+
+@dataclass(frozen=True)
+class LesionCounts:
+    """Lesions found, invented and missed, by number and by volume in mm³."""
+
+    number: Tally = field(default_factory=Tally)
+    volume_mm3: Tally = field(default_factory=Tally)
+
+    def __add__(self, other: "LesionCounts") -> "LesionCounts":
+        """Both patients' lesions pooled."""
+        return LesionCounts(self.number + other.number, self.volume_mm3 + other.volume_mm3)
+
+    def without_fp(self) -> "LesionCounts":
+        """The same with false positives undefined (nan)."""
+        return LesionCounts(
+            replace(self.number, fp=math.nan), replace(self.volume_mm3, fp=math.nan)
+        )
+
+
+def tally_lesions(
+    volumes_mm3: npt.NDArray[np.floating], predicted: Mask, referred: Mask
+) -> LesionCounts:
+    """Count lesions that prediction and reference share one by one.
+
+    Args:
+        volumes_mm3: (n,) each lesion's volume.
+        predicted: (n,) bool, 1 = the prediction has it.
+        referred: (n,) bool, 1 = the reference has it.
+    """
+    outcomes = predicted & referred, predicted & ~referred, ~predicted & referred
+    number = Tally(*(float(np.count_nonzero(lesions)) for lesions in outcomes))
+    return LesionCounts(number, Tally(*(float(volumes_mm3[lesions].sum()) for lesions in outcomes)))
+
+
+def pool_lesions(counts: Iterable[LesionCounts]) -> LesionCounts:
+    """Patients' counts added up; scores of the sum are the challenge's pooled scores."""
+    return sum(counts, start=LesionCounts())
+
+
+def lesion_scores(counts: LesionCounts) -> dict[str, float]:
+    """Scores of one or of pooled patients in the order of Table 2, each in [0, 1].
+
+    Empty counts follow `grcsf.metrics`: nan is undefined. By artery only sensitivities are
+    defined, the rest is nan.
+    """
+    return {
+        "f1_volume": f1(counts.volume_mm3),
+        "sensitivity_volume": recall(counts.volume_mm3),
+        "ppv_volume": precision(counts.volume_mm3),
+        "sensitivity_lesions": recall(counts.number),
+        "ppv_lesions": precision(counts.number),
+    }
+
+
+def lesion_tally(prediction: Mask, reference: Mask) -> Tally:
+    """Lesions found, invented and missed; one voxel of overlap detects [ATLAS challenge].
+
+    Lesions are 6-connected here as everywhere; the challenge's published code counts 26-connected
+    ones, so lesions that meet at an edge or a corner are one lesion there and two here.
+    Hits are counted in the reference's lesions, so two reference lesions under one predicted
+    lesion are two hits, and one reference lesion under two predicted ones is one.
+
+    Args:
+        prediction: (z, y, x) bool, 1 = lesion.
+        reference: (z, y, x) bool, 1 = lesion.
+
+    Returns:
+        tp, fp and fn in lesions.
+
+    Raises:
+        ValueError: The masks are not boolean, not 3D, or differ in shape.
+    """
+    check_masks(prediction, reference)
+    predicted, number_predicted = label_lesions(prediction)
+    referred, number_referred = label_lesions(reference)
+    both = prediction & reference
+    found = np.unique(referred[both]).size
+    confirmed = np.unique(predicted[both]).size
+    return Tally(found, number_predicted - confirmed, number_referred - found)
+
+
+def lesion_f1(prediction: Mask, reference: Mask) -> float:
+    """Lesion-wise F1, in [0, 1]; 1 if both masks are empty [ATLAS challenge, 6-connected].
+
+    Raises:
+        ValueError: The masks are not boolean, not 3D, or differ in shape.
+    """
+    return f1(lesion_tally(prediction, reference))
+
+
+def lesion_count_difference(prediction: Mask, reference: Mask) -> int:
+    """|lesions predicted − lesions in the reference|, ≥ 0 [ATLAS challenge, 6-connected].
+
+    Raises:
+        ValueError: The masks are not boolean, not 3D, or differ in shape.
+    """
+    check_masks(prediction, reference)
+    return abs(label_lesions(prediction)[1] - label_lesions(reference)[1])
+
+
+def volume_difference_mm3(prediction: Mask, reference: Mask, spacing_mm: Sequence[float]) -> float:
+    """|volume predicted − volume of the reference| in mm³, ≥ 0 [ATLAS challenge].
+
+    Raises:
+        ValueError: The masks are not boolean or differ in shape, or the spacing is not valid.
+    """
+    check_masks(prediction, reference)
+    voxels = abs(int(np.count_nonzero(prediction)) - int(np.count_nonzero(reference)))
+    return voxels * voxel_volume_mm3(spacing_mm)
+
+
+def size_group(voxels: int) -> str:
+    """The case's group in Fig. 9 by its lesion voxels: 1–100, 101–1,000 or > 1,000.
+
+    Raises:
+        ValueError: Fewer than one voxel: a case without lesion has no group.
+    """
+    if voxels < 1:
+        raise ValueError(f"a size group needs at least 1 lesion voxel, found {voxels}")
+    return SIZE_GROUPS[int(np.searchsorted(_SIZE_BOUNDS, voxels))]
+
+
+def quartile_groups(voxels: Sequence[int]) -> npt.NDArray[np.int64]:
+    """The quarter of the cases by lesion voxels that each falls in: (n,), 1 = smallest … 4.
+
+    Bounds are the linear quartiles of ``voxels``; a size on a bound goes to the smaller group,
+    so equal sizes always share a group and groups may differ in number.
+
+    Raises:
+        ValueError: A size below 1.
+    """
+    sizes = np.asarray(voxels, dtype=np.int64)
+    if sizes.size == 0:
+        return sizes
+    if sizes.min() < 1:
+        raise ValueError(f"a size group needs at least 1 lesion voxel, found {sizes.min()}")
+    groups: npt.NDArray[np.int64] = 1 + np.searchsorted(
+        np.quantile(sizes, (0.25, 0.5, 0.75)), sizes
+    ).astype(np.int64)
+    return groups

@@ -1,0 +1,240 @@
+"""Statistics over patients: means by group, intervals, paired tests, agreement.
+
+Undefined values (nan) are left out, and what is left out can be counted from the results.
+"""
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from grcsf.metrics import mean_defined
+
+Vector = npt.NDArray[np.float64]
+
+
+class GroupedMean(NamedTuple):
+    """A mean of groups' means; a group without a defined value has the mean nan."""
+
+    mean: float
+    by_group: dict[Hashable, float]
+    undefined: int
+    """Values left out because they were nan."""
+
+
+def mean_of_group_means(values: Sequence[float], groups: Sequence[Hashable]) -> GroupedMean:
+    """Mean within each group, then the mean of the groups [ATLAS's four subsets, Table 1].
+
+    A group without a defined value is left out of the mean and shows as nan in ``by_group``.
+
+    Args:
+        values: (n,) one per patient, nan = undefined.
+        groups: (n,) each patient's group.
+
+    Raises:
+        ValueError: The lengths differ.
+    """
+    members = _by_group(values, groups)
+    means = {group: mean_defined(listed) for group, listed in members.items()}
+    by_group = {group: mean for group, (mean, _) in means.items()}
+    undefined = sum(missing for _, missing in means.values())
+    return GroupedMean(mean_defined(by_group.values())[0], by_group, undefined)
+
+
+def _by_group(values: Sequence[float], groups: Sequence[Hashable]) -> dict[Hashable, list[float]]:
+    members: dict[Hashable, list[float]] = {}
+    for value, group in zip(values, groups, strict=True):
+        members.setdefault(group, []).append(float(value))
+    return members
+
+
+class Interval(NamedTuple):
+    """A confidence interval; nan bounds where it is not defined."""
+
+    low: float
+    high: float
+
+
+def bootstrap_interval(
+    values: Sequence[float],
+    groups: Sequence[Hashable] | None = None,
+    *,
+    seed: int,
+    confidence: float = 0.95,
+    resamples: int = 9999,
+) -> Interval:
+    """BCa bootstrap interval, over patients, of the mean or of the mean of group means.
+
+    Args:
+        values: (n,) one per patient; nan is left out.
+        groups: (n,) each patient's group, resampled apart, or None for the plain mean.
+        seed: Of the resampling.
+        confidence: In (0, 1).
+        resamples: Number of bootstrap samples.
+
+    Returns:
+        The interval; nan bounds if a group has fewer than 2 defined values or if all groups are
+        constant, where BCa is not defined.
+
+    Raises:
+        ValueError: The lengths differ, or a setting is out of range.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, found {confidence}")
+    members = _by_group(values, [None] * len(values) if groups is None else groups)
+    samples = [_defined(listed) for listed in members.values()]
+    samples = [sample for sample in samples if sample.size]
+    if not samples or min(map(len, samples)) < 2 or not any(np.ptp(s) > 0 for s in samples):
+        return Interval(math.nan, math.nan)
+    result = stats.bootstrap(
+        samples,
+        _mean_of_means,
+        n_resamples=resamples,
+        confidence_level=confidence,
+        method="BCa",
+        vectorized=True,
+        rng=np.random.default_rng(seed),
+    )
+    interval = result.confidence_interval
+    return Interval(float(interval.low), float(interval.high))
+
+
+def _defined(values: npt.ArrayLike) -> Vector:
+    listed = np.asarray(values, dtype=np.float64)
+    return listed[~np.isnan(listed)]
+
+
+def _mean_of_means(*samples: Vector, axis: int = -1) -> Vector:
+    means: Vector = np.mean([np.mean(sample, axis=axis) for sample in samples], axis=0)
+    return means
+
+
+class PairedTest(NamedTuple):
+    """A two-sided paired test; ``pairs`` counts the pairs in which both values are defined."""
+
+    p_value: float
+    pairs: int
+    smallest_p: float
+
+
+def paired_wilcoxon(values: Sequence[float], baseline: Sequence[float]) -> PairedTest:
+    """Two-sided Wilcoxon signed-rank test of a method against a baseline, patient by patient.
+
+    Pairs without difference are dropped before ranking (Wilcoxon's own treatment).
+
+    Args:
+        values: (n,) one per patient, nan = undefined.
+        baseline: (n,) the same patients in the same order.
+
+    Returns:
+        p (1 if no pair differs, nan without a defined pair), the pairs used, the smallest p that
+        so many pairs can reach.
+
+    Raises:
+        ValueError: The lengths differ.
+    """
+    if len(values) != len(baseline):
+        raise ValueError(f"pairs need equal lengths, found {len(values)} and {len(baseline)}")
+    differences = _defined(np.subtract(values, baseline, dtype=np.float64))
+    pairs = differences.size
+    if pairs == 0 or not differences.any():
+        return PairedTest(1.0 if pairs else math.nan, pairs, smallest_p(pairs))
+    p_value = stats.wilcoxon(differences, zero_method="wilcox", alternative="two-sided").pvalue
+    return PairedTest(float(p_value), pairs, smallest_p(pairs))
+
+
+def smallest_p(pairs: int) -> float:
+    """Smallest two-sided p of a signed-rank test with n pairs: 2 / 2^n; nan for n = 0.
+
+    Raises:
+        ValueError: The number is negative.
+    """
+    if pairs < 0:
+        raise ValueError(f"the number of pairs must be 0 or more, found {pairs}")
+    return math.ldexp(2.0, -pairs) if pairs else math.nan
+
+
+def holm(p_values: Sequence[float]) -> Vector:
+    """Holm's step-down adjustment of a family of p-values.
+
+    Args:
+        p_values: (m,) in [0, 1]; nan stays nan and is no member of the family.
+
+    Returns:
+        (m,) adjusted p-values in the order given: max over smaller-or-equal p of
+        (m − rank + 1) · p, at most 1.
+
+    Raises:
+        ValueError: A value lies outside [0, 1].
+    """
+    given = np.asarray(p_values, dtype=np.float64)
+    if (given < 0).any() or (given > 1).any():
+        raise ValueError(f"p-values must lie in [0, 1], found {given.tolist()}")
+    order = np.argsort(given)[: np.count_nonzero(~np.isnan(given))]
+    scaled = given[order] * np.arange(order.size, 0, -1)
+    adjusted = np.full(given.shape, np.nan)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(scaled))
+    return adjusted
+
+
+def linear_weighted_kappa(first: Sequence[int], second: Sequence[int], categories: int) -> float:
+    """Cohen's kappa with linear weights |i − j| for ordered categories (risk groups).
+
+    Args:
+        first: (n,) one rater's categories, 0 … categories − 1.
+        second: (n,) the other's.
+        categories: Number of categories, also of those that nobody used.
+
+    Returns:
+        At most 1; nan without subjects, or where both raters used one and the same category.
+
+    Raises:
+        ValueError: The lengths differ, or a category is out of range.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"raters need equal lengths, found {len(first)} and {len(second)}")
+    used = np.array([first, second], dtype=np.int64).reshape(2, -1)
+    if ((used < 0) | (used >= categories)).any():
+        raise ValueError(f"categories must lie in 0 … {categories - 1}")
+    observed = np.zeros((categories, categories))
+    np.add.at(observed, (used[0], used[1]), 1)
+    expected = np.outer(observed.sum(axis=1), observed.sum(axis=0))
+    weights = np.abs(np.subtract.outer(np.arange(categories), np.arange(categories)))
+    chance = float((weights * expected).sum())
+    if chance == 0:
+        return math.nan
+    return 1 - float((weights * observed).sum()) * len(first) / chance
+
+
+def icc_absolute_agreement(ratings: npt.ArrayLike) -> float:
+    """ICC(A,1): two-way, absolute agreement, single rater (McGraw and Wong 1996).
+
+    (MSR − MSE) / (MSR + (k − 1)·MSE + k/n·(MSC − MSE)) for n subjects and k raters.
+
+    Args:
+        ratings: (n, k); a subject with a nan is left out.
+
+    Returns:
+        At most 1; nan for fewer than 2 subjects or raters, or without any variance.
+
+    Raises:
+        ValueError: The ratings are not a table.
+    """
+    table = np.asarray(ratings, dtype=np.float64)
+    if table.ndim != 2:
+        raise ValueError(f"ratings must be (subjects, raters), found shape {table.shape}")
+    table = table[~np.isnan(table).any(axis=1)]
+    n, k = table.shape
+    if n < 2 or k < 2 or np.ptp(table) == 0:
+        return math.nan
+    grand = table.mean()
+    of_rows, of_columns = table.mean(axis=1) - grand, table.mean(axis=0) - grand
+    residual = table - grand - of_rows[:, None] - of_columns
+    rows = k * float(np.square(of_rows).sum()) / (n - 1)
+    columns = n * float(np.square(of_columns).sum()) / (k - 1)
+    error = float(np.square(residual).sum()) / ((n - 1) * (k - 1))
+    whole = rows + (k - 1) * error + k / n * (columns - error)
+    return math.nan if whole == 0 else (rows - error) / whole
