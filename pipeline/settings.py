@@ -6,10 +6,13 @@ stage's result depends on is exactly the dictionary that `stage_settings` return
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pipeline.errors import PipelineError
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -337,8 +340,18 @@ def _plain(section: Section | None) -> Any:
 
 
 def source_root(settings: Settings, dataset: str) -> Path:
-    """The folder that the data set's adapter reads: given, or where its phantoms are written."""
+    """The folder that the data set's adapter reads: given, or where its phantoms are written.
+
+    Raises:
+        PipelineError: `root` names an environment variable that is not set.
+    """
     source = settings.datasets[dataset].source
-    if source.root is not None:
-        return Path(source.root).expanduser()
-    return Path(settings.results) / dataset / "phantom"
+    if source.root is None:
+        return Path(settings.results) / dataset / "phantom"
+    root = os.path.expandvars(source.root)
+    if "$" in root:
+        raise PipelineError(
+            f"datasets.{dataset}.source.root: found {source.root!r}, whose environment variable is "
+            "not set; set it or write the folder out"
+        )
+    return Path(root).expanduser()
