@@ -64,7 +64,10 @@ def split_cases(cases: Mapping[str, Mapping[str, Any]], settings: Split, seed: i
 
 
 def pack(groups: Mapping[str, Sequence[str]], subsets: int, seed: int) -> list[list[str]]:
-    """Whole groups in `subsets` parts of about equal size: largest first into the emptiest."""
+    """Whole groups in `subsets` parts of about equal size: largest first into the emptiest.
+
+    Where there are enough groups, no part has fewer than two: one has to be held out of each.
+    """
     if len(groups) < subsets:
         raise PipelineError(
             f"split: found {len(groups)} groups, expected at least {subsets} for {subsets} "
@@ -76,6 +79,11 @@ def pack(groups: Mapping[str, Sequence[str]], subsets: int, seed: int) -> list[l
         emptiest = sizes.index(min(sizes))
         parts[emptiest].append(name)
         sizes[emptiest] += len(groups[name])
+    if len(groups) >= 2 * subsets:
+        for part in parts:
+            if len(part) == 1:
+                # the last group of a part is its smallest
+                part.append(max(parts, key=len).pop())
     return parts
 
 

@@ -1,0 +1,147 @@
+"""Every fault of a configuration is told by key, with what was found and what is allowed."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.configuration import load_settings, merge, validate
+from pipeline.errors import PipelineError
+from pipeline.settings import Settings, source_root, stage_settings
+
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "config").glob("*.yaml"))
+MAPS = [{"mae": "shared", "mask_ratio": 0.5}, {"mae": "shared", "mask_ratio": 0.75}]
+GIVEN = {
+    "datasets": {
+        "brain": {
+            "source": {"adapter": "atlas", "root": "somewhere"},
+            "slices": {"size": [64, 64], "percentiles": [0, 99.9]},
+            "mae": {"shared": {"preset": "tiny"}},
+            "residuals": {"mrm": {"preset": "fast", "maps": MAPS}},
+            "experiments": {"u": {"model": "unetpp"}, "g": {"model": "grcsf", "residuals": "mrm"}},
+        }
+    }
+}
+
+
+def changed(path: str, value: object) -> dict:
+    given = copy.deepcopy(GIVEN)
+    *way, last = path.split(".")
+    place = given["datasets"]["brain"]
+    for key in way:
+        place = place.setdefault(key, {})
+    place[last] = value
+    return given
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_configuration_is_valid(path):
+    assert load_settings(path).datasets
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (
+            "mae.shared.epoch",
+            3,
+            "datasets.brain.mae.shared.epoch: unknown key; did you mean 'epochs'",
+        ),
+        ("evalution", {}, "did you mean 'evaluation'"),
+        ("experiments.u.training.losss", "x", "did you mean 'loss'"),
+        ("mae.shared.epochs", "many", "mae.shared.epochs: found 'many' (str)"),
+        (
+            "mae.shared.batch_size",
+            0,
+            "mae.shared.batch_size: found 0 (int); input should be greater",
+        ),
+        ("mae.shared.image_size", 100, "image_size 100 is no multiple of patch_size 16"),
+        ("mae.shared.epochs", 0, "epochs 0 needs a checkpoint"),
+        ("slices.window", [0, 1], "either window (two HU values) or percentiles"),
+        ("slices.percentiles", [0, 97], "percentile 97 is not stored"),
+        ("slices.percentiles", [99, 1], "not below"),
+        ("source.phantom", {"kind": "head", "cases": 3}, "either root"),
+        ("experiments.g.residuals", "mmr", "names 'mmr', but residuals has only: mrm"),
+        ("experiments.g.residuals", None, "'grcsf' needs residuals"),
+        ("experiments.u.residuals", "mrm", "'unetpp' takes no residuals"),
+        ("evaluation.baseline", "w", "names 'w', but experiments has only"),
+        ("residuals.mrm.preset", "slow", "expected 'paper' or 'fast'"),
+        ("residuals.mrm.maps", [{"mae": "x", "mask_ratio": 0.5, "passes": 1}], "names 'x'"),
+        ("split.test", "x", "split.test: found 'x'"),
+    ],
+)
+def test_a_fault_names_its_key(path, value, said):
+    with pytest.raises(PipelineError) as raised:
+        validate(changed(path, value), "my.yaml")
+    assert said in str(raised.value)
+    assert str(raised.value).startswith("configuration my.yaml: ")
+
+
+def test_all_faults_are_told_at_once():
+    given = changed("mae.shared.epoch", 3)
+    given["datasets"]["brain"]["split"] = {"subsets": 0}
+    with pytest.raises(PipelineError) as raised:
+        validate(given, "my.yaml")
+    assert len(str(raised.value).splitlines()) == 2
+
+
+def test_unreadable_files_are_one_line(tmp_path):
+    with pytest.raises(PipelineError, match="No such file"):
+        load_settings(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1,")
+    with pytest.raises(PipelineError, match="not valid YAML"):
+        load_settings(tmp_path / "bad.yaml")
+    (tmp_path / "list.yaml").write_text("- 1")
+    with pytest.raises(PipelineError, match="expected keys and values"):
+        load_settings(tmp_path / "list.yaml")
+
+
+def test_overrides_reach_nested_keys_and_leave_the_rest(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(GIVEN))
+    settings = load_settings(
+        path, {"results": "/x", "datasets": {"brain": {"split": {"subsets": 3}}}}
+    )
+    assert settings.results == "/x"
+    assert settings.datasets["brain"].split.subsets == 3
+    assert settings.datasets["brain"].source.root == "somewhere"
+    assert merge({"a": {"b": 1}}, {"a": 2}) == {"a": 2}
+
+
+def test_presets_give_masks_and_passes_and_yield_to_what_is_given():
+    fast = validate(GIVEN, "x").datasets["brain"].residuals["mrm"]
+    assert (fast.masks, fast.visible) == ("stratified", "ignore")
+    assert [one.passes for one in fast.maps] == [2, 4]
+    own = changed("residuals.mrm", {"preset": "paper", "visible": "predict", "maps": MAPS})
+    paper = validate(own, "x").datasets["brain"].residuals["mrm"]
+    assert (paper.masks, paper.visible) == ("random", "predict")
+    assert [one.passes for one in paper.maps] == [5, 5]
+
+
+def section(given: dict, stage: str, name: str = "") -> dict:
+    return stage_settings(Settings.model_validate(given), stage, "brain", name)
+
+
+def test_a_stage_depends_on_its_own_section_only():
+    stages = [("train_mae", "shared"), ("residual_maps", "mrm"), ("train_segmentation", "g")]
+    stages += [("ingest", ""), ("split", ""), ("predict", "g"), ("postprocess", "")]
+    scored = changed("evaluation.bootstrap_samples", 500)
+    for stage, name in stages:
+        assert section(GIVEN, stage, name) == section(scored, stage, name)
+    assert section(GIVEN, "evaluate", "g") != section(scored, "evaluate", "g")
+    longer = changed("mae.shared.epochs", 7)
+    assert section(GIVEN, "train_mae", "shared") != section(longer, "train_mae", "shared")
+    assert section(GIVEN, "residual_maps", "mrm") == section(longer, "residual_maps", "mrm")
+    faster = changed("experiments.g.training.learning_rate", 0.5)
+    assert section(GIVEN, "train_segmentation", "u") == section(faster, "train_segmentation", "u")
+    assert section(GIVEN, "predict", "g") == section(faster, "predict", "g")
+
+
+def test_a_root_may_hold_an_environment_variable(monkeypatch):
+    monkeypatch.setenv("MY_SCANS", "/scans")
+    settings = validate(changed("source.root", "$MY_SCANS/brain"), "x")
+    assert source_root(settings, "brain") == Path("/scans/brain")
+    monkeypatch.delenv("MY_SCANS")
+    with pytest.raises(PipelineError, match="environment variable is not set"):
+        source_root(settings, "brain")

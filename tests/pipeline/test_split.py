@@ -1,0 +1,117 @@
+"""No cohort on both sides, every case once, whatever the cohorts' sizes."""
+
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import PipelineError
+from pipeline.layout import Layout
+from pipeline.settings import Split
+from pipeline.split import closest_groups, pack, split, split_cases
+from pipeline.stores import read_json, write_json
+
+COHORTS = st.lists(st.integers(3, 40), min_size=8, max_size=14)
+
+
+def cohort_cases(sizes):
+    return {
+        f"sub-r{cohort:03}s{number:03}": {"group": f"r{cohort:03}", "role": ""}
+        for cohort, size in enumerate(sizes)
+        for number in range(size)
+    }
+
+
+@given(sizes=COHORTS, seed=st.integers(0, 99))
+def test_cohorts_stay_whole_and_every_case_is_used_once(sizes, seed):
+    cases = cohort_cases(sizes)
+    subsets = split_cases(cases, Split(by="group", subsets=3), seed)
+    used = [case for subset in subsets for names in subset.values() for case in names]
+    assert sorted(used) == sorted(cases)
+    for subset in subsets:
+        testing = {cases[case]["group"] for case in subset["test"]}
+        learning = {cases[case]["group"] for case in subset["train"] + subset["validation"]}
+        assert not testing & learning
+        assert all(subset.values())
+
+
+@given(sizes=st.lists(st.integers(1, 30), min_size=2, max_size=8), seed=st.integers(0, 9))
+def test_the_test_share_is_as_close_as_whole_cohorts_allow(sizes, seed):
+    groups = {str(i): ["x"] * size for i, size in enumerate(sizes)}
+    wanted = 0.2 * sum(sizes)
+    reached = sum(len(groups[name]) for name in closest_groups(groups, wanted, seed))
+    possible = [
+        sum(chosen) for count in range(1, len(sizes)) for chosen in combinations(sizes, count)
+    ]
+    assert abs(reached - wanted) == min(abs(total - wanted) for total in possible)
+
+
+def test_one_cohort_of_120_in_655_fills_a_subset_but_is_not_cut():
+    sizes = [120] + [17] * 31 + [8]
+    parts = pack({str(i): ["x"] * size for i, size in enumerate(sizes)}, 4, 0)
+    totals = sorted(sum(sizes[int(name)] for name in part) for part in parts)
+    assert sum(totals) == 655
+    assert totals[-1] - totals[0] <= 17
+
+
+def test_a_dominant_cohort_gets_company_to_hold_out():
+    parts = pack({"a": ["x"] * 50, **{str(i): ["x"] for i in range(5)}}, 3, 0)
+    assert min(len(part) for part in parts) == 2
+
+
+def test_counts_of_lung_are_met():
+    cases = {f"lung_{i:03}": {"group": "", "role": ""} for i in range(63)}
+    (subset,) = split_cases(cases, Split(test=10, validation=11), 2026)
+    assert {role: len(names) for role, names in subset.items()} == {
+        "train": 42,
+        "validation": 11,
+        "test": 10,
+    }
+
+
+def test_one_more_case_moves_few_others():
+    cases = {f"c{i}": {"group": "", "role": ""} for i in range(100)}
+    (before,) = split_cases(cases, Split(test=20, validation=20), 1)
+    (after,) = split_cases(
+        {**cases, "new": {"group": "", "role": ""}}, Split(test=20, validation=20), 1
+    )
+    moved = sum(case not in after[role] for role, names in before.items() for case in names)
+    assert moved <= 3
+
+
+def test_given_roles_are_kept():
+    roles = {"a": "train", "b": "train", "c": "validation", "d": "test"}
+    cases = {name: {"group": "", "role": role} for name, role in roles.items()}
+    assert split_cases(cases, Split(), 0) == [
+        {"train": ["a", "b"], "validation": ["c"], "test": ["d"]}
+    ]
+    cases["e"] = {"group": "", "role": ""}
+    with pytest.raises(PipelineError, match="case e has role ''"):
+        split_cases(cases, Split(), 0)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "settings", "said"),
+    [
+        ([5, 5], Split(by="group", subsets=3), "found 2 groups"),
+        ([9], Split(by="group"), "expected at least 2 to hold one out"),
+        ([1, 1], Split(), "expected at least one for training"),
+    ],
+)
+def test_too_few_cases_are_told(sizes, settings, said):
+    with pytest.raises(PipelineError, match=said):
+        split_cases(cohort_cases(sizes), settings, 0)
+
+
+def test_the_file_names_roles_unlabelled_and_achieved_fractions(tmp_path):
+    layout = Layout(tmp_path, "brain")
+    cases = {name: {**case, "labelled": True} for name, case in cohort_cases([4, 6]).items()}
+    cases["extra"] = {"group": "", "role": "unlabelled", "labelled": False}
+    write_json(layout.cases, {"cases": cases})
+    split(layout, Split(by="group"), 3)
+    written = read_json(layout.split)
+    assert written["unlabelled"] == ["extra"]
+    assert written["fractions"]["1"]["test"] == pytest.approx(0.4)
+    split(layout, Split(by="group"), 3)
+    assert read_json(layout.split)["digest"] == written["digest"]
