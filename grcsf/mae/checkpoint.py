@@ -1,0 +1,262 @@
+"""State dicts of masked autoencoders: unwrap, rename, fold to one channel, check, load.
+
+Files are opened elsewhere; here a state dict is a mapping of names to tensors.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from grcsf.mae.model import MaskedAutoencoder
+
+StateDict = dict[str, Tensor]
+SHOWN = 3
+
+
+class Normalisation(NamedTuple):
+    """What a 3-channel model's images were normalised with: (image - mean) / std per channel."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+UNNORMALISED = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+_HF_WHOLE = {
+    "vit.embeddings.cls_token": "cls_token",
+    "vit.embeddings.position_embeddings": "pos_embed",
+    "vit.embeddings.patch_embeddings.projection": "patch_embed.proj",
+    "vit.layernorm": "norm",
+    "decoder.mask_token": "mask_token",
+    "decoder.decoder_pos_embed": "decoder_pos_embed",
+    "decoder.decoder_embed": "decoder_embed",
+    "decoder.decoder_norm": "decoder_norm",
+    "decoder.decoder_pred": "decoder_pred",
+}
+_HF_STACKS = {"blocks": "vit.layers", "decoder_blocks": "decoder.decoder_layers"}
+_HF_PARTS = {
+    "layernorm_before": "norm1",
+    "attention.q_proj": "attn.q",
+    "attention.k_proj": "attn.k",
+    "attention.v_proj": "attn.v",
+    "attention.o_proj": "attn.proj",
+    "layernorm_after": "norm2",
+    "mlp.fc1": "mlp.fc1",
+    "mlp.fc2": "mlp.fc2",
+}
+# Names in files written before transformers 5, longest first where one contains another.
+_HF_BEFORE_5 = {
+    "vit.encoder.layer.": "vit.layers.",
+    "attention.attention.query": "attention.q_proj",
+    "attention.attention.key": "attention.k_proj",
+    "attention.attention.value": "attention.v_proj",
+    "attention.output.dense": "attention.o_proj",
+    "intermediate.dense": "mlp.fc1",
+    "output.dense": "mlp.fc2",
+}
+
+
+def load_mae_state(
+    model: MaskedAutoencoder, checkpoint: Mapping[str, Any], *, normalisation: Normalisation
+) -> None:
+    """Load a public, a Hugging Face or one of our own state dicts into a model.
+
+    A 3-channel state is folded exactly when the model has 1 channel; nothing else is adapted.
+
+    Args:
+        model: the model, changed in place.
+        checkpoint: a state dict, or one wrapped as `{"model": …}`.
+        normalisation: what a 3-channel state was trained with; a 1-channel state ignores it. A
+            state trained on per-patch normalised targets (`norm_pix_loss`) looks the same, but its
+            outputs are no intensities.
+
+    Raises:
+        ValueError: no state dict, or keys missing, unexpected or mis-shaped, in one line.
+    """
+    state = unwrap(checkpoint)
+    if "vit.embeddings.cls_token" in state:
+        state = from_hugging_face(state)
+    if model.in_channels == 1 and _channels(state) == 3:
+        state = fold_to_grey(state, normalisation)
+    check_state_dict(model, state)
+    model.load_state_dict(state)
+
+
+def unwrap(checkpoint: Mapping[str, Any]) -> StateDict:
+    """The state dict itself, out of a `{"model": …}` wrapper if there is one.
+
+    Raises:
+        ValueError: neither is a mapping of names to tensors.
+    """
+    state = checkpoint.get("model", checkpoint)
+    if not isinstance(state, Mapping) or not state:
+        raise ValueError(f"checkpoint holds no state dict but {type(state).__name__}")
+    for key, value in state.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"checkpoint entry {key!r} is {type(value).__name__}, not a tensor")
+    return dict(state)
+
+
+def fold_to_grey(state: StateDict, normalisation: Normalisation) -> StateDict:
+    """Fold a 3-channel state to one channel, exactly, for grey images in [0, 1].
+
+    A grey image shown to a 3-channel model is repeated and normalised; both are linear, so they
+    fold into the patch embedding. The prediction becomes the channels' mean, de-normalised.
+
+    Args:
+        state: public key names, 3 channels.
+        normalisation: what the model's images were normalised with.
+
+    Returns:
+        A state dict for `in_channels=1`; other entries are shared, not copied.
+
+    Raises:
+        ValueError: the state has not 3 channels, or its prediction does not match them.
+    """
+    if _channels(state) != 3:
+        raise ValueError(f"state has {_channels(state)} input channels, expected 3 to fold")
+    missing = [key for key in _FOLDED if key not in state]
+    if missing:
+        raise ValueError(f"cannot fold to one channel without {', '.join(missing)}")
+    weight = state["patch_embed.proj.weight"]  # (D, 3, p, p)
+    head = state["decoder_pred.weight"]  # (p·p·3, D')
+    if len(head) != 3 * weight[0, 0].numel():
+        raise ValueError(
+            f"decoder_pred predicts {len(head)} values for patches of "
+            f"{tuple(weight.shape[-2:])} pixels, expected {3 * weight[0, 0].numel()}"
+        )
+    # Float64 inside: the sums cancel, and the fold shall cost no precision.
+    mean = torch.tensor(normalisation.mean, dtype=torch.float64, device=weight.device)
+    std = torch.tensor(normalisation.std, dtype=torch.float64, device=weight.device)
+
+    scaled = weight.double() / std[:, None, None]
+    offset = (scaled * mean[:, None, None]).sum(dim=(1, 2, 3))
+    head_weight = head.double().reshape(-1, 3, head.shape[1]) * std[:, None]  # (p·p, 3, D')
+    head_bias = state["decoder_pred.bias"].double().reshape(-1, 3) * std + mean
+    folded = {
+        "patch_embed.proj.weight": scaled.sum(dim=1, keepdim=True),
+        "patch_embed.proj.bias": state["patch_embed.proj.bias"].double() - offset,
+        "decoder_pred.weight": head_weight.mean(dim=1),
+        "decoder_pred.bias": head_bias.mean(dim=1),
+    }
+    return state | {key: value.to(state[key].dtype) for key, value in folded.items()}
+
+
+def check_state_dict(model: MaskedAutoencoder, state: Mapping[str, Tensor]) -> None:
+    """Refuse a state dict that does not fit the model, before anything is loaded.
+
+    Args:
+        model: the model it shall fit.
+        state: public key names.
+
+    Raises:
+        ValueError: one line with the count and the first of the missing, unexpected, mis-shaped
+            and non-finite entries.
+    """
+    wanted = model.state_dict()
+    shared = [key for key in wanted if key in state]
+    faults = {
+        "missing": [key for key in wanted if key not in state],
+        "unexpected": [key for key in state if key not in wanted],
+        "mis-shaped": [
+            f"{key} {tuple(state[key].shape)} instead of {tuple(wanted[key].shape)}"
+            for key in shared
+            if state[key].shape != wanted[key].shape
+        ],
+        "not finite": [key for key in shared if not bool(torch.isfinite(state[key]).all())],
+    }
+    found = [f"{len(keys)} {fault} ({_first(keys)})" for fault, keys in faults.items() if keys]
+    if found:
+        raise ValueError("checkpoint does not fit the MAE: " + "; ".join(found))
+
+
+def from_hugging_face(state: Mapping[str, Tensor]) -> StateDict:
+    """Rename a `ViTMAEForPreTraining` state dict to the public names, q, k, v joined.
+
+    Reads today's names and those of files written before transformers 5. Unknown names are kept
+    as they are, for `check_state_dict` to report.
+
+    Args:
+        state: Hugging Face's names.
+
+    Returns:
+        The public MAE's names.
+    """
+    renamed = {_public_name(key): value for key, value in state.items()}
+    joined: StateDict = {}
+    for key, value in renamed.items():
+        match = re.fullmatch(r"(.*\.attn\.)([qkv])\.(weight|bias)", key)
+        if match is None:
+            joined[key] = value
+            continue
+        stem, _, kind = match.groups()
+        parts = [f"{stem}{name}.{kind}" for name in "qkv"]
+        if all(part in renamed for part in parts):
+            joined[f"{stem}qkv.{kind}"] = torch.cat([renamed[part] for part in parts])
+        else:
+            joined[key] = value
+    return joined
+
+
+def to_hugging_face(state: Mapping[str, Tensor]) -> StateDict:
+    """Rename a public state dict to `ViTMAEForPreTraining`'s names, q, k, v apart.
+
+    Args:
+        state: the public MAE's names.
+
+    Returns:
+        Hugging Face's names (transformers 5).
+    """
+    split: StateDict = {}
+    for key, value in state.items():
+        if ".attn.qkv." in key:
+            for name, part in zip("qkv", value.chunk(3), strict=True):
+                split[key.replace(".qkv.", f".{name}.")] = part.clone()
+        else:
+            split[key] = value
+    return {_hugging_face_name(key): value for key, value in split.items()}
+
+
+def _public_name(key: str) -> str:
+    for before, now in _HF_BEFORE_5.items():
+        key = key.replace(before, now)
+    for stem, public in _HF_WHOLE.items():
+        if key == stem or key.startswith(f"{stem}."):
+            return public + key.removeprefix(stem)
+    for stack, stem in _HF_STACKS.items():
+        match = re.fullmatch(rf"{re.escape(stem)}\.(\d+)\.(.+)\.(weight|bias)", key)
+        if match and match[2] in _HF_PARTS:
+            return f"{stack}.{match[1]}.{_HF_PARTS[match[2]]}.{match[3]}"
+    return key
+
+
+def _hugging_face_name(key: str) -> str:
+    for stem, public in _HF_WHOLE.items():
+        if key == public or key.startswith(f"{public}."):
+            return stem + key.removeprefix(public)
+    stack, index, rest = key.split(".", 2)
+    part, kind = rest.rsplit(".", 1)
+    stems = {public: stem for stem, public in _HF_PARTS.items()}
+    return f"{_HF_STACKS[stack]}.{index}.{stems[part]}.{kind}"
+
+
+_FOLDED = (
+    "patch_embed.proj.weight",
+    "patch_embed.proj.bias",
+    "decoder_pred.weight",
+    "decoder_pred.bias",
+)
+
+
+def _channels(state: Mapping[str, Tensor]) -> int | None:
+    weight = state.get("patch_embed.proj.weight")
+    return weight.shape[1] if weight is not None and weight.ndim == 4 else None
+
+
+def _first(keys: list[str]) -> str:
+    rest = len(keys) - SHOWN
+    return ", ".join(keys[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,262 @@
+"""Residual maps: what a masked autoencoder of healthy slices fails to reconstruct.
+
+Every slice is reconstructed under K masks; the mean reconstruction is compared with the slice
+(section 3.3.1, Eq. 3–5). Masks say 1 = masked.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from grcsf.mae.model import MaskedAutoencoder
+
+Visible = Literal["paste", "ignore", "predict"]
+Kind = Literal["abs", "squared", "ssim"]
+
+# Sequences (slices × passes) of one forward. On a CPU some 20 fill the matrix units, and more only
+# push activations out of the cache; a GPU needs many more before its launches stop to matter.
+SEQUENCES = {"cpu": 20, "cuda": 320}
+
+
+@torch.inference_mode()
+def mean_reconstruction(
+    model: MaskedAutoencoder, images: Tensor, masks: Tensor, *, visible: Visible
+) -> Tensor:
+    """Mean reconstruction of each slice over its K passes (Eq. 3, 4).
+
+    The patches are embedded once and all B·K sequences run in one forward. The mean is clipped to
+    [0, 1], where the intensities lie: clipped after averaging, so that overshoots of single passes
+    still cancel as the paper's mean lets them.
+
+    Args:
+        model: the masked autoencoder.
+        images: (B, 1, H, W), in [0, 1], at the model's own size.
+        masks: (B, K, L) bool, 1 = masked; every row masks the same number of patches.
+        visible: what a pass gives where a patch was visible. `paste`: the slice's own pixels.
+            `ignore`: nothing, only passes that masked the patch count, and a patch masked in none
+            keeps its pixels, so that its residual is 0. `predict`: the raw, untrained output.
+
+    Returns:
+        (B, 1, H, W) float32, in [0, 1].
+
+    Raises:
+        ValueError: an unknown rule, or masks that do not fit images or model.
+    """
+    _check_choice("visible", visible, get_args(Visible))
+    _check_masks(model, images, masks)
+    tokens = model.embed(images.to(model.patch_embed.proj.weight.dtype))  # (B, L, D)
+    flat = masks.flatten(0, 1)  # (B·K, L)
+    predictions = model.decode(model.encode(tokens, flat), flat)  # (B·K, L, p·p)
+    predictions = predictions.float().reshape(*masks.shape, -1)  # (B, K, L, p·p)
+    hidden = masks.to(predictions.device).unsqueeze(-1).float()  # (B, K, L, 1)
+    patches = model.patchify(images.float())  # (B, L, p·p)
+    if visible == "predict":
+        mean = predictions.mean(dim=1)
+    else:
+        # Sums over the passes suffice, so pixels are put back in place once, not K times.
+        predicted, times = (predictions * hidden).sum(dim=1), hidden.sum(dim=1)
+        if visible == "paste":
+            passes = masks.shape[1]
+            mean = (predicted + (passes - times) * patches) / passes
+        else:
+            mean = torch.where(times > 0, predicted / times.clamp(min=1), patches)
+    return model.unpatchify(mean).clamp(0.0, 1.0)
+
+
+def residual_map(images: Tensor, reconstructions: Tensor, kind: Kind) -> Tensor:
+    """How far each pixel is from its reconstruction (Eq. 5 and Table 7).
+
+    Args:
+        images: (B, 1, H, W), in [0, 1].
+        reconstructions: (B, 1, H, W), in [0, 1].
+        kind: `abs` |I − R|, `squared` (I − R)², or `ssim` 1 − SSIM with a Gaussian window of
+            σ = 1.5 (Wang et al. 2004), clipped to [0, 1].
+
+    Returns:
+        (B, 1, H, W) float32, in [0, 1].
+
+    Raises:
+        ValueError: an unknown kind, or shapes that differ.
+    """
+    _check_choice("kind", kind, get_args(Kind))
+    if images.shape != reconstructions.shape:
+        found = f"{tuple(images.shape)} and {tuple(reconstructions.shape)}"
+        raise ValueError(f"images and reconstructions differ in shape: {found}")
+    if kind == "ssim":
+        return _dissimilarity(images, reconstructions)
+    difference = (images.float() - reconstructions.float()).abs()
+    return difference if kind == "abs" else difference.square()
+
+
+@torch.inference_mode()
+def multi_ratio_residuals(
+    models: Sequence[MaskedAutoencoder],
+    images: Tensor,
+    masks: Sequence[Tensor],
+    *,
+    visible: Visible,
+    kind: Kind,
+    dtype: torch.dtype = torch.float32,
+    sequences: int | None = None,
+) -> Tensor:
+    """One residual map of each slice for each mask ratio (section 3.3.1, Fig. 1).
+
+    Args:
+        models: R models, one per ratio; the same object may stand for several.
+        images: (B, 1, h, w), in [0, 1], of any size and on the models' device.
+        masks: R tensors (B, K_r, L_r) bool, 1 = masked.
+        visible: see `mean_reconstruction`.
+        kind: see `residual_map`.
+        dtype: precision of the models' matrix products. Weights already in it are used as they are
+            (fastest: cast the model once); float32 weights go through autocast.
+        sequences: slices × passes of one forward, at least one slice; by default by device.
+
+    Returns:
+        (B, R, h, w) float32, in [0, 1].
+
+    Raises:
+        ValueError: models and masks differ in number, weights cannot serve `dtype`, or see
+            `mean_reconstruction`.
+    """
+    if len(models) != len(masks):
+        raise ValueError(f"{len(models)} models but masks for {len(masks)} ratios")
+    limit = sequences or SEQUENCES.get(images.device.type, SEQUENCES["cuda"])
+    maps = []
+    for model, ratio_masks in zip(models, masks, strict=True):
+        _check_masks(model, images, ratio_masks)
+        step = max(1, limit // ratio_masks.shape[1])
+        with _full_float32(), _precision(model, dtype, images.device):
+            parts = [
+                _residuals_at(model, images[start : start + step], chosen, visible, kind)
+                for start, chosen in _chunks(ratio_masks, step)
+            ]
+        maps.append(torch.cat(parts))
+    return torch.cat(maps, dim=1)
+
+
+@torch.no_grad()
+def reference_residuals(
+    models: Sequence[MaskedAutoencoder],
+    images: Tensor,
+    masks: Sequence[Tensor],
+    *,
+    visible: Visible,
+    kind: Kind,
+) -> Tensor:
+    """`multi_ratio_residuals` as the equations read: one slice and one pass at a time, in float32.
+
+    The truth that tests and the benchmark hold the batched form against; arguments and result are
+    the same.
+    """
+    maps = []
+    for model, ratio_masks in zip(models, masks, strict=True):
+        residuals = []
+        for image, slice_masks in zip(torch.split(images, 1), ratio_masks, strict=True):
+            small = _resize(image, (model.image_size, model.image_size))
+            total, weight = torch.zeros_like(small), torch.zeros_like(small)
+            for mask in torch.split(slice_masks, 1):
+                predicted = model.unpatchify(model(small, mask))
+                hidden = _pixel_mask(model, mask).to(small.device)
+                if visible == "paste":
+                    total += torch.where(hidden, predicted, small)
+                    weight += 1
+                elif visible == "ignore":
+                    total += torch.where(hidden, predicted, torch.zeros_like(small))
+                    weight += hidden
+                else:
+                    total += predicted
+                    weight += 1
+            mean = torch.where(weight > 0, total / weight.clamp(min=1), small).clamp(0.0, 1.0)
+            height, width = images.shape[-2:]
+            residuals.append(_resize(residual_map(small, mean, kind), (height, width)))
+        maps.append(torch.cat(residuals))
+    return torch.cat(maps, dim=1)
+
+
+def coverage(masks: Tensor) -> tuple[int, float]:
+    """How often each patch was masked: the least and the mean.
+
+    Args:
+        masks: (..., K, L) bool, 1 = masked.
+
+    Returns:
+        The minimum over all slices and patches (0: some patch was never reconstructed) and the
+        mean, which is K times the mask ratio.
+    """
+    times = masks.sum(dim=-2)
+    return int(times.min()), float(times.double().mean())
+
+
+def _residuals_at(
+    model: MaskedAutoencoder, images: Tensor, masks: Tensor, visible: Visible, kind: Kind
+) -> Tensor:
+    """Residuals at the model's size, brought back to the images' (Fig. 1)."""
+    small = _resize(images.float(), (model.image_size, model.image_size))
+    reconstructions = mean_reconstruction(model, small, masks, visible=visible)
+    height, width = images.shape[-2:]
+    return _resize(residual_map(small, reconstructions, kind), (height, width))
+
+
+def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, anti-aliased where it shrinks: weights are ≥ 0 and sum to 1, so [0, 1] is kept."""
+    if tuple(images.shape[-2:]) == size:
+        return images
+    return F.interpolate(images, size, mode="bilinear", antialias=True).clamp(0.0, 1.0)
+
+
+def _dissimilarity(images: Tensor, reconstructions: Tensor) -> Tensor:
+    # Imported here: torchmetrics takes seconds to import, and the other kinds do without it.
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    # In float64: variances are differences of near-equal numbers, and float32 would let a rounding
+    # of 1e-7 in a reconstruction grow to 1e-4 in a flat region of the map.
+    _, similarity = structural_similarity_index_measure(
+        reconstructions.double(), images.double(), data_range=1.0, return_full_image=True
+    )
+    return (1.0 - similarity).clamp(0.0, 1.0).float()
+
+
+def _pixel_mask(model: MaskedAutoencoder, mask: Tensor) -> Tensor:
+    values = model.patch_size**2
+    return model.unpatchify(mask.unsqueeze(-1).expand(-1, -1, values))
+
+
+def _chunks(masks: Tensor, step: int) -> Iterator[tuple[int, Tensor]]:
+    return zip(range(0, len(masks), step), torch.split(masks, step), strict=True)
+
+
+def _precision(
+    model: MaskedAutoencoder, dtype: torch.dtype, device: torch.device
+) -> AbstractContextManager[object]:
+    weights = model.patch_embed.proj.weight.dtype
+    if weights == dtype:
+        return nullcontext()
+    if weights != torch.float32:
+        raise ValueError(f"weights are {weights} and cannot compute in {dtype}")
+    return torch.autocast(device.type, dtype)
+
+
+@contextmanager
+def _full_float32() -> Iterator[None]:
+    """Keep cuDNN from rounding float32 convolutions to TF32, so that CPU and GPU agree to 1e-5."""
+    cudnn = torch.backends.cudnn
+    with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        yield
+
+
+def _check_masks(model: MaskedAutoencoder, images: Tensor, masks: Tensor) -> None:
+    if not len(images):
+        raise ValueError("there is no slice to reconstruct")
+    expected = (len(images), model.num_patches)
+    if masks.ndim != 3 or (masks.shape[0], masks.shape[2]) != expected:
+        found = tuple(masks.shape)
+        raise ValueError(f"masks are {found}, expected ({expected[0]}, passes, {expected[1]})")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}: found {value!r}, expected one of: {', '.join(choices)}")
