@@ -40,8 +40,7 @@ _RISK_BOUNDS = (0, 10, 100, 400)
 def find_candidates(hu: Image, *, threshold_hu: float = THRESHOLD_HU) -> tuple[Components, int]:
     """Number the 3D 6-connected components of ``hu`` (z, y, x) strictly above a threshold.
 
-    Returns:
-        Candidates (z, y, x) int32, 0 = none, 1 … n; and n.
+    Returns candidates (z, y, x) int32, 0 = none, 1 … n; and n.
     """
     return label_lesions(np.asarray(hu > threshold_hu))
 
@@ -61,7 +60,7 @@ def vote(
         (number,) label of candidate i + 1, 0 = unclaimed.
 
     Raises:
-        ValueError: Shapes differ, labels are negative or no integers, or a wrong ``majority_over``.
+        ValueError: Shapes differ, labels are no integers ≥ 0, or ``majority_over`` is unknown.
     """
     if majority_over not in get_args(MajorityOver):
         raise ValueError(f"majority_over must be 'labelled' or 'all', found {majority_over!r}")
@@ -81,10 +80,8 @@ def vote(
 def _check_labels(labels: Labels, shape: tuple[int, ...]) -> None:
     if labels.shape != shape:
         raise ValueError(f"labels and image differ in shape: {labels.shape} and {shape}")
-    if labels.dtype.kind not in "biu":
-        raise ValueError(f"labels must be integers or boolean, found {labels.dtype}")
-    if labels.dtype.kind == "i" and labels.size and labels.min() < 0:
-        raise ValueError(f"labels must be 0 or more, found {labels.min()}")
+    if labels.dtype.kind not in "biu" or labels.min(initial=0) < 0:
+        raise ValueError(f"labels must be integers ≥ 0 or boolean, found {labels.dtype}")
 
 
 def claim_candidates(
@@ -125,8 +122,7 @@ def postprocess_calcium(
         spacing_mm: (z, y, x) in mm.
         threshold_hu: A voxel of exactly this value is no calcium.
         min_volume_mm3: Smaller 6-connected components are dropped; 0 keeps all.
-        grow: False keeps predicted voxels above the threshold; True takes whole candidates
-            that the vote gives to the prediction.
+        grow: False keeps predicted voxels above the threshold; True takes claimed candidates.
         majority_over: Who votes when growing: "labelled" or "all".
 
     Returns:
@@ -217,13 +213,11 @@ def calcium_score(
     voxels above the threshold, so its parts in one slice share a weight; there is no smallest area.
 
     Args:
-        mask: (z, y, x) bool, 1 = calcium. The challenge scores whole candidates: pass what
-            `claim_candidates` gives for them.
+        mask: (z, y, x) bool, 1 = calcium; for whole candidates, from `claim_candidates`.
         hu: (z, y, x), HU.
         spacing_mm: (z, y, x) in mm; z is the distance of slices.
         threshold_hu: Voxels that do not exceed it do not count.
-        reference_spacing_mm: The Agatston score is multiplied by slice spacing over this; None
-            leaves it as it is.
+        reference_spacing_mm: Agatston is multiplied by slice spacing over this, unless None.
 
     Raises:
         ValueError: The mask is not boolean, shapes differ, or a setting is not positive.
@@ -276,9 +270,6 @@ def artery_scores(
 
     Returns:
         Label → score, for the labels that occur.
-
-    Raises:
-        ValueError: As for `calcium_score`, or labels are negative or not integers.
     """
     _check_labels(labels, hu.shape)
     return {

@@ -1,0 +1,286 @@
+"""Calcium: candidates, votes, post-processing, matching and scores, on volumes done by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from skimage import measure
+
+from grcsf.calcium import (
+    RISK_GROUPS,
+    CalciumScore,
+    agatston_weight,
+    artery_scores,
+    calcium_score,
+    claim_candidates,
+    find_candidates,
+    match_lesions,
+    postprocess_calcium,
+    risk_group,
+    vote,
+)
+from grcsf.lesions import LesionCounts, Tally, lesion_scores, pool_lesions
+
+SHAPE = (3, 4, 5)
+SPACING = (3.0, 0.5, 0.5)
+images = hnp.arrays(np.int16, SHAPE, elements=st.sampled_from([-50, 130, 131, 199, 250, 399, 400]))
+labelings = hnp.arrays(np.uint8, SHAPE, elements=st.integers(0, 3))
+predictions = hnp.arrays(np.bool_, SHAPE)
+choices = st.sampled_from(["labelled", "all"])
+# A shared machine may stall any example.
+untimed = settings(deadline=None)
+
+
+def line(*values: int) -> np.ndarray:
+    """A (1, 1, n) volume."""
+    return np.array([[values]], dtype=np.int16)
+
+
+def test_hu_of_exactly_130_is_no_candidate():
+    candidates, number = find_candidates(line(131, 130, 131, 131, 129))
+    assert candidates.tolist() == [[[1, 0, 2, 2, 0]]]
+    assert number == 2
+    assert find_candidates(line(131, 130), threshold_hu=129)[0].tolist() == [[[1, 1]]]
+
+
+def test_candidates_that_touch_by_an_edge_are_two():
+    hu = np.full((2, 2, 2), -100)
+    hu[0, 0, 0] = hu[0, 1, 1] = hu[1, 0, 1] = 300
+    assert find_candidates(hu)[1] == 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "labelled", "everyone"),
+    [
+        ((0, 0, 0, 0), 0, 0),
+        ((0, 0, 0, 3), 3, 0),
+        ((0, 0, 3, 3), 3, 0),
+        ((0, 3, 3, 3), 3, 3),
+        ((2, 1, 1, 2), 1, 1),
+        ((0, 0, 2, 1), 1, 0),
+        ((3, 3, 1, 0), 3, 3),
+    ],
+    ids=["none", "one voxel", "tie with background", "most", "tie", "tie and background", "mixed"],
+)
+def test_the_vote_by_hand(labels, labelled, everyone):
+    hu = line(200, 200, 200, 200)
+    assert (claim_candidates(line(*labels), hu, majority_over="labelled") == labelled).all()
+    assert (claim_candidates(line(*labels), hu, majority_over="all") == everyone).all()
+
+
+@untimed
+@given(labelings, images, choices)
+def test_the_vote_agrees_with_counting_candidate_by_candidate(labels, hu, majority_over):
+    candidates, number = find_candidates(hu)
+    expected = []
+    for candidate in range(1, number + 1):
+        voters = labels[candidates == candidate]
+        if majority_over == "labelled":
+            voters = voters[voters > 0]
+        expected.append(np.bincount(voters).argmax() if voters.size else 0)
+    assert vote(labels, candidates, number, majority_over=majority_over).tolist() == expected
+
+
+@untimed
+@given(labelings, images, choices)
+def test_claims_are_whole_candidates_and_stay_when_claimed_again(labels, hu, majority_over):
+    claimed = claim_candidates(labels, hu, majority_over=majority_over)
+    assert not claimed[hu <= 130].any()
+    again = claim_candidates(claimed, hu, majority_over=majority_over)
+    assert (again == claimed).all()
+
+
+def test_plain_post_processing_by_hand():
+    hu = line(200, 130, 200, 200, 200, 90, 131)
+    prediction = line(1, 1, 0, 1, 1, 1, 1) > 0
+    kept = postprocess_calcium(prediction, hu, SPACING)
+    assert kept.tolist() == [[[True, False, False, True, True, False, True]]]
+    # A voxel has 0.75 mm³.
+    kept = postprocess_calcium(prediction, hu, SPACING, min_volume_mm3=1.5)
+    assert kept.tolist() == [[[False, False, False, True, True, False, False]]]
+    kept = postprocess_calcium(prediction, hu, SPACING, threshold_hu=129)
+    assert kept.tolist() == [[[True, True, False, True, True, False, True]]]
+
+
+def test_growing_by_hand():
+    hu = line(200, 130, 200, 200, 200, 90, 131)
+    prediction = line(1, 1, 0, 0, 1, 1, 0) > 0
+    grown = postprocess_calcium(prediction, hu, SPACING, grow=True)
+    assert grown.tolist() == [[[True, False, True, True, True, False, False]]]
+    grown = postprocess_calcium(prediction, hu, SPACING, grow=True, majority_over="all")
+    assert grown.tolist() == [[[True, False, False, False, False, False, False]]]
+    grown = postprocess_calcium(prediction, hu, SPACING, grow=True, min_volume_mm3=1)
+    assert grown.tolist() == [[[False, False, True, True, True, False, False]]]
+
+
+@untimed
+@given(predictions, images, st.floats(0, 5), st.booleans(), choices)
+def test_post_processing_twice_is_once(prediction, hu, minimum, grow, majority_over):
+    def apply(mask):
+        return postprocess_calcium(
+            mask, hu, SPACING, min_volume_mm3=minimum, grow=grow, majority_over=majority_over
+        )
+
+    once = apply(prediction)
+    assert (apply(once) == once).all()
+    assert not once[hu <= 130].any()
+    if not grow:
+        assert not (once & ~prediction).any()
+
+
+def test_matching_by_hand():
+    hu = line(200, 200, 0, 200, 0, 200, 200, 200, 0, 200)
+    reference = line(1, 1, 0, 0, 0, 3, 3, 1, 0, 1)
+    prediction = line(0, 1, 1, 1, 0, 1, 0, 0, 0, 0) > 0
+    match = match_lesions(prediction, reference, hu, SPACING)
+    # Candidates of 2, 1, 3 and 1 voxels of 0.75 mm³: found, invented, found, missed.
+    assert match.total == LesionCounts(Tally(2, 1, 1), Tally(3.75, 0.75, 0.75))
+    assert set(match.by_artery) == {1, 3}
+    lad, rca = match.by_artery[1], match.by_artery[3]
+    assert (lad.number.tp, lad.number.fn) == (1, 1)
+    assert (lad.volume_mm3.tp, lad.volume_mm3.fn) == (1.5, 0.75)
+    assert (rca.number.tp, rca.number.fn) == (1, 0)
+    assert (rca.volume_mm3.tp, rca.volume_mm3.fn) == (2.25, 0)
+    assert lesion_scores(lad)["sensitivity_volume"] == pytest.approx(2 / 3)
+    assert math.isnan(lesion_scores(lad)["ppv_lesions"])
+    # One voxel of three does not win the third candidate when background votes.
+    match = match_lesions(prediction, reference, hu, SPACING, majority_over="all")
+    assert match.total == LesionCounts(Tally(0, 1, 3), Tally(0, 0.75, 4.5))
+
+
+def test_marks_outside_candidates_are_no_lesions():
+    match = match_lesions(line(1, 0) > 0, line(0, 1), line(130, 100), SPACING)
+    assert match.total == LesionCounts()
+    assert match.by_artery == {}
+
+
+@untimed
+@given(labelings, labelings, images, choices)
+def test_matching_is_mirrored_and_adds_up(first, second, hu, majority_over):
+    match = match_lesions(first, second, hu, SPACING, majority_over=majority_over).total
+    mirror = match_lesions(second, first, hu, SPACING, majority_over=majority_over).total
+    assert match.number == Tally(mirror.number.tp, mirror.number.fn, mirror.number.fp)
+    arteries = match_lesions(first, second, hu, SPACING, majority_over=majority_over).by_artery
+    assert sum(counts.number.tp for counts in arteries.values()) == match.number.tp
+    assert sum(counts.number.fn for counts in arteries.values()) == match.number.fn
+    claimed = claim_candidates(second, hu, majority_over=majority_over)
+    volume = match.volume_mm3.tp + match.volume_mm3.fn
+    assert volume == pytest.approx(np.count_nonzero(claimed) * 0.75)
+    assert all(
+        math.isnan(score) or 0 <= score <= 1
+        for score in lesion_scores(pool_lesions([match, mirror])).values()
+    )
+
+
+def test_agatston_and_volume_by_hand():
+    hu = np.full((2, 4, 4), 40)
+    hu[0, 0, :4] = (150, 250, 199, 130)
+    hu[1, 0, :2] = 150
+    hu[1, 3, 3] = 400
+    everything = np.ones(hu.shape, bool)
+    # Slice 0: 3 pixels of 0.25 mm², maximum 250 → 1.5. Slice 1: 2 pixels, maximum 150 → 0.5;
+    # 1 pixel, maximum 400 → 1. The first two are one lesion, weighed slice by slice.
+    score = calcium_score(everything, hu, SPACING)
+    assert score.agatston == pytest.approx(3.0)
+    assert score.volume_mm3 == pytest.approx(6 * 0.75)
+    thinner = calcium_score(everything, hu, (1.5, 0.5, 0.5))
+    assert thinner.agatston == pytest.approx(1.5)
+    unscaled = calcium_score(everything, hu, (1.5, 0.5, 0.5), reference_spacing_mm=None)
+    assert unscaled.agatston == pytest.approx(3.0)
+    left = everything.copy()
+    left[:, :, 2:] = False
+    # Within the mask only: 2 pixels × 2 and 2 pixels × 1.
+    assert calcium_score(left, hu, SPACING).agatston == pytest.approx(1.5)
+
+
+def test_parts_of_a_lesion_in_one_slice_share_its_maximum():
+    hu = np.full((2, 1, 3), 150)
+    hu[0, 0, 1] = 0
+    hu[0, 0, 2] = 450
+    score = calcium_score(hu > 130, hu, (3.0, 1.0, 1.0))
+    assert score.agatston == pytest.approx(2 * 4 + 3 * 1)
+
+
+def test_weights_at_their_bounds():
+    maxima = np.array([131, 199, 199.9, 200, 299, 300, 399, 399.9, 400, 3000])
+    assert agatston_weight(maxima).tolist() == [1, 1, 1, 2, 2, 3, 3, 3, 4, 4]
+
+
+@untimed
+@given(predictions, images)
+def test_agatston_agrees_with_regions_taken_slice_by_slice(mask, hu):
+    lesions = measure.label(mask & (hu > 130), connectivity=1)
+    expected = 0.0
+    for z in range(SHAPE[0]):
+        for region in measure.regionprops(lesions[z], intensity_image=hu[z]):
+            expected += region.num_pixels * 0.25 * min(4, int(region.intensity_max) // 100)
+    score = calcium_score(mask, hu, SPACING)
+    assert score.agatston == pytest.approx(expected)
+    assert score.volume_mm3 == pytest.approx(np.count_nonzero(lesions) * 0.75)
+
+
+def test_scores_by_artery_add_up():
+    hu = line(200, 0, 350, 350, 0, 450, 130)
+    labels = line(1, 0, 3, 3, 3, 0, 1)
+    scores = artery_scores(labels, hu, SPACING)
+    assert set(scores) == {1, 3}
+    assert scores[1] == CalciumScore(pytest.approx(0.5), pytest.approx(0.75))
+    assert scores[3] == CalciumScore(pytest.approx(1.5), pytest.approx(1.5))
+    total = sum(scores.values(), start=CalciumScore())
+    assert total == CalciumScore(pytest.approx(2.0), pytest.approx(2.25))
+    assert artery_scores(np.zeros_like(labels), hu, SPACING) == {}
+
+
+@untimed
+@given(labelings, images)
+def test_arteries_of_whole_candidates_total_as_one_mask(labels, hu):
+    claimed = claim_candidates(labels, hu)
+    total = sum(artery_scores(claimed, hu, SPACING).values(), start=CalciumScore())
+    together = calcium_score(claimed > 0, hu, SPACING)
+    assert total.agatston == pytest.approx(together.agatston)
+    assert total.volume_mm3 == pytest.approx(together.volume_mm3)
+
+
+@pytest.mark.parametrize(
+    ("score", "group"),
+    [
+        (0, "0"),
+        (0.01, "1-10"),
+        (10, "1-10"),
+        (10.5, "11-100"),
+        (100, "11-100"),
+        (100.2, "101-400"),
+        (400, "101-400"),
+        (400.5, ">400"),
+        (math.inf, ">400"),
+    ],
+)
+def test_risk_groups_at_their_bounds(score, group):
+    assert RISK_GROUPS[risk_group(score)] == group
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: claim_candidates(line(1), line(200), majority_over="most"), "majority_over"),
+        (lambda: claim_candidates(line(1, 2), line(200)), "shape"),
+        (lambda: claim_candidates(line(-1), line(200)), "≥ 0"),
+        (lambda: claim_candidates(line(1) * 1.0, line(200)), "float64"),
+        (lambda: postprocess_calcium(line(1), line(200), SPACING), "boolean"),
+        (lambda: postprocess_calcium(line(1, 1) > 0, line(200), SPACING), "shape"),
+        (lambda: calcium_score(line(1) > 0, line(200), (1, 1)), "spacing"),
+        (
+            lambda: calcium_score(line(1) > 0, line(200), SPACING, reference_spacing_mm=0),
+            "reference spacing",
+        ),
+        (lambda: artery_scores(line(-1), line(200), SPACING), "≥ 0"),
+        (lambda: risk_group(-1), "0 or more"),
+        (lambda: risk_group(math.nan), "0 or more"),
+    ],
+)
+def test_refuses_what_it_cannot_judge(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

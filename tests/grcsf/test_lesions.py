@@ -1,0 +1,211 @@
+"""Lesions: components, lesion-wise scores, sizes and their groups."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from skimage import measure
+
+from grcsf.lesions import (
+    LesionCounts,
+    Tally,
+    filter_components,
+    label_lesions,
+    lesion_count_difference,
+    lesion_f1,
+    lesion_scores,
+    lesion_sizes,
+    lesion_tally,
+    pool_lesions,
+    quartile_groups,
+    size_group,
+    tally_lesions,
+    volume_difference_mm3,
+    voxel_volume_mm3,
+)
+
+masks = hnp.arrays(np.bool_, (4, 5, 6))
+# A shared machine may stall any example.
+untimed = settings(deadline=None)
+
+
+def row(text: str) -> np.ndarray:
+    """A (1, 1, n) mask from a picture: # is lesion."""
+    return np.array([[[letter == "#" for letter in text]]])
+
+
+@pytest.mark.parametrize(
+    ("second", "lesions"),
+    [((0, 0, 1), 1), ((1, 0, 0), 1), ((0, 1, 1), 2), ((1, 1, 0), 2), ((1, 1, 1), 2)],
+    ids=["face in slice", "face across slices", "edge in slice", "edge across", "corner"],
+)
+def test_only_shared_faces_connect(second, lesions):
+    mask = np.zeros((2, 2, 2), bool)
+    mask[0, 0, 0] = mask[second] = True
+    assert label_lesions(mask)[1] == lesions
+
+
+@untimed
+@given(masks)
+def test_components_agree_with_skimage(mask):
+    components, number = label_lesions(mask)
+    expected, expected_number = measure.label(mask, connectivity=1, return_num=True)
+    assert number == expected_number
+    pairs = np.unique(np.stack([components.ravel(), expected.ravel()]), axis=1)
+    assert pairs.shape[1] == len(set(pairs[0])) == len(set(pairs[1]))
+    areas = [region.num_pixels for region in measure.regionprops(components)]
+    assert lesion_sizes(mask).tolist() == areas
+    assert lesion_sizes(mask).sum() == mask.sum()
+
+
+def test_lesion_tally_by_hand():
+    prediction = row("##.#####..#.#.")
+    reference = row(".#.#...#....##")
+    # Found: all four lesions of the reference, two of them under one predicted lesion.
+    assert lesion_tally(prediction, reference) == Tally(tp=4, fp=1, fn=0)
+    assert lesion_f1(prediction, reference) == pytest.approx(8 / 9)
+    # The other way round: of the four now in the reference, one is missed and none invented.
+    assert lesion_tally(reference, prediction) == Tally(tp=3, fp=0, fn=1)
+    assert lesion_f1(reference, prediction) == pytest.approx(6 / 7)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference", "expected"),
+    [("....", "....", 1), ("#...", "....", 0), ("....", "#.#.", 0), ("#.#.", "#.#.", 1)],
+)
+def test_lesion_f1_of_empty_and_equal_masks(prediction, reference, expected):
+    assert lesion_f1(row(prediction), row(reference)) == expected
+
+
+@untimed
+@given(masks, masks)
+def test_lesion_tally_counts_every_lesion_once(prediction, reference):
+    tally = lesion_tally(prediction, reference)
+    assert tally.tp + tally.fn == label_lesions(reference)[1]
+    overlapping = [
+        prediction[measure.label(reference, connectivity=1) == lesion + 1].any()
+        for lesion in range(int(tally.tp + tally.fn))
+    ]
+    assert tally.tp == sum(overlapping)
+    assert 0 <= tally.fp <= label_lesions(prediction)[1]
+    assert 0 <= lesion_f1(prediction, reference) <= 1
+
+
+@untimed
+@given(masks, st.permutations(range(3)), st.lists(st.booleans(), min_size=3, max_size=3))
+def test_sizes_do_not_depend_on_orientation(mask, axes, flips):
+    turned = np.flip(mask.transpose(axes), [axis for axis in range(3) if flips[axis]])
+    assert sorted(lesion_sizes(turned)) == sorted(lesion_sizes(mask))
+
+
+def test_differences_by_hand():
+    prediction, reference = row("#.#.#..."), row(".#######")
+    assert lesion_count_difference(prediction, reference) == 2
+    assert lesion_count_difference(reference, prediction) == 2
+    assert volume_difference_mm3(prediction, reference, (3.0, 0.5, 0.5)) == pytest.approx(3.0)
+    assert volume_difference_mm3(reference, prediction, (3.0, 0.5, 0.5)) == pytest.approx(3.0)
+
+
+def test_small_components_are_dropped_by_volume():
+    mask = row("#.##.###")
+    assert filter_components(mask, (2, 1, 1), 0).tolist() == mask.tolist()
+    assert filter_components(mask, (2, 1, 1), 4).tolist() == row("..##.###").tolist()
+    assert filter_components(mask, (2, 1, 1), 4.01).tolist() == row(".....###").tolist()
+    assert not filter_components(mask, (2, 1, 1), 100).any()
+
+
+def test_a_volume_equal_to_the_minimum_is_kept_whatever_its_rounding():
+    spacing = (0.1, 1.0, 1.0)
+    for voxels in range(1, 60):
+        mask = np.ones((1, 1, voxels), bool)
+        assert filter_components(mask, spacing, voxels / 10).all()
+        assert not filter_components(mask, spacing, (voxels + 0.5) / 10).any()
+
+
+@untimed
+@given(masks, st.floats(0, 20))
+def test_filtering_twice_is_filtering_once(mask, minimum):
+    once = filter_components(mask, (1, 1, 1), minimum)
+    assert (filter_components(once, (1, 1, 1), minimum) == once).all()
+    assert not (once & ~mask).any()
+
+
+@pytest.mark.parametrize(
+    ("voxels", "group"),
+    [(1, "1-100"), (100, "1-100"), (101, "101-1000"), (1000, "101-1000"), (1001, ">1000")],
+)
+def test_size_groups_of_figure_9(voxels, group):
+    assert size_group(voxels) == group
+
+
+def test_quartiles():
+    assert quartile_groups([8, 1, 7, 2, 6, 3, 5, 4]).tolist() == [4, 1, 4, 1, 3, 2, 3, 2]
+    assert quartile_groups([5, 5, 5]).tolist() == [1, 1, 1]
+    assert quartile_groups([]).tolist() == []
+
+
+@untimed
+@given(st.lists(st.integers(1, 10**6), min_size=1, max_size=40))
+def test_quartiles_order_cases_by_size(sizes):
+    groups = quartile_groups(sizes)
+    order = np.argsort(sizes)
+    assert (np.diff(groups[order]) >= 0).all()
+    assert set(groups.tolist()) <= {1, 2, 3, 4}
+    for size in set(sizes):
+        assert len({g for g, s in zip(groups.tolist(), sizes, strict=True) if s == size}) == 1
+
+
+def test_pooled_scores_by_hand():
+    # Two patients, lesions of 10, 30 mm³ and 5, 15, 40 mm³.
+    first = tally_lesions(np.array([10.0, 30.0]), np.array([True, False]), np.array([True, True]))
+    second = tally_lesions(
+        np.array([5.0, 15.0, 40.0]), np.array([True, True, False]), np.array([False, True, False])
+    )
+    assert first == LesionCounts(Tally(1, 0, 1), Tally(10, 0, 30))
+    assert second == LesionCounts(Tally(1, 1, 0), Tally(15, 5, 0))
+    assert lesion_scores(pool_lesions([first, second])) == pytest.approx(
+        {
+            "f1_volume": 50 / 85,
+            "sensitivity_volume": 25 / 55,
+            "ppv_volume": 25 / 30,
+            "sensitivity_lesions": 2 / 3,
+            "ppv_lesions": 2 / 3,
+        }
+    )
+
+
+def test_without_false_positives_only_sensitivity_is_defined():
+    scores = lesion_scores(LesionCounts(Tally(1, 2, 1), Tally(10, 4, 30)).without_fp())
+    defined = {name: score for name, score in scores.items() if not math.isnan(score)}
+    assert defined == {"sensitivity_volume": 0.25, "sensitivity_lesions": 0.5}
+
+
+def test_scores_without_any_lesion():
+    assert set(lesion_scores(pool_lesions([])).values()) == {1.0}
+
+
+def test_voxel_volume():
+    assert voxel_volume_mm3((3.0, 0.5, 0.4)) == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: label_lesions(np.zeros((2, 2), bool)), "shape"),
+        (lambda: label_lesions(np.zeros((2, 2, 2))), "boolean"),
+        (lambda: lesion_f1(np.zeros((2, 2, 2), bool), np.zeros((2, 2, 3), bool)), "shape"),
+        (lambda: voxel_volume_mm3((1, 1)), "spacing"),
+        (lambda: voxel_volume_mm3((1, 0, 1)), "spacing"),
+        (lambda: voxel_volume_mm3((1, math.nan, 1)), "spacing"),
+        (lambda: filter_components(row("#"), (1, 1, 1), -1), "minimum volume"),
+        (lambda: filter_components(row("#"), (1, 1, 1), math.nan), "minimum volume"),
+        (lambda: size_group(0), "at least 1"),
+        (lambda: quartile_groups([3, 0]), "at least 1"),
+    ],
+)
+def test_refuses_what_it_cannot_measure(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
