@@ -24,11 +24,14 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from pipeline.errors import PipelineError
+from pipeline.history import read_history
 from pipeline.layout import folder_of
 from pipeline.settings import Resources
 from pipeline.stores import file_digest, read_json, replacing, write_json
 
 log = logging.getLogger(__name__)
+# Lightning sets its own level when it is imported, and talks of devices and services not used here
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -76,14 +79,6 @@ class EpochHistory(Callback):
             row["validation_loss"],
             row["seconds"],
         )
-
-
-def read_history(path: Path) -> list[dict[str, float]]:
-    """The rows of a `history.csv`, as numbers; none where there is no file."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
 def finished(manifest: Path, wanted_fingerprint: str) -> bool:

@@ -1,0 +1,161 @@
+"""Stage `postprocess`: probabilities become masks in the source's geometry (design 7).
+
+Beside every mask lies a small record with its fingerprint, so that a mask that is current is not
+made again.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+
+from grcsf.calcium import postprocess_calcium
+from grcsf.lesions import filter_components
+from pipeline.errors import PipelineError
+from pipeline.layout import Layout
+from pipeline.settings import Postprocess
+from pipeline.stores import file_digest, fingerprint, open_store, read_array, read_json, write_json
+from pipeline.volumes import Geometry, write_volume
+
+VERSION = 1
+log = logging.getLogger(__name__)
+Mask = npt.NDArray[np.bool_]
+
+
+def postprocess(layout: Layout, experiment: str, subset: int, settings: Postprocess) -> None:
+    """Write one mask per predicted case, one case in memory at a time, and their manifest.
+
+    Raises:
+        PipelineError: a store is missing or damaged, a probability is not finite, or calcium is
+            asked for in an image that is not in HU.
+    """
+    predicted = read_json(layout.predictions(experiment, subset))["cases"]
+    records = {}
+    for case, prediction in predicted.items():
+        store = open_store(layout.case_store(case))
+        suffix = mask_suffix(str(store.attrs["source_suffix"]))
+        path = layout.mask(experiment, subset, case, suffix)
+        made_by = {
+            "prediction": prediction,
+            "image": store.attrs["sha256_image"],
+            "settings": settings.model_dump(mode="json"),
+            "suffix": suffix,
+            "version": VERSION,
+        }
+        key = fingerprint(made_by)
+        record = _current_record(path, case, key)
+        if record is None:
+            probability = open_store(layout.prediction_store(experiment, subset, case))
+            mask = final_mask(raw_mask(probability, settings.probability), store, settings)
+            # the challenge takes one int16 MetaImage per case
+            dtype = np.int16 if suffix == ".mha" else np.uint8
+            write_volume(path, mask.astype(dtype), store_geometry(store))
+            voxels = int(np.count_nonzero(mask))
+            record = {"fingerprint": key, "voxels": voxels, "sha256": file_digest(path)}
+            write_json(_record_path(path, case), record)
+            log.info("%s, subset %d: %s, %d voxels", experiment, subset, path.name, voxels)
+        records[case] = {
+            "file": path.name,
+            "voxels": record["voxels"],
+            "fingerprint": key,
+        }
+    folder = Path(f"subset-{subset}")
+    outputs = [str(folder / one["file"]) for one in records.values()]
+    write_json(layout.masks(experiment, subset), {"cases": records, "outputs": outputs})
+
+
+def mask_suffix(source_suffix: str) -> str:
+    """File format of a case's mask: `.mha` for MetaImage sources, `.nii.gz` for all others."""
+    return ".mha" if source_suffix.lower().endswith((".mhd", ".mha")) else ".nii.gz"
+
+
+def store_geometry(store: zarr.Group) -> Geometry:
+    """The grid on which a case's source lies."""
+    attributes: Any = store.attrs
+    depth, height, width = attributes["shape"]
+    return Geometry(
+        (depth, height, width),
+        tuple(attributes["spacing"]),
+        tuple(attributes["origin"]),
+        tuple(attributes["direction"]),
+    )
+
+
+def raw_mask(store: zarr.Group, threshold: float) -> Mask:
+    """A prediction before post-processing: `(z, y, x)` bool, 1 = probability ≥ `threshold`.
+
+    Raises:
+        PipelineError: a probability is not finite.
+    """
+    probability = read_array(store, "probability")
+    if not np.isfinite(probability).all():
+        raise PipelineError(
+            f"case {store.attrs['case']}: {store.store_path} holds probabilities that are no "
+            "numbers, expected 0 to 1; its training diverged: lower training.learning_rate or "
+            "use precision fp32"
+        )
+    mask: Mask = probability >= threshold
+    return mask
+
+
+def final_mask(raw: Mask, store: zarr.Group, settings: Postprocess) -> Mask:
+    """A thresholded prediction after post-processing, `(z, y, x)` bool, 1 = lesion.
+
+    Args:
+        raw: (z, y, x) bool, 1 = lesion.
+        store: the case's image and spacing.
+        settings: `components` drops small lesions, `calcium` also all that is not > 130 HU.
+
+    Raises:
+        PipelineError: calcium is asked for in an image that is not in HU.
+    """
+    attributes: Any = store.attrs
+    match settings.method:
+        case "none":
+            return raw
+        case "components":
+            return filter_components(raw, attributes["spacing"], settings.min_volume_mm3)
+        case "calcium":
+            return postprocess_calcium(
+                raw,
+                hounsfield(store),
+                attributes["spacing"],
+                threshold_hu=settings.threshold_hu,
+                min_volume_mm3=settings.min_volume_mm3,
+                grow=settings.grow,
+                majority_over=settings.majority_over,
+            )
+
+
+def hounsfield(store: zarr.Group) -> npt.NDArray[np.int16]:
+    """A case's image `(z, y, x)` in HU.
+
+    Raises:
+        PipelineError: the image is in other units.
+    """
+    if store.attrs["units"] != "HU":
+        raise PipelineError(
+            f"case {store.attrs['case']}: found an image in units {store.attrs['units']!r}, "
+            "expected HU for calcium; use postprocess.method none or components and "
+            "evaluation.metrics voxel, or set source.modality to CT"
+        )
+    return read_array(store, "image")
+
+
+def _record_path(mask: Path, case: str) -> Path:
+    return mask.with_name(f"{case}.json")
+
+
+def _current_record(mask: Path, case: str, key: str) -> dict[str, Any] | None:
+    """What was noted beside a mask, if the mask is still what the note says."""
+    path = _record_path(mask, case)
+    if not path.exists() or not mask.exists():
+        return None
+    record = read_json(path)
+    current = record["fingerprint"] == key and record["sha256"] == file_digest(mask)
+    return record if current else None

@@ -1,0 +1,120 @@
+"""Masks: geometry, format, post-processing by method, and what is not made again."""
+
+import numpy as np
+import pytest
+
+from pipeline.errors import PipelineError
+from pipeline.postprocess import mask_suffix, postprocess
+from pipeline.settings import Postprocess
+from pipeline.stores import read_json
+from pipeline.volumes import read_volume
+
+SHAPE = (6, 24, 20)
+
+
+@pytest.fixture
+def heart(results_tree, box):
+    """A MetaImage heart: a calcification of 18 voxels > 130 HU, and one single bright voxel."""
+    image = np.full(SHAPE, 40, np.int16)
+    image[2:4, 5:8, 5:8] = 300
+    image[5, 20, 15] = 200
+    image[1, 1, 1] = 130
+    label = box(SHAPE, (2, 4), (5, 8), (5, 8)).astype(np.uint8)
+    results_tree.add_case("heart", image, label, suffix=".mhd")
+    probability = np.zeros(SHAPE)
+    probability[2:4, 5:8, 4:8] = 0.9
+    probability[5, 20, 15] = 0.9
+    probability[1, 1, 1] = 0.9
+    results_tree.add_predictions("unetpp", 1, {"heart": probability})
+    return results_tree
+
+
+def written(tree, case="heart", suffix=".mha"):
+    return read_volume(tree.layout.mask("unetpp", 1, case, suffix))
+
+
+@pytest.mark.parametrize(
+    ("source", "suffix", "dtype"),
+    [(".mhd", ".mha", np.int16), (".nii.gz", ".nii.gz", np.uint8), ("", ".nii.gz", np.uint8)],
+)
+def test_mask_lies_exactly_where_its_source_does(results_tree, box, source, suffix, dtype):
+    wanted = box(SHAPE, (1, 3), (4, 9), (2, 6))
+    results_tree.add_case("a", np.zeros(SHAPE, np.int16), suffix=source)
+    results_tree.add_predictions("unetpp", 1, {"a": wanted * 0.5})
+    postprocess(results_tree.layout, "unetpp", 1, Postprocess())
+    mask = written(results_tree, "a", suffix)
+    assert mask.array.dtype == dtype
+    np.testing.assert_array_equal(mask.array, wanted)
+    attributes = results_tree.cases["a"]
+    for name in ("spacing", "origin", "direction"):
+        np.testing.assert_allclose(getattr(mask.geometry, name), attributes[name], atol=1e-6)
+
+
+def test_suffix_ignores_case_and_dots_in_the_name():
+    assert mask_suffix(".v2.MHD") == ".mha"
+    assert mask_suffix(".nii") == ".nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("settings", "voxels"),
+    [
+        (Postprocess(), 26),
+        (Postprocess(probability=0.95), 0),
+        (Postprocess(method="components", min_volume_mm3=2.0), 24),
+        (Postprocess(method="calcium"), 19),
+        (Postprocess(method="calcium", min_volume_mm3=2.0), 18),
+        (Postprocess(method="calcium", threshold_hu=129), 20),
+    ],
+)
+def test_each_method_keeps_what_it_should(heart, settings, voxels):
+    postprocess(heart.layout, "unetpp", 1, settings)
+    assert np.count_nonzero(written(heart).array) == voxels
+    manifest = read_json(heart.layout.masks("unetpp", 1))
+    assert manifest["cases"]["heart"]["voxels"] == voxels
+    assert manifest["cases"]["heart"]["file"] == "heart.mha"
+    assert manifest["outputs"] == ["subset-1/heart.mha"]
+
+
+def test_growing_takes_the_whole_candidate_that_the_prediction_touches(results_tree, box):
+    image = np.where(box(SHAPE, (1, 4), (3, 9), (3, 9)), 500, 0).astype(np.int16)
+    results_tree.add_case("heart", image, suffix=".mhd")
+    results_tree.add_predictions("unetpp", 1, {"heart": box(SHAPE, (2, 3), (3, 4), (3, 4)) * 1.0})
+    postprocess(results_tree.layout, "unetpp", 1, Postprocess(method="calcium", grow=True))
+    np.testing.assert_array_equal(written(results_tree).array, image > 130)
+
+
+def test_current_mask_is_kept_and_an_edited_one_made_again(heart):
+    path = heart.layout.mask("unetpp", 1, "heart", ".mha")
+    postprocess(heart.layout, "unetpp", 1, Postprocess())
+    made = path.stat().st_mtime_ns
+    heart.layout.masks("unetpp", 1).unlink()
+    postprocess(heart.layout, "unetpp", 1, Postprocess())
+    assert path.stat().st_mtime_ns == made
+    assert heart.layout.masks("unetpp", 1).exists()
+    path.write_bytes(b"edited")
+    postprocess(heart.layout, "unetpp", 1, Postprocess())
+    assert np.count_nonzero(written(heart).array) == 26
+
+
+def test_changed_settings_change_mask_and_fingerprint(heart):
+    prints = []
+    for probability in (0.5, 0.95):
+        postprocess(heart.layout, "unetpp", 1, Postprocess(probability=probability))
+        manifest = read_json(heart.layout.masks("unetpp", 1))
+        prints.append(manifest["cases"]["heart"]["fingerprint"])
+    assert prints[0] != prints[1]
+    assert not written(heart).array.any()
+
+
+def test_calcium_in_an_image_without_hu_is_refused(results_tree):
+    results_tree.add_case("head", np.ones(SHAPE, np.float32), modality="MR")
+    results_tree.add_predictions("unetpp", 1, {"head": np.zeros(SHAPE)})
+    with pytest.raises(PipelineError, match=r"head.*'as stored'.*expected HU"):
+        postprocess(results_tree.layout, "unetpp", 1, Postprocess(method="calcium"))
+
+
+def test_probabilities_that_are_no_numbers_are_refused(heart):
+    heart.add_predictions("unetpp", 1, {"heart": np.full(SHAPE, np.nan)})
+    with pytest.raises(PipelineError, match=r"heart.*no numbers.*diverged"):
+        postprocess(heart.layout, "unetpp", 1, Postprocess())
+    assert not heart.layout.masks("unetpp", 1).exists()
