@@ -28,7 +28,7 @@ HU_SMALLEST_SPAN = 10
 AIR_OR_FAT_HU = -150  # below it lie air, lung and fat, of which every CT shows some
 AIR_OR_FAT_SHARE = 1e-3
 DENSE_HU = 500  # above it lie bone and metal, or soft tissue that still has 1024 added
-DENSE_SHARE = 0.01
+DENSE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -130,15 +130,9 @@ def _implausible_hu(image: npt.NDArray[Any], low: float, high: float) -> str | N
     # The lowest value may be the scanner's padding, which an offset leaves below 0.
     light = np.count_nonzero((image < AIR_OR_FAT_HU) & (image > low)) / image.size
     dense = np.count_nonzero(image > DENSE_HU) / image.size
-    if light < AIR_OR_FAT_SHARE and dense > DENSE_SHARE and not _clipped(image, low):
+    if light < AIR_OR_FAT_SHARE and dense > DENSE_SHARE:
         return "an offset such as 1024 seems to be left in"
     return None
-
-
-def _clipped(image: npt.NDArray[Any], low: float) -> bool:
-    """Whether air was cut off at a single value in the range of air, as in -1000 or -1024."""
-    share = np.count_nonzero(image == low) / image.size
-    return -1100 <= low <= AIR_OR_FAT_HU and share >= AIR_OR_FAT_SHARE
 
 
 def usable_label(

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import PipelineError
-from pipeline.truncation import check_complete
+from pipeline.raw_files import check_complete, restore_not_finite
 
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -75,12 +75,14 @@ def read_volume(path: Path) -> Volume:
         reader: Any = itk.ImageSeriesReader()
         reader.SetFileNames(_series_files(path))
     else:
-        geometry = _geometry(_header(path), path)
         check_complete(path)
+        geometry = _geometry(_header(path), path)
         reader = itk.ImageFileReader()
         reader.SetFileName(str(path))
     with _told(path):
         array = itk.GetArrayFromImage(reader.Execute())
+    if path.is_file():
+        restore_not_finite(path, array)
     return Volume(array, geometry)
 
 

@@ -1,7 +1,8 @@
-"""Finding image files that end too early, before ITK reads them.
+"""Image files read without ITK, where ITK hides their damage.
 
-ITK reads a cut-off NIfTI file without complaint and leaves zeros where data are missing, and
-tells of a cut-off MetaImage only on stderr. Both would pass for images.
+ITK reads a cut-off NIfTI file without complaint and leaves zeros where data are missing, turns
+NaN and infinity in one into 0, and tells of a cut-off MetaImage only on stderr. All of these
+would pass for images.
 """
 
 from __future__ import annotations
@@ -10,8 +11,12 @@ import gzip
 import math
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
 
 from pipeline.errors import PipelineError
 
@@ -25,7 +30,33 @@ META_BYTES = {
     "MET_FLOAT": 4,
     "MET_DOUBLE": 8,
 }
+NIFTI_FLOATS = {16: "f4", 64: "f8"}
 BLOCK = 1 << 22
+HEADER = 352
+
+
+@dataclass(frozen=True)
+class NiftiHeader:
+    """The part of a NIfTI-1 header that says where its values lie.
+
+    Attributes:
+        order: byte order as in `struct`.
+        sizes: voxels along x, y, z, …
+        code: NIfTI's number of the data type.
+        bits: per voxel.
+        offset: bytes before the first voxel.
+    """
+
+    order: str
+    sizes: tuple[int, ...]
+    code: int
+    bits: int
+    offset: int
+
+    @property
+    def length(self) -> int:
+        """Bytes of the whole file, uncompressed."""
+        return self.offset + math.prod(self.sizes) * self.bits // 8
 
 
 def check_complete(path: Path) -> None:
@@ -43,8 +74,8 @@ def check_complete(path: Path) -> None:
         _check_gzipped_nifti(path)
     elif name.endswith(".nii"):
         with path.open("rb") as file:
-            expected = _nifti_bytes(file.read(544), path)
-        _compare(path, path.stat().st_size, expected)
+            header = _nifti_header(file.read(HEADER), path)
+        _compare(path, path.stat().st_size, header.length)
     elif name.endswith((".mhd", ".mha")):
         _check_meta_image(path)
 
@@ -52,7 +83,7 @@ def check_complete(path: Path) -> None:
 def _check_gzipped_nifti(path: Path) -> None:
     try:
         with gzip.open(path, "rb") as file:
-            head = file.read(544)
+            head = file.read(HEADER)
             found = len(head)
             while block := file.read(BLOCK):
                 found += len(block)
@@ -60,25 +91,40 @@ def _check_gzipped_nifti(path: Path) -> None:
         raise PipelineError(
             f"{path}: truncated or damaged ({error}); fetch or export it again"
         ) from error
-    _compare(path, found, _nifti_bytes(head, path))
+    _compare(path, found, _nifti_header(head, path).length)
 
 
-def _nifti_bytes(head: bytes, path: Path) -> int:
-    """Length of an uncompressed NIfTI-1 or NIfTI-2 file by its header."""
+def _nifti_header(head: bytes, path: Path) -> NiftiHeader:
     for order in "<>":
-        if len(head) >= 352 and struct.unpack_from(order + "i", head)[0] == 348:
-            sizes: tuple[int, ...] = struct.unpack_from(order + "8h", head, 40)
-            (bits,) = struct.unpack_from(order + "h", head, 72)
+        size = struct.unpack_from(order + "i", head)[0] if len(head) >= HEADER else 0
+        if size == 540:
+            raise PipelineError(f"{path}: NIfTI-2 cannot be read by ITK; save it as NIfTI-1")
+        if size == 348:
+            sizes = struct.unpack_from(order + "8h", head, 40)
+            code, bits = struct.unpack_from(order + "2h", head, 70)
             (offset,) = struct.unpack_from(order + "f", head, 108)
-            break
-        if len(head) >= 544 and struct.unpack_from(order + "i", head)[0] == 540:
-            sizes = struct.unpack_from(order + "8q", head, 16)
-            (bits,) = struct.unpack_from(order + "h", head, 14)
-            (offset,) = struct.unpack_from(order + "q", head, 168)
-            break
-    else:
-        raise PipelineError(f"{path}: no NIfTI header found; fetch or export it again")
-    return int(offset) + math.prod(sizes[1 : 1 + sizes[0]]) * int(bits) // 8
+            return NiftiHeader(order, sizes[1 : 1 + sizes[0]], code, bits, int(offset))
+    raise PipelineError(f"{path}: no NIfTI header found; fetch or export it again")
+
+
+def restore_not_finite(path: Path, array: npt.NDArray[Any]) -> None:
+    """Put NaN and infinity of a floating-point NIfTI file back where ITK has put 0.
+
+    Args:
+        path: a complete file; other formats keep such values and are left alone.
+        array: (z, y, x) as ITK read it; changed in place.
+    """
+    name = path.name.lower()
+    if array.dtype.kind != "f" or not name.endswith((".nii", ".nii.gz")):
+        return
+    with gzip.open(path, "rb") if name.endswith(".gz") else path.open("rb") as file:
+        content = file.read()
+    header = _nifti_header(content[:HEADER], path)
+    if header.code in NIFTI_FLOATS:
+        dtype = np.dtype(header.order + NIFTI_FLOATS[header.code])
+        stored = np.frombuffer(content, dtype, array.size, header.offset).reshape(array.shape)
+        lost = ~np.isfinite(stored)
+        array[lost] = stored[lost]
 
 
 def _check_meta_image(path: Path) -> None:

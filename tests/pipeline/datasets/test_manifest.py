@@ -1,0 +1,74 @@
+"""A CSV says what there is."""
+
+import pytest
+
+from pipeline.datasets import list_cases
+from pipeline.errors import PipelineError
+
+HEADER = "case,image,label,group,role\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    for name in ("images/a.nii.gz", "images/b.nii.gz", "masks/a.nii.gz"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+
+    def build(text: str):
+        path = tmp_path / "manifest.csv"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return build
+
+
+def test_paths_are_relative_to_the_csv(write, tmp_path, monkeypatch):
+    path = write(
+        HEADER + "b,images/b.nii.gz,,Ulm,\n" + "a, images/a.nii.gz,masks/a.nii.gz,Bonn,test\n"
+    )
+    monkeypatch.chdir("/")
+    for root in (path, tmp_path):
+        first, second = list_cases("manifest", root)
+        assert (first.case, first.group, first.role) == ("a", "Bonn", "test")
+        assert first.image == tmp_path / "images" / "a.nii.gz"
+        assert first.label == tmp_path / "masks" / "a.nii.gz"
+        assert (second.label, second.group, second.role) == (None, "Ulm", "unlabelled")
+
+
+def test_excel_writes_a_byte_order_mark(write):
+    assert len(list_cases("manifest", write("\ufeffcase,image\na,images/a.nii.gz\n"))) == 1
+
+
+def test_another_table(write, tmp_path):
+    write("case,image\na,images/a.nii.gz\n").rename(tmp_path / "cases.csv")
+    assert len(list_cases("manifest", tmp_path, table="cases.csv")) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "found the columns none"),
+        ("case;image\n", "expected case,image,label,group,role"),
+        ("case,image,hospital\n", "case,image,hospital"),
+        (HEADER + "a,images/c.nii.gz,,,\n", r"line 2: case a: image .*c\.nii\.gz not there"),
+        (HEADER + "a,images/a.nii.gz,masks/c.nii.gz,,\n", r"label .*c\.nii\.gz not there"),
+        (HEADER + "a,images/a.nii.gz,,,training\n", "found role 'training'"),
+        (HEADER + "a,images/a.nii.gz,,,train\n", "role train needs a label"),
+        (HEADER + "a,images/a.nii.gz,,,test\n", "role test needs a label"),
+        (HEADER + ",images/a.nii.gz,,,\n", "line 2: case or image is empty"),
+        (HEADER + "a,images/a.nii.gz,,,,extra\n", "more values than columns"),
+        (HEADER + "a/b,images/a.nii.gz,,,\n", "case 'a/b'"),
+        (HEADER + "a,images/a.nii.gz,,,\n" + "a,images/b.nii.gz,,,\n", "more than once"),
+    ],
+)
+def test_faults(write, text, words):
+    with pytest.raises(PipelineError, match=words) as caught:
+        list_cases("manifest", write(text))
+    assert "manifest.csv" in str(caught.value) or "images" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_csv(tmp_path):
+    with pytest.raises(PipelineError, match=r"manifest\.csv: not there"):
+        list_cases("manifest", tmp_path)

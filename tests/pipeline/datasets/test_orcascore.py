@@ -1,0 +1,77 @@
+"""orCaScore's folders and names, in the spellings in which they are met."""
+
+import pytest
+
+from pipeline.datasets import list_cases
+from pipeline.errors import PipelineError
+
+
+def touch(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_training_and_test(tmp_path):
+    touch(
+        tmp_path,
+        "Training Set/Images/TRV1P3CTI.mhd",
+        "Training Set/Images/TRV1P3CTI.raw",
+        "Training Set/Images/TRV1P3CTAI.mhd",
+        "Training Set/Reference standard/TRV1P3R.mhd",
+        "Training Set/Reference standard/TRV1P3R_observer2.mhd",
+        "Training Set/Images/TRV4P12CTI.mhd",
+        "Training Set/Reference standard/TRV4P12R.mhd",
+        "Test Set/Images/TEV2P1CTI.mhd",
+        "Test Set/Images/TEV2P1CTAI.mhd",
+        "Test Set/Images/VAV3P2CTI.mhd",
+    )
+    cases = list_cases("orcascore", tmp_path)
+    assert [(one.case, one.group, one.role) for one in cases] == [
+        ("TEV2P1", "V2", "unlabelled"),
+        ("TRV1P3", "V1", ""),
+        ("TRV4P12", "V4", ""),
+        ("VAV3P2", "V3", "unlabelled"),
+    ]
+    assert cases[1].label == tmp_path / "Training Set/Reference standard/TRV1P3R.mhd"
+    assert all(one.modality == "CT" for one in cases)
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        ("training_set/images/trv1p3cti.mhd", "training_set/reference_standard/trv1p3r.mhd"),
+        ("TRAINING SET/IMAGES/TRV1P3CTI.MHD", "TRAINING SET/REFERENCE STANDARD/TRV1P3R.MHD"),
+        ("Training_Set/Images/TRV1P3_CTI.mhd", "Training_Set/Reference Standard/TRV1P3 R.mhd"),
+        ("Training Set/Images/TRV1P3CTI.mha", "Training Set/Reference standard/TRV1P3R.mha"),
+    ],
+)
+def test_spellings(tmp_path, image, label):
+    touch(tmp_path, image, label)
+    (case,) = list_cases("orcascore", tmp_path)
+    assert (case.case, case.image, case.label) == ("TRV1P3", tmp_path / image, tmp_path / label)
+
+
+def test_references_elsewhere_are_no_labels(tmp_path):
+    touch(tmp_path, "Test Set/Images/TEV1P1CTI.mhd", "submission/TEV1P1R.mhd")
+    (case,) = list_cases("orcascore", tmp_path)
+    assert case.label is None
+
+
+def test_reference_without_scan(tmp_path):
+    touch(
+        tmp_path,
+        "Training Set/Images/TRV1P1CTI.mhd",
+        "Training Set/Images/TRV1P2CTAI.mhd",
+        "Training Set/Reference standard/TRV1P1R.mhd",
+        "Training Set/Reference standard/TRV1P2R.mhd",
+    )
+    with pytest.raises(PipelineError, match=r"label without image: .*TRV1P2R"):
+        list_cases("orcascore", tmp_path)
+
+
+def test_scan_twice(tmp_path):
+    touch(tmp_path, "a/TRV1P1CTI.mhd", "b/TRV1P1CTI.mha")
+    with pytest.raises(PipelineError, match=r"TRV1P1: .* and "):
+        list_cases("orcascore", tmp_path)
