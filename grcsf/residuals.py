@@ -252,7 +252,7 @@ def _check_masks(model: MaskedAutoencoder, images: Tensor, masks: Tensor) -> Non
     if not len(images):
         raise ValueError("there is no slice to reconstruct")
     expected = (len(images), model.num_patches)
-    if masks.ndim != 3 or (masks.shape[0], masks.shape[2]) != expected:
+    if masks.ndim != 3 or not masks.shape[1] or (len(masks), masks.shape[2]) != expected:
         found = tuple(masks.shape)
         raise ValueError(f"masks are {found}, expected ({expected[0]}, passes, {expected[1]})")
 

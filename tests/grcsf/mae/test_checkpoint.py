@@ -1,0 +1,218 @@
+"""Public, Hugging Face and own state dicts: exact folding, parity, clear refusals."""
+
+import pytest
+import torch
+
+from grcsf.mae.checkpoint import (
+    IMAGENET,
+    UNNORMALISED,
+    check_state_dict,
+    fold_to_grey,
+    from_hugging_face,
+    load_mae_state,
+    to_hugging_face,
+    unwrap,
+)
+from grcsf.mae.masking import training_masks
+from grcsf.mae.model import PRESETS, MaeShape, MaskedAutoencoder
+
+SMALL = MaeShape(32, 2, 2, 16, 2, 2)
+
+
+def random_mae(shape=SMALL, *, image_size=32, patch_size=8, in_channels=1, seed=0):
+    torch.manual_seed(seed)
+    model = MaskedAutoencoder(
+        shape, image_size=image_size, patch_size=patch_size, in_channels=in_channels
+    )
+    for weight in model.parameters():
+        if weight.requires_grad:
+            torch.nn.init.normal_(weight, std=0.1)
+    return model.eval()
+
+
+def masks_for(model, batch, ratio=0.75):
+    return training_masks(torch.Generator().manual_seed(1), batch, model.num_patches, ratio)
+
+
+@torch.no_grad()
+def grey_through_colour(model, grey, masks, normalisation):
+    """What folding replaces: repeat, normalise, predict, de-normalise, average the channels."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in normalisation)
+    predictions = model((grey.repeat(1, 3, 1, 1) - mean) / std, masks)
+    coloured = model.unpatchify(predictions) * std + mean
+    return model.patchify(coloured.mean(dim=1, keepdim=True))
+
+
+@pytest.mark.parametrize("normalisation", [IMAGENET, UNNORMALISED])
+def test_folding_is_exact(normalisation):
+    colour, grey = random_mae(in_channels=3), random_mae(seed=9)
+    grey.load_state_dict(fold_to_grey(colour.state_dict(), normalisation))
+    images, masks = torch.rand(3, 1, 32, 32), masks_for(colour, 3)
+    expected = grey_through_colour(colour, images, masks, normalisation)
+    with torch.no_grad():
+        torch.testing.assert_close(grey(images, masks), expected, atol=1e-5, rtol=0)
+
+
+def test_folding_leaves_the_given_state_alone():
+    colour = random_mae(in_channels=3)
+    before = {key: value.clone() for key, value in colour.state_dict().items()}
+    fold_to_grey(colour.state_dict(), IMAGENET)
+    assert all(torch.equal(value, before[key]) for key, value in colour.state_dict().items())
+
+
+def test_only_three_channels_fold():
+    with pytest.raises(ValueError, match="1 input channels, expected 3"):
+        fold_to_grey(random_mae().state_dict(), IMAGENET)
+    state = random_mae(in_channels=3).state_dict()
+    del state["decoder_pred.bias"]
+    with pytest.raises(ValueError, match=r"without decoder_pred\.bias"):
+        fold_to_grey(state, IMAGENET)
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_public_checkpoint_loads_into_one_channel(wrapped):
+    state = random_mae(in_channels=3).state_dict()
+    model = random_mae(seed=9)
+    load_mae_state(model, {"model": state} if wrapped else state, normalisation=IMAGENET)
+    folded = fold_to_grey(state, IMAGENET)
+    assert all(torch.equal(value, folded[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_checkpoint_of_the_models_own_channels_loads_unchanged(channels):
+    state = random_mae(in_channels=channels).state_dict()
+    model = random_mae(in_channels=channels, seed=9)
+    load_mae_state(model, state, normalisation=IMAGENET)
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def test_an_unfit_state_is_refused_in_one_line():
+    model = random_mae()
+    state = model.state_dict()
+    state["head.weight"] = torch.zeros(1)
+    for key in [key for key in state if key.startswith("decoder_blocks.0")]:
+        del state[key]
+    state["pos_embed"] = torch.zeros(1, 197, 32)
+    with pytest.raises(ValueError, match="does not fit") as refusal:
+        check_state_dict(model, state)
+    message = str(refusal.value)
+    assert "12 missing (decoder_blocks.0.norm1.weight, " in message
+    assert "and 9 more" in message
+    assert "1 unexpected (head.weight)" in message
+    assert "1 mis-shaped (pos_embed (1, 197, 32) instead of (1, 17, 32))" in message
+    assert "\n" not in message
+
+
+def test_damaged_weights_are_refused_and_nothing_is_loaded():
+    model = random_mae()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    damaged = random_mae(seed=3).state_dict()
+    damaged["norm.weight"] = torch.full((32,), float("nan"))
+    with pytest.raises(ValueError, match=r"1 not finite \(norm.weight\)"):
+        load_mae_state(model, damaged, normalisation=IMAGENET)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "message"),
+    [
+        ({"model": "weights"}, "no state dict but str"),
+        ({}, "no state dict but dict"),
+        ({"epoch": 3}, "entry 'epoch' is int, not a tensor"),
+    ],
+)
+def test_what_is_no_state_dict_is_refused(checkpoint, message):
+    with pytest.raises(ValueError, match=message):
+        unwrap(checkpoint)
+
+
+def hugging_face_mae(shape, *, image_size, patch_size):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTMAEConfig(
+        hidden_size=shape.width,
+        num_hidden_layers=shape.depth,
+        num_attention_heads=shape.heads,
+        intermediate_size=4 * shape.width,
+        decoder_hidden_size=shape.decoder_width,
+        decoder_num_hidden_layers=shape.decoder_depth,
+        decoder_num_attention_heads=shape.decoder_heads,
+        decoder_intermediate_size=4 * shape.decoder_width,
+        image_size=image_size,
+        patch_size=patch_size,
+        layer_norm_eps=1e-6,
+        mask_ratio=0.75,
+    )
+    torch.manual_seed(4)
+    model = transformers.ViTMAEForPreTraining(config).eval()
+    # Built from a configuration, transformers leaves the fixed positions at zero until asked.
+    for part in (*model.modules(), *model.parameters()):
+        part._is_hf_initialized = False
+    model.vit.embeddings.initialize_weights()
+    model.decoder.initialize_weights((image_size // patch_size) ** 2)
+    for weight in model.parameters():
+        if weight.requires_grad:
+            torch.nn.init.normal_(weight, std=0.03)
+    return model
+
+
+@torch.no_grad()
+def largest_difference(ours, theirs):
+    images, masks = torch.rand(2, 3, ours.image_size, ours.image_size), masks_for(ours, 2)
+    # Their model keeps the patches of lowest noise: our mask, as noise, chooses the same ones.
+    expected = theirs(images, noise=masks.float())
+    assert torch.equal(expected.mask.bool(), masks)
+    return (ours(images, masks) - expected.logits).abs().max().item()
+
+
+def test_parity_with_transformers_both_ways():
+    theirs = hugging_face_mae(SMALL, image_size=32, patch_size=8)
+    ours = random_mae(in_channels=3)
+    positions = ours.pos_embed.clone(), ours.decoder_pos_embed.clone()
+    load_mae_state(ours, theirs.state_dict(), normalisation=IMAGENET)
+    torch.testing.assert_close(
+        (ours.pos_embed, ours.decoder_pos_embed), positions, atol=1e-6, rtol=0
+    )
+    assert largest_difference(ours, theirs) <= 1e-5
+
+    ours = random_mae(in_channels=3, seed=11)
+    theirs.load_state_dict(to_hugging_face(ours.state_dict()), strict=True)
+    assert largest_difference(ours, theirs) <= 1e-5
+
+
+@pytest.mark.slow
+def test_parity_with_transformers_at_vit_base():
+    theirs = hugging_face_mae(PRESETS["base"], image_size=224, patch_size=16)
+    ours = MaskedAutoencoder(PRESETS["base"], in_channels=3).eval()
+    load_mae_state(ours, theirs.state_dict(), normalisation=IMAGENET)
+    assert largest_difference(ours, theirs) <= 1e-5
+    theirs.load_state_dict(to_hugging_face(ours.state_dict()), strict=True)
+    assert largest_difference(ours, theirs) <= 1e-5
+
+
+def test_names_written_before_transformers_5_are_read():
+    state = random_mae(in_channels=3).state_dict()
+    older = {}
+    for key, value in to_hugging_face(state).items():
+        for now, before in (
+            ("vit.layers.", "vit.encoder.layer."),
+            ("attention.q_proj", "attention.attention.query"),
+            ("attention.k_proj", "attention.attention.key"),
+            ("attention.v_proj", "attention.attention.value"),
+            ("attention.o_proj", "attention.output.dense"),
+            ("mlp.fc1", "intermediate.dense"),
+            ("mlp.fc2", "output.dense"),
+        ):
+            key = key.replace(now, before)
+        older[key] = value
+    assert "vit.encoder.layer.0.attention.attention.query.weight" in older
+    restored = from_hugging_face(older)
+    assert restored.keys() == state.keys()
+    assert all(torch.equal(value, state[key]) for key, value in restored.items())
+
+
+def test_an_incomplete_hugging_face_state_names_what_is_missing():
+    model = random_mae(in_channels=3)
+    state = to_hugging_face(model.state_dict())
+    del state["vit.layers.0.attention.k_proj.weight"]
+    with pytest.raises(ValueError, match=r"1 missing \(blocks.0.attn.qkv.weight\)"):
+        load_mae_state(model, state, normalisation=IMAGENET)

@@ -1,0 +1,139 @@
+"""Masks: reproducible, of equal size, and balanced where that is promised."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from grcsf.mae.masking import masked_count, slice_masks, training_masks
+
+RATIOS = st.floats(0.1, 0.9)
+PATCHES = st.integers(8, 220)
+PASSES = st.integers(1, 9)
+SCHEMES = st.sampled_from(["random", "stratified"])
+
+
+def masks_of(**changes):
+    arguments = {
+        "seed": 7,
+        "case": "sub-r001s001",
+        "slice_index": 90,
+        "mask_ratio": 0.5,
+        "passes": 5,
+        "patches": 196,
+        "scheme": "random",
+    }
+    return slice_masks(**arguments | changes)
+
+
+@settings(deadline=None, max_examples=60)
+@given(RATIOS, PATCHES, PASSES, SCHEMES)
+def test_every_row_masks_the_same_number(ratio, patches, passes, scheme):
+    masks = masks_of(mask_ratio=ratio, patches=patches, passes=passes, scheme=scheme)
+    assert masks.shape == (passes, patches)
+    assert masks.dtype == np.bool_
+    assert (masks.sum(axis=1) == round(patches * ratio)).all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(RATIOS, PATCHES, PASSES)
+def test_stratified_masks_each_patch_equally_often(ratio, patches, passes):
+    times = masks_of(mask_ratio=ratio, patches=patches, passes=passes, scheme="stratified").sum(
+        axis=0
+    )
+    assert times.max() - times.min() <= 1
+    if passes * masked_count(patches, ratio) >= patches:
+        assert times.min() >= 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(RATIOS, PATCHES, PASSES, st.integers(1, 4), SCHEMES)
+def test_further_passes_leave_the_earlier_ones_alone(ratio, patches, passes, more, scheme):
+    options = {"mask_ratio": ratio, "patches": patches, "scheme": scheme}
+    longer = masks_of(passes=passes + more, **options)
+    assert np.array_equal(longer[:passes], masks_of(passes=passes, **options))
+
+
+@pytest.mark.parametrize(("passes", "ratio", "times"), [(2, 0.5, 1), (4, 0.5, 2), (4, 0.75, 3)])
+def test_stratified_is_exactly_balanced_where_the_numbers_allow(passes, ratio, times):
+    for slice_index in range(20):
+        masks = masks_of(
+            scheme="stratified", passes=passes, mask_ratio=ratio, slice_index=slice_index
+        )
+        assert (masks.sum(axis=0) == times).all()
+
+
+@pytest.mark.parametrize("scheme", ["random", "stratified"])
+def test_the_same_slice_gets_the_same_masks(scheme):
+    assert np.array_equal(masks_of(scheme=scheme), masks_of(scheme=scheme))
+
+
+@pytest.mark.parametrize("scheme", ["random", "stratified"])
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 8}, {"case": "sub-r001s002"}, {"slice_index": 91}],
+    ids=["seed", "case", "slice"],
+)
+def test_another_seed_case_or_slice_gets_other_masks(scheme, change):
+    assert not np.array_equal(masks_of(scheme=scheme), masks_of(scheme=scheme, **change))
+
+
+def test_ratios_and_passes_are_independent():
+    masks = masks_of(passes=6)
+    agreement = [(masks[a] == masks[b]).mean() for a in range(6) for b in range(a)]
+    assert 0.3 < min(agreement) <= max(agreement) < 0.7
+    # Nested masks would leave nothing that is masked at 50 % and visible at 75 %.
+    at_three_quarters = masks_of(passes=6, mask_ratio=0.75)
+    assert (masks & ~at_three_quarters).any(axis=1).all()
+
+
+def test_each_patch_is_masked_as_often_as_any_other_over_many_slices():
+    for scheme in ("random", "stratified"):
+        masks = np.concatenate(
+            [masks_of(slice_index=z, passes=1, scheme=scheme) for z in range(2000)]
+        )
+        # Five standard deviations of a binomial share at 2000 draws.
+        assert np.abs(masks.mean(axis=0) - 0.5).max() < 5 * 0.5 / 2000**0.5
+
+
+def test_masks_stay_what_they_were():
+    """Stored residuals and their cache keys rely on this draw: it must never change unnoticed."""
+    digests = {
+        scheme: hashlib.sha256(np.packbits(masks_of(scheme=scheme)).tobytes()).hexdigest()[:16]
+        for scheme in ("random", "stratified")
+    }
+    assert digests == {"random": "35e428e98dad8c1c", "stratified": "80fb544be31b6142"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mask_ratio": 0.001}, "masks 0 of 196"),
+        ({"mask_ratio": 0.999}, "masks 196 of 196"),
+        ({"passes": 0}, "passes is 0"),
+        ({"scheme": "grid"}, "no mask scheme is called 'grid'"),
+    ],
+)
+def test_impossible_masks_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        masks_of(**change)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 6), PATCHES, RATIOS)
+def test_training_masks_mask_the_same_number_in_every_row(batch, patches, ratio):
+    masks = training_masks(torch.Generator().manual_seed(0), batch, patches, ratio)
+    assert masks.shape == (batch, patches)
+    assert masks.dtype == torch.bool
+    assert (masks.sum(dim=1) == round(patches * ratio)).all()
+
+
+def test_training_masks_follow_their_generator():
+    first, second = (torch.Generator().manual_seed(3) for _ in range(2))
+    drawn = training_masks(first, 4, 196, 0.75)
+    assert torch.equal(drawn, training_masks(second, 4, 196, 0.75))
+    assert not torch.equal(drawn, training_masks(first, 4, 196, 0.75))
+    assert len({tuple(row.tolist()) for row in drawn}) == 4

@@ -1,0 +1,262 @@
+"""Residual maps: the batched form against the equations' plain loop."""
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import structural_similarity
+
+from grcsf.mae.masking import slice_masks
+from grcsf.mae.model import MaeShape, MaskedAutoencoder
+from grcsf.residuals import (
+    coverage,
+    mean_reconstruction,
+    multi_ratio_residuals,
+    reference_residuals,
+    residual_map,
+)
+
+VISIBLE = ["paste", "ignore", "predict"]
+KINDS = ["abs", "squared", "ssim"]
+
+
+def random_mae(image_size=32, seed=0):
+    torch.manual_seed(seed)
+    shape = MaeShape(32, 2, 2, 16, 2, 2)
+    model = MaskedAutoencoder(shape, image_size=image_size, patch_size=8)
+    for weight in model.parameters():
+        if weight.requires_grad:
+            torch.nn.init.normal_(weight, std=0.1)
+    # Predictions spread over and a little beyond [0, 1], so that clipping takes part.
+    torch.nn.init.constant_(model.decoder_pred.bias, 0.5)
+    return model.eval()
+
+
+def masks_for(model, slices, ratio, passes, scheme="random"):
+    drawn = [
+        slice_masks(
+            seed=0,
+            case="a",
+            slice_index=z,
+            mask_ratio=ratio,
+            passes=passes,
+            patches=model.num_patches,
+            scheme=scheme,
+        )
+        for z in range(slices)
+    ]
+    return torch.from_numpy(np.stack(drawn))
+
+
+def images_of(slices, height, width):
+    return torch.rand(slices, 1, height, width, generator=torch.Generator().manual_seed(5))
+
+
+@pytest.fixture
+def two_ratios():
+    models = [random_mae(32), random_mae(40, seed=1)]
+    masks = [masks_for(models[0], 5, 0.5, 3), masks_for(models[1], 5, 0.75, 4)]
+    return models, masks
+
+
+@pytest.mark.parametrize("visible", VISIBLE)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [(32, 32), (97, 131), (24, 20)])
+def test_batched_equals_the_plain_loop(two_ratios, visible, kind, size):
+    models, masks = two_ratios
+    images = images_of(5, *size)
+    batched = multi_ratio_residuals(models, images, masks, visible=visible, kind=kind)
+    plain = reference_residuals(models, images, masks, visible=visible, kind=kind)
+    assert batched.shape == (5, 2, *size)
+    assert batched.dtype == torch.float32
+    assert batched.min() >= 0
+    assert batched.max() <= 1
+    torch.testing.assert_close(batched, plain, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("visible", VISIBLE)
+def test_neither_order_nor_batch_matter(two_ratios, visible):
+    models, masks = two_ratios
+    images = images_of(5, 48, 40)
+    options = {"visible": visible, "kind": "abs"}
+    whole = multi_ratio_residuals(models, images, masks, **options)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    shuffled = multi_ratio_residuals(
+        models, images[order], [chosen[order] for chosen in masks], sequences=1, **options
+    )
+    torch.testing.assert_close(shuffled, whole[order], atol=1e-5, rtol=0)
+    assert torch.equal(whole, multi_ratio_residuals(models, images, masks, **options))
+
+
+def test_paste_keeps_visible_pixels_by_hand():
+    model = random_mae()
+    image, masks = images_of(1, 32, 32), masks_for(model, 1, 0.5, 2)
+    with torch.no_grad():
+        predictions = [model(image, masks[:, k]) for k in range(2)]
+    patches = model.patchify(image)
+    passes = [torch.where(masks[:, k, :, None], predictions[k], patches) for k in range(2)]
+    expected = model.unpatchify((passes[0] + passes[1]) / 2).clamp(0, 1)
+    found = mean_reconstruction(model, image, masks, visible="paste")
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+def test_ignore_averages_masked_passes_only():
+    model = random_mae()
+    image, masks = images_of(1, 32, 32), masks_for(model, 1, 0.5, 2)
+    with torch.no_grad():
+        predictions = torch.stack([model(image, masks[:, k])[0] for k in range(2)])
+    found = model.patchify(mean_reconstruction(model, image, masks, visible="ignore"))[0]
+    patches = model.patchify(image)[0]
+    seen = set()
+    for position in range(model.num_patches):
+        hidden = masks[0, :, position]
+        seen.add(int(hidden.sum()))
+        expected = predictions[hidden, position].mean(dim=0) if hidden.any() else patches[position]
+        torch.testing.assert_close(found[position], expected.clamp(0, 1), atol=1e-6, rtol=0)
+    assert seen == {0, 1, 2}
+
+
+def test_a_patch_never_masked_has_no_residual():
+    model = random_mae()
+    image, masks = images_of(1, 32, 32), masks_for(model, 1, 0.5, 1)
+    for visible in ("paste", "ignore"):
+        residual = multi_ratio_residuals([model], image, [masks], visible=visible, kind="abs")
+        patches = model.patchify(residual)
+        assert (patches[~masks[:, 0]] == 0).all()
+        assert (patches[masks[:, 0]] > 0).any()
+
+
+def test_every_pixel_of_a_stratified_set_is_predicted():
+    model = random_mae()
+    masks = masks_for(model, 3, 0.75, 4, "stratified")
+    assert coverage(masks) == (3, 3.0)
+    images = images_of(3, 32, 32)
+    residual = multi_ratio_residuals([model], images, [masks], visible="ignore", kind="abs")
+    assert (residual > 0).float().mean() > 0.99
+
+
+def test_coverage_counts_the_least_and_the_mean():
+    masks = torch.tensor([[[True, True, False], [True, False, True]]])
+    assert coverage(masks) == (1, pytest.approx(4 / 3))
+    assert coverage(masks[:, :1]) == (0, pytest.approx(2 / 3))
+
+
+@pytest.mark.parametrize("visible", VISIBLE)
+def test_the_mean_is_clipped_not_each_pass(visible):
+    model = random_mae()
+    torch.nn.init.constant_(model.decoder_pred.bias, 3.0)
+    image, masks = images_of(1, 32, 32), masks_for(model, 1, 0.5, 2, "stratified")
+    found = mean_reconstruction(model, image, masks, visible=visible)
+    assert found.max() == 1
+    if visible == "paste":  # the mean of a pixel and a prediction near 3 is beyond 1 everywhere
+        assert found.min() == 1
+
+
+@pytest.mark.parametrize("cast", [True, False], ids=["weights", "autocast"])
+@pytest.mark.parametrize("visible", VISIBLE)
+def test_bfloat16_is_close(cast, visible):
+    model = random_mae()
+    images, masks = images_of(4, 50, 30), masks_for(model, 4, 0.5, 3)
+    exact = reference_residuals([model], images, [masks], visible=visible, kind="abs")
+    if cast:
+        model = model.to(torch.bfloat16)
+    rough = multi_ratio_residuals(
+        [model], images, [masks], visible=visible, kind="abs", dtype=torch.bfloat16
+    )
+    assert rough.dtype == torch.float32
+    difference = (rough - exact).abs()
+    assert 0 < difference.mean() < 5e-3
+    assert difference.max() < 0.05
+
+
+def test_an_empty_residual_where_the_reconstruction_is_perfect():
+    images = images_of(2, 40, 40)
+    for kind in KINDS:
+        assert residual_map(images, images, kind).max() < 1e-6
+
+
+def test_abs_and_squared_by_hand():
+    image = torch.tensor([[[[0.2, 1.0]]]])
+    reconstruction = torch.tensor([[[[0.7, 0.9]]]])
+    absolute = residual_map(image, reconstruction, "abs")
+    squared = residual_map(image, reconstruction, "squared")
+    torch.testing.assert_close(absolute, torch.tensor([[[[0.5, 0.1]]]]))
+    torch.testing.assert_close(squared, torch.tensor([[[[0.25, 0.01]]]]))
+
+
+def test_ssim_equals_scikit_image_inside_the_border():
+    images = images_of(2, 40, 48)
+    reconstructions = (0.6 * images + 0.4 * images.flip(-1)).clamp(0, 1)
+    found = residual_map(images, reconstructions, "ssim")
+    for image, reconstruction, residual in zip(images, reconstructions, found, strict=True):
+        _, similarity = structural_similarity(
+            image[0].double().numpy(),
+            reconstruction[0].double().numpy(),
+            data_range=1.0,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            full=True,
+        )
+        expected = np.clip(1 - similarity, 0, 1)[5:-5, 5:-5]
+        np.testing.assert_allclose(residual[0, 5:-5, 5:-5].numpy(), expected, atol=1e-6)
+
+
+def test_a_lesion_stands_out():
+    """A model that knows only flat slices leaves a bright spot unexplained, and nothing else."""
+    model = random_mae()
+    torch.nn.init.zeros_(model.decoder_pred.weight)
+    torch.nn.init.constant_(model.decoder_pred.bias, 0.25)
+    images = torch.full((1, 1, 97, 131), 0.25)
+    images[..., 40:60, 60:90] = 0.9
+    masks = masks_for(model, 1, 0.5, 2, "stratified")
+    for visible in ("ignore", "predict"):
+        residual = multi_ratio_residuals([model], images, [masks], visible=visible, kind="abs")
+        assert residual[..., 46:54, 68:82].min() > 0.6
+        assert residual[..., :30, :].max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"visible": "copy"}, "visible: found 'copy', expected one of: paste, ignore, predict"),
+        ({"kind": "mse"}, "kind: found 'mse', expected one of: abs, squared, ssim"),
+        ({"masks": []}, "1 models but masks for 0 ratios"),
+        ({"images": torch.rand(2, 1, 32, 32)}, r"masks are \(1, 2, 16\), expected \(2, passes, 16"),
+        ({"images": torch.rand(0, 1, 32, 32)}, "no slice"),
+    ],
+)
+def test_wrong_arguments_are_refused(change, message):
+    model = random_mae()
+    arguments = {
+        "models": [model],
+        "images": images_of(1, 32, 32),
+        "masks": [masks_for(model, 1, 0.5, 2)],
+        "visible": "paste",
+        "kind": "abs",
+    }
+    with pytest.raises(ValueError, match=message):
+        multi_ratio_residuals(**arguments | change)
+
+
+def test_half_weights_cannot_compute_in_float32():
+    model = random_mae()
+    masks = masks_for(model, 1, 0.5, 2)
+    model = model.to(torch.bfloat16)
+    with pytest.raises(ValueError, match=r"torch.bfloat16 and cannot compute in torch.float32"):
+        multi_ratio_residuals([model], images_of(1, 32, 32), [masks], visible="paste", kind="abs")
+
+
+def test_shapes_that_differ_are_refused():
+    with pytest.raises(ValueError, match="differ in shape"):
+        residual_map(images_of(1, 32, 32), images_of(1, 32, 31), "abs")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("visible", VISIBLE)
+def test_a_gpu_agrees_with_the_cpu(two_ratios, visible):
+    models, masks = two_ratios
+    images = images_of(5, 97, 131)
+    expected = multi_ratio_residuals(models, images, masks, visible=visible, kind="abs")
+    models = [model.to("cuda") for model in models]
+    found = multi_ratio_residuals(models, images.to("cuda"), masks, visible=visible, kind="abs")
+    torch.testing.assert_close(found.cpu(), expected, atol=1e-5, rtol=0)
