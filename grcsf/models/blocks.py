@@ -1,0 +1,183 @@
+"""Parts that every U-shaped network shares: padding, nodes, encoder, rows, initialisation."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LEVELS = 4
+"""Skip levels of a U-shaped network; level l works at 1 / 2**l of the input's scale."""
+
+Compensate = Callable[[Tensor], Tensor]
+"""A map from a skip feature `(B, C, h, w)` to its updated version of the same shape."""
+
+
+def pad_to_multiple(maps: Tensor, multiple: int) -> Tensor:
+    """Pad with zeros at the bottom and the right until both sides are multiples.
+
+    Args:
+        maps: `(B, C, h, w)`.
+        multiple: at least 1, in pixels.
+
+    Returns:
+        `(B, C, h', w')`, `h <= h' < h + multiple`; the same tensor where nothing is missing.
+    """
+    height, width = maps.shape[-2:]
+    bottom, right = -height % multiple, -width % multiple
+    return F.pad(maps, (0, right, 0, bottom)) if bottom or right else maps
+
+
+def initialise(module: nn.Module) -> None:
+    """He-initialise the weights, zero the biases; for `nn.Module.apply` [§4.3]."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class ConvBlock(nn.Sequential):
+    """One node: twice (3×3 convolution, batch norm, ReLU); `(B, in, h, w)` → `(B, out, h, w)`.
+
+    Args:
+        in_channels: channels that come in.
+        out_channels: channels that go out.
+        bias: whether the convolutions have one. Batch norm makes it idle; it is there because the
+            paper's parameter counts have it in UNet++ and not in UNet.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, bias: bool) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=bias),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+        )
+
+
+class Encoder(nn.Module):
+    """Five nodes with max-pooling between them.
+
+    Args:
+        filters: channels of the five nodes, finest first.
+        bias: as in `ConvBlock`.
+    """
+
+    def __init__(self, filters: tuple[int, ...], *, bias: bool) -> None:
+        super().__init__()
+        self.nodes = nn.ModuleList(
+            ConvBlock(inputs, outputs, bias=bias)
+            for inputs, outputs in zip((1, *filters[:-1]), filters, strict=True)
+        )
+        self.pool = nn.MaxPool2d(2)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """`(B, 1, h, w)` → the features X^{l,0}, `(B, filters[l], h / 2**l, w / 2**l)`."""
+        features = [self.nodes[0](image)]
+        for node in self.nodes[1:]:
+            features.append(node(self.pool(features[-1])))
+        return features
+
+
+class SegmentationNetwork(nn.Module, ABC):
+    """What every network promises: an image, and residual maps if it uses them, to logits.
+
+    Any height and width are taken: the inputs are padded to a multiple of `2**LEVELS` and the
+    logits are cropped back. Subclasses write `segment`, which sees padded sizes only.
+    """
+
+    def forward(self, image: Tensor, residuals: Tensor | None = None) -> Tensor:
+        """Segment a batch of slices.
+
+        Args:
+            image: `(B, 1, h, w)`, intensities in [0, 1].
+            residuals: `(B, R, h, w)` in [0, 1]. A network without regional compensation has no
+                use for them; the argument is there so that one loop drives every network.
+
+        Returns:
+            Logits, `(B, 1, h, w)`.
+
+        Raises:
+            ValueError: if a shape is not as above, or residual maps are needed and missing.
+        """
+        if image.ndim != 4 or image.shape[1] != 1:
+            raise ValueError(f"image must be (B, 1, h, w), found {tuple(image.shape)}")
+        height, width = image.shape[-2:]
+        if residuals is not None:
+            if residuals.ndim != 4 or (residuals.shape[0], *residuals.shape[2:]) != (
+                image.shape[0],
+                height,
+                width,
+            ):
+                raise ValueError(
+                    f"residuals must be ({image.shape[0]}, R, {height}, {width}) "
+                    f"like the image, found {tuple(residuals.shape)}"
+                )
+            residuals = pad_to_multiple(residuals, 2**LEVELS)
+        logits = self.segment(pad_to_multiple(image, 2**LEVELS), residuals)
+        return logits[..., :height, :width]
+
+    @abstractmethod
+    def segment(self, image: Tensor, residuals: Tensor | None) -> Tensor:
+        """`(B, 1, h, w)` and `(B, R, h, w)` → logits `(B, 1, h, w)`; 16 divides h and w."""
+
+
+class Backbone(SegmentationNetwork):
+    """A U-shaped network whose decoder is computed in rows, from the deepest level up.
+
+    A row holds the nodes X^{l,0} .. X^{l,n} of one level, the last being its decoder node. The
+    rows are what compensation units reach into (`grcsf.models.grcsf`).
+
+    Args:
+        width: filters at full scale; they double at each level (64 = paper).
+        bias: as in `ConvBlock`.
+
+    Raises:
+        ValueError: if `width` is below 1.
+    """
+
+    def __init__(self, width: int, *, bias: bool) -> None:
+        super().__init__()
+        if width < 1:
+            raise ValueError(f"width must be at least 1, found {width}")
+        self.filters = tuple(width * 2**level for level in range(LEVELS + 1))
+        self.encoder = Encoder(self.filters, bias=bias)
+        self.head = nn.Conv2d(width, 1, 1)
+
+    @abstractmethod
+    def decode_row(
+        self, level: int, skip: Tensor, below: list[Tensor], compensate: Compensate
+    ) -> list[Tensor]:
+        """Compute the nodes of one level.
+
+        Args:
+            level: 0 (full scale) to 3.
+            skip: X^{l,0}, `(B, filters[l], h, w)`.
+            below: the row of level l + 1, each `(B, filters[l + 1], h / 2, w / 2)`.
+            compensate: applied to every node that serves as a skip feature, so not to the last.
+
+        Returns:
+            The row, each `(B, filters[l], h, w)`, compensated.
+        """
+
+    def segment(self, image: Tensor, residuals: Tensor | None) -> Tensor:  # noqa: ARG002
+        """`(B, 1, h, w)` → logits `(B, 1, h, w)`; see the base class."""
+        features: list[Tensor] = self.encoder(image)
+        row = features[-1:]
+        for level in reversed(range(LEVELS)):
+            row = self.decode_row(level, features[level], row, unchanged)
+        logits: Tensor = self.head(row[-1])
+        return logits
+
+
+def unchanged(features: Tensor) -> Tensor:
+    """The compensation of a level that has no unit: none."""
+    return features
+
+
+def concatenate(features: list[Tensor], upsampled: Tensor) -> Tensor:
+    """Skip features and the upsampled node from below → `(B, sum of C, h, w)`."""
+    return torch.cat([*features, upsampled], dim=1)

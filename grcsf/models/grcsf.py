@@ -1,0 +1,69 @@
+"""GRCSF [Fig. 1]: a U-shaped backbone, GCUs in its skip pathways, RCUs in its decoder."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from torch import Tensor, nn
+
+from grcsf.models.blocks import LEVELS, Backbone, Compensate, SegmentationNetwork, unchanged
+from grcsf.models.gcu import compensated
+
+
+class GRCSF(SegmentationNetwork):
+    """Wires compensation units into a backbone.
+
+    Rows are computed from the bottom up. A node that a unit changes is used in its changed form
+    by everything that follows, the row above included; S of Eq. 1 is the encoder's own.
+
+    Args:
+        backbone: owns encoder, decoder and head.
+        gcus: one unit or None per level, full scale first.
+        rcus: one unit or None per level, full scale first; updates the level's decoder node.
+
+    Raises:
+        ValueError: if `gcus` or `rcus` does not name each of the four levels.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        gcus: Sequence[nn.Module | None],
+        rcus: Sequence[nn.Module | None],
+    ) -> None:
+        super().__init__()
+        if len(gcus) != LEVELS or len(rcus) != LEVELS:
+            raise ValueError(
+                f"expected {LEVELS} units or None of each kind, "
+                f"found {len(gcus)} GCUs and {len(rcus)} RCUs"
+            )
+        self.backbone = backbone
+        self.gcus = nn.ModuleDict({str(level): gcu for level, gcu in enumerate(gcus) if gcu})
+        self.rcus = nn.ModuleDict({str(level): rcu for level, rcu in enumerate(rcus) if rcu})
+
+    def segment(self, image: Tensor, residuals: Tensor | None) -> Tensor:
+        """`(B, 1, h, w)`, `(B, R, h, w)` → logits `(B, 1, h, w)`; see the base class."""
+        features: list[Tensor] = self.backbone.encoder(image)
+        row = features[-1:]
+        for level in reversed(range(LEVELS)):
+            compensate = self._compensation(level, features, row[-1])
+            row = self.backbone.decode_row(level, features[level], row, compensate)
+            row[-1] = self._regional(level, row[-1], residuals)
+        logits: Tensor = self.backbone.head(row[-1])
+        return logits
+
+    def _compensation(self, level: int, features: list[Tensor], decoded: Tensor) -> Compensate:
+        """Eq. 2 with the similarity of this level, or no change where it has no unit."""
+        if str(level) not in self.gcus:
+            return unchanged
+        gcu = self.gcus[str(level)]
+        similarity: Tensor = gcu(features[level], features[level + 1], decoded)  # (B, 1, h, w)
+        return partial(compensated, similarity=similarity)
+
+    def _regional(self, level: int, decoded: Tensor, residuals: Tensor | None) -> Tensor:
+        """M in U's place, or U where the level has no unit."""
+        if str(level) not in self.rcus:
+            return decoded
+        if residuals is None:
+            raise ValueError("this network needs residual maps (B, R, h, w), found none")
+        fused: Tensor = self.rcus[str(level)](decoded, residuals)
+        return fused
