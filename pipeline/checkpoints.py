@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from grcsf.mae.checkpoint import check_state_dict, fold_to_grey
+from grcsf.mae.checkpoint import IMAGENET, load_mae_state
 from grcsf.mae.model import MaskedAutoencoder
 from pipeline.errors import PipelineError
 
@@ -17,20 +17,18 @@ log = logging.getLogger(__name__)
 
 
 def load_public_mae(model: MaskedAutoencoder, path: Path) -> None:
-    """Fill a one-channel MAE from a checkpoint in the public MAE's format (`.pth`, `.safetensors`).
+    """Fill a one-channel MAE from a public or Hugging Face checkpoint (`.pth`, `.safetensors`).
 
-    Three-channel weights are folded to grey exactly, ImageNet normalisation included.
+    Three-channel weights are taken to be trained on ImageNet-normalised images, as the public ones
+    are, and folded to grey exactly.
 
     Raises:
         PipelineError: the file is missing, damaged, or of another architecture.
     """
-    state = _read_state(path)
     try:
-        state = fold_to_grey(state)
-        check_state_dict(model, state)
+        load_mae_state(model, _read_state(path), normalisation=IMAGENET)
     except ValueError as error:
         raise PipelineError(f"checkpoint {path}: {error}") from error
-    model.load_state_dict(state)
     log.info("MAE starts from %s", path)
 
 

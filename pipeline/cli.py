@@ -265,8 +265,6 @@ def report(config: Config, dataset: DatasetName, override: Override = "") -> Non
 def main() -> None:
     """Run a command; a user's or the machine's fault is one line and exit code 1."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    for noisy in ("lightning", "lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
     try:
         app()

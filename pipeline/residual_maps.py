@@ -49,7 +49,7 @@ class OpenCase:
     residual: npt.NDArray[np.float16]  # (ratio, z, h, w); empty slices stay 0
     remaining: int
     size: tuple[int, int]
-    coverages: list[tuple[float, float]] = field(default_factory=list)
+    coverages: list[list[tuple[int, float]]] = field(default_factory=list)  # slice, then ratio
     started: float = field(default_factory=time.monotonic)
 
 
@@ -91,7 +91,7 @@ def residual_maps(
     log.info("%s %s: %d cases, %d to make", name, batch, len(mine), len(missing))
     device = compute_device()
     dtype = _dtype(settings.precision, device)
-    per_map = [models[one.mae].to(device) for one in settings.maps]
+    per_map = [models[one.mae].to(device, dtype) for one in settings.maps]
     done = 0
     opened = _open_cases(layout, {case: keys[case] for case in missing}, settings, slices)
     for group in partition_all(resources.slices_per_batch, _work(opened, settings, per_map, seed)):
@@ -190,7 +190,7 @@ def _reconstruct(
     )  # (B, R, h, w)
     for item, residual in zip(group, residuals.cpu().numpy(), strict=True):
         item.case.residual[:, item.z] = residual
-        item.case.coverages += [coverage(mask) for mask in item.masks]
+        item.case.coverages.append([coverage(mask) for mask in item.masks])
 
 
 def _keep(
@@ -201,13 +201,16 @@ def _keep(
     dtype: torch.dtype,
     device: torch.device,
 ) -> None:
-    least, mean = zip(*case.coverages or [(0, 0.0)], strict=True)
+    per_map = [
+        {"min": min(least for least, _ in found), "mean": float(np.mean([m for _, m in found]))}
+        for found in zip(*case.coverages, strict=True)
+    ]
     attributes = {
         **made_by,
         "case": case.name,
         "dataset": layout.dataset,
         "fingerprint": case.fingerprint,
-        "coverage": {"min": float(min(least)), "mean": float(np.mean(mean))},
+        "coverage": per_map,
         "computed": {"dtype": str(dtype).removeprefix("torch."), "device": device.type},
         "seconds": round(time.monotonic() - case.started, 3),
     }

@@ -1,113 +1,97 @@
-"""Results trees built by hand, so that late stages are tested without training anything."""
-
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+"""A tiny ingested data set, made from arrays alone."""
 
 import numpy as np
 import pytest
 
 from pipeline.layout import Layout
-from pipeline.settings import QUANTILES
-from pipeline.stores import fingerprint, store_attributes, write_json, write_store
+from pipeline.settings import QUANTILES, Experiment, Mae, Residuals, Resources, Slices, Training
+from pipeline.stores import read_json, store_attributes, write_json, write_store
 
-# turned by 20° about z, in z, y, x order
-COS, SIN = 0.9396926207859084, 0.3420201433256687
-OBLIQUE = (1.0, 0.0, 0.0, 0.0, COS, SIN, 0.0, -SIN, COS)
-SPACING = (3.0, 0.5, 0.7)
-ORIGIN = (-12.5, 30.25, -101.0)
+ROLES = {"a": "train", "b": "train", "c": "validation", "d": "test", "e": "unlabelled"}
+DIRECTION = (1.0, 0.0, 0.0, 0.0, 0.8, -0.6, 0.0, 0.6, 0.8)
 
 
-class ResultsTree:
-    """The results of the stages before postprocess, for cases given as arrays."""
-
-    def __init__(self, root: Path) -> None:
-        self.layout = Layout(root, "tiny")
-        self.cases: dict[str, dict[str, Any]] = {}
-        self.unlabelled: list[str] = []
-
-    def add_case(
-        self,
-        case: str,
-        image: np.ndarray,
-        label: np.ndarray | None = None,
-        *,
-        group: str = "",
-        modality: str = "CT",
-        suffix: str = ".nii.gz",
-        notes: Sequence[str] = (),
-    ) -> None:
-        arrays = {"image": image} if label is None else {"image": image, "label": label}
-        attributes = {
-            "case": case,
-            "dataset": "tiny",
-            "group": group,
-            "role": "",
-            "modality": modality,
-            "units": "HU" if modality == "CT" else "as stored",
-            "spacing": SPACING,
-            "origin": ORIGIN,
-            "direction": OBLIQUE,
-            "shape": list(image.shape),
-            "slices": len(image),
-            "labelled": label is not None,
-            "quantiles": [float(value) for value in np.quantile(image, QUANTILES)],
-            "source_suffix": suffix,
-            "notes": list(notes),
-            "fingerprint": fingerprint({"case": case}),
-        }
-        write_store(self.layout.case_store(case), arrays, attributes)
-        stored = store_attributes(self.layout.case_store(case))
-        assert stored is not None
-        self.cases[case] = stored
-        if label is None:
-            self.unlabelled.append(case)
-
-    def write_split(
-        self, tests: Sequence[Sequence[str]], set_aside: Mapping[str, Any] = {}
-    ) -> None:
-        write_json(
-            self.layout.cases, {"cases": self.cases, "set_aside": dict(set_aside), "outputs": []}
-        )
-        subsets = {
-            str(number): {"train": [], "validation": [], "test": list(cases)}
-            for number, cases in enumerate(tests, start=1)
-        }
-        fractions = {number: {"test": 1.0} for number in subsets}
-        write_json(
-            self.layout.split,
-            {"subsets": subsets, "unlabelled": self.unlabelled, "fractions": fractions},
-        )
-
-    def add_predictions(
-        self, experiment: str, subset: int, probabilities: Mapping[str, np.ndarray]
-    ) -> None:
-        keys = {}
-        for case, probability in probabilities.items():
-            keys[case] = fingerprint({"case": case, "sum": float(np.nansum(probability))})
-            write_store(
-                self.layout.prediction_store(experiment, subset, case),
-                {"probability": probability.astype(np.float16)},
-                {"case": case, "fingerprint": keys[case]},
-            )
-        write_json(self.layout.predictions(experiment, subset), {"cases": keys, "outputs": []})
-
-    def add_model(self, experiment: str, subset: int, parameters: int) -> None:
-        write_json(self.layout.model(experiment, subset), {"parameters": parameters})
+def write_case(layout, name, *, seed, shape=(6, 30, 26), labelled=True):
+    """A noisy disc with a dark square lesion in slices 2 and 3; slice 0 is empty."""
+    random = np.random.default_rng(seed)
+    z, y, x = np.indices(shape)
+    body = (y - shape[1] / 2) ** 2 + (x - shape[2] / 2) ** 2 < (min(shape[1:]) / 2.2) ** 2
+    image = np.where(body, 100 + random.normal(0, 3, shape), 0)
+    label = (np.abs(y - 14) < 4) & (np.abs(x - 11) < 3) & (z > 1) & (z < 4)
+    image[label] = 60
+    image[0] = 0
+    image = np.rint(image).astype(np.int16)
+    arrays = {"image": image}
+    if labelled:
+        arrays["label"] = label.astype(np.uint8)
+    attributes = {
+        "case": name,
+        "spacing": (3.0, 0.8, 0.8),
+        "origin": (1.0, -2.0, 5.0),
+        "direction": DIRECTION,
+        "shape": list(shape),
+        "slices": shape[0],
+        "labelled": labelled,
+        "group": "",
+        "role": "" if labelled else "unlabelled",
+        "slices_with_lesion": [2, 3] if labelled else [],
+        "empty_slices": [0],
+        "quantiles": [float(q) for q in np.quantile(image[image > 0], QUANTILES)],
+        "source_suffix": ".nii.gz",
+        "fingerprint": name,
+        "notes": [],
+    }
+    write_store(layout.case_store(name), arrays, attributes)
+    return store_attributes(layout.case_store(name))
 
 
 @pytest.fixture
-def results_tree(tmp_path: Path) -> ResultsTree:
-    return ResultsTree(tmp_path / "results")
+def ingested(tmp_path):
+    """Five cases with case stores, manifest and split."""
+    layout = Layout(tmp_path / "results", "discs")
+    cases = {
+        name: write_case(layout, name, seed=index, labelled=role != "unlabelled")
+        for index, (name, role) in enumerate(ROLES.items())
+    }
+    write_json(layout.cases, {"cases": cases, "set_aside": {}, "outputs": []})
+    subset = {role: [name for name in ROLES if ROLES[name] == role] for role in ROLES.values()}
+    unlabelled = subset.pop("unlabelled")
+    write_json(layout.split, {"subsets": {"1": subset}, "unlabelled": unlabelled, "fractions": {}})
+    return layout
 
 
 @pytest.fixture
-def box() -> Callable[..., np.ndarray]:
-    """Masks of one box: box(shape, (z0, z1), (y0, y1), (x0, x1))."""
+def slices():
+    return Slices(size=(32, 32), window=(0, 150))
 
-    def filled(shape: tuple[int, ...], *ranges: tuple[int, int]) -> np.ndarray:
-        mask = np.zeros(shape, bool)
-        mask[tuple(slice(*one) for one in ranges)] = True
-        return mask
 
-    return filled
+@pytest.fixture
+def mae():
+    return Mae(
+        preset="tiny", image_size=32, patch_size=8, epochs=2, batch_size=4, learning_rate=1e-3
+    )
+
+
+@pytest.fixture
+def residuals():
+    maps = [{"mae": "shared", "mask_ratio": 0.5}, {"mae": "shared", "mask_ratio": 0.75}]
+    return Residuals.model_validate({"preset": "fast", "maps": maps, "precision": "fp32"})
+
+
+@pytest.fixture
+def experiment():
+    training = Training(epochs=2, batch_size=4, warmup_epochs=1)
+    return Experiment(
+        model="grcsf", residuals="mrm", width=4, patch_sizes=(4, 4, 8), training=training
+    )
+
+
+@pytest.fixture
+def resources():
+    return Resources(threads=1, slices_per_batch=3)
+
+
+@pytest.fixture
+def manifest_of():
+    """Reads a manifest."""
+    return read_json

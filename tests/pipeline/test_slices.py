@@ -1,0 +1,78 @@
+"""What a network sees of a stored case."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import PipelineError
+from pipeline.settings import Slices
+from pipeline.slices import SliceDataset, SliceSampler, intensity_range, network_slices
+from pipeline.stores import open_store, write_store
+
+
+def dataset(layout, slices, wanted, **more):
+    return SliceDataset(
+        wanted, {case: layout.case_store(case) for case, _ in wanted}, slices, **more
+    )
+
+
+def test_a_slice_is_scaled_resized_and_labelled(ingested, slices):
+    item = dataset(ingested, slices, [("a", 2), ("a", 4)])[0]
+    assert item["image"].shape == item["label"].shape == (1, 32, 32)
+    assert item["image"].dtype == item["label"].dtype == torch.float32
+    assert 0 <= item["image"].min() <= item["image"].max() <= 1
+    # 7 × 5 source pixels of 30 × 26 become about as large a share of 32 × 32
+    assert item["label"].sum() == pytest.approx(35 * 32 * 32 / (30 * 26), rel=0.25)
+    inside = item["image"][item["label"] > 0].mean()
+    assert float(inside) == pytest.approx(60 / 150, abs=0.05)
+
+
+def test_the_window_maps_its_ends_to_zero_and_one():
+    image = np.array([[[-50, 0, 75, 150, 900]]], np.int16)
+    seen = network_slices(image, (0, 150), (1, 5))
+    np.testing.assert_allclose(seen.numpy().ravel(), [0, 0, 0.5, 1, 1], atol=1e-6)
+
+
+def test_percentiles_come_from_the_case(ingested):
+    attributes = open_store(ingested.case_store("a")).attrs
+    low, high = intensity_range(attributes, Slices(percentiles=(5, 95)))
+    assert (low, high) == (attributes["quantiles"][5], attributes["quantiles"][7])
+
+
+def test_the_cache_changes_nothing_and_stays_out_of_pickles(ingested, slices):
+    wanted = [("a", z) for z in range(6)]
+    plain, cached = dataset(ingested, slices, wanted), dataset(ingested, slices, wanted, cache_mb=1)
+    for index in range(6):
+        cached[index]
+        torch.testing.assert_close(plain[index], cached[index], rtol=0, atol=0)
+    assert cached[3] is cached[3]
+    assert plain[3] is not plain[3]
+    assert len(pickle.dumps(cached)) < 5_000
+    assert len(pickle.loads(pickle.dumps(cached))) == 6
+
+
+def test_residual_maps_come_along_and_a_hole_is_refused(ingested, slices):
+    path = ingested.residual_store("mrm", "a")
+    maps = np.random.default_rng(0).random((2, 6, 32, 32)).astype(np.float16)
+    write_store(path, {"residual": maps}, {"fingerprint": "f"}, slice_axis=1)
+    data = dataset(ingested, slices, [("a", 2)], residual_stores={"a": path})
+    np.testing.assert_allclose(data[0]["residuals"].numpy(), maps[:, 2], rtol=1e-6)
+    maps[1, 2, 4, 4] = np.nan
+    write_store(path, {"residual": maps}, {"fingerprint": "f"}, slice_axis=1)
+    with pytest.raises(PipelineError, match=r"case a: residual store .* has a hole at slice 2"):
+        dataset(ingested, slices, [("a", 2)], residual_stores={"a": path})[0]
+
+
+def test_the_sampler_shows_all_lesions_and_a_share_of_the_rest():
+    sampler = SliceSampler([0, 1, 2], range(10, 30), 0.25, seed=4)
+    first = list(sampler)
+    assert len(first) == len(sampler) == 8
+    assert {0, 1, 2} <= set(first)
+    assert list(sampler) == first
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+    sampler.set_epoch(0)
+    assert list(sampler) == first
+    assert sorted(SliceSampler([5], [1, 2], 1.0, seed=0)) == [1, 2, 5]

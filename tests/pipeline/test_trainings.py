@@ -1,0 +1,285 @@
+"""Trainings resume to the same bits, start anew for new settings, and leak no test case."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipeline import train_mae as mae_stage
+from pipeline import training
+from pipeline.errors import PipelineError
+from pipeline.history import read_history
+from pipeline.layout import folder_of
+from pipeline.predict import predict
+from pipeline.residual_maps import residual_maps
+from pipeline.stores import open_store, read_array, read_json, write_json
+from pipeline.train_mae import lesion_free_slices, train_mae
+from pipeline.train_segmentation import train_segmentation
+
+SEED = 5
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+def weights(manifest):
+    return load_file(folder_of(manifest) / "model.safetensors")
+
+
+def assert_same(left, right):
+    assert left.keys() == right.keys()
+    for name, value in left.items():
+        assert torch.equal(value, right[name]), name
+
+
+def train(layout, mae, slices, resources):
+    train_mae(layout, "shared", mae, slices, SEED, resources)
+    return layout.mae("shared")
+
+
+class KilledError(Exception):
+    pass
+
+
+def kill_after_epoch(monkeypatch, epoch):
+    """Break the training off once the checkpoint of `epoch` has been written."""
+    original = training.EpochHistory.on_train_epoch_start
+
+    def dying(self, trainer, *rest):
+        if trainer.current_epoch == epoch:
+            raise KilledError
+        original(self, trainer, *rest)
+
+    monkeypatch.setattr(training.EpochHistory, "on_train_epoch_start", dying)
+
+
+def test_only_lesion_free_slices_of_training_cases_are_learnt(ingested):
+    cases = read_json(ingested.cases)["cases"]
+    train_slices, validation = lesion_free_slices(ingested, cases)
+    assert train_slices == [(case, z) for case in "ab" for z in (1, 4, 5)]
+    assert validation == [("c", z) for z in (1, 4, 5)]
+
+
+def test_a_split_that_leaks_is_refused(ingested):
+    content = read_json(ingested.split)
+    content["subsets"]["2"] = {"train": ["d"], "validation": ["c"], "test": ["a"]}
+    write_json(ingested.split, content)
+    with pytest.raises(PipelineError, match="a, d both train and test"):
+        lesion_free_slices(ingested, read_json(ingested.cases)["cases"])
+
+
+def test_without_lesion_free_slices_the_fault_is_told(ingested):
+    content = read_json(ingested.cases)
+    for case in content["cases"].values():
+        case["slices_with_lesion"] = list(range(6))
+    with pytest.raises(PipelineError, match="the 2 train cases hold no slice without lesion"):
+        lesion_free_slices(ingested, content["cases"])
+
+
+def test_an_interrupted_mae_training_ends_in_the_same_bits(
+    ingested, mae, slices, resources, monkeypatch, tmp_path
+):
+    whole = weights(train(ingested, mae, slices, resources))
+    for manifest in (ingested.mae("shared"),):
+        folder_of(manifest).rename(tmp_path / "whole")
+        manifest.unlink()
+    with monkeypatch.context() as patched:
+        kill_after_epoch(patched, 1)
+        with pytest.raises(KilledError):
+            train(ingested, mae, slices, resources)
+    assert not ingested.mae("shared").exists()
+    resumed = train(ingested, mae, slices, resources)
+    assert_same(whole, weights(resumed))
+    rows = read_history(folder_of(resumed) / "history.csv")
+    assert [row["epoch"] for row in rows] == [0, 1]
+
+
+def test_a_finished_mae_is_not_trained_again_and_other_settings_start_anew(
+    ingested, mae, slices, resources, monkeypatch
+):
+    manifest = train(ingested, mae, slices, resources)
+    first = weights(manifest)
+    manifest.unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(mae_stage, "fit", lambda *_, **__: pytest.fail("trained again"))
+        train(ingested, mae, slices, resources)
+    assert manifest.exists()
+    train(ingested, mae.model_copy(update={"learning_rate": 1e-2}), slices, resources)
+    assert not torch.equal(weights(manifest)["mask_token"], first["mask_token"])
+
+
+def test_the_masks_of_training_change_with_the_seed(ingested, mae, slices, resources):
+    first = weights(train(ingested, mae, slices, resources))
+    train_mae(ingested, "shared", mae, slices, SEED + 1, resources)
+    assert not torch.equal(weights(ingested.mae("shared"))["mask_token"], first["mask_token"])
+
+
+def test_a_damaged_checkpoint_is_one_line(ingested, mae, slices, resources, monkeypatch):
+    with monkeypatch.context() as patched:
+        kill_after_epoch(patched, 1)
+        with pytest.raises(KilledError):
+            train(ingested, mae, slices, resources)
+    last = folder_of(ingested.mae("shared")) / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:2000])
+    with pytest.raises(
+        PipelineError, match=r"checkpoint .*last.ckpt: damaged .*; delete the folder"
+    ):
+        train(ingested, mae, slices, resources)
+
+
+def test_changed_weights_are_noticed(ingested, mae, slices, resources):
+    manifest = train(ingested, mae, slices, resources)
+    path = folder_of(manifest) / "model.safetensors"
+    state = load_file(path)
+    state["mask_token"] += 1
+    save_file(state, path)
+    with pytest.raises(PipelineError, match="its content is not what training wrote"):
+        train(ingested, mae, slices, resources)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "not there"), (b"no weights at all", "damaged, or holds more than weights")],
+)
+def test_a_public_checkpoint_that_cannot_be_used_is_one_line(
+    ingested, mae, slices, resources, tmp_path, content, said
+):
+    path = tmp_path / "mae.pth"
+    if content is not None:
+        path.write_bytes(content)
+    start = mae.model_copy(update={"checkpoint": str(path), "epochs": 0})
+    with pytest.raises(PipelineError, match=said) as raised:
+        train(ingested, start, slices, resources)
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_a_checkpoint_of_another_shape_is_one_line(ingested, mae, slices, resources, tmp_path):
+    manifest = train(ingested, mae, slices, resources)
+    path = tmp_path / "other.pth"
+    torch.save({"model": weights(manifest)}, path)
+    start = mae.model_copy(update={"checkpoint": str(path), "epochs": 0, "preset": "small"})
+    with pytest.raises(PipelineError, match=r"checkpoint .*other.pth") as raised:
+        train(ingested, start, slices, resources)
+    assert len(str(raised.value).splitlines()) == 1
+    same = mae.model_copy(update={"checkpoint": str(path), "epochs": 0})
+    before = weights(manifest)
+    train(ingested, same, slices, resources)
+    assert_same(before, weights(manifest))
+
+
+@pytest.fixture
+def with_residuals(ingested, mae, residuals, slices, resources):
+    train(ingested, mae, slices, resources)
+    reconstruct(ingested, mae, residuals, slices, resources)
+    return ingested
+
+
+def reconstruct(layout, mae, residuals, slices, resources, batch="1of1"):
+    residual_maps(layout, "mrm", batch, residuals, {"shared": mae}, slices, SEED, resources)
+
+
+def modified(layout):
+    return {
+        path: path.stat().st_mtime_ns for path in layout.stage("residual_maps").rglob("zarr.json")
+    }
+
+
+def test_residual_stores_hold_what_the_settings_say(with_residuals, residuals):
+    store = open_store(with_residuals.residual_store("mrm", "a"))
+    maps = read_array(store, "residual")
+    assert maps.shape == (2, 6, 32, 32)
+    assert maps.dtype == np.float16
+    assert np.isfinite(maps).all()
+    assert 0 <= maps.min() < maps.max() <= 1
+    assert not maps[:, 0].any(), "an empty slice needs no pass"
+    assert store.attrs["coverage"] == [{"min": 1, "mean": 1.0}, {"min": 3, "mean": 3.0}]
+    assert store.attrs["residuals"] == residuals.model_dump(mode="json")
+
+
+def test_a_current_residual_store_is_never_made_again(
+    with_residuals, mae, residuals, slices, resources
+):
+    before = modified(with_residuals)
+    reconstruct(with_residuals, mae, residuals, slices, resources)
+    assert modified(with_residuals) == before
+    shutil.rmtree(with_residuals.residual_store("mrm", "b"))
+    reconstruct(with_residuals, mae, residuals, slices, resources)
+    after = modified(with_residuals)
+    changed = {
+        path.relative_to(with_residuals.stage("residual_maps")).parts[1]
+        for path in after
+        if after[path] != before[path]
+    }
+    assert changed == {"b.zarr"}
+
+
+def test_masks_do_not_depend_on_the_batch(with_residuals, mae, residuals, slices, resources):
+    def maps():
+        return read_array(open_store(with_residuals.residual_store("mrm", "d")), "residual")
+
+    together = maps().astype(np.float32)
+    shutil.rmtree(with_residuals.residual_store("mrm", "d"))
+    one_by_one = resources.model_copy(update={"slices_per_batch": 1})
+    reconstruct(with_residuals, mae, residuals, slices, one_by_one)
+    np.testing.assert_allclose(maps().astype(np.float32), together, atol=1e-3)
+
+
+def test_batches_share_the_cases_out(with_residuals, mae, residuals, slices, resources):
+    named = []
+    for batch in ("1of2", "2of2"):
+        reconstruct(with_residuals, mae, residuals, slices, resources, batch)
+        named += read_json(with_residuals.residual_batch("mrm", batch))["cases"]
+    assert sorted(named) == ["a", "b", "c", "d", "e"]
+
+
+def segment(layout, experiment, slices, resources):
+    train_segmentation(layout, "grcsf", 1, experiment, 2, slices, SEED, resources)
+    return layout.model("grcsf", 1)
+
+
+def test_an_interrupted_segmentation_training_ends_in_the_same_bits(
+    with_residuals, experiment, slices, resources, monkeypatch, tmp_path
+):
+    plateau = {"plateau": {"factor": 0.5, "patience": 1}, "epochs": 3, "warmup_epochs": 1}
+    training_settings = experiment.training.model_validate(
+        {**experiment.training.model_dump(), **plateau}
+    )
+    experiment = experiment.model_copy(update={"training": training_settings})
+    manifest = segment(with_residuals, experiment, slices, resources)
+    whole = weights(manifest)
+    folder_of(manifest).rename(tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        kill_after_epoch(patched, 2)
+        with pytest.raises(KilledError):
+            segment(with_residuals, experiment, slices, resources)
+    assert_same(whole, weights(segment(with_residuals, experiment, slices, resources)))
+    rates = [
+        [row["learning_rate"] for row in read_history(folder / "history.csv")]
+        for folder in (tmp_path / "whole", folder_of(manifest))
+    ]
+    assert rates[0] == rates[1]
+
+
+def test_probabilities_lie_on_the_sources_grid_of_test_and_unlabelled_cases(
+    with_residuals, experiment, slices, resources
+):
+    segment(with_residuals, experiment, slices, resources)
+    predict(with_residuals, "grcsf", 1, experiment, 2, slices, resources)
+    assert sorted(read_json(with_residuals.predictions("grcsf", 1))["cases"]) == ["d", "e"]
+    store = open_store(with_residuals.prediction_store("grcsf", 1, "d"))
+    probability = read_array(store, "probability")
+    source = open_store(with_residuals.case_store("d"))
+    assert probability.shape == source["image"].shape
+    assert 0 <= probability.min() <= probability.max() <= 1
+    for key in ("spacing", "origin", "direction"):
+        assert store.attrs[key] == source.attrs[key]
+
+
+def test_a_missing_residual_store_names_its_case(with_residuals, experiment, slices, resources):
+    shutil.rmtree(with_residuals.residual_store("mrm", "b"))
+    with pytest.raises(PipelineError, match=r"case b: residual store .* run residual-maps again"):
+        segment(with_residuals, experiment, slices, resources)
