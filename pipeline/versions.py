@@ -6,7 +6,7 @@ from pathlib import Path
 
 def stage_version(stage: str) -> int:
     """The integer `VERSION` in `pipeline/<stage>.py`, raised when the stage's output changes."""
-    source = Path(__file__).with_name(f"{stage}.py")
+    source = Path(__file__).parent / f"{stage}.py"
     for node in ast.parse(source.read_text("utf-8")).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "VERSION":
             return int(ast.literal_eval(node.value))

@@ -1,0 +1,172 @@
+"""Settings, paths and inputs that several rules share."""
+
+import functools
+import json
+import re
+import shlex
+
+from snakemake.common.configfile import load_configfile
+from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
+
+from pipeline.configuration import merge, validate
+from pipeline.datasets import list_cases
+from pipeline.errors import PipelineError
+from pipeline.layout import Layout, batch_names
+from pipeline.manifests import withdraw_untrue
+from pipeline.settings import source_root, stage_settings
+from pipeline.versions import stage_version
+
+CONFIG_FILES = [Path(file) for file in workflow.config_settings.configfiles] or [DEFAULT_CONFIG]
+# What was given beside the first file: further files, then --config.
+OVERRIDES = functools.reduce(
+    merge,
+    [*map(load_configfile, CONFIG_FILES[1:]), workflow.config_settings.config],
+    {},
+)
+try:
+    SETTINGS = validate(config, " + ".join(map(str, CONFIG_FILES)))
+except PipelineError as error:
+    raise WorkflowError(str(error)) from None
+
+# What every command is told: the same file and the same overrides, wherever the job runs.
+CONFIG = f"--config {shlex.quote(str(CONFIG_FILES[0]))}"
+if OVERRIDES:
+    CONFIG += f" --set {shlex.quote(json.dumps(OVERRIDES))}"
+
+# Neither the paths nor the names of the configuration decide whether a job runs again, so this is
+# part of the command and no parameter.
+CONFIG = CONFIG.replace("{", "{{").replace("}", "}}")
+
+# A conda environment holds what a stage imports, but not this package; and it brings its own
+# python, while without one the python that runs Snakemake is the one.
+PREFIX = f"export PYTHONPATH={shlex.quote(str(CHECKOUT))}${{PYTHONPATH:+:$PYTHONPATH}}; "
+if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
+    PREFIX += f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+shell.prefix("set -euo pipefail; " + PREFIX.replace("{", "{{").replace("}", "}}"))
+
+RESULTS = Path(SETTINGS.results)
+LAYOUT = Layout(RESULTS, "{dataset}")
+LAYOUTS = {dataset: Layout(RESULTS, dataset) for dataset in SETTINGS.datasets}
+LOGS = LAYOUT.stage("logs")
+BENCHMARKS = LAYOUT.stage("benchmarks")
+
+# Stores are not declared, so Snakemake does not miss them; their manifests speak for them.
+if workflow.is_main_process:
+    for manifest in withdraw_untrue(RESULTS):
+        logger.info(f"withdrawn, because what it lists is not there: {manifest}")
+
+
+wildcard_constraints:
+    dataset="|".join(map(re.escape, SETTINGS.datasets)),
+    mae=r"[\w+-]+",
+    residuals=r"[\w+-]+",
+    experiment=r"[\w+-]+",
+    subset=r"\d+",
+    batch=r"\d+of\d+",
+
+
+def command(verb):
+    """The shell line of a rule: a stage's command, on the terminal and in the log."""
+    return (
+        f"python -m pipeline {verb} --dataset {{wildcards.dataset}} {CONFIG} 2>&1 | tee {{log:q}}"
+    )
+
+
+def settings_of(stage, kind=None):
+    """The part of the settings that a stage's result depends on, as a params function."""
+
+    def chosen(wildcards):
+        name = wildcards[kind] if kind else ""
+        return stage_settings(SETTINGS, stage, wildcards.dataset, name)
+
+    return chosen
+
+
+def memory_mb(wildcards, attempt):
+    return attempt * SETTINGS.resources.memory_mb
+
+
+@functools.cache
+def source_cases(dataset):
+    source = SETTINGS.datasets[dataset].source
+    try:
+        return list_cases(source.adapter, source_root(SETTINGS, dataset))
+    except PipelineError as error:
+        raise WorkflowError(f"data set {dataset}: {error}") from None
+
+
+def raw_files(wildcards):
+    """The files that ingest reads, or the truth that is written after the last phantom."""
+    if SETTINGS.datasets[wildcards.dataset].source.phantom:
+        return LAYOUTS[wildcards.dataset].phantom_truth
+    from pipeline.ingest import source_files
+
+    return [file for case in source_cases(wildcards.dataset) for file in source_files(case)]
+
+
+def phantom_arguments(wildcards):
+    """Kind, folder and options of the command that writes a data set's phantoms."""
+    phantom = SETTINGS.datasets[wildcards.dataset].source.phantom
+    if phantom is None:
+        raise WorkflowError(f"data set {wildcards.dataset} has no source.phantom to write")
+    folder = LAYOUTS[wildcards.dataset].phantom_truth.parent
+    shape = ["--shape", *map(str, phantom.shape)] if phantom.shape else []
+    numbers = {
+        "--cases": phantom.cases,
+        "--seed": phantom.seed,
+        "--unlabelled": phantom.unlabelled,
+    }
+    options = [str(part) for option in numbers.items() for part in option]
+    return shlex.join([phantom.kind, str(folder), *options, *shape])
+
+
+def pretrained_checkpoint(wildcards):
+    """The weights that a MAE starts from; where they are missing, its stage says so best."""
+    weights = SETTINGS.datasets[wildcards.dataset].mae[wildcards.mae].checkpoint
+    return [weights] if weights and Path(weights).is_file() else []
+
+
+def residual_models(wildcards):
+    maps = SETTINGS.datasets[wildcards.dataset].residuals[wildcards.residuals].maps
+    return [LAYOUTS[wildcards.dataset].mae(mae) for mae in sorted({one.mae for one in maps})]
+
+
+@functools.cache
+def residual_batches(dataset, residuals):
+    """Manifests of all batches of a residual set; their number follows from the cases alone."""
+    phantom = SETTINGS.datasets[dataset].source.phantom
+    cases = phantom.cases + phantom.unlabelled if phantom else len(source_cases(dataset))
+    batches = batch_names(cases, SETTINGS.resources.cases_per_job)
+    return [LAYOUTS[dataset].residual_batch(residuals, batch) for batch in batches]
+
+
+def experiment_residuals(wildcards):
+    residuals = SETTINGS.datasets[wildcards.dataset].experiments[wildcards.experiment].residuals
+    return residual_batches(wildcards.dataset, residuals) if residuals else []
+
+
+def subset_files(path):
+    """Files of every subset, of one experiment or of all of them, as an input function."""
+
+    def files(wildcards):
+        chosen = SETTINGS.datasets[wildcards.dataset]
+        of = getattr(LAYOUTS[wildcards.dataset], path)
+        one = wildcards.get("experiment")
+        return [
+            of(experiment, subset)
+            for experiment in ([one] if one else chosen.experiments)
+            for subset in range(1, chosen.split.subsets + 1)
+        ]
+
+    return files
+
+
+def experiment_files(path):
+    """A data set's files of every experiment, as an input function."""
+
+    def files(wildcards):
+        of = getattr(LAYOUTS[wildcards.dataset], path)
+        return [of(experiment) for experiment in SETTINGS.datasets[wildcards.dataset].experiments]
+
+    return files

@@ -1,0 +1,78 @@
+rule evaluate:
+    input:
+        LAYOUT.cases,
+        LAYOUT.split,
+        subset_files("predictions"),
+        subset_files("masks"),
+    output:
+        LAYOUT.scores("{experiment}"),
+        LAYOUT.summary("{experiment}"),
+    log:
+        LOGS / "evaluate" / "{experiment}.log",
+    benchmark:
+        BENCHMARKS / "evaluate" / "{experiment}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: SETTINGS.resources.threads
+    resources:
+        mem_mb=memory_mb,
+        runtime=SETTINGS.resources.minutes,
+    params:
+        settings=settings_of("evaluate"),
+        version=stage_version("evaluate"),
+    message:
+        "evaluate {wildcards.dataset}: {wildcards.experiment}"
+    shell:
+        command("evaluate --experiment {wildcards.experiment}")
+
+
+rule compare:
+    input:
+        experiment_files("scores"),
+        experiment_files("summary"),
+    output:
+        LAYOUT.table(".md"),
+        LAYOUT.table(".csv"),
+    log:
+        LOGS / "compare.log",
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    params:
+        settings=settings_of("compare"),
+        version=stage_version("compare"),
+    message:
+        "compare {wildcards.dataset}"
+    shell:
+        command("compare")
+
+
+rule report:
+    input:
+        LAYOUT.cases,
+        LAYOUT.split,
+        LAYOUT.table(".md"),
+        LAYOUT.table(".csv"),
+        experiment_files("scores"),
+        experiment_files("summary"),
+        subset_files("model"),
+        subset_files("masks"),
+    output:
+        LAYOUT.report,
+    log:
+        LOGS / "report.log",
+    benchmark:
+        BENCHMARKS / "report.tsv"
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_mb,
+        runtime=SETTINGS.resources.minutes,
+    params:
+        settings=settings_of("report"),
+        version=stage_version("report"),
+    message:
+        "report {wildcards.dataset}"
+    shell:
+        command("report")

@@ -1,0 +1,51 @@
+rule train_mae:
+    input:
+        LAYOUT.cases,
+        LAYOUT.split,
+        pretrained_checkpoint,
+    output:
+        LAYOUT.mae("{mae}"),
+    log:
+        LOGS / "train_mae" / "{mae}.log",
+    benchmark:
+        BENCHMARKS / "train_mae" / "{mae}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: SETTINGS.resources.threads
+    resources:
+        mem_mb=memory_mb,
+        runtime=SETTINGS.resources.minutes,
+        gpu=SETTINGS.resources.gpus,
+    params:
+        settings=settings_of("train_mae", "mae"),
+        version=stage_version("train_mae"),
+    message:
+        "train_mae {wildcards.dataset}: {wildcards.mae}"
+    shell:
+        command("train-mae --mae {wildcards.mae}")
+
+
+rule residual_maps:
+    input:
+        LAYOUT.cases,
+        residual_models,
+    output:
+        LAYOUT.residual_batch("{residuals}", "{batch}"),
+    log:
+        LOGS / "residual_maps" / "{residuals}-{batch}.log",
+    benchmark:
+        BENCHMARKS / "residual_maps" / "{residuals}-{batch}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: SETTINGS.resources.threads
+    resources:
+        mem_mb=memory_mb,
+        runtime=SETTINGS.resources.minutes,
+        gpu=SETTINGS.resources.gpus,
+    params:
+        settings=settings_of("residual_maps", "residuals"),
+        version=stage_version("residual_maps"),
+    message:
+        "residual_maps {wildcards.dataset}: {wildcards.residuals}, batch {wildcards.batch}"
+    shell:
+        command("residual-maps --residuals {wildcards.residuals} --batch {wildcards.batch}")

@@ -1,0 +1,80 @@
+rule train_segmentation:
+    input:
+        LAYOUT.cases,
+        LAYOUT.split,
+        experiment_residuals,
+    output:
+        LAYOUT.model("{experiment}", "{subset}"),
+    log:
+        LOGS / "train_segmentation" / "{experiment}-{subset}.log",
+    benchmark:
+        BENCHMARKS / "train_segmentation" / "{experiment}-{subset}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: SETTINGS.resources.threads
+    resources:
+        mem_mb=memory_mb,
+        runtime=SETTINGS.resources.minutes,
+        gpu=SETTINGS.resources.gpus,
+    params:
+        settings=settings_of("train_segmentation", "experiment"),
+        version=stage_version("train_segmentation"),
+    message:
+        "train_segmentation {wildcards.dataset}: {wildcards.experiment}, subset {wildcards.subset}"
+    shell:
+        command(
+            "train-segmentation --experiment {wildcards.experiment} --subset {wildcards.subset}"
+        )
+
+
+rule predict:
+    input:
+        LAYOUT.cases,
+        LAYOUT.split,
+        LAYOUT.model("{experiment}", "{subset}"),
+        experiment_residuals,
+    output:
+        LAYOUT.predictions("{experiment}", "{subset}"),
+    log:
+        LOGS / "predict" / "{experiment}-{subset}.log",
+    benchmark:
+        BENCHMARKS / "predict" / "{experiment}-{subset}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: SETTINGS.resources.threads
+    resources:
+        mem_mb=memory_mb,
+        runtime=SETTINGS.resources.minutes,
+        gpu=SETTINGS.resources.gpus,
+    params:
+        settings=settings_of("predict", "experiment"),
+        version=stage_version("predict"),
+    message:
+        "predict {wildcards.dataset}: {wildcards.experiment}, subset {wildcards.subset}"
+    shell:
+        command("predict --experiment {wildcards.experiment} --subset {wildcards.subset}")
+
+
+rule postprocess:
+    input:
+        LAYOUT.cases,
+        LAYOUT.predictions("{experiment}", "{subset}"),
+    output:
+        LAYOUT.masks("{experiment}", "{subset}"),
+    log:
+        LOGS / "postprocess" / "{experiment}-{subset}.log",
+    benchmark:
+        BENCHMARKS / "postprocess" / "{experiment}-{subset}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: SETTINGS.resources.threads
+    resources:
+        mem_mb=memory_mb,
+        runtime=SETTINGS.resources.minutes,
+    params:
+        settings=settings_of("postprocess"),
+        version=stage_version("postprocess"),
+    message:
+        "postprocess {wildcards.dataset}: {wildcards.experiment}, subset {wildcards.subset}"
+    shell:
+        command("postprocess --experiment {wildcards.experiment} --subset {wildcards.subset}")
