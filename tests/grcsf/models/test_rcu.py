@@ -1,0 +1,163 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from grcsf.models.rcu import (
+    ImportanceScore,
+    RegionalCompensationUnit,
+    from_patches,
+    to_patches,
+)
+
+P = 4
+
+
+class Constant(nn.Module):
+    """Scores of patches given by hand, `(N,)`."""
+
+    def __init__(self, scores):
+        super().__init__()
+        self.scores = scores
+
+    def forward(self, features):
+        return self.scores.expand(features.shape[0], -1)[..., None]
+
+
+def linear(layer, tokens):
+    return tokens @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
+
+
+def numpy_equation_6(unit, features, residuals, scores):
+    """M of Eq. 6 by loops over patches, maps and query pixels; `(C, h, w)`."""
+    attention, (_, height, width) = unit.attention, features.shape
+    out, patch = features.copy(), 0
+    for top in range(0, height, P):
+        for left in range(0, width, P):
+            window = (slice(None), slice(top, top + P), slice(left, left + P))
+            tokens = features[window].reshape(len(features), -1).T  # (pixels, C)
+            keys, values = linear(attention.key, tokens), linear(attention.value, tokens)
+            for r, lift in enumerate(unit.lifts):
+                pixels = residuals[r][window[1:]].reshape(-1, 1)
+                queries = linear(attention.query, linear(lift, pixels))
+                for i, query in enumerate(queries):
+                    weights = np.exp(keys @ query - (keys @ query).max())
+                    attended = attention.scale.item() * (weights / weights.sum()) @ values
+                    y, x = divmod(i, features[window].shape[2])
+                    weight = unit.map_weights[r].item()
+                    out[:, top + y, left + x] += weight * scores[patch] * attended
+            patch += 1
+    return out
+
+
+def unit_with(scores, channels=6, residual_maps=2):
+    torch.manual_seed(0)
+    unit = RegionalCompensationUnit(channels, P, Constant(scores), residual_maps)
+    for parameter in unit.parameters():
+        if parameter.ndim < 2:
+            nn.init.normal_(parameter)
+    return unit
+
+
+@pytest.mark.parametrize("residual_maps", [1, 2, 3])
+@pytest.mark.parametrize("size", [(8, 12), (7, 9), (3, 2)])
+def test_equation_6_by_loops(size, residual_maps):
+    scores = torch.linspace(0.2, 0.9, -(-size[0] // P) * -(-size[1] // P))
+    unit = unit_with(scores, residual_maps=residual_maps)
+    features, residuals = torch.randn(1, 6, *size), torch.rand(1, residual_maps, *size)
+    with torch.inference_mode():
+        result = unit(features, residuals)
+    expected = numpy_equation_6(
+        unit, features[0].double().numpy(), residuals[0].double().numpy(), scores.numpy()
+    )
+    np.testing.assert_allclose(result[0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_new_unit_weighs_each_map_once():
+    unit = RegionalCompensationUnit(4, P, nn.Identity())
+    assert torch.equal(unit.map_weights, torch.ones(2))
+    assert unit.attention.scale == 1
+
+
+def test_patches_do_not_see_each_other():
+    unit = unit_with(torch.ones(4))
+    features, residuals = torch.randn(1, 6, 8, 8), torch.rand(1, 2, 8, 8)
+    changed = features.clone()
+    changed[..., :P, :P] += 1
+    with torch.inference_mode():
+        difference = (unit(features, residuals) - unit(changed, residuals)).abs().amax(1)[0]
+    assert difference[:P, :P].min() > 0
+    assert difference[P:].max() == 0
+    assert difference[:, P:].max() == 0
+
+
+def test_residual_maps_come_down_by_their_mean():
+    unit = unit_with(torch.ones(1))
+    features, residuals = torch.randn(1, 6, P, P), torch.rand(1, 2, 4 * P, 4 * P)
+    means = residuals.view(1, 2, P, 4, P, 4).mean((3, 5))
+    with torch.inference_mode():
+        torch.testing.assert_close(unit(features, residuals), unit(features, means))
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_constant_maps_stay_finite(value):
+    unit = RegionalCompensationUnit(16, P, ImportanceScore(16, P, 8))
+    features = torch.full((1, 16, 8, 8), value, requires_grad=True)
+    result = unit(features, torch.full((1, 2, 8, 8), value))
+    result.sum().backward()
+    assert result.isfinite().all()
+    assert features.grad.isfinite().all()
+
+
+@given(
+    size=st.tuples(st.integers(1, 13), st.integers(1, 13)),
+    patch_size=st.integers(1, 6),
+    channels=st.integers(1, 3),
+)
+@settings(max_examples=40, deadline=None)
+def test_patches_come_back_as_they_were(size, patch_size, channels):
+    maps = torch.arange(2.0 * channels * size[0] * size[1]).view(2, channels, *size)
+    patches = to_patches(maps, patch_size)
+    rows, columns = -(-size[0] // patch_size), -(-size[1] // patch_size)
+    assert patches.shape == (2, rows * columns, patch_size**2, channels)
+    assert torch.equal(from_patches(patches, *size), maps)
+
+
+def test_patches_run_row_by_row():
+    patches = to_patches(torch.arange(16.0).view(1, 1, 4, 4), 2)[0, :, :, 0]
+    assert patches.tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+
+
+def test_score_is_one_number_per_patch_from_that_patch_alone():
+    torch.manual_seed(0)
+    score = ImportanceScore(16, P, 8).eval()
+    features = torch.rand(2, 16, 7, 9)
+    with torch.inference_mode():
+        scores = score(features)
+        features[:, :, :P, :P] += 1
+        changed = (score(features) != scores)[..., 0]
+    assert scores.shape == (2, 6, 1)
+    assert ((scores > 0) & (scores < 1)).all()
+    assert changed.tolist() == [[True] + [False] * 5] * 2
+
+
+def test_score_follows_figure_5():
+    torch.manual_seed(0)
+    score = ImportanceScore(16, 2, 8).eval()
+    features = torch.rand(1, 16, 2, 2)
+    with torch.inference_mode():
+        result = score(features)
+    convolution, norm = score.reduce
+    tokens = features[0].flatten(1).T.numpy() @ convolution.weight[:, :, 0, 0].detach().numpy().T
+    values = (tokens / np.sqrt(1 + norm.eps)).reshape(-1)
+    first, second, last = (layer for layer in score.score if isinstance(layer, nn.Linear))
+    hidden = np.maximum(linear(second, np.maximum(linear(first, values), 0)), 0)
+    assert result.item() == pytest.approx(1 / (1 + np.exp(-linear(last, hidden).item())), abs=1e-5)
+
+
+@pytest.mark.parametrize(("patch_size", "residual_maps"), [(0, 2), (4, 0)])
+def test_sizes_below_one_are_refused(patch_size, residual_maps):
+    with pytest.raises(ValueError, match="must be at least 1"):
+        RegionalCompensationUnit(4, patch_size, nn.Identity(), residual_maps)
