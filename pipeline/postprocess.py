@@ -11,20 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import zarr
 
 from grcsf.calcium import postprocess_calcium
 from grcsf.lesions import filter_components
-from pipeline.errors import PipelineError
 from pipeline.layout import Layout
+from pipeline.masks import Mask, hounsfield, mask_suffix, raw_mask, store_geometry
 from pipeline.settings import Postprocess
-from pipeline.stores import file_digest, fingerprint, open_store, read_array, read_json, write_json
-from pipeline.volumes import Geometry, write_volume
+from pipeline.stores import file_digest, fingerprint, open_store, read_json, write_json
+from pipeline.volumes import write_volume
 
 VERSION = 1
 log = logging.getLogger(__name__)
-Mask = npt.NDArray[np.bool_]
 
 
 def postprocess(layout: Layout, experiment: str, subset: int, settings: Postprocess) -> None:
@@ -50,8 +48,8 @@ def postprocess(layout: Layout, experiment: str, subset: int, settings: Postproc
         key = fingerprint(made_by)
         record = _current_record(path, case, key)
         if record is None:
-            probability = open_store(layout.prediction_store(experiment, subset, case))
-            mask = final_mask(raw_mask(probability, settings.probability), store, settings)
+            raw = raw_mask(layout, experiment, subset, case, settings.probability)
+            mask = final_mask(raw, store, settings)
             # the challenge takes one int16 MetaImage per case
             dtype = np.int16 if suffix == ".mha" else np.uint8
             write_volume(path, mask.astype(dtype), store_geometry(store))
@@ -67,40 +65,6 @@ def postprocess(layout: Layout, experiment: str, subset: int, settings: Postproc
     folder = Path(f"subset-{subset}")
     outputs = [str(folder / one["file"]) for one in records.values()]
     write_json(layout.masks(experiment, subset), {"cases": records, "outputs": outputs})
-
-
-def mask_suffix(source_suffix: str) -> str:
-    """File format of a case's mask: `.mha` for MetaImage sources, `.nii.gz` for all others."""
-    return ".mha" if source_suffix.lower().endswith((".mhd", ".mha")) else ".nii.gz"
-
-
-def store_geometry(store: zarr.Group) -> Geometry:
-    """The grid on which a case's source lies."""
-    attributes: Any = store.attrs
-    depth, height, width = attributes["shape"]
-    return Geometry(
-        (depth, height, width),
-        tuple(attributes["spacing"]),
-        tuple(attributes["origin"]),
-        tuple(attributes["direction"]),
-    )
-
-
-def raw_mask(store: zarr.Group, threshold: float) -> Mask:
-    """A prediction before post-processing: `(z, y, x)` bool, 1 = probability ≥ `threshold`.
-
-    Raises:
-        PipelineError: a probability is not finite.
-    """
-    probability = read_array(store, "probability")
-    if not np.isfinite(probability).all():
-        raise PipelineError(
-            f"case {store.attrs['case']}: {store.store_path} holds probabilities that are no "
-            "numbers, expected 0 to 1; its training diverged: lower training.learning_rate or "
-            "use precision fp32"
-        )
-    mask: Mask = probability >= threshold
-    return mask
 
 
 def final_mask(raw: Mask, store: zarr.Group, settings: Postprocess) -> Mask:
@@ -130,21 +94,6 @@ def final_mask(raw: Mask, store: zarr.Group, settings: Postprocess) -> Mask:
                 grow=settings.grow,
                 majority_over=settings.majority_over,
             )
-
-
-def hounsfield(store: zarr.Group) -> npt.NDArray[np.int16]:
-    """A case's image `(z, y, x)` in HU.
-
-    Raises:
-        PipelineError: the image is in other units.
-    """
-    if store.attrs["units"] != "HU":
-        raise PipelineError(
-            f"case {store.attrs['case']}: found an image in units {store.attrs['units']!r}, "
-            "expected HU for calcium; use postprocess.method none or components and "
-            "evaluation.metrics voxel, or set source.modality to CT"
-        )
-    return read_array(store, "image")
 
 
 def _record_path(mask: Path, case: str) -> Path:

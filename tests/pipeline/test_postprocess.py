@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.postprocess import mask_suffix, postprocess
+from pipeline.masks import mask_suffix
+from pipeline.postprocess import postprocess
 from pipeline.settings import Postprocess
 from pipeline.stores import read_json
 from pipeline.volumes import read_volume

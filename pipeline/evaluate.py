@@ -1,0 +1,123 @@
+"""Stage `evaluate`: an experiment's masks against the references, patient by patient (design 7).
+
+Masks are read back from the files that postprocess wrote: what is scored is what a user gets.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Sequence
+
+import dask
+
+from pipeline.errors import PipelineError
+from pipeline.layout import Layout, folder_of
+from pipeline.masks import hounsfield, raw_mask, written_mask
+from pipeline.patient_scores import Row, calcium_row, voxel_row
+from pipeline.settings import Evaluation, Postprocess
+from pipeline.stores import open_store, read_array, read_json, replacing, write_json
+from pipeline.summary import summarise
+
+VERSION = 1
+log = logging.getLogger(__name__)
+
+
+def evaluate(
+    layout: Layout,
+    experiment: str,
+    evaluation: Evaluation,
+    postprocess: Postprocess,
+    seed: int,
+    threads: int,
+) -> None:
+    """Write one row per labelled test case of all subsets, and the summary over them.
+
+    Args:
+        layout: where the results lie.
+        experiment: whose masks are scored.
+        evaluation: what is scored, and the bootstrap's size.
+        postprocess: the probability threshold and the HU threshold of the masks.
+        seed: of the bootstrap.
+        threads: patients scored at a time.
+
+    Raises:
+        PipelineError: there is no labelled test case, or a mask is missing or on another grid.
+    """
+    tested = labelled_test_cases(layout)
+    if not tested:
+        raise PipelineError(
+            f"{layout.dataset}: {layout.split} holds no labelled test case, expected at least one "
+            "to score; raise split.test or give labelled cases the role test"
+        )
+    jobs = [
+        dask.delayed(score_case)(layout, experiment, subset, case, evaluation, postprocess)
+        for subset, case in tested
+    ]
+    rows: tuple[Row, ...] = dask.compute(*jobs, scheduler="threads", num_workers=threads)
+    _write_rows(layout, experiment, rows)
+    summary = summarise(rows, evaluation, seed, threshold_hu=postprocess.threshold_hu)
+    log.info("%s: %d patients, Dice %s", experiment, len(rows), summary["scores"]["dice"]["mean"])
+    settings = {
+        "evaluation": evaluation.model_dump(mode="json"),
+        "postprocess": postprocess.model_dump(mode="json"),
+    }
+    write_json(
+        layout.summary(experiment),
+        {"experiment": experiment, **summary, "settings": settings, "outputs": []},
+    )
+
+
+def labelled_test_cases(layout: Layout) -> list[tuple[int, str]]:
+    """(subset, case) of every test case that has a reference, in order."""
+    cases = read_json(layout.cases)["cases"]
+    subsets = {int(key): roles for key, roles in read_json(layout.split)["subsets"].items()}
+    return [
+        (number, case)
+        for number in sorted(subsets)
+        for case in subsets[number]["test"]
+        if cases[case]["labelled"]
+    ]
+
+
+def score_case(
+    layout: Layout,
+    experiment: str,
+    subset: int,
+    case: str,
+    evaluation: Evaluation,
+    postprocess: Postprocess,
+) -> Row:
+    """One patient's row.
+
+    Raises:
+        PipelineError: a store or the mask is missing, damaged or on another grid.
+    """
+    try:
+        store = open_store(layout.case_store(case))
+        masks = layout.masks(experiment, subset)
+        record = read_json(masks)["cases"].get(case)
+        if record is None:
+            raise PipelineError(f"case {case}: not in {masks}; run predict and postprocess again")
+        final = written_mask(folder_of(masks) / record["file"], store)
+        raw = raw_mask(layout, experiment, subset, case, postprocess.probability)
+        label = read_array(store, "label")
+        spacing_mm = [float(side) for side in store.attrs["spacing"]]  # type: ignore[union-attr,arg-type]
+        row = {"case": case, "group": store.attrs["group"], "subset": subset}
+        row |= voxel_row(label, final, raw, spacing_mm)
+        if evaluation.metrics == "calcium":
+            hu, threshold_hu = hounsfield(store), postprocess.threshold_hu
+            row |= calcium_row(label, final, hu, spacing_mm, evaluation, threshold_hu)
+    except Exception as error:
+        error.add_note(f"while scoring case {case} of {experiment}, subset {subset}")
+        raise
+    return row
+
+
+def _write_rows(layout: Layout, experiment: str, rows: Sequence[Row]) -> None:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    path = layout.scores(experiment)
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="nan")
+        writer.writeheader()
+        writer.writerows(rows)

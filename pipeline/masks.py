@@ -1,0 +1,89 @@
+"""Masks of predicted cases: from probabilities, and as files in the source's geometry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+
+from pipeline.errors import PipelineError
+from pipeline.layout import Layout
+from pipeline.stores import open_store, read_array
+from pipeline.volumes import Geometry, read_volume
+
+Mask = npt.NDArray[np.bool_]
+TOLERANCE = 1e-3  # NIfTI keeps positions and directions in single precision
+
+
+def mask_suffix(source_suffix: str) -> str:
+    """File format of a case's mask: `.mha` for MetaImage sources, `.nii.gz` for all others."""
+    return ".mha" if source_suffix.lower().endswith((".mhd", ".mha")) else ".nii.gz"
+
+
+def store_geometry(store: zarr.Group) -> Geometry:
+    """The grid on which a case's source lies."""
+    attributes: Any = store.attrs
+    depth, height, width = attributes["shape"]
+    return Geometry(
+        (depth, height, width),
+        tuple(attributes["spacing"]),
+        tuple(attributes["origin"]),
+        tuple(attributes["direction"]),
+    )
+
+
+def raw_mask(layout: Layout, experiment: str, subset: int, case: str, threshold: float) -> Mask:
+    """A prediction before post-processing: `(z, y, x)` bool, 1 = probability ≥ `threshold`.
+
+    Raises:
+        PipelineError: the store is missing or damaged, or a probability is not finite.
+    """
+    path = layout.prediction_store(experiment, subset, case)
+    probability = read_array(open_store(path), "probability")
+    if not np.isfinite(probability).all():
+        raise PipelineError(
+            f"case {case}: {path} holds probabilities that are no numbers, expected 0 to 1; "
+            "the training diverged: lower training.learning_rate or use precision fp32"
+        )
+    mask: Mask = probability >= threshold
+    return mask
+
+
+def written_mask(path: Path, store: zarr.Group) -> Mask:
+    """A written mask: `(z, y, x)` bool, 1 = lesion.
+
+    Args:
+        path: the mask's file.
+        store: the case that it belongs to.
+
+    Raises:
+        PipelineError: it is missing or damaged, or lies on another grid than its case.
+    """
+    found, wanted = read_volume(path), store_geometry(store)
+    for name in ("shape", "spacing", "origin", "direction"):
+        there, here = getattr(found.geometry, name), getattr(wanted, name)
+        if not np.allclose(there, here, rtol=0, atol=TOLERANCE):
+            raise PipelineError(
+                f"case {store.attrs['case']}: mask {path} has {name} {there}, its source {here}; "
+                "delete the mask and run postprocess again"
+            )
+    mask: Mask = found.array > 0
+    return mask
+
+
+def hounsfield(store: zarr.Group) -> npt.NDArray[np.int16]:
+    """A case's image `(z, y, x)` in HU.
+
+    Raises:
+        PipelineError: the image is in other units.
+    """
+    if store.attrs["units"] != "HU":
+        raise PipelineError(
+            f"case {store.attrs['case']}: found an image in units {store.attrs['units']!r}, "
+            "expected HU for calcium; use postprocess.method none or components and "
+            "evaluation.metrics voxel, or set source.modality to CT"
+        )
+    return read_array(store, "image")
