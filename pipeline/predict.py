@@ -17,9 +17,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from pipeline.devices import compute_device
+from pipeline.intensity import intensity_range
 from pipeline.layout import Layout
 from pipeline.settings import Experiment, Resources, Slices
-from pipeline.slices import intensity_range, network_slices, resize
+from pipeline.slices import network_slices, resize
 from pipeline.stores import (
     fingerprint,
     is_current,

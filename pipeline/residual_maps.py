@@ -22,9 +22,10 @@ from grcsf.mae.masking import slice_masks
 from grcsf.mae.model import MaskedAutoencoder, build_mae
 from grcsf.residuals import coverage, multi_ratio_residuals
 from pipeline.devices import compute_device, multiplies_bf16
+from pipeline.intensity import intensity_range
 from pipeline.layout import Layout, in_batch
 from pipeline.settings import Mae, ResidualMap, Residuals, Resources, Slices
-from pipeline.slices import intensity_range, network_slices
+from pipeline.slices import network_slices
 from pipeline.stores import (
     fingerprint,
     is_current,

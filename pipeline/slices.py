@@ -19,20 +19,9 @@ from torch.utils.data import Dataset, Sampler
 
 from grcsf.intensity import scale_window
 from pipeline.errors import PipelineError
-from pipeline.settings import QUANTILES, Slices
+from pipeline.intensity import intensity_range
+from pipeline.settings import Slices
 from pipeline.stores import open_store, read_array
-
-
-def intensity_range(attributes: Mapping[str, Any], settings: Slices) -> tuple[float, float]:
-    """The source values that become 0 and 1: the window, or this case's own quantiles."""
-    if settings.window is not None:
-        return settings.window
-    assert settings.percentiles is not None
-    low, high = (
-        attributes["quantiles"][int(np.argmin([abs(100 * q - wanted) for q in QUANTILES]))]
-        for wanted in settings.percentiles
-    )
-    return (low, high) if high > low else (low, low + 1.0)
 
 
 def network_slices(

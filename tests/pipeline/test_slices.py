@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from pipeline.errors import PipelineError
+from pipeline.intensity import intensity_range
 from pipeline.settings import Slices
-from pipeline.slices import SliceDataset, SliceSampler, intensity_range, network_slices
+from pipeline.slices import SliceDataset, SliceSampler, network_slices
 from pipeline.stores import open_store, write_store
 
 
