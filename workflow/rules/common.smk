@@ -6,7 +6,6 @@ import re
 import shlex
 
 from snakemake.common.configfile import load_configfile
-from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
 from pipeline.configuration import merge, validate
@@ -24,10 +23,12 @@ OVERRIDES = functools.reduce(
     [*map(load_configfile, CONFIG_FILES[1:]), workflow.config_settings.config],
     {},
 )
+# A user's fault ends in the line that tells it; a WorkflowError would bury it in the workflow's own
+# file names and frames.
 try:
     SETTINGS = validate(config, " + ".join(map(str, CONFIG_FILES)))
 except PipelineError as error:
-    raise WorkflowError(str(error)) from None
+    sys.exit(f"error: {error}")
 
 # What every command is told: the same file and the same overrides, wherever the job runs.
 CONFIG = f"--config {shlex.quote(str(CONFIG_FILES[0]))}"
@@ -93,7 +94,7 @@ def source_cases(dataset):
     try:
         return list_cases(source.adapter, source_root(SETTINGS, dataset))
     except PipelineError as error:
-        raise WorkflowError(f"data set {dataset}: {error}") from None
+        sys.exit(f"error: data set {dataset}: {error}")
 
 
 def raw_files(wildcards):
@@ -109,7 +110,7 @@ def phantom_arguments(wildcards):
     """Kind, folder and options of the command that writes a data set's phantoms."""
     phantom = SETTINGS.datasets[wildcards.dataset].source.phantom
     if phantom is None:
-        raise WorkflowError(f"data set {wildcards.dataset} has no source.phantom to write")
+        sys.exit(f"error: data set {wildcards.dataset} has no source.phantom to write")
     folder = LAYOUTS[wildcards.dataset].phantom_truth.parent
     shape = ["--shape", *map(str, phantom.shape)] if phantom.shape else []
     numbers = {

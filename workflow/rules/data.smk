@@ -1,6 +1,10 @@
 rule phantom:
     output:
         LAYOUT.phantom_truth,
+    params:
+        arguments=phantom_arguments,
+        settings=settings_of("phantom"),
+        version=stage_version("datasets/phantom"),
     log:
         LOGS / "phantom.log",
     benchmark:
@@ -11,10 +15,6 @@ rule phantom:
     resources:
         mem_mb=memory_mb,
         runtime=SETTINGS.resources.minutes,
-    params:
-        arguments=phantom_arguments,
-        settings=settings_of("phantom"),
-        version=stage_version("datasets/phantom"),
     message:
         "phantom {wildcards.dataset}"
     shell:
@@ -26,6 +26,9 @@ rule ingest:
         raw_files,
     output:
         LAYOUT.cases,
+    params:
+        settings=settings_of("ingest"),
+        version=stage_version("ingest"),
     log:
         LOGS / "ingest.log",
     benchmark:
@@ -36,9 +39,6 @@ rule ingest:
     resources:
         mem_mb=memory_mb,
         runtime=SETTINGS.resources.minutes,
-    params:
-        settings=settings_of("ingest"),
-        version=stage_version("ingest"),
     message:
         "ingest {wildcards.dataset}"
     shell:
@@ -50,14 +50,14 @@ rule split:
         LAYOUT.cases,
     output:
         LAYOUT.split,
+    params:
+        settings=settings_of("split"),
+        version=stage_version("split"),
     log:
         LOGS / "split.log",
     conda:
         "../../envs/data.yaml"
     threads: 1
-    params:
-        settings=settings_of("split"),
-        version=stage_version("split"),
     message:
         "split {wildcards.dataset}"
     shell:

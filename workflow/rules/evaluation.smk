@@ -7,6 +7,9 @@ rule evaluate:
     output:
         LAYOUT.scores("{experiment}"),
         LAYOUT.summary("{experiment}"),
+    params:
+        settings=settings_of("evaluate"),
+        version=stage_version("evaluate"),
     log:
         LOGS / "evaluate" / "{experiment}.log",
     benchmark:
@@ -17,9 +20,6 @@ rule evaluate:
     resources:
         mem_mb=memory_mb,
         runtime=SETTINGS.resources.minutes,
-    params:
-        settings=settings_of("evaluate"),
-        version=stage_version("evaluate"),
     message:
         "evaluate {wildcards.dataset}: {wildcards.experiment}"
     shell:
@@ -33,14 +33,14 @@ rule compare:
     output:
         LAYOUT.table(".md"),
         LAYOUT.table(".csv"),
+    params:
+        settings=settings_of("compare"),
+        version=stage_version("compare"),
     log:
         LOGS / "compare.log",
     conda:
         "../../envs/report.yaml"
     threads: 1
-    params:
-        settings=settings_of("compare"),
-        version=stage_version("compare"),
     message:
         "compare {wildcards.dataset}"
     shell:
@@ -59,6 +59,9 @@ rule report:
         subset_files("masks"),
     output:
         LAYOUT.report,
+    params:
+        settings=settings_of("report"),
+        version=stage_version("report"),
     log:
         LOGS / "report.log",
     benchmark:
@@ -69,9 +72,6 @@ rule report:
     resources:
         mem_mb=memory_mb,
         runtime=SETTINGS.resources.minutes,
-    params:
-        settings=settings_of("report"),
-        version=stage_version("report"),
     message:
         "report {wildcards.dataset}"
     shell:

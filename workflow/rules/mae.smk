@@ -5,6 +5,9 @@ rule train_mae:
         pretrained_checkpoint,
     output:
         LAYOUT.mae("{mae}"),
+    params:
+        settings=settings_of("train_mae", "mae"),
+        version=stage_version("train_mae"),
     log:
         LOGS / "train_mae" / "{mae}.log",
     benchmark:
@@ -16,9 +19,6 @@ rule train_mae:
         mem_mb=memory_mb,
         runtime=SETTINGS.resources.minutes,
         gpu=SETTINGS.resources.gpus,
-    params:
-        settings=settings_of("train_mae", "mae"),
-        version=stage_version("train_mae"),
     message:
         "train_mae {wildcards.dataset}: {wildcards.mae}"
     shell:
@@ -31,6 +31,9 @@ rule residual_maps:
         residual_models,
     output:
         LAYOUT.residual_batch("{residuals}", "{batch}"),
+    params:
+        settings=settings_of("residual_maps", "residuals"),
+        version=stage_version("residual_maps"),
     log:
         LOGS / "residual_maps" / "{residuals}-{batch}.log",
     benchmark:
@@ -42,9 +45,6 @@ rule residual_maps:
         mem_mb=memory_mb,
         runtime=SETTINGS.resources.minutes,
         gpu=SETTINGS.resources.gpus,
-    params:
-        settings=settings_of("residual_maps", "residuals"),
-        version=stage_version("residual_maps"),
     message:
         "residual_maps {wildcards.dataset}: {wildcards.residuals}, batch {wildcards.batch}"
     shell:

@@ -5,6 +5,9 @@ rule train_segmentation:
         experiment_residuals,
     output:
         LAYOUT.model("{experiment}", "{subset}"),
+    params:
+        settings=settings_of("train_segmentation", "experiment"),
+        version=stage_version("train_segmentation"),
     log:
         LOGS / "train_segmentation" / "{experiment}-{subset}.log",
     benchmark:
@@ -16,9 +19,6 @@ rule train_segmentation:
         mem_mb=memory_mb,
         runtime=SETTINGS.resources.minutes,
         gpu=SETTINGS.resources.gpus,
-    params:
-        settings=settings_of("train_segmentation", "experiment"),
-        version=stage_version("train_segmentation"),
     message:
         "train_segmentation {wildcards.dataset}: {wildcards.experiment}, subset {wildcards.subset}"
     shell:
@@ -35,6 +35,9 @@ rule predict:
         experiment_residuals,
     output:
         LAYOUT.predictions("{experiment}", "{subset}"),
+    params:
+        settings=settings_of("predict", "experiment"),
+        version=stage_version("predict"),
     log:
         LOGS / "predict" / "{experiment}-{subset}.log",
     benchmark:
@@ -46,9 +49,6 @@ rule predict:
         mem_mb=memory_mb,
         runtime=SETTINGS.resources.minutes,
         gpu=SETTINGS.resources.gpus,
-    params:
-        settings=settings_of("predict", "experiment"),
-        version=stage_version("predict"),
     message:
         "predict {wildcards.dataset}: {wildcards.experiment}, subset {wildcards.subset}"
     shell:
@@ -61,6 +61,9 @@ rule postprocess:
         LAYOUT.predictions("{experiment}", "{subset}"),
     output:
         LAYOUT.masks("{experiment}", "{subset}"),
+    params:
+        settings=settings_of("postprocess"),
+        version=stage_version("postprocess"),
     log:
         LOGS / "postprocess" / "{experiment}-{subset}.log",
     benchmark:
@@ -71,9 +74,6 @@ rule postprocess:
     resources:
         mem_mb=memory_mb,
         runtime=SETTINGS.resources.minutes,
-    params:
-        settings=settings_of("postprocess"),
-        version=stage_version("postprocess"),
     message:
         "postprocess {wildcards.dataset}: {wildcards.experiment}, subset {wildcards.subset}"
     shell:
