@@ -208,11 +208,11 @@ def test_heart_labels_are_whole_components_of_one_artery(roots):
 
 
 def test_noise_alone_rarely_passes_the_threshold(roots):
-    """Single bright voxels away from bone and calcium are few."""
+    """Of some 180,000 voxels only a handful stand alone above it."""
     for case in list_cases("orcascore", roots["heart"]):
         parts, count = ndimage.label(read_volume(case.image).array > 130)
         sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
-        assert np.count_nonzero(sizes == 1) < 1e-3 * parts.size
+        assert np.count_nonzero(sizes == 1) <= 20
 
 
 def test_heart_scores(roots):
