@@ -1,0 +1,69 @@
+# demo, test, lint, real and bench: each sets itself up in .venv, once.
+
+PYTHON ?= python3
+CORES ?= $(shell nproc)
+export GRCSF_SHARED ?= ../shared
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+SNAKEMAKE := snakemake --cores $(CORES)
+CONFIGS := $(wildcard config/*.yaml)
+
+.PHONY: help demo test lint format real bench clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo    run the whole pipeline on synthetic images (config/demo.yaml)"
+	@echo "make test    run all tests"
+	@echo "make lint    check style, types, rules and configurations"
+	@echo "make format  bring the sources into the style that lint asks for"
+	@echo "make real    run the pipeline on the real images of GRCSF_SHARED, where they are"
+	@echo "make bench   print the benchmarks' tables"
+	@echo "make clean   delete .venv and caches; results stay"
+
+demo: .venv/.ready
+	$(SNAKEMAKE)
+	@echo "reports:" && ls -1 $(CURDIR)/results/*/report/report.html
+
+# The trainings of several tests run side by side, so each keeps to one thread.
+test: .venv/.ready
+	OMP_NUM_THREADS=1 pytest --numprocesses $(CORES) --dist loadfile
+
+lint: .venv/.ready
+	ruff check .
+	ruff format --check .
+	snakefmt --check workflow
+	mypy
+	@for config in $(CONFIGS); do \
+	    echo "snakemake --lint --configfile $$config"; \
+	    snakemake --lint --configfile $$config || exit 1; \
+	done
+
+format: .venv/.ready
+	ruff check --fix .
+	ruff format .
+	snakefmt workflow
+
+real: .venv/.ready
+	@if [ ! -d "$$GRCSF_SHARED/real" ]; then \
+	    echo "skipped: no real images in $$GRCSF_SHARED/real (set GRCSF_SHARED to their folder)"; \
+	else \
+	    $(SNAKEMAKE) --configfile config/real-nodules.yaml && \
+	    $(SNAKEMAKE) --configfile config/real-stroke.yaml && \
+	    echo "reports:" && ls -1 $(CURDIR)/results/*/report/report.html; \
+	fi
+
+bench: .venv/.ready
+	@for script in benchmarks/*.py; do echo "$$script" && python $$script || exit 1; done
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+
+# Made last, so that an installation that was cut off is taken up again.
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "error: $(PYTHON) is not Python 3.11 or later; call make PYTHON=/path/to/one"; exit 1; }
+	@$(PYTHON) -m venv .venv || \
+	    { echo "error: $(PYTHON) cannot make a virtual environment; install its venv module"; exit 1; }
+	@echo "installing into .venv, once"
+	pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,bench]"
+	@touch $@

@@ -1,0 +1,36 @@
+"""The schema file follows the settings, and accepts what they accept."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from pipeline.schema import SCHEMA, schema_text, settings_schema
+
+CONFIGS = sorted((Path(__file__).parents[2] / "config").glob("*.yaml"))
+
+
+def faults(config: object) -> list[str]:
+    validator = jsonschema.Draft202012Validator(settings_schema())
+    return [fault.message for fault in validator.iter_errors(config)]
+
+
+def test_schema_file_is_written_from_the_settings():
+    assert SCHEMA.read_text("utf-8") == schema_text(), "run: python -m pipeline.schema"
+    jsonschema.Draft202012Validator.check_schema(json.loads(schema_text()))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_configuration_fits_the_schema(path):
+    assert not faults(yaml.safe_load(path.read_text("utf-8")))
+
+
+def test_schema_refuses_what_the_settings_refuse():
+    config = yaml.safe_load(CONFIGS[0].read_text("utf-8"))
+    (dataset,) = config["datasets"].values()
+    (residuals,) = dataset["residuals"].values()
+    assert any("'sedd'" in fault for fault in faults({**config, "sedd": 1}))
+    del residuals["preset"]
+    assert faults(config), "without a preset, masks and visible have to be given"
