@@ -1,0 +1,49 @@
+"""Stage `compare`: all experiments of a data set in one table, Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Sequence
+
+from pipeline.comparison import Comparison, build_comparison
+from pipeline.layout import Layout
+from pipeline.settings import Evaluation
+from pipeline.stores import replacing
+
+VERSION = 1
+log = logging.getLogger(__name__)
+
+
+def compare(layout: Layout, experiments: list[str], evaluation: Evaluation, seed: int) -> None:
+    """Write the table in the shape of the paper's Table 1, or for calcium of its Table 2.
+
+    Raises:
+        PipelineError: an experiment has not been evaluated, or on other patients.
+    """
+    table = build_comparison(layout, experiments, evaluation, seed)
+    with replacing(layout.table(".csv")) as temporary, temporary.open("w", newline="") as file:
+        columns = list(dict.fromkeys(key for row in table.numbers for key in row))
+        writer = csv.DictWriter(file, columns, restval="nan")
+        writer.writeheader()
+        for row in table.numbers:
+            writer.writerow({key: "nan" if value is None else value for key, value in row.items()})
+    with replacing(layout.table(".md")) as temporary:
+        temporary.write_text(markdown(layout.dataset, table), "utf-8")
+    log.info("comparison: %s", layout.table(".md"))
+
+
+def markdown(title: str, table: Comparison) -> str:
+    """A Markdown page: heading, aligned table, one paragraph per note."""
+    lines = [table.headings, *table.rows]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(table.headings))]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    rows = [_row(table.headings, widths), _row(rule, widths)]
+    rows += [_row(line, widths) for line in table.rows]
+    return "\n\n".join([f"# {title}", "\n".join(rows), *table.notes]) + "\n"
+
+
+def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [cells[0].ljust(widths[0])]
+    padded += [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+    return f"| {' | '.join(padded)} |"

@@ -1,0 +1,190 @@
+"""The experiments of a data set side by side: cells, numbers and what stands below the table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from grcsf.statistics import bootstrap_interval, holm, mean_of_group_means, paired_wilcoxon
+from pipeline.columns import DICE, TABLE_1, TABLE_2, Column
+from pipeline.errors import PipelineError
+from pipeline.layout import Layout
+from pipeline.settings import Evaluation
+from pipeline.stores import read_json
+from pipeline.table_notes import table_notes
+
+THRESHOLD_ALONE = "HU threshold alone"
+
+
+@dataclass
+class Comparison:
+    """A table: headings, cells by row, the same as numbers, and the lines below it."""
+
+    headings: list[str]
+    rows: list[list[str]] = field(default_factory=list)
+    numbers: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def build_comparison(
+    layout: Layout, experiments: Sequence[str], evaluation: Evaluation, seed: int
+) -> Comparison:
+    """The table in the shape of the paper's Table 1, or for calcium of its Table 2.
+
+    Args:
+        layout: where the results lie.
+        experiments: the rows, in this order.
+        evaluation: which table, and which experiment the others are tested against.
+        seed: of the bootstrap of the differences.
+
+    Raises:
+        PipelineError: an experiment has no summary or no model yet.
+    """
+    columns = TABLE_2 if evaluation.metrics == "calcium" else TABLE_1
+    summaries = {name: read_json(layout.summary(name)) for name in experiments}
+    patients = {name: read_scores(layout, name) for name in experiments}
+    _check_same_patients(layout, patients)
+    numbers = {name: _numbers(layout, name, summaries[name], columns) for name in experiments}
+    others = [name for name in experiments if name != evaluation.baseline]
+    if evaluation.baseline in experiments and others:
+        for column in columns:
+            _test(column, others, evaluation, patients, numbers, seed)
+    table = Comparison(["Method", *(column.title for column in columns), "Parameters"])
+    best = {column.key: _best(column, numbers.values()) for column in columns}
+    for name in experiments:
+        cells = [_cell(column, numbers[name], best[column.key], evaluation) for column in columns]
+        table.rows.append([name, *cells, f"{numbers[name]['parameters'] / 1e6:.2f} M"])
+        table.numbers.append(numbers[name])
+    first = next(iter(summaries.values()))
+    if evaluation.metrics == "calcium":
+        _add_threshold_row(table, columns, first)
+    table.notes = table_notes(columns, summaries, numbers, evaluation)
+    return table
+
+
+def _check_same_patients(layout: Layout, patients: Mapping[str, pd.DataFrame]) -> None:
+    (first, wanted), *others = patients.items()
+    for name, scores in others:
+        if set(scores.index) != set(wanted.index):
+            raise PipelineError(
+                f"{layout.scores(name)} scores other patients ({len(scores)}) than "
+                f"{layout.scores(first)} ({len(wanted)}), expected the same; run evaluate again"
+            )
+
+
+def _numbers(
+    layout: Layout, name: str, summary: Mapping[str, Any], columns: Sequence[Column]
+) -> dict[str, Any]:
+    numbers: dict[str, Any] = {"experiment": name, "patients": summary["patients"]}
+    for column in columns:
+        value = _value(summary, column.where)
+        if isinstance(value, dict):
+            numbers[column.key] = value["mean"]
+            numbers[f"{column.key}_low"], numbers[f"{column.key}_high"] = (
+                value["low"],
+                value["high"],
+            )
+            numbers[f"{column.key}_undefined"] = value["undefined"]
+        else:
+            numbers[column.key] = value
+    model = layout.model(name, summary["subsets"][0])
+    numbers["parameters"] = read_json(model)["parameters"]
+    return numbers
+
+
+def _value(summary: Any, where: Sequence[str]) -> Any:
+    for key in where:
+        summary = summary[key]
+    return summary
+
+
+def _test(
+    column: Column,
+    others: Sequence[str],
+    evaluation: Evaluation,
+    patients: Mapping[str, pd.DataFrame],
+    numbers: Mapping[str, dict[str, Any]],
+    seed: int,
+) -> None:
+    """Difference from the baseline with its interval, and Holm-corrected p over the experiments."""
+    baseline = patients[str(evaluation.baseline)]
+    tests = []
+    for name in others:
+        mine = patients[name].loc[baseline.index]
+        subsets = baseline["subset"].tolist()
+        difference = (mine[column.patient] - baseline[column.patient]).tolist()
+        several = len(set(subsets)) > 1
+        interval = bootstrap_interval(
+            difference,
+            subsets if several else None,
+            seed=seed,
+            confidence=evaluation.confidence,
+            resamples=evaluation.bootstrap_samples,
+        )
+        test = paired_wilcoxon(mine[column.patient].tolist(), baseline[column.patient].tolist())
+        tests.append(test)
+        numbers[name] |= {
+            f"{column.key}_difference": mean_of_group_means(difference, subsets).mean,
+            f"{column.key}_difference_low": interval.low,
+            f"{column.key}_difference_high": interval.high,
+            f"{column.key}_pairs": test.pairs,
+            f"{column.key}_smallest_p": test.smallest_p * len(others),
+        }
+    for name, p_value in zip(others, holm([test.p_value for test in tests]), strict=True):
+        numbers[name][f"{column.key}_p"] = float(p_value)
+
+
+def _best(column: Column, numbers: Iterable[Mapping[str, Any]]) -> float | None:
+    values: list[float] = [row[column.key] for row in numbers if row[column.key] is not None]
+    if len(values) < 2:
+        return None
+    return min(values) if column.low_is_best else max(values)
+
+
+def _cell(
+    column: Column, numbers: Mapping[str, Any], best: float | None, evaluation: Evaluation
+) -> str:
+    value = numbers[column.key]
+    if value is None:
+        return "undefined"
+    shown = f"{value:.3f}"
+    if best is not None and shown == f"{best:.3f}":
+        shown = f"**{shown}**"
+    if numbers.get(f"{column.key}_p", math.nan) < 1 - evaluation.confidence:
+        shown += r"\*"
+    low, high = numbers.get(f"{column.key}_low"), numbers.get(f"{column.key}_high")
+    if low is not None and high is not None:
+        shown += f" [{low:.{column.digits}f}, {high:.{column.digits}f}]"
+    return shown
+
+
+def _add_threshold_row(
+    table: Comparison, columns: Sequence[Column], summary: Mapping[str, Any]
+) -> None:
+    alone = summary["calcium"]["threshold_alone"]
+    numbers: dict[str, Any] = {"experiment": THRESHOLD_ALONE, "patients": summary["patients"]}
+    for column in columns:
+        value = alone["dice"] if column is DICE else _value(alone, column.where[1:])
+        numbers[column.key] = value
+    cells = ["undefined" if numbers[c.key] is None else f"{numbers[c.key]:.3f}" for c in columns]
+    table.rows.append([THRESHOLD_ALONE, *cells, "–"])
+    table.numbers.append(numbers)
+
+
+def read_scores(layout: Layout, experiment: str) -> pd.DataFrame:
+    """An experiment's row per patient, by case; undefined values are NaN.
+
+    Raises:
+        PipelineError: the table is not there.
+    """
+    path = layout.scores(experiment)
+    if not path.exists():
+        raise PipelineError(f"{path}: not there; run evaluate for experiment {experiment} first")
+    names = dict.fromkeys(("case", "group", "risk_reference", "risk_prediction"), str)
+    return pd.read_csv(path, dtype=names, keep_default_na=False, na_values=["nan"]).set_index(
+        "case"
+    )

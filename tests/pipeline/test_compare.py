@@ -1,0 +1,127 @@
+"""The comparison: the paper's columns, intervals, stars, and what is said below."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.compare import compare
+from pipeline.errors import PipelineError
+from pipeline.evaluate import evaluate
+from pipeline.postprocess import postprocess
+from pipeline.settings import Evaluation, Postprocess
+
+SHAPE = (4, 16, 16)
+NAMES = ["unetpp", "grcsf"]
+VOXEL = Evaluation(baseline="unetpp", bootstrap_samples=200)
+CALCIUM = Evaluation(metrics="calcium", baseline="unetpp", bootstrap_samples=200)
+
+
+def build(tree, box, evaluation, patients, *, empty=0, settings=Postprocess()):  # noqa: B008
+    """UNet++ finds less and less of a lesion of 8 columns; GRCSF two columns more of it."""
+    lesion = box(SHAPE, (1, 3), (4, 8), (4, 12))
+    image = np.where(lesion, 300, 20).astype(np.int16)
+    image[0, 12:, :] = 900
+    found = {name: {} for name in NAMES}
+    for index in range(patients):
+        case = f"{index:03}"
+        label = lesion * (index >= empty)
+        tree.add_case(case, image, label.astype(np.uint8))
+        for extra, name in enumerate(NAMES):
+            until = 5 + index % 5 + 2 * extra
+            found[name][case] = box(SHAPE, (1, 3), (4, 8), (4, until)) * 1.0
+    tree.write_split([sorted(found["unetpp"])])
+    for name in NAMES:
+        tree.add_predictions(name, 1, found[name])
+        tree.add_model(name, 1, {"unetpp": 36_628_481, "grcsf": 42_848_113}[name])
+        postprocess(tree.layout, name, 1, settings)
+        evaluate(tree.layout, name, evaluation, settings, seed=0, threads=1)
+
+
+def compared(tree, evaluation, names=NAMES):
+    compare(tree.layout, list(names), evaluation, seed=0)
+    text = tree.layout.table(".md").read_text("utf-8")
+    return text, pd.read_csv(tree.layout.table(".csv"), index_col="experiment")
+
+
+def test_table_has_the_papers_columns_and_parameters(results_tree, box):
+    build(results_tree, box, VOXEL, 8)
+    text, numbers = compared(results_tree, VOXEL)
+    lines = text.splitlines()
+    cells = [cell.strip() for cell in lines[2].strip("|").split("|")]
+    assert cells == ["Method", "Dice", "IoU", "Precision", "Recall", "VOE", "FPR (%)", "Parameters"]
+    assert [line.split("|")[1].strip() for line in lines[4:6]] == NAMES
+    assert "36.63 M" in lines[4]
+    assert "42.85 M" in lines[5]
+    assert {len(line) for line in lines[2:6]} == {len(lines[2])}
+    scores = pd.read_csv(results_tree.layout.scores("grcsf"))
+    assert numbers.loc["grcsf", "dice"] == pytest.approx(scores["dice"].mean())
+
+
+def test_cells_show_interval_bold_best_and_star(results_tree, box):
+    build(results_tree, box, VOXEL, 8)
+    text, numbers = compared(results_tree, VOXEL)
+    row = numbers.loc["grcsf"]
+    # 8 pairs, all better: the smallest p there is
+    assert row["dice_p"] == pytest.approx(2 / 2**8)
+    wanted = f"**{row['dice']:.3f}**\\* [{row['dice_low']:.2f}, {row['dice_high']:.2f}]"
+    assert wanted in text
+    assert row["dice_low"] < row["dice"] < row["dice_high"]
+    assert row["dice_difference"] == pytest.approx(row["dice"] - numbers.loc["unetpp", "dice"])
+    assert "grcsf − unetpp, Dice: +" in text
+    assert "8 test patients" in text
+
+
+def test_too_few_patients_give_no_star_and_say_so(results_tree, box):
+    build(results_tree, box, VOXEL, 4)
+    text, numbers = compared(results_tree, VOXEL)
+    assert numbers.loc["grcsf", "dice_p"] == pytest.approx(2 / 2**4)
+    table = text.split("\n\n")[1]
+    assert r"\*" not in table
+    assert "With 4 patients the smallest p that this test can reach is 0.12" in text
+
+
+def test_undefined_values_are_counted_below(results_tree, box):
+    build(results_tree, box, VOXEL, 8, empty=2)
+    text, numbers = compared(results_tree, VOXEL)
+    assert "grcsf: Recall and VOE undefined for 2 of 8 patients" in text
+    assert numbers.loc["grcsf", "recall_undefined"] == 2
+    assert numbers.loc["grcsf", "recall_pairs"] == 6
+
+
+def test_without_baseline_nothing_is_tested(results_tree, box):
+    evaluation = Evaluation(bootstrap_samples=200)
+    build(results_tree, box, evaluation, 3)
+    text, numbers = compared(results_tree, evaluation)
+    assert "Wilcoxon" not in text
+    assert "dice_p" not in numbers
+
+
+def test_calcium_table_has_both_halves_and_the_threshold_alone(results_tree, box):
+    settings = Postprocess(method="calcium")
+    build(results_tree, box, CALCIUM, 3, settings=settings)
+    text, numbers = compared(results_tree, CALCIUM)
+    heading = text.splitlines()[2]
+    for title in ("F1 vol", "Sens lesion", "PPV lesion", "F1, before", "VOE, before", "Dice"):
+        assert f" {title} " in heading
+    alone = numbers.loc["HU threshold alone"]
+    assert alone["pooled_sensitivity_volume"] == 1
+    assert alone["dice"] == pytest.approx(2 * 64 / (2 * 64 + 64))
+    # any part of the candidate claims all of it
+    assert numbers.loc["unetpp", "pooled_f1_volume"] == 1
+    assert numbers.loc["unetpp", "before_sensitivity"] == pytest.approx((1 + 2 + 3) / 24)
+    assert "majority of labelled voxels" in text
+    assert "risk group the same in 3 of 3 patients" in text
+
+
+def test_scores_of_other_patients_are_refused(results_tree, box):
+    build(results_tree, box, VOXEL, 3)
+    path = results_tree.layout.scores("grcsf")
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(PipelineError, match=r"other patients \(2\).*run evaluate again"):
+        compared(results_tree, VOXEL)
+
+
+def test_experiment_without_scores_is_named(results_tree, box):
+    build(results_tree, box, VOXEL, 3)
+    with pytest.raises(PipelineError, match=r"unet\.json: not there"):
+        compared(results_tree, VOXEL, ["unetpp", "unet"])
