@@ -11,7 +11,7 @@ def compute_device() -> torch.device:
 def multiplies_bf16(device: torch.device) -> bool:
     """Whether the device has bf16 matrix units, so that bf16 is faster than fp32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capability = torch.backends.cpu.get_cpu_capability()
     # AVX-512 alone is no bf16: only the extension multiplies it natively
     return "AVX512" in capability and bool(torch.cpu._is_avx512_bf16_supported())

@@ -80,7 +80,8 @@ def ingest_case(layout: Layout, source: Source, files: CaseFiles) -> dict[str, A
         digests = {f"{file.parent.name}/{file.name}": file_digest(file) for file in sources}
     except FileNotFoundError as error:
         return {"faults": [f"case {files.case}: {error.filename}: not there; add it again"]}
-    reading = {"modality": source.modality or files.modality, "binarise": source.binarise}
+    modality = source.modality or files.modality
+    reading = {"modality": modality, "binarise": source.binarise}
     described = {"group": files.group, "role": files.role}
     key = fingerprint({**reading, **described, "files": digests, "version": VERSION})
     attributes = store_attributes(path)
@@ -88,7 +89,7 @@ def ingest_case(layout: Layout, source: Source, files: CaseFiles) -> dict[str, A
         loaded = load_case(files, modality=source.modality, binarise=source.binarise)
         if loaded.faults:
             return {"faults": list(loaded.faults)}
-        arrays, made = case_content(layout.dataset, loaded, reading["modality"])
+        arrays, made = case_content(layout.dataset, loaded, modality)
         write_store(path, arrays, {**made, **described, "fingerprint": key, "sources": digests})
         attributes = store_attributes(path)
         log.info("stored %s", files.case)

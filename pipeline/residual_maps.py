@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -155,7 +155,12 @@ def _work(
 
 
 def _masks(
-    case: str, z: int, one: ResidualMap, scheme: str, patches: int, seed: int
+    case: str,
+    z: int,
+    one: ResidualMap,
+    scheme: Literal["random", "stratified"],
+    patches: int,
+    seed: int,
 ) -> torch.Tensor:
     masks = slice_masks(
         seed=seed,

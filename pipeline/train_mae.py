@@ -68,12 +68,12 @@ class MaeTraining(lightning.LightningModule):
         """Loss under masks that stay the same from epoch to epoch, over all ratios."""
         images = resize(batch["image"], (self._settings.image_size,) * 2)
         for ratio in self._settings.train_mask_ratios:
-            masks = np.stack([self._fixed_mask(index, row, ratio) for row in range(len(images))])
-            loss = masked_mse(self.model, images, torch.from_numpy(masks).to(images.device))
+            masks = torch.stack([self._fixed_mask(index, row, ratio) for row in range(len(images))])
+            loss = masked_mse(self.model, images, masks.to(images.device))
             self.log("validation_loss", loss, batch_size=len(images))
 
-    def _fixed_mask(self, batch: int, row: int, ratio: float) -> np.ndarray[Any, Any]:
-        return slice_masks(
+    def _fixed_mask(self, batch: int, row: int, ratio: float) -> torch.Tensor:
+        masks = slice_masks(
             seed=self._seed,
             case=f"validation batch {batch}",
             slice_index=row,
@@ -81,7 +81,8 @@ class MaeTraining(lightning.LightningModule):
             passes=1,
             patches=self.model.num_patches,
             scheme="random",
-        )[0]
+        )
+        return torch.from_numpy(masks[0])
 
 
 def train_mae(
