@@ -195,6 +195,11 @@ def _loader(
     residual_stores = None
     if settings.residuals is not None:
         residual_stores = {case: layout.residual_store(settings.residuals, case) for case in names}
+    order = SliceSampler(lesion, lesion_free, settings.training.lesion_free_fraction, seed)
+    if not training:
+        # one fixed mix of slices, as a training batch has it: the Dice loss of a batch without any
+        # lesion says nothing
+        every = [every[index] for index in order]
     data = SliceDataset(
         every,
         {case: layout.case_store(case) for case in names},
@@ -202,11 +207,10 @@ def _loader(
         residual_stores,
         cache_mb=resources.cache_mb,
     )
-    fraction = settings.training.lesion_free_fraction
     return DataLoader(
         data,
         batch_size=settings.training.batch_size,
-        sampler=SliceSampler(lesion, lesion_free, fraction, seed) if training else None,
+        sampler=order if training else None,
         num_workers=resources.workers,
         persistent_workers=resources.workers > 0,
     )
