@@ -140,7 +140,7 @@ def _test(
 
 def _best(column: Column, numbers: Iterable[Mapping[str, Any]]) -> float | None:
     values: list[float] = [row[column.key] for row in numbers if row[column.key] is not None]
-    if len(values) < 2:
+    if len({f"{value:.3f}" for value in values}) < 2:
         return None
     return min(values) if column.low_is_best else max(values)
 

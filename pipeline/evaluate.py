@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import dask
 
 from pipeline.errors import PipelineError
-from pipeline.layout import Layout, folder_of
+from pipeline.layout import Layout
 from pipeline.masks import hounsfield, raw_mask, written_mask
 from pipeline.patient_scores import Row, calcium_row, voxel_row
 from pipeline.settings import Evaluation, Postprocess
@@ -95,11 +95,7 @@ def score_case(
     """
     try:
         store = open_store(layout.case_store(case))
-        masks = layout.masks(experiment, subset)
-        record = read_json(masks)["cases"].get(case)
-        if record is None:
-            raise PipelineError(f"case {case}: not in {masks}; run predict and postprocess again")
-        final = written_mask(folder_of(masks) / record["file"], store)
+        final = written_mask(layout, experiment, subset, case, store)
         raw = raw_mask(layout, experiment, subset, case, postprocess.probability)
         label = read_array(store, "label")
         spacing_mm = [float(side) for side in store.attrs["spacing"]]  # type: ignore[union-attr,arg-type]

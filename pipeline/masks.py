@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,8 @@ import numpy.typing as npt
 import zarr
 
 from pipeline.errors import PipelineError
-from pipeline.layout import Layout
-from pipeline.stores import open_store, read_array
+from pipeline.layout import Layout, folder_of
+from pipeline.stores import open_store, read_array, read_json
 from pipeline.volumes import Geometry, read_volume
 
 Mask = npt.NDArray[np.bool_]
@@ -52,22 +51,32 @@ def raw_mask(layout: Layout, experiment: str, subset: int, case: str, threshold:
     return mask
 
 
-def written_mask(path: Path, store: zarr.Group) -> Mask:
-    """A written mask: `(z, y, x)` bool, 1 = lesion.
+def written_mask(
+    layout: Layout, experiment: str, subset: int, case: str, store: zarr.Group
+) -> Mask:
+    """A mask as postprocess wrote it: `(z, y, x)` bool, 1 = lesion.
 
     Args:
-        path: the mask's file.
-        store: the case that it belongs to.
+        layout: where the results lie.
+        experiment: whose mask.
+        subset: of which split.
+        case: its name.
+        store: its image and geometry.
 
     Raises:
         PipelineError: it is missing or damaged, or lies on another grid than its case.
     """
+    masks = layout.masks(experiment, subset)
+    record = read_json(masks)["cases"].get(case)
+    if record is None:
+        raise PipelineError(f"case {case}: not in {masks}; run predict and postprocess again")
+    path = folder_of(masks) / record["file"]
     found, wanted = read_volume(path), store_geometry(store)
     for name in ("shape", "spacing", "origin", "direction"):
         there, here = getattr(found.geometry, name), getattr(wanted, name)
         if not np.allclose(there, here, rtol=0, atol=TOLERANCE):
             raise PipelineError(
-                f"case {store.attrs['case']}: mask {path} has {name} {there}, its source {here}; "
+                f"case {case}: mask {path} has {name} {there}, its source {here}; "
                 "delete the mask and run postprocess again"
             )
     mask: Mask = found.array > 0

@@ -42,8 +42,9 @@ def _means(summary: Mapping[str, Any], evaluation: Evaluation) -> str:
     over = f"over {patients} test patient{'s' if patients > 1 else ''}"
     if subsets > 1:
         over = f"within each of {subsets} subsets, then over the subsets ({patients} test patients)"
+    scores = "Dice: mean" if evaluation.metrics == "calcium" else "Means"
     return (
-        f"Means {over}, each over all voxels of the volume; in brackets the "
+        f"{scores} {over}, each over all voxels of the volume; in brackets the "
         f"{evaluation.confidence:.0%} bootstrap interval over patients (BCa, "
         f"{evaluation.bootstrap_samples:,} samples), where one is defined. Bold: the best method."
     )
@@ -55,9 +56,8 @@ def _calcium(summary: Mapping[str, Any]) -> str:
     return (
         "After post-processing, lesions are 3D 6-connected components of HU > "
         f"{calcium['threshold_hu']:g} of the whole volume, labelled by the majority of {voters}, "
-        "and pooled over patients; before it, plain voxel counts, pooled. "
-        "Dice is the patients' mean after post-processing. The last row takes every voxel above "
-        "the threshold for calcium."
+        "and pooled over patients; before it, plain voxel counts, pooled. The last row takes every "
+        "voxel above the threshold for calcium."
     )
 
 
@@ -66,11 +66,13 @@ def _tests(columns: Sequence[Column], numbers: Numbers, evaluation: Evaluation) 
     tested = {name: row for name, row in numbers.items() if f"{DICE.key}_p" in row}
     if not tested:
         return []
+    pooled = any(column.where[0] != "scores" for column in columns)
     level = f"{1 - evaluation.confidence:.2g}"
     notes = [
         f"\\* differs from {baseline}: paired two-sided Wilcoxon signed-rank test over patients, "
         f"Holm-corrected over {len(tested)} method{'s' if len(tested) > 1 else ''} in each "
-        f"column, p < {level}."
+        f"column, p < {level}"
+        + ("; of pooled columns, the patients' own scores are tested." if pooled else ".")
     ]
     out_of_reach = [
         (row[f"{column.key}_pairs"], row[f"{column.key}_smallest_p"])

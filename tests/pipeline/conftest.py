@@ -187,12 +187,17 @@ class ResultsTree:
         write_json(self.layout.model(experiment, subset), {"parameters": parameters})
 
 
+@pytest.fixture(scope="session")
+def results_tree_at() -> type[ResultsTree]:
+    return ResultsTree
+
+
 @pytest.fixture
 def results_tree(tmp_path: Path) -> ResultsTree:
     return ResultsTree(tmp_path / "results")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def box() -> Callable[..., np.ndarray]:
     """Masks of one box: box(shape, (z0, z1), (y0, y1), (x0, x1))."""
 

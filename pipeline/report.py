@@ -1,0 +1,123 @@
+"""Stage `report`: one self-contained page with tables, curves, and a picture of every test case."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+import yaml
+
+from pipeline.case_view import CaseView, view_case
+from pipeline.comparison import build_comparison, read_scores
+from pipeline.evaluate import labelled_test_cases
+from pipeline.history import training_histories
+from pipeline.layout import Layout
+from pipeline.pictures import REFERENCE, case_picture, curves_picture, experiment_colours
+from pipeline.report_tables import agatston_table, group_table, note_rows, size_table, split_table
+from pipeline.report_text import data_summary, emphasis, residual_note
+from pipeline.settings import Dataset
+from pipeline.stores import read_json, replacing
+
+VERSION = 1
+log = logging.getLogger(__name__)
+
+
+def report(layout: Layout, dataset: Dataset, seed: int) -> None:
+    """Write `report.html`, and beside it `example.png`, the picture of a typical case.
+
+    Raises:
+        PipelineError: the results of an earlier stage are missing or damaged.
+    """
+    cases, split = read_json(layout.cases), read_json(layout.split)
+    experiments = list(dataset.experiments)
+    scores = {name: read_scores(layout, name) for name in experiments}
+    summaries = {name: read_json(layout.summary(name)) for name in experiments}
+    pictures, example = _pictures(layout, dataset, split["unlabelled"], scores)
+    with replacing(layout.report.with_name("example.png")) as temporary:
+        temporary.write_bytes(example)
+    calcium = dataset.evaluation.metrics == "calcium"
+    histories, untrained = training_histories(layout, dataset, len(split["subsets"]))
+    colours = experiment_colours(experiments)
+    content = {
+        "title": layout.dataset,
+        "experiments": experiments,
+        "scored": len(next(iter(scores.values()))),
+        "unlabelled": len(split["unlabelled"]),
+        "comparison": build_comparison(layout, experiments, dataset.evaluation, seed),
+        "sizes": size_table(summaries),
+        "agatston": agatston_table(scores) if calcium else None,
+        "residual_note": residual_note(dataset),
+        "key": [("reference", REFERENCE), *colours.items()],
+        "pictures": pictures,
+        "data_summary": data_summary(dataset, cases),
+        "split": split_table(split, cases["cases"]),
+        "groups": group_table(split, cases["cases"]),
+        "set_aside": [(name, "; ".join(why)) for name, why in cases["set_aside"].items()],
+        "notes": note_rows(cases["cases"]),
+        "curves": _base64(curves_picture(histories)) if histories else "",
+        "untrained": untrained,
+        "seed": seed,
+        "version": version("grcsf"),
+        "settings": yaml.safe_dump(dataset.model_dump(mode="json"), sort_keys=False),
+    }
+    with replacing(layout.report) as temporary:
+        temporary.write_text(_template().render(content), "utf-8")
+    size_mb = layout.report.stat().st_size / 1e6
+    log.info("report: %s, %d pictures, %.1f MB", layout.report, len(pictures), size_mb)
+
+
+def typical_case(scores: Mapping[str, pd.DataFrame]) -> str:
+    """The case of median Dice, averaged over the experiments: neither the best nor the worst."""
+    means = pd.concat([one["dice"] for one in scores.values()], axis=1).mean(axis=1)
+    ordered = means.sort_values(kind="stable")
+    return str(ordered.index[len(ordered) // 2])
+
+
+def _pictures(
+    layout: Layout,
+    dataset: Dataset,
+    unlabelled: Sequence[str],
+    scores: Mapping[str, pd.DataFrame],
+) -> tuple[list[dict[str, str]], bytes]:
+    """Every test case's picture and caption, and the typical case's once more by itself."""
+    typical, example, pictures = typical_case(scores), b"", []
+    for subset, case in _shown_cases(layout, unlabelled):
+        view = view_case(layout, dataset, case, subset)
+        png = case_picture(view)
+        if case == typical:
+            example = png
+        pictures.append({"case": case, "caption": _caption(view, scores), "png": _base64(png)})
+    return pictures, example
+
+
+def _shown_cases(layout: Layout, unlabelled: Sequence[str]) -> Iterator[tuple[int, str]]:
+    yield from labelled_test_cases(layout)
+    # every subset's networks predict these; one picture is enough
+    yield from ((1, case) for case in unlabelled)
+
+
+def _caption(view: CaseView, scores: Mapping[str, pd.DataFrame]) -> str:
+    place = f"slice {view.z + 1} of {view.slices}"
+    if view.reference is None:
+        return f"{place} · no reference"
+    dice = [f"{name} {one['dice'].loc[view.case]:.3f}" for name, one in scores.items()]
+    voxels = int(next(iter(scores.values()))["reference_voxels"].loc[view.case])
+    return f"{place} · {voxels:,} lesion voxels · Dice of the whole volume: {', '.join(dice)}"
+
+
+def _base64(png: bytes) -> str:
+    return base64.b64encode(png).decode("ascii")
+
+
+def _template() -> jinja2.Template:
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    environment.filters["emphasis"] = emphasis
+    return environment.get_template("report.html.j2")

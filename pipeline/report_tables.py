@@ -1,0 +1,88 @@
+"""The report's smaller tables: scores by lesion size, calcium scores, split, groups, notes."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from pipeline.comparison import Comparison
+
+ROLES = ("train", "validation", "test")
+
+
+def size_table(summaries: Mapping[str, Mapping[str, Any]]) -> Comparison:
+    """Mean Dice of each experiment by lesion size: the paper's three groups, then quarters."""
+    table = Comparison(["Lesion voxels", "Cases", *summaries])
+    first = next(iter(summaries.values()))
+    for kind, of in (("by_lesion_size", ""), ("by_lesion_quartile", " of 4")):
+        for group, content in first[kind].items():
+            low, high = content["voxels"] or (0, 0)
+            title = group if not of else f"quarter {group}{of}"
+            reach = f"{low:,}" if low == high else f"{low:,}–{high:,}"
+            seen = f" ({reach})" if content["patients"] else ""
+            dice = [summary[kind][group]["dice"] for summary in summaries.values()]
+            cells = ["–" if value is None else f"{value:.3f}" for value in dice]
+            table.rows.append([title.replace("-", "–") + seen, str(content["patients"]), *cells])
+    return table
+
+
+def agatston_table(scores: Mapping[str, pd.DataFrame]) -> Comparison:
+    """Agatston score and risk group of every case: the reference's, then each experiment's."""
+    table = Comparison(["Case", "Reference", *scores])
+    first = next(iter(scores.values()))
+    for case in first.index:
+        sides = [("reference", first), *(("prediction", one) for one in scores.values())]
+        cells = [
+            f"{one[f'agatston_{side}'].loc[case]:.1f} ({one[f'risk_{side}'].loc[case]})"
+            for side, one in sides
+        ]
+        table.rows.append([str(case), *(cell.replace("-", "–") for cell in cells)])
+    return table
+
+
+def split_table(split: Mapping[str, Any], cases: Mapping[str, Mapping[str, Any]]) -> Comparison:
+    """Cases of every subset by role, and the test fraction and groups that were reached."""
+    table = Comparison(["Subset", *(role.capitalize() for role in ROLES), "Test fraction"])
+    grouped = any(case["group"] for case in cases.values())
+    if grouped:
+        table.headings.append("Test groups")
+    for number in sorted(split["subsets"], key=int):
+        roles = split["subsets"][number]
+        fraction = split["fractions"].get(number, {}).get("test")
+        row = [number, *(str(len(roles[role])) for role in ROLES)]
+        row.append("–" if fraction is None else f"{fraction:.1%}")
+        if grouped:
+            row.append(", ".join(sorted({cases[case]["group"] for case in roles["test"]})))
+        table.rows.append(row)
+    return table
+
+
+def group_table(split: Mapping[str, Any], cases: Mapping[str, Mapping[str, Any]]) -> Comparison:
+    """Cases of every group by role; empty where the data set has no groups."""
+    role_of = {
+        case: role for roles in split["subsets"].values() for role in ROLES for case in roles[role]
+    }
+    counts = Counter((one["group"], role_of.get(name, "unlabelled")) for name, one in cases.items())
+    table = Comparison(["Group", *(role.capitalize() for role in (*ROLES, "unlabelled"))])
+    for group in sorted({group for group, _ in counts if group}):
+        row = [str(counts[group, role]) for role in (*ROLES, "unlabelled")]
+        table.rows.append([group, *row])
+    return table
+
+
+def note_rows(cases: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """What ingest noted: each note once, with its cases."""
+    noted = defaultdict(list)
+    for name, case in cases.items():
+        for note in case.get("notes", ()):
+            noted[note].append(name)
+    return [(note, _listed(names, len(cases))) for note, names in noted.items()]
+
+
+def _listed(names: Sequence[str], whole: int) -> str:
+    if len(names) == whole and whole > 1:
+        return f"all {whole}"
+    return ", ".join(names) if len(names) <= 10 else f"{', '.join(names[:8])} … ({len(names)})"

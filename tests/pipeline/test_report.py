@@ -1,0 +1,234 @@
+"""The page: whole, self-contained, and showing each case the right way round."""
+
+import base64
+import csv
+import io
+import re
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from pipeline.case_view import view_case
+from pipeline.compare import compare
+from pipeline.evaluate import evaluate
+from pipeline.layout import folder_of
+from pipeline.orientation import orientation_of
+from pipeline.pictures import body_window, case_picture, close_up
+from pipeline.postprocess import postprocess
+from pipeline.report import report
+from pipeline.report_text import emphasis
+from pipeline.settings import Dataset
+from pipeline.stores import write_store
+
+SHAPE = (6, 24, 20)
+NAMES = ("unetpp", "grcsf")
+SETTINGS = {
+    "source": {"adapter": "nnunet", "root": "somewhere"},
+    "slices": {"size": (16, 16), "window": (0, 100)},
+    "mae": {"shared": {"preset": "tiny"}},
+    "residuals": {
+        "mrm": {
+            "preset": "fast",
+            "maps": [
+                {"mae": "shared", "mask_ratio": 0.5},
+                {"mae": "shared", "mask_ratio": 0.75},
+            ],
+        }
+    },
+    "experiments": {"unetpp": {"model": "unetpp"}, "grcsf": {"model": "grcsf", "residuals": "mrm"}},
+    "evaluation": {"baseline": "unetpp", "bootstrap_samples": 100},
+}
+
+
+def settings(**over):
+    return Dataset.model_validate({**SETTINGS, **over})
+
+
+def write_history(manifest, epochs=3):
+    path = folder_of(manifest) / "history.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        columns = ("epoch", "train_loss", "validation_loss", "learning_rate", "seconds")
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        for epoch in range(epochs):
+            writer.writerow(dict.fromkeys(columns, 1 / (epoch + 1)) | {"epoch": epoch})
+
+
+@pytest.fixture(scope="module")
+def tree(results_tree_at, tmp_path_factory, box):
+    """Three test cases (one without lesion) and one unlabelled; the MAE was not trained here."""
+    results_tree = results_tree_at(tmp_path_factory.mktemp("report"))
+    big, small = box(SHAPE, (4, 5), (14, 20), (3, 9)), box(SHAPE, (1, 2), (3, 5), (3, 5))
+    labels = {"big": big | small, "small": small, "none": np.zeros(SHAPE, bool), "unseen": None}
+    random = np.random.default_rng(0)
+    for case, label in labels.items():
+        image = random.integers(0, 60, SHAPE, dtype=np.int16)
+        stored = None if label is None else label.astype(np.uint8)
+        results_tree.add_case(case, image, stored, group="R<1>", notes=["header & body differ"])
+        maps = random.random((2, SHAPE[0], 16, 16)).astype(np.float16)
+        write_store(
+            results_tree.layout.residual_store("mrm", case),
+            {"residual": maps},
+            {"fingerprint": case},
+            slice_axis=1,
+        )
+    results_tree.write_split([["big", "small", "none"]], {"bad": ["case bad: truncated"]})
+    found = {"big": big, "small": small, "none": np.zeros(SHAPE), "unseen": small}
+    for name in NAMES:
+        shift = 1 if name == "unetpp" else 0
+        masks = {case: np.roll(mask * 0.9, shift, axis=2) for case, mask in found.items()}
+        results_tree.add_predictions(name, 1, masks)
+        results_tree.add_model(name, 1, 1_000_000)
+        write_history(results_tree.layout.model(name, 1))
+        finish(results_tree, name, settings())
+    return results_tree
+
+
+def finish(tree, name, dataset):
+    postprocess(tree.layout, name, 1, dataset.postprocess)
+    evaluate(tree.layout, name, dataset.evaluation, dataset.postprocess, seed=0, threads=1)
+
+
+def page_of(tree, dataset):
+    compare(tree.layout, list(dataset.experiments), dataset.evaluation, seed=0)
+    report(tree.layout, dataset, seed=0)
+    return tree.layout.report.read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(tree):
+    return page_of(tree, settings())
+
+
+@pytest.fixture(scope="module")
+def example(tree, page):
+    assert page
+    return tree.layout.report.with_name("example.png").read_bytes()
+
+
+def test_page_holds_everything_and_asks_for_nothing(page):
+    for heading in ("Comparison", "Dice by lesion size", "Cases", "Data", "Training", "Settings"):
+        assert f"<h2>{heading}</h2>" in page
+    assert "Calcium scores" not in page
+    # nothing is loaded: every picture is in the page
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", page)
+    assert "url(" not in page
+    assert "@import" not in page
+    images = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    assert len(images) == 4 + 1  # four cases and the curves
+    for image in images:
+        assert imread(io.BytesIO(base64.b64decode(image)), format="png").std() > 0.05
+
+
+def test_page_names_cases_faults_notes_and_settings(page):
+    assert "<b>big</b> · slice 5 of 6 · 40 lesion voxels" in page
+    assert re.search(r"<b>small</b>.*unetpp 0\.500, grcsf 1\.000", page)
+    assert "<b>none</b> · slice 4 of 6 · 0 lesion voxels" in page
+    assert "<b>unseen</b> · slice 2 of 6 · no reference" in page
+    assert "case bad: truncated" in page
+    assert "header &amp; body differ" in page
+    assert "all 4" in page
+    assert "R&lt;1&gt;" in page
+    assert "mask_ratio: 0.75" in page
+    assert "MAE shared: not trained here" in page
+    assert "averaged over 2 and 4 passes of stratified masks" in page
+
+
+def test_example_is_the_picture_of_the_median_case(page, example):
+    # Dice over both experiments: small 0.75, big 0.87, none 1
+    picture = page[page.index("Case big") : page.index("<b>big</b>")]
+    assert base64.b64encode(example).decode() in picture
+
+
+def test_same_results_give_the_same_page(tree, page, example):
+    assert page_of(tree, settings()) == page
+    assert tree.layout.report.with_name("example.png").read_bytes() == example
+
+
+def test_pictures_do_without_residual_maps(tree):
+    only = {"unetpp": {"model": "unetpp"}}
+    without = page_of(tree, settings(experiments=only, residuals={}))
+    assert "Residual maps" not in without
+    assert without.count("<figure>") == 5
+
+
+def test_calcium_page_lists_agatston_scores(tree):
+    evaluation = {"metrics": "calcium", "bootstrap_samples": 100}
+    dataset = settings(evaluation=evaluation, postprocess={"method": "calcium"})
+    for name in NAMES:
+        finish(tree, name, dataset)
+    calcium = page_of(tree, dataset)
+    assert "<h2>Calcium scores</h2>" in calcium
+    assert "HU threshold alone" in calcium
+    assert "<td>0.0 (0)</td>" in calcium
+    for name in NAMES:
+        finish(tree, name, settings())
+
+
+def test_view_shows_the_slice_of_the_largest_lesion_in_every_plane(tree):
+    view = view_case(tree.layout, settings(), "big", 1)
+    assert (view.z, view.slices) == (4, 6)
+    assert view.reference is not None
+    assert view.reference.sum() == view.target.sum() == 36
+    np.testing.assert_array_equal(view.predictions["grcsf"], view.reference)
+    assert set(view.residuals) == {"Residual map, 50% masked", "Residual map, 75% masked"}
+    assert view.pixel_mm == (0.5, 0.7)
+    assert imread(io.BytesIO(case_picture(view))).shape[1] > 800
+
+
+LPS = (1, 0, 0, 0, 1, 0, 0, 0, 1)
+RAS = (1, 0, 0, 0, -1, 0, 0, 0, -1)
+# stored axes: slices along x, rows along z (towards the head), columns along y
+SAGITTAL = (0, 1, 0, 0, 0, 1, 1, 0, 0)
+# stored axes: slices along z, rows along x, columns along y
+TURNED = (1, 0, 0, 0, 0, 1, 0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("direction", "turned", "edges"),
+    [
+        (LPS, [[1, 2], [3, 4]], ("R", "L", "A", "P")),
+        (RAS, [[4, 3], [2, 1]], ("R", "L", "A", "P")),
+        (SAGITTAL, [[3, 4], [1, 2]], ("A", "P", "S", "I")),
+        (TURNED, [[1, 3], [2, 4]], ("R", "L", "A", "P")),
+    ],
+)
+def test_slices_are_turned_as_radiologists_see_them(direction, turned, edges):
+    orientation = orientation_of(direction)
+    np.testing.assert_array_equal(orientation.plane(np.array([[1, 2], [3, 4]])), turned)
+    assert orientation.edges == edges
+
+
+def test_transposed_slices_swap_their_pixel_sides():
+    assert orientation_of(LPS).pixel_mm((3.0, 0.5, 0.7)) == (0.5, 0.7)
+    assert orientation_of(TURNED).pixel_mm((3.0, 0.5, 0.7)) == (0.7, 0.5)
+
+
+def test_oblique_slices_take_their_nearest_axes(results_tree):
+    results_tree.add_case("a", np.zeros(SHAPE, np.int16))
+    orientation = orientation_of(results_tree.cases["a"]["direction"])
+    assert (orientation.transpose, orientation.flip_rows, orientation.flip_columns) == (False,) * 3
+
+
+def test_body_window_leaves_air_out_and_keeps_an_empty_slice_whole(box):
+    image = box((100, 80), (20, 60), (10, 70)) * 0.5
+    assert body_window(image, (2.0, 1.0)) == pytest.approx((7.6, 72.4, 34.0, 126.0))
+    assert body_window(np.zeros((100, 80)), (2.0, 1.0)) == (0, 80, 0, 200)
+
+
+def test_close_up_stays_square_and_inside(box):
+    corner = box((100, 100), (0, 4), (96, 100))
+    left, right, top, bottom = close_up(corner, (1.0, 1.0))
+    assert (right - left, bottom - top) == (40, 40)
+    assert (right, top) == (100, 0)
+    wide = box((100, 100), (40, 60), (30, 70))
+    left, right, top, bottom = close_up(wide, (1.0, 1.0))
+    assert (left, right, top, bottom) == pytest.approx((6, 94, 6, 94))
+
+
+def test_emphasis_marks_best_star_and_interval_and_escapes():
+    html = emphasis(r"**0.581**\* [0.55, 0.61]")
+    assert html == "<strong>0.581</strong>* <small>[0.55, 0.61]</small>"
+    assert emphasis("<b> & co") == "&lt;b&gt; &amp; co"
