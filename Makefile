@@ -3,9 +3,9 @@
 PYTHON ?= python3
 CORES ?= $(shell nproc)
 export GRCSF_SHARED ?= ../shared
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
+BIN := .venv/bin
 
-SNAKEMAKE := snakemake --cores $(CORES)
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 CONFIGS := $(wildcard config/*.yaml)
 
 .PHONY: help demo test lint format real bench clean
@@ -26,22 +26,22 @@ demo: .venv/.ready
 
 # The trainings of several tests run side by side, so each keeps to one thread.
 test: .venv/.ready
-	OMP_NUM_THREADS=1 pytest --numprocesses $(CORES) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(CORES) --dist loadfile
 
 lint: .venv/.ready
-	ruff check .
-	ruff format --check .
-	snakefmt --check workflow
-	mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check workflow
+	$(BIN)/mypy
 	@for config in $(CONFIGS); do \
 	    echo "snakemake --lint --configfile $$config"; \
-	    snakemake --lint --configfile $$config || exit 1; \
+	    $(BIN)/snakemake --lint --configfile $$config || exit 1; \
 	done
 
 format: .venv/.ready
-	ruff check --fix .
-	ruff format .
-	snakefmt workflow
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt workflow
 
 real: .venv/.ready
 	@if [ ! -d "$$GRCSF_SHARED/real" ]; then \
@@ -53,7 +53,7 @@ real: .venv/.ready
 	fi
 
 bench: .venv/.ready
-	@for script in benchmarks/*.py; do echo "$$script" && python $$script || exit 1; done
+	@for script in benchmarks/*.py; do echo "$$script" && $(BIN)/python $$script || exit 1; done
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
@@ -65,5 +65,5 @@ clean:
 	@$(PYTHON) -m venv .venv || \
 	    { echo "error: $(PYTHON) cannot make a virtual environment; install its venv module"; exit 1; }
 	@echo "installing into .venv, once"
-	pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,bench]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,bench]"
 	@touch $@

@@ -3,7 +3,8 @@
 A job's declared output is a manifest; the stores, models and masks that it lists under `outputs`
 are not declared, because Snakemake deletes the declared outputs of a job that fails. So Snakemake
 cannot miss a store that somebody deleted: a manifest whose outputs have vanished is withdrawn, and
-its job runs again and makes only what is missing.
+its job runs again and makes only what is missing. The workflow asks for every manifest by name,
+because Snakemake does not miss a file between others that are up to date.
 """
 
 import json

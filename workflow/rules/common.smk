@@ -98,12 +98,15 @@ def source_cases(dataset):
 
 
 def raw_files(wildcards):
-    """The files that ingest reads, or the truth that is written after the last phantom."""
+    """The images and lists that ingest reads, or the truth that is written after the last phantom."""
     if SETTINGS.datasets[wildcards.dataset].source.phantom:
         return LAYOUTS[wildcards.dataset].phantom_truth
     from pipeline.ingest import source_files
 
-    return [file for case in source_cases(wildcards.dataset) for file in source_files(case)]
+    root = source_root(SETTINGS, wildcards.dataset)
+    lists = [root, root / "manifest.csv", root / "dataset.json"]
+    images = [file for case in source_cases(wildcards.dataset) for file in source_files(case)]
+    return [*filter(Path.is_file, lists), *images]
 
 
 def phantom_arguments(wildcards):
@@ -171,3 +174,30 @@ def experiment_files(path):
         return [of(experiment) for experiment in SETTINGS.datasets[wildcards.dataset].experiments]
 
     return files
+
+
+def wanted(wildcards):
+    """Every report, and every manifest on the way to it.
+
+    Snakemake does not miss a file between others that are up to date, unless it is asked for; and
+    a withdrawn manifest has to be missed.
+    """
+    return [path for dataset in SETTINGS.datasets for path in wanted_of(dataset)]
+
+
+def wanted_of(dataset):
+    layout, chosen = LAYOUTS[dataset], SETTINGS.datasets[dataset]
+    residuals = sorted({one.residuals for one in chosen.experiments.values() if one.residuals})
+    maes = sorted({one.mae for name in residuals for one in chosen.residuals[name].maps})
+    return [
+        layout.cases,
+        *map(layout.mae, maes),
+        *(path for name in residuals for path in residual_batches(dataset, name)),
+        *(
+            path(experiment, subset)
+            for path in (layout.model, layout.predictions, layout.masks)
+            for experiment in chosen.experiments
+            for subset in range(1, chosen.split.subsets + 1)
+        ),
+        layout.report,
+    ]

@@ -1,0 +1,194 @@
+"""Empty-file data sets, and Snakemake's plan for them."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Plan:
+    """What a call of Snakemake said."""
+
+    code: int
+    output: str
+    jobs: list[str] = field(default_factory=list)  # "stage dataset: names"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Jobs by stage."""
+        return dict(Counter(job.split(" ")[0] for job in self.jobs))
+
+    @property
+    def commands(self) -> list[str]:
+        return re.findall(r"^Shell command: (python .*)$", self.output, re.MULTILINE)
+
+    @property
+    def errors(self) -> list[str]:
+        """What stands after the profile's name and the header, when nothing could be planned."""
+        return [line for line in self.output.splitlines() if line.startswith("error: ")]
+
+
+@dataclass(frozen=True)
+class Project:
+    """A working directory with images below `images/` and a `config.yaml`."""
+
+    folder: Path
+    checkout: Path = ROOT
+
+    def call(self, *arguments: str) -> Plan:
+        """Call Snakemake here on the workflow of the checkout."""
+        command = [sys.executable, "-m", "snakemake", "-s", f"{self.checkout}/workflow/Snakefile"]
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        done = subprocess.run(
+            [*command, *arguments],
+            cwd=self.folder,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=120,
+            check=False,
+        )
+        jobs = re.findall(r"^Job \d+: (.*)$", done.stdout, re.MULTILINE)
+        return Plan(done.returncode, done.stdout, jobs)
+
+    def plan(self, *arguments: str) -> Plan:
+        """The dry run's plan for `config.yaml`, which must succeed."""
+        plan = self.call("-n", "--configfile", "config.yaml", *arguments)
+        assert plan.code == 0, plan.output
+        return plan
+
+    def configure(self, config: dict) -> None:
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+
+    def write_images(self, adapter: str, cases: int) -> None:
+        """Empty files in the layout of `adapter`; more of them when called again."""
+        for path in LAYOUTS[adapter](self.folder / "images", cases):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                path.touch()
+
+
+def configuration(adapter: str) -> dict:
+    """One data set with two experiments; the residual set `unused` serves none of them."""
+    maps = [{"mae": "m50", "mask_ratio": 0.5}, {"mae": "m75", "mask_ratio": 0.75}]
+    return {
+        "resources": {"cases_per_job": 8},
+        "datasets": {
+            "images": {
+                "source": {"adapter": adapter, "root": "images"},
+                "slices": {"size": [32, 32], "percentiles": [0, 99.9]},
+                "mae": {name: {"preset": "tiny"} for name in ("m50", "m75", "spare")},
+                "residuals": {
+                    "mrm": {"preset": "paper", "maps": maps},
+                    "unused": {
+                        "preset": "paper",
+                        "maps": [{"mae": "spare", "mask_ratio": 0.5}] * 2,
+                    },
+                },
+                "experiments": {
+                    "unet++": {"model": "unetpp"},
+                    "grcsf": {"model": "grcsf", "residuals": "mrm"},
+                },
+            }
+        },
+    }
+
+
+def _atlas(root: Path, cases: int):
+    for index in range(cases):
+        cohort, subject = f"{index % 6 + 1:03d}", f"{index + 1:03d}"
+        name = f"sub-r{cohort}s{subject}"
+        folder = root / "Training" / f"R{cohort}" / name / "ses-1" / "anat"
+        stem = f"{name}_ses-1_space-MNI152NLin2009aSym"
+        yield folder / f"{stem}_T1w.nii.gz"
+        yield folder / f"{stem}_label-L_desc-T1lesion_mask.nii.gz"
+
+
+def _msd(root: Path, cases: int):
+    root.mkdir(parents=True, exist_ok=True)
+    names = [f"lung_{index:03d}.nii.gz" for index in range(cases)]
+    pairs = [{"image": f"./imagesTr/{one}", "label": f"./labelsTr/{one}"} for one in names]
+    (root / "dataset.json").write_text(json.dumps({"modality": {"0": "CT"}, "training": pairs}))
+    for name in names:
+        yield root / "imagesTr" / name
+        yield root / "labelsTr" / name
+
+
+def _orcascore(root: Path, cases: int):
+    for index in range(cases):
+        name = f"TRV{index % 4 + 1}P{index}"
+        for suffix in ("mhd", "raw"):
+            yield root / "Training Set" / "Images" / f"{name}CTI.{suffix}"
+            yield root / "Training Set" / "Reference standard" / f"{name}R.{suffix}"
+
+
+def _nnunet(root: Path, cases: int):
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}}))
+    for index in range(cases):
+        yield root / "imagesTr" / f"case_{index:03d}_0000.nii.gz"
+        yield root / "labelsTr" / f"case_{index:03d}.nii.gz"
+
+
+def _manifest(root: Path, cases: int):
+    root.mkdir(parents=True, exist_ok=True)
+    names = [f"case{index}" for index in range(cases)]
+    lines = [f"{name},{name}.nii.gz,{name}-mask.nii.gz" for name in names]
+    (root / "manifest.csv").write_text("\n".join(["case,image,label", *lines]) + "\n")
+    for name in names:
+        (root / f"{name}.nii.gz").touch()
+        yield root / f"{name}.nii.gz"
+        (root / f"{name}-mask.nii.gz").touch()
+        yield root / f"{name}-mask.nii.gz"
+
+
+def _dicom(root: Path, cases: int):
+    for index in range(cases):
+        for number in range(3):
+            yield root / f"patient{index}" / f"{number}.dcm"
+
+
+LAYOUTS = {
+    "atlas": _atlas,
+    "msd": _msd,
+    "orcascore": _orcascore,
+    "nnunet": _nnunet,
+    "manifest": _manifest,
+    "dicom": _dicom,
+}
+
+
+@pytest.fixture(scope="session")
+def new_project() -> type[Project]:
+    """`Project`, to make several."""
+    return Project
+
+
+@pytest.fixture(scope="session")
+def new_config() -> Callable[[str], dict]:
+    """`configuration`, of any adapter."""
+    return configuration
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    """An empty project."""
+    return Project(tmp_path)
+
+
+@pytest.fixture
+def config() -> dict:
+    """The configuration of an ATLAS folder."""
+    return configuration("atlas")

@@ -1,0 +1,154 @@
+"""What is planned, for every layout of images, without running anything."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+ADAPTERS = ("atlas", "msd", "orcascore", "nnunet", "manifest", "dicom")
+# Two experiments on one subset; one of them uses residuals of two MAEs, in one batch.
+ONE_SUBSET = {
+    "ingest": 1,
+    "split": 1,
+    "train_mae": 2,
+    "residual_maps": 1,
+    "train_segmentation": 2,
+    "predict": 2,
+    "postprocess": 2,
+    "evaluate": 2,
+    "compare": 1,
+    "report": 1,
+}
+
+
+def options(command: str) -> dict[str, str]:
+    """The options of a stage's command; what follows it goes to the log."""
+    words = shlex.split(command.removesuffix(" 2>&1 |").partition(" 2>&1 | tee ")[0])
+    assert words[:3] == ["python", "-m", "pipeline"]
+    return dict(zip(words[4::2], words[5::2], strict=True))
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_jobs_of_each_stage(project, config, adapter):
+    config["datasets"]["images"]["source"]["adapter"] = adapter
+    project.configure(config)
+    project.write_images(adapter, 6)
+    plan = project.plan()
+    assert plan.counts == ONE_SUBSET
+    assert "train_mae images: spare" not in plan.jobs
+    assert not any("unused" in job for job in plan.jobs)
+
+
+def test_jobs_grow_with_batches_and_subsets_not_with_cases(project, config):
+    config["datasets"]["images"]["split"] = {"by": "group", "subsets": 4}
+    project.configure(config)
+    project.write_images("atlas", 33)
+    four = dict.fromkeys(("train_segmentation", "predict", "postprocess"), 8)
+    assert project.plan().counts == {**ONE_SUBSET, **four, "residual_maps": 8}
+    project.write_images("atlas", 64)
+    assert project.plan().counts == {**ONE_SUBSET, **four, "residual_maps": 8}
+
+
+def test_phantoms_are_written_first_and_batched_by_their_number(project, config):
+    phantom = {"kind": "head", "cases": 6, "unlabelled": 4, "shape": [8, 16, 16]}
+    config["datasets"]["images"]["source"] = {"adapter": "atlas", "phantom": phantom}
+    project.configure(config)
+    plan = project.plan("-p")
+    assert plan.counts == {**ONE_SUBSET, "phantom": 1, "residual_maps": 2}
+    (command,) = [one for one in plan.commands if " phantom " in one]
+    told = "head results/images/phantom --cases 6 --seed 0 --unlabelled 4 --shape 8 16 16"
+    assert command.startswith(f"python -m pipeline phantom {told} 2>&1 | tee ")
+
+
+def test_one_mae_for_both_ratios_is_trained_once(project, config):
+    for one in config["datasets"]["images"]["residuals"]["mrm"]["maps"]:
+        one["mae"] = "m50"
+    project.configure(config)
+    project.write_images("atlas", 3)
+    assert project.plan().counts == {**ONE_SUBSET, "train_mae": 1}
+
+
+def test_without_a_configuration_the_demo_is_planned(project):
+    plan = project.call("-n", "-p")
+    assert plan.code == 0, plan.output
+    demo = ROOT / "config" / "demo.yaml"
+    datasets = yaml.safe_load(demo.read_text("utf-8"))["datasets"]
+    assert [f"report {name}" in plan.jobs for name in datasets] == [True] * len(datasets)
+    given = [options(command) for command in plan.commands if " phantom " not in command]
+    assert {one["--config"] for one in given} == {str(demo)}
+    assert not any("--set" in one for one in given)
+
+
+def test_a_given_configuration_is_not_mixed_with_the_demo(project, config):
+    project.configure(config)
+    project.write_images("atlas", 3)
+    plan = project.plan("-p")
+    assert all(re.match(r"\w+ images", job) for job in plan.jobs)
+    given = [options(command) for command in plan.commands]
+    assert {one["--config"] for one in given} == {str(project.folder / "config.yaml")}
+
+
+def test_overrides_and_further_files_reach_every_command(project, config):
+    project.configure(config)
+    project.write_images("atlas", 3)
+    more = {"seed": 5, "datasets": {"images": {"evaluation": {"bootstrap_samples": 300}}}}
+    (project.folder / "more.yaml").write_text(yaml.safe_dump(more))
+    plan = project.plan("more.yaml", "-p", "--config", "results=it's here", "seed=7")
+    assert len(plan.commands) == sum(ONE_SUBSET.values())
+    for command in plan.commands:
+        given = options(command)
+        assert given["--config"] == str(project.folder / "config.yaml")
+        assert json.loads(given["--set"]) == {**more, "seed": 7, "results": "it's here"}
+
+
+def test_jobs_of_one_kind_write_different_logs(project, config):
+    config["datasets"]["images"]["split"] = {"subsets": 2}
+    project.configure(config)
+    project.write_images("atlas", 9)
+    plan = project.plan("-p")
+    logs = [shlex.split(command)[-1] for command in plan.commands]
+    assert len(set(logs)) == len(logs)
+    assert all(Path(log).is_relative_to("results/images/logs") for log in logs)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["sedd=3"], "sedd: unknown key; did you mean 'seed'?"),
+        (["seed=soon"], "seed: found 'soon' (str)"),
+        (["datasets={images: {experiments: {unet++: {width: 0}}}}"], "experiments.unet++.width"),
+        (["datasets={images: {source: {root: nowhere}}}"], "nowhere: not there"),
+    ],
+)
+def test_a_wrong_setting_ends_in_one_line(project, config, given, told):
+    project.configure(config)
+    project.write_images("atlas", 3)
+    plan = project.call("-n", "--configfile", "config.yaml", "--config", *given)
+    assert plan.code == 1
+    (line,) = plan.errors
+    assert told in line
+    assert plan.output.splitlines()[-1] == line
+    assert "Traceback" not in plan.output
+
+
+@pytest.mark.parametrize("profile", ["default", "slurm"])
+def test_profiles_apply(project, config, profile):
+    config["resources"]["gpus"] = 1
+    project.configure(config)
+    project.write_images("atlas", 3)
+    folder = ROOT / "workflow" / "profiles" / profile
+    plan = project.plan("--workflow-profile", str(folder))
+    assert plan.counts == ONE_SUBSET
+    settings = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
+    assert settings["rerun-triggers"] == ["mtime", "params", "input"]
+
+
+def test_rules_are_linted_clean(project, config):
+    project.configure(config)
+    linted = project.call("--lint", "--configfile", "config.yaml")
+    assert linted.code == 0, linted.output
+    assert "Congratulations" in linted.output
