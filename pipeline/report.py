@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import jinja2
@@ -16,12 +15,13 @@ from pipeline.case_view import CaseView, view_case
 from pipeline.comparison import build_comparison, read_scores
 from pipeline.evaluate import labelled_test_cases
 from pipeline.history import training_histories
-from pipeline.layout import Layout
+from pipeline.layout import STAGES, Layout
 from pipeline.pictures import REFERENCE, case_picture, curves_picture, experiment_colours
 from pipeline.report_tables import agatston_table, group_table, note_rows, size_table, split_table
 from pipeline.report_text import data_summary, emphasis, residual_note
 from pipeline.settings import Dataset
 from pipeline.stores import read_json, replacing
+from pipeline.versions import stage_version
 
 VERSION = 1
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
         "curves": _base64(curves_picture(histories)) if histories else "",
         "untrained": untrained,
         "seed": seed,
-        "version": version("grcsf"),
+        "versions": ", ".join(f"{stage} {stage_version(stage)}" for stage in STAGES),
         "settings": yaml.safe_dump(dataset.model_dump(mode="json"), sort_keys=False),
     }
     with replacing(layout.report) as temporary:
