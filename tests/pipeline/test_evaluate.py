@@ -1,6 +1,8 @@
 """Scores per patient and their summary, on masks counted by hand."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -209,3 +211,15 @@ def test_threads_do_not_change_the_result(head):
     two, second = scored(head, subsets=(1, 2), threads=3)
     pd.testing.assert_frame_equal(one, two)
     assert first == second
+
+
+def test_every_column_is_documented(heart):
+    rows, _ = scored(heart, CALCIUM, Postprocess(method="calcium"))
+    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text("utf-8")
+    documented = set(re.findall(r"`(\w+)`", text))
+    plain = {re.sub(r"^(raw|threshold)_|_(LCX|RCA)$", "", name) for name in rows.columns}
+    plain = {
+        name if f"{name}_LAD" not in documented or name in documented else f"{name}_LAD"
+        for name in plain
+    }
+    assert plain - documented == set()
