@@ -19,6 +19,8 @@ from torch.nn import functional as F
 from pipeline.devices import compute_device
 from pipeline.intensity import intensity_range
 from pipeline.layout import Layout
+from pipeline.models import load_weights, residual_fingerprint
+from pipeline.networks import build_network
 from pipeline.settings import Experiment, Resources, Slices
 from pipeline.slices import network_slices, resize
 from pipeline.stores import (
@@ -30,8 +32,6 @@ from pipeline.stores import (
     write_json,
     write_store,
 )
-from pipeline.train_segmentation import build_network, residual_fingerprint
-from pipeline.training import load_weights
 
 VERSION = 1
 log = logging.getLogger(__name__)

@@ -24,6 +24,7 @@ from grcsf.residuals import coverage, multi_ratio_residuals
 from pipeline.devices import compute_device, multiplies_bf16
 from pipeline.intensity import intensity_range
 from pipeline.layout import Layout, in_batch
+from pipeline.models import load_weights
 from pipeline.settings import Mae, ResidualMap, Residuals, Resources, Slices
 from pipeline.slices import network_slices
 from pipeline.stores import (
@@ -35,7 +36,6 @@ from pipeline.stores import (
     write_json,
     write_store,
 )
-from pipeline.training import load_weights
 
 VERSION = 1
 log = logging.getLogger(__name__)

@@ -22,10 +22,11 @@ from grcsf.schedule import step_decay
 from pipeline.checkpoints import load_public_mae
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout
+from pipeline.models import finished, keep_model
 from pipeline.settings import Mae, Resources, Slices
 from pipeline.slices import SliceDataset, SliceSampler, resize
 from pipeline.stores import file_digest, fingerprint, read_json
-from pipeline.training import finished, fit, keep_model
+from pipeline.training import fit
 
 VERSION = 1
 log = logging.getLogger(__name__)

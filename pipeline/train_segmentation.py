@@ -12,14 +12,14 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from grcsf.losses import LOSSES
-from grcsf.models.build import build_segmentation_model
 from grcsf.schedule import plateau_reductions, warmup_cosine
-from pipeline.errors import PipelineError
 from pipeline.layout import Layout
+from pipeline.models import finished, keep_model, load_best, residual_fingerprint
+from pipeline.networks import build_network
 from pipeline.settings import Experiment, Resources, Slices, Training
 from pipeline.slices import SliceDataset, SliceSampler
-from pipeline.stores import fingerprint, read_json, store_attributes
-from pipeline.training import finished, fit, keep_model, load_best
+from pipeline.stores import fingerprint, read_json
+from pipeline.training import fit
 
 VERSION = 1
 log = logging.getLogger(__name__)
@@ -142,32 +142,6 @@ def train_segmentation(
     )
     load_best(module, best)
     keep_model(network, manifest, key, record)
-
-
-def build_network(settings: Experiment, residual_count: int, slices: Slices) -> nn.Module:
-    """The network that an experiment names, with fresh weights."""
-    return build_segmentation_model(
-        settings.model,
-        width=settings.width,
-        input_size=slices.size,
-        patch_sizes=settings.patch_sizes,
-        residual_maps=residual_count,
-    )
-
-
-def residual_fingerprint(layout: Layout, residuals: str, case: str) -> str:
-    """What a case's residual store was made from.
-
-    Raises:
-        PipelineError: there is no finished store.
-    """
-    path = layout.residual_store(residuals, case)
-    attributes = store_attributes(path)
-    if attributes is None:
-        raise PipelineError(
-            f"case {case}: residual store {path} is missing or damaged; run residual-maps again"
-        )
-    return str(attributes["fingerprint"])
 
 
 def _digests(

@@ -16,18 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from safetensors.torch import load_file, save_file
-from torch import nn
 from torch.utils.data import DataLoader
 
 from pipeline.errors import PipelineError
 from pipeline.history import read_history
 from pipeline.layout import folder_of
 from pipeline.settings import Resources
-from pipeline.stores import file_digest, read_json, replacing, write_json
+from pipeline.stores import read_json, replacing, write_json
 
 log = logging.getLogger(__name__)
 # Lightning sets its own level when it is imported, and talks of devices and services not used here
@@ -79,25 +76,6 @@ class EpochHistory(Callback):
             row["validation_loss"],
             row["seconds"],
         )
-
-
-def finished(manifest: Path, wanted_fingerprint: str) -> bool:
-    """Whether the model of exactly these inputs is there; then its manifest is written again."""
-    record = folder_of(manifest) / "model.json"
-    if not record.exists():
-        return False
-    content = read_json(record)
-    weights = folder_of(manifest) / "model.safetensors"
-    if content["fingerprint"] != wanted_fingerprint or not weights.exists():
-        return False
-    if file_digest(weights) != content["weights_sha256"]:
-        raise PipelineError(
-            f"model {weights}: its content is not what training wrote; delete its folder "
-            f"{weights.parent} and run again"
-        )
-    write_json(manifest, content)
-    log.info("%s: up to date", manifest)
-    return True
 
 
 def fit(
@@ -165,55 +143,6 @@ def fit(
     if trainer.interrupted:
         raise KeyboardInterrupt
     return Path(best.best_model_path)
-
-
-def keep_model(
-    network: nn.Module, manifest: Path, wanted_fingerprint: str, settings: dict[str, Any]
-) -> None:
-    """Write the finished model as safetensors, its record beside it, and the manifest."""
-    folder = folder_of(manifest)
-    weights = folder / "model.safetensors"
-    state = {
-        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
-    }
-    with replacing(weights) as temporary:
-        save_file(state, temporary)
-    record = {
-        "fingerprint": wanted_fingerprint,
-        "weights_sha256": file_digest(weights),
-        "parameters": sum(value.numel() for value in network.parameters()),
-        "epochs": len(read_history(folder / "history.csv")),
-        "settings": settings,
-        "outputs": [f"{folder.name}/model.safetensors"],
-    }
-    write_json(folder / "model.json", record)
-    write_json(manifest, record)
-
-
-def load_weights(network: nn.Module, manifest: Path) -> dict[str, Any]:
-    """Fill a network with a finished model's weights, and return the model's record.
-
-    Raises:
-        PipelineError: the weights are missing, damaged, or belong to another network.
-    """
-    record = read_json(manifest)
-    path = folder_of(manifest) / "model.safetensors"
-    try:
-        network.load_state_dict(load_file(path))
-    except FileNotFoundError:
-        raise PipelineError(f"model {path}: not there; run its training again") from None
-    except Exception as error:  # safetensors raises its own, untyped errors
-        reason = " ".join(str(error).split())[:200]
-        raise PipelineError(
-            f"model {path}: damaged or of another network ({reason}); delete {path.parent} and "
-            "train again"
-        ) from error
-    return record
-
-
-def load_best(module: nn.Module, checkpoint: Path) -> None:
-    """Put the weights of a checkpoint back into the module that was trained."""
-    module.load_state_dict(torch.load(checkpoint, weights_only=True)["state_dict"])
 
 
 def _checkpoint_to_resume(folder: Path, wanted_fingerprint: str) -> Path | None:

@@ -1,0 +1,101 @@
+"""Finished models: safetensors, a record beside them, and the manifest that Snakemake sees."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from pipeline.errors import PipelineError
+from pipeline.history import read_history
+from pipeline.layout import Layout, folder_of
+from pipeline.stores import file_digest, read_json, replacing, store_attributes, write_json
+
+log = logging.getLogger(__name__)
+
+
+def finished(manifest: Path, wanted_fingerprint: str) -> bool:
+    """Whether the model of exactly these inputs is there; then its manifest is written again."""
+    record = folder_of(manifest) / "model.json"
+    if not record.exists():
+        return False
+    content = read_json(record)
+    weights = folder_of(manifest) / "model.safetensors"
+    if content["fingerprint"] != wanted_fingerprint or not weights.exists():
+        return False
+    if file_digest(weights) != content["weights_sha256"]:
+        raise PipelineError(
+            f"model {weights}: its content is not what training wrote; delete its folder "
+            f"{weights.parent} and run again"
+        )
+    write_json(manifest, content)
+    log.info("%s: up to date", manifest)
+    return True
+
+
+def keep_model(
+    network: nn.Module, manifest: Path, wanted_fingerprint: str, settings: dict[str, Any]
+) -> None:
+    """Write the finished model as safetensors, its record beside it, and the manifest."""
+    folder = folder_of(manifest)
+    weights = folder / "model.safetensors"
+    state = {
+        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
+    }
+    with replacing(weights) as temporary:
+        save_file(state, temporary)
+    record = {
+        "fingerprint": wanted_fingerprint,
+        "weights_sha256": file_digest(weights),
+        "parameters": sum(value.numel() for value in network.parameters()),
+        "epochs": len(read_history(folder / "history.csv")),
+        "settings": settings,
+        "outputs": [f"{folder.name}/model.safetensors"],
+    }
+    write_json(folder / "model.json", record)
+    write_json(manifest, record)
+
+
+def load_weights(network: nn.Module, manifest: Path) -> dict[str, Any]:
+    """Fill a network with a finished model's weights, and return the model's record.
+
+    Raises:
+        PipelineError: the weights are missing, damaged, or belong to another network.
+    """
+    record = read_json(manifest)
+    path = folder_of(manifest) / "model.safetensors"
+    try:
+        network.load_state_dict(load_file(path))
+    except FileNotFoundError:
+        raise PipelineError(f"model {path}: not there; run its training again") from None
+    except Exception as error:  # safetensors raises its own, untyped errors
+        reason = " ".join(str(error).split())[:200]
+        raise PipelineError(
+            f"model {path}: damaged or of another network ({reason}); delete {path.parent} and "
+            "train again"
+        ) from error
+    return record
+
+
+def load_best(module: nn.Module, checkpoint: Path) -> None:
+    """Put the weights of a checkpoint back into the module that was trained."""
+    module.load_state_dict(torch.load(checkpoint, weights_only=True)["state_dict"])
+
+
+def residual_fingerprint(layout: Layout, residuals: str, case: str) -> str:
+    """What a case's residual store was made from.
+
+    Raises:
+        PipelineError: there is no finished store.
+    """
+    path = layout.residual_store(residuals, case)
+    attributes = store_attributes(path)
+    if attributes is None:
+        raise PipelineError(
+            f"case {case}: residual store {path} is missing or damaged; run residual-maps again"
+        )
+    return str(attributes["fingerprint"])
