@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import zarr
 
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout, folder_of
-from pipeline.stores import open_store, read_array, read_json
+from pipeline.stores import Store, open_store, read_array, read_json
 from pipeline.volumes import Geometry, read_volume
 
 Mask = npt.NDArray[np.bool_]
@@ -22,7 +21,7 @@ def mask_suffix(source_suffix: str) -> str:
     return ".mha" if source_suffix.lower().endswith((".mhd", ".mha")) else ".nii.gz"
 
 
-def store_geometry(store: zarr.Group) -> Geometry:
+def store_geometry(store: Store) -> Geometry:
     """The grid on which a case's source lies."""
     attributes: Any = store.attrs
     depth, height, width = attributes["shape"]
@@ -51,9 +50,7 @@ def raw_mask(layout: Layout, experiment: str, subset: int, case: str, threshold:
     return mask
 
 
-def written_mask(
-    layout: Layout, experiment: str, subset: int, case: str, store: zarr.Group
-) -> Mask:
+def written_mask(layout: Layout, experiment: str, subset: int, case: str, store: Store) -> Mask:
     """A mask as postprocess wrote it: `(z, y, x)` bool, 1 = lesion.
 
     Args:
@@ -83,7 +80,7 @@ def written_mask(
     return mask
 
 
-def hounsfield(store: zarr.Group) -> npt.NDArray[np.int16]:
+def hounsfield(store: Store) -> npt.NDArray[np.int16]:
     """A case's image `(z, y, x)` in HU.
 
     Raises:

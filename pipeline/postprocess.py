@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 
 from grcsf.calcium import postprocess_calcium
 from grcsf.lesions import filter_components
 from pipeline.layout import Layout
 from pipeline.masks import Mask, hounsfield, mask_suffix, raw_mask, store_geometry
 from pipeline.settings import Postprocess
-from pipeline.stores import file_digest, fingerprint, open_store, read_json, write_json
+from pipeline.stores import Store, file_digest, fingerprint, open_store, read_json, write_json
 from pipeline.volumes import write_volume
 
 VERSION = 1
@@ -67,7 +66,7 @@ def postprocess(layout: Layout, experiment: str, subset: int, settings: Postproc
     write_json(layout.masks(experiment, subset), {"cases": records, "outputs": outputs})
 
 
-def final_mask(raw: Mask, store: zarr.Group, settings: Postprocess) -> Mask:
+def final_mask(raw: Mask, store: Store, settings: Postprocess) -> Mask:
     """A thresholded prediction after post-processing, `(z, y, x)` bool, 1 = lesion.
 
     Args:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import zarr
 from torch import nn
 from torch.nn import functional as F
 
@@ -24,6 +23,7 @@ from pipeline.networks import build_network
 from pipeline.settings import Experiment, Resources, Slices
 from pipeline.slices import network_slices, resize
 from pipeline.stores import (
+    Store,
     fingerprint,
     is_current,
     open_store,
@@ -89,8 +89,8 @@ def predict(
 
 def predict_case(
     network: nn.Module,
-    store: zarr.Group,
-    residual_store: zarr.Group | None,
+    store: Store,
+    residual_store: Store | None,
     slices: Slices,
     device: torch.device,
     batch: int,

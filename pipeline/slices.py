@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import zarr
 from torch.nn import functional as F
 from torch.utils.data import Dataset, Sampler
 
@@ -21,7 +20,7 @@ from grcsf.intensity import scale_window
 from pipeline.errors import PipelineError
 from pipeline.intensity import intensity_range
 from pipeline.settings import Slices
-from pipeline.stores import open_store, read_array
+from pipeline.stores import Store, open_store, read_array
 
 
 def network_slices(
@@ -60,7 +59,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         self._case_stores = dict(case_stores)
         self._residual_stores = dict(residual_stores) if residual_stores is not None else None
         self._settings = settings
-        self._open: dict[Path, zarr.Group] = {}
+        self._open: dict[Path, Store] = {}
         self._limits: dict[str, tuple[float, float]] = {}
         self._cache_bytes = cache_mb * 1_000_000
         self._kept: dict[int, dict[str, Any]] = {}
@@ -97,7 +96,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         # a worker opens its own stores: handles must not cross a fork or a pickle
         return {**self.__dict__, "_open": {}, "_kept": {}}
 
-    def _store(self, path: Path) -> zarr.Group:
+    def _store(self, path: Path) -> Store:
         if path not in self._open:
             self._open[path] = open_store(path)
         return self._open[path]

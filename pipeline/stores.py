@@ -23,6 +23,7 @@ from zarr.codecs import ZstdCodec
 
 from pipeline.errors import PipelineError
 
+Store = zarr.Group
 STORE_VERSION = 1
 ZSTD_LEVEL = 3
 
@@ -127,7 +128,7 @@ def write_store(
         group.attrs["complete"] = True
 
 
-def open_store(path: Path) -> zarr.Group:
+def open_store(path: Path) -> Store:
     """A finished store, for reading.
 
     Raises:
@@ -154,7 +155,7 @@ def open_store(path: Path) -> zarr.Group:
     return group
 
 
-def read_array(group: zarr.Group, name: str, index: Any = slice(None)) -> npt.NDArray[Any]:
+def read_array(group: Store, name: str, index: Any = slice(None)) -> npt.NDArray[Any]:
     """An array of a store, or a part of it, with damage told as a user's error."""
     try:
         array = group[name]
