@@ -223,6 +223,7 @@ def test_a_lesion_stands_out():
         ({"masks": []}, "1 models but masks for 0 ratios"),
         ({"images": torch.rand(2, 1, 32, 32)}, r"masks are \(1, 2, 16\), expected \(2, passes, 16"),
         ({"images": torch.rand(0, 1, 32, 32)}, "no slice"),
+        ({"masks": [torch.zeros(1, 0, 16, dtype=torch.bool)]}, r"masks are \(1, 0, 16\)"),
     ],
 )
 def test_wrong_arguments_are_refused(change, message):
