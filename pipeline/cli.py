@@ -20,7 +20,7 @@ import typer
 from pipeline.configuration import load_settings
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout
-from pipeline.settings import Dataset, Settings, residual_count, source_root
+from pipeline.settings import Dataset, Settings, further_images, residual_count, source_root
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -100,7 +100,8 @@ def ingest(config: Config, dataset: DatasetName, override: Override = "") -> Non
 
     job = _job(config, override, dataset)
     root = source_root(job.settings, dataset)
-    run(job.layout, job.dataset.source, root, job.settings.resources.threads)
+    further = further_images(job.settings, dataset)
+    run(job.layout, job.dataset.source, root, further, job.settings.resources.threads)
 
 
 @app.command()

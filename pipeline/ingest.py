@@ -6,6 +6,7 @@ All cases are checked before the stage gives up, so that every fault of a data s
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,16 @@ IN_MANIFEST = (
 )
 
 
-def ingest(layout: Layout, source: Source, root: Path, threads: int) -> None:
-    """Bring every case under `root` into its store, and write the manifest of all of them.
+def ingest(
+    layout: Layout, source: Source, root: Path, further: Sequence[Path], threads: int
+) -> None:
+    """Bring every case under `root` and the `further` images into stores; write their manifest.
 
     Raises:
         PipelineError: one line per fault of every case; with `on_error: skip` faulty cases are set
             aside in the manifest instead, and only a data set without any good case is refused.
     """
-    files = list_cases(source.adapter, root)
+    files = list_cases(source.adapter, root, further)
     log.info("%s: %d cases in %s", layout.dataset, len(files), root)
     jobs = [dask.delayed(ingest_case)(layout, source, one) for one in files]
     results = dask.compute(*jobs, scheduler="threads", num_workers=threads)

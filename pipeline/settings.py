@@ -45,6 +45,7 @@ class Source(Section):
     adapter: Literal["atlas", "msd", "orcascore", "nnunet", "manifest", "dicom"]
     root: str | None = None
     phantom: Phantom | None = None
+    also_predict: tuple[str, ...] = ()
     modality: Literal["MR", "CT"] | None = None
     binarise: bool = False
     on_error: Literal["stop", "skip"] = "stop"
@@ -348,10 +349,20 @@ def source_root(settings: Settings, dataset: str) -> Path:
     source = settings.datasets[dataset].source
     if source.root is None:
         return Path(settings.results) / dataset / "phantom"
-    root = os.path.expandvars(source.root)
-    if "$" in root:
+    return _expanded(source.root, f"datasets.{dataset}.source.root")
+
+
+def further_images(settings: Settings, dataset: str) -> list[Path]:
+    """Images of `source.also_predict`: predicted with the trained networks, and not scored."""
+    key = f"datasets.{dataset}.source.also_predict"
+    return [_expanded(image, key) for image in settings.datasets[dataset].source.also_predict]
+
+
+def _expanded(given: str, key: str) -> Path:
+    path = os.path.expandvars(given)
+    if "$" in path:
         raise PipelineError(
-            f"datasets.{dataset}.source.root: found {source.root!r}, whose environment variable is "
-            "not set; set it or write the folder out"
+            f"{key}: found {given!r}, whose environment variable is not set; set it or write the "
+            "path out"
         )
-    return Path(root).expanduser()
+    return Path(path).expanduser()

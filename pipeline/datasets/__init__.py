@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.datasets import atlas, dicom, manifest, msd, nnunet, orcascore
-from pipeline.datasets.cases import CaseFiles
+from pipeline.datasets.cases import CaseFiles, checked, further_cases
 from pipeline.errors import PipelineError
 
 __all__ = ["ADAPTERS", "CaseFiles", "list_cases"]
@@ -23,12 +23,15 @@ ADAPTERS: dict[str, Callable[..., list[CaseFiles]]] = {
 }
 
 
-def list_cases(adapter: str, root: Path, **options: Any) -> list[CaseFiles]:
+def list_cases(
+    adapter: str, root: Path, further: Sequence[Path] = (), **options: Any
+) -> list[CaseFiles]:
     """All cases under `root`, sorted by name; folders are listed, images are not opened.
 
     Args:
         adapter: one of `ADAPTERS`.
         root: folder of the data set (for `manifest` the CSV file itself, too).
+        further: images beside them, to be predicted only; a case is called as its file.
         options: the adapter's own, such as `table` of `manifest`.
 
     Raises:
@@ -47,4 +50,5 @@ def list_cases(adapter: str, root: Path, **options: Any) -> list[CaseFiles]:
         raise PipelineError(f"{root}: not there; expected the folder of a data set for {adapter}")
     if not root.is_dir() and adapter != "manifest":
         raise PipelineError(f"{root}: is a file; expected the folder of a data set for {adapter}")
-    return listing(root, **options)
+    found = listing(root, **options)
+    return checked([*found, *further_cases(further, found)], root, "images") if further else found

@@ -66,6 +66,22 @@ def checked(cases: Sequence[CaseFiles], root: Path, expected: str) -> list[CaseF
     return sorted(cases, key=lambda one: one.case)
 
 
+def further_cases(images: Iterable[Path], beside: Sequence[CaseFiles]) -> list[CaseFiles]:
+    """Images without reference, called as their files, of the same modality as the data set.
+
+    Raises:
+        PipelineError: one of them is not there.
+    """
+    modality = beside[0].modality if beside else ""
+    cases = []
+    for image in images:
+        if not image.exists():
+            raise PipelineError(f"{image}: not there; correct source.also_predict")
+        name = image.name.split(".")[0]
+        cases.append(CaseFiles(name, image, None, role="unlabelled", modality=modality))
+    return cases
+
+
 def refuse_orphans(labels: Iterable[Path], root: Path) -> None:
     """Refuse labels whose image is not there.
 

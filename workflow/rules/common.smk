@@ -13,7 +13,7 @@ from pipeline.datasets import list_cases
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout, batch_names
 from pipeline.manifests import withdraw_untrue
-from pipeline.settings import source_root, stage_settings
+from pipeline.settings import further_images, source_root, stage_settings
 from pipeline.versions import stage_version
 
 CONFIG_FILES = [Path(file) for file in workflow.config_settings.configfiles] or [DEFAULT_CONFIG]
@@ -92,7 +92,8 @@ def memory_mb(wildcards, attempt):
 def source_cases(dataset):
     source = SETTINGS.datasets[dataset].source
     try:
-        return list_cases(source.adapter, source_root(SETTINGS, dataset))
+        further = further_images(SETTINGS, dataset)
+        return list_cases(source.adapter, source_root(SETTINGS, dataset), further)
     except PipelineError as error:
         sys.exit(f"error: data set {dataset}: {error}")
 
@@ -100,7 +101,8 @@ def source_cases(dataset):
 def raw_files(wildcards):
     """The images and lists that ingest reads, or the truth that is written after the last phantom."""
     if SETTINGS.datasets[wildcards.dataset].source.phantom:
-        return LAYOUTS[wildcards.dataset].phantom_truth
+        further = further_images(SETTINGS, wildcards.dataset)
+        return [LAYOUTS[wildcards.dataset].phantom_truth, *further]
     from pipeline.ingest import source_files
 
     root = source_root(SETTINGS, wildcards.dataset)
@@ -140,7 +142,9 @@ def residual_models(wildcards):
 def residual_batches(dataset, residuals):
     """Manifests of all batches of a residual set; their number follows from the cases alone."""
     phantom = SETTINGS.datasets[dataset].source.phantom
-    cases = phantom.cases + phantom.unlabelled if phantom else len(source_cases(dataset))
+    further = len(SETTINGS.datasets[dataset].source.also_predict)
+    known = phantom and phantom.cases + phantom.unlabelled + further
+    cases = known or len(source_cases(dataset))
     batches = batch_names(cases, SETTINGS.resources.cases_per_job)
     return [LAYOUTS[dataset].residual_batch(residuals, batch) for batch in batches]
 

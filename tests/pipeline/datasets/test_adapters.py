@@ -88,3 +88,19 @@ def test_unknown_adapter_and_option_are_refused(tmp_path):
         list_cases("manifest", tmp_path, csv="cases.csv")
     with pytest.raises(PipelineError, match="takes no options"):
         list_cases("atlas", tmp_path, table="cases.csv")
+
+
+def test_further_images_are_predicted_only_and_take_the_data_sets_modality(tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "a.nii.gz").touch()
+    (tmp_path / "set" / "a_mask.nii.gz").touch()
+    table = tmp_path / "set" / "manifest.csv"
+    table.write_text("case,image,label,group,role\na,a.nii.gz,a_mask.nii.gz,,\n")
+    new = tmp_path / "patient7.nrrd"
+    new.touch()
+    cases = list_cases("manifest", tmp_path / "set", [new])
+    assert [(one.case, one.role) for one in cases] == [("a", ""), ("patient7", "unlabelled")]
+    with pytest.raises(PipelineError, match="gone.nrrd: not there; correct source.also_predict"):
+        list_cases("manifest", tmp_path / "set", [tmp_path / "gone.nrrd"])
+    with pytest.raises(PipelineError, match="the same case more than once"):
+        list_cases("manifest", tmp_path / "set", [tmp_path / "set" / "a.nii.gz"])
