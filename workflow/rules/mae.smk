@@ -12,6 +12,8 @@ rule train_mae:
         LOGS / "train_mae" / "{mae}.log",
     benchmark:
         BENCHMARKS / "train_mae" / "{mae}.tsv"
+    # every other training waits for the residuals, so what leads to them goes first
+    priority: 2
     conda:
         "../../envs/torch.yaml"
     threads: SETTINGS.resources.threads
@@ -38,6 +40,7 @@ rule residual_maps:
         LOGS / "residual_maps" / "{residuals}-{batch}.log",
     benchmark:
         BENCHMARKS / "residual_maps" / "{residuals}-{batch}.tsv"
+    priority: 1
     conda:
         "../../envs/torch.yaml"
     threads: SETTINGS.resources.threads
