@@ -97,13 +97,16 @@ def train_mae(
     cases = read_json(layout.cases)["cases"]
     train, validation = lesion_free_slices(layout, cases)
     manifest = layout.mae(name)
-    record = {"mae": settings.model_dump(mode="json"), "slices": slices.model_dump(mode="json")}
+    record = {
+        "mae": settings.model_dump(mode="json"),
+        "slices": slices.model_dump(mode="json"),
+        "seed": seed,
+    }
     used = {case: cases[case]["sha256_image"] for case, _ in (*train, *validation)}
     start = Path(settings.checkpoint) if settings.checkpoint else None
     key = fingerprint(
         {
             **record,
-            "seed": seed,
             "version": VERSION,
             "cases": used,
             "train": train,

@@ -108,12 +108,13 @@ def train_segmentation(
         "experiment": settings.model_dump(mode="json"),
         "residual_maps": residual_count,
         "slices": slices.model_dump(mode="json"),
+        "seed": seed,
     }
     seen = {
         role: {case: _digests(layout, settings, cases, case) for case in roles[role]}
         for role in ("train", "validation")
     }
-    key = fingerprint({**record, "seed": seed, "version": VERSION, "cases": seen})
+    key = fingerprint({**record, "version": VERSION, "cases": seen})
     if finished(manifest, key):
         return
     lightning.seed_everything(seed, verbose=False)
