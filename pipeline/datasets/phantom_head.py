@@ -216,7 +216,7 @@ def _lesions(
     parts = [round(wanted * 0.8), wanted - round(wanted * 0.8)] if several else [wanted]
     contrasts = []
     for voxels in parts:
-        contrast = float(rng.uniform(0.10, 0.14) if rng.random() < 0.25 else rng.uniform(0.2, 0.4))
+        contrast = float(rng.uniform(0.12, 0.2) if rng.random() < 0.25 else rng.uniform(0.25, 0.55))
         shape = _lesion(rng, grid, tissue & (label == 0), voxels)
         label[shape] = 1
         edge = blur(shape.astype(np.float32), grid, 2.5)
