@@ -1,0 +1,56 @@
+"""Probabilities come back on the source's grid, however small or empty the source is."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from grcsf.models.build import build_segmentation_model
+from pipeline.predict import predict_case
+from pipeline.settings import Slices
+from pipeline.stores import open_store, write_store
+
+SLICES = Slices(size=(32, 32), window=(0, 100))
+
+
+def stored(tmp_path, image):
+    write_store(tmp_path / "case.zarr", {"image": image}, {"quantiles": [0.0] * 13})
+    return open_store(tmp_path / "case.zarr")
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 11), (5, 1, 40), (3, 200, 17)])
+def test_any_size_is_predicted(tmp_path, shape):
+    image = np.random.default_rng(0).integers(0, 100, shape, dtype=np.int16)
+    network = build_segmentation_model("unetpp", width=4, input_size=(32, 32)).eval()
+    found = predict_case(network, stored(tmp_path, image), None, SLICES, torch.device("cpu"), 2)
+    assert found.shape == shape
+    assert found.dtype == np.float16
+    assert np.isfinite(found).all()
+
+
+def test_an_empty_image_is_predicted_without_nan(tmp_path):
+    image = np.zeros((2, 20, 20), np.int16)
+    network = build_segmentation_model("unetpp", width=4, input_size=(32, 32)).eval()
+    found = predict_case(network, stored(tmp_path, image), None, SLICES, torch.device("cpu"), 2)
+    assert np.isfinite(found).all()
+
+
+class Brightness(nn.Module):
+    """Calls lesion what is bright."""
+
+    def forward(self, image, _residuals):
+        return 40 * (image - 0.5)
+
+
+def test_a_lesion_comes_back_to_its_own_place(tmp_path):
+    image = np.zeros((4, 64, 96), np.int16)
+    image[1, 10:30, 50:80] = 100
+    found = predict_case(
+        Brightness(), stored(tmp_path, image), None, SLICES, torch.device("cpu"), 3
+    )
+    mask, reference = found >= 0.5, image > 50
+    assert not mask[[0, 2, 3]].any()
+    overlap = 2 * (mask & reference).sum() / (mask.sum() + reference.sum())
+    assert overlap > 0.9
+    rows, columns = np.nonzero(mask[1])
+    np.testing.assert_allclose([rows.mean(), columns.mean()], [19.5, 64.5], atol=1)
