@@ -16,7 +16,7 @@ import zarr
 from pipeline.volumes import read_geometry, read_volume
 
 CHECKOUT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 NO_NETWORK = """
 import socket
 def refuse(self, address, *rest):
