@@ -111,8 +111,8 @@ def test_every_rule_is_a_stage_or_the_phantom():
 
 
 def test_directives_stand_in_one_order():
-    order = ["input", "output", "params", "log", "benchmark", "priority", "conda", "threads", "resources"]
-    order += ["message", "shell"]
+    order = ["input", "output", "params", "log", "benchmark", "priority", "conda"]
+    order += ["threads", "resources", "message", "shell"]
     for rule, text in RULE_TEXTS.items():
         found = re.findall(r"^    (\w+):", text, re.MULTILINE)
         assert found == [directive for directive in order if directive in found], rule
