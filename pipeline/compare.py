@@ -22,7 +22,10 @@ def compare(layout: Layout, experiments: list[str], evaluation: Evaluation, seed
         PipelineError: an experiment has not been evaluated, or on other patients.
     """
     table = build_comparison(layout, experiments, evaluation, seed)
-    with replacing(layout.table(".csv")) as temporary, temporary.open("w", newline="") as file:
+    with (
+        replacing(layout.table(".csv")) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
         columns = list(dict.fromkeys(key for row in table.numbers for key in row))
         writer = csv.DictWriter(file, columns, restval="nan")
         writer.writeheader()

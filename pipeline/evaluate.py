@@ -113,7 +113,7 @@ def score_case(
 def _write_rows(layout: Layout, experiment: str, rows: Sequence[Row]) -> None:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     path = layout.scores(experiment)
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="nan")
         writer.writeheader()
         writer.writerows(rows)

@@ -15,7 +15,7 @@ def read_history(path: Path) -> History:
     """The rows of a `history.csv`, as numbers; none where there is no file."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 

@@ -47,7 +47,10 @@ class EpochHistory(Callback):
     def on_train_start(self, trainer: lightning.Trainer, *_: object) -> None:
         """Keep the rows of the epochs before the first one to be run."""
         rows = [row for row in read_history(self._path) if row["epoch"] < trainer.current_epoch]
-        with replacing(self._path) as temporary, temporary.open("w", newline="") as file:
+        with (
+            replacing(self._path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(rows)
@@ -66,7 +69,7 @@ class EpochHistory(Callback):
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
             "seconds": round(time.monotonic() - self._started, 2),
         }
-        with self._path.open("a", newline="") as file:
+        with self._path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns).writerow(row)
         log.info(
             "epoch %d of %s: training loss %.4f, validation loss %.4f, %.1f s",

@@ -22,7 +22,7 @@ def run(*arguments: str, cwd: Path = CHECKOUT) -> subprocess.CompletedProcess[st
         [sys.executable, "-m", "pipeline", *arguments],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-        text=True,
+        encoding="utf-8",
         capture_output=True,
         check=False,
     )
@@ -102,7 +102,7 @@ def test_a_fault_in_the_program_is_not_hidden(call_split):
 
 def test_a_file_where_the_results_should_be_is_told(tmp_path):
     (tmp_path / "taken").write_text("")
-    config = yaml.safe_load((CHECKOUT / "config" / "demo.yaml").read_text())
+    config = yaml.safe_load((CHECKOUT / "config" / "demo.yaml").read_text("utf-8"))
     config["results"] = str(tmp_path / "taken")
     (tmp_path / "c.yaml").write_text(json.dumps(config))
     done = run("split", "--config", str(tmp_path / "c.yaml"), "--dataset", "heart", cwd=tmp_path)

@@ -54,7 +54,7 @@ class Project:
             [*command, *arguments],
             cwd=self.folder,
             env=environment,
-            text=True,
+            encoding="utf-8",
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=120,

@@ -82,7 +82,7 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
         [*command, "--cores", "2", "--configfile", "config.yaml", *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(folder / "blocked"), "OMP_NUM_THREADS": "1"},
-        text=True,
+        encoding="utf-8",
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         check=False,
@@ -109,7 +109,11 @@ def test_the_network_really_was_refused(finished):
     call = "import socket; socket.create_connection(('127.0.0.1', 9))"
     environment = {**os.environ, "PYTHONPATH": str(finished / "blocked")}
     done = subprocess.run(
-        [sys.executable, "-c", call], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", call],
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     assert "the network is blocked" in done.stderr
 
@@ -117,10 +121,10 @@ def test_the_network_really_was_refused(finished):
 @pytest.mark.parametrize("dataset", ["heart", "head"])
 def test_every_stage_left_its_results(finished, dataset):
     results = finished / "results" / dataset
-    page = (results / "report" / "report.html").read_text()
+    page = (results / "report" / "report.html").read_text("utf-8")
     assert "data:image/png;base64," in page
     assert not re.search(r"(src|href)=[\"']https?://", page)
-    table = (results / "compare" / "table.md").read_text()
+    table = (results / "compare" / "table.md").read_text("utf-8")
     assert "unetpp" in table
     assert "grcsf" in table
     assert (results / "evaluate" / "grcsf.csv").exists()
@@ -175,7 +179,7 @@ def copy(finished, tmp_path):
 
 
 def test_a_changed_evaluation_scores_again_and_trains_nothing(copy):
-    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config = yaml.safe_load((copy / "config.yaml").read_text("utf-8"))
     config["datasets"]["head"]["evaluation"]["bootstrap_samples"] = 300
     (copy / "config.yaml").write_text(yaml.safe_dump(config))
     done = snakemake(copy)
@@ -199,7 +203,7 @@ def test_a_deleted_residual_store_alone_is_made_again(copy):
 
 
 def test_a_damaged_image_is_named_and_costs_nothing_else(copy):
-    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config = yaml.safe_load((copy / "config.yaml").read_text("utf-8"))
     source = config["datasets"]["head"]["source"]
     del source["phantom"]
     shutil.copytree(copy / "results/head/phantom", copy / "images")
@@ -223,7 +227,7 @@ def test_an_unwritable_results_folder_is_one_line(copy):
         [*command, "--dataset", "head", "--set", '{"results": "blocked.txt"}'],
         cwd=copy,
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-        text=True,
+        encoding="utf-8",
         capture_output=True,
         check=False,
     )

@@ -50,7 +50,7 @@ def test_listing_imports_neither_itk_nor_arrays(tmp_path, adapter):
         [sys.executable, "-c", code, adapter, str(tmp_path)],
         check=False,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     assert done.stderr.strip() == ""
 

@@ -31,7 +31,7 @@ def roots(tmp_path_factory) -> dict[str, Path]:
 
 
 def truths(root: Path) -> dict:
-    return json.loads((root / "truth.json").read_text())["cases"]
+    return json.loads((root / "truth.json").read_text("utf-8"))["cases"]
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -114,7 +114,9 @@ def test_names_come_without_heavy_imports():
         "assert len(phantom_cases('head', 40, 2)) == 42; "
         "sys.exit(str({'SimpleITK', 'numpy', 'scipy'} & set(sys.modules) or ''))"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, encoding="utf-8"
+    )
     assert done.stderr.strip() == ""
 
 
