@@ -2,10 +2,23 @@
 
 import torch
 
+from pipeline.errors import PipelineError
 
-def compute_device() -> torch.device:
-    """The first GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+def compute_device(gpus: int) -> torch.device:
+    """The GPU that the job was given, or the CPU.
+
+    Raises:
+        PipelineError: a GPU is asked for where there is none.
+    """
+    if gpus == 0:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise PipelineError(
+            f"resources.gpus: found {gpus}, but this machine offers no GPU to torch; set it to 0 "
+            "or run on a machine with one"
+        )
+    return torch.device("cuda")
 
 
 def multiplies_bf16(device: torch.device) -> bool:

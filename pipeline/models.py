@@ -83,7 +83,9 @@ def load_weights(network: nn.Module, manifest: Path) -> dict[str, Any]:
 
 def load_best(module: nn.Module, checkpoint: Path) -> None:
     """Put the weights of a checkpoint back into the module that was trained."""
-    module.load_state_dict(torch.load(checkpoint, weights_only=True)["state_dict"])
+    module.load_state_dict(
+        torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    )
 
 
 def residual_fingerprint(layout: Layout, residuals: str, case: str) -> str:

@@ -40,6 +40,7 @@ def postprocess(layout: Layout, experiment: str, subset: int, settings: Postproc
         made_by = {
             "prediction": prediction,
             "image": store.attrs["sha256_image"],
+            "geometry": [store.attrs[name] for name in ("spacing", "origin", "direction")],
             "settings": settings.model_dump(mode="json"),
             "suffix": suffix,
             "version": VERSION,

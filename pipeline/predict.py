@@ -48,19 +48,20 @@ def predict(
     resources: Resources,
 ) -> None:
     """Write one probability store per case to be predicted, and the manifest of them."""
-    cases = read_json(layout.cases)["cases"]
     split = read_json(layout.split)
     wanted = [*split["subsets"][str(subset)]["test"], *split["unlabelled"]]
     network = build_network(settings, residual_count, slices)
     weights = load_weights(network, layout.model(name, subset))["weights_sha256"]
-    device = compute_device()
+    device = compute_device(resources.gpus)
     network.to(device).eval()
     keys = {}
     for case in wanted:
         residuals = settings.residuals
+        store = open_store(layout.case_store(case))
         key = {
             "weights": weights,
-            "image": cases[case]["sha256_image"],
+            "image": store.attrs["sha256_image"],
+            "geometry": [store.attrs[name] for name in GEOMETRY],
             "residuals": residual_fingerprint(layout, residuals, case) if residuals else None,
             "slices": slices.model_dump(mode="json"),
             "version": VERSION,
@@ -69,7 +70,6 @@ def predict(
         path = layout.prediction_store(name, subset, case)
         if is_current(path, keys[case]):
             continue
-        store = open_store(layout.case_store(case))
         maps = open_store(layout.residual_store(residuals, case)) if residuals else None
         probability = predict_case(network, store, maps, slices, device, resources.slices_per_batch)
         attributes = {

@@ -90,7 +90,7 @@ def residual_maps(
         case for case in mine if not is_current(layout.residual_store(name, case), keys[case])
     ]
     log.info("%s %s: %d cases, %d to make", name, batch, len(mine), len(missing))
-    device = compute_device()
+    device = compute_device(resources.gpus)
     dtype = _dtype(settings.precision, device)
     per_map = [models[one.mae].to(device, dtype) for one in settings.maps]
     done = 0

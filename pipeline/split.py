@@ -55,6 +55,11 @@ def split_cases(cases: Mapping[str, Mapping[str, Any]], settings: Split, seed: i
     Roles that a manifest fixes are kept as they are, all in one subset.
     """
     if any(case["role"] for case in cases.values()):
+        if settings.subsets != 1:
+            raise PipelineError(
+                f"split.subsets: found {settings.subsets}, but the data set gives roles of its "
+                "own, which make one subset; set it to 1 or leave the roles empty"
+            )
         return [_given_roles(cases)]
     groups: dict[str, list[str]] = defaultdict(list)
     for name, case in cases.items():

@@ -95,7 +95,8 @@ def train_mae(
         PipelineError: there is no lesion-free slice to learn from, or a checkpoint cannot be used.
     """
     cases = read_json(layout.cases)["cases"]
-    train, validation = lesion_free_slices(layout, cases)
+    # a checkpoint that is only used needs no slices
+    train, validation = lesion_free_slices(layout, cases) if settings.epochs else ([], [])
     manifest = layout.mae(name)
     record = {
         "mae": settings.model_dump(mode="json"),

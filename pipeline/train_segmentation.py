@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from grcsf.losses import LOSSES
 from grcsf.schedule import plateau_reductions, warmup_cosine
+from pipeline.errors import PipelineError
 from pipeline.layout import Layout
 from pipeline.models import finished, keep_model, load_best, residual_fingerprint
 from pipeline.networks import build_network
@@ -171,6 +172,12 @@ def _loader(
     if settings.residuals is not None:
         residual_stores = {case: layout.residual_store(settings.residuals, case) for case in names}
     order = SliceSampler(lesion, lesion_free, settings.training.lesion_free_fraction, seed)
+    if len(order) == 0:
+        role = "training" if training else "validation"
+        raise PipelineError(
+            f"{layout.dataset}: the {len(names)} {role} cases show no slice: none holds a lesion, "
+            "and lesion_free_fraction leaves no other; raise it or split differently"
+        )
     if not training:
         # one fixed mix of slices, as a training batch has it: the Dice loss of a batch without any
         # lesion says nothing

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import pickle
 import shutil
 import sys
 import time
@@ -136,7 +137,7 @@ def fit(
     )
     try:
         trainer.fit(module, *loaders, ckpt_path=checkpoint, weights_only=True)
-    except (RuntimeError, KeyError, EOFError, ValueError) as error:
+    except (RuntimeError, KeyError, EOFError, ValueError, pickle.UnpicklingError) as error:
         if checkpoint is None or trainer.global_step > 0:
             raise
         reason = " ".join(str(error).split())[:200]
@@ -145,7 +146,8 @@ def fit(
         ) from error
     if trainer.interrupted:
         raise KeyboardInterrupt
-    return Path(best.best_model_path)
+    # by name: the path that a moved checkpoint remembers is no longer there
+    return folder / "checkpoints" / "best.ckpt"
 
 
 def _checkpoint_to_resume(folder: Path, wanted_fingerprint: str) -> Path | None:

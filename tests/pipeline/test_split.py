@@ -115,3 +115,9 @@ def test_the_file_names_roles_unlabelled_and_achieved_fractions(tmp_path):
     assert written["fractions"]["1"]["test"] == pytest.approx(0.4)
     split(layout, Split(by="group"), 3)
     assert read_json(layout.split)["digest"] == written["digest"]
+
+
+def test_given_roles_make_one_subset():
+    cases = {name: {"group": "", "role": role} for name, role in [("a", "train"), ("b", "test")]}
+    with pytest.raises(PipelineError, match=r"split\.subsets: found 4"):
+        split_cases(cases, Split(subsets=4), 0)

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+import zarr
 from safetensors.torch import load_file, save_file
 
 from pipeline import train_mae as mae_stage
@@ -283,3 +284,37 @@ def test_a_missing_residual_store_names_its_case(with_residuals, experiment, sli
     shutil.rmtree(with_residuals.residual_store("mrm", "b"))
     with pytest.raises(PipelineError, match=r"case b: residual store .* run residual-maps again"):
         segment(with_residuals, experiment, slices, resources)
+
+
+def test_a_checkpoint_that_is_only_used_needs_no_slice(ingested, mae, slices, resources, tmp_path):
+    path = tmp_path / "mae.safetensors"
+    path.write_bytes(
+        (folder_of(train(ingested, mae, slices, resources)) / "model.safetensors").read_bytes()
+    )
+    content = read_json(ingested.cases)
+    for case in content["cases"].values():
+        case["slices_with_lesion"] = list(range(6))
+    write_json(ingested.cases, content)
+    used = mae.model_copy(update={"checkpoint": str(path), "epochs": 0})
+    assert_same(load_file(path), weights(train(ingested, used, slices, resources)))
+
+
+def test_a_corrected_header_makes_a_prediction_again(with_residuals, experiment, slices, resources):
+    segment(with_residuals, experiment, slices, resources)
+    predict(with_residuals, "grcsf", 1, experiment, 2, slices, resources)
+    before = read_json(with_residuals.predictions("grcsf", 1))["cases"]
+    group = zarr.open_group(with_residuals.case_store("d"), mode="r+")
+    group.attrs["origin"] = [9.0, 9.0, 9.0]
+    predict(with_residuals, "grcsf", 1, experiment, 2, slices, resources)
+    after = read_json(with_residuals.predictions("grcsf", 1))["cases"]
+    assert after["d"] != before["d"]
+    assert after["e"] == before["e"]
+
+
+def test_a_gpu_that_is_not_there_is_told(with_residuals, mae, residuals, slices, resources):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(PipelineError, match=r"resources\.gpus: found 1"):
+        reconstruct(
+            with_residuals, mae, residuals, slices, resources.model_copy(update={"gpus": 1})
+        )
