@@ -251,7 +251,7 @@ class Resources(Section):
     """What a job may use. Nothing here changes a result."""
 
     threads: Positive = 2
-    gpus: Annotated[int, Field(ge=0, le=1)] = 0
+    gpus: Count = 0
     workers: Count = 0
     cache_mb: Count = 2_000
     slices_per_batch: Positive = 8

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.distributed as dist
 from torch.nn import functional as F
 from torch.utils.data import Dataset, Sampler
 
@@ -117,6 +118,7 @@ class SliceSampler(Sampler[int]):
     """All slices with lesion and a share of those without, in an order drawn anew every epoch.
 
     The order depends on seed and epoch alone, so a resumed training sees what it would have seen.
+    Processes that train together each take their share of it.
     """
 
     def __init__(
@@ -133,9 +135,21 @@ class SliceSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._lesion) + self._count
+        _, processes = _share()
+        return -(-(len(self._lesion) + self._count) // processes)
 
     def __iter__(self) -> Iterator[int]:
         generator = np.random.default_rng([self._seed, self.epoch])
         chosen = generator.permutation(self._lesion_free)[: self._count]
-        return iter(generator.permutation(np.concatenate([self._lesion, chosen])).tolist())
+        order = generator.permutation(np.concatenate([self._lesion, chosen])).tolist()
+        rank, processes = _share()
+        # every process takes as many: the first slices fill the last round up
+        order += order[: -len(order) % processes]
+        return iter(order[rank::processes])
+
+
+def _share() -> tuple[int, int]:
+    """This process's rank and the number of processes that train together."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1

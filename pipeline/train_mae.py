@@ -26,7 +26,7 @@ from pipeline.models import finished, keep_model
 from pipeline.settings import Mae, Resources, Slices
 from pipeline.slices import SliceDataset, SliceSampler, resize
 from pipeline.stores import file_digest, fingerprint, read_json
-from pipeline.training import fit
+from pipeline.training import fit, per_process
 
 VERSION = 1
 log = logging.getLogger(__name__)
@@ -62,7 +62,9 @@ class MaeTraining(lightning.LightningModule):
         ratio = ratios[int(torch.randint(len(ratios), (1,), generator=generator))]
         masks = training_masks(generator, len(images), self.model.num_patches, ratio)
         loss = masked_mse(self.model, images, masks.to(images.device))
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
+        self.log(
+            "train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True
+        )
         return loss
 
     def validation_step(self, batch: dict[str, Any], index: int) -> None:
@@ -71,7 +73,7 @@ class MaeTraining(lightning.LightningModule):
         for ratio in self._settings.train_mask_ratios:
             masks = torch.stack([self._fixed_mask(index, row, ratio) for row in range(len(images))])
             loss = masked_mse(self.model, images, masks.to(images.device))
-            self.log("validation_loss", loss, batch_size=len(images))
+            self.log("validation_loss", loss, batch_size=len(images), sync_dist=True)
 
     def _fixed_mask(self, batch: int, row: int, ratio: float) -> torch.Tensor:
         masks = slice_masks(
@@ -192,7 +194,7 @@ def _loaders(
     def loader(part: list[tuple[str, int]], sampler: SliceSampler | None) -> DataLoader[Any]:
         return DataLoader(
             SliceDataset(part, stores, slices, cache_mb=resources.cache_mb),
-            batch_size=settings.batch_size,
+            batch_size=per_process(settings.batch_size, resources),
             sampler=sampler,
             num_workers=resources.workers,
             persistent_workers=resources.workers > 0,

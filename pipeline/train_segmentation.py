@@ -20,7 +20,7 @@ from pipeline.networks import build_network
 from pipeline.settings import Experiment, Resources, Slices, Training
 from pipeline.slices import SliceDataset, SliceSampler
 from pipeline.stores import fingerprint, read_json
-from pipeline.training import fit
+from pipeline.training import fit, per_process
 
 VERSION = 1
 log = logging.getLogger(__name__)
@@ -51,12 +51,13 @@ class SegmentationTraining(lightning.LightningModule):
         """Loss of one batch of slices."""
         loss = self._batch_loss(batch)
         size = len(batch["image"])
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=size)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss
 
     def validation_step(self, batch: dict[str, Any], _: int) -> None:
         """Loss of one validation batch."""
-        self.log("validation_loss", self._batch_loss(batch), batch_size=len(batch["image"]))
+        size = len(batch["image"])
+        self.log("validation_loss", self._batch_loss(batch), batch_size=size, sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         """Remember the loss for the plateau rule."""
@@ -191,7 +192,7 @@ def _loader(
     )
     return DataLoader(
         data,
-        batch_size=settings.training.batch_size,
+        batch_size=per_process(settings.training.batch_size, resources),
         sampler=order if training else None,
         num_workers=resources.workers,
         persistent_workers=resources.workers > 0,

@@ -47,6 +47,8 @@ class EpochHistory(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, *_: object) -> None:
         """Keep the rows of the epochs before the first one to be run."""
+        if not trainer.is_global_zero:
+            return
         rows = [row for row in read_history(self._path) if row["epoch"] < trainer.current_epoch]
         with (
             replacing(self._path) as temporary,
@@ -62,6 +64,8 @@ class EpochHistory(Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, *_: object) -> None:
         """Write the epoch's row."""
+        if not trainer.is_global_zero:
+            return
         metrics = trainer.callback_metrics
         row = {
             "epoch": trainer.current_epoch,
@@ -133,6 +137,8 @@ def fit(
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # the sampler shares its slices out itself
+        sync_batchnorm=resources.gpus > 1,
         log_every_n_steps=1,
     )
     try:
@@ -148,6 +154,11 @@ def fit(
         raise KeyboardInterrupt
     # by name: the path that a moved checkpoint remembers is no longer there
     return folder / "checkpoints" / "best.ckpt"
+
+
+def per_process(batch_size: int, resources: Resources) -> int:
+    """A process's part of a batch, so that several GPUs together see batches of the same size."""
+    return max(1, batch_size // max(1, resources.gpus))
 
 
 def _checkpoint_to_resume(folder: Path, wanted_fingerprint: str) -> Path | None:

@@ -77,3 +77,14 @@ def test_the_sampler_shows_all_lesions_and_a_share_of_the_rest():
     sampler.set_epoch(0)
     assert list(sampler) == first
     assert sorted(SliceSampler([5], [1, 2], 1.0, seed=0)) == [1, 2, 5]
+
+
+def test_processes_that_train_together_share_an_epoch_out(monkeypatch):
+    sampler = SliceSampler([0, 1, 2], range(10, 30), 0.3, seed=4)
+    whole = list(sampler)
+    parts = []
+    for rank in range(4):
+        monkeypatch.setattr("pipeline.slices._share", lambda rank=rank: (rank, 4))
+        parts.append(list(sampler))
+        assert len(parts[-1]) == len(sampler) == 3
+    assert {index for part in parts for index in part} == set(whole)
