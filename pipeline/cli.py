@@ -78,6 +78,11 @@ def _named(kind: str, name: str, known: dict[str, object]) -> None:
         raise PipelineError(f"--{kind}: there is no {name!r}; choose from: {', '.join(known)}")
 
 
+def _known_subset(subset: int, dataset: Dataset) -> None:
+    if subset > dataset.split.subsets:
+        raise PipelineError(f"--subset: found {subset}, but split has {dataset.split.subsets}")
+
+
 @app.command()
 def phantom(
     kind: Annotated[str, typer.Argument(help="head, chest or heart")],
@@ -172,6 +177,7 @@ def train_segmentation(
     """Train an experiment's network on one subset."""
     job = _job(config, override, dataset)
     _named("experiment", experiment, dict(job.dataset.experiments))
+    _known_subset(subset, job.dataset)
     from pipeline.train_segmentation import train_segmentation as run
 
     run(
@@ -197,6 +203,7 @@ def predict(
     """Predict lesion probabilities of test cases on the source's grid."""
     job = _job(config, override, dataset)
     _named("experiment", experiment, dict(job.dataset.experiments))
+    _known_subset(subset, job.dataset)
     from pipeline.predict import predict as run
 
     run(
@@ -221,6 +228,7 @@ def postprocess(
     """Turn probabilities into masks in the source's geometry."""
     job = _job(config, override, dataset)
     _named("experiment", experiment, dict(job.dataset.experiments))
+    _known_subset(subset, job.dataset)
     from pipeline.postprocess import postprocess as run
 
     run(job.layout, experiment, subset, job.dataset.postprocess)
@@ -270,7 +278,7 @@ def main() -> None:
     try:
         app()
     except PipelineError as error:
-        sys.exit(f"error: {error}")
+        sys.exit("\n".join([f"error: {error}", *getattr(error, "__notes__", ())]))
     except OSError as error:
         if error.errno not in MACHINE_FAULTS:
             raise

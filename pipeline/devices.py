@@ -28,8 +28,3 @@ def multiplies_bf16(device: torch.device) -> bool:
     capability = torch.backends.cpu.get_cpu_capability()
     # AVX-512 alone is no bf16: only the extension multiplies it natively
     return "AVX512" in capability and bool(torch.cpu._is_avx512_bf16_supported())
-
-
-def use_threads(threads: int) -> None:
-    """Bound torch's CPU threads to what the job was given."""
-    torch.set_num_threads(threads)

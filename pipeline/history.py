@@ -16,7 +16,10 @@ def read_history(path: Path) -> History:
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        rows = csv.DictReader(file)
+        # a killed training may have left half a row
+        whole = [row for row in rows if None not in row.values() and "" not in row.values()]
+        return [{key: float(value) for key, value in row.items()} for row in whole]
 
 
 def training_histories(

@@ -6,6 +6,7 @@ All cases are checked before the stage gives up, so that every fault of a data s
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -80,13 +81,17 @@ def ingest_case(layout: Layout, source: Source, files: CaseFiles) -> dict[str, A
     path = layout.case_store(files.case)
     try:
         sources = source_files(files)
-        digests = {f"{file.parent.name}/{file.name}": file_digest(file) for file in sources}
-    except FileNotFoundError as error:
-        return {"faults": [f"case {files.case}: {error.filename}: not there; add it again"]}
+        digests = {os.path.relpath(file, files.image.parent): file_digest(file) for file in sources}
+    except OSError as error:
+        reason = error.strerror or str(error)
+        return {
+            "faults": [f"case {files.case}: {error.filename}: {reason}; expected a readable file"]
+        }
     modality = source.modality or files.modality
     reading = {"modality": modality, "binarise": source.binarise}
     described = {"group": files.group, "role": files.role}
-    key = fingerprint({**reading, **described, "files": digests, "version": VERSION})
+    told = {**described, "notes": list(files.notes)}
+    key = fingerprint({**reading, **told, "files": digests, "version": VERSION})
     attributes = store_attributes(path)
     if attributes is None or attributes["fingerprint"] != key:
         loaded = load_case(files, modality=source.modality, binarise=source.binarise)

@@ -68,6 +68,11 @@ def load_weights(network: nn.Module, manifest: Path) -> dict[str, Any]:
     """
     record = read_json(manifest)
     path = folder_of(manifest) / "model.safetensors"
+    if path.exists() and file_digest(path) != record["weights_sha256"]:
+        raise PipelineError(
+            f"model {path}: damaged or replaced, its content is not what training wrote; delete "
+            f"{path.parent} and train again"
+        )
     try:
         network.load_state_dict(load_file(path))
     except FileNotFoundError:

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from pipeline.devices import compute_device
+from pipeline.errors import PipelineError
 from pipeline.intensity import intensity_range
 from pipeline.layout import Layout
 from pipeline.models import load_weights, residual_fingerprint
@@ -105,6 +106,11 @@ def predict_case(
         residuals = None
         if residual_store is not None:
             maps = read_array(residual_store, "residual", (slice(None), part))  # (R, b, h, w)
+            if np.isnan(maps).any():
+                raise PipelineError(
+                    f"residual store {residual_store.store_path}: has a hole in slices {start} to "
+                    f"{part.stop - 1}; delete it and run again"
+                )
             stacked = torch.from_numpy(maps.astype(np.float32).swapaxes(0, 1).copy())
             residuals = resize(stacked, slices.size).to(device)
         with torch.inference_mode():

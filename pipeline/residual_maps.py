@@ -48,6 +48,7 @@ class OpenCase:
     name: str
     fingerprint: str
     residual: npt.NDArray[np.float16]  # (ratio, z, h, w); empty slices stay 0
+    image_digest: str
     remaining: int
     size: tuple[int, int]
     coverages: list[list[tuple[int, float]]] = field(default_factory=list)  # slice, then ratio
@@ -132,7 +133,8 @@ def _open_cases(
         store = open_store(layout.case_store(name))
         image = read_array(store, "image")
         residual = np.zeros((len(settings.maps), len(image), *slices.size), np.float16)
-        case = OpenCase(name, key, residual, len(image), slices.size)
+        digest = str(store.attrs["sha256_image"])
+        case = OpenCase(name, key, residual, digest, len(image), slices.size)
         yield case, image, intensity_range(store.attrs, slices)
 
 
@@ -216,6 +218,7 @@ def _keep(
         "case": case.name,
         "dataset": layout.dataset,
         "fingerprint": case.fingerprint,
+        "image": case.image_digest,
         "coverage": per_map,
         "computed": {"dtype": str(dtype).removeprefix("torch."), "device": device.type},
         "seconds": round(time.monotonic() - case.started, 3),

@@ -17,6 +17,7 @@ from pipeline.errors import PipelineError
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
+Number = Annotated[int, Field(ge=1, strict=True)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$")]
 Size = tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -85,8 +86,8 @@ class Split(Section):
 
     by: Literal["case", "group"] = "case"
     subsets: Positive = 1
-    test: Positive | Fraction = 0.2
-    validation: Positive | Fraction = 0.2
+    test: Number | Fraction = 0.2
+    validation: Number | Fraction = 0.2
 
 
 class Mae(Section):

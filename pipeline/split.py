@@ -60,7 +60,7 @@ def split_cases(cases: Mapping[str, Mapping[str, Any]], settings: Split, seed: i
                 f"split.subsets: found {settings.subsets}, but the data set gives roles of its "
                 "own, which make one subset; set it to 1 or leave the roles empty"
             )
-        return [_given_roles(cases)]
+        return [_given_roles(cases, settings, seed)]
     groups: dict[str, list[str]] = defaultdict(list)
     for name, case in cases.items():
         groups[case["group"] if settings.by == "group" else name].append(name)
@@ -120,13 +120,18 @@ def _one_subset(groups: Mapping[str, Sequence[str]], settings: Split, seed: int)
         (name for group, names in groups.items() if group not in held_out for name in names),
         key=lambda name: _order(seed, name),
     )
+    return _train_and_validation(rest, test, settings)
+
+
+def _train_and_validation(rest: list[str], test: list[str], settings: Split) -> Subset:
+    """`rest`, in hash order, shared out beside the given test cases."""
     count = settings.validation
     validating = count if isinstance(count, int) else max(1, round(count * len(rest)))
     if validating >= len(rest):
         raise PipelineError(
-            f"split: {total} cases leave {len(rest)} for training and validation, and validation "
-            f"wants {validating}; expected at least one for training: add cases or lower "
-            "split.validation"
+            f"split: {len(rest) + len(test)} cases leave {len(rest)} for training and validation, "
+            f"and validation wants {validating}; expected at least one for training: add cases or "
+            "lower split.validation"
         )
     return {
         "train": sorted(rest[validating:]),
@@ -135,8 +140,16 @@ def _one_subset(groups: Mapping[str, Sequence[str]], settings: Split, seed: int)
     }
 
 
-def _given_roles(cases: Mapping[str, Mapping[str, Any]]) -> Subset:
+def _given_roles(cases: Mapping[str, Mapping[str, Any]], settings: Split, seed: int) -> Subset:
     subset: Subset = {"train": [], "validation": [], "test": []}
+    if {case["role"] for case in cases.values()} == {"", "test"}:
+        # nnU-Net's labelsTs: the test cases are given, the rest is to be shared out
+        rest = sorted(
+            (name for name, case in cases.items() if not case["role"]),
+            key=lambda name: _order(seed, name),
+        )
+        test = sorted(name for name, case in cases.items() if case["role"])
+        return _train_and_validation(rest, test, settings)
     for name, case in sorted(cases.items()):
         if case["role"] not in subset:
             raise PipelineError(

@@ -136,10 +136,10 @@ def open_store(path: Path) -> Store:
     """
     try:
         group = zarr.open_group(path, mode="r")
-        attributes = group.attrs.asdict()
+        attributes = dict(group.attrs)
     except FileNotFoundError:
         raise PipelineError(f"store {path}: not there; run the stage that writes it") from None
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise PipelineError(f"store {path}: damaged ({reason}); delete it and run again") from error
     if attributes.get("complete") is not True:

@@ -117,6 +117,14 @@ def test_the_file_names_roles_unlabelled_and_achieved_fractions(tmp_path):
     assert read_json(layout.split)["digest"] == written["digest"]
 
 
+def test_given_test_cases_leave_the_rest_to_be_shared_out():
+    cases = {f"t{i}": {"group": "", "role": ""} for i in range(10)}
+    cases |= {"x": {"group": "", "role": "test"}}
+    (subset,) = split_cases(cases, Split(validation=3), 0)
+    assert subset["test"] == ["x"]
+    assert [len(subset["train"]), len(subset["validation"])] == [7, 3]
+
+
 def test_given_roles_make_one_subset():
     cases = {name: {"group": "", "role": role} for name, role in [("a", "train"), ("b", "test")]}
     with pytest.raises(PipelineError, match=r"split\.subsets: found 4"):

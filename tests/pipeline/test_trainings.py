@@ -198,6 +198,10 @@ def test_residual_stores_hold_what_the_settings_say(with_residuals, residuals):
     assert 0 <= maps.min() < maps.max() <= 1
     assert not maps[:, 0].any(), "an empty slice needs no pass"
     assert store.attrs["coverage"] == [{"min": 1, "mean": 1.0}, {"min": 3, "mean": 3.0}]
+    assert store.attrs["image"] == open_store(with_residuals.case_store("a")).attrs["sha256_image"]
+    assert store.attrs["weights"] == {
+        "shared": read_json(with_residuals.mae("shared"))["weights_sha256"]
+    }
     assert store.attrs["residuals"] == residuals.model_dump(mode="json")
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import re
 import shlex
 
@@ -51,6 +52,13 @@ LAYOUT = Layout(RESULTS, "{dataset}")
 LAYOUTS = {dataset: Layout(RESULTS, dataset) for dataset in SETTINGS.datasets}
 LOGS = LAYOUT.stage("logs")
 BENCHMARKS = LAYOUT.stage("benchmarks")
+
+if workflow.is_main_process:
+    nearest = next(folder for folder in [RESULTS, *RESULTS.absolute().parents] if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        sys.exit(
+            f"error: results {RESULTS}: {nearest} is no writable folder; choose another `results`"
+        )
 
 # Stores are not declared, so Snakemake does not miss them; their manifests speak for them.
 if workflow.is_main_process:
