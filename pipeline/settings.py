@@ -234,6 +234,12 @@ class Dataset(Section):
             for one in residuals.maps:
                 _must_exist(f"residuals.{name}.maps", one.mae, "mae", self.mae)
         for name, experiment in self.experiments.items():
+            for scale, patch in zip((4, 2, 1), experiment.patch_sizes, strict=True):
+                if experiment.model == "grcsf" and patch > min(self.slices.size) // scale:
+                    raise ValueError(
+                        f"experiments.{name}.patch_sizes: found {patch} at 1/{scale} scale, where "
+                        f"slices of {self.slices.size} leave {min(self.slices.size) // scale}"
+                    )
             if experiment.residuals:
                 _must_exist(
                     f"experiments.{name}.residuals",
