@@ -113,7 +113,23 @@ class Mae(Section):
             )
         if self.epochs == 0 and self.checkpoint is None:
             raise ValueError("epochs 0 needs a checkpoint to start from")
+        for ratio in self.train_mask_ratios:
+            self.check_mask_ratio("train_mask_ratios", ratio)
         return self
+
+    def check_mask_ratio(self, key: str, mask_ratio: float) -> None:
+        """Refuse a ratio that hides none or all of a slice's patches.
+
+        Raises:
+            ValueError: with `key`, the ratio found and the counts allowed.
+        """
+        patches = (self.image_size // self.patch_size) ** 2
+        masked = round(patches * mask_ratio)
+        if not 0 < masked < patches:
+            raise ValueError(
+                f"{key}: found {mask_ratio:g}, which masks {masked} of {patches} patches, "
+                f"expected 1 to {patches - 1}"
+            )
 
 
 class ResidualMap(Section):
@@ -233,6 +249,9 @@ class Dataset(Section):
         for name, residuals in self.residuals.items():
             for one in residuals.maps:
                 _must_exist(f"residuals.{name}.maps", one.mae, "mae", self.mae)
+                self.mae[one.mae].check_mask_ratio(
+                    f"residuals.{name}.maps.mask_ratio", one.mask_ratio
+                )
         for name, experiment in self.experiments.items():
             for scale, patch in zip((4, 2, 1), experiment.patch_sizes, strict=True):
                 if experiment.model == "grcsf" and patch > min(self.slices.size) // scale:

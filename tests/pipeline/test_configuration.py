@@ -70,6 +70,12 @@ def test_every_shipped_configuration_is_valid(path):
         ("residuals.mrm.maps", [{"mae": "x", "mask_ratio": 0.5, "passes": 1}], "names 'x'"),
         ("experiments.g.patch_sizes", [64, 8, 8], "patch_sizes: found 64 at 1/4 scale"),
         ("split.test", "x", "split.test: found 'x'"),
+        ("mae.shared.train_mask_ratios", [0.001], "0.001, which masks 0 of 196 patches"),
+        (
+            "residuals.mrm.maps",
+            [{"mae": "shared", "mask_ratio": 0.999, "passes": 1}],
+            "residuals.mrm.maps.mask_ratio: found 0.999, which masks 196 of 196 patches",
+        ),
     ],
 )
 def test_a_fault_names_its_key(path, value, said):

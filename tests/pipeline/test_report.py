@@ -25,7 +25,7 @@ SHAPE = (6, 24, 20)
 NAMES = ("unetpp", "grcsf")
 SETTINGS = {
     "source": {"adapter": "nnunet", "root": "somewhere"},
-    "slices": {"size": (16, 16), "window": (0, 100)},
+    "slices": {"size": (32, 32), "window": (0, 100)},
     "mae": {"shared": {"preset": "tiny"}},
     "residuals": {
         "mrm": {
