@@ -86,7 +86,7 @@ def residuals():
 def experiment():
     training = Training(epochs=2, batch_size=4, warmup_epochs=1)
     return Experiment(
-        model="grcsf", residuals="mrm", width=4, patch_sizes=(4, 4, 8), training=training
+        model="grcsf", residuals="mrm", width=4, rcu={"patch_sizes": (4, 4, 8)}, training=training
     )
 
 

@@ -68,7 +68,7 @@ def test_every_shipped_configuration_is_valid(path):
         ("evaluation.baseline", "w", "names 'w', but experiments has only"),
         ("residuals.mrm.preset", "slow", "expected 'paper' or 'fast'"),
         ("residuals.mrm.maps", [{"mae": "x", "mask_ratio": 0.5, "passes": 1}], "names 'x'"),
-        ("experiments.g.patch_sizes", [64, 8, 8], "patch_sizes: found 64 at 1/4 scale"),
+        ("experiments.g.rcu.patch_sizes", [64, 8, 8], "rcu.patch_sizes: found 64 at 1/4 scale"),
         ("split.test", "x", "split.test: found 'x'"),
         ("mae.shared.train_mask_ratios", [0.001], "0.001, which masks 0 of 196 patches"),
         (

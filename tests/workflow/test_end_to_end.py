@@ -44,7 +44,7 @@ def section(kind: str, adapter: str, shape: list[int], **more) -> dict:
             "grcsf": {
                 "model": "grcsf",
                 "residuals": "mrm",
-                "patch_sizes": [4, 4, 8],
+                "rcu": {"patch_sizes": [4, 4, 8]},
                 **experiment,
             },
         },

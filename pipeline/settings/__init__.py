@@ -1,0 +1,60 @@
+"""The one configuration model: every key, its type, its range and its default.
+
+A configuration file names data sets; each data set holds the sections that its stages read. What a
+stage's result depends on is exactly the dictionary that `stage_settings` returns for it.
+"""
+
+from pipeline.settings.data import (
+    QUANTILES,
+    Evaluation,
+    Phantom,
+    Postprocess,
+    Slices,
+    Source,
+    Split,
+)
+from pipeline.settings.method import (
+    Adversarial,
+    Experiment,
+    Gcu,
+    GradCam,
+    Mae,
+    MaeEncoder,
+    Plateau,
+    Rcu,
+    ResidualMap,
+    Residuals,
+    Training,
+)
+from pipeline.settings.model import Dataset, Resources, Settings
+from pipeline.settings.section import Section
+from pipeline.settings.stages import further_images, residual_count, source_root, stage_settings
+
+__all__ = [
+    "QUANTILES",
+    "Adversarial",
+    "Dataset",
+    "Evaluation",
+    "Experiment",
+    "Gcu",
+    "GradCam",
+    "Mae",
+    "MaeEncoder",
+    "Phantom",
+    "Plateau",
+    "Postprocess",
+    "Rcu",
+    "ResidualMap",
+    "Residuals",
+    "Resources",
+    "Section",
+    "Settings",
+    "Slices",
+    "Source",
+    "Split",
+    "Training",
+    "further_images",
+    "residual_count",
+    "source_root",
+    "stage_settings",
+]

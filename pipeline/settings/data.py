@@ -1,0 +1,93 @@
+"""Where cases come from, how slices look, who tests, how masks are made and scored."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.settings.section import Count, Fraction, Name, Number, Positive, Rate, Section, Size
+
+QUANTILES = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.5, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
+
+
+class Phantom(Section):
+    """Synthetic cases in the data set's native layout, written before ingest."""
+
+    kind: Literal["head", "chest", "heart"]
+    cases: Positive
+    seed: Count = 0
+    shape: tuple[Positive, Positive, Positive] | None = None
+    unlabelled: Count = 0
+
+
+class Source(Section):
+    """Where the cases are and how their files are read."""
+
+    adapter: Literal["atlas", "msd", "orcascore", "nnunet", "manifest", "dicom"]
+    root: str | None = None
+    phantom: Phantom | None = None
+    also_predict: tuple[str, ...] = ()
+    modality: Literal["MR", "CT"] | None = None
+    binarise: bool = False
+    on_error: Literal["stop", "skip"] = "stop"
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.root is None) == (self.phantom is None):
+            raise ValueError("give either root (a folder of images) or phantom, not both")
+        return self
+
+
+class Slices(Section):
+    """How a slice becomes the network's input: intensity in [0, 1], resized to `size` (y, x)."""
+
+    size: Size = (224, 224)
+    window: tuple[float, float] | None = None
+    percentiles: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _one_scaling(self) -> Self:
+        if (self.window is None) == (self.percentiles is None):
+            raise ValueError("give either window (two HU values) or percentiles, not both")
+        low, high = self.window or self.percentiles or (0.0, 1.0)
+        if low >= high:
+            raise ValueError(f"the lower value {low:g} is not below the upper value {high:g}")
+        if self.percentiles:
+            known = [100 * quantile for quantile in QUANTILES]
+            for value in self.percentiles:
+                if not any(abs(value - level) < 1e-9 for level in known):
+                    levels = ", ".join(f"{level:g}" for level in known)
+                    raise ValueError(f"percentile {value:g} is not stored; choose from {levels}")
+        return self
+
+
+class Split(Section):
+    """Who trains, validates and tests: a number of units, or a fraction of them."""
+
+    by: Literal["case", "group"] = "case"
+    subsets: Positive = 1
+    test: Number | Fraction = 0.2
+    validation: Number | Fraction = 0.2
+
+
+class Postprocess(Section):
+    """From probabilities to the written mask (section 4.2, design 7)."""
+
+    probability: Fraction = 0.5
+    method: Literal["none", "components", "calcium"] = "none"
+    threshold_hu: float = 130.0
+    min_volume_mm3: Annotated[float, Field(ge=0)] = 0.0
+    grow: bool = False
+    majority_over: Literal["labelled", "all"] = "labelled"
+
+
+class Evaluation(Section):
+    """What is scored and against whom (design 7)."""
+
+    metrics: Literal["voxel", "calcium"] = "voxel"
+    baseline: Name | None = None
+    majority_over: Literal["labelled", "all"] = "labelled"
+    agatston_slice_mm: Rate = 3.0
+    bootstrap_samples: Annotated[int, Field(ge=100)] = 2000
+    confidence: Fraction = 0.95

@@ -1,0 +1,98 @@
+"""The whole configuration, and what its sections say of each other."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.settings.data import Evaluation, Postprocess, Slices, Source, Split
+from pipeline.settings.method import Experiment, GradCam, Mae, Residuals, ResidualSet
+from pipeline.settings.section import Count, Name, Positive, Section
+
+
+class Dataset(Section):
+    """Everything that one data set's results depend on."""
+
+    source: Source
+    slices: Slices
+    split: Split = Split()
+    mae: Annotated[dict[Name, Mae], Field(min_length=1)]
+    residuals: dict[Name, ResidualSet]
+    experiments: Annotated[dict[Name, Experiment], Field(min_length=1)]
+    postprocess: Postprocess = Postprocess()
+    evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        for name, residuals in self.residuals.items():
+            self._check_residuals(f"residuals.{name}", residuals)
+        for name, experiment in self.experiments.items():
+            self._check_experiment(f"experiments.{name}", experiment)
+        baseline = self.evaluation.baseline
+        if baseline:
+            _must_exist("evaluation.baseline", baseline, "experiments", self.experiments)
+        return self
+
+    def _check_residuals(self, key: str, residuals: Residuals | GradCam) -> None:
+        if isinstance(residuals, GradCam):
+            _must_exist(f"{key}.grad_cam", residuals.grad_cam, "experiments", self.experiments)
+            if self.experiments[residuals.grad_cam].uses_residuals:
+                raise ValueError(
+                    f"{key}.grad_cam: {residuals.grad_cam!r} itself needs residual maps, "
+                    "expected an experiment that takes none"
+                )
+            return
+        for one in residuals.maps:
+            _must_exist(f"{key}.maps", one.mae, "mae", self.mae)
+            self.mae[one.mae].check_mask_ratio(f"{key}.maps.mask_ratio", one.mask_ratio)
+
+    def _check_experiment(self, key: str, experiment: Experiment) -> None:
+        if experiment.residuals:
+            _must_exist(f"{key}.residuals", experiment.residuals, "residuals", self.residuals)
+        if experiment.mae_encoder:
+            _must_exist(f"{key}.mae_encoder.mae", experiment.mae_encoder.mae, "mae", self.mae)
+            if self.mae[experiment.mae_encoder.mae].architecture != "mae":
+                raise ValueError(
+                    f"{key}.mae_encoder.mae: found a SimMIM, expected an MAE (architecture: mae)"
+                )
+        if experiment.uses_residuals and experiment.rcu:
+            for level, patch in zip(experiment.rcu.levels, experiment.rcu.patch_sizes, strict=True):
+                largest = min(self.slices.size) // 2**level
+                if patch > largest:
+                    raise ValueError(
+                        f"{key}.rcu.patch_sizes: found {patch} at 1/{2**level} scale, where "
+                        f"slices of {self.slices.size} leave {largest}"
+                    )
+        for subset in experiment.subsets or ():
+            if subset > self.split.subsets:
+                raise ValueError(
+                    f"{key}.subsets: found {subset}, but split has {self.split.subsets}"
+                )
+
+
+class Resources(Section):
+    """What a job may use. Nothing here changes a result."""
+
+    threads: Positive = 2
+    gpus: Count = 0
+    workers: Count = 0
+    cache_mb: Count = 2_000
+    slices_per_batch: Positive = 8
+    cases_per_job: Positive = 40
+    memory_mb: Positive = 16_000
+    minutes: Positive = 1_440
+
+
+class Settings(Section):
+    """A whole configuration file."""
+
+    results: str = "results"
+    seed: Count = 2026
+    resources: Resources = Resources()
+    datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
+
+
+def _must_exist(key: str, name: str, kind: str, known: dict[str, Any]) -> None:
+    if name not in known:
+        raise ValueError(f"{key} names {name!r}, but {kind} has only: {', '.join(known)}")

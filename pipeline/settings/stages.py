@@ -1,0 +1,121 @@
+"""What each stage's result depends on, and the paths that a configuration names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError
+from pipeline.settings.method import GradCam
+from pipeline.settings.model import Dataset, Settings
+from pipeline.settings.section import Section
+
+
+def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "") -> dict[str, Any]:
+    """All of the configuration that one stage's result depends on, as plain JSON values.
+
+    Args:
+        settings: the validated configuration.
+        stage: module name of the stage, such as `train_mae`.
+        dataset: the data set's name.
+        name: the MAE, residual set or experiment, for stages that have several.
+
+    Returns:
+        A dictionary; a change in it, and in nothing else of the file, re-runs the stage.
+    """
+    chosen = settings.datasets[dataset]
+    seed = {"seed": settings.seed}
+    slices = {"slices": _plain(chosen.slices)}
+    match stage:
+        case "phantom":
+            return {"phantom": _plain(chosen.source.phantom), "adapter": chosen.source.adapter}
+        case "ingest":
+            return {"source": _plain(chosen.source)}
+        case "split":
+            return {"split": _plain(chosen.split), **seed}
+        case "train_mae":
+            return {"mae": _plain(chosen.mae[name]), **slices, **seed}
+        case "residual_maps":
+            return {**_residual_settings(chosen, name), **slices, **seed}
+        case "train_segmentation":
+            return {
+                **_network_settings(chosen, name),
+                **slices,
+                **seed,
+            }
+        case "predict":
+            network = _network_settings(chosen, name)
+            network["experiment"].pop("training")
+            return {**network, **slices}
+        case "postprocess":
+            return {"postprocess": _plain(chosen.postprocess)}
+        case "evaluate" | "compare":
+            return {"evaluation": _plain(chosen.evaluation), **seed}
+        case "report":
+            return {"dataset": _plain(chosen), **seed}
+    raise ValueError(f"no stage is called {stage!r}")
+
+
+def _residual_settings(chosen: Dataset, name: str) -> dict[str, Any]:
+    """A residual set and the shapes of the models that make it; their weights are its inputs."""
+    residuals = chosen.residuals[name]
+    described = {"residuals": _plain(residuals)}
+    if isinstance(residuals, GradCam):
+        network = _plain(chosen.experiments[residuals.grad_cam])
+        network.pop("training")
+        return {**described, "network": network}
+    maes = {one.mae: _plain(chosen.mae[one.mae]) for one in residuals.maps}
+    shape = ("architecture", "preset", "image_size", "patch_size")
+    return {
+        **described,
+        "mae": {mae: {key: value[key] for key in shape} for mae, value in maes.items()},
+    }
+
+
+def _network_settings(chosen: Dataset, name: str) -> dict[str, Any]:
+    """An experiment, and what its network's shape follows from elsewhere in the configuration."""
+    experiment = _plain(chosen.experiments[name])
+    experiment.pop("subsets")  # which subsets are asked for changes none of them
+    return {"experiment": experiment, "residual_maps": residual_count(chosen, name)}
+
+
+def residual_count(dataset: Dataset, experiment: str) -> int:
+    """How many residual maps an experiment's network sees."""
+    name = dataset.experiments[experiment].residuals
+    if name is None:
+        return 0
+    residuals = dataset.residuals[name]
+    return 1 if isinstance(residuals, GradCam) else len(residuals.maps)
+
+
+def _plain(section: Section | None) -> Any:
+    return None if section is None else section.model_dump(mode="json")
+
+
+def source_root(settings: Settings, dataset: str) -> Path:
+    """The folder that the data set's adapter reads: given, or where its phantoms are written.
+
+    Raises:
+        PipelineError: `root` names an environment variable that is not set.
+    """
+    source = settings.datasets[dataset].source
+    if source.root is None:
+        return Path(settings.results) / dataset / "phantom"
+    return _expanded(source.root, f"datasets.{dataset}.source.root")
+
+
+def further_images(settings: Settings, dataset: str) -> list[Path]:
+    """Images of `source.also_predict`: predicted with the trained networks, and not scored."""
+    key = f"datasets.{dataset}.source.also_predict"
+    return [_expanded(image, key) for image in settings.datasets[dataset].source.also_predict]
+
+
+def _expanded(given: str, key: str) -> Path:
+    path = os.path.expandvars(given)
+    if "$" in path:
+        raise PipelineError(
+            f"{key}: found {given!r}, whose environment variable is not set; set it or write the "
+            "path out"
+        )
+    return Path(path).expanduser()
