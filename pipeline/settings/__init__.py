@@ -14,12 +14,8 @@ from pipeline.settings.data import (
     Split,
 )
 from pipeline.settings.method import (
-    Adversarial,
     Experiment,
-    Gcu,
-    GradCam,
     Mae,
-    MaeEncoder,
     Plateau,
     Rcu,
     ResidualMap,
@@ -32,14 +28,10 @@ from pipeline.settings.stages import further_images, residual_count, source_root
 
 __all__ = [
     "QUANTILES",
-    "Adversarial",
     "Dataset",
     "Evaluation",
     "Experiment",
-    "Gcu",
-    "GradCam",
     "Mae",
-    "MaeEncoder",
     "Phantom",
     "Plateau",
     "Postprocess",

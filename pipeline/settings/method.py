@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
 from pipeline.settings.section import (
     Count,
@@ -16,22 +16,10 @@ from pipeline.settings.section import (
     Section,
 )
 
-Level = Annotated[int, Field(ge=0, le=3)]
-"""A level of a U-shaped network: 0 is full scale, 3 is 1/8."""
-
-
-class Adversarial(Section):
-    """A PatchGAN term added to an MAE's loss (section 4.3), after its first epochs."""
-
-    weight: Rate = 0.01
-    learning_rate: Rate = 2e-4
-    start_epoch: Count = 10
-
 
 class Mae(Section):
-    """One masked model and its training (section 4.3): an MAE, or SimMIM in its place (Table 7)."""
+    """One masked autoencoder and its training (section 4.3)."""
 
-    architecture: Literal["mae", "simmim"] = "mae"
     preset: Literal["large", "base", "small", "tiny"] = "large"
     image_size: Annotated[int, Field(ge=32)] = 224
     patch_size: Annotated[int, Field(ge=2)] = 16
@@ -43,8 +31,6 @@ class Mae(Section):
     decay: Annotated[float, Field(gt=0, le=1)] = 0.9
     decay_epochs: Positive = 50
     precision: Precision = "fp32"
-    adversarial: Adversarial | None = None
-    picture_epochs: Count = 10
 
     @model_validator(mode="after")
     def _whole_patches(self) -> Self:
@@ -112,24 +98,6 @@ class Residuals(Section):
         return filled
 
 
-class GradCam(Section):
-    """Residual maps from what a trained network looks at (Table 7): Grad-CAM of an experiment."""
-
-    grad_cam: Name
-    precision: Literal["fp32"] = "fp32"
-
-
-def _kind_of_residuals(given: Any) -> str:
-    names_network = isinstance(given, GradCam) or (isinstance(given, dict) and "grad_cam" in given)
-    return "[GradCam]" if names_network else "[Residuals]"
-
-
-ResidualSet = Annotated[
-    Annotated[Residuals, Tag("[Residuals]")] | Annotated[GradCam, Tag("[GradCam]")],
-    Discriminator(_kind_of_residuals),
-]
-
-
 class Plateau(Section):
     """Halve the rate when the validation loss stands still (orCaScore, section 4.3)."""
 
@@ -152,85 +120,26 @@ class Training(Section):
     precision: Precision = "fp32"
 
 
-def _check_levels(levels: tuple[int, ...]) -> None:
-    if not levels or len(set(levels)) != len(levels):
-        raise ValueError(f"levels: found {levels}, expected at least one, each once")
-
-
-class Gcu(Section):
-    """Global compensation (Eq. 1-2), or what Table 7 puts in its place on the skips."""
-
-    kind: Literal["se", "spatial", "coordinate", "attention_gate", "pyramid"] = "se"
-    levels: tuple[Level, ...] = (0, 1, 2, 3)
-
-    @model_validator(mode="after")
-    def _levels_once(self) -> Self:
-        _check_levels(self.levels)
-        return self
-
-
 class Rcu(Section):
-    """Regional compensation (Eq. 6): on which decoder levels, with which patches."""
+    """Regional compensation (Eq. 6): the patches at 1/4, 1/2 and full scale."""
 
-    levels: tuple[Level, ...] = (2, 1, 0)
-    patch_sizes: tuple[Positive, ...] = (8, 8, 16)
-    importance: bool = True
-
-    @model_validator(mode="after")
-    def _patch_size_each(self) -> Self:
-        _check_levels(self.levels)
-        if len(self.patch_sizes) != len(self.levels):
-            raise ValueError(
-                f"patch_sizes: found {len(self.patch_sizes)}, expected one for each of the "
-                f"{len(self.levels)} levels {self.levels}"
-            )
-        return self
-
-
-class MaeEncoder(Section):
-    """The encoder of a trained MAE in a UNet's place (Table 7)."""
-
-    mae: Name
-    frozen: bool = True
+    patch_sizes: tuple[Positive, Positive, Positive] = (8, 8, 16)
 
 
 class Experiment(Section):
-    """One row of the comparison: a network, what it sees, how it is trained.
+    """One row of the comparison: a network, what it sees, how it is trained."""
 
-    `backbone`, `gcu` and `rcu` are GRCSF's; null switches a unit off.
-    """
-
-    model: Literal["unet", "unetpp", "mae_unet", "grcsf"]
-    backbone: Literal["unetpp", "unet"] = "unetpp"
-    encoder: Literal["convolutional", "mobilenet"] = "convolutional"
-    mae_encoder: MaeEncoder | None = None
-    gcu: Gcu | None = Gcu()
-    rcu: Rcu | None = Rcu()
+    model: Literal["unet", "unetpp", "grcsf"]
     residuals: Name | None = None
     width: Positive = 64
-    subsets: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
+    rcu: Rcu = Rcu()
     training: Training = Training()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.model != "grcsf":
-            given = sorted({"backbone", "gcu", "rcu"} & self.model_fields_set)
-            if given:
-                raise ValueError(f"model {self.model!r} takes no {given[0]}; 'grcsf' does")
-        elif self.gcu is None and self.rcu is None:
-            raise ValueError(f"gcu and rcu are both off: write model: {self.backbone}")
-        if (self.model == "mae_unet") != (self.mae_encoder is not None):
-            wants = "needs" if self.model == "mae_unet" else "takes no"
-            raise ValueError(f"model {self.model!r} {wants} mae_encoder")
-        if self.model == "mae_unet" and "encoder" in self.model_fields_set:
-            raise ValueError("model 'mae_unet' takes no encoder: its encoder is the MAE's")
-        if self.uses_residuals != (self.residuals is not None):
-            wants = "needs residuals" if self.uses_residuals else "takes no residuals"
-            without = " without rcu" if self.model == "grcsf" and self.rcu is None else ""
-            raise ValueError(f"model {self.model!r}{without} {wants}")
+        if self.model != "grcsf" and "rcu" in self.model_fields_set:
+            raise ValueError(f"model {self.model!r} takes no rcu; 'grcsf' does")
+        if (self.model == "grcsf") != (self.residuals is not None):
+            wants = "needs residuals" if self.model == "grcsf" else "takes no residuals"
+            raise ValueError(f"model {self.model!r} {wants}")
         return self
-
-    @property
-    def uses_residuals(self) -> bool:
-        """Whether the network sees residual maps: it has a regional unit."""
-        return self.model == "grcsf" and self.rcu is not None

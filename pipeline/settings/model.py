@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from pipeline.settings.data import Evaluation, Postprocess, Slices, Source, Split
-from pipeline.settings.method import Experiment, GradCam, Mae, Residuals, ResidualSet
+from pipeline.settings.method import Experiment, Mae, Residuals
 from pipeline.settings.section import Count, Name, Positive, Section
 
 
@@ -18,7 +18,7 @@ class Dataset(Section):
     slices: Slices
     split: Split = Split()
     mae: Annotated[dict[Name, Mae], Field(min_length=1)]
-    residuals: dict[Name, ResidualSet]
+    residuals: dict[Name, Residuals]
     experiments: Annotated[dict[Name, Experiment], Field(min_length=1)]
     postprocess: Postprocess = Postprocess()
     evaluation: Evaluation = Evaluation()
@@ -34,40 +34,21 @@ class Dataset(Section):
             _must_exist("evaluation.baseline", baseline, "experiments", self.experiments)
         return self
 
-    def _check_residuals(self, key: str, residuals: Residuals | GradCam) -> None:
-        if isinstance(residuals, GradCam):
-            _must_exist(f"{key}.grad_cam", residuals.grad_cam, "experiments", self.experiments)
-            if self.experiments[residuals.grad_cam].uses_residuals:
-                raise ValueError(
-                    f"{key}.grad_cam: {residuals.grad_cam!r} itself needs residual maps, "
-                    "expected an experiment that takes none"
-                )
-            return
+    def _check_residuals(self, key: str, residuals: Residuals) -> None:
         for one in residuals.maps:
             _must_exist(f"{key}.maps", one.mae, "mae", self.mae)
             self.mae[one.mae].check_mask_ratio(f"{key}.maps.mask_ratio", one.mask_ratio)
 
     def _check_experiment(self, key: str, experiment: Experiment) -> None:
-        if experiment.residuals:
-            _must_exist(f"{key}.residuals", experiment.residuals, "residuals", self.residuals)
-        if experiment.mae_encoder:
-            _must_exist(f"{key}.mae_encoder.mae", experiment.mae_encoder.mae, "mae", self.mae)
-            if self.mae[experiment.mae_encoder.mae].architecture != "mae":
+        if experiment.residuals is None:
+            return
+        _must_exist(f"{key}.residuals", experiment.residuals, "residuals", self.residuals)
+        for scale, patch in zip((4, 2, 1), experiment.rcu.patch_sizes, strict=True):
+            largest = min(self.slices.size) // scale
+            if patch > largest:
                 raise ValueError(
-                    f"{key}.mae_encoder.mae: found a SimMIM, expected an MAE (architecture: mae)"
-                )
-        if experiment.uses_residuals and experiment.rcu:
-            for level, patch in zip(experiment.rcu.levels, experiment.rcu.patch_sizes, strict=True):
-                largest = min(self.slices.size) // 2**level
-                if patch > largest:
-                    raise ValueError(
-                        f"{key}.rcu.patch_sizes: found {patch} at 1/{2**level} scale, where "
-                        f"slices of {self.slices.size} leave {largest}"
-                    )
-        for subset in experiment.subsets or ():
-            if subset > self.split.subsets:
-                raise ValueError(
-                    f"{key}.subsets: found {subset}, but split has {self.split.subsets}"
+                    f"{key}.rcu.patch_sizes: found {patch} at 1/{scale} scale, where "
+                    f"slices of {self.slices.size} leave {largest}"
                 )
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.settings.method import GradCam
 from pipeline.settings.model import Dataset, Settings
 from pipeline.settings.section import Section
 
@@ -39,11 +38,7 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
         case "residual_maps":
             return {**_residual_settings(chosen, name), **slices, **seed}
         case "train_segmentation":
-            return {
-                **_network_settings(chosen, name),
-                **slices,
-                **seed,
-            }
+            return {**_network_settings(chosen, name), **slices, **seed}
         case "predict":
             network = _network_settings(chosen, name)
             network["experiment"].pop("training")
@@ -60,33 +55,26 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
 def _residual_settings(chosen: Dataset, name: str) -> dict[str, Any]:
     """A residual set and the shapes of the models that make it; their weights are its inputs."""
     residuals = chosen.residuals[name]
-    described = {"residuals": _plain(residuals)}
-    if isinstance(residuals, GradCam):
-        network = _plain(chosen.experiments[residuals.grad_cam])
-        network.pop("training")
-        return {**described, "network": network}
     maes = {one.mae: _plain(chosen.mae[one.mae]) for one in residuals.maps}
-    shape = ("architecture", "preset", "image_size", "patch_size")
+    shape = ("preset", "image_size", "patch_size")
     return {
-        **described,
+        "residuals": _plain(residuals),
         "mae": {mae: {key: value[key] for key in shape} for mae, value in maes.items()},
     }
 
 
 def _network_settings(chosen: Dataset, name: str) -> dict[str, Any]:
     """An experiment, and what its network's shape follows from elsewhere in the configuration."""
-    experiment = _plain(chosen.experiments[name])
-    experiment.pop("subsets")  # which subsets are asked for changes none of them
-    return {"experiment": experiment, "residual_maps": residual_count(chosen, name)}
+    return {
+        "experiment": _plain(chosen.experiments[name]),
+        "residual_maps": residual_count(chosen, name),
+    }
 
 
 def residual_count(dataset: Dataset, experiment: str) -> int:
     """How many residual maps an experiment's network sees."""
     name = dataset.experiments[experiment].residuals
-    if name is None:
-        return 0
-    residuals = dataset.residuals[name]
-    return 1 if isinstance(residuals, GradCam) else len(residuals.maps)
+    return len(dataset.residuals[name].maps) if name else 0
 
 
 def _plain(section: Section | None) -> Any:
