@@ -78,9 +78,12 @@ def _named(kind: str, name: str, known: dict[str, object]) -> None:
         raise PipelineError(f"--{kind}: there is no {name!r}; choose from: {', '.join(known)}")
 
 
-def _known_subset(subset: int, dataset: Dataset) -> None:
-    if subset > dataset.split.subsets:
-        raise PipelineError(f"--subset: found {subset}, but split has {dataset.split.subsets}")
+def _known_subset(subset: int, dataset: Dataset, experiment: str) -> None:
+    known = dataset.subsets_of(experiment)
+    if subset not in known:
+        raise PipelineError(
+            f"--subset: found {subset}, but {experiment} has: {', '.join(map(str, known))}"
+        )
 
 
 @app.command()
@@ -177,7 +180,7 @@ def train_segmentation(
     """Train an experiment's network on one subset."""
     job = _job(config, override, dataset)
     _named("experiment", experiment, dict(job.dataset.experiments))
-    _known_subset(subset, job.dataset)
+    _known_subset(subset, job.dataset, experiment)
     from pipeline.train_segmentation import train_segmentation as run
 
     run(
@@ -203,7 +206,7 @@ def predict(
     """Predict lesion probabilities of test cases on the source's grid."""
     job = _job(config, override, dataset)
     _named("experiment", experiment, dict(job.dataset.experiments))
-    _known_subset(subset, job.dataset)
+    _known_subset(subset, job.dataset, experiment)
     from pipeline.predict import predict as run
 
     run(
@@ -228,7 +231,7 @@ def postprocess(
     """Turn probabilities into masks in the source's geometry."""
     job = _job(config, override, dataset)
     _named("experiment", experiment, dict(job.dataset.experiments))
-    _known_subset(subset, job.dataset)
+    _known_subset(subset, job.dataset, experiment)
     from pipeline.postprocess import postprocess as run
 
     run(job.layout, experiment, subset, job.dataset.postprocess)
@@ -246,6 +249,7 @@ def evaluate(
     run(
         job.layout,
         experiment,
+        job.dataset.subsets_of(experiment),
         job.dataset.evaluation,
         job.dataset.postprocess,
         job.settings.seed,
@@ -259,7 +263,23 @@ def compare(config: Config, dataset: DatasetName, override: Override = "") -> No
     from pipeline.compare import compare as run
 
     job = _job(config, override, dataset)
-    run(job.layout, list(job.dataset.experiments), job.dataset.evaluation, job.settings.seed)
+    experiments, subsets = list(job.dataset.experiments), job.dataset.shared_subsets
+    run(job.layout, experiments, subsets, job.dataset.evaluation, job.settings.seed)
+
+
+@app.command()
+def tabulate(
+    config: Config,
+    dataset: DatasetName,
+    table: Annotated[str, typer.Option(help="a table of the data set")],
+    override: Override = "",
+) -> None:
+    """Put chosen experiments in a table, with published figures beside theirs."""
+    job = _job(config, override, dataset)
+    _named("table", table, dict(job.dataset.tables))
+    from pipeline.tabulate import tabulate as run
+
+    run(job.layout, table, job.dataset, job.settings.seed)
 
 
 @app.command()

@@ -61,3 +61,4 @@ TABLE_2 = (
     _before("voe", "VOE, before", "raw_voe", low_is_best=True),
     DICE,
 )
+COLUMNS = {column.key: column for column in (*TABLE_1, *TABLE_2)}

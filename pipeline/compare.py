@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline.comparison import Comparison, build_comparison
 from pipeline.layout import Layout
@@ -15,15 +16,27 @@ VERSION = 1
 log = logging.getLogger(__name__)
 
 
-def compare(layout: Layout, experiments: list[str], evaluation: Evaluation, seed: int) -> None:
+def compare(
+    layout: Layout,
+    experiments: Sequence[str],
+    subsets: Sequence[int],
+    evaluation: Evaluation,
+    seed: int,
+) -> None:
     """Write the table in the shape of the paper's Table 1, or for calcium of its Table 2.
 
     Raises:
         PipelineError: an experiment has not been evaluated, or on other patients.
     """
-    table = build_comparison(layout, experiments, evaluation, seed)
+    table = build_comparison(layout, experiments, subsets, evaluation, seed)
+    write_table(table, layout.dataset, layout.table(".md"), layout.table(".csv"))
+    log.info("comparison: %s", layout.table(".md"))
+
+
+def write_table(table: Comparison, title: str, page: Path, numbers: Path) -> None:
+    """Write a table as a Markdown page and its numbers, in full, as CSV."""
     with (
-        replacing(layout.table(".csv")) as temporary,
+        replacing(numbers) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         columns = list(dict.fromkeys(key for row in table.numbers for key in row))
@@ -31,9 +44,8 @@ def compare(layout: Layout, experiments: list[str], evaluation: Evaluation, seed
         writer.writeheader()
         for row in table.numbers:
             writer.writerow({key: "nan" if value is None else value for key, value in row.items()})
-    with replacing(layout.table(".md")) as temporary:
-        temporary.write_text(markdown(layout.dataset, table), "utf-8")
-    log.info("comparison: %s", layout.table(".md"))
+    with replacing(page) as temporary:
+        temporary.write_text(markdown(title, table), "utf-8")
 
 
 def markdown(title: str, table: Comparison) -> str:

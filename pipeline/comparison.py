@@ -13,6 +13,7 @@ from grcsf.statistics import bootstrap_interval, holm, mean_of_group_means, pair
 from pipeline.columns import DICE, TABLE_1, TABLE_2, Column
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout
+from pipeline.scores import read_scores, read_summary
 from pipeline.settings import Evaluation
 from pipeline.stores import read_json
 from pipeline.table_notes import table_notes
@@ -31,13 +32,18 @@ class Comparison:
 
 
 def build_comparison(
-    layout: Layout, experiments: Sequence[str], evaluation: Evaluation, seed: int
+    layout: Layout,
+    experiments: Sequence[str],
+    subsets: Sequence[int],
+    evaluation: Evaluation,
+    seed: int,
 ) -> Comparison:
     """The table in the shape of the paper's Table 1, or for calcium of its Table 2.
 
     Args:
         layout: where the results lie.
         experiments: the rows, in this order.
+        subsets: whose test patients count.
         evaluation: which table, and which experiment the others are tested against.
         seed: of the bootstrap of the differences.
 
@@ -45,18 +51,27 @@ def build_comparison(
         PipelineError: an experiment has no summary or no model yet.
     """
     columns = TABLE_2 if evaluation.metrics == "calcium" else TABLE_1
-    summaries = {name: read_json(layout.summary(name)) for name in experiments}
-    patients = {name: read_scores(layout, name) for name in experiments}
+    summaries = {
+        name: read_summary(layout, name, evaluation, seed, subsets) for name in experiments
+    }
+    patients = {name: read_scores(layout, name, subsets) for name in experiments}
     _check_same_patients(layout, patients)
-    numbers = {name: _numbers(layout, name, summaries[name], columns) for name in experiments}
+    numbers = {
+        name: experiment_numbers(layout, name, summaries[name], columns) for name in experiments
+    }
     others = [name for name in experiments if name != evaluation.baseline]
     if evaluation.baseline in experiments and others:
         for column in columns:
             _test(column, others, evaluation, patients, numbers, seed)
     table = Comparison(["Method", *(column.title for column in columns), "Parameters"])
-    best = {column.key: _best(column, numbers.values()) for column in columns}
+    best = {
+        column.key: best_value([row[column.key] for row in numbers.values()], column.low_is_best)
+        for column in columns
+    }
     for name in experiments:
-        cells = [_cell(column, numbers[name], best[column.key], evaluation) for column in columns]
+        cells = [
+            score_cell(column, numbers[name], best[column.key], evaluation) for column in columns
+        ]
         table.rows.append([name, *cells, f"{numbers[name]['parameters'] / 1e6:.2f} M"])
         table.numbers.append(numbers[name])
     first = next(iter(summaries.values()))
@@ -76,9 +91,10 @@ def _check_same_patients(layout: Layout, patients: Mapping[str, pd.DataFrame]) -
             )
 
 
-def _numbers(
+def experiment_numbers(
     layout: Layout, name: str, summary: Mapping[str, Any], columns: Sequence[Column]
 ) -> dict[str, Any]:
+    """An experiment's figures by column, with their intervals, and its number of parameters."""
     numbers: dict[str, Any] = {"experiment": name, "patients": summary["patients"]}
     for column in columns:
         value = _value(summary, column.where)
@@ -138,16 +154,18 @@ def _test(
         numbers[name][f"{column.key}_p"] = float(p_value)
 
 
-def _best(column: Column, numbers: Iterable[Mapping[str, Any]]) -> float | None:
-    values: list[float] = [row[column.key] for row in numbers if row[column.key] is not None]
+def best_value(figures: Iterable[float | None], low_is_best: bool) -> float | None:
+    """The best of the figures that are defined; None where all read the same."""
+    values = [value for value in figures if value is not None]
     if len({f"{value:.3f}" for value in values}) < 2:
         return None
-    return min(values) if column.low_is_best else max(values)
+    return min(values) if low_is_best else max(values)
 
 
-def _cell(
+def score_cell(
     column: Column, numbers: Mapping[str, Any], best: float | None, evaluation: Evaluation
 ) -> str:
+    """A score as the table shows it: bold when best, starred when it differs, with its interval."""
     value = numbers[column.key]
     if value is None:
         return "undefined"
@@ -173,18 +191,3 @@ def _add_threshold_row(
     cells = ["undefined" if numbers[c.key] is None else f"{numbers[c.key]:.3f}" for c in columns]
     table.rows.append([THRESHOLD_ALONE, *cells, "–"])
     table.numbers.append(numbers)
-
-
-def read_scores(layout: Layout, experiment: str) -> pd.DataFrame:
-    """An experiment's row per patient, by case; undefined values are NaN.
-
-    Raises:
-        PipelineError: the table is not there.
-    """
-    path = layout.scores(experiment)
-    if not path.exists():
-        raise PipelineError(f"{path}: not there; run evaluate for experiment {experiment} first")
-    names = dict.fromkeys(("case", "group", "risk_reference", "risk_prediction"), str)
-    return pd.read_csv(path, dtype=names, keep_default_na=False, na_values=["nan"]).set_index(
-        "case"
-    )

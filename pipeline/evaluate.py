@@ -26,16 +26,18 @@ log = logging.getLogger(__name__)
 def evaluate(
     layout: Layout,
     experiment: str,
+    subsets: Sequence[int],
     evaluation: Evaluation,
     postprocess: Postprocess,
     seed: int,
     threads: int,
 ) -> None:
-    """Write one row per labelled test case of all subsets, and the summary over them.
+    """Write one row per labelled test case of the subsets, and the summary over them.
 
     Args:
         layout: where the results lie.
         experiment: whose masks are scored.
+        subsets: whose test cases are scored.
         evaluation: what is scored, and the bootstrap's size.
         postprocess: the probability threshold and the HU threshold of the masks.
         seed: of the bootstrap.
@@ -44,7 +46,7 @@ def evaluate(
     Raises:
         PipelineError: there is no labelled test case, or a mask is missing or on another grid.
     """
-    tested = labelled_test_cases(layout)
+    tested = labelled_test_cases(layout, subsets)
     if not tested:
         raise PipelineError(
             f"{layout.dataset}: {layout.split} holds no labelled test case, expected at least one "
@@ -68,14 +70,14 @@ def evaluate(
     )
 
 
-def labelled_test_cases(layout: Layout) -> list[tuple[int, str]]:
-    """(subset, case) of every test case that has a reference, in order."""
+def labelled_test_cases(layout: Layout, subsets: Sequence[int]) -> list[tuple[int, str]]:
+    """(subset, case) of the subsets' test cases that have a reference, in order."""
     cases = read_json(layout.cases)["cases"]
-    subsets = {int(key): roles for key, roles in read_json(layout.split)["subsets"].items()}
+    split = read_json(layout.split)["subsets"]
     return [
         (number, case)
-        for number in sorted(subsets)
-        for case in subsets[number]["test"]
+        for number in subsets
+        for case in split[str(number)]["test"]
         if cases[case]["labelled"]
     ]
 

@@ -23,13 +23,13 @@ def read_history(path: Path) -> History:
 
 
 def training_histories(
-    layout: Layout, dataset: Dataset, subsets: int
+    layout: Layout, dataset: Dataset
 ) -> tuple[dict[str, dict[str, History]], list[str]]:
     """Histories by title and run, and a line for each training without any."""
     runs = {f"MAE {name}": {"": layout.mae(name)} for name in dataset.mae}
     for name in dataset.experiments:
         runs[name] = {
-            f"subset {number}": layout.model(name, number) for number in range(1, subsets + 1)
+            f"subset {number}": layout.model(name, number) for number in dataset.subsets_of(name)
         }
     histories: dict[str, dict[str, History]] = {}
     for title, manifests in runs.items():

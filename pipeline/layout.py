@@ -20,6 +20,7 @@ STAGES = (
     "postprocess",
     "evaluate",
     "compare",
+    "tabulate",
     "report",
 )
 
@@ -97,6 +98,10 @@ class Layout:
     def table(self, suffix: str) -> Path:
         """The comparison of all experiments, `.md` or `.csv`."""
         return self.stage("compare") / f"table{suffix}"
+
+    def chosen_table(self, name: str, suffix: str) -> Path:
+        """A table of chosen experiments, `.md` or `.csv`."""
+        return self.stage("tabulate") / f"{name}{suffix}"
 
     @property
     def report(self) -> Path:

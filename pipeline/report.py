@@ -12,13 +12,14 @@ import pandas as pd
 import yaml
 
 from pipeline.case_view import CaseView, view_case
-from pipeline.comparison import build_comparison, read_scores
+from pipeline.comparison import build_comparison
 from pipeline.evaluate import labelled_test_cases
 from pipeline.history import training_histories
 from pipeline.layout import STAGES, Layout
 from pipeline.pictures import REFERENCE, case_picture, curves_picture, experiment_colours
 from pipeline.report_tables import agatston_table, group_table, note_rows, size_table, split_table
 from pipeline.report_text import data_summary, emphasis, residual_note
+from pipeline.scores import read_scores, read_summary
 from pipeline.settings import Dataset
 from pipeline.stores import read_json, replacing
 from pipeline.versions import stage_version
@@ -34,21 +35,24 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
         PipelineError: the results of an earlier stage are missing or damaged.
     """
     cases, split = read_json(layout.cases), read_json(layout.split)
-    experiments = list(dataset.experiments)
-    scores = {name: read_scores(layout, name) for name in experiments}
-    summaries = {name: read_json(layout.summary(name)) for name in experiments}
+    experiments, subsets = list(dataset.experiments), dataset.shared_subsets
+    evaluation = dataset.evaluation
+    scores = {name: read_scores(layout, name, subsets) for name in experiments}
+    summaries = {
+        name: read_summary(layout, name, evaluation, seed, subsets) for name in experiments
+    }
     pictures, example = _pictures(layout, dataset, split["unlabelled"], scores)
     with replacing(layout.report.with_name("example.png")) as temporary:
         temporary.write_bytes(example)
-    calcium = dataset.evaluation.metrics == "calcium"
-    histories, untrained = training_histories(layout, dataset, len(split["subsets"]))
+    calcium = evaluation.metrics == "calcium"
+    histories, untrained = training_histories(layout, dataset)
     colours = experiment_colours(experiments)
     content = {
         "title": layout.dataset,
         "experiments": experiments,
         "scored": len(next(iter(scores.values()))),
         "unlabelled": len(split["unlabelled"]),
-        "comparison": build_comparison(layout, experiments, dataset.evaluation, seed),
+        "comparison": build_comparison(layout, experiments, subsets, evaluation, seed),
         "sizes": size_table(summaries),
         "agatston": agatston_table(scores) if calcium else None,
         "residual_note": residual_note(dataset),
@@ -86,7 +90,7 @@ def _pictures(
 ) -> tuple[list[dict[str, str]], bytes]:
     """Every test case's picture and caption, and the typical case's once more by itself."""
     typical, example, pictures = typical_case(scores), b"", []
-    for subset, case in _shown_cases(layout, unlabelled):
+    for subset, case in _shown_cases(layout, dataset.shared_subsets, unlabelled):
         view = view_case(layout, dataset, case, subset)
         png = case_picture(view)
         if case == typical:
@@ -95,10 +99,12 @@ def _pictures(
     return pictures, example
 
 
-def _shown_cases(layout: Layout, unlabelled: Sequence[str]) -> Iterator[tuple[int, str]]:
-    yield from labelled_test_cases(layout)
+def _shown_cases(
+    layout: Layout, subsets: Sequence[int], unlabelled: Sequence[str]
+) -> Iterator[tuple[int, str]]:
+    yield from labelled_test_cases(layout, subsets)
     # every subset's networks predict these; one picture is enough
-    yield from ((1, case) for case in unlabelled)
+    yield from ((subsets[0], case) for case in unlabelled)
 
 
 def _caption(view: CaseView, scores: Mapping[str, pd.DataFrame]) -> str:

@@ -25,8 +25,10 @@ from pipeline.settings.method import (
 from pipeline.settings.model import Dataset, Resources, Settings
 from pipeline.settings.section import Section
 from pipeline.settings.stages import further_images, residual_count, source_root, stage_settings
+from pipeline.settings.tables import COSTS, Table
 
 __all__ = [
+    "COSTS",
     "QUANTILES",
     "Dataset",
     "Evaluation",
@@ -44,6 +46,7 @@ __all__ = [
     "Slices",
     "Source",
     "Split",
+    "Table",
     "Training",
     "further_images",
     "residual_count",

@@ -133,6 +133,7 @@ class Experiment(Section):
     residuals: Name | None = None
     width: Positive = 64
     rcu: Rcu = Rcu()
+    subsets: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
     training: Training = Training()
 
     @model_validator(mode="after")

@@ -6,9 +6,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from pipeline.columns import TABLE_1, TABLE_2
 from pipeline.settings.data import Evaluation, Postprocess, Slices, Source, Split
 from pipeline.settings.method import Experiment, Mae, Residuals
 from pipeline.settings.section import Count, Name, Positive, Section
+from pipeline.settings.tables import COSTS, Table
 
 
 class Dataset(Section):
@@ -22,6 +24,7 @@ class Dataset(Section):
     experiments: Annotated[dict[Name, Experiment], Field(min_length=1)]
     postprocess: Postprocess = Postprocess()
     evaluation: Evaluation = Evaluation()
+    tables: Annotated[dict[Name, Table], Field(default_factory=dict)]
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
@@ -29,10 +32,25 @@ class Dataset(Section):
             self._check_residuals(f"residuals.{name}", residuals)
         for name, experiment in self.experiments.items():
             self._check_experiment(f"experiments.{name}", experiment)
+        if not self.shared_subsets:
+            raise ValueError("experiments: found no subset that all of them have in common")
+        for name, table in self.tables.items():
+            self._check_table(f"tables.{name}", table)
         baseline = self.evaluation.baseline
         if baseline:
             _must_exist("evaluation.baseline", baseline, "experiments", self.experiments)
         return self
+
+    def subsets_of(self, *experiments: str) -> tuple[int, ...]:
+        """The subsets of the split that all of these experiments are trained and tested on."""
+        whole = set(range(1, self.split.subsets + 1))
+        asked = (self.experiments[name].subsets for name in experiments)
+        return tuple(sorted(whole.intersection(*(one for one in asked if one))))
+
+    @property
+    def shared_subsets(self) -> tuple[int, ...]:
+        """The subsets that all experiments have in common: they are compared on these."""
+        return self.subsets_of(*self.experiments)
 
     def _check_residuals(self, key: str, residuals: Residuals) -> None:
         for one in residuals.maps:
@@ -40,6 +58,11 @@ class Dataset(Section):
             self.mae[one.mae].check_mask_ratio(f"{key}.maps.mask_ratio", one.mask_ratio)
 
     def _check_experiment(self, key: str, experiment: Experiment) -> None:
+        for subset in experiment.subsets or ():
+            if subset > self.split.subsets:
+                raise ValueError(
+                    f"{key}.subsets: found {subset}, but split has {self.split.subsets}"
+                )
         if experiment.residuals is None:
             return
         _must_exist(f"{key}.residuals", experiment.residuals, "residuals", self.residuals)
@@ -50,6 +73,21 @@ class Dataset(Section):
                     f"{key}.rcu.patch_sizes: found {patch} at 1/{scale} scale, where "
                     f"slices of {self.slices.size} leave {largest}"
                 )
+
+    def _check_table(self, key: str, table: Table) -> None:
+        scores = TABLE_2 if self.evaluation.metrics == "calcium" else TABLE_1
+        known = [*(column.key for column in scores), *COSTS]
+        for column in table.columns:
+            if column not in known:
+                raise ValueError(
+                    f"{key}.columns: found {column!r}, which metrics: {self.evaluation.metrics} "
+                    f"does not score; expected any of {', '.join(known)}"
+                )
+        names = [row.experiment for row in table.rows]
+        for name in names:
+            _must_exist(f"{key}.rows", name, "experiments", self.experiments)
+        if not self.subsets_of(*names):
+            raise ValueError(f"{key}.rows: found experiments that have no subset in common")
 
 
 class Resources(Section):

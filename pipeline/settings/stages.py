@@ -45,8 +45,15 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
             return {**network, **slices}
         case "postprocess":
             return {"postprocess": _plain(chosen.postprocess)}
-        case "evaluate" | "compare":
-            return {"evaluation": _plain(chosen.evaluation), **seed}
+        case "evaluate":
+            subsets = {"subsets": list(chosen.subsets_of(name))}
+            return {"evaluation": _plain(chosen.evaluation), **subsets, **seed}
+        case "compare":
+            subsets = {"subsets": list(chosen.shared_subsets)}
+            return {"evaluation": _plain(chosen.evaluation), **subsets, **seed}
+        case "tabulate":
+            table = {"table": _plain(chosen.tables[name])}
+            return {**table, "evaluation": _plain(chosen.evaluation), **seed}
         case "report":
             return {"dataset": _plain(chosen), **seed}
     raise ValueError(f"no stage is called {stage!r}")
@@ -65,10 +72,9 @@ def _residual_settings(chosen: Dataset, name: str) -> dict[str, Any]:
 
 def _network_settings(chosen: Dataset, name: str) -> dict[str, Any]:
     """An experiment, and what its network's shape follows from elsewhere in the configuration."""
-    return {
-        "experiment": _plain(chosen.experiments[name]),
-        "residual_maps": residual_count(chosen, name),
-    }
+    experiment = _plain(chosen.experiments[name])
+    experiment.pop("subsets")  # which subsets are asked for changes none of them
+    return {"experiment": experiment, "residual_maps": residual_count(chosen, name)}
 
 
 def residual_count(dataset: Dataset, experiment: str) -> int:

@@ -34,11 +34,11 @@ def build(tree, box, evaluation, patients, *, empty=0, settings=Postprocess()): 
         tree.add_predictions(name, 1, found[name])
         tree.add_model(name, 1, {"unetpp": 36_628_481, "grcsf": 42_848_113}[name])
         postprocess(tree.layout, name, 1, settings)
-        evaluate(tree.layout, name, evaluation, settings, seed=0, threads=1)
+        evaluate(tree.layout, name, (1,), evaluation, settings, seed=0, threads=1)
 
 
 def compared(tree, evaluation, names=NAMES):
-    compare(tree.layout, list(names), evaluation, seed=0)
+    compare(tree.layout, list(names), (1,), evaluation, seed=0)
     text = tree.layout.table(".md").read_text("utf-8")
     return text, pd.read_csv(tree.layout.table(".csv"), index_col="experiment")
 

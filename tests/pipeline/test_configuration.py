@@ -23,6 +23,12 @@ GIVEN = {
         }
     }
 }
+TABLE = {
+    "title": "t",
+    "headings": ["Method"],
+    "columns": ["dice"],
+    "rows": [{"labels": ["ours"], "experiment": "g"}],
+}
 
 
 def changed(path: str, value: object) -> dict:
@@ -70,6 +76,21 @@ def test_every_shipped_configuration_is_valid(path):
         ("residuals.mrm.maps", [{"mae": "x", "mask_ratio": 0.5, "passes": 1}], "names 'x'"),
         ("experiments.g.rcu.patch_sizes", [64, 8, 8], "rcu.patch_sizes: found 64 at 1/4 scale"),
         ("split.test", "x", "split.test: found 'x'"),
+        ("experiments.g.subsets", [2], "experiments.g.subsets: found 2, but split has 1"),
+        ("tables.t", {**TABLE, "columns": ["dise"]}, "columns: found 'dise', expected any of"),
+        ("tables.t", {**TABLE, "columns": ["pooled_voe_volume"]}, "metrics: voxel does not score"),
+        ("tables.t", {**TABLE, "headings": ["A", "B"]}, "found 1 labels, expected one for each"),
+        ("tables.t", {**TABLE, "best_within": "A"}, "best_within: found 'A', expected one of"),
+        (
+            "tables.t",
+            {**TABLE, "rows": [{"labels": ["a"], "experiment": "v"}]},
+            "tables.t.rows names 'v', but experiments has only: u, g",
+        ),
+        (
+            "tables.t",
+            {**TABLE, "rows": [{**TABLE["rows"][0], "published": {"iou": 0.3}}]},
+            "published.iou belongs to none of the columns: dice",
+        ),
         ("mae.shared.train_mask_ratios", [0.001], "0.001, which masks 0 of 196 patches"),
         (
             "residuals.mrm.maps",
@@ -143,6 +164,17 @@ def test_a_stage_depends_on_its_own_section_only():
     faster = changed("experiments.g.training.learning_rate", 0.5)
     assert section(GIVEN, "train_segmentation", "u") == section(faster, "train_segmentation", "u")
     assert section(GIVEN, "predict", "g") == section(faster, "predict", "g")
+    first = changed("experiments.g.subsets", [1])
+    assert section(GIVEN, "train_segmentation", "g") == section(first, "train_segmentation", "g")
+    assert section(GIVEN, "evaluate", "g") == section(first, "evaluate", "g")
+
+
+def test_experiments_without_a_common_subset_cannot_be_compared():
+    apart = changed("split.subsets", 2)
+    for name, subset in (("u", 1), ("g", 2)):
+        apart["datasets"]["brain"]["experiments"][name] |= {"subsets": [subset]}
+    with pytest.raises(PipelineError, match="no subset that all of them have in common"):
+        validate(apart, "x")
 
 
 def test_a_root_may_hold_an_environment_variable(monkeypatch):

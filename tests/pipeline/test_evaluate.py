@@ -25,7 +25,7 @@ VOXEL_MM3 = 3.0 * 0.5 * 0.7
 def scored(tree, evaluation=VOXEL, settings=PLAIN, subsets=(1,), threads=2):
     for subset in subsets:
         postprocess(tree.layout, "unetpp", subset, settings)
-    evaluate(tree.layout, "unetpp", evaluation, settings, seed=0, threads=threads)
+    evaluate(tree.layout, "unetpp", subsets, evaluation, settings, seed=0, threads=threads)
     rows = pd.read_csv(tree.layout.scores("unetpp"), index_col="case", keep_default_na=True)
     return rows, read_json(tree.layout.summary("unetpp"))
 
@@ -183,7 +183,7 @@ def test_the_written_file_is_what_is_scored(head):
     scored(head, subsets=(1, 2))
     path = head.layout.mask("unetpp", 1, "half", ".nii.gz")
     write_volume(path, np.zeros(SHAPE, np.uint8), read_volume(path).geometry)
-    evaluate(head.layout, "unetpp", VOXEL, Postprocess(), seed=0, threads=1)
+    evaluate(head.layout, "unetpp", (1, 2), VOXEL, Postprocess(), seed=0, threads=1)
     rows = pd.read_csv(head.layout.scores("unetpp"), index_col="case")
     assert rows.loc["half", "predicted_voxels"] == 0
 
@@ -195,14 +195,14 @@ def test_mask_on_another_grid_is_refused(head):
     moved = type(volume.geometry)(SHAPE, volume.geometry.spacing)
     write_volume(path, volume.array, moved)
     with pytest.raises(PipelineError, match=r"case extra: mask .*origin.*run postprocess again"):
-        evaluate(head.layout, "unetpp", VOXEL, Postprocess(), seed=0, threads=2)
+        evaluate(head.layout, "unetpp", (1, 2), VOXEL, Postprocess(), seed=0, threads=2)
 
 
 def test_no_labelled_test_case_is_one_line(results_tree):
     results_tree.add_case("unseen", np.zeros(SHAPE, np.int16))
     results_tree.write_split([[]])
     with pytest.raises(PipelineError, match=r"no labelled test case") as caught:
-        evaluate(results_tree.layout, "unetpp", VOXEL, Postprocess(), seed=0, threads=1)
+        evaluate(results_tree.layout, "unetpp", (1,), VOXEL, Postprocess(), seed=0, threads=1)
     assert "\n" not in str(caught.value)
 
 

@@ -88,11 +88,11 @@ def tree(results_tree_at, tmp_path_factory, box):
 
 def finish(tree, name, dataset):
     postprocess(tree.layout, name, 1, dataset.postprocess)
-    evaluate(tree.layout, name, dataset.evaluation, dataset.postprocess, seed=0, threads=1)
+    evaluate(tree.layout, name, (1,), dataset.evaluation, dataset.postprocess, seed=0, threads=1)
 
 
 def page_of(tree, dataset):
-    compare(tree.layout, list(dataset.experiments), dataset.evaluation, seed=0)
+    compare(tree.layout, list(dataset.experiments), (1,), dataset.evaluation, seed=0)
     report(tree.layout, dataset, seed=0)
     return tree.layout.report.read_text("utf-8")
 

@@ -92,6 +92,56 @@ def test_a_given_configuration_is_not_mixed_with_the_demo(project, config):
     assert {one["--config"] for one in given} == {str(project.folder / "config.yaml")}
 
 
+def with_table(config):
+    """Two more experiments on the first of two subsets, and a table of three."""
+    images = config["datasets"]["images"]
+    images["split"] = {"subsets": 2}
+    images["experiments"]["wide"] = {"model": "unetpp", "width": 32, "subsets": [1]}
+    images["experiments"]["fast"] = {"model": "grcsf", "residuals": "mrm", "subsets": [1]}
+    rows = [{"labels": [name], "experiment": name} for name in ("unet++", "fast", "grcsf")]
+    table = {"title": "t", "headings": ["Method"], "columns": ["dice"], "rows": rows}
+    images["tables"] = {"parts": table}
+    return config
+
+
+def test_experiments_run_on_their_own_subsets(project, config):
+    project.configure(with_table(config))
+    project.write_images("atlas", 9)
+    plan = project.plan()
+    subsets = [job.partition(": ")[2] for job in plan.jobs if job.startswith("predict")]
+    assert sorted(subsets) == [
+        "fast, subset 1",
+        "grcsf, subset 1",
+        "grcsf, subset 2",
+        "unet++, subset 1",
+        "unet++, subset 2",
+        "wide, subset 1",
+    ]
+    assert plan.counts["tabulate"] == 1
+
+
+def test_the_tables_target_plans_their_rows_and_what_they_share_once(project, config):
+    project.configure(with_table(config))
+    project.write_images("atlas", 6)
+    plan = project.call("ablations", "-n", "--configfile", "config.yaml")
+    assert plan.code == 0, plan.output
+    shared = {"ingest": 1, "split": 1, "train_mae": 2, "residual_maps": 1, "tabulate": 1}
+    per_subset = dict.fromkeys(("train_segmentation", "predict", "postprocess"), 5)
+    assert plan.counts == {**shared, **per_subset, "evaluate": 3}
+    assert not any("wide" in job for job in plan.jobs)
+
+
+def test_the_tables_target_without_tables_is_one_line(project, config):
+    project.configure(config)
+    project.write_images("atlas", 3)
+    plan = project.call("ablations", "-n", "--configfile", "config.yaml")
+    assert plan.code != 0
+    assert plan.errors == [
+        "error: configuration: found no datasets.<name>.tables, expected at least one; "
+        "config/ablations.yaml has some"
+    ]
+
+
 def test_overrides_and_further_files_reach_every_command(project, config):
     project.configure(config)
     project.write_images("atlas", 3)

@@ -26,6 +26,7 @@ OUTPUTS = {
     "postprocess": ["masks", "mask"],
     "evaluate": ["scores", "summary"],
     "compare": ["table"],
+    "tabulate": ["chosen_table"],
     "report": ["report"],
 }
 METHOD = sorted(ROOT.glob("grcsf/**/*.py"))
@@ -89,6 +90,7 @@ def test_outputs_lie_in_the_stage_s_folder(stage):
         "scores": ["e"],
         "summary": ["e"],
         "table": [".md"],
+        "chosen_table": ["t", ".md"],
     }
     for name in OUTPUTS[stage]:
         member = getattr(layout, name)
@@ -106,8 +108,9 @@ def test_stage_has_its_section_in_the_documentation(stage):
     assert re.search(rf"^## `?{stage}`?$", text, re.MULTILINE)
 
 
-def test_every_rule_is_a_stage_or_the_phantom():
-    assert set(RULE_TEXTS) == {*STAGES, "phantom"}
+def test_every_rule_is_a_stage_the_phantom_or_a_target():
+    assert set(RULE_TEXTS) == {*STAGES, "phantom", "ablations"}
+    assert re.findall(r"^    (\w+):", RULE_TEXTS["ablations"], re.MULTILINE) == ["input"]
 
 
 def test_directives_stand_in_one_order():
@@ -128,7 +131,7 @@ def test_snakefile_is_short_and_includes_in_the_data_s_order():
         for part in included
         for name, _ in RULES.findall((ROOT / "workflow/rules" / f"{part}.smk").read_text("utf-8"))
     ]
-    assert rules == ["phantom", *STAGES]
+    assert [rule for rule in rules if rule != "ablations"] == ["phantom", *STAGES]
 
 
 @pytest.mark.parametrize("path", METHOD, ids=relative)

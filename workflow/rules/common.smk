@@ -71,6 +71,7 @@ wildcard_constraints:
     mae=r"[\w+-]+",
     residuals=r"[\w+-]+",
     experiment=r"[\w+-]+",
+    table=r"[\w+-]+",
     subset=r"\d+",
     batch=r"\d+of\d+",
 
@@ -162,44 +163,89 @@ def experiment_residuals(wildcards):
     return residual_batches(wildcards.dataset, residuals) if residuals else []
 
 
+def experiments_of(wildcards):
+    """The experiments that a job is about: its own, those of its table, or all."""
+    chosen = SETTINGS.datasets[wildcards.dataset]
+    if "experiment" in wildcards.keys():
+        return [wildcards.experiment]
+    if "table" in wildcards.keys():
+        return table_experiments(chosen.tables[wildcards.table])
+    return list(chosen.experiments)
+
+
+def table_experiments(table):
+    return list(dict.fromkeys(row.experiment for row in table.rows))
+
+
 def subset_files(path):
-    """Files of every subset, of one experiment or of all of them, as an input function."""
+    """Files of every subset of a job's experiments, as an input function."""
 
     def files(wildcards):
         chosen = SETTINGS.datasets[wildcards.dataset]
         of = getattr(LAYOUTS[wildcards.dataset], path)
-        one = wildcards.get("experiment")
         return [
             of(experiment, subset)
-            for experiment in ([one] if one else chosen.experiments)
-            for subset in range(1, chosen.split.subsets + 1)
+            for experiment in experiments_of(wildcards)
+            for subset in chosen.subsets_of(experiment)
         ]
 
     return files
 
 
 def experiment_files(path):
-    """A data set's files of every experiment, as an input function."""
+    """Files of a job's experiments, as an input function."""
 
     def files(wildcards):
         of = getattr(LAYOUTS[wildcards.dataset], path)
-        return [of(experiment) for experiment in SETTINGS.datasets[wildcards.dataset].experiments]
+        return [of(experiment) for experiment in experiments_of(wildcards)]
 
     return files
 
 
 def wanted(wildcards):
-    """Every report, and every manifest on the way to it.
+    """Every report and table, and every manifest on the way to it."""
+    return [
+        path
+        for dataset, chosen in SETTINGS.datasets.items()
+        for path in [
+            *manifests_of(dataset, list(chosen.experiments)),
+            *tables_of(dataset),
+            LAYOUTS[dataset].report,
+        ]
+    ]
+
+
+def wanted_tables(wildcards):
+    """Every table of chosen experiments, and every manifest on the way to it."""
+    paths = []
+    for dataset, chosen in SETTINGS.datasets.items():
+        if chosen.tables:
+            rows = [name for table in chosen.tables.values() for name in table_experiments(table)]
+            paths += [*manifests_of(dataset, list(dict.fromkeys(rows))), *tables_of(dataset)]
+    if not paths:
+        sys.exit(
+            "error: configuration: found no datasets.<name>.tables, expected at least one; "
+            "config/ablations.yaml has some"
+        )
+    return paths
+
+
+def tables_of(dataset):
+    """Pages of a data set's tables of chosen experiments."""
+    return [
+        LAYOUTS[dataset].chosen_table(table, ".md") for table in SETTINGS.datasets[dataset].tables
+    ]
+
+
+def manifests_of(dataset, experiments):
+    """Every manifest on the way to the experiments' scores.
 
     Snakemake does not miss a file between others that are up to date, unless it is asked for; and
     a withdrawn manifest has to be missed.
     """
-    return [path for dataset in SETTINGS.datasets for path in wanted_of(dataset)]
-
-
-def wanted_of(dataset):
     layout, chosen = LAYOUTS[dataset], SETTINGS.datasets[dataset]
-    residuals = sorted({one.residuals for one in chosen.experiments.values() if one.residuals})
+    used = [chosen.experiments[name].residuals for name in experiments]
+    residuals = sorted({name for name in used if name})
     maes = sorted({one.mae for name in residuals for one in chosen.residuals[name].maps})
     return [
         layout.cases,
@@ -208,8 +254,7 @@ def wanted_of(dataset):
         *(
             path(experiment, subset)
             for path in (layout.model, layout.predictions, layout.masks)
-            for experiment in chosen.experiments
-            for subset in range(1, chosen.split.subsets + 1)
+            for experiment in experiments
+            for subset in chosen.subsets_of(experiment)
         ),
-        layout.report,
     ]

@@ -8,7 +8,7 @@ rule evaluate:
         LAYOUT.scores("{experiment}"),
         LAYOUT.summary("{experiment}"),
     params:
-        settings=settings_of("evaluate"),
+        settings=settings_of("evaluate", "experiment"),
         version=stage_version("evaluate"),
     log:
         LOGS / "evaluate" / "{experiment}.log",
@@ -45,6 +45,35 @@ rule compare:
         "compare {wildcards.dataset}"
     shell:
         command("compare")
+
+
+rule tabulate:
+    input:
+        LAYOUT.cases,
+        LAYOUT.split,
+        experiment_files("scores"),
+        experiment_files("summary"),
+    output:
+        LAYOUT.chosen_table("{table}", ".md"),
+        LAYOUT.chosen_table("{table}", ".csv"),
+    params:
+        settings=settings_of("tabulate", "table"),
+        version=stage_version("tabulate"),
+    log:
+        LOGS / "tabulate" / "{table}.log",
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    message:
+        "tabulate {wildcards.dataset}: {wildcards.table}"
+    shell:
+        command("tabulate --table {wildcards.table}")
+
+
+# A target: `snakemake ablations` makes the tables, and what they need.
+rule ablations:
+    input:
+        wanted_tables,
 
 
 rule report:

@@ -1,0 +1,166 @@
+"""Stage `tabulate`: chosen experiments in a table, with published figures beside theirs."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.columns import COLUMNS, Column
+from pipeline.compare import write_table
+from pipeline.comparison import Comparison, best_value, experiment_numbers, score_cell
+from pipeline.evaluate import labelled_test_cases
+from pipeline.layout import Layout
+from pipeline.scores import read_summary
+from pipeline.settings import COSTS, Dataset, Table
+from pipeline.stores import open_store
+
+VERSION = 1
+log = logging.getLogger(__name__)
+
+TITLES = {"parameters": "Parameters", "residual_seconds": "Residual maps, s a patient"}
+LOW_IS_BEST = {
+    **{key: column.low_is_best for key, column in COLUMNS.items()},
+    **dict.fromkeys(COSTS, True),
+}
+Numbers = dict[str, Any]
+
+
+def tabulate(layout: Layout, name: str, dataset: Dataset, seed: int) -> None:
+    """Write one table of the configuration as Markdown and CSV.
+
+    Raises:
+        PipelineError: an experiment of it has not been evaluated, or a residual store is missing.
+    """
+    chosen = dataset.tables[name]
+    table = build_table(layout, dataset, chosen, seed)
+    page = layout.chosen_table(name, ".md")
+    write_table(table, chosen.title, page, layout.chosen_table(name, ".csv"))
+    log.info("table %s: %s", name, page)
+
+
+def build_table(layout: Layout, dataset: Dataset, chosen: Table, seed: int) -> Comparison:
+    """The table's cells, numbers and notes; each row over the subsets that all rows share.
+
+    Raises:
+        PipelineError: an experiment of it has not been evaluated, or a residual store is missing.
+    """
+    names = list(dict.fromkeys(row.experiment for row in chosen.rows))
+    subsets = dataset.subsets_of(*names)
+    scores = [COLUMNS[key] for key in chosen.columns if key not in COSTS]
+    measured = {name: _measured(layout, dataset, name, subsets, scores, seed) for name in names}
+    published = {key for row in chosen.rows for key in row.published}
+    best = {key: _best_of_groups(chosen, key, measured) for key in chosen.columns}
+    table = Comparison(list(chosen.headings))
+    for key in chosen.columns:
+        table.headings.append(_title(key))
+        if key in published:
+            table.headings.append(f"{_title(key)}, published")
+    for row in chosen.rows:
+        numbers, cells = measured[row.experiment], list(row.labels)
+        group = _group(chosen, row.labels)
+        for key in chosen.columns:
+            ours, theirs = best[key][group]
+            cells.append(_cell(key, numbers, ours, dataset))
+            if key in published:
+                cells.append(_published_cell(key, row.published.get(key), theirs))
+        table.rows.append(cells)
+        labels = dict(zip(chosen.headings, row.labels, strict=True))
+        printed = {f"{key}_published": value for key, value in row.published.items()}
+        table.numbers.append({**labels, **numbers, **printed})
+    table.notes = _notes(chosen, dataset, subsets, measured, published)
+    return table
+
+
+def _measured(
+    layout: Layout,
+    dataset: Dataset,
+    name: str,
+    subsets: Sequence[int],
+    columns: Sequence[Column],
+    seed: int,
+) -> Numbers:
+    summary = read_summary(layout, name, dataset.evaluation, seed, subsets)
+    numbers = experiment_numbers(layout, name, summary, columns)
+    residuals = dataset.experiments[name].residuals
+    numbers["residual_seconds"] = None
+    if residuals is not None:
+        cases = [case for _, case in labelled_test_cases(layout, subsets)]
+        stores = (open_store(layout.residual_store(residuals, case)) for case in cases)
+        numbers["residual_seconds"] = float(np.mean([_seconds(store.attrs) for store in stores]))
+    return numbers
+
+
+def _seconds(attributes: Mapping[str, Any]) -> float:
+    return float(attributes["seconds"])
+
+
+def _group(chosen: Table, labels: Sequence[str]) -> str:
+    """Rows of one group compete for the bold figure."""
+    return labels[chosen.headings.index(chosen.best_within)] if chosen.best_within else ""
+
+
+def _best_of_groups(
+    chosen: Table, key: str, measured: Mapping[str, Numbers]
+) -> dict[str, tuple[float | None, float | None]]:
+    """The best of our figures and of the published ones, in each group of rows."""
+    ours, theirs = defaultdict(list), defaultdict(list)
+    for row in chosen.rows:
+        group = _group(chosen, row.labels)
+        ours[group].append(measured[row.experiment][key])
+        theirs[group].append(row.published.get(key))
+    low = LOW_IS_BEST[key]
+    return {group: (best_value(ours[group], low), best_value(theirs[group], low)) for group in ours}
+
+
+def _title(key: str) -> str:
+    return TITLES[key] if key in COSTS else COLUMNS[key].title
+
+
+def _cell(key: str, numbers: Numbers, best: float | None, dataset: Dataset) -> str:
+    if key in COSTS:
+        return _cost_cell(key, numbers[key])
+    return score_cell(COLUMNS[key], numbers, best, dataset.evaluation)
+
+
+def _cost_cell(key: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value / 1e6:.2f} M" if key == "parameters" else f"{value:.2f}"
+
+
+def _published_cell(key: str, value: float | None, best: float | None) -> str:
+    if value is None or key in COSTS:
+        return _cost_cell(key, value)
+    return f"**{value:.3f}**" if value == best else f"{value:.3f}"
+
+
+def _notes(
+    chosen: Table,
+    dataset: Dataset,
+    subsets: Sequence[int],
+    measured: Mapping[str, Numbers],
+    published: set[str],
+) -> list[str]:
+    patients = next(iter(measured.values()))["patients"]
+    listed = ", ".join(map(str, subsets))
+    where = f"subset{'s' if len(subsets) > 1 else ''} {listed} of {dataset.split.subsets}"
+    within = f" within each {chosen.best_within}" if chosen.best_within else ""
+    notes = [
+        f"Means over the {patients} test patients of {where}, in brackets the "
+        f"{dataset.evaluation.confidence:.0%} bootstrap interval over patients. Bold: best{within}."
+    ]
+    if published:
+        notes.append(
+            "Published figures are those printed in the publication, from its own data and runs; "
+            "they are shown for comparison and enter nothing."
+        )
+    if "residual_seconds" in chosen.columns:
+        notes.append(
+            "Seconds a patient are those that the residual stores record, of the machine that "
+            "made them."
+        )
+    return notes

@@ -1,0 +1,137 @@
+"""Tables of chosen experiments: shared subsets, published figures, bold within groups, costs."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.compare import compare
+from pipeline.errors import PipelineError
+from pipeline.evaluate import evaluate
+from pipeline.postprocess import postprocess
+from pipeline.settings import Dataset, Postprocess
+from pipeline.stores import write_store
+from pipeline.tabulate import tabulate
+
+SHAPE = (4, 16, 16)
+SUBSETS = {1: ["a", "b"], 2: ["c"]}
+SECONDS = {"a": 1.0, "b": 4.0, "c": 100.0}
+
+
+def dataset(**table) -> Dataset:
+    rows = [
+        {"labels": ["net", "plain"], "experiment": "unetpp", "published": {"dice": 0.4}},
+        {"labels": ["net", "ours"], "experiment": "grcsf", "published": {"dice": 0.5}},
+        {"labels": ["alone", "ours"], "experiment": "grcsf"},
+    ]
+    columns = ["dice", "recall", "parameters", "residual_seconds"]
+    chosen = {"title": "Parts", "headings": ["Part", "Method"], "columns": columns, "rows": rows}
+    return Dataset.model_validate(
+        {
+            "source": {"adapter": "atlas", "root": "x"},
+            "slices": {"size": [32, 32], "window": [0, 1]},
+            "split": {"subsets": 2},
+            "mae": {"m": {"preset": "tiny"}},
+            "residuals": {
+                "mrm": {"preset": "paper", "maps": [{"mae": "m", "mask_ratio": 0.5}] * 2}
+            },
+            "experiments": {
+                "unetpp": {"model": "unetpp"},
+                "grcsf": {
+                    "model": "grcsf",
+                    "residuals": "mrm",
+                    "subsets": [1],
+                    "rcu": {"patch_sizes": [4, 4, 8]},
+                },
+            },
+            "evaluation": {"bootstrap_samples": 100, "baseline": "unetpp"},
+            "tables": {"parts": {**chosen, **table}},
+        }
+    )
+
+
+@pytest.fixture
+def tree(results_tree, box):
+    """UNet++ finds half of each lesion on two subsets, GRCSF all of it on the first."""
+    lesion = box(SHAPE, (1, 3), (4, 8), (4, 12))
+    half = box(SHAPE, (1, 3), (4, 8), (4, 8))
+    for case in SECONDS:
+        results_tree.add_case(case, np.zeros(SHAPE, np.int16), lesion.astype(np.uint8))
+    results_tree.write_split(list(SUBSETS.values()))
+    for case, seconds in SECONDS.items():
+        store = results_tree.layout.residual_store("mrm", case)
+        maps = np.zeros((2, 4, 16, 16), np.float16)
+        write_store(store, {"residual": maps}, {"seconds": seconds}, slice_axis=1)
+    for name, subsets, found in (("unetpp", (1, 2), half), ("grcsf", (1,), lesion)):
+        for subset in subsets:
+            results_tree.add_predictions(name, subset, dict.fromkeys(SUBSETS[subset], found * 1.0))
+            results_tree.add_model(name, subset, {"unetpp": 36_628_481, "grcsf": 42_848_113}[name])
+            postprocess(results_tree.layout, name, subset, Postprocess())
+        evaluation = dataset().evaluation
+        evaluate(results_tree.layout, name, subsets, evaluation, Postprocess(), seed=0, threads=1)
+    return results_tree
+
+
+def made(tree, chosen):
+    tabulate(tree.layout, "parts", chosen, seed=0)
+    text = tree.layout.chosen_table("parts", ".md").read_text("utf-8")
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:7]
+    ]
+    return text, cells, pd.read_csv(tree.layout.chosen_table("parts", ".csv"))
+
+
+def test_rows_stand_in_the_given_shape_with_published_figures_beside_ours(tree):
+    text, cells, numbers = made(tree, dataset())
+    assert text.startswith("# Parts\n")
+    assert cells[0] == [
+        "Part",
+        "Method",
+        "Dice",
+        "Dice, published",
+        "Recall",
+        "Parameters",
+        "Residual maps, s a patient",
+    ]
+    plain, ours, again = cells[2:]
+    assert plain[:2] == ["net", "plain"]
+    assert plain[2].startswith("0.667")
+    assert plain[3:] == ["0.400", plain[4], "36.63 M", "–"]
+    assert ours[5:] == ["42.85 M", "2.50"]
+    assert again[3] == "–"
+    assert numbers["dice"].tolist() == pytest.approx([2 / 3, 1, 1])
+    assert numbers["dice_published"].tolist()[:2] == [0.4, 0.5]
+    assert np.isnan(numbers["residual_seconds"][0])
+    assert "Published figures" in text
+
+
+def test_rows_count_only_the_subsets_that_all_of_them_have(tree):
+    text, _, numbers = made(tree, dataset())
+    assert set(numbers["patients"]) == {2}
+    assert "the 2 test patients of subset 1 of 2" in text
+    one_row = {"rows": [{"labels": ["a", "b"], "experiment": "unetpp"}]}
+    text, _, numbers = made(tree, dataset(**one_row))
+    assert set(numbers["patients"]) == {3}
+    assert "the 3 test patients of subsets 1, 2 of 2" in text
+    assert "Published" not in text
+
+
+def test_the_comparison_of_all_experiments_keeps_to_shared_subsets_too(tree):
+    chosen = dataset()
+    assert chosen.shared_subsets == (1,)
+    compare(tree.layout, list(chosen.experiments), (1,), chosen.evaluation, seed=0)
+    numbers = pd.read_csv(tree.layout.table(".csv"), index_col="experiment")
+    assert numbers["patients"].tolist() == [2, 2]
+
+
+def test_bold_is_the_best_of_the_table_or_of_its_group(tree):
+    _, cells, _ = made(tree, dataset())
+    assert [row[2].startswith("**") for row in cells[2:]] == [False, True, True]
+    assert [row[3] for row in cells[2:]] == ["0.400", "**0.500**", "–"]
+    _, cells, _ = made(tree, dataset(best_within="Part"))
+    assert [row[2].startswith("**") for row in cells[2:]] == [False, True, False]
+
+
+def test_an_experiment_that_was_not_scored_is_one_line(tree):
+    tree.layout.summary("grcsf").unlink()
+    with pytest.raises(PipelineError, match="grcsf"):
+        made(tree, dataset())
