@@ -6,6 +6,7 @@ lines that name the case and the file, what was found, what was expected and wha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,12 @@ class LoadedCase:
 
 
 def load_case(
-    files: CaseFiles, *, modality: str | None = None, binarise: bool = False
+    files: CaseFiles,
+    *,
+    modality: str | None = None,
+    binarise: bool = False,
+    foreground: Sequence[int] | None = None,
+    channel: int | None = None,
 ) -> LoadedCase:
     """Read one case and list all of its faults at once; a fault raises nothing.
 
@@ -60,11 +66,13 @@ def load_case(
         modality: "CT" checks Hounsfield units; None takes what the adapter says.
         binarise: label values above 0 all become 1 (ATLAS has masks with a maximum near 0.01);
             else labels must be whole numbers.
+        foreground: the label values that are lesion, others become 0; None keeps all.
+        channel: which volume of a 4D or multi-channel image; None refuses these.
 
     Returns:
         The case with its notes and faults.
     """
-    image, faults = _read(files, files.image)
+    image, faults = _read(files, files.image, channel)
     notes = list(files.notes)
     if image is not None:
         modality = modality or files.modality
@@ -76,20 +84,15 @@ def load_case(
     if files.label is not None:
         volume, label_faults = _read(files, files.label)
         if volume is not None:
-            label, told, found = usable_label(volume.array, binarise=binarise)
+            label, told, found = usable_label(
+                volume.array, binarise=binarise, foreground=foreground
+            )
             if image is not None:
                 found += geometry_faults(image.geometry, volume.geometry)
             label_faults += [f"{_where(files, files.label)}: {fault}" for fault in found]
             notes += [f"{_where(files, files.label)}: {note}" for note in told]
         faults += label_faults
     return LoadedCase(files, image, label, tuple(notes), tuple(faults))
-
-
-def case_faults(
-    files: CaseFiles, *, modality: str | None = None, binarise: bool = False
-) -> list[str]:
-    """Only the faults of `load_case`, for a check without ingest."""
-    return list(load_case(files, modality=modality, binarise=binarise).faults)
 
 
 def image_faults(image: npt.NDArray[Any], *, modality: str) -> list[str]:
@@ -136,13 +139,14 @@ def _implausible_hu(image: npt.NDArray[Any], low: float, high: float) -> str | N
 
 
 def usable_label(
-    label: npt.NDArray[Any], *, binarise: bool
+    label: npt.NDArray[Any], *, binarise: bool, foreground: Sequence[int] | None = None
 ) -> tuple[npt.NDArray[np.uint8] | None, list[str], list[str]]:
     """A mask as it is stored.
 
     Args:
         label: (z, y, x) as read.
         binarise: see `load_case`.
+        foreground: see `load_case`.
 
     Returns:
         The mask as uint8 (None with a fault), notes, and faults, without case and file.
@@ -164,7 +168,13 @@ def usable_label(
     if high > LABEL_MAXIMUM:
         return None, [], [f"found label {high:g}, expected at most {LABEL_MAXIMUM}; renumber"]
     mask = np.rint(label).astype(np.uint8)
-    return mask, _empty_note(mask), []
+    if foreground is None:
+        return mask, _empty_note(mask), []
+    others = sorted({*np.unique(mask).tolist()} - {0, *foreground})
+    mask[~np.isin(mask, foreground)] = 0
+    listed = ", ".join(map(str, others))
+    notes = [f"label values {listed} taken as background, as source.foreground says"]
+    return mask, [*(notes if others else []), *_empty_note(mask)], []
 
 
 def geometry_faults(image: Geometry, label: Geometry) -> list[str]:
@@ -206,9 +216,11 @@ def _empty_note(mask: npt.NDArray[np.uint8]) -> list[str]:
     return [] if mask.any() else ["the label holds no lesion"]
 
 
-def _read(files: CaseFiles, path: Path) -> tuple[Volume | None, list[str]]:
+def _read(
+    files: CaseFiles, path: Path, channel: int | None = None
+) -> tuple[Volume | None, list[str]]:
     try:
-        return read_volume(path), []
+        return read_volume(path, channel), []
     except PipelineError as error:
         return None, [f"case {files.case}: {error}"]
 

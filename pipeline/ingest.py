@@ -88,13 +88,16 @@ def ingest_case(layout: Layout, source: Source, files: CaseFiles) -> dict[str, A
             "faults": [f"case {files.case}: {error.filename}: {reason}; expected a readable file"]
         }
     modality = source.modality or files.modality
-    reading = {"modality": modality, "binarise": source.binarise}
+    reading: dict[str, Any] = {"binarise": source.binarise, "foreground": source.foreground}
+    reading |= {"channel": source.channel}
     described = {"group": files.group, "role": files.role}
     told = {**described, "notes": list(files.notes)}
-    key = fingerprint({**reading, **told, "files": digests, "version": VERSION})
+    key = fingerprint(
+        {**reading, "modality": modality, **told, "files": digests, "version": VERSION}
+    )
     attributes = store_attributes(path)
     if attributes is None or attributes["fingerprint"] != key:
-        loaded = load_case(files, modality=source.modality, binarise=source.binarise)
+        loaded = load_case(files, modality=source.modality, **reading)
         if loaded.faults:
             return {"faults": list(loaded.faults)}
         arrays, made = case_content(layout.dataset, loaded, modality)

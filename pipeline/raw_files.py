@@ -107,12 +107,13 @@ def _nifti_header(head: bytes, path: Path) -> NiftiHeader:
     raise PipelineError(f"{path}: no NIfTI header found; fetch or export it again")
 
 
-def restore_not_finite(path: Path, array: npt.NDArray[Any]) -> None:
+def restore_not_finite(path: Path, array: npt.NDArray[Any], channel: int = 0) -> None:
     """Put NaN and infinity of a floating-point NIfTI file back where ITK has put 0.
 
     Args:
         path: a complete file; other formats keep such values and are left alone.
         array: (z, y, x) as ITK read it; changed in place.
+        channel: which volume of the file it is.
     """
     name = path.name.lower()
     if array.dtype.kind != "f" or not name.endswith((".nii", ".nii.gz")):
@@ -122,7 +123,8 @@ def restore_not_finite(path: Path, array: npt.NDArray[Any]) -> None:
     header = _nifti_header(content[:HEADER], path)
     if header.code in NIFTI_FLOATS:
         dtype = np.dtype(header.order + NIFTI_FLOATS[header.code])
-        stored = np.frombuffer(content, dtype, array.size, header.offset).reshape(array.shape)
+        start = header.offset + channel * array.size * dtype.itemsize
+        stored = np.frombuffer(content, dtype, array.size, start).reshape(array.shape)
         lost = ~np.isfinite(stored)
         array[lost] = stored[lost]
 

@@ -52,21 +52,26 @@ class Volume:
     geometry: Geometry
 
 
-def read_geometry(path: Path) -> Geometry:
-    """The grid of a 3D image, from its header alone; `path` may be a folder of DICOM slices.
+def read_geometry(path: Path, channel: int | None = None) -> Geometry:
+    """The grid of a 3D image, from its header alone; see `read_volume`.
 
     Raises:
-        PipelineError: missing or unreadable, or not 3D with one value per voxel.
+        PipelineError: missing or unreadable, or not one 3D image.
     """
     _check_exists(path)
-    return _series_geometry(path) if path.is_dir() else _geometry(_header(path), path)
+    return _series_geometry(path) if path.is_dir() else _geometry(_header(path), path, channel)
 
 
-def read_volume(path: Path) -> Volume:
-    """Read a 3D image whole, keeping its dtype; `path` may be a folder of DICOM slices.
+def read_volume(path: Path, channel: int | None = None) -> Volume:
+    """Read a 3D image whole, keeping its dtype.
+
+    Args:
+        path: a file, or a folder of DICOM slices.
+        channel: which volume of a 4D image, or which value per voxel of a multi-channel one,
+            from 0; None refuses both.
 
     Raises:
-        PipelineError: missing, truncated or unreadable, or not 3D with one value per voxel.
+        PipelineError: missing, truncated or unreadable, or not one 3D image.
     """
     itk = _itk()
     _check_exists(path)
@@ -76,13 +81,19 @@ def read_volume(path: Path) -> Volume:
         reader.SetFileNames(_series_files(path))
     else:
         check_complete(path)
-        geometry = _geometry(_header(path), path)
+        header = _header(path)
+        geometry = _geometry(header, path, channel)
         reader = itk.ImageFileReader()
         reader.SetFileName(str(path))
+        if header.GetDimension() == 4:
+            reader.SetExtractIndex([0, 0, 0, channel or 0])
+            reader.SetExtractSize([*header.GetSize()[:3], 0])
     with _told(path):
         array = itk.GetArrayFromImage(reader.Execute())
+    if array.ndim == 4:  # (z, y, x, channel)
+        array = np.ascontiguousarray(array[..., channel or 0])
     if path.is_file():
-        restore_not_finite(path, array)
+        restore_not_finite(path, array, channel or 0)
     return Volume(array, geometry)
 
 
@@ -154,21 +165,38 @@ def _header(path: Path) -> Any:
     return reader
 
 
-def _geometry(reader: Any, path: Path) -> Geometry:
-    dimension, channels = reader.GetDimension(), reader.GetNumberOfComponents()
-    if dimension != 3:
-        raise PipelineError(f"{path}: found a {dimension}D image, expected 3D; split or stack it")
-    if channels != 1:
-        raise PipelineError(f"{path}: found {channels} values per voxel, expected 1")
-    x, y, z = (int(length) for length in reader.GetSize())
-    spacing_x, spacing_y, spacing_z = reader.GetSpacing()
-    origin_x, origin_y, origin_z = reader.GetOrigin()
+def _geometry(reader: Any, path: Path, channel: int | None = None) -> Geometry:
+    _check_channel(reader, path, channel)
+    x, y, z = (int(length) for length in reader.GetSize()[:3])
+    spacing_x, spacing_y, spacing_z = reader.GetSpacing()[:3]
+    origin_x, origin_y, origin_z = reader.GetOrigin()[:3]
+    axes = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:3, :3]
     return Geometry(
         (z, y, x),
         (spacing_z, spacing_y, spacing_x),
         (origin_z, origin_y, origin_x),
-        tuple(reader.GetDirection()[::-1]),
+        tuple(float(cosine) for cosine in axes[::-1, ::-1].flat),
     )
+
+
+def _check_channel(reader: Any, path: Path, channel: int | None) -> None:
+    """Refuse what is not one 3D image, or not one without a choice among several."""
+    dimension, values = reader.GetDimension(), reader.GetNumberOfComponents()
+    if dimension == 4 and values == 1:
+        count, found = reader.GetSize()[3], f"a 4D image of {reader.GetSize()[3]} volumes"
+    elif dimension == 3:
+        count, found = values, f"{values} values per voxel"
+    else:
+        raise PipelineError(f"{path}: found a {dimension}D image, expected 3D; split or stack it")
+    if channel is None and count > 1:
+        raise PipelineError(
+            f"{path}: found {found}, expected one 3D image; split it, or for images set "
+            f"source.channel to one of 0 … {count - 1}"
+        )
+    if channel is not None and channel >= count:
+        raise PipelineError(
+            f"{path}: found {found}, but source.channel is {channel}; expected 0 … {count - 1}"
+        )
 
 
 def _series_files(folder: Path) -> tuple[str, ...]:

@@ -29,13 +29,19 @@ class Source(Section):
     phantom: Phantom | None = None
     also_predict: tuple[str, ...] = ()
     modality: Literal["MR", "CT"] | None = None
+    channel: Count | None = None
     binarise: bool = False
+    foreground: (
+        Annotated[tuple[Annotated[int, Field(ge=1, le=255)], ...], Field(min_length=1)] | None
+    ) = None
     on_error: Literal["stop", "skip"] = "stop"
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
         if (self.root is None) == (self.phantom is None):
             raise ValueError("give either root (a folder of images) or phantom, not both")
+        if self.binarise and self.foreground is not None:
+            raise ValueError("give either binarise (all values are lesion) or foreground, not both")
         return self
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.checks import case_faults, geometry_faults, image_faults, load_case, usable_label
+from pipeline.checks import geometry_faults, image_faults, load_case, usable_label
 from pipeline.datasets import CaseFiles, list_cases
 from pipeline.volumes import Geometry, write_volume
 
@@ -71,14 +71,15 @@ def test_all_faults_of_a_case_come_at_once(write, mask):
 def test_an_unreadable_image_does_not_hide_the_label_fault(write, mask):
     files = write(label=mask.astype(np.int16) - 1)
     files.image.write_bytes(files.image.read_bytes()[:200])
-    faults = case_faults(files)
+    faults = load_case(files).faults
     assert len(faults) == 2
     assert "truncated" in faults[0]
     assert "-1" in faults[1]
 
 
 def test_missing_files_are_faults(tmp_path):
-    faults = case_faults(CaseFiles("c1", tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"))
+    files = CaseFiles("c1", tmp_path / "a.nii.gz", tmp_path / "b.nii.gz")
+    faults = load_case(files).faults
     assert ["not there" in fault for fault in faults] == [True, True]
 
 
@@ -187,6 +188,19 @@ def test_labels_that_cannot_be_stored(mask, factor):
     label, _, faults = usable_label(mask.astype(np.float32) * factor, binarise=False)
     assert label is None
     assert len(faults) == 1
+
+
+def test_only_the_foreground_s_values_are_lesion(mask):
+    mask[4] = 2
+    mask[5] = 3
+    label, notes, faults = usable_label(mask, binarise=False, foreground=(1, 2))
+    assert faults == []
+    np.testing.assert_array_equal(label, np.where(mask == 3, 0, mask))
+    assert notes == ["label values 3 taken as background, as source.foreground says"]
+    label, notes, _ = usable_label(mask, binarise=False, foreground=(9,))
+    assert not label.any()
+    assert notes[1] == "the label holds no lesion"
+    assert usable_label(mask, binarise=False, foreground=(1, 2, 3))[1] == []
 
 
 def test_an_empty_label_is_noted(mask):

@@ -67,6 +67,12 @@ def test_every_shipped_configuration_is_valid(path):
         ("slices.window", [0, 1], "either window (two HU values) or percentiles"),
         ("slices.percentiles", [0, 97], "percentile 97 is not stored"),
         ("slices.percentiles", [99, 1], "not below"),
+        ("source.foreground", [0], "source.foreground.0: found 0"),
+        (
+            "source",
+            {"adapter": "atlas", "root": "x", "binarise": True, "foreground": [1]},
+            "either binarise",
+        ),
         ("source.phantom", {"kind": "head", "cases": 3}, "either root"),
         ("experiments.g.residuals", "mmr", "names 'mmr', but residuals has only: mrm"),
         ("experiments.g.residuals", None, "'grcsf' needs residuals"),

@@ -243,7 +243,7 @@ def test_other_dimensions_are_named(tmp_path, shape, dimension):
     path = tmp_path / "image.nii.gz"
     nibabel.save(nibabel.Nifti1Image(np.zeros(shape, np.int16), np.eye(4)), path)
     for read in (read_geometry, read_volume):
-        with pytest.raises(PipelineError, match=f"found a {dimension} image, expected 3D"):
+        with pytest.raises(PipelineError, match=f"found a {dimension} image.*, expected (one )?3D"):
             read(path)
 
 
@@ -253,6 +253,33 @@ def test_colour_images_are_refused(tmp_path):
     itk.WriteImage(itk.Image([4, 5, 6], itk.sitkVectorUInt8, 3), str(path))
     with pytest.raises(PipelineError, match="3 values per voxel"):
         read_geometry(path)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
+def test_one_volume_of_a_4d_image(tmp_path, values, suffix, dtype):
+    stack = np.stack([values, values + 1, values + 2]).astype(dtype)  # (t, z, y, x)
+    if dtype == np.float32:
+        stack[1, 0, 0, 0] = np.nan
+    path = tmp_path / f"image{suffix}"
+    nibabel.save(nibabel.Nifti1Image(stack.T, affine_ras(OBLIQUE)), path)
+    for channel, wanted in enumerate(stack):
+        found = read_volume(path, channel)
+        np.testing.assert_array_equal(found.array, wanted)
+        assert_same_grid(found.geometry, OBLIQUE)
+        assert_same_grid(read_geometry(path, channel), OBLIQUE)
+    with pytest.raises(PipelineError, match=r"4D image of 3 volumes, but source\.channel is 3"):
+        read_volume(path, 3)
+
+
+def test_one_channel_of_a_colour_image(tmp_path, values):
+    itk = pytest.importorskip("SimpleITK")
+    colours = np.stack([values, values + 1], axis=-1)  # (z, y, x, channel)
+    path = tmp_path / "colour.nrrd"
+    itk.WriteImage(itk.GetImageFromArray(colours, isVector=True), str(path))
+    np.testing.assert_array_equal(read_volume(path, 1).array, values + 1)
+    with pytest.raises(PipelineError, match=r"2 values per voxel, but source\.channel is 2"):
+        read_volume(path, 2)
 
 
 def write_series(folder: Path, array: np.ndarray, gaps: list[float]) -> None:

@@ -1,0 +1,64 @@
+"""From files to case stores: what the settings of `source` choose of an image and its label."""
+
+import nibabel
+import numpy as np
+import pytest
+
+from pipeline.errors import PipelineError
+from pipeline.ingest import ingest
+from pipeline.layout import Layout
+from pipeline.settings import Source
+from pipeline.stores import open_store, read_array, read_json
+
+SHAPE = (4, 12, 10)  # z, y, x
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A CSV of one case: an image of two volumes, and a label with the values 1, 2 and 3."""
+    random = np.random.default_rng(0)
+    image = random.normal(100, 5, (2, *SHAPE)).astype(np.float32)  # t, z, y, x
+    label = np.zeros(SHAPE, np.uint8)
+    label[1, 2:5, 2:5], label[2, 2:5, 2:5], label[3, 2:5, 2:5] = 1, 2, 3
+    root = tmp_path / "scans"
+    root.mkdir()
+    nibabel.save(nibabel.Nifti1Image(image.T, np.eye(4)), root / "a.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(label.T, np.eye(4)), root / "a-mask.nii.gz")
+    (root / "manifest.csv").write_text("case,image,label\na,a.nii.gz,a-mask.nii.gz\n", "utf-8")
+    return root, image, label
+
+
+def ingested(root, **chosen) -> Layout:
+    layout = Layout(root.parent / "results", "scans")
+    source = Source(adapter="manifest", root=str(root), modality="MR", **chosen)
+    ingest(layout, source, root, [], threads=1)
+    return layout
+
+
+def test_a_volume_and_the_lesion_s_values_are_chosen(folder):
+    root, image, label = folder
+    layout = ingested(root, channel=1, foreground=(1, 2))
+    store = open_store(layout.case_store("a"))
+    np.testing.assert_array_equal(read_array(store, "image"), image[1])
+    np.testing.assert_array_equal(read_array(store, "label"), np.where(label == 3, 0, label))
+    assert store.attrs["slices_with_lesion"] == [1, 2]
+    (note,) = read_json(layout.cases)["cases"]["a"]["notes"]
+    assert "label values 3 taken as background" in note
+
+
+def test_another_choice_makes_the_store_anew(folder):
+    root, image, _ = folder
+    ingested(root, channel=1)
+    store = open_store(ingested(root, channel=0, foreground=(3,)).case_store("a"))
+    np.testing.assert_array_equal(read_array(store, "image"), image[0])
+    assert store.attrs["slices_with_lesion"] == [3]
+
+
+def test_without_a_choice_a_4d_image_is_refused_in_one_line(folder):
+    with pytest.raises(PipelineError) as raised:
+        ingested(folder[0])
+    first, line = str(raised.value).splitlines()
+    assert first == "1 of 1 cases cannot be used"
+    assert "case a:" in line
+    assert "4D image of 2 volumes" in line
+    assert "source.channel" in line
