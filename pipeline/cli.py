@@ -163,6 +163,7 @@ def residual_maps(
         batch,
         chosen,
         {one.mae: job.dataset.mae[one.mae] for one in chosen.maps},
+        job.dataset.subsets_with(residuals),
         job.dataset.slices,
         job.settings.seed,
         job.settings.resources,

@@ -71,13 +71,18 @@ def residual_maps(
     batch: str,
     settings: Residuals,
     maes: Mapping[str, Mae],
+    subsets: Sequence[int],
     slices: Slices,
     seed: int,
     resources: Resources,
 ) -> None:
-    """Make the missing residual stores of one batch of cases, and write the batch's manifest."""
+    """Make the missing residual stores of one batch of cases, and write the batch's manifest.
+
+    Only cases of these subsets of the split are due, and those that no subset has.
+    """
     cases = read_json(layout.cases)["cases"]
-    mine = sorted(case for case in cases if in_batch(case, batch))
+    others = cases_of_other_subsets(layout, subsets)
+    mine = sorted(case for case in cases if in_batch(case, batch) and case not in others)
     models, weights = _models(layout, maes)
     key_parts = {
         "weights": {mae: weights[mae] for mae in sorted(weights)},
@@ -110,6 +115,13 @@ def residual_maps(
         layout.residual_batch(name, batch),
         {"cases": keys, "outputs": [f"{case}.zarr" for case in mine]},
     )
+
+
+def cases_of_other_subsets(layout: Layout, subsets: Sequence[int]) -> set[str]:
+    """Cases that train, validate or test in other subsets of the split than these."""
+    split = read_json(layout.split)["subsets"]
+    others = (roles for number, roles in split.items() if int(number) not in subsets)
+    return {case for roles in others for cases in roles.values() for case in cases}
 
 
 def _models(

@@ -43,9 +43,20 @@ class Dataset(Section):
 
     def subsets_of(self, *experiments: str) -> tuple[int, ...]:
         """The subsets of the split that all of these experiments are trained and tested on."""
-        whole = set(range(1, self.split.subsets + 1))
+        whole = set(self.all_subsets)
         asked = (self.experiments[name].subsets for name in experiments)
         return tuple(sorted(whole.intersection(*(one for one in asked if one))))
+
+    def subsets_with(self, residuals: str) -> tuple[int, ...]:
+        """The subsets in which an experiment sees this residual set; all, where none does."""
+        users = [name for name, one in self.experiments.items() if one.residuals == residuals]
+        needed = {subset for name in users for subset in self.subsets_of(name)}
+        return tuple(sorted(needed)) or self.all_subsets
+
+    @property
+    def all_subsets(self) -> tuple[int, ...]:
+        """Numbers of the split's subsets, from 1."""
+        return tuple(range(1, self.split.subsets + 1))
 
     @property
     def shared_subsets(self) -> tuple[int, ...]:

@@ -36,7 +36,8 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
         case "train_mae":
             return {"mae": _plain(chosen.mae[name]), **slices, **seed}
         case "residual_maps":
-            return {**_residual_settings(chosen, name), **slices, **seed}
+            subsets = {"subsets": list(chosen.subsets_with(name))}
+            return {**_residual_settings(chosen, name), **subsets, **slices, **seed}
         case "train_segmentation":
             return {**_network_settings(chosen, name), **slices, **seed}
         case "predict":

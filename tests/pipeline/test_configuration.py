@@ -173,6 +173,16 @@ def test_a_stage_depends_on_its_own_section_only():
     first = changed("experiments.g.subsets", [1])
     assert section(GIVEN, "train_segmentation", "g") == section(first, "train_segmentation", "g")
     assert section(GIVEN, "evaluate", "g") == section(first, "evaluate", "g")
+    assert section(GIVEN, "residual_maps", "mrm")["subsets"] == [1]
+
+
+def test_residual_maps_are_made_for_the_subsets_that_use_them():
+    halves = changed("split.subsets", 3)
+    experiments = halves["datasets"]["brain"]["experiments"]
+    experiments["g"] |= {"subsets": [2]}
+    assert section(halves, "residual_maps", "mrm")["subsets"] == [2]
+    experiments["h"] = {"model": "grcsf", "residuals": "mrm", "subsets": [2, 3]}
+    assert section(halves, "residual_maps", "mrm")["subsets"] == [2, 3]
 
 
 def test_experiments_without_a_common_subset_cannot_be_compared():

@@ -179,8 +179,9 @@ def with_residuals(ingested, mae, residuals, slices, resources):
     return ingested
 
 
-def reconstruct(layout, mae, residuals, slices, resources, batch="1of1"):
-    residual_maps(layout, "mrm", batch, residuals, {"shared": mae}, slices, SEED, resources)
+def reconstruct(layout, mae, residuals, slices, resources, batch="1of1", subsets=(1,)):
+    maes = {"shared": mae}
+    residual_maps(layout, "mrm", batch, residuals, maes, subsets, slices, SEED, resources)
 
 
 def modified(layout):
@@ -231,6 +232,15 @@ def test_masks_do_not_depend_on_the_batch(with_residuals, mae, residuals, slices
     one_by_one = resources.model_copy(update={"slices_per_batch": 1})
     reconstruct(with_residuals, mae, residuals, slices, one_by_one)
     np.testing.assert_allclose(maps().astype(np.float32), together, atol=1e-3)
+
+
+def test_cases_of_other_subsets_are_left_out(ingested, mae, residuals, slices, resources):
+    train(ingested, mae, slices, resources)
+    halves = {"1": {"train": ["a"], "test": ["d"]}, "2": {"train": ["b"], "test": ["c"]}}
+    write_json(ingested.split, {**read_json(ingested.split), "subsets": halves})
+    for subsets, expected in (((2,), ["b", "c", "e"]), ((1, 2), ["a", "b", "c", "d", "e"])):
+        reconstruct(ingested, mae, residuals, slices, resources, subsets=subsets)
+        assert sorted(read_json(ingested.residual_batch("mrm", "1of1"))["cases"]) == expected
 
 
 def test_batches_share_the_cases_out(with_residuals, mae, residuals, slices, resources):

@@ -30,6 +30,7 @@ rule train_mae:
 rule residual_maps:
     input:
         LAYOUT.cases,
+        LAYOUT.split,
         residual_models,
     output:
         LAYOUT.residual_batch("{residuals}", "{batch}"),
