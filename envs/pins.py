@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 STAGES = {
     "data": ("phantom", "ingest", "split", "postprocess", "evaluate"),
     "torch": ("train_mae", "residual_maps", "train_segmentation", "predict"),
-    "report": ("compare", "report"),
+    "report": ("compare", "tabulate", "report"),
 }
 PYTHON = "3.11"
 PIP = "25.3"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from grcsf.mae.model import MaskedAutoencoder
+from grcsf.mae.build import MaskedModel
 
 Visible = Literal["paste", "ignore", "predict"]
 Kind = Literal["abs", "squared", "ssim"]
@@ -25,16 +25,16 @@ SEQUENCES = {"cpu": 10, "cuda": 320}
 
 @torch.inference_mode()
 def mean_reconstruction(
-    model: MaskedAutoencoder, images: Tensor, masks: Tensor, *, visible: Visible
+    model: MaskedModel, images: Tensor, masks: Tensor, *, visible: Visible
 ) -> Tensor:
     """Mean reconstruction of each slice over its K passes (Eq. 3, 4).
 
-    The patches are embedded once and all B·K sequences run in one forward. The mean is clipped to
+    All B·K sequences run in one forward. The mean is clipped to
     [0, 1], where the intensities lie: clipped after averaging, so that overshoots of single passes
     still cancel as the paper's mean lets them.
 
     Args:
-        model: the masked autoencoder.
+        model: the masked autoencoder, or SimMIM in its place.
         images: (B, 1, H, W), in [0, 1], at the model's own size.
         masks: (B, K, L) bool, 1 = masked; every row masks the same number of patches.
         visible: what a pass gives where a patch was visible. `paste`: the slice's own pixels.
@@ -49,9 +49,7 @@ def mean_reconstruction(
     """
     _check_choice("visible", visible, get_args(Visible))
     _check_masks(model, images, masks)
-    tokens = model.embed(images.to(model.patch_embed.proj.weight.dtype))  # (B, L, D)
-    flat = masks.flatten(0, 1)  # (B·K, L)
-    predictions = model.decode(model.encode(tokens, flat), flat)  # (B·K, L, p·p)
+    predictions = model.predict_passes(images.to(model.dtype), masks)  # (B·K, L, p·p)
     predictions = predictions.float().reshape(*masks.shape, -1)  # (B, K, L, p·p)
     hidden = masks.to(predictions.device).unsqueeze(-1).float()  # (B, K, L, 1)
     patches = model.patchify(images.float())  # (B, L, p·p)
@@ -95,7 +93,7 @@ def residual_map(images: Tensor, reconstructions: Tensor, kind: Kind) -> Tensor:
 
 @torch.inference_mode()
 def multi_ratio_residuals(
-    models: Sequence[MaskedAutoencoder],
+    models: Sequence[MaskedModel],
     images: Tensor,
     masks: Sequence[Tensor],
     *,
@@ -141,7 +139,7 @@ def multi_ratio_residuals(
 
 @torch.no_grad()
 def reference_residuals(
-    models: Sequence[MaskedAutoencoder],
+    models: Sequence[MaskedModel],
     images: Tensor,
     masks: Sequence[Tensor],
     *,
@@ -193,7 +191,7 @@ def coverage(masks: Tensor) -> tuple[int, float]:
 
 
 def _residuals_at(
-    model: MaskedAutoencoder, images: Tensor, masks: Tensor, visible: Visible, kind: Kind
+    model: MaskedModel, images: Tensor, masks: Tensor, visible: Visible, kind: Kind
 ) -> Tensor:
     """Residuals at the model's size, brought back to the images' (Fig. 1)."""
     small = _resize(images.float(), (model.image_size, model.image_size))
@@ -221,7 +219,7 @@ def _dissimilarity(images: Tensor, reconstructions: Tensor) -> Tensor:
     return (1.0 - similarity).clamp(0.0, 1.0).float()
 
 
-def _pixel_mask(model: MaskedAutoencoder, mask: Tensor) -> Tensor:
+def _pixel_mask(model: MaskedModel, mask: Tensor) -> Tensor:
     values = model.patch_size**2
     return model.unpatchify(mask.unsqueeze(-1).expand(-1, -1, values))
 
@@ -231,13 +229,12 @@ def _chunks(masks: Tensor, step: int) -> Iterator[tuple[int, Tensor]]:
 
 
 def _precision(
-    model: MaskedAutoencoder, dtype: torch.dtype, device: torch.device
+    model: MaskedModel, dtype: torch.dtype, device: torch.device
 ) -> AbstractContextManager[object]:
-    weights = model.patch_embed.proj.weight.dtype
-    if weights == dtype:
+    if model.dtype == dtype:
         return nullcontext()
-    if weights != torch.float32:
-        raise ValueError(f"weights are {weights} and cannot compute in {dtype}")
+    if model.dtype != torch.float32:
+        raise ValueError(f"weights are {model.dtype} and cannot compute in {dtype}")
     return torch.autocast(device.type, dtype)
 
 
@@ -249,7 +246,7 @@ def _full_float32() -> Iterator[None]:
         yield
 
 
-def _check_masks(model: MaskedAutoencoder, images: Tensor, masks: Tensor) -> None:
+def _check_masks(model: MaskedModel, images: Tensor, masks: Tensor) -> None:
     if not len(images):
         raise ValueError("there is no slice to reconstruct")
     expected = (len(images), model.num_patches)

@@ -18,8 +18,8 @@ import numpy.typing as npt
 import torch
 from toolz import partition_all
 
+from grcsf.mae.build import MaskedModel, build_masked_model
 from grcsf.mae.masking import slice_masks
-from grcsf.mae.model import MaskedAutoencoder, build_mae
 from grcsf.residuals import coverage, multi_ratio_residuals
 from pipeline.devices import compute_device, multiplies_bf16
 from pipeline.intensity import intensity_range
@@ -126,11 +126,14 @@ def cases_of_other_subsets(layout: Layout, subsets: Sequence[int]) -> set[str]:
 
 def _models(
     layout: Layout, maes: Mapping[str, Mae]
-) -> tuple[dict[str, MaskedAutoencoder], dict[str, str]]:
+) -> tuple[dict[str, MaskedModel], dict[str, str]]:
     models, weights = {}, {}
     for name, settings in maes.items():
-        model = build_mae(
-            settings.preset, image_size=settings.image_size, patch_size=settings.patch_size
+        model = build_masked_model(
+            settings.architecture,
+            settings.preset,
+            image_size=settings.image_size,
+            patch_size=settings.patch_size,
         )
         weights[name] = load_weights(model, layout.mae(name))["weights_sha256"]
         models[name] = model.eval()
@@ -153,7 +156,7 @@ def _open_cases(
 def _work(
     opened: Iterable[tuple[OpenCase, npt.NDArray[Any], tuple[float, float]]],
     settings: Residuals,
-    models: Sequence[MaskedAutoencoder],
+    models: Sequence[MaskedModel],
     seed: int,
 ) -> Iterator[Work]:
     """Every slice of every case in turn; an empty (constant) slice has no masks: no pass is due."""
@@ -190,7 +193,7 @@ def _masks(
 
 def _reconstruct(
     group: Sequence[Work],
-    models: Sequence[MaskedAutoencoder],
+    models: Sequence[MaskedModel],
     settings: Residuals,
     device: torch.device,
     dtype: torch.dtype,

@@ -12,80 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
-import torch
 from torch.utils.data import DataLoader
 
-from grcsf.mae.masking import slice_masks, training_masks
-from grcsf.mae.model import MaskedAutoencoder, build_mae, masked_mse
-from grcsf.schedule import step_decay
+from grcsf.mae.build import build_masked_model
+from grcsf.mae.model import MaskedAutoencoder
+from pipeline.checkpoint_files import checkpoint_digest
 from pipeline.checkpoints import load_public_mae
 from pipeline.errors import PipelineError
-from pipeline.layout import Layout
+from pipeline.layout import Layout, folder_of
+from pipeline.mae_training import MaeTraining
 from pipeline.models import finished, keep_model
 from pipeline.settings import Mae, Resources, Slices
-from pipeline.slices import SliceDataset, SliceSampler, resize
-from pipeline.stores import file_digest, fingerprint, read_json
+from pipeline.slices import SliceDataset, SliceSampler
+from pipeline.stores import fingerprint, read_json
 from pipeline.training import fit, per_process
 
 VERSION = 1
 log = logging.getLogger(__name__)
-
-
-class MaeTraining(lightning.LightningModule):
-    """MSE on masked patches; every batch draws its mask ratio and masks from (seed, step)."""
-
-    def __init__(self, model: MaskedAutoencoder, settings: Mae, seed: int) -> None:
-        super().__init__()
-        self.model = model
-        self._settings = settings
-        self._seed = seed
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam at the paper's rate."""
-        return torch.optim.Adam(self.model.parameters(), lr=self._settings.learning_rate)
-
-    def on_train_epoch_start(self) -> None:
-        """Set the epoch's learning rate."""
-        settings = self._settings
-        rate = step_decay(
-            self.current_epoch, settings.learning_rate, settings.decay, settings.decay_epochs
-        )
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = rate
-
-    def training_step(self, batch: dict[str, Any], index: int) -> torch.Tensor:
-        """Loss of one batch under masks of one ratio."""
-        images = resize(batch["image"], (self._settings.image_size,) * 2)
-        generator = torch.Generator().manual_seed(_step_seed(self._seed, self.current_epoch, index))
-        ratios = self._settings.train_mask_ratios
-        ratio = ratios[int(torch.randint(len(ratios), (1,), generator=generator))]
-        masks = training_masks(generator, len(images), self.model.num_patches, ratio)
-        loss = masked_mse(self.model, images, masks.to(images.device))
-        self.log(
-            "train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True
-        )
-        return loss
-
-    def validation_step(self, batch: dict[str, Any], index: int) -> None:
-        """Loss under masks that stay the same from epoch to epoch, over all ratios."""
-        images = resize(batch["image"], (self._settings.image_size,) * 2)
-        for ratio in self._settings.train_mask_ratios:
-            masks = torch.stack([self._fixed_mask(index, row, ratio) for row in range(len(images))])
-            loss = masked_mse(self.model, images, masks.to(images.device))
-            self.log("validation_loss", loss, batch_size=len(images), sync_dist=True)
-
-    def _fixed_mask(self, batch: int, row: int, ratio: float) -> torch.Tensor:
-        masks = slice_masks(
-            seed=self._seed,
-            case=f"validation batch {batch}",
-            slice_index=row,
-            mask_ratio=ratio,
-            passes=1,
-            patches=self.model.num_patches,
-            scheme="random",
-        )
-        return torch.from_numpy(masks[0])
 
 
 def train_mae(
@@ -101,7 +44,7 @@ def train_mae(
     train, validation = lesion_free_slices(layout, cases) if settings.epochs else ([], [])
     manifest = layout.mae(name)
     record = {
-        "mae": settings.model_dump(mode="json"),
+        "mae": settings.model_dump(mode="json", exclude={"picture_epochs"}),
         "slices": slices.model_dump(mode="json"),
         "seed": seed,
     }
@@ -114,20 +57,23 @@ def train_mae(
             "cases": used,
             "train": train,
             "validation": validation,
-            "checkpoint": file_digest(start) if start and start.is_file() else None,
+            "checkpoint": checkpoint_digest(start) if start else None,
         }
     )
     if finished(manifest, key):
         return
     lightning.seed_everything(seed, verbose=False)
-    model = build_mae(
-        settings.preset, image_size=settings.image_size, patch_size=settings.patch_size
+    model = build_masked_model(
+        settings.architecture,
+        settings.preset,
+        image_size=settings.image_size,
+        patch_size=settings.patch_size,
     )
-    if start is not None:
+    if start is not None and isinstance(model, MaskedAutoencoder):
         load_public_mae(model, start)
     if settings.epochs:
         log.info("MAE %s: %d training, %d validation slices", name, len(train), len(validation))
-        module = MaeTraining(model, settings, seed)
+        module = MaeTraining(model, settings, seed, folder_of(manifest) / "pictures")
         loaders = _loaders(layout, train, validation, settings, slices, seed, resources)
         fit(
             module,
@@ -201,7 +147,3 @@ def _loaders(
         )
 
     return loader(train, order), loader(validation, None)
-
-
-def _step_seed(seed: int, epoch: int, batch: int) -> int:
-    return int(np.random.SeedSequence([seed, epoch, batch]).generate_state(1, np.uint64)[0] >> 1)

@@ -13,6 +13,8 @@ from timm.layers import PatchEmbed  # type: ignore[attr-defined]
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from grcsf.mae.patches import patchify, unpatchify
+
 
 class MaeShape(NamedTuple):
     """Widths, depths and heads of a masked autoencoder."""
@@ -136,15 +138,31 @@ class MaskedAutoencoder(nn.Module):
         predictions: Tensor = self.decoder_pred(self.decoder_norm(tokens[:, 1:]))
         return predictions
 
+    def predict_passes(self, images: Tensor, masks: Tensor) -> Tensor:
+        """`forward` of each image under K masks, embedded once.
+
+        Args:
+            images: (B, C, H, W), in [0, 1].
+            masks: (B, K, L) bool, 1 = masked.
+
+        Returns:
+            (B·K, L, p·p·C).
+        """
+        flat = masks.flatten(0, 1)  # (B·K, L)
+        return self.decode(self.encode(self.embed(images), flat), flat)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the weights."""
+        return self.patch_embed.proj.weight.dtype
+
     def patchify(self, images: Tensor) -> Tensor:
         """Cut images into flattened patches in (p, p, C) order: (B, C, H, W) → (B, L, p·p·C)."""
-        return _patchify(images, self.patch_size)
+        return patchify(images, self.patch_size)
 
     def unpatchify(self, patches: Tensor) -> Tensor:
         """Put flattened patches back, the inverse of `patchify`: (B, L, p·p·C) → (B, C, H, W)."""
-        p, grid = self.patch_size, self.image_size // self.patch_size
-        split = patches.reshape(len(patches), grid, grid, p, p, -1)
-        return split.permute(0, 5, 1, 3, 2, 4).reshape(len(patches), -1, grid * p, grid * p)
+        return unpatchify(patches, self.patch_size)
 
     def _initialise(self) -> None:
         """Xavier-uniform weights, zero biases, N(0, 0.02²) tokens (He et al. 2022, appendix)."""
@@ -194,7 +212,7 @@ def masked_mse(model: Callable[[Tensor, Tensor], Tensor], images: Tensor, masks:
     # Derived from shapes, not read from the model, so that a wrapped (DDP, compiled) model serves.
     patch_values, channels = predictions.shape[-1], images.shape[1]
     patch_size = round((patch_values // channels) ** 0.5)
-    targets = _patchify(images.float(), patch_size)
+    targets = patchify(images.float(), patch_size)
     chosen = masks.to(predictions.device)
     return nn.functional.mse_loss(predictions[chosen], targets[chosen])
 
@@ -253,13 +271,6 @@ def sincos_position_embedding(width: int, grid: int) -> Tensor:
 def _blocks(width: int, depth: int, heads: int) -> nn.ModuleList:
     norm: Any = partial(nn.LayerNorm, eps=1e-6)  # timm annotates a class, and calls it
     return nn.ModuleList(Block(width, heads, qkv_bias=True, norm_layer=norm) for _ in range(depth))
-
-
-def _patchify(images: Tensor, patch_size: int) -> Tensor:
-    batch, channels, height, width = images.shape
-    p = patch_size
-    patches = images.reshape(batch, channels, height // p, p, width // p, p)
-    return patches.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, p * p * channels)
 
 
 def _fixed(values: Tensor) -> nn.Parameter:

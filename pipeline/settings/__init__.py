@@ -14,6 +14,7 @@ from pipeline.settings.data import (
     Split,
 )
 from pipeline.settings.method import (
+    Adversarial,
     Experiment,
     Mae,
     Plateau,
@@ -30,6 +31,7 @@ from pipeline.settings.tables import COSTS, Table
 __all__ = [
     "COSTS",
     "QUANTILES",
+    "Adversarial",
     "Dataset",
     "Evaluation",
     "Experiment",

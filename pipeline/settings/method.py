@@ -17,9 +17,18 @@ from pipeline.settings.section import (
 )
 
 
-class Mae(Section):
-    """One masked autoencoder and its training (section 4.3)."""
+class Adversarial(Section):
+    """A PatchGAN term added to a masked model's loss (section 4.3), after its first epochs."""
 
+    weight: Rate = 0.01
+    learning_rate: Rate = 2e-4
+    start_epoch: Count = 10
+
+
+class Mae(Section):
+    """One masked model and its training (section 4.3): an MAE, or SimMIM in its place (Table 7)."""
+
+    architecture: Literal["mae", "simmim"] = "mae"
     preset: Literal["large", "base", "small", "tiny"] = "large"
     image_size: Annotated[int, Field(ge=32)] = 224
     patch_size: Annotated[int, Field(ge=2)] = 16
@@ -31,6 +40,8 @@ class Mae(Section):
     decay: Annotated[float, Field(gt=0, le=1)] = 0.9
     decay_epochs: Positive = 50
     precision: Precision = "fp32"
+    adversarial: Adversarial | None = None
+    picture_epochs: Count = 10
 
     @model_validator(mode="after")
     def _whole_patches(self) -> Self:
@@ -40,6 +51,10 @@ class Mae(Section):
             )
         if self.epochs == 0 and self.checkpoint is None:
             raise ValueError("epochs 0 needs a checkpoint to start from")
+        if self.architecture == "simmim" and self.checkpoint is not None:
+            raise ValueError(
+                "checkpoint is for architecture 'mae'; 'simmim' is trained from scratch"
+            )
         for ratio in self.train_mask_ratios:
             self.check_mask_ratio("train_mask_ratios", ratio)
         return self

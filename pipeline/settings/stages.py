@@ -34,7 +34,9 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
         case "split":
             return {"split": _plain(chosen.split), **seed}
         case "train_mae":
-            return {"mae": _plain(chosen.mae[name]), **slices, **seed}
+            mae = _plain(chosen.mae[name])
+            mae.pop("picture_epochs")  # pictures change no weight
+            return {"mae": mae, **slices, **seed}
         case "residual_maps":
             subsets = {"subsets": list(chosen.subsets_with(name))}
             return {**_residual_settings(chosen, name), **subsets, **slices, **seed}
@@ -64,7 +66,7 @@ def _residual_settings(chosen: Dataset, name: str) -> dict[str, Any]:
     """A residual set and the shapes of the models that make it; their weights are its inputs."""
     residuals = chosen.residuals[name]
     maes = {one.mae: _plain(chosen.mae[one.mae]) for one in residuals.maps}
-    shape = ("preset", "image_size", "patch_size")
+    shape = ("architecture", "preset", "image_size", "patch_size")
     return {
         "residuals": _plain(residuals),
         "mae": {mae: {key: value[key] for key in shape} for mae, value in maes.items()},

@@ -64,6 +64,11 @@ def test_every_shipped_configuration_is_valid(path):
         ),
         ("mae.shared.image_size", 100, "image_size 100 is no multiple of patch_size 16"),
         ("mae.shared.epochs", 0, "epochs 0 needs a checkpoint"),
+        (
+            "mae.shared",
+            {"architecture": "simmim", "checkpoint": "x.pth"},
+            "checkpoint is for architecture 'mae'",
+        ),
         ("slices.window", [0, 1], "either window (two HU values) or percentiles"),
         ("slices.percentiles", [0, 97], "percentile 97 is not stored"),
         ("slices.percentiles", [99, 1], "not below"),
@@ -167,6 +172,11 @@ def test_a_stage_depends_on_its_own_section_only():
     longer = changed("mae.shared.epochs", 7)
     assert section(GIVEN, "train_mae", "shared") != section(longer, "train_mae", "shared")
     assert section(GIVEN, "residual_maps", "mrm") == section(longer, "residual_maps", "mrm")
+    pictures = changed("mae.shared.picture_epochs", 3)
+    assert section(GIVEN, "train_mae", "shared") == section(pictures, "train_mae", "shared")
+    other = changed("mae.shared.architecture", "simmim")
+    for stage, name in (("train_mae", "shared"), ("residual_maps", "mrm")):
+        assert section(GIVEN, stage, name) != section(other, stage, name)
     faster = changed("experiments.g.training.learning_rate", 0.5)
     assert section(GIVEN, "train_segmentation", "u") == section(faster, "train_segmentation", "u")
     assert section(GIVEN, "predict", "g") == section(faster, "predict", "g")

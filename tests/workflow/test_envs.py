@@ -44,7 +44,9 @@ def test_environment_holds_all_that_its_stages_import_and_no_more(name):
 def test_every_stage_has_an_environment_that_its_rule_names():
     chosen = {stage: name for name, stages in pins.STAGES.items() for stage in stages}
     rules = "".join(path.read_text("utf-8") for path in ROOT.glob("workflow/rules/*.smk"))
-    named = dict(re.findall(r'rule (\w+):.*?conda:\s+"\.\./\.\./envs/(\w+)\.yaml"', rules, re.S))
+    named = dict(
+        re.findall(r'rule (\w+):(?:(?!rule ).)*?conda:\s+"\.\./\.\./envs/(\w+)\.yaml"', rules, re.S)
+    )
     assert named == chosen
     assert set(chosen) == {"phantom", *STAGES}
 

@@ -9,6 +9,7 @@ import shlex
 from snakemake.common.configfile import load_configfile
 from snakemake.settings.types import DeploymentMethod
 
+from pipeline.checkpoint_files import checkpoint_files
 from pipeline.configuration import merge, validate
 from pipeline.datasets import list_cases
 from pipeline.errors import PipelineError
@@ -138,8 +139,11 @@ def phantom_arguments(wildcards):
 
 def pretrained_checkpoint(wildcards):
     """The weights that a MAE starts from; where they are missing, its stage says so best."""
-    weights = SETTINGS.datasets[wildcards.dataset].mae[wildcards.mae].checkpoint
-    return [weights] if weights and Path(weights).is_file() else []
+    given = SETTINGS.datasets[wildcards.dataset].mae[wildcards.mae].checkpoint
+    try:
+        return checkpoint_files(Path(given)) if given else []
+    except PipelineError:
+        return []
 
 
 def residual_models(wildcards):

@@ -1,0 +1,40 @@
+"""Which files a public checkpoint consists of; the workflow asks, and must not wait for torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+from pipeline.stores import file_digest, fingerprint
+
+# In the order in which Hugging Face's own loading prefers them.
+FOLDER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+def checkpoint_files(path: Path) -> list[Path]:
+    """The weights of a checkpoint, and of a Hugging Face folder its `config.json`.
+
+    Raises:
+        PipelineError: there is no such file, or the folder holds no weights.
+    """
+    if path.is_dir():
+        weights = [path / name for name in FOLDER_WEIGHTS if (path / name).is_file()]
+        if not weights:
+            raise PipelineError(
+                f"checkpoint {path}: a folder without {' or '.join(FOLDER_WEIGHTS)}; expected one "
+                "saved by Hugging Face's ViTMAE, or correct mae.checkpoint"
+            )
+        config = path / "config.json"
+        return [weights[0], *([config] if config.is_file() else [])]
+    if not path.is_file():
+        raise PipelineError(f"checkpoint {path}: not there; correct mae.checkpoint")
+    return [path]
+
+
+def checkpoint_digest(path: Path) -> str:
+    """What a checkpoint holds, as a SHA-256 that changes with any of its files.
+
+    Raises:
+        PipelineError: see `checkpoint_files`.
+    """
+    return fingerprint({file.name: file_digest(file) for file in checkpoint_files(path)})

@@ -1,0 +1,102 @@
+"""SimMIM behind the masked autoencoder's interface, against transformers' own forward."""
+
+import numpy as np
+import pytest
+import torch
+
+from grcsf.mae.build import MASKED_LOSSES, build_masked_model, masked_l1
+from grcsf.mae.model import PRESETS, MaskedAutoencoder
+from grcsf.mae.simmim import SimMim
+from grcsf.residuals import mean_reconstruction, multi_ratio_residuals, reference_residuals
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return SimMim(32, 2, 2, image_size=32, patch_size=8).eval()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def masks(rows, masked=8, patches=16):
+    order = np.random.default_rng(2).permuted(np.tile(np.arange(patches), (rows, 1)), axis=1)
+    return torch.from_numpy(order < masked)
+
+
+def test_predictions_and_loss_are_transformers_own(model, images):
+    hidden = masks(3)
+    with torch.no_grad():
+        theirs = model.network(images, bool_masked_pos=hidden)
+        found = model(images, hidden)
+    torch.testing.assert_close(model.unpatchify(found), theirs.reconstruction)
+    # theirs adds 1e-5 to the number of masked pixels
+    assert masked_l1(model, images, hidden).item() == pytest.approx(theirs.loss.item(), rel=1e-5)
+
+
+def test_masked_pixels_cannot_be_seen(model, images):
+    hidden = masks(3)
+    other = model.unpatchify(
+        torch.where(hidden[..., None], torch.rand(3, 16, 64), model.patchify(images))
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(model(images, hidden), model(other, hidden))
+
+
+def test_several_masks_of_an_image_equal_one_at_a_time(model, images):
+    passes = torch.stack([masks(2), masks(2).flip(1), ~masks(2)])  # (B, K, L)
+    with torch.no_grad():
+        together = model.predict_passes(images, passes).unflatten(0, (3, 2))
+        for image, rows, found in zip(images, passes, together, strict=True):
+            for row, one in zip(rows, found, strict=True):
+                torch.testing.assert_close(one[None], model(image[None], row[None]))
+
+
+def test_masked_l1_by_hand():
+    predictions = torch.zeros(1, 4, 1)
+    image = torch.tensor([[[[0.1, 0.2], [0.3, 0.8]]]])
+    hidden = torch.tensor([[True, False, False, True]])
+    loss = masked_l1(lambda *_: predictions, image, hidden)
+    assert loss.item() == pytest.approx((0.1 + 0.8) / 2)
+
+
+@pytest.mark.parametrize("visible", ["paste", "ignore", "predict"])
+def test_residual_maps_agree_with_the_plain_loop(model, images, visible):
+    passes = torch.stack([masks(2), masks(2).flip(1), ~masks(2)])
+    settings = {"visible": visible, "kind": "abs"}
+    found = multi_ratio_residuals([model], images, [passes], **settings)
+    torch.testing.assert_close(found, reference_residuals([model], images, [passes], **settings))
+    assert 0 <= found.min() < found.max() <= 1
+    mean = mean_reconstruction(model, images, passes, visible=visible)
+    torch.testing.assert_close((images - mean).abs(), found)
+
+
+def test_training_reaches_every_weight(images):
+    model = SimMim(32, 2, 2, image_size=32, patch_size=8).train()
+    masked_l1(model, images, masks(3)).backward()
+    silent = [name for name, one in model.named_parameters() if one.grad is None]
+    assert silent == []
+
+
+def test_architectures_by_name():
+    assert set(MASKED_LOSSES) == {"mae", "simmim"}
+    mae = build_masked_model("mae", "tiny", image_size=32, patch_size=8)
+    simmim = build_masked_model("simmim", "tiny", image_size=32, patch_size=8)
+    assert isinstance(mae, MaskedAutoencoder)
+    assert isinstance(simmim, SimMim)
+    assert simmim.network.config.hidden_size == PRESETS["tiny"].width
+    assert simmim.num_patches == mae.num_patches == 16
+    for wrong in (("vae", "tiny"), ("simmim", "huge")):
+        with pytest.raises(ValueError, match="there are:"):
+            build_masked_model(*wrong)
+    with pytest.raises(ValueError, match="no multiple of patch size 7"):
+        SimMim(32, 1, 2, image_size=32, patch_size=7)
+
+
+def test_wrong_shapes_are_refused(model, images):
+    with pytest.raises(ValueError, match=r"images are \(3, 1, 16, 16\)"):
+        model(images[..., :16, :16], masks(3))
+    with pytest.raises(ValueError, match=r"masks are \(2, 16\)"):
+        model(images, masks(2))
