@@ -2,16 +2,20 @@
 
 from torch import nn
 
-from grcsf.models.build import build_segmentation_model
+from grcsf.models.build import GlobalUnits, RegionalUnits, build_segmentation_model
 from pipeline.settings import Experiment, Slices
 
 
 def build_network(settings: Experiment, residual_count: int, slices: Slices) -> nn.Module:
     """The network that an experiment names, with fresh weights."""
+    gcu, rcu = settings.gcu, settings.rcu
     return build_segmentation_model(
         settings.model,
         width=settings.width,
         input_size=slices.size,
-        patch_sizes=settings.rcu.patch_sizes,
+        encoder=settings.encoder,
+        backbone=settings.backbone,
+        gcu=GlobalUnits(gcu.kind, gcu.levels) if gcu else None,
+        rcu=RegionalUnits(rcu.levels, rcu.patch_sizes, rcu.importance) if rcu else None,
         residual_maps=residual_count,
     )

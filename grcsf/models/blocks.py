@@ -134,17 +134,19 @@ class Backbone(SegmentationNetwork):
     Args:
         width: filters at full scale; they double at each level (64 = paper).
         bias: as in `ConvBlock`.
+        encoder: `(B, 1, h, w)` → five features with these filters, halved at each level; None
+            takes an `Encoder`.
 
     Raises:
         ValueError: if `width` is below 1.
     """
 
-    def __init__(self, width: int, *, bias: bool) -> None:
+    def __init__(self, width: int, *, bias: bool, encoder: nn.Module | None = None) -> None:
         super().__init__()
         if width < 1:
             raise ValueError(f"width must be at least 1, found {width}")
         self.filters = tuple(width * 2**level for level in range(LEVELS + 1))
-        self.encoder = Encoder(self.filters, bias=bias)
+        self.encoder = encoder or Encoder(self.filters, bias=bias)
         self.head = nn.Conv2d(width, 1, 1)
 
     @abstractmethod

@@ -1,33 +1,77 @@
 """Segmentation networks by name. Sizes and names live here and nowhere else."""
 
+from collections.abc import Callable, Collection
 from difflib import get_close_matches
+from functools import partial
+from typing import NamedTuple
 
 from torch import nn
 
-from grcsf.models.gcu import GlobalCompensationUnit
+from grcsf.models.attention import CoordinateAttention, SpatialAttention
+from grcsf.models.blocks import LEVELS, Backbone
+from grcsf.models.gcu import GlobalCompensationUnit, SkipUnit
 from grcsf.models.grcsf import GRCSF
+from grcsf.models.mobilenet import MobileNetEncoder
 from grcsf.models.rcu import ImportanceScore, RegionalCompensationUnit
+from grcsf.models.skip_attention import AttentionGate, PyramidAttention
 from grcsf.models.unet import UNet
 from grcsf.models.unetpp import UNetPlusPlus
 
 MODELS = ("unet", "unetpp", "grcsf")
-RESIDUAL_MODELS = frozenset({"grcsf"})
+BACKBONES: dict[str, Callable[[int, nn.Module | None], Backbone]] = {
+    "unet": UNet,
+    "unetpp": UNetPlusPlus,
+}
+ENCODERS: dict[str, Callable[[int], nn.Module] | None] = {
+    "convolutional": None,
+    "mobilenet": MobileNetEncoder,
+}
+SKIP_UNITS: dict[str, Callable[[int], SkipUnit]] = {
+    "se": GlobalCompensationUnit,
+    "spatial": partial(GlobalCompensationUnit, attention=lambda _: SpatialAttention()),
+    "coordinate": partial(GlobalCompensationUnit, attention=CoordinateAttention, bias=False),
+    "attention_gate": AttentionGate,
+    "pyramid": PyramidAttention,
+}
 
-RCU_LEVELS = (2, 1, 0)
-"""Decoder levels with a regional unit, in the order of `patch_sizes`: 1/4, 1/2, full scale."""
-
-SCORE_HIDDEN = {2: 64, 1: 32, 0: 64}
-"""First hidden layer of the importance score, by level; Table 6's counts fix it."""
+SCORE_HIDDEN = {3: 64, 2: 64, 1: 32, 0: 64}
+"""First hidden layer of the importance score, by level; Table 6's counts fix it but at level 3."""
 
 
-def uses_residuals(name: str) -> bool:
-    """Whether the network of this name needs residual maps.
+class GlobalUnits(NamedTuple):
+    """Global compensation: which unit stands on the skips, and at which levels.
+
+    `kind` is one of `SKIP_UNITS` (`se` = paper); a level is 0 (full scale) to 3 (1/8).
+    """
+
+    kind: str = "se"
+    levels: tuple[int, ...] = (0, 1, 2, 3)
+
+
+class RegionalUnits(NamedTuple):
+    """Regional compensation: at which decoder levels, with which patches, with or without φ.
+
+    `patch_sizes` are P in pixels of each level's own scale, in the order of `levels`: (8, 8, 16)
+    for 224 pixels, (16, 16, 32) for 512 [§4.3]. Without `importance` φ is 1 [Table 3].
+    """
+
+    levels: tuple[int, ...] = (2, 1, 0)
+    patch_sizes: tuple[int, ...] = (8, 8, 16)
+    importance: bool = True
+
+
+PAPER_GCU = GlobalUnits()
+PAPER_RCU = RegionalUnits()
+
+
+def uses_residuals(name: str, rcu: RegionalUnits | None = PAPER_RCU) -> bool:
+    """Whether the network of this name, with or without regional units, needs residual maps.
 
     Raises:
         ValueError: if the name is unknown.
     """
-    _check_name(name)
-    return name in RESIDUAL_MODELS
+    _check_name("model", name, MODELS)
+    return name == "grcsf" and rcu is not None
 
 
 def build_segmentation_model(
@@ -35,7 +79,10 @@ def build_segmentation_model(
     *,
     width: int = 64,
     input_size: tuple[int, int] = (224, 224),
-    patch_sizes: tuple[int, int, int] = (8, 8, 16),
+    encoder: str = "convolutional",
+    backbone: str = "unetpp",
+    gcu: GlobalUnits | None = PAPER_GCU,
+    rcu: RegionalUnits | None = PAPER_RCU,
     residual_maps: int = 2,
 ) -> nn.Module:
     """Build a network with He-initialised weights from torch's global generator.
@@ -47,44 +94,82 @@ def build_segmentation_model(
         name: one of `MODELS`.
         width: filters at full scale (64 = paper); all others follow from it.
         input_size: (h, w) in pixels that the network is meant for; patches must fit into it.
-        patch_sizes: P at 1/4, 1/2 and full scale, in pixels of that scale: (8, 8, 16) for 224,
-            (16, 16, 32) for 512 [§4.3]. Only for networks that use residual maps.
-        residual_maps: R, at least 1. Only for networks that use residual maps.
+        encoder: one of `ENCODERS`.
+        backbone: one of `BACKBONES`; only for `grcsf`, as all that follow.
+        gcu: units on the skips, or None.
+        rcu: units in the decoder, or None; without them the network uses no residual maps.
+        residual_maps: R, at least 1, where there are regional units.
 
     Raises:
-        ValueError: if the name is unknown or a size is out of range.
+        ValueError: if a name is unknown, a level or size out of range, or `grcsf` has no unit.
     """
-    _check_name(name)
-    if name == "unet":
-        return UNet(width)
-    if name == "unetpp":
-        return UNetPlusPlus(width)
-    _check_patches(patch_sizes, input_size)
-    return _grcsf(width, patch_sizes, residual_maps)
+    _check_name("model", name, MODELS)
+    if name != "grcsf":
+        return _backbone(name, encoder, width)
+    if gcu is None and rcu is None:
+        raise ValueError(f"grcsf without gcu and rcu is its backbone: build {backbone!r}")
+    network = _backbone(backbone, encoder, width)
+    gcus = _gcus(network, gcu)
+    return GRCSF(network, gcus, _rcus(network, rcu, residual_maps, input_size))
 
 
-def _grcsf(width: int, patch_sizes: tuple[int, int, int], residual_maps: int) -> GRCSF:
-    backbone = UNetPlusPlus(width)
-    gcus = [GlobalCompensationUnit(channels) for channels in backbone.filters[:-1]]
-    rcus: list[nn.Module | None] = [None] * len(gcus)
-    for level, patch_size in zip(RCU_LEVELS, patch_sizes, strict=True):
+def _backbone(name: str, encoder: str, width: int) -> Backbone:
+    _check_name("backbone", name, BACKBONES)
+    _check_name("encoder", encoder, ENCODERS)
+    make = ENCODERS[encoder]
+    return BACKBONES[name](width, make(width) if make and width > 0 else None)
+
+
+def _gcus(backbone: Backbone, gcu: GlobalUnits | None) -> list[SkipUnit | None]:
+    if gcu is None:
+        return [None] * LEVELS
+    _check_name("gcu kind", gcu.kind, SKIP_UNITS)
+    _check_levels("gcu", gcu.levels)
+    make = SKIP_UNITS[gcu.kind]
+    return [
+        make(backbone.filters[level]) if level in gcu.levels else None for level in range(LEVELS)
+    ]
+
+
+def _rcus(
+    backbone: Backbone, rcu: RegionalUnits | None, residual_maps: int, input_size: tuple[int, int]
+) -> list[nn.Module | None]:
+    units: list[nn.Module | None] = [None] * LEVELS
+    if rcu is None:
+        return units
+    _check_levels("rcu", rcu.levels)
+    _check_patches(rcu, input_size)
+    for level, patch_size in zip(rcu.levels, rcu.patch_sizes, strict=True):
         channels = backbone.filters[level]
-        importance = ImportanceScore(channels, patch_size, SCORE_HIDDEN[level])
-        rcus[level] = RegionalCompensationUnit(channels, patch_size, importance, residual_maps)
-    return GRCSF(backbone, gcus, rcus)
+        importance = (
+            ImportanceScore(channels, patch_size, SCORE_HIDDEN[level]) if rcu.importance else None
+        )
+        units[level] = RegionalCompensationUnit(channels, patch_size, importance, residual_maps)
+    return units
 
 
-def _check_name(name: str) -> None:
-    if name not in MODELS:
-        near = get_close_matches(name, MODELS, n=1)
+def _check_name(what: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        near = get_close_matches(name, list(known), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown model {name!r}, expected one of {', '.join(MODELS)}{hint}")
+        raise ValueError(f"unknown {what} {name!r}, expected one of {', '.join(known)}{hint}")
 
 
-def _check_patches(patch_sizes: tuple[int, ...], input_size: tuple[int, int]) -> None:
-    if len(patch_sizes) != len(RCU_LEVELS):
-        raise ValueError(f"expected {len(RCU_LEVELS)} patch_sizes, found {tuple(patch_sizes)}")
-    for level, patch_size in zip(RCU_LEVELS, patch_sizes, strict=True):
+def _check_levels(what: str, levels: tuple[int, ...]) -> None:
+    known = range(LEVELS)
+    if not levels or len(set(levels)) != len(levels) or not set(levels) <= set(known):
+        raise ValueError(
+            f"{what} levels must be some of 0 to {LEVELS - 1}, each once, found {tuple(levels)}"
+        )
+
+
+def _check_patches(rcu: RegionalUnits, input_size: tuple[int, int]) -> None:
+    if len(rcu.patch_sizes) != len(rcu.levels):
+        raise ValueError(
+            f"expected {len(rcu.levels)} patch_sizes, one for each of the levels "
+            f"{tuple(rcu.levels)}, found {tuple(rcu.patch_sizes)}"
+        )
+    for level, patch_size in zip(rcu.levels, rcu.patch_sizes, strict=True):
         # ceil, because inputs are padded before they are halved
         largest = min(-(-side // 2**level) for side in input_size)
         if not 1 <= patch_size <= largest:

@@ -1,5 +1,6 @@
 """Global Compensation Unit [§3.2, Eq. 1–2, Fig. 2]: what downsampling lost, found by similarity."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -57,20 +58,46 @@ class SqueezeExcitation(nn.Module):
         return features * gate[:, :, None, None]
 
 
-class GlobalCompensationUnit(nn.Module):
+class SkipUnit(nn.Module, ABC):
+    """A unit on the skips of one level: it finds one map, which updates every skip feature."""
+
+    @abstractmethod
+    def forward(self, skip: Tensor, encoder_below: Tensor, decoder_below: Tensor) -> Tensor:
+        """Find the level's map.
+
+        Args:
+            skip: F = X^{l,0}, `(B, C, h, w)`.
+            encoder_below: S = X^{l+1,0}, `(B, 2C, h / 2, w / 2)`.
+            decoder_below: D, the decoder node of the level below, the same shape.
+
+        Returns:
+            `(B, 1 or C, h, w)`, for `update`.
+        """
+
+    @abstractmethod
+    def update(self, features: Tensor, found: Tensor) -> Tensor:
+        """A skip feature `(B, C, h, w)` and the level's map → the updated `(B, C, h, w)`."""
+
+
+class GlobalCompensationUnit(SkipUnit):
     """Similarity of a skip feature with what the two deeper features say of it.
 
     Args:
         channels: C of the skip feature; the deeper features have 2C.
         attention: makes the module that re-weights a map of C channels, called twice.
+        bias: whether the transposed convolutions have one.
     """
 
     def __init__(
-        self, channels: int, attention: Callable[[int], nn.Module] = SqueezeExcitation
+        self,
+        channels: int,
+        attention: Callable[[int], nn.Module] = SqueezeExcitation,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
-        self.up_encoder = nn.ConvTranspose2d(2 * channels, channels, 2, stride=2)
-        self.up_decoder = nn.ConvTranspose2d(2 * channels, channels, 2, stride=2)
+        self.up_encoder = nn.ConvTranspose2d(2 * channels, channels, 2, stride=2, bias=bias)
+        self.up_decoder = nn.ConvTranspose2d(2 * channels, channels, 2, stride=2, bias=bias)
         self.attention_decoder = attention(channels)
         self.attention_skip = attention(channels)
         self.apply(initialise)
@@ -91,7 +118,6 @@ class GlobalCompensationUnit(nn.Module):
         refined = re_upscaled * self.attention_decoder(upscaled)
         return cosine_over_channels(refined, self.attention_skip(skip)).to(skip.dtype)
 
-
-def compensated(features: Tensor, similarity: Tensor) -> Tensor:
-    """C = R ⊗ F ⊕ F [Eq. 2]; `(B, C, h, w)` and `(B, 1, h, w)` → `(B, C, h, w)`."""
-    return torch.addcmul(features, features, similarity)
+    def update(self, features: Tensor, found: Tensor) -> Tensor:
+        """C = R ⊗ F ⊕ F [Eq. 2]; `(B, C, h, w)` and `(B, 1, h, w)` → `(B, C, h, w)`."""
+        return torch.addcmul(features, features, found)

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import cast
 
 from torch import Tensor, nn
 
 from grcsf.models.blocks import LEVELS, Backbone, Compensate, SegmentationNetwork, unchanged
-from grcsf.models.gcu import compensated
+from grcsf.models.gcu import SkipUnit
 
 
 class GRCSF(SegmentationNetwork):
@@ -17,7 +18,7 @@ class GRCSF(SegmentationNetwork):
 
     Args:
         backbone: owns encoder, decoder and head.
-        gcus: one unit or None per level, full scale first.
+        gcus: one unit or None per level, full scale first; updates the level's skip features.
         rcus: one unit or None per level, full scale first; updates the level's decoder node.
 
     Raises:
@@ -27,7 +28,7 @@ class GRCSF(SegmentationNetwork):
     def __init__(
         self,
         backbone: Backbone,
-        gcus: Sequence[nn.Module | None],
+        gcus: Sequence[SkipUnit | None],
         rcus: Sequence[nn.Module | None],
     ) -> None:
         super().__init__()
@@ -55,9 +56,9 @@ class GRCSF(SegmentationNetwork):
         """Eq. 2 with the similarity of this level, or no change where it has no unit."""
         if str(level) not in self.gcus:
             return unchanged
-        gcu = self.gcus[str(level)]
-        similarity: Tensor = gcu(features[level], features[level + 1], decoded)  # (B, 1, h, w)
-        return partial(compensated, similarity=similarity)
+        gcu = cast(SkipUnit, self.gcus[str(level)])
+        found: Tensor = gcu(features[level], features[level + 1], decoded)  # (B, 1 or C, h, w)
+        return partial(gcu.update, found=found)
 
     def _regional(self, level: int, decoded: Tensor, residuals: Tensor | None) -> Tensor:
         """M in U's place, or U where the level has no unit."""

@@ -147,7 +147,7 @@ class RegionalCompensationUnit(nn.Module):
     Args:
         channels: C.
         patch_size: P, in pixels of the feature map.
-        importance: `(B, C, h, w)` → `(B, N, 1)`, the score of each patch.
+        importance: `(B, C, h, w)` → `(B, N, 1)`, the score of each patch; None: φ = 1 [Table 3].
         residual_maps: R, at least 1.
 
     Raises:
@@ -155,7 +155,7 @@ class RegionalCompensationUnit(nn.Module):
     """
 
     def __init__(
-        self, channels: int, patch_size: int, importance: nn.Module, residual_maps: int = 2
+        self, channels: int, patch_size: int, importance: nn.Module | None, residual_maps: int = 2
     ) -> None:
         super().__init__()
         if patch_size < 1 or residual_maps < 1:
@@ -192,8 +192,9 @@ class RegionalCompensationUnit(nn.Module):
         resized = F.interpolate(residuals, size=(height, width), mode="area")
         attended = self._attend(features, resized)
         # φ is the same for all maps, so it and the folding wait until the maps are summed.
-        scored = attended * self.importance(features)[..., None].to(attended.dtype)
-        return features + from_patches(scored, height, width)
+        if self.importance is not None:
+            attended = attended * self.importance(features)[..., None].to(attended.dtype)
+        return features + from_patches(attended, height, width)
 
     def _attend(self, features: Tensor, residuals: Tensor) -> Tensor:
         """`(B, C, h, w)`, `(B, R, h, w)` → the sum of W_r · RM'_r ⊗ U', `(B, N, P², C)`."""

@@ -10,10 +10,11 @@ class UNet(Backbone):
 
     Args:
         width: filters at full scale (64 = paper).
+        encoder: as in `Backbone`.
     """
 
-    def __init__(self, width: int = 64) -> None:
-        super().__init__(width, bias=False)
+    def __init__(self, width: int = 64, encoder: nn.Module | None = None) -> None:
+        super().__init__(width, bias=False, encoder=encoder)
         pairs = list(zip(self.filters[:-1], self.filters[1:], strict=True))
         self.up = nn.ModuleList(
             nn.ConvTranspose2d(deep, shallow, 2, stride=2) for shallow, deep in pairs

@@ -12,10 +12,11 @@ class UNetPlusPlus(Backbone):
 
     Args:
         width: filters at full scale (64 = paper).
+        encoder: as in `Backbone`.
     """
 
-    def __init__(self, width: int = 64) -> None:
-        super().__init__(width, bias=True)
+    def __init__(self, width: int = 64, encoder: nn.Module | None = None) -> None:
+        super().__init__(width, bias=True, encoder=encoder)
         self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
         self.rows = nn.ModuleList(self._row(level) for level in range(LEVELS))
         self.apply(initialise)

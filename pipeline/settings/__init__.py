@@ -16,6 +16,7 @@ from pipeline.settings.data import (
 from pipeline.settings.method import (
     Adversarial,
     Experiment,
+    Gcu,
     Mae,
     Plateau,
     Rcu,
@@ -35,6 +36,7 @@ __all__ = [
     "Dataset",
     "Evaluation",
     "Experiment",
+    "Gcu",
     "Mae",
     "Phantom",
     "Plateau",

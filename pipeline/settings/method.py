@@ -16,6 +16,9 @@ from pipeline.settings.section import (
     Section,
 )
 
+Level = Annotated[int, Field(ge=0, le=3)]
+"""A level of a U-shaped network: 0 is full scale, 3 is 1/8."""
+
 
 class Adversarial(Section):
     """A PatchGAN term added to a masked model's loss (section 4.3), after its first epochs."""
@@ -135,27 +138,74 @@ class Training(Section):
     precision: Precision = "fp32"
 
 
-class Rcu(Section):
-    """Regional compensation (Eq. 6): the patches at 1/4, 1/2 and full scale."""
+def _check_levels(levels: tuple[int, ...]) -> None:
+    if not levels or len(set(levels)) != len(levels):
+        raise ValueError(f"levels: found {levels}, expected at least one, each once")
 
-    patch_sizes: tuple[Positive, Positive, Positive] = (8, 8, 16)
+
+class Gcu(Section):
+    """Global compensation (Eq. 1-2), or what Table 7 puts in its place on the skips."""
+
+    kind: Literal["se", "spatial", "coordinate", "attention_gate", "pyramid"] = "se"
+    levels: tuple[Level, ...] = (0, 1, 2, 3)
+
+    @model_validator(mode="after")
+    def _levels_once(self) -> Self:
+        _check_levels(self.levels)
+        return self
+
+
+class Rcu(Section):
+    """Regional compensation (Eq. 6): on which decoder levels, with which patches."""
+
+    levels: tuple[Level, ...] = (2, 1, 0)
+    patch_sizes: tuple[Positive, ...] = (8, 8, 16)
+    importance: bool = True
+
+    @model_validator(mode="after")
+    def _patch_size_each(self) -> Self:
+        _check_levels(self.levels)
+        if len(self.patch_sizes) != len(self.levels):
+            raise ValueError(
+                f"patch_sizes: found {len(self.patch_sizes)}, expected one for each of the "
+                f"{len(self.levels)} levels {self.levels}"
+            )
+        return self
 
 
 class Experiment(Section):
-    """One row of the comparison: a network, what it sees, how it is trained."""
+    """One row of the comparison: a network, what it sees, how it is trained.
+
+    `backbone`, `gcu` and `rcu` are GRCSF's; null switches a unit off.
+    """
 
     model: Literal["unet", "unetpp", "grcsf"]
+    backbone: Literal["unetpp", "unet"] = "unetpp"
+    encoder: Literal["convolutional", "mobilenet"] = "convolutional"
+    gcu: Gcu | None = Gcu()
+    rcu: Rcu | None = Rcu()
     residuals: Name | None = None
     width: Positive = 64
-    rcu: Rcu = Rcu()
     subsets: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
     training: Training = Training()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.model != "grcsf" and "rcu" in self.model_fields_set:
-            raise ValueError(f"model {self.model!r} takes no rcu; 'grcsf' does")
-        if (self.model == "grcsf") != (self.residuals is not None):
-            wants = "needs residuals" if self.model == "grcsf" else "takes no residuals"
-            raise ValueError(f"model {self.model!r} {wants}")
+        if self.model != "grcsf":
+            given = sorted({"backbone", "gcu", "rcu"} & self.model_fields_set)
+            if given:
+                raise ValueError(f"model {self.model!r} takes no {given[0]}; 'grcsf' does")
+        elif self.gcu is None and self.rcu is None:
+            raise ValueError(f"gcu and rcu are both off: write model: {self.backbone}")
+        if self.encoder == "mobilenet" and self.width % 2:
+            raise ValueError(f"width: found {self.width}, expected an even one with a mobilenet")
+        if self.uses_residuals != (self.residuals is not None):
+            wants = "needs residuals" if self.uses_residuals else "takes no residuals"
+            without = " without rcu" if self.model == "grcsf" and self.rcu is None else ""
+            raise ValueError(f"model {self.model!r}{without} {wants}")
         return self
+
+    @property
+    def uses_residuals(self) -> bool:
+        """Whether the network sees residual maps: it has a regional unit."""
+        return self.model == "grcsf" and self.rcu is not None

@@ -74,14 +74,14 @@ class Dataset(Section):
                 raise ValueError(
                     f"{key}.subsets: found {subset}, but split has {self.split.subsets}"
                 )
-        if experiment.residuals is None:
+        if experiment.residuals is None or experiment.rcu is None:
             return
         _must_exist(f"{key}.residuals", experiment.residuals, "residuals", self.residuals)
-        for scale, patch in zip((4, 2, 1), experiment.rcu.patch_sizes, strict=True):
-            largest = min(self.slices.size) // scale
+        for level, patch in zip(experiment.rcu.levels, experiment.rcu.patch_sizes, strict=True):
+            largest = min(self.slices.size) // 2**level
             if patch > largest:
                 raise ValueError(
-                    f"{key}.rcu.patch_sizes: found {patch} at 1/{scale} scale, where "
+                    f"{key}.rcu.patch_sizes: found {patch} at 1/{2**level} scale, where "
                     f"slices of {self.slices.size} leave {largest}"
                 )
 

@@ -1,7 +1,15 @@
 import pytest
 import torch
 
-from grcsf.models.build import MODELS, build_segmentation_model, uses_residuals
+from grcsf.models.build import (
+    MODELS,
+    PAPER_RCU,
+    SKIP_UNITS,
+    GlobalUnits,
+    RegionalUnits,
+    build_segmentation_model,
+    uses_residuals,
+)
 
 
 def parameters(model):
@@ -29,7 +37,35 @@ def test_backbones_have_the_paper_s_parameters(name, count):
     ],
 )
 def test_grcsf_has_the_parameters_of_table_6(patch_sizes, count):
-    assert parameters(build_without_memory("grcsf", patch_sizes=patch_sizes)) == count
+    rcu = RegionalUnits(patch_sizes=patch_sizes)
+    assert parameters(build_without_memory("grcsf", rcu=rcu)) == count
+
+
+@pytest.mark.parametrize(
+    ("kind", "printed"),
+    [("se", "42.27"), ("spatial", "42.20"), ("attention_gate", "40.12")],
+)
+def test_units_on_the_skips_have_the_parameters_of_table_7(kind, printed):
+    count = parameters(build_without_memory("grcsf", gcu=GlobalUnits(kind), rcu=None))
+    assert f"{count / 1e6:.2f}" == printed
+
+
+@pytest.mark.parametrize(
+    ("sizes", "count"),
+    [
+        ({"rcu": None}, 42_270_301),
+        ({"gcu": None}, 37_206_293),
+        ({"rcu": PAPER_RCU._replace(importance=False)}, 42_531_494),
+        ({"gcu": GlobalUnits("spatial"), "rcu": None}, 42_201_745),
+        ({"gcu": GlobalUnits("coordinate"), "rcu": None}, 42_273_777),
+        ({"gcu": GlobalUnits("attention_gate"), "rcu": None}, 40_117_773),
+        ({"gcu": GlobalUnits("pyramid"), "rcu": None}, 44_228_961),
+        ({"backbone": "unet"}, 37_256_113),
+        ({"encoder": "mobilenet"}, 27_204_529),
+    ],
+)
+def test_variants_have_the_parameters_of_the_documentation(sizes, count):
+    assert parameters(build_without_memory("grcsf", **sizes)) == count
 
 
 @pytest.mark.slow
@@ -45,7 +81,8 @@ def test_macs_of_table_1_by_the_paper_s_counter(name, giga):
 
 
 def test_sizes_of_the_paper_s_512_pixel_network_are_taken():
-    model = build_without_memory("grcsf", input_size=(512, 512), patch_sizes=(16, 16, 32))
+    rcu = RegionalUnits(patch_sizes=(16, 16, 32))
+    model = build_without_memory("grcsf", input_size=(512, 512), rcu=rcu)
     assert [model.rcus[level].patch_size for level in "210"] == [16, 16, 32]
 
 
@@ -58,8 +95,41 @@ def test_any_number_of_residual_maps(residual_maps):
         model(image, torch.rand(1, 2, 32, 32))
 
 
-def test_only_grcsf_uses_residual_maps():
+def test_only_grcsf_with_regional_units_uses_residual_maps():
     assert [name for name in MODELS if uses_residuals(name)] == ["grcsf"]
+    assert not any(uses_residuals(name, None) for name in MODELS)
+    model = build_segmentation_model("grcsf", width=4, rcu=None).eval()
+    image = torch.rand(1, 1, 32, 32)
+    assert model(image).shape == image.shape
+
+
+@pytest.mark.parametrize("kind", SKIP_UNITS)
+@pytest.mark.parametrize("backbone", ["unet", "unetpp"])
+@pytest.mark.parametrize("levels", [(0,), (3, 1), (0, 1, 2, 3)])
+def test_skips_are_compensated_at_the_levels_asked_for(kind, backbone, levels):
+    model = build_without_memory(
+        "grcsf", backbone=backbone, gcu=GlobalUnits(kind, levels), rcu=None
+    )
+    assert {int(level) for level in model.gcus} == set(levels)
+    assert not model.rcus
+    alone = parameters(build_without_memory(backbone))
+    assert parameters(model) == alone + parameters(model.gcus)
+
+
+@pytest.mark.parametrize("backbone", ["unet", "unetpp"])
+@pytest.mark.parametrize("levels", [(0,), (3, 1), (0, 1, 2, 3)])
+def test_regional_units_stand_at_the_levels_asked_for(backbone, levels):
+    rcu = RegionalUnits(levels, tuple(2 + level for level in levels))
+    model = build_without_memory("grcsf", backbone=backbone, gcu=None, rcu=rcu)
+    assert {int(level): unit.patch_size for level, unit in model.rcus.items()} == {
+        level: 2 + level for level in levels
+    }
+    assert not model.gcus
+
+
+def test_without_importance_there_is_no_score():
+    model = build_without_memory("grcsf", rcu=PAPER_RCU._replace(importance=False))
+    assert not [key for key, _ in model.named_parameters() if "importance" in key]
 
 
 @pytest.mark.parametrize("ask", [uses_residuals, build_segmentation_model])
@@ -73,9 +143,19 @@ def test_unknown_name_is_refused_with_the_nearest(ask):
     [
         ({"width": 0}, "width must be at least 1"),
         ({"residual_maps": 0}, "residual_maps must be at least 1"),
-        ({"patch_sizes": (8, 8)}, "expected 3 patch_sizes"),
-        ({"patch_sizes": (0, 8, 16)}, "1/4 scale must be 1 to 56"),
-        ({"patch_sizes": (8, 8, 16), "input_size": (64, 8)}, "1/4 scale must be 1 to 2"),
+        ({"rcu": RegionalUnits(patch_sizes=(8, 8))}, "expected 3 patch_sizes"),
+        ({"rcu": RegionalUnits(patch_sizes=(0, 8, 16))}, "1/4 scale must be 1 to 56"),
+        ({"rcu": RegionalUnits((3,), (29,))}, "1/8 scale must be 1 to 28"),
+        ({"input_size": (64, 8)}, "1/4 scale must be 1 to 2"),
+        ({"rcu": RegionalUnits((4,), (8,))}, "rcu levels must be some of 0 to 3"),
+        ({"gcu": GlobalUnits(levels=())}, "gcu levels must be some of 0 to 3"),
+        ({"gcu": GlobalUnits(levels=(1, 1))}, "gcu levels must be some of 0 to 3"),
+        ({"gcu": GlobalUnits("spacial")}, "unknown gcu kind.*did you mean 'spatial'"),
+        ({"gcu": None, "rcu": None}, "grcsf without gcu and rcu is its backbone"),
+        ({"backbone": "unet++"}, "unknown backbone"),
+        ({"encoder": "mobilnet"}, "unknown encoder.*did you mean 'mobilenet'"),
+        ({"encoder": "mobilenet", "width": 5}, "width must be even"),
+        ({"encoder": "mobilenet", "width": 0}, "width must be at least 1"),
     ],
 )
 def test_sizes_out_of_range_are_refused(sizes, message):

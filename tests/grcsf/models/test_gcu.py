@@ -6,7 +6,6 @@ from torch import nn
 from grcsf.models.gcu import (
     GlobalCompensationUnit,
     SqueezeExcitation,
-    compensated,
     cosine_over_channels,
 )
 
@@ -53,7 +52,7 @@ def test_equations_1_and_2_by_loops(unit):
     encoder_below, decoder_below = torch.rand(2, 1, 80, 2, 3)
     with torch.inference_mode():
         similarity = unit(skip, encoder_below, decoder_below)
-        updated = compensated(skip, similarity)
+        updated = unit.update(skip, similarity)
     f = skip[0].double().numpy()
     upscaled = numpy_transposed(unit.up_decoder, decoder_below[0].double().numpy())
     refined = numpy_transposed(unit.up_encoder, encoder_below[0].double().numpy())

@@ -75,6 +75,14 @@ def test_equation_6_by_loops(size, residual_maps):
     np.testing.assert_allclose(result[0], expected, rtol=1e-4, atol=1e-4)
 
 
+def test_without_importance_every_patch_counts_fully():
+    unit, plain = unit_with(torch.ones(4)), unit_with(None)
+    plain.importance = None
+    features, residuals = torch.randn(1, 6, 8, 8), torch.rand(1, 2, 8, 8)
+    with torch.inference_mode():
+        torch.testing.assert_close(plain(features, residuals), unit(features, residuals))
+
+
 def test_a_new_unit_weighs_each_map_once():
     unit = RegionalCompensationUnit(4, P, nn.Identity())
     assert torch.equal(unit.map_weights, torch.ones(2))

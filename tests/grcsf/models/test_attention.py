@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from grcsf.models.attention import CoordinateAttention, SpatialAttention
+from grcsf.models.gcu import GlobalCompensationUnit
+
+
+def sigmoid(values):
+    return 1 / (1 + np.exp(-values))
+
+
+def weight_of(layer):
+    return layer.weight.detach().double().numpy()
+
+
+def bias_of(layer):
+    return layer.bias.detach().double().numpy()
+
+
+def test_spatial_attention_by_loops():
+    torch.manual_seed(0)
+    attention, maps = SpatialAttention(), torch.randn(1, 5, 6, 9)
+    with torch.inference_mode():
+        result = attention(maps)[0].numpy()
+    features = maps[0].double().numpy()
+    pooled = np.pad(np.stack([features.mean(0), features.max(0)]), ((0, 0), (3, 3), (3, 3)))
+    (kernel,) = weight_of(attention.gate[0])
+    for y, x in np.ndindex(6, 9):
+        gate = sigmoid((pooled[:, y : y + 7, x : x + 7] * kernel).sum())
+        np.testing.assert_allclose(result[:, y, x], features[:, y, x] * gate, atol=1e-5)
+
+
+def test_spatial_attention_cancels_in_the_cosine():
+    torch.manual_seed(0)
+    unit = GlobalCompensationUnit(6, attention=lambda _: SpatialAttention())
+    skip, below = torch.randn(1, 6, 8, 8), torch.randn(2, 1, 12, 4, 4)
+    with torch.inference_mode():
+        attended = unit(skip, *below)
+        unit.attention_decoder = unit.attention_skip = nn.Identity()
+        torch.testing.assert_close(attended, unit(skip, *below), atol=1e-4, rtol=0)
+
+
+def test_coordinate_attention_by_loops():
+    torch.manual_seed(0)
+    attention, maps = CoordinateAttention(6).eval(), torch.randn(1, 6, 4, 7)
+    norm = attention.squeeze[1]
+    nn.init.normal_(norm.running_mean)
+    with torch.inference_mode():
+        result = attention(maps)[0].numpy()
+    features = maps[0].double().numpy()
+
+    def squeezed(means):
+        hidden = weight_of(attention.squeeze[0])[:, :, 0, 0] @ means + bias_of(attention.squeeze[0])
+        hidden = (hidden - norm.running_mean.numpy()) / np.sqrt(1 + norm.eps)
+        return hidden * np.clip(hidden + 3, 0, 6) / 6  # hard swish
+
+    def gate(layer, means):
+        return sigmoid(weight_of(layer)[:, :, 0, 0] @ squeezed(means) + bias_of(layer))
+
+    for y, x in np.ndindex(4, 7):
+        row = gate(attention.rows, features[:, y].mean(1))
+        column = gate(attention.columns, features[:, :, x].mean(1))
+        np.testing.assert_allclose(result[:, y, x], features[:, y, x] * row * column, atol=1e-5)
+
+
+@pytest.mark.parametrize(("channels", "hidden"), [(64, 8), (256, 8), (512, 16)])
+def test_coordinate_attention_reduces_by_32_but_never_below_8(channels, hidden):
+    assert CoordinateAttention(channels).squeeze[0].out_channels == hidden

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from grcsf.models.build import SKIP_UNITS, GlobalUnits, build_segmentation_model
+from grcsf.models.skip_attention import AttentionGate, PyramidAttention
+
+
+def pointwise(layer, vector):
+    weight, bias = layer.weight.detach().numpy()[:, :, 0, 0], layer.bias.detach().numpy()
+    return weight @ vector + bias
+
+
+def test_attention_gate_by_loops():
+    torch.manual_seed(0)
+    unit = AttentionGate(3).eval()
+    skip, below, unseen = torch.randn(1, 3, 4, 6), torch.randn(1, 6, 2, 3), torch.randn(1, 6, 2, 3)
+    with torch.inference_mode():
+        found = unit(skip, unseen, below)
+        gated = unit.update(skip, found)
+        upsampled = unit.up(below)[0].numpy()
+    scale = 1 / np.sqrt(1 + 1e-5)  # batch norm, fresh
+    for y, x in np.ndindex(4, 6):
+        gating = pointwise(unit.gating[0], upsampled[:, y, x])
+        own = pointwise(unit.skip[0], skip[0, :, y, x].numpy())
+        (psi,) = pointwise(unit.psi[0], np.maximum(scale * (gating + own), 0))
+        gate = 1 / (1 + np.exp(-scale * psi))
+        assert found[0, 0, y, x].item() == pytest.approx(gate, abs=1e-5)
+        np.testing.assert_allclose(gated[0, :, y, x], gate * skip[0, :, y, x], atol=1e-5)
+
+
+def test_pyramid_attention_joins_three_scales_from_the_coarsest_up():
+    torch.manual_seed(0)
+    unit = PyramidAttention(8).eval()
+    skip, below = torch.rand(1, 8, 32, 48), torch.rand(1, 16, 16, 24)
+    kernels = [layers[0].kernel_size[0] for layers in (*unit.down, *unit.across)]
+    assert kernels == [7, 5, 3, 7, 5, 3]
+    with torch.inference_mode():
+        half = unit.down[0](F.max_pool2d(skip, 2))
+        quarter = unit.down[1](F.max_pool2d(half, 2))
+        eighth = unit.down[2](F.max_pool2d(quarter, 2))
+        assert eighth.shape == (1, 2, 4, 6)
+        joined = unit.across[2](eighth)
+        for finer in (unit.across[1](quarter), unit.across[0](half)):
+            size = finer.shape[-2:]
+            joined = finer + F.interpolate(joined, size, mode="bilinear", align_corners=False)
+        expected = F.interpolate(
+            unit.expand(joined), (32, 48), mode="bilinear", align_corners=False
+        )
+        found = unit(skip, below, below)
+        torch.testing.assert_close(found, expected)
+        refined = unit.update(skip, found)
+        mean = skip.mean((2, 3), keepdim=True)
+        expected = F.relu(unit.middle(skip) * found + unit.overall[1](mean))
+        torch.testing.assert_close(refined, expected)
+
+
+def test_pyramid_attention_takes_a_single_pixel():
+    unit = PyramidAttention(8).eval()
+    below = torch.rand(1, 16, 1, 1)
+    found = unit(torch.rand(1, 8, 1, 1), below, below)
+    assert found.shape == (1, 8, 1, 1)
+    assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", SKIP_UNITS)
+def test_every_skip_feature_of_a_level_is_updated_by_the_level_s_map(kind):
+    torch.manual_seed(0)
+    model = build_segmentation_model("grcsf", width=4, gcu=GlobalUnits(kind, (1,)), rcu=None)
+    model.eval()
+    backbone, unit = model.backbone, model.gcus["1"]
+    image = torch.rand(1, 1, 32, 32)
+    with torch.inference_mode():
+        encoded = backbone.encoder(image)
+        rows = [encoded[4:]]
+        for level in (3, 2):
+            rows.append(backbone.decode_row(level, encoded[level], rows[-1], nn.Identity()))
+        found = unit(encoded[1], encoded[2], rows[-1][-1])
+        row = backbone.decode_row(1, encoded[1], rows[-1], lambda node: unit.update(node, found))
+        last = backbone.decode_row(0, encoded[0], row, nn.Identity())[-1]
+        torch.testing.assert_close(model(image), backbone.head(last))
