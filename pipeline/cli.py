@@ -20,7 +20,14 @@ import typer
 from pipeline.configuration import load_settings
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout
-from pipeline.settings import Dataset, Settings, further_images, residual_count, source_root
+from pipeline.settings import (
+    Dataset,
+    GradCam,
+    Settings,
+    further_images,
+    residual_count,
+    source_root,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -151,12 +158,26 @@ def residual_maps(
     batch: Annotated[str, typer.Option(help="only this batch of cases, such as 2of4")] = "1of1",
     override: Override = "",
 ) -> None:
-    """Reconstruct every slice and keep the residual maps, one store per case."""
+    """Reconstruct every slice and keep the residual maps, one store per case (or Grad-CAM's)."""
     job = _job(config, override, dataset)
     _named("residuals", residuals, dict(job.dataset.residuals))
+    chosen = job.dataset.residuals[residuals]
+    if isinstance(chosen, GradCam):
+        from pipeline.grad_cam import grad_cam_maps
+
+        grad_cam_maps(
+            job.layout,
+            residuals,
+            batch,
+            chosen,
+            job.dataset.experiments[chosen.grad_cam],
+            job.dataset.subsets_with(residuals),
+            job.dataset.slices,
+            job.settings.resources,
+        )
+        return
     from pipeline.residual_maps import residual_maps as run
 
-    chosen = job.dataset.residuals[residuals]
     run(
         job.layout,
         residuals,

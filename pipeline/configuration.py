@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from pipeline import settings as settings_model
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
 
@@ -85,7 +86,9 @@ def _is_branch(part: str | int) -> bool:
 def _known_keys(location: Sequence[str | int]) -> list[str]:
     model: Any = Settings
     for part in location:
-        if isinstance(model, type) and issubclass(model, BaseModel):
+        if str(part).startswith("["):  # the tag of a union's member is its class in brackets
+            model = getattr(settings_model, str(part).strip("[]"))
+        elif isinstance(model, type) and issubclass(model, BaseModel):
             field = model.model_fields.get(str(part))
             model = _model_within(field.annotation) if field else None
         elif isinstance(model, tuple):

@@ -3,6 +3,7 @@
 from torch import nn
 
 from grcsf.models.build import GlobalUnits, RegionalUnits, build_segmentation_model
+from grcsf.models.grcsf import GRCSF
 from pipeline.settings import Experiment, Slices
 
 
@@ -19,3 +20,11 @@ def build_network(settings: Experiment, residual_count: int, slices: Slices) -> 
         rcu=RegionalUnits(rcu.levels, rcu.patch_sizes, rcu.importance) if rcu else None,
         residual_maps=residual_count,
     )
+
+
+def encoder_of(network: nn.Module) -> nn.Module:
+    """The part of a network that gives its features as a list, the deepest last."""
+    backbone = network.backbone if isinstance(network, GRCSF) else network
+    encoder = backbone.encoder
+    assert isinstance(encoder, nn.Module)
+    return encoder

@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from pipeline.case_view import shown_residuals
-from pipeline.settings import Dataset
+from pipeline.settings import Dataset, GradCam
 
 
 def emphasis(text: str) -> Markup:
@@ -25,6 +25,11 @@ def residual_note(dataset: Dataset) -> str:
     if name is None:
         return ""
     chosen = dataset.residuals[name]
+    if isinstance(chosen, GradCam):
+        return (
+            f"Maps ({name}): Grad-CAM of {chosen.grad_cam}, where its deepest features speak for a "
+            "lesion, each slice over its own maximum; the green line is the reference."
+        )
     formula = {
         "abs": "the absolute difference between the image and its reconstruction",
         "squared": "the squared difference between the image and its reconstruction",

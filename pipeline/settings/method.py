@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from pipeline.settings.section import (
     Count,
@@ -114,6 +114,23 @@ class Residuals(Section):
                 for one, count in zip(maps, passes, strict=True)
             ]
         return filled
+
+
+class GradCam(Section):
+    """Residual maps from what a trained network looks at (Table 7): Grad-CAM of an experiment."""
+
+    grad_cam: Name
+
+
+def _kind_of_residuals(given: Any) -> str:
+    names_network = isinstance(given, GradCam) or (isinstance(given, dict) and "grad_cam" in given)
+    return "[GradCam]" if names_network else "[Residuals]"
+
+
+ResidualSet = Annotated[
+    Annotated[Residuals, Tag("[Residuals]")] | Annotated[GradCam, Tag("[GradCam]")],
+    Discriminator(_kind_of_residuals),
+]
 
 
 class Plateau(Section):

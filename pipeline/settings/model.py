@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from pipeline.columns import TABLE_1, TABLE_2
 from pipeline.settings.data import Evaluation, Postprocess, Slices, Source, Split
-from pipeline.settings.method import Experiment, Mae, Residuals
+from pipeline.settings.method import Experiment, GradCam, Mae, Residuals, ResidualSet
 from pipeline.settings.section import Count, Name, Positive, Section
 from pipeline.settings.tables import COSTS, Table
 
@@ -20,7 +20,7 @@ class Dataset(Section):
     slices: Slices
     split: Split = Split()
     mae: Annotated[dict[Name, Mae], Field(min_length=1)]
-    residuals: dict[Name, Residuals]
+    residuals: dict[Name, ResidualSet]
     experiments: Annotated[dict[Name, Experiment], Field(min_length=1)]
     postprocess: Postprocess = Postprocess()
     evaluation: Evaluation = Evaluation()
@@ -29,7 +29,7 @@ class Dataset(Section):
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
         for name, residuals in self.residuals.items():
-            self._check_residuals(f"residuals.{name}", residuals)
+            self._check_residuals(name, residuals)
         for name, experiment in self.experiments.items():
             self._check_experiment(f"experiments.{name}", experiment)
         if not self.shared_subsets:
@@ -63,10 +63,28 @@ class Dataset(Section):
         """The subsets that all experiments have in common: they are compared on these."""
         return self.subsets_of(*self.experiments)
 
-    def _check_residuals(self, key: str, residuals: Residuals) -> None:
+    def _check_residuals(self, name: str, residuals: Residuals | GradCam) -> None:
+        key = f"residuals.{name}"
+        if isinstance(residuals, GradCam):
+            self._check_grad_cam(key, residuals.grad_cam, self.subsets_with(name))
+            return
         for one in residuals.maps:
             _must_exist(f"{key}.maps", one.mae, "mae", self.mae)
             self.mae[one.mae].check_mask_ratio(f"{key}.maps.mask_ratio", one.mask_ratio)
+
+    def _check_grad_cam(self, key: str, network: str, subsets: tuple[int, ...]) -> None:
+        _must_exist(f"{key}.grad_cam", network, "experiments", self.experiments)
+        if self.experiments[network].residuals is not None:
+            raise ValueError(
+                f"{key}.grad_cam: {network!r} itself needs residual maps, expected an experiment "
+                "that takes none"
+            )
+        missing = sorted(set(subsets) - set(self.subsets_of(network)))
+        if missing:
+            raise ValueError(
+                f"{key}.grad_cam: {network!r} is not trained on subset {missing[0]}, which needs "
+                "these maps"
+            )
 
     def _check_experiment(self, key: str, experiment: Experiment) -> None:
         for subset in experiment.subsets or ():

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.settings.method import GradCam
 from pipeline.settings.model import Dataset, Settings
 from pipeline.settings.section import Section
 
@@ -65,6 +66,10 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
 def _residual_settings(chosen: Dataset, name: str) -> dict[str, Any]:
     """A residual set and the shapes of the models that make it; their weights are its inputs."""
     residuals = chosen.residuals[name]
+    if isinstance(residuals, GradCam):
+        network = _network_settings(chosen, residuals.grad_cam)
+        network["experiment"].pop("training")
+        return {"residuals": _plain(residuals), "network": network}
     maes = {one.mae: _plain(chosen.mae[one.mae]) for one in residuals.maps}
     shape = ("architecture", "preset", "image_size", "patch_size")
     return {
@@ -83,7 +88,10 @@ def _network_settings(chosen: Dataset, name: str) -> dict[str, Any]:
 def residual_count(dataset: Dataset, experiment: str) -> int:
     """How many residual maps an experiment's network sees."""
     name = dataset.experiments[experiment].residuals
-    return len(dataset.residuals[name].maps) if name else 0
+    if name is None:
+        return 0
+    residuals = dataset.residuals[name]
+    return 1 if isinstance(residuals, GradCam) else len(residuals.maps)
 
 
 def _plain(section: Section | None) -> Any:

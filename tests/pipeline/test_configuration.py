@@ -8,7 +8,7 @@ import yaml
 
 from pipeline.configuration import load_settings, merge, validate
 from pipeline.errors import PipelineError
-from pipeline.settings import Settings, source_root, stage_settings
+from pipeline.settings import Settings, residual_count, source_root, stage_settings
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "config").glob("*.yaml"))
 MAPS = [{"mae": "shared", "mask_ratio": 0.5}, {"mae": "shared", "mask_ratio": 0.75}]
@@ -85,6 +85,11 @@ def test_every_shipped_configuration_is_valid(path):
         ("evaluation.baseline", "w", "names 'w', but experiments has only"),
         ("residuals.mrm.preset", "slow", "expected 'paper' or 'fast'"),
         ("residuals.mrm.maps", [{"mae": "x", "mask_ratio": 0.5, "passes": 1}], "names 'x'"),
+        ("residuals.mrm.passes", 3, "residuals.mrm.passes: unknown key"),
+        ("residuals.cam", {"grad_cam": "v"}, "residuals.cam.grad_cam names 'v'"),
+        ("residuals.cam", {"grad_cam": "g"}, "'g' itself needs residual maps"),
+        ("residuals.cam", {"grad_cam": "u", "mask": 1}, "cam.mask: unknown key; known keys: grad"),
+        ("residuals.mrm.mask", 1, "residuals.mrm.mask: unknown key; did you mean 'masks'"),
         ("experiments.g.rcu.patch_sizes", [64, 8, 8], "rcu.patch_sizes: found 64 at 1/4 scale"),
         (
             "experiments.g.rcu.levels",
@@ -215,6 +220,25 @@ def test_residual_maps_are_made_for_the_subsets_that_use_them():
     assert section(halves, "residual_maps", "mrm")["subsets"] == [2]
     experiments["h"] = {"model": "grcsf", "residuals": "mrm", "subsets": [2, 3]}
     assert section(halves, "residual_maps", "mrm")["subsets"] == [2, 3]
+
+
+def test_grad_cam_needs_its_network_on_every_subset_that_uses_the_maps():
+    halves = changed("split.subsets", 2)
+    chosen = halves["datasets"]["brain"]
+    chosen["residuals"]["cam"] = {"grad_cam": "u"}
+    chosen["experiments"]["u"] |= {"subsets": [1]}
+    chosen["experiments"]["c"] = {"model": "grcsf", "residuals": "cam", "subsets": [1]}
+    settings = validate(halves, "x")
+    assert residual_count(settings.datasets["brain"], "c") == 1
+    faster = copy.deepcopy(halves)
+    faster["datasets"]["brain"]["experiments"]["u"]["training"] = {"learning_rate": 0.5}
+    assert section(halves, "residual_maps", "cam") == section(faster, "residual_maps", "cam")
+    wider = copy.deepcopy(halves)
+    wider["datasets"]["brain"]["experiments"]["u"]["width"] = 8
+    assert section(halves, "residual_maps", "cam") != section(wider, "residual_maps", "cam")
+    chosen["experiments"]["c"]["subsets"] = [1, 2]
+    with pytest.raises(PipelineError, match="'u' is not trained on subset 2"):
+        validate(halves, "x")
 
 
 def test_experiments_without_a_common_subset_cannot_be_compared():

@@ -131,6 +131,29 @@ def test_the_tables_target_plans_their_rows_and_what_they_share_once(project, co
     assert not any("wide" in job for job in plan.jobs)
 
 
+def test_grad_cam_waits_for_the_network_that_it_looks_at(project, config):
+    images = config["datasets"]["images"]
+    images["experiments"]["plain"] = {"model": "unet"}
+    images["residuals"]["cam"] = {"grad_cam": "plain"}
+    images["experiments"]["looking"] = {"model": "grcsf", "residuals": "cam"}
+    rows = [{"labels": ["x"], "experiment": "looking"}]
+    table = {"title": "t", "headings": ["Method"], "columns": ["dice"], "rows": rows}
+    images["tables"] = {"one": table}
+    project.configure(config)
+    project.write_images("atlas", 3)
+    plan = project.call("ablations", "-n", "--configfile", "config.yaml")
+    assert plan.code == 0, plan.output
+    order = [
+        "train_segmentation images: plain, subset 1",
+        "residual_maps images: cam, batch 1of1",
+        "train_segmentation images: looking, subset 1",
+    ]
+    places = [plan.jobs.index(job) for job in order]
+    assert places == sorted(places)
+    assert "train_mae" not in plan.counts, "no MAE is behind these maps"
+    assert "predict images: plain, subset 1" not in plan.jobs
+
+
 def test_the_tables_target_without_tables_is_one_line(project, config):
     project.configure(config)
     project.write_images("atlas", 3)

@@ -15,7 +15,7 @@ from pipeline.datasets import list_cases
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout, batch_names
 from pipeline.manifests import withdraw_untrue
-from pipeline.settings import further_images, source_root, stage_settings
+from pipeline.settings import GradCam, further_images, source_root, stage_settings
 from pipeline.versions import stage_version
 
 CONFIG_FILES = [Path(file) for file in workflow.config_settings.configfiles] or [DEFAULT_CONFIG]
@@ -147,8 +147,16 @@ def pretrained_checkpoint(wildcards):
 
 
 def residual_models(wildcards):
-    maps = SETTINGS.datasets[wildcards.dataset].residuals[wildcards.residuals].maps
-    return [LAYOUTS[wildcards.dataset].mae(mae) for mae in sorted({one.mae for one in maps})]
+    return models_behind(wildcards.dataset, wildcards.residuals)
+
+
+def models_behind(dataset, residuals):
+    """Manifests of the models that make a residual set: MAEs, or the networks of Grad-CAM."""
+    layout, chosen = LAYOUTS[dataset], SETTINGS.datasets[dataset]
+    settings = chosen.residuals[residuals]
+    if isinstance(settings, GradCam):
+        return [layout.model(settings.grad_cam, one) for one in chosen.subsets_with(residuals)]
+    return [layout.mae(mae) for mae in sorted({one.mae for one in settings.maps})]
 
 
 @functools.cache
@@ -250,10 +258,10 @@ def manifests_of(dataset, experiments):
     layout, chosen = LAYOUTS[dataset], SETTINGS.datasets[dataset]
     used = [chosen.experiments[name].residuals for name in experiments]
     residuals = sorted({name for name in used if name})
-    maes = sorted({one.mae for name in residuals for one in chosen.residuals[name].maps})
+    models = {path for name in residuals for path in models_behind(dataset, name)}
     return [
         layout.cases,
-        *map(layout.mae, maes),
+        *sorted(models),
         *(path for name in residuals for path in residual_batches(dataset, name)),
         *(
             path(experiment, subset)
