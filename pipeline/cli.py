@@ -1,4 +1,4 @@
-"""The command line: one command a stage, and `phantom` for data to try it with.
+"""The command line: one command a stage, `phantom` for data to try it with, and `complexity`.
 
 Heavy imports stay inside the commands, so that `--help` is instant.
 """
@@ -311,6 +311,36 @@ def report(config: Config, dataset: DatasetName, override: Override = "") -> Non
 
     job = _job(config, override, dataset)
     run(job.layout, job.dataset, job.settings.seed)
+
+
+@app.command()
+def complexity(
+    config: Annotated[
+        Path | None, typer.Option(help="measure its experiments, not the paper's networks")
+    ] = None,
+    dataset: Annotated[str, typer.Option(help="a data set of the configuration")] = "",
+    override: Override = "",
+    input_size: Annotated[
+        tuple[int, int] | None, typer.Option(help="y x of the paper's networks; 224 224")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=0, help="timed runs; 0: only count")] = 3,
+    gpus: Annotated[int, typer.Option(min=0, max=1, help="1: measure on the GPU")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="records in place of a table")] = False,
+) -> None:
+    """Print parameters, MACs, peak memory and seconds a slice of each method."""
+    job = _job(config, override, dataset) if config else None
+    if job is None and (dataset or override):
+        raise PipelineError("--dataset and --set: found without --config, expected with it")
+    if job is not None and input_size is not None:
+        raise PipelineError("--input-size: the configuration has its own, slices.size; leave it")
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or the profiler talks of itself on stderr
+    from pipeline.complexity import complexity as run
+    from pipeline.complexity import records, table
+    from pipeline.methods import configured_methods, paper_methods
+
+    methods = configured_methods(job.dataset) if job else paper_methods(input_size or (224, 224))
+    costs = run(methods, repeats, gpus)
+    typer.echo(records(costs) if as_json else table(costs))
 
 
 def main() -> None:

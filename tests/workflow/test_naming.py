@@ -108,6 +108,16 @@ def test_stage_has_its_section_in_the_documentation(stage):
     assert re.search(rf"^## `?{stage}`?$", text, re.MULTILINE)
 
 
+def test_every_command_is_a_stage_the_phantom_or_a_question():
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands}
+    stages = {name for name in commands if name.replace("-", "_") in STAGES}
+    assert len(stages) == len(STAGES)
+    # asks something of networks and configurations; makes no result that a rule could wait for
+    questions = {"complexity"}
+    assert commands - stages == {"phantom", *questions}
+    assert not questions & set(RULE_TEXTS)
+
+
 def test_every_rule_is_a_stage_the_phantom_or_a_target():
     assert set(RULE_TEXTS) == {*STAGES, "phantom", "ablations"}
     assert re.findall(r"^    (\w+):", RULE_TEXTS["ablations"], re.MULTILINE) == ["input"]

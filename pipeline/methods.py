@@ -1,0 +1,124 @@
+"""The methods that `complexity` measures: the paper's own, or those of a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from grcsf.mae.build import MaskedModel, build_masked_model
+from grcsf.mae.masking import slice_masks
+from grcsf.residuals import multi_ratio_residuals
+from pipeline.networks import build_network
+from pipeline.settings import Dataset, Experiment, Rcu, Residuals, Slices, residual_count
+
+Built = tuple[nn.Module, tuple[Tensor, ...]]
+
+PATCH_SIZES = ((8, 8, 16), (4, 8, 16), (8, 4, 16), (8, 8, 8), (8, 16, 16))
+"""Table 6's, at 1/4, 1/2 and full scale; the first is the paper's choice."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """Something that costs: `build` makes it with the inputs of one slice, (1, ., y, x)."""
+
+    name: str
+    size: tuple[int, int]
+    build: Callable[[], Built]
+
+
+class ResidualPasses(nn.Module):
+    """All passes that make the residual maps of one slice."""
+
+    def __init__(self, models: Sequence[MaskedModel], settings: Residuals) -> None:
+        super().__init__()
+        self.models = nn.ModuleList(models)
+        self._per_map = list(models)
+        self._settings = settings
+
+    def forward(self, image: Tensor) -> Tensor:
+        """`(1, 1, h, w)` → `(1, R, h, w)`."""
+        chosen = self._settings
+        # Made here, so that they have content where the models are shapes only.
+        masks = [
+            torch.from_numpy(
+                slice_masks(
+                    seed=0,
+                    case="",
+                    slice_index=0,
+                    mask_ratio=one.mask_ratio,
+                    passes=one.passes,
+                    patches=model.num_patches,
+                    scheme=chosen.masks,
+                )
+            )[None].to(image.device)  # (1, K, L)
+            for one, model in zip(chosen.maps, self._per_map, strict=True)
+        ]
+        return multi_ratio_residuals(
+            self._per_map, image, masks, visible=chosen.visible, kind=chosen.difference
+        )
+
+
+def paper_methods(size: tuple[int, int]) -> list[Method]:
+    """The paper's own networks at full width, GRCSF with all patch sizes of Table 6."""
+    slices = Slices(size=size, percentiles=(0, 100))  # only the size matters here
+    without_maps = {
+        "UNet": Experiment(model="unet"),
+        "UNet++": Experiment(model="unetpp"),
+        "UNet++ with GCU": Experiment(model="grcsf", rcu=None),
+    }
+    with_maps = {
+        f"GRCSF, patches {', '.join(map(str, patches))}": Experiment(
+            model="grcsf", residuals="mrm", rcu=Rcu(patch_sizes=patches)
+        )
+        for patches in PATCH_SIZES
+    }
+    return [
+        *(_network(name, one, 0, slices) for name, one in without_maps.items()),
+        *(_network(name, one, 2, slices) for name, one in with_maps.items()),
+    ]
+
+
+def configured_methods(dataset: Dataset) -> list[Method]:
+    """A data set's experiments, and the passes that make its residual sets of reconstructions."""
+    networks = [
+        _network(name, one, residual_count(dataset, name), dataset.slices)
+        for name, one in dataset.experiments.items()
+    ]
+    reconstructed = [
+        _passes(name, one, dataset)
+        for name, one in dataset.residuals.items()
+        if isinstance(one, Residuals)
+    ]
+    return [*networks, *reconstructed]
+
+
+def _network(name: str, settings: Experiment, maps: int, slices: Slices) -> Method:
+    def build() -> Built:
+        network = build_network(settings, maps, slices)
+        image = torch.rand(1, 1, *slices.size)
+        return network, (image, torch.rand(1, maps, *slices.size)) if maps else (image,)
+
+    return Method(name, slices.size, build)
+
+
+def _passes(name: str, settings: Residuals, dataset: Dataset) -> Method:
+
+    def build() -> Built:
+        maes = {one.mae: dataset.mae[one.mae] for one in settings.maps}
+        models = {
+            mae: build_masked_model(
+                one.architecture,
+                one.preset,
+                image_size=one.image_size,
+                patch_size=one.patch_size,
+            )
+            for mae, one in maes.items()
+        }
+        per_map = [models[one.mae] for one in settings.maps]
+        return ResidualPasses(per_map, settings), (torch.rand(1, 1, *dataset.slices.size),)
+
+    count = sum(one.passes for one in settings.maps)
+    return Method(f"residual maps {name}, {count} passes", dataset.slices.size, build)

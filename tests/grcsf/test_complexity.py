@@ -1,0 +1,134 @@
+"""Counts by hand on small layers, and the paper's own counts on whole networks."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from grcsf.complexity import (
+    kept_for_backward,
+    paper_counts,
+    parameter_count,
+    peak_memory,
+    shapes_only,
+    true_macs,
+)
+from grcsf.models.build import build_segmentation_model
+
+CPU = torch.device("cpu")
+
+
+class Attention(nn.Module):
+    """One head of width 8 over 5 tokens, with a bare parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.query = nn.Linear(8, 8)
+        self.gate = nn.Parameter(torch.ones(3))
+
+    def forward(self, tokens):
+        return F.scaled_dot_product_attention(self.query(tokens), tokens, tokens)
+
+
+def network_and_inputs(name, size=224):
+    with shapes_only():
+        network = build_segmentation_model(name).eval()
+        return network, (torch.rand(1, 1, size, size), torch.rand(1, 2, size, size))
+
+
+def test_convolution_by_hand():
+    layer, image = nn.Conv2d(3, 4, 3, padding=1), torch.rand(2, 3, 5, 7)
+    assert parameter_count(layer) == 4 * 3 * 9 + 4
+    assert true_macs(layer, image) == 2 * 4 * 5 * 7 * 3 * 9
+
+
+def test_attention_counts_its_products_and_bare_parameters_only_truly():
+    network, tokens = Attention(), torch.rand(2, 5, 8)
+    projection, products = 2 * 5 * 8 * 8, 2 * (5 * 5 * 8 + 5 * 5 * 8)
+    assert true_macs(network, tokens) == projection + products
+    assert parameter_count(network) == 8 * 8 + 8 + 3
+    pytest.importorskip("thop")
+    assert paper_counts(network, tokens) == (projection, 8 * 8 + 8)
+
+
+def test_thop_counts_a_transposed_convolution_fourfold():
+    pytest.importorskip("thop")
+    layer, image = nn.ConvTranspose2d(6, 3, 2, stride=2), torch.rand(1, 6, 4, 4)
+    true = 4 * 4 * 6 * 3 * 4  # each of 4 × 4 pixels writes 2 × 2 outputs of 3 channels from 6
+    assert true_macs(layer, image) == true
+    assert paper_counts(layer, image)[0] == 4 * true
+
+
+def test_counting_leaves_the_network_as_it_was():
+    pytest.importorskip("thop")
+    network = build_segmentation_model("unetpp", width=2)
+    before = list(network.state_dict())
+    paper_counts(network, torch.rand(1, 1, 16, 16))
+    assert list(network.state_dict()) == before
+    assert network.training
+
+
+@pytest.mark.parametrize(
+    ("name", "macs"), [("unet", "36.82"), ("unetpp", "105.46"), ("grcsf", "116.49")]
+)
+def test_true_macs_of_the_paper_s_networks(name, macs):
+    # UNet: the paper's 41.85 G less 0.10 G of normalisation and three quarters of what thop says of
+    # four transposed convolutions, 3 · 4 · 0.411 G. UNet++: 106.10 G less 0.64 G of normalisation
+    # and upsampling. GRCSF: 123.10 G less 3 · 8 · 0.411 G (two transposed convolutions a GCU) and
+    # 0.66 G of normalisation, pooling and upsampling, and 3.90 G of attention on top.
+    network, inputs = network_and_inputs(name)
+    assert f"{true_macs(network, *inputs) / 1e9:.2f}" == macs
+
+
+@pytest.mark.parametrize(
+    ("name", "macs", "parameters"),
+    [
+        ("unet", "41.85", 31_036_481),
+        ("unetpp", "106.10", 36_628_481),
+        ("grcsf", "123.10", 42_848_104),  # less 3 · 3 bare scalars
+    ],
+)
+def test_counts_of_table_1_by_the_paper_s_counter(name, macs, parameters):
+    pytest.importorskip("thop")
+    network, inputs = network_and_inputs(name)
+    counted = paper_counts(network, *inputs)
+    assert f"{counted[0] / 1e9:.2f}" == macs
+    assert counted[1] == parameters
+
+
+def test_counts_without_content_are_those_with_it():
+    torch.manual_seed(0)
+    network = build_segmentation_model("grcsf", width=4).eval()
+    inputs = (torch.rand(1, 1, 61, 53), torch.rand(1, 2, 61, 53))
+    with shapes_only():
+        empty = build_segmentation_model("grcsf", width=4).eval()
+        shapes = (torch.rand(1, 1, 61, 53), torch.rand(1, 2, 61, 53))
+    assert true_macs(empty, *shapes) == true_macs(network, *inputs)
+
+
+def test_peak_memory_by_hand():
+    values = torch.zeros(2**20)  # 4 MiB
+
+    def run():
+        return (values + 1).exp_() * values  # two results live at once, the third never is
+
+    # the scalar's few bytes come and go
+    assert 0 <= peak_memory(run, CPU) - 2 * 2**22 < 1024
+
+
+def test_what_a_product_keeps_for_backward():
+    left, right = torch.rand(4, 5, requires_grad=True), torch.rand(5, 6)
+    kept = kept_for_backward(lambda: (left.exp() @ right).sum(), [left, right])
+    assert [(one.shape, one.size) for one in kept] == [((4, 5), 4 * 5 * 4)]
+    everything = kept_for_backward(lambda: (left.exp() @ right).sum(), [])
+    assert sorted(one.shape for one in everything) == [(4, 5), (5, 6)]
+
+
+def test_views_of_one_memory_count_once():
+    values = torch.rand(8, requires_grad=True)
+
+    def run():
+        activated = values.exp()  # 32 bytes, kept by itself and by both factors
+        return (activated[:4] * activated[4:]).sum()
+
+    assert [one.size for one in kept_for_backward(run, [values])] == [32]
