@@ -24,6 +24,7 @@ from pipeline.settings import (
     Dataset,
     GradCam,
     Settings,
+    encoder_mae,
     further_images,
     residual_count,
     source_root,
@@ -214,6 +215,7 @@ def train_segmentation(
         job.dataset.slices,
         job.settings.seed,
         job.settings.resources,
+        encoder_mae(job.dataset, experiment),
     )
 
 
@@ -239,6 +241,7 @@ def predict(
         residual_count(job.dataset, experiment),
         job.dataset.slices,
         job.settings.resources,
+        encoder_mae(job.dataset, experiment),
     )
 
 

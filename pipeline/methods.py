@@ -12,7 +12,16 @@ from grcsf.mae.build import MaskedModel, build_masked_model
 from grcsf.mae.masking import slice_masks
 from grcsf.residuals import multi_ratio_residuals
 from pipeline.networks import build_network
-from pipeline.settings import Dataset, Experiment, Rcu, Residuals, Slices, residual_count
+from pipeline.settings import (
+    Dataset,
+    Experiment,
+    Mae,
+    Rcu,
+    Residuals,
+    Slices,
+    encoder_mae,
+    residual_count,
+)
 
 Built = tuple[nn.Module, tuple[Tensor, ...]]
 
@@ -84,7 +93,9 @@ def paper_methods(size: tuple[int, int]) -> list[Method]:
 def configured_methods(dataset: Dataset) -> list[Method]:
     """A data set's experiments, and the passes that make its residual sets of reconstructions."""
     networks = [
-        _network(name, one, residual_count(dataset, name), dataset.slices)
+        _network(
+            name, one, residual_count(dataset, name), dataset.slices, encoder_mae(dataset, name)
+        )
         for name, one in dataset.experiments.items()
     ]
     reconstructed = [
@@ -95,9 +106,11 @@ def configured_methods(dataset: Dataset) -> list[Method]:
     return [*networks, *reconstructed]
 
 
-def _network(name: str, settings: Experiment, maps: int, slices: Slices) -> Method:
+def _network(
+    name: str, settings: Experiment, maps: int, slices: Slices, mae: Mae | None = None
+) -> Method:
     def build() -> Built:
-        network = build_network(settings, maps, slices)
+        network = build_network(settings, maps, slices, mae)
         image = torch.rand(1, 1, *slices.size)
         return network, (image, torch.rand(1, maps, *slices.size)) if maps else (image,)
 

@@ -1,15 +1,39 @@
-"""The network that an experiment's settings describe."""
+"""The network that an experiment's settings describe, and the MAE encoder that it starts from."""
+
+from typing import cast
 
 from torch import nn
 
-from grcsf.models.build import GlobalUnits, RegionalUnits, build_segmentation_model
+from grcsf.mae.model import build_mae
+from grcsf.models.build import (
+    GlobalUnits,
+    PretrainedEncoder,
+    RegionalUnits,
+    build_segmentation_model,
+)
 from grcsf.models.grcsf import GRCSF
-from pipeline.settings import Experiment, Slices
+from grcsf.models.mae_unet import MaeUNet
+from pipeline.layout import Layout
+from pipeline.models import load_weights
+from pipeline.settings import Experiment, Mae, Slices
 
 
-def build_network(settings: Experiment, residual_count: int, slices: Slices) -> nn.Module:
-    """The network that an experiment names, with fresh weights."""
+def build_network(
+    settings: Experiment, residual_count: int, slices: Slices, mae: Mae | None = None
+) -> nn.Module:
+    """The network that an experiment names, with fresh weights.
+
+    Args:
+        settings: of the experiment.
+        residual_count: how many residual maps it sees.
+        slices: their size.
+        mae: the MAE that `settings.mae_encoder` names, if it names one.
+    """
     gcu, rcu = settings.gcu, settings.rcu
+    pretrained = None
+    if settings.mae_encoder and mae:
+        frozen = settings.mae_encoder.frozen
+        pretrained = PretrainedEncoder(mae.preset, mae.image_size, mae.patch_size, frozen)
     return build_segmentation_model(
         settings.model,
         width=settings.width,
@@ -19,6 +43,7 @@ def build_network(settings: Experiment, residual_count: int, slices: Slices) -> 
         gcu=GlobalUnits(gcu.kind, gcu.levels) if gcu else None,
         rcu=RegionalUnits(rcu.levels, rcu.patch_sizes, rcu.importance) if rcu else None,
         residual_maps=residual_count,
+        mae=pretrained,
     )
 
 
@@ -28,3 +53,14 @@ def encoder_of(network: nn.Module) -> nn.Module:
     encoder = backbone.encoder
     assert isinstance(encoder, nn.Module)
     return encoder
+
+
+def load_mae_encoder(network: nn.Module, layout: Layout, name: str, mae: Mae) -> None:
+    """Fill a `mae_unet`'s encoder with a trained MAE's weights.
+
+    Raises:
+        PipelineError: the MAE is missing, damaged, or of another shape.
+    """
+    autoencoder = build_mae(mae.preset, image_size=mae.image_size, patch_size=mae.patch_size)
+    load_weights(autoencoder, layout.mae(name))
+    cast(MaeUNet, network).encoder.load_mae(autoencoder)

@@ -21,7 +21,7 @@ from pipeline.intensity import intensity_range
 from pipeline.layout import Layout
 from pipeline.models import load_weights, residual_fingerprint
 from pipeline.networks import build_network
-from pipeline.settings import Experiment, Resources, Slices
+from pipeline.settings import Experiment, Mae, Resources, Slices
 from pipeline.slices import network_slices, resize
 from pipeline.stores import (
     Store,
@@ -47,11 +47,12 @@ def predict(
     residual_count: int,
     slices: Slices,
     resources: Resources,
+    mae: Mae | None = None,
 ) -> None:
     """Write one probability store per case to be predicted, and the manifest of them."""
     split = read_json(layout.split)
     wanted = [*split["subsets"][str(subset)]["test"], *split["unlabelled"]]
-    network = build_network(settings, residual_count, slices)
+    network = build_network(settings, residual_count, slices, mae)
     weights = load_weights(network, layout.model(name, subset))["weights_sha256"]
     device = compute_device(resources.gpus)
     network.to(device).eval()

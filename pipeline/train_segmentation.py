@@ -16,8 +16,8 @@ from grcsf.schedule import plateau_reductions, warmup_cosine
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout
 from pipeline.models import finished, keep_model, load_best, residual_fingerprint
-from pipeline.networks import build_network
-from pipeline.settings import Experiment, Resources, Slices, Training
+from pipeline.networks import build_network, load_mae_encoder
+from pipeline.settings import Experiment, Mae, Resources, Slices, Training
 from pipeline.slices import SliceDataset, SliceSampler
 from pipeline.stores import fingerprint, read_json
 from pipeline.training import fit, per_process
@@ -37,9 +37,10 @@ class SegmentationTraining(lightning.LightningModule):
         self._validation_losses: list[float] = []
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam, moments 0.9 and 0.999."""
+        """Adam, moments 0.9 and 0.999, of what is not frozen."""
         rate = self._settings.learning_rate
-        return torch.optim.Adam(self.network.parameters(), lr=rate, betas=(0.9, 0.999))
+        learnt = [value for value in self.network.parameters() if value.requires_grad]
+        return torch.optim.Adam(learnt, lr=rate, betas=(0.9, 0.999))
 
     def on_train_epoch_start(self) -> None:
         """Set the epoch's learning rate."""
@@ -101,8 +102,12 @@ def train_segmentation(
     slices: Slices,
     seed: int,
     resources: Resources,
+    mae: Mae | None = None,
 ) -> None:
-    """Train one experiment on one subset; keep the best epoch by validation loss."""
+    """Train one experiment on one subset; keep the best epoch by validation loss.
+
+    `mae` is the MAE that `settings.mae_encoder` names: its encoder is what training starts from.
+    """
     cases = read_json(layout.cases)["cases"]
     roles = read_json(layout.split)["subsets"][str(subset)]
     manifest = layout.model(name, subset)
@@ -116,11 +121,16 @@ def train_segmentation(
         role: {case: _digests(layout, settings, cases, case) for case in roles[role]}
         for role in ("train", "validation")
     }
-    key = fingerprint({**record, "version": VERSION, "cases": seen})
+    encoder = settings.mae_encoder
+    start = read_json(layout.mae(encoder.mae))["weights_sha256"] if encoder else None
+    key = fingerprint({**record, "version": VERSION, "cases": seen, "mae_weights": start})
     if finished(manifest, key):
         return
     lightning.seed_everything(seed, verbose=False)
-    network = build_network(settings, residual_count, slices)
+    network = build_network(settings, residual_count, slices, mae)
+    if encoder and mae:
+        # a training that goes on takes its checkpoint's weights afterwards
+        load_mae_encoder(network, layout, encoder.mae, mae)
     module = SegmentationTraining(network, settings.training)
     loaders = tuple(
         _loader(layout, roles[role], cases, settings, slices, seed, resources, role == "train")

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -85,9 +86,12 @@ class Encoder(nn.Module):
 class SegmentationNetwork(nn.Module, ABC):
     """What every network promises: an image, and residual maps if it uses them, to logits.
 
-    Any height and width are taken: the inputs are padded to a multiple of `2**LEVELS` and the
+    Any height and width are taken: the inputs are padded to a multiple of `size_multiple` and the
     logits are cropped back. Subclasses write `segment`, which sees padded sizes only.
     """
+
+    size_multiple: ClassVar[int] = 2**LEVELS
+    """Pixels; 1 for a network that takes every size as it is."""
 
     def forward(self, image: Tensor, residuals: Tensor | None = None) -> Tensor:
         """Segment a batch of slices.
@@ -116,13 +120,13 @@ class SegmentationNetwork(nn.Module, ABC):
                     f"residuals must be ({image.shape[0]}, R, {height}, {width}) "
                     f"like the image, found {tuple(residuals.shape)}"
                 )
-            residuals = pad_to_multiple(residuals, 2**LEVELS)
-        logits = self.segment(pad_to_multiple(image, 2**LEVELS), residuals)
+            residuals = pad_to_multiple(residuals, self.size_multiple)
+        logits = self.segment(pad_to_multiple(image, self.size_multiple), residuals)
         return logits[..., :height, :width]
 
     @abstractmethod
     def segment(self, image: Tensor, residuals: Tensor | None) -> Tensor:
-        """`(B, 1, h, w)` and `(B, R, h, w)` → logits `(B, 1, h, w)`; 16 divides h and w."""
+        """`(B, 1, h, w)` and `(B, R, h, w)` → logits `(B, 1, h, w)`, h and w padded."""
 
 
 class Backbone(SegmentationNetwork):

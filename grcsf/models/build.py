@@ -7,17 +7,19 @@ from typing import NamedTuple
 
 from torch import nn
 
+from grcsf.mae.model import build_mae
 from grcsf.models.attention import CoordinateAttention, SpatialAttention
 from grcsf.models.blocks import LEVELS, Backbone
 from grcsf.models.gcu import GlobalCompensationUnit, SkipUnit
 from grcsf.models.grcsf import GRCSF
+from grcsf.models.mae_unet import MaeEncoder, MaeUNet
 from grcsf.models.mobilenet import MobileNetEncoder
 from grcsf.models.rcu import ImportanceScore, RegionalCompensationUnit
 from grcsf.models.skip_attention import AttentionGate, PyramidAttention
 from grcsf.models.unet import UNet
 from grcsf.models.unetpp import UNetPlusPlus
 
-MODELS = ("unet", "unetpp", "grcsf")
+MODELS = ("unet", "unetpp", "mae_unet", "grcsf")
 BACKBONES: dict[str, Callable[[int, nn.Module | None], Backbone]] = {
     "unet": UNet,
     "unetpp": UNetPlusPlus,
@@ -60,6 +62,18 @@ class RegionalUnits(NamedTuple):
     importance: bool = True
 
 
+class PretrainedEncoder(NamedTuple):
+    """The MAE whose encoder `mae_unet` has, with fresh weights; `frozen` keeps them as they are.
+
+    The other fields are those of `grcsf.mae.model.build_mae`.
+    """
+
+    preset: str
+    image_size: int = 224
+    patch_size: int = 16
+    frozen: bool = True
+
+
 PAPER_GCU = GlobalUnits()
 PAPER_RCU = RegionalUnits()
 
@@ -84,6 +98,7 @@ def build_segmentation_model(
     gcu: GlobalUnits | None = PAPER_GCU,
     rcu: RegionalUnits | None = PAPER_RCU,
     residual_maps: int = 2,
+    mae: PretrainedEncoder | None = None,
 ) -> nn.Module:
     """Build a network with He-initialised weights from torch's global generator.
 
@@ -94,16 +109,21 @@ def build_segmentation_model(
         name: one of `MODELS`.
         width: filters at full scale (64 = paper); all others follow from it.
         input_size: (h, w) in pixels that the network is meant for; patches must fit into it.
-        encoder: one of `ENCODERS`.
-        backbone: one of `BACKBONES`; only for `grcsf`, as all that follow.
-        gcu: units on the skips, or None.
-        rcu: units in the decoder, or None; without them the network uses no residual maps.
+        encoder: one of `ENCODERS`; not for `mae_unet`.
+        backbone: one of `BACKBONES`; only for `grcsf`.
+        gcu: units on the skips, or None; only for `grcsf`.
+        rcu: units in the decoder, or None; without them the network uses no residual maps. Only
+            for `grcsf`.
         residual_maps: R, at least 1, where there are regional units.
+        mae: only for `mae_unet`, which needs it.
 
     Raises:
-        ValueError: if a name is unknown, a level or size out of range, or `grcsf` has no unit.
+        ValueError: if a name is unknown, a level or size out of range, `grcsf` has no unit, or
+            `mae_unet` no MAE.
     """
     _check_name("model", name, MODELS)
+    if name == "mae_unet":
+        return _mae_unet(mae, encoder, width)
     if name != "grcsf":
         return _backbone(name, encoder, width)
     if gcu is None and rcu is None:
@@ -111,6 +131,13 @@ def build_segmentation_model(
     network = _backbone(backbone, encoder, width)
     gcus = _gcus(network, gcu)
     return GRCSF(network, gcus, _rcus(network, rcu, residual_maps, input_size))
+
+
+def _mae_unet(mae: PretrainedEncoder | None, encoder: str, width: int) -> MaeUNet:
+    if mae is None or encoder != "convolutional":
+        raise ValueError(f"mae_unet needs an MAE and no encoder, found {mae} and {encoder!r}")
+    autoencoder = build_mae(mae.preset, image_size=mae.image_size, patch_size=mae.patch_size)
+    return MaeUNet(MaeEncoder(autoencoder, frozen=mae.frozen), width)
 
 
 def _backbone(name: str, encoder: str, width: int) -> Backbone:

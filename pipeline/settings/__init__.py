@@ -19,6 +19,7 @@ from pipeline.settings.method import (
     Gcu,
     GradCam,
     Mae,
+    MaeEncoder,
     Plateau,
     Rcu,
     ResidualMap,
@@ -27,7 +28,13 @@ from pipeline.settings.method import (
 )
 from pipeline.settings.model import Dataset, Resources, Settings
 from pipeline.settings.section import Section
-from pipeline.settings.stages import further_images, residual_count, source_root, stage_settings
+from pipeline.settings.stages import (
+    encoder_mae,
+    further_images,
+    residual_count,
+    source_root,
+    stage_settings,
+)
 from pipeline.settings.tables import COSTS, Table
 
 __all__ = [
@@ -40,6 +47,7 @@ __all__ = [
     "Gcu",
     "GradCam",
     "Mae",
+    "MaeEncoder",
     "Phantom",
     "Plateau",
     "Postprocess",
@@ -54,6 +62,7 @@ __all__ = [
     "Split",
     "Table",
     "Training",
+    "encoder_mae",
     "further_images",
     "residual_count",
     "source_root",

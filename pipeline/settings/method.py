@@ -190,15 +190,23 @@ class Rcu(Section):
         return self
 
 
+class MaeEncoder(Section):
+    """The encoder of a trained MAE in a UNet's place (Table 7)."""
+
+    mae: Name
+    frozen: bool = True
+
+
 class Experiment(Section):
     """One row of the comparison: a network, what it sees, how it is trained.
 
     `backbone`, `gcu` and `rcu` are GRCSF's; null switches a unit off.
     """
 
-    model: Literal["unet", "unetpp", "grcsf"]
+    model: Literal["unet", "unetpp", "mae_unet", "grcsf"]
     backbone: Literal["unetpp", "unet"] = "unetpp"
     encoder: Literal["convolutional", "mobilenet"] = "convolutional"
+    mae_encoder: MaeEncoder | None = None
     gcu: Gcu | None = Gcu()
     rcu: Rcu | None = Rcu()
     residuals: Name | None = None
@@ -214,6 +222,11 @@ class Experiment(Section):
                 raise ValueError(f"model {self.model!r} takes no {given[0]}; 'grcsf' does")
         elif self.gcu is None and self.rcu is None:
             raise ValueError(f"gcu and rcu are both off: write model: {self.backbone}")
+        if (self.model == "mae_unet") != (self.mae_encoder is not None):
+            wants = "needs" if self.model == "mae_unet" else "takes no"
+            raise ValueError(f"model {self.model!r} {wants} mae_encoder")
+        if self.model == "mae_unet" and "encoder" in self.model_fields_set:
+            raise ValueError("model 'mae_unet' takes no encoder: its encoder is the MAE's")
         if self.encoder == "mobilenet" and self.width % 2:
             raise ValueError(f"width: found {self.width}, expected an even one with a mobilenet")
         if self.uses_residuals != (self.residuals is not None):

@@ -79,6 +79,11 @@ class Dataset(Section):
                 f"{key}.grad_cam: {network!r} itself needs residual maps, expected an experiment "
                 "that takes none"
             )
+        if self.experiments[network].mae_encoder:
+            raise ValueError(
+                f"{key}.grad_cam: {network!r} has the encoder of an MAE, expected an experiment "
+                "with a convolutional one"
+            )
         missing = sorted(set(subsets) - set(self.subsets_of(network)))
         if missing:
             raise ValueError(
@@ -92,6 +97,8 @@ class Dataset(Section):
                 raise ValueError(
                     f"{key}.subsets: found {subset}, but split has {self.split.subsets}"
                 )
+        if experiment.mae_encoder:
+            self._check_encoder(f"{key}.mae_encoder.mae", experiment.mae_encoder.mae)
         if experiment.residuals is None or experiment.rcu is None:
             return
         _must_exist(f"{key}.residuals", experiment.residuals, "residuals", self.residuals)
@@ -102,6 +109,17 @@ class Dataset(Section):
                     f"{key}.rcu.patch_sizes: found {patch} at 1/{2**level} scale, where "
                     f"slices of {self.slices.size} leave {largest}"
                 )
+
+    def _check_encoder(self, key: str, name: str) -> None:
+        _must_exist(key, name, "mae", self.mae)
+        mae = self.mae[name]
+        if mae.architecture != "mae":
+            raise ValueError(f"{key}: found a SimMIM, expected an MAE (architecture: mae)")
+        if mae.patch_size & (mae.patch_size - 1):
+            raise ValueError(
+                f"{key}: found patch_size {mae.patch_size}, expected a power of two, whose scale "
+                "a decoder reaches by doubling"
+            )
 
     def _check_table(self, key: str, table: Table) -> None:
         scores = TABLE_2 if self.evaluation.metrics == "calcium" else TABLE_1

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.settings.method import GradCam
+from pipeline.settings.method import GradCam, Mae
 from pipeline.settings.model import Dataset, Settings
 from pipeline.settings.section import Section
+
+MAE_SHAPE = ("architecture", "preset", "image_size", "patch_size")
+"""What of an MAE's settings decides which weights fit it; the weights themselves are an input."""
 
 
 def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "") -> dict[str, Any]:
@@ -71,10 +74,9 @@ def _residual_settings(chosen: Dataset, name: str) -> dict[str, Any]:
         network["experiment"].pop("training")
         return {"residuals": _plain(residuals), "network": network}
     maes = {one.mae: _plain(chosen.mae[one.mae]) for one in residuals.maps}
-    shape = ("architecture", "preset", "image_size", "patch_size")
     return {
         "residuals": _plain(residuals),
-        "mae": {mae: {key: value[key] for key in shape} for mae, value in maes.items()},
+        "mae": {mae: {key: value[key] for key in MAE_SHAPE} for mae, value in maes.items()},
     }
 
 
@@ -82,7 +84,18 @@ def _network_settings(chosen: Dataset, name: str) -> dict[str, Any]:
     """An experiment, and what its network's shape follows from elsewhere in the configuration."""
     experiment = _plain(chosen.experiments[name])
     experiment.pop("subsets")  # which subsets are asked for changes none of them
-    return {"experiment": experiment, "residual_maps": residual_count(chosen, name)}
+    mae = _plain(encoder_mae(chosen, name))
+    return {
+        "experiment": experiment,
+        "residual_maps": residual_count(chosen, name),
+        "mae": mae and {key: mae[key] for key in MAE_SHAPE},
+    }
+
+
+def encoder_mae(dataset: Dataset, experiment: str) -> Mae | None:
+    """The MAE whose encoder an experiment's network has, if it has one."""
+    encoder = dataset.experiments[experiment].mae_encoder
+    return dataset.mae[encoder.mae] if encoder else None
 
 
 def residual_count(dataset: Dataset, experiment: str) -> int:

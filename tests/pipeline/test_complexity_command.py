@@ -70,6 +70,17 @@ def test_a_configuration_s_experiments_and_residual_sets_are_measured():
         assert cost.parameters == sum(value.numel() for value in network.parameters())
 
 
+def test_a_network_on_an_mae_s_encoder_is_counted_with_it():
+    one = {"model": "mae_unet", "mae_encoder": {"mae": "shared"}, "width": 4}
+    over = {"datasets": {"heart": {"experiments": {"m": one}}}}
+    dataset = load_settings(DEMO, over).datasets["heart"]
+    (cost,) = complexity([configured_methods(dataset)[2]], repeats=0, gpus=0)
+    assert cost.method == "m"
+    network = build_network(dataset.experiments["m"], 0, dataset.slices, dataset.mae["shared"])
+    assert cost.parameters == sum(value.numel() for value in network.parameters())
+    assert cost.macs > 0
+
+
 def test_more_passes_cost_more():
     settings = load_settings(DEMO)
     over = {"datasets": {"heart": {"residuals": {"mrm": {"preset": "paper"}}}}}

@@ -113,6 +113,18 @@ def test_every_shipped_configuration_is_valid(path):
             {"model": "unet", "encoder": "mobilenet", "width": 5},
             "width: found 5, expected an even one",
         ),
+        ("experiments.u.model", "mae_unet", "'mae_unet' needs mae_encoder"),
+        ("experiments.u.mae_encoder", {"mae": "shared"}, "'unetpp' takes no mae_encoder"),
+        (
+            "experiments.u",
+            {"model": "mae_unet", "mae_encoder": {"mae": "x"}},
+            "experiments.u.mae_encoder.mae names 'x', but mae has only: shared",
+        ),
+        (
+            "experiments.u",
+            {"model": "mae_unet", "mae_encoder": {"mae": "shared"}, "encoder": "mobilenet"},
+            "'mae_unet' takes no encoder",
+        ),
         ("split.test", "x", "split.test: found 'x'"),
         ("experiments.g.subsets", [2], "experiments.g.subsets: found 2, but split has 1"),
         ("tables.t", {**TABLE, "columns": ["dise"]}, "columns: found 'dise', expected any of"),
@@ -239,6 +251,41 @@ def test_grad_cam_needs_its_network_on_every_subset_that_uses_the_maps():
     chosen["experiments"]["c"]["subsets"] = [1, 2]
     with pytest.raises(PipelineError, match="'u' is not trained on subset 2"):
         validate(halves, "x")
+
+
+def with_encoder(**mae: object) -> dict:
+    given = changed("mae.shared", {"preset": "tiny", **mae})
+    encoder = {"mae": "shared"}
+    given["datasets"]["brain"]["experiments"]["m"] = {"model": "mae_unet", "mae_encoder": encoder}
+    return given
+
+
+@pytest.mark.parametrize(
+    ("mae", "said"),
+    [
+        ({"architecture": "simmim"}, "mae_encoder.mae: found a SimMIM, expected an MAE"),
+        ({"image_size": 48, "patch_size": 12}, "found patch_size 12, expected a power of two"),
+    ],
+)
+def test_an_encoder_that_no_decoder_fits_is_refused(mae, said):
+    with pytest.raises(PipelineError, match=said):
+        validate(with_encoder(**mae), "my.yaml")
+
+
+def test_grad_cam_of_an_mae_s_encoder_is_refused():
+    given = with_encoder()
+    given["datasets"]["brain"]["residuals"]["cam"] = {"grad_cam": "m"}
+    with pytest.raises(PipelineError, match="'m' has the encoder of an MAE"):
+        validate(given, "my.yaml")
+
+
+@pytest.mark.parametrize("stage", ["train_segmentation", "predict"])
+def test_a_network_depends_on_its_mae_s_shape_and_not_on_its_training(stage):
+    given = section(with_encoder(), stage, "m")
+    assert given == section(with_encoder(epochs=7), stage, "m")
+    assert given != section(with_encoder(preset="small"), stage, "m")
+    others = (section(one, stage, "g") for one in (with_encoder(), with_encoder(preset="small")))
+    assert next(others) == next(others)
 
 
 def test_experiments_without_a_common_subset_cannot_be_compared():

@@ -72,6 +72,21 @@ def test_one_mae_for_both_ratios_is_trained_once(project, config):
     assert project.plan().counts == {**ONE_SUBSET, "train_mae": 1}
 
 
+def test_the_mae_whose_encoder_a_network_has_is_trained_first(project, config):
+    encoder = {"mae": "spare", "frozen": True}
+    config["datasets"]["images"]["experiments"] = {
+        "unet": {"model": "unet"},
+        "mae": {"model": "mae_unet", "mae_encoder": encoder},
+    }
+    project.configure(config)
+    project.write_images("atlas", 3)
+    plan = project.plan()
+    counts = {stage: count for stage, count in ONE_SUBSET.items() if stage != "residual_maps"}
+    assert plan.counts == {**counts, "train_mae": 1}
+    trained = plan.jobs.index("train_mae images: spare")
+    assert trained < plan.jobs.index("train_segmentation images: mae, subset 1")
+
+
 def test_without_a_configuration_the_demo_is_planned(project):
     plan = project.call("-n", "-p")
     assert plan.code == 0, plan.output

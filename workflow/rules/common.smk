@@ -175,6 +175,12 @@ def experiment_residuals(wildcards):
     return residual_batches(wildcards.dataset, residuals) if residuals else []
 
 
+def experiment_mae(wildcards):
+    """The MAE whose encoder a network starts from."""
+    encoder = SETTINGS.datasets[wildcards.dataset].experiments[wildcards.experiment].mae_encoder
+    return [LAYOUTS[wildcards.dataset].mae(encoder.mae)] if encoder else []
+
+
 def experiments_of(wildcards):
     """The experiments that a job is about: its own, those of its table, or all."""
     chosen = SETTINGS.datasets[wildcards.dataset]
@@ -258,7 +264,9 @@ def manifests_of(dataset, experiments):
     layout, chosen = LAYOUTS[dataset], SETTINGS.datasets[dataset]
     used = [chosen.experiments[name].residuals for name in experiments]
     residuals = sorted({name for name in used if name})
+    encoders = [chosen.experiments[name].mae_encoder for name in experiments]
     models = {path for name in residuals for path in models_behind(dataset, name)}
+    models |= {layout.mae(one.mae) for one in encoders if one}
     return [
         layout.cases,
         *sorted(models),

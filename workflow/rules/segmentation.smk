@@ -3,6 +3,7 @@ rule train_segmentation:
         LAYOUT.cases,
         LAYOUT.split,
         experiment_residuals,
+        experiment_mae,
     output:
         LAYOUT.model("{experiment}", "{subset}"),
     params:

@@ -6,6 +6,7 @@ from grcsf.models.build import (
     PAPER_RCU,
     SKIP_UNITS,
     GlobalUnits,
+    PretrainedEncoder,
     RegionalUnits,
     build_segmentation_model,
     uses_residuals,
@@ -68,6 +69,13 @@ def test_variants_have_the_parameters_of_the_documentation(sizes, count):
     assert parameters(build_without_memory("grcsf", **sizes)) == count
 
 
+def test_the_mae_s_encoder_under_a_unet_has_about_the_parameters_of_table_7():
+    encoder = PretrainedEncoder("large")
+    count = parameters(build_without_memory("mae_unet", width=16, mae=encoder))
+    assert count == 304_878_321
+    assert count == pytest.approx(304.93e6, rel=2e-4)  # as printed
+
+
 def test_sizes_of_the_paper_s_512_pixel_network_are_taken():
     rcu = RegionalUnits(patch_sizes=(16, 16, 32))
     model = build_without_memory("grcsf", input_size=(512, 512), rcu=rcu)
@@ -89,6 +97,21 @@ def test_only_grcsf_with_regional_units_uses_residual_maps():
     model = build_segmentation_model("grcsf", width=4, rcu=None).eval()
     image = torch.rand(1, 1, 32, 32)
     assert model(image).shape == image.shape
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({}, "mae_unet needs an MAE"),
+        ({"mae": PretrainedEncoder("tiny"), "encoder": "mobilenet"}, "and no encoder"),
+        ({"mae": PretrainedEncoder("giant")}, "no MAE preset is called 'giant'"),
+        ({"mae": PretrainedEncoder("tiny", 60, 12)}, "patch size must be 2, 4, 8, 16"),
+        ({"mae": PretrainedEncoder("tiny", 64), "width": 0}, "width must be at least 1"),
+    ],
+)
+def test_an_encoder_that_does_not_fit_is_refused(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        build_segmentation_model("mae_unet", **{"width": 4, **sizes})
 
 
 @pytest.mark.parametrize("kind", SKIP_UNITS)

@@ -10,6 +10,7 @@ from grcsf.models.build import (
     PAPER_RCU,
     SKIP_UNITS,
     GlobalUnits,
+    PretrainedEncoder,
     RegionalUnits,
     build_segmentation_model,
     uses_residuals,
@@ -17,7 +18,9 @@ from grcsf.models.build import (
 
 SIZES = [(48, 64), (97, 131), (233, 197), (1, 5)]
 VARIANTS = {
-    **{name: {"name": name} for name in MODELS},
+    **{name: {"name": name} for name in MODELS if name != "mae_unet"},
+    "mae_unet": {"name": "mae_unet", "mae": PretrainedEncoder("tiny", 64, 16, frozen=False)},
+    "frozen mae_unet": {"name": "mae_unet", "mae": PretrainedEncoder("tiny", 64, 16)},
     **{
         f"{kind} on the skips": {"name": "grcsf", "gcu": GlobalUnits(kind), "rcu": None}
         for kind in SKIP_UNITS
@@ -54,6 +57,15 @@ def build(variant, seed=0):
 
 def needs_residuals(variant):
     return uses_residuals(variant["name"], variant.get("rcu", PAPER_RCU))
+
+
+def learnt(variant, model):
+    """Named parameters that training changes: all but an MAE's fixed or frozen ones."""
+    named = dict(model.named_parameters())
+    if variant["name"] != "mae_unet":
+        return named
+    fixed = "encoder." if variant["mae"].frozen else "encoder.pos_embed"
+    return {key: value for key, value in named.items() if not key.startswith(fixed)}
 
 
 def batch(variant, size, count=2, seed=1):
@@ -93,8 +105,9 @@ def test_gradient_reaches_every_parameter(variant, size):
     revive(model)
     image, residuals = batch(variant, size)
     mixed_loss(model(image, residuals), (image > 0.8).float()).backward()
-    for key, parameter in model.named_parameters():
-        assert parameter.grad is not None, key
+    reached = {key for key, value in model.named_parameters() if value.grad is not None}
+    assert reached == learnt(variant, model).keys()
+    for key, parameter in learnt(variant, model).items():
         assert parameter.grad.isfinite().all(), key
         # Biases before a batch norm and of keys before a softmax have no effect, by nature.
         assert parameter.ndim < 2 or parameter.grad.any(), key
@@ -108,8 +121,7 @@ def test_constant_inputs_stay_finite_in_value_and_gradient(variant, value):
     logits = model(image, residuals)
     mixed_loss(logits, torch.zeros_like(logits)).backward()
     assert logits.isfinite().all()
-    for key, parameter in model.named_parameters():
-        assert parameter.grad is not None, key
+    for key, parameter in learnt(variant, model).items():
         assert parameter.grad.isfinite().all(), key
 
 
@@ -132,7 +144,7 @@ def test_bfloat16_autocast_trains(variant):
         logits = model(image, residuals)
     mixed_loss(logits, (image > 0.8).float()).backward()
     assert logits.isfinite().all()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    assert all(value.grad.isfinite().all() for value in learnt(variant, model).values())
 
 
 def test_one_seed_gives_one_network_and_one_result(variant):
