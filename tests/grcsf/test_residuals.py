@@ -74,6 +74,23 @@ def test_batched_equals_the_plain_loop(two_ratios, visible, kind, size):
 
 
 @pytest.mark.parametrize("visible", VISIBLE)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("size", [(233, 197), (1, 5)])
+def test_constant_slices_of_odd_sizes_have_finite_residuals(two_ratios, visible, kind, value, size):
+    models, masks = two_ratios
+    images = torch.full((1, 1, *size), value)
+    for dtype in (torch.float32, torch.bfloat16):
+        residuals = multi_ratio_residuals(
+            models, images, [one[:1] for one in masks], visible=visible, kind=kind, dtype=dtype
+        )
+        assert residuals.shape == (1, 2, *size)
+        assert residuals.isfinite().all()
+        assert residuals.min() >= 0
+        assert residuals.max() <= 1
+
+
+@pytest.mark.parametrize("visible", VISIBLE)
 def test_neither_order_nor_batch_matter(two_ratios, visible):
     models, masks = two_ratios
     images = images_of(5, 48, 40)

@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -8,59 +7,6 @@ from grcsf.models.gcu import (
     SqueezeExcitation,
     cosine_over_channels,
 )
-
-
-def numpy_transposed(layer, maps):
-    """2×2 transposed convolution of stride 2, `(C, h, w)`, by loops."""
-    weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
-    _, height, width = maps.shape
-    out = np.zeros((weight.shape[1], 2 * height, 2 * width))
-    for y in range(2 * height):
-        for x in range(2 * width):
-            for c in range(weight.shape[1]):
-                out[c, y, x] = bias[c] + maps[:, y // 2, x // 2] @ weight[:, c, y % 2, x % 2]
-    return out
-
-
-def numpy_squeeze_excitation(module, maps):
-    first, last = (layer for layer in module.gate if isinstance(layer, nn.Linear))
-    hidden = first.weight.detach().numpy() @ maps.mean((1, 2)) + first.bias.detach().numpy()
-    logits = last.weight.detach().numpy() @ np.maximum(hidden, 0) + last.bias.detach().numpy()
-    return maps / (1 + np.exp(-logits))[:, None, None]
-
-
-def numpy_cosine(a, b):
-    out = np.zeros(a.shape[1:])
-    for y, x in np.ndindex(out.shape):
-        norms = np.linalg.norm(a[:, y, x]) * np.linalg.norm(b[:, y, x])
-        out[y, x] = a[:, y, x] @ b[:, y, x] / norms
-    return out
-
-
-@pytest.fixture
-def unit():
-    torch.manual_seed(0)
-    unit = GlobalCompensationUnit(40)
-    for parameter in unit.parameters():
-        if parameter.ndim == 1:
-            nn.init.normal_(parameter)
-    return unit
-
-
-def test_equations_1_and_2_by_loops(unit):
-    skip = torch.rand(1, 40, 4, 6)
-    encoder_below, decoder_below = torch.rand(2, 1, 80, 2, 3)
-    with torch.inference_mode():
-        similarity = unit(skip, encoder_below, decoder_below)
-        updated = unit.update(skip, similarity)
-    f = skip[0].double().numpy()
-    upscaled = numpy_transposed(unit.up_decoder, decoder_below[0].double().numpy())
-    refined = numpy_transposed(unit.up_encoder, encoder_below[0].double().numpy())
-    refined = refined * numpy_squeeze_excitation(unit.attention_decoder, upscaled)
-    expected = numpy_cosine(refined, numpy_squeeze_excitation(unit.attention_skip, f))
-    assert similarity.shape == (1, 1, 4, 6)
-    np.testing.assert_allclose(similarity[0, 0], expected, atol=1e-5)
-    np.testing.assert_allclose(updated[0], expected * f + f, atol=1e-5)
 
 
 def test_cosine_is_scale_free_and_bounded():

@@ -1,10 +1,11 @@
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from grcsf.complexity import kept_for_backward
 from grcsf.models.rcu import (
     ImportanceScore,
     RegionalCompensationUnit,
@@ -26,32 +27,6 @@ class Constant(nn.Module):
         return self.scores.expand(features.shape[0], -1)[..., None]
 
 
-def linear(layer, tokens):
-    return tokens @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
-
-
-def numpy_equation_6(unit, features, residuals, scores):
-    """M of Eq. 6 by loops over patches, maps and query pixels; `(C, h, w)`."""
-    attention, (_, height, width) = unit.attention, features.shape
-    out, patch = features.copy(), 0
-    for top in range(0, height, P):
-        for left in range(0, width, P):
-            window = (slice(None), slice(top, top + P), slice(left, left + P))
-            tokens = features[window].reshape(len(features), -1).T  # (pixels, C)
-            keys, values = linear(attention.key, tokens), linear(attention.value, tokens)
-            for r, lift in enumerate(unit.lifts):
-                pixels = residuals[r][window[1:]].reshape(-1, 1)
-                queries = linear(attention.query, linear(lift, pixels))
-                for i, query in enumerate(queries):
-                    weights = np.exp(keys @ query - (keys @ query).max())
-                    attended = attention.scale.item() * (weights / weights.sum()) @ values
-                    y, x = divmod(i, features[window].shape[2])
-                    weight = unit.map_weights[r].item()
-                    out[:, top + y, left + x] += weight * scores[patch] * attended
-            patch += 1
-    return out
-
-
 def unit_with(scores, channels=6, residual_maps=2):
     torch.manual_seed(0)
     unit = RegionalCompensationUnit(channels, P, Constant(scores), residual_maps)
@@ -59,20 +34,6 @@ def unit_with(scores, channels=6, residual_maps=2):
         if parameter.ndim < 2:
             nn.init.normal_(parameter)
     return unit
-
-
-@pytest.mark.parametrize("residual_maps", [1, 2, 3])
-@pytest.mark.parametrize("size", [(8, 12), (7, 9), (3, 2)])
-def test_equation_6_by_loops(size, residual_maps):
-    scores = torch.linspace(0.2, 0.9, -(-size[0] // P) * -(-size[1] // P))
-    unit = unit_with(scores, residual_maps=residual_maps)
-    features, residuals = torch.randn(1, 6, *size), torch.rand(1, residual_maps, *size)
-    with torch.inference_mode():
-        result = unit(features, residuals)
-    expected = numpy_equation_6(
-        unit, features[0].double().numpy(), residuals[0].double().numpy(), scores.numpy()
-    )
-    np.testing.assert_allclose(result[0], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_without_importance_every_patch_counts_fully():
@@ -107,6 +68,31 @@ def test_residual_maps_come_down_by_their_mean():
     means = residuals.view(1, 2, P, 4, P, 4).mean((3, 5))
     with torch.inference_mode():
         torch.testing.assert_close(unit(features, residuals), unit(features, means))
+
+
+def kept_by(unit, features, residuals, dtype):
+    def run():
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            return unit(features, residuals).float().square().sum()
+
+    return kept_for_backward(run, list(unit.parameters()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", [(32, 32), (30, 27)])
+def test_no_attention_matrix_is_kept_for_backward(size, dtype):
+    patch_size = 8
+    unit = RegionalCompensationUnit(16, patch_size, ImportanceScore(16, patch_size, 8))
+    inputs = torch.rand(1, 16, *size, requires_grad=True), torch.rand(1, 2, *size)
+    # 16 patches of 64 × 64 weights; what is kept of the tokens is 16 · 64 · 16 values at most.
+    matrix = 16 * (patch_size**2) ** 2
+
+    def matrices(kept):
+        return [one for one in kept if one.size >= matrix * one.dtype.itemsize]
+
+    assert not matrices(kept_by(unit, *inputs, dtype))
+    with sdpa_kernel(SDPBackend.MATH):  # the plain kernel keeps one a map: the test sees it
+        assert len(matrices(kept_by(unit, *inputs, dtype))) >= 2
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
@@ -149,20 +135,6 @@ def test_score_is_one_number_per_patch_from_that_patch_alone():
     assert scores.shape == (2, 6, 1)
     assert ((scores > 0) & (scores < 1)).all()
     assert changed.tolist() == [[True] + [False] * 5] * 2
-
-
-def test_score_follows_figure_5():
-    torch.manual_seed(0)
-    score = ImportanceScore(16, 2, 8).eval()
-    features = torch.rand(1, 16, 2, 2)
-    with torch.inference_mode():
-        result = score(features)
-    convolution, norm = score.reduce
-    tokens = features[0].flatten(1).T.numpy() @ convolution.weight[:, :, 0, 0].detach().numpy().T
-    values = (tokens / np.sqrt(1 + norm.eps)).reshape(-1)
-    first, second, last = (layer for layer in score.score if isinstance(layer, nn.Linear))
-    hidden = np.maximum(linear(second, np.maximum(linear(first, values), 0)), 0)
-    assert result.item() == pytest.approx(1 / (1 + np.exp(-linear(last, hidden).item())), abs=1e-5)
 
 
 @pytest.mark.parametrize(("patch_size", "residual_maps"), [(0, 2), (4, 0)])
