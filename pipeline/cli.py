@@ -346,6 +346,30 @@ def complexity(
     typer.echo(records(costs) if as_json else table(costs))
 
 
+@app.command()
+def explain(
+    case: Annotated[str, typer.Argument(help="an ingested case")],
+    config: Config,
+    dataset: DatasetName,
+    experiment: ExperimentName,
+    number: Annotated[
+        list[int] | None, typer.Option("--slice", help="from 1, as in the report; may be repeated")
+    ] = None,
+    subset: Subset = 1,
+    output: Annotated[Path | None, typer.Option(help="folder of the pictures")] = None,
+    override: Override = "",
+) -> None:
+    """Draw what the masked passes and the network's units make of a case's slices."""
+    job = _job(config, override, dataset)
+    _named("experiment", experiment, dict(job.dataset.experiments))
+    _known_subset(subset, job.dataset, experiment)
+    from pipeline.explain import explain as run
+
+    folder = output or job.layout.stage("explain") / experiment
+    seed = job.settings.seed
+    run(job.layout, job.dataset, experiment, case, number or [], subset, folder, seed)
+
+
 def main() -> None:
     """Run a command; a user's or the machine's fault is one line and exit code 1."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")

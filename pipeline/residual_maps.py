@@ -83,7 +83,7 @@ def residual_maps(
     cases = read_json(layout.cases)["cases"]
     others = cases_of_other_subsets(layout, subsets)
     mine = sorted(case for case in cases if in_batch(case, batch) and case not in others)
-    models, weights = _models(layout, maes)
+    models, weights = masked_models(layout, maes)
     key_parts = {
         "weights": {mae: weights[mae] for mae in sorted(weights)},
         "residuals": settings.model_dump(mode="json"),
@@ -124,9 +124,14 @@ def cases_of_other_subsets(layout: Layout, subsets: Sequence[int]) -> set[str]:
     return {case for roles in others for cases in roles.values() for case in cases}
 
 
-def _models(
+def masked_models(
     layout: Layout, maes: Mapping[str, Mae]
 ) -> tuple[dict[str, MaskedModel], dict[str, str]]:
+    """Trained masked models by name, in evaluation mode, and the digests of their weights.
+
+    Raises:
+        PipelineError: one of them is missing or damaged.
+    """
     models, weights = {}, {}
     for name, settings in maes.items():
         model = build_masked_model(
@@ -165,13 +170,13 @@ def _work(
             masks = []
             if plane.min() != plane.max():
                 masks = [
-                    _masks(case.name, z, one, settings.masks, model.num_patches, seed)
+                    pass_masks(case.name, z, one, settings.masks, model.num_patches, seed)
                     for one, model in zip(settings.maps, models, strict=True)
                 ]
             yield Work(case, z, network_slices(plane[np.newaxis], limits, case.size)[0], masks)
 
 
-def _masks(
+def pass_masks(
     case: str,
     z: int,
     one: ResidualMap,
@@ -179,6 +184,7 @@ def _masks(
     patches: int,
     seed: int,
 ) -> torch.Tensor:
+    """The masks of one slice's passes for one map: (K, L) bool, 1 = masked."""
     masks = slice_masks(
         seed=seed,
         case=case,

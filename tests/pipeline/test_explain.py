@@ -1,0 +1,101 @@
+"""A look inside: the passes shown are the stage's own, and every fault is one line."""
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+
+from grcsf.residuals import residual_map
+from pipeline.errors import PipelineError
+from pipeline.explain import explain, slice_passes
+from pipeline.models import keep_model
+from pipeline.networks import build_network
+from pipeline.residual_maps import masked_models, residual_maps
+from pipeline.settings import Dataset, Experiment
+from pipeline.slices import network_slices
+from pipeline.stores import open_store, read_array
+from pipeline.train_mae import train_mae
+
+SEED = 5
+
+
+@pytest.fixture
+def ready(ingested, mae, residuals, experiment, slices, resources):
+    """A trained MAE, its residual maps, and two untrained networks."""
+    torch.set_num_threads(1)
+    train_mae(ingested, "shared", mae, slices, SEED, resources)
+    maes = {"shared": mae}
+    residual_maps(ingested, "mrm", "1of1", residuals, maes, (1,), slices, SEED, resources)
+    unet = Experiment(model="unet", width=2)
+    for name, chosen, maps in (("grcsf", experiment, 2), ("unet", unet, 0)):
+        torch.manual_seed(1)
+        keep_model(build_network(chosen, maps, slices), ingested.model(name, 1), "x", {})
+    dataset = Dataset.model_validate(
+        {
+            "source": {"adapter": "manifest", "root": "x"},
+            "slices": slices,
+            "mae": maes,
+            "residuals": {"mrm": residuals},
+            "experiments": {"grcsf": experiment, "unet": unet},
+        }
+    )
+    return ingested, dataset
+
+
+def drawn(ready, tmp_path, experiment="grcsf", case="d", numbers=()):
+    layout, dataset = ready
+    return explain(layout, dataset, experiment, case, numbers, 1, tmp_path / "look", SEED)
+
+
+def test_the_passes_are_those_behind_the_stored_maps(ready, mae, residuals, slices):
+    layout, _ = ready
+    store = open_store(layout.case_store("d"))
+    z = 3
+    image = network_slices(read_array(store, "image", slice(z, z + 1)), (0, 150), slices.size)
+    models, _ = masked_models(layout, {"shared": mae})
+    passes = slice_passes([models["shared"]] * 2, residuals, image, "d", z, SEED)
+    stored = read_array(open_store(layout.residual_store("mrm", "d")), "residual", (slice(None), z))
+    assert [len(one.masked) for one in passes] == [2, 4]
+    for one, expected, ratio in zip(passes, stored, (0.5, 0.75), strict=True):
+        found = residual_map(image, torch.from_numpy(one.mean)[None, None], "abs")[0, 0].numpy()
+        np.testing.assert_allclose(found, expected.astype(np.float32), atol=1e-3)
+        np.testing.assert_allclose(np.isnan(one.masked).mean(axis=(1, 2)), ratio)
+        seen = ~np.isnan(one.masked)
+        np.testing.assert_allclose(one.reconstructed[seen], one.masked[seen])
+
+
+def test_one_picture_a_slice_and_none_is_blank(ready, tmp_path):
+    written = drawn(ready, tmp_path, numbers=(1, 4))
+    assert [path.name for path in written] == ["d-slice-001.png", "d-slice-004.png"]
+    pictures = [imread(path)[..., :3] for path in written]
+    assert all(picture.std() > 0.1 for picture in pictures)
+    assert np.abs(pictures[0] - pictures[1]).max() > 0.5
+
+
+def test_without_a_number_the_largest_lesion_or_the_middle_is_shown(ready, tmp_path):
+    assert drawn(ready, tmp_path)[0].name == "d-slice-003.png"
+    assert drawn(ready, tmp_path, case="e")[0].name == "e-slice-004.png"
+
+
+def test_a_network_without_residual_maps(ready, tmp_path):
+    (plain,), (whole,) = drawn(ready, tmp_path / "a", "unet"), drawn(ready, tmp_path / "b")
+    assert imread(plain).shape[0] < imread(whole).shape[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"case": "dd"}, "case dd: not among the 5 ingested cases; did you mean 'd'"),
+        ({"numbers": (7,)}, "--slice: found 7, but case d has slices 1 to 6"),
+        ({"numbers": (0,)}, "--slice: found 0"),
+    ],
+)
+def test_faults_are_one_line(ready, tmp_path, change, said):
+    with pytest.raises(PipelineError, match=said):
+        drawn(ready, tmp_path, **change)
+
+
+def test_an_untrained_network_is_one_line(ready, tmp_path):
+    ready[0].model("unet", 1).unlink()
+    with pytest.raises(PipelineError, match="run the stage that writes it first"):
+        drawn(ready, tmp_path, "unet")
