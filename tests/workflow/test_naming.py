@@ -113,7 +113,7 @@ def test_every_command_is_a_stage_the_phantom_or_a_question():
     stages = {name for name in commands if name.replace("-", "_") in STAGES}
     assert len(stages) == len(STAGES)
     # asks something of networks and configurations; makes no result that a rule could wait for
-    questions = {"complexity"}
+    questions = {"complexity", "explain"}
     assert commands - stages == {"phantom", *questions}
     assert not questions & set(RULE_TEXTS)
 
