@@ -150,7 +150,7 @@ class Backbone(SegmentationNetwork):
         if width < 1:
             raise ValueError(f"width must be at least 1, found {width}")
         self.filters = tuple(width * 2**level for level in range(LEVELS + 1))
-        self.encoder = encoder or Encoder(self.filters, bias=bias)
+        self.encoder = Encoder(self.filters, bias=bias) if encoder is None else encoder
         self.head = nn.Conv2d(width, 1, 1)
 
     @abstractmethod

@@ -144,7 +144,7 @@ def _backbone(name: str, encoder: str, width: int) -> Backbone:
     _check_name("backbone", name, BACKBONES)
     _check_name("encoder", encoder, ENCODERS)
     make = ENCODERS[encoder]
-    return BACKBONES[name](width, make(width) if make and width > 0 else None)
+    return BACKBONES[name](width, make(width) if make else None)
 
 
 def _gcus(backbone: Backbone, gcu: GlobalUnits | None) -> list[SkipUnit | None]:

@@ -24,13 +24,13 @@ class MobileNetEncoder(nn.Module):
         width: filters of the first stage; all others follow from it (64 = MobileNet 1.0).
 
     Raises:
-        ValueError: if `width` is odd: the first convolution has half as many filters.
+        ValueError: if `width` is odd or 0: the first convolution has half as many filters.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        if width % 2:
-            raise ValueError(f"width must be even for a MobileNet encoder, found {width}")
+        if width < 2 or width % 2:
+            raise ValueError(f"width must be 2, 4, 6 … for a MobileNet encoder, found {width}")
         self.stages = EfficientNetFeatures(
             decode_arch_def(STAGES),  # type: ignore[no-untyped-call]
             in_chans=1,

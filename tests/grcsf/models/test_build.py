@@ -165,8 +165,8 @@ def test_unknown_name_is_refused_with_the_nearest(ask):
         ({"gcu": None, "rcu": None}, "grcsf without gcu and rcu is its backbone"),
         ({"backbone": "unet++"}, "unknown backbone"),
         ({"encoder": "mobilnet"}, "unknown encoder.*did you mean 'mobilenet'"),
-        ({"encoder": "mobilenet", "width": 5}, "width must be even"),
-        ({"encoder": "mobilenet", "width": 0}, "width must be at least 1"),
+        ({"encoder": "mobilenet", "width": 5}, "width must be 2, 4, 6 .*, found 5"),
+        ({"encoder": "mobilenet", "width": 0}, "width must be 2, 4, 6 .*, found 0"),
     ],
 )
 def test_sizes_out_of_range_are_refused(sizes, message):

@@ -114,11 +114,13 @@ def test_gradient_reaches_every_parameter(variant, size):
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_constant_inputs_stay_finite_in_value_and_gradient(variant, value):
+@pytest.mark.parametrize("autocast", [False, True])
+def test_constant_inputs_stay_finite_in_value_and_gradient(variant, value, autocast):
     model = build(variant)
     image = torch.full((2, 1, 37, 40), value)
     residuals = torch.full((2, variant.get("residual_maps", 2), 37, 40), value)
-    logits = model(image, residuals)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        logits = model(image, residuals)
     mixed_loss(logits, torch.zeros_like(logits)).backward()
     assert logits.isfinite().all()
     for key, parameter in learnt(variant, model).items():
