@@ -3,15 +3,16 @@
 A MAC is one multiplication with its addition; the paper's "GFLOPs" are billions of MACs.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -23,13 +24,30 @@ class KeptTensor(NamedTuple):
     size: int
 
 
-def shapes_only() -> AbstractContextManager[object]:
+class _Untrue(TorchFunctionMode):
+    """Takes every tensor for false: initialisers draw anew *while* some value is out of range."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func is Tensor.__bool__:
+            return False
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
     """Tensors made in this context have a shape and no content, and take no memory.
 
     Networks made of them are counted by the functions below in no time, whatever their size;
     they are called after the context is left.
     """
-    return FakeTensorMode(allow_non_fake_inputs=True)
+    with FakeTensorMode(allow_non_fake_inputs=True), _Untrue():
+        yield
 
 
 def parameter_count(network: nn.Module) -> int:

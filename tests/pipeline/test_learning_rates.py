@@ -7,7 +7,9 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import DataLoader
 
-from pipeline.settings import Training
+from grcsf.mae.build import build_masked_model
+from pipeline.mae_training import MaeTraining
+from pipeline.settings import Mae, Training
 from pipeline.train_segmentation import SegmentationTraining
 
 # As in tests/grcsf/test_schedule.py: five epochs up to tenfold, ten down to nothing.
@@ -41,19 +43,13 @@ class Rates(Callback):
         self.seen.append(group["lr"])
 
 
-@pytest.mark.parametrize(
-    ("special", "rates"),
-    [({}, COSINE), ({"loss": "focal", "plateau": {}}, PLATEAU)],
-    ids=["ATLAS and Lung", "orCaScore"],
-)
-def test_the_optimiser_has_the_rates_of_section_4_3(tmp_path, special, rates):
-    module = SegmentationTraining(Stuck(), Training(epochs=15, **special))
-    slices = [{"image": torch.zeros(1, 4, 4), "label": torch.eye(4)[None]}]
+def rates_of(module, slices, epochs, folder):
+    """The rate that each epoch's one batch was learnt with."""
     seen = Rates()
     trainer = lightning.Trainer(
-        max_epochs=15,
+        max_epochs=epochs,
         accelerator="cpu",
-        default_root_dir=tmp_path,
+        default_root_dir=folder,
         logger=False,
         callbacks=[seen],
         enable_checkpointing=False,
@@ -61,5 +57,27 @@ def test_the_optimiser_has_the_rates_of_section_4_3(tmp_path, special, rates):
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    trainer.fit(module, DataLoader(slices), DataLoader(slices))
-    assert seen.seen == pytest.approx(rates, rel=1e-5)
+    trainer.fit(module, slices, slices)
+    return seen.seen
+
+
+@pytest.mark.parametrize(
+    ("special", "rates"),
+    [({}, COSINE), ({"loss": "focal", "plateau": {}}, PLATEAU)],
+    ids=["ATLAS and Lung", "orCaScore"],
+)
+def test_the_optimiser_has_the_rates_of_section_4_3(tmp_path, special, rates):
+    module = SegmentationTraining(Stuck(), Training(epochs=15, **special))
+    slices = DataLoader([{"image": torch.zeros(1, 4, 4), "label": torch.eye(4)[None]}])
+    assert rates_of(module, slices, 15, tmp_path) == pytest.approx(rates, rel=1e-5)
+
+
+@pytest.mark.parametrize("special", [{}, {"adversarial": {}}], ids=["MSE", "with a GAN term"])
+def test_the_mae_s_optimiser_has_the_rates_of_section_4_3(tmp_path, special):
+    # × 0.9 every 50 epochs there, every 2 here
+    settings = Mae(preset="tiny", image_size=32, patch_size=8, decay_epochs=2, **special)
+    model = build_masked_model("mae", "tiny", image_size=32, patch_size=8)
+    module = MaeTraining(model, settings, seed=0, pictures=tmp_path)
+    slices = DataLoader([{"image": torch.rand(1, 32, 32)}])
+    expected = [1e-3, 1e-3, 9e-4, 9e-4, 8.1e-4, 8.1e-4, 7.29e-4]
+    assert rates_of(module, slices, 7, tmp_path) == pytest.approx(expected)
