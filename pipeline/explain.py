@@ -28,7 +28,7 @@ from pipeline.models import load_weights
 from pipeline.networks import build_network
 from pipeline.orientation import orientation_of
 from pipeline.residual_maps import masked_models, pass_masks
-from pipeline.settings import Dataset, GradCam, Residuals, residual_count
+from pipeline.settings import Dataset, GradCam, Residuals, encoder_mae, residual_count
 from pipeline.slices import network_slices, resize
 from pipeline.stores import Store, open_store, read_array, read_json, replacing
 
@@ -106,7 +106,10 @@ def explain(
     store = _case_store(layout, case)
     chosen = [_index(case, store, number) for number in numbers] or [_telling_slice(store)]
     network = build_network(
-        dataset.experiments[experiment], residual_count(dataset, experiment), dataset.slices
+        dataset.experiments[experiment],
+        residual_count(dataset, experiment),
+        dataset.slices,
+        encoder_mae(dataset, experiment),
     )
     load_weights(network, layout.model(experiment, subset))
     network.eval()

@@ -21,22 +21,23 @@ SEED = 5
 
 @pytest.fixture
 def ready(ingested, mae, residuals, experiment, slices, resources):
-    """A trained MAE, its residual maps, and two untrained networks."""
+    """A trained MAE, its residual maps, and untrained networks."""
     torch.set_num_threads(1)
     train_mae(ingested, "shared", mae, slices, SEED, resources)
     maes = {"shared": mae}
     residual_maps(ingested, "mrm", "1of1", residuals, maes, (1,), slices, SEED, resources)
     unet = Experiment(model="unet", width=2)
-    for name, chosen, maps in (("grcsf", experiment, 2), ("unet", unet, 0)):
+    encoder = Experiment(model="mae_unet", mae_encoder={"mae": "shared"}, width=2)
+    for name, chosen, maps in (("grcsf", experiment, 2), ("unet", unet, 0), ("mae", encoder, 0)):
         torch.manual_seed(1)
-        keep_model(build_network(chosen, maps, slices), ingested.model(name, 1), "x", {})
+        keep_model(build_network(chosen, maps, slices, mae), ingested.model(name, 1), "x", {})
     dataset = Dataset.model_validate(
         {
             "source": {"adapter": "manifest", "root": "x"},
             "slices": slices,
             "mae": maes,
             "residuals": {"mrm": residuals},
-            "experiments": {"grcsf": experiment, "unet": unet},
+            "experiments": {"grcsf": experiment, "unet": unet, "mae": encoder},
         }
     )
     return ingested, dataset
@@ -77,8 +78,9 @@ def test_without_a_number_the_largest_lesion_or_the_middle_is_shown(ready, tmp_p
     assert drawn(ready, tmp_path, case="e")[0].name == "e-slice-004.png"
 
 
-def test_a_network_without_residual_maps(ready, tmp_path):
-    (plain,), (whole,) = drawn(ready, tmp_path / "a", "unet"), drawn(ready, tmp_path / "b")
+@pytest.mark.parametrize("name", ["unet", "mae"])
+def test_a_network_without_residual_maps(ready, tmp_path, name):
+    (plain,), (whole,) = drawn(ready, tmp_path / "a", name), drawn(ready, tmp_path / "b")
     assert imread(plain).shape[0] < imread(whole).shape[0]
 
 
