@@ -20,7 +20,7 @@ class Inside:
         logits: (h, w).
         similarity: level → what its skip unit found, (h_l, w_l); of the GCU R in [−1, 1], of other
             kinds their gate, averaged over channels where it has several.
-        importance: level → φ of each patch, (rows, columns) in (0, 1).
+        importance: level → φ of the patch that each pixel lies in, (h_l, w_l) in (0, 1).
         attended: level → for each residual map the length over channels of what its attention
             gives, (R, h_l, w_l), ≥ 0.
     """
@@ -70,7 +70,7 @@ def _kept(module: nn.Module, into: dict[int, Tensor], level: int, shape: Any) ->
 
 @contextmanager
 def _regional(unit: RegionalCompensationUnit, found: Inside, level: int) -> Iterator[None]:
-    """Keeps the unit's scores as a grid of patches, and its attention's outputs as maps."""
+    """Keeps the unit's scores and its attention's outputs as maps."""
     scores: list[Tensor] = []
     outputs: list[Tensor] = []
 
@@ -82,9 +82,9 @@ def _regional(unit: RegionalCompensationUnit, found: Inside, level: int) -> Iter
 
     def arrange(_module: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
         height, width = inputs[0].shape[-2:]
-        columns = -(-width // unit.patch_size)
         if scores:
-            found.importance[level] = scores[0].reshape(-1, columns)
+            tokens = scores[0][:, :, None].expand(-1, -1, unit.patch_size**2, -1)
+            found.importance[level] = from_patches(tokens.contiguous(), height, width)[0, 0]
         lengths = [torch.linalg.vector_norm(one, dim=-1, keepdim=True) for one in outputs]
         maps = [from_patches(one, height, width)[0, 0] for one in lengths]
         found.attended[level] = torch.stack(maps)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from torch import Tensor
 
-from pipeline.orientation import Orientation
+from pipeline.explain_view import Plane, SliceView
 from pipeline.pictures import DPI, REFERENCE
 
-if TYPE_CHECKING:
-    from pipeline.explain import SliceView
-
-PANEL = 1.55  # inches
+PANEL = 1.55  # inches of a panel's height
+NARROWEST = 0.8  # of a panel's height: its title needs room
 MARGIN = 1.05  # inches left of the panels, for the rows' names
 GREY = {"cmap": "gray", "vmin": 0, "vmax": 1}
 SIGNED = {"cmap": "coolwarm", "vmin": -1, "vmax": 1}
@@ -34,7 +33,7 @@ class Panel:
     style: dict[str, Any]
 
 
-def explain_picture(view: SliceView, orientation: Orientation) -> bytes:
+def explain_picture(view: SliceView) -> bytes:
     """A PNG: slice, prediction and residual maps; each pass; R; importance and attention."""
     rows = [("", _first_row(view))]
     for one in view.passes:
@@ -44,8 +43,12 @@ def explain_picture(view: SliceView, orientation: Orientation) -> bytes:
         rows.append((f"{one.title}:\nreconstruction", [*given, Panel("mean", one.mean, GREY)]))
     rows += _unit_rows(view)
     columns = max(len(panels) for _, panels in rows)
+    height, width = view.field_mm
     figure = Figure(
-        figsize=(PANEL * columns + MARGIN, PANEL * 1.19 * len(rows) + 0.3),
+        figsize=(
+            PANEL * max(width / height, NARROWEST) * columns + MARGIN,
+            PANEL * 1.19 * len(rows) + 0.3,
+        ),
         dpi=DPI,
         facecolor="white",
     )
@@ -61,7 +64,7 @@ def explain_picture(view: SliceView, orientation: Orientation) -> bytes:
     )
     for (name, panels), line in zip(rows, axes, strict=True):
         for axis, panel in zip(line, panels, strict=False):
-            _draw(axis, panel, view, orientation)
+            _draw(axis, panel, view)
         for axis in line[len(panels) :]:
             axis.remove()
         line[0].text(
@@ -85,31 +88,41 @@ def _first_row(view: SliceView) -> list[Panel]:
 
 def _unit_rows(view: SliceView) -> list[tuple[str, list[Panel]]]:
     inside, rows = view.inside, []
-    if inside.similarity:
+    for name, maps, style in (
+        ("GCU: R", inside.similarity, SIGNED),
+        ("RCU:\nimportance φ", inside.importance, GREY),
+    ):
+        planes = {level: over_slice(maps[level], level, view.image.shape) for level in sorted(maps)}
         panels = [
-            Panel(f"{LEVEL_NAMES[level]}, {_reach(plane)}", plane, SIGNED)
-            for level, plane in sorted(_arrays(inside.similarity).items())
+            Panel(f"{LEVEL_NAMES[level]}, {_reach(plane)}", plane, style)
+            for level, plane in planes.items()
         ]
-        rows.append(("GCU: R", panels))
-    if inside.importance:
-        panels = [
-            Panel(f"{LEVEL_NAMES[level]}, {_reach(plane)}", plane, GREY)
-            for level, plane in sorted(_arrays(inside.importance).items())
-        ]
-        rows.append(("RCU:\nimportance φ", panels))
-    if inside.attended:
-        titles = list(view.residuals)
-        panels = [
-            Panel(f"{LEVEL_NAMES[level]}\n{title}", plane, {"cmap": "magma", "vmin": 0})
-            for level, planes in sorted(_arrays(inside.attended).items())
-            for title, plane in zip(titles, planes, strict=True)
-        ]
-        rows.append(("RCU:\nattention", panels))
-    return rows
+        rows += [(name, panels)] if panels else []
+    attended = [
+        Panel(
+            f"{LEVEL_NAMES[level]}\n{title}",
+            over_slice(plane, level, view.image.shape),
+            {"cmap": "magma", "vmin": 0},
+        )
+        for level, planes in sorted(inside.attended.items())
+        for title, plane in zip(view.residuals, planes, strict=True)
+    ]
+    return [*rows, ("RCU:\nattention", attended)] if attended else rows
 
 
-def _arrays(maps: dict[int, Any]) -> dict[int, npt.NDArray[np.float32]]:
-    return {level: plane.cpu().numpy() for level, plane in maps.items()}
+def over_slice(found: Tensor, level: int, shape: tuple[int, ...]) -> Plane:
+    """A unit's map over the slice: each value stands where its pixels are.
+
+    Args:
+        found: (h_l, w_l) at 1 / 2**level of the padded slice's scale; padding is at the end.
+        level: its level.
+        shape: (h, w) of the slice.
+
+    Returns:
+        (h, w).
+    """
+    scale, (height, width) = 2**level, shape
+    return np.kron(found.cpu().numpy(), np.ones((scale, scale), np.float32))[:height, :width]
 
 
 def _reach(plane: npt.NDArray[np.float32]) -> str:
@@ -121,14 +134,16 @@ def _hidden() -> dict[str, Any]:
     return {"cmap": colours, "vmin": 0, "vmax": 1}
 
 
-def _draw(axis: Any, panel: Panel, view: SliceView, orientation: Orientation) -> None:
+def _draw(axis: Any, panel: Panel, view: SliceView) -> None:
     # one extent for planes of every scale, so that the contour fits all of them
-    plane = orientation.plane(panel.plane)
-    axis.imshow(plane, extent=(0, 1, 1, 0), aspect="equal", interpolation="nearest", **panel.style)
+    plane, (height, width) = view.orientation.plane(panel.plane), view.field_mm
+    extent = (0, width, height, 0)
+    axis.imshow(plane, extent=extent, aspect="equal", interpolation="nearest", **panel.style)
     if view.label is not None and view.label.any():
-        label = orientation.plane(view.label)
+        label = view.orientation.plane(view.label)
         rows, columns = label.shape
-        across, down = (np.arange(columns) + 0.5) / columns, (np.arange(rows) + 0.5) / rows
+        across = (np.arange(columns) + 0.5) * width / columns
+        down = (np.arange(rows) + 0.5) * height / rows
         axis.contour(across, down, label, levels=[0.5], colors=[REFERENCE], linewidths=[0.7])
     axis.set_title(panel.title, fontsize=6.5, pad=2)
     axis.set_xticks([])

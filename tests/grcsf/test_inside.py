@@ -31,14 +31,31 @@ def test_maps_of_every_level_at_their_scales(image, residuals):
     scales = {level: (48 // 2**level, 32 // 2**level) for level in range(4)}
     assert {level: tuple(one.shape) for level, one in found.similarity.items()} == scales
     assert all(one.abs().max() <= 1 and one.std() > 0 for one in found.similarity.values())
-    grids = {0: (6, 4), 1: (6, 4), 2: (3, 2)}
-    assert {level: tuple(one.shape) for level, one in found.importance.items()} == grids
+    patches = {0: 8, 1: 4, 2: 4}
+    assert sorted(found.importance) == sorted(patches)
+    for level, side in patches.items():
+        scores = found.importance[level]
+        assert tuple(scores.shape) == scales[level]
+        inside_patch = torch.arange(scores.shape[0]) // side * side
+        torch.testing.assert_close(scores, scores[inside_patch])
+        assert len(scores.unique()) > 1
     assert all(0 < one.min() <= one.max() < 1 for one in found.importance.values())
     assert {level: tuple(one.shape) for level, one in found.attended.items()} == {
         level: (2, *scales[level]) for level in (0, 1, 2)
     }
     with torch.inference_mode():
         torch.testing.assert_close(found.logits, network(image, residuals)[0, 0])
+
+
+def test_scores_stand_where_their_patches_are(image, residuals):
+    network = build(rcu=RegionalUnits((1,), (7,)))  # a grid of 4 x 3 patches over 24 x 16 pixels
+    kept = []
+    score = network.rcus["1"].importance
+    with score.register_forward_hook(lambda _m, _given, out: kept.append(out[0, :, 0])):
+        found = look_inside(network, image, residuals).importance[1]
+    assert found.shape == (24, 16)
+    for row, column in ((0, 0), (6, 7), (7, 13), (23, 15)):
+        assert found[row, column] == kept[0][(row // 7) * 3 + column // 7]
 
 
 def test_attention_is_that_of_the_unit(image, residuals):

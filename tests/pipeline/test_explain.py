@@ -5,25 +5,32 @@ import pytest
 import torch
 from matplotlib.image import imread
 
+from grcsf.mae.build import build_masked_model
 from grcsf.residuals import residual_map
+from pipeline import explain_view
 from pipeline.errors import PipelineError
-from pipeline.explain import explain, slice_passes
+from pipeline.explain import explain
+from pipeline.explain_picture import over_slice
+from pipeline.explain_view import slice_passes
+from pipeline.grad_cam import grad_cam_maps
 from pipeline.models import keep_model
 from pipeline.networks import build_network
 from pipeline.residual_maps import masked_models, residual_maps
-from pipeline.settings import Dataset, Experiment
+from pipeline.settings import Dataset, Experiment, GradCam
 from pipeline.slices import network_slices
 from pipeline.stores import open_store, read_array
-from pipeline.train_mae import train_mae
 
 SEED = 5
 
 
 @pytest.fixture
 def ready(ingested, mae, residuals, experiment, slices, resources):
-    """A trained MAE, its residual maps, and untrained networks."""
+    """An untrained MAE, its residual maps, and untrained networks."""
     torch.set_num_threads(1)
-    train_mae(ingested, "shared", mae, slices, SEED, resources)
+    torch.manual_seed(1)
+    shape = {"image_size": mae.image_size, "patch_size": mae.patch_size}
+    masked = build_masked_model(mae.architecture, mae.preset, **shape)
+    keep_model(masked, ingested.mae("shared"), "x", {})
     maes = {"shared": mae}
     residual_maps(ingested, "mrm", "1of1", residuals, maes, (1,), slices, SEED, resources)
     unet = Experiment(model="unet", width=2)
@@ -66,11 +73,47 @@ def test_the_passes_are_those_behind_the_stored_maps(ready, mae, residuals, slic
 
 
 def test_one_picture_a_slice_and_none_is_blank(ready, tmp_path):
-    written = drawn(ready, tmp_path, numbers=(1, 4))
-    assert [path.name for path in written] == ["d-slice-001.png", "d-slice-004.png"]
+    written = drawn(ready, tmp_path, numbers=(2, 4))
+    assert [path.name for path in written] == ["d-slice-002.png", "d-slice-004.png"]
     pictures = [imread(path)[..., :3] for path in written]
     assert all(picture.std() > 0.1 for picture in pictures)
     assert np.abs(pictures[0] - pictures[1]).max() > 0.5
+
+
+def test_maps_of_a_padded_slice_stand_where_their_pixels_are():
+    padded = torch.arange(48 * 32).reshape(48, 32)
+    for level in range(4):
+        scale = 2**level
+        shown = over_slice(padded[: 48 // scale, : 32 // scale], level, (41, 27))
+        assert shown.shape == (41, 27)
+        for row, column in ((0, 0), (17, 9), (40, 26)):
+            assert shown[row, column] == padded[row // scale, column // scale]
+
+
+def test_an_empty_slice_shows_no_passes(ready, tmp_path, monkeypatch):
+    monkeypatch.setattr(explain_view, "slice_passes", lambda *_: pytest.fail("passes computed"))
+    assert drawn(ready, tmp_path, numbers=(1,))[0].exists()
+
+
+def test_grad_cam_has_a_map_and_no_passes(
+    ready, experiment, slices, resources, tmp_path, monkeypatch
+):
+    layout, dataset = ready
+    cam, unet = GradCam(grad_cam="unet"), dataset.experiments["unet"]
+    grad_cam_maps(layout, "cam", "1of1", cam, unet, (1,), slices, resources)
+    chosen = experiment.model_copy(update={"residuals": "cam"})
+    keep_model(build_network(chosen, 1, slices), layout.model("seen", 1), "x", {})
+    dataset.residuals["cam"] = cam
+    dataset.experiments["seen"] = chosen
+    monkeypatch.setattr(explain_view, "slice_passes", lambda *_: pytest.fail("passes computed"))
+    assert drawn(ready, tmp_path, "seen")[0].exists()
+
+
+def test_maps_of_other_settings_are_refused(ready, tmp_path):
+    _, dataset = ready
+    dataset.residuals["mrm"] = dataset.residuals["mrm"].model_copy(update={"masks": "random"})
+    with pytest.raises(PipelineError, match=r"with other settings .* run residual_maps first"):
+        drawn(ready, tmp_path)
 
 
 def test_without_a_number_the_largest_lesion_or_the_middle_is_shown(ready, tmp_path):
