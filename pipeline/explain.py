@@ -68,7 +68,7 @@ def explain(
         experiment=experiment,
         network=_network(layout, dataset, experiment, subset),
         residuals=dataset.residuals[name] if name else None,
-        models=_masked_models(layout, dataset, name, case) if name else [],
+        models=_masked_models(layout, dataset, name, case, seed) if name else [],
         seed=seed,
     )
     written = []
@@ -105,7 +105,9 @@ def _network(layout: Layout, dataset: Dataset, experiment: str, subset: int) -> 
     return network.eval()
 
 
-def _masked_models(layout: Layout, dataset: Dataset, name: str, case: str) -> list[MaskedModel]:
+def _masked_models(
+    layout: Layout, dataset: Dataset, name: str, case: str, seed: int
+) -> list[MaskedModel]:
     """The masked model behind each map of a residual set; none for Grad-CAM."""
     residuals = dataset.residuals[name]
     if not isinstance(residuals, Residuals):
@@ -114,7 +116,13 @@ def _masked_models(layout: Layout, dataset: Dataset, name: str, case: str) -> li
     models, weights = masked_models(layout, maes)
     path = layout.residual_store(name, case)
     made_by = open_store(path).attrs
-    if made_by["weights"] != weights or made_by["residuals"] != residuals.model_dump(mode="json"):
+    wanted = {
+        "weights": weights,
+        "residuals": residuals.model_dump(mode="json"),
+        "slices": dataset.slices.model_dump(mode="json"),
+        "seed": seed,
+    }
+    if any(made_by[key] != value for key, value in wanted.items()):
         raise PipelineError(
             f"case {case}: {path} was made by another MAE or with other settings than it would be "
             "now, so the passes behind it cannot be shown; run residual_maps first"

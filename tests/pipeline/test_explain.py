@@ -16,7 +16,7 @@ from pipeline.grad_cam import grad_cam_maps
 from pipeline.models import keep_model
 from pipeline.networks import build_network
 from pipeline.residual_maps import masked_models, residual_maps
-from pipeline.settings import Dataset, Experiment, GradCam
+from pipeline.settings import Dataset, Experiment, GradCam, Slices
 from pipeline.slices import network_slices
 from pipeline.stores import open_store, read_array
 
@@ -109,10 +109,25 @@ def test_grad_cam_has_a_map_and_no_passes(
     assert drawn(ready, tmp_path, "seen")[0].exists()
 
 
-def test_maps_of_other_settings_are_refused(ready, tmp_path):
-    _, dataset = ready
-    dataset.residuals["mrm"] = dataset.residuals["mrm"].model_copy(update={"masks": "random"})
+@pytest.mark.parametrize(
+    "change", [{"masks": "random"}, {"visible": "paste"}, {"seed": 6}, {"window": (0, 200)}]
+)
+def test_maps_of_other_settings_are_refused(ready, tmp_path, change):
+    layout, dataset = ready
+    seed = change.get("seed", SEED)
+    if "window" in change:
+        dataset = dataset.model_copy(update={"slices": Slices(size=(32, 32), **change)})
+    elif "seed" not in change:
+        dataset.residuals["mrm"] = dataset.residuals["mrm"].model_copy(update=change)
     with pytest.raises(PipelineError, match=r"with other settings .* run residual_maps first"):
+        explain(layout, dataset, "grcsf", "d", (), 1, tmp_path / "look", seed)
+
+
+def test_maps_of_other_weights_are_refused(ready, mae, tmp_path):
+    shape = {"image_size": mae.image_size, "patch_size": mae.patch_size}
+    other = build_masked_model(mae.architecture, mae.preset, **shape)
+    keep_model(other, ready[0].mae("shared"), "y", {})
+    with pytest.raises(PipelineError, match="made by another MAE"):
         drawn(ready, tmp_path)
 
 
