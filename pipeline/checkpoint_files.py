@@ -12,7 +12,7 @@ FOLDER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
 def checkpoint_files(path: Path) -> list[Path]:
-    """The weights of a checkpoint, and of a Hugging Face folder its `config.json`.
+    """The weights of a checkpoint, and the `config.json` that Hugging Face's lie beside.
 
     Raises:
         PipelineError: there is no such file, or the folder holds no weights.
@@ -24,11 +24,12 @@ def checkpoint_files(path: Path) -> list[Path]:
                 f"checkpoint {path}: a folder without {' or '.join(FOLDER_WEIGHTS)}; expected one "
                 "saved by Hugging Face's ViTMAE, or correct mae.checkpoint"
             )
-        config = path / "config.json"
-        return [weights[0], *([config] if config.is_file() else [])]
+        return checkpoint_files(weights[0])
     if not path.is_file():
         raise PipelineError(f"checkpoint {path}: not there; correct mae.checkpoint")
-    return [path]
+    # one file of a Hugging Face folder is described by the folder's configuration all the same
+    config = path.parent / "config.json"
+    return [path, config] if path.name in FOLDER_WEIGHTS and config.is_file() else [path]
 
 
 def checkpoint_digest(path: Path) -> str:

@@ -114,16 +114,21 @@ class MaeTraining(lightning.LightningModule):
             term = generator_term(self.discriminator, reconstructions)
             self.discriminator.requires_grad_(True)
             # the masked loss alone trains the model where the term has run away
-            if torch.isfinite(term):
+            if self._finite_everywhere(term):
                 total = loss + chosen.weight * term
             self._log("adversarial_loss", term, len(images))
         self._step(for_model, total)
         if judged:
             doubt = discriminator_loss(self.discriminator, reconstructions, images)
-            if torch.isfinite(doubt):
+            if self._finite_everywhere(doubt):
                 self._step(for_discriminator, doubt)
             self._log("discriminator_loss", doubt, len(images))
         return loss.detach()
+
+    def _finite_everywhere(self, value: torch.Tensor) -> bool:
+        """Whether the value is finite in every process: they skip a step together or not at all."""
+        gathered: Any = self.all_gather(value.detach())
+        return bool(torch.isfinite(gathered).all())
 
     def _step(self, optimiser: Any, loss: torch.Tensor) -> None:
         optimiser.zero_grad()

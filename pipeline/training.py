@@ -131,6 +131,7 @@ def fit(
         max_epochs=epochs,
         accelerator="gpu" if resources.gpus else "cpu",
         devices=max(1, resources.gpus),
+        strategy=strategy_of(module, resources.gpus),
         precision=PRECISIONS[precision],  # type: ignore[arg-type]
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
         callbacks=callbacks,
@@ -154,6 +155,17 @@ def fit(
         raise KeyboardInterrupt
     # by name: the path that a moved checkpoint remembers is no longer there
     return folder / "checkpoints" / "best.ckpt"
+
+
+def strategy_of(module: lightning.LightningModule, gpus: int) -> str:
+    """How Lightning shares a training among GPUs.
+
+    Two networks that take turns leave one without gradients in every backward pass, which
+    distributed training awaits for ever unless it looks for them.
+    """
+    if gpus < 2:
+        return "auto"
+    return "ddp" if module.automatic_optimization else "ddp_find_unused_parameters_true"
 
 
 def per_process(batch_size: int, resources: Resources) -> int:
