@@ -147,11 +147,16 @@ def _notes(
 ) -> list[str]:
     patients = next(iter(measured.values()))["patients"]
     listed = ", ".join(map(str, subsets))
-    where = f"subset{'s' if len(subsets) > 1 else ''} {listed} of {dataset.split.subsets}"
+    over = f"over the {patients} test patients of subset {listed} of {dataset.split.subsets}"
+    if len(subsets) > 1:
+        over = (
+            f"within each of the subsets {listed} of {dataset.split.subsets}, then over these "
+            f"subsets ({patients} test patients)"
+        )
     within = f" within each {chosen.best_within}" if chosen.best_within else ""
     notes = [
-        f"Means over the {patients} test patients of {where}, in brackets the "
-        f"{dataset.evaluation.confidence:.0%} bootstrap interval over patients. Bold: best{within}."
+        f"Means {over}; in brackets the {dataset.evaluation.confidence:.0%} bootstrap interval "
+        f"over patients, where one is defined. Bold: best{within}."
     ]
     if published:
         notes.append(

@@ -111,7 +111,7 @@ def test_rows_count_only_the_subsets_that_all_of_them_have(tree):
     one_row = {"rows": [{"labels": ["a", "b"], "experiment": "unetpp"}]}
     text, _, numbers = made(tree, dataset(**one_row))
     assert set(numbers["patients"]) == {3}
-    assert "the 3 test patients of subsets 1, 2 of 2" in text
+    assert "within each of the subsets 1, 2 of 2, then over these subsets (3 test patients)" in text
     assert "Published" not in text
 
 
