@@ -97,7 +97,7 @@ def _imports(file: Path) -> set[str]:
     """Dotted names that a file imports: the command line's at its top only, else anywhere."""
     tree = ast.parse(file.read_text("utf-8"))
     found = set()
-    for node in tree.body if file.name == "cli.py" else ast.walk(tree):
+    for node in tree.body if file.parent.name == "cli" else ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:

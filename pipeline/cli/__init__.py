@@ -1,0 +1,38 @@
+"""The command line: one command a stage (`stages`), and commands that are none (`tools`)."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sys
+import warnings
+
+from pipeline.cli import stages, tools
+from pipeline.cli.job import app
+from pipeline.errors import PipelineError
+
+__all__ = ["app", "main", "stages", "tools"]
+
+MACHINE_FAULTS = {
+    errno.ENOSPC: "no space left; free some and run again, finished cases are kept",
+    errno.EDQUOT: "disk quota reached; free some space and run again, finished cases are kept",
+    errno.EACCES: "not permitted; make the folder writable or choose another `results`",
+    errno.EPERM: "not permitted; make the folder writable or choose another `results`",
+    errno.EROFS: "read-only file system; choose another `results`",
+    errno.ENOTDIR: "a file is where a folder is needed; choose another `results`",
+}
+
+
+def main() -> None:
+    """Run a command; a user's or the machine's fault is one line and exit code 1."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    warnings.filterwarnings("ignore", module="lightning")
+    try:
+        app()
+    except PipelineError as error:
+        sys.exit("\n".join([f"error: {error}", *getattr(error, "__notes__", ())]))
+    except OSError as error:
+        if error.errno not in MACHINE_FAULTS:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"error: {where}{MACHINE_FAULTS[error.errno]}")

@@ -1,0 +1,85 @@
+"""What all commands share: the application, common options, and the data set they work on."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.configuration import load_settings
+from pipeline.errors import PipelineError
+from pipeline.layout import Layout
+from pipeline.settings import Dataset, Settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Lesion segmentation with global and regional compensation, stage by stage.",
+)
+
+Config = Annotated[Path, typer.Option("--config", help="the configuration file")]
+Override = Annotated[str, typer.Option("--set", help="JSON merged over the configuration")]
+DatasetName = Annotated[str, typer.Option("--dataset", help="a data set of the configuration")]
+ExperimentName = Annotated[str, typer.Option("--experiment", help="an experiment of the data set")]
+Subset = Annotated[int, typer.Option("--subset", min=1, help="a subset of the split")]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a command works on."""
+
+    settings: Settings
+    dataset: Dataset
+    layout: Layout
+
+
+def open_job(config: Path, override: str, dataset: str) -> Job:
+    """The data set that a command was called with, and its settings.
+
+    Raises:
+        PipelineError: the configuration is faulty, or has no such data set.
+    """
+    try:
+        over = json.loads(override or "{}")
+    except ValueError as error:
+        raise PipelineError(f"--set: found {override!r}, expected JSON ({error})") from None
+    settings = load_settings(config, over)
+    if dataset not in settings.datasets:
+        known = ", ".join(settings.datasets)
+        raise PipelineError(f"--dataset: {config} has no {dataset!r}; it has: {known}")
+    _bound_threads(settings.resources.threads)
+    return Job(settings, settings.datasets[dataset], Layout(Path(settings.results), dataset))
+
+
+def _bound_threads(threads: int) -> None:
+    # read once when torch and ITK are first imported, which is after this
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+        os.environ.setdefault(variable, str(threads))
+
+
+def check_named(kind: str, name: str, known: dict[str, object]) -> None:
+    """Refuse a name that the configuration does not have.
+
+    Raises:
+        PipelineError: it does not; the known ones are listed.
+    """
+    if name not in known:
+        raise PipelineError(f"--{kind}: there is no {name!r}; choose from: {', '.join(known)}")
+
+
+def check_subset(subset: int, dataset: Dataset, experiment: str) -> None:
+    """Refuse a subset that the experiment does not run on.
+
+    Raises:
+        PipelineError: it does not; its subsets are listed.
+    """
+    known = dataset.subsets_of(experiment)
+    if subset not in known:
+        raise PipelineError(
+            f"--subset: found {subset}, but {experiment} has: {', '.join(map(str, known))}"
+        )

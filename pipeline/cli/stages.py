@@ -1,0 +1,236 @@
+"""One command a stage; the workflow's rules call them.
+
+Heavy imports stay inside the commands, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.job import (
+    Config,
+    DatasetName,
+    ExperimentName,
+    Override,
+    Subset,
+    app,
+    check_named,
+    check_subset,
+    open_job,
+)
+from pipeline.settings import (
+    GradCam,
+    encoder_mae,
+    further_images,
+    residual_count,
+    source_root,
+)
+
+
+@app.command()
+def ingest(config: Config, dataset: DatasetName, override: Override = "") -> None:
+    """Check every case and write its image and label to a case store."""
+    from pipeline.ingest import ingest as run
+
+    job = open_job(config, override, dataset)
+    root = source_root(job.settings, dataset)
+    further = further_images(job.settings, dataset)
+    run(job.layout, job.dataset.source, root, further, job.settings.resources.threads)
+
+
+@app.command()
+def split(config: Config, dataset: DatasetName, override: Override = "") -> None:
+    """Decide who trains, validates and tests."""
+    from pipeline.split import split as run
+
+    job = open_job(config, override, dataset)
+    run(job.layout, job.dataset.split, job.settings.seed)
+
+
+@app.command()
+def train_mae(
+    config: Config,
+    dataset: DatasetName,
+    mae: Annotated[str, typer.Option(help="an MAE of the data set")],
+    override: Override = "",
+) -> None:
+    """Train a masked autoencoder on lesion-free slices of training cases."""
+    job = open_job(config, override, dataset)
+    check_named("mae", mae, dict(job.dataset.mae))
+    from pipeline.train_mae import train_mae as run
+
+    run(
+        job.layout,
+        mae,
+        job.dataset.mae[mae],
+        job.dataset.slices,
+        job.settings.seed,
+        job.settings.resources,
+    )
+
+
+@app.command()
+def residual_maps(
+    config: Config,
+    dataset: DatasetName,
+    residuals: Annotated[str, typer.Option(help="a residual set of the data set")],
+    batch: Annotated[str, typer.Option(help="only this batch of cases, such as 2of4")] = "1of1",
+    override: Override = "",
+) -> None:
+    """Reconstruct every slice and keep the residual maps, one store per case (or Grad-CAM's)."""
+    job = open_job(config, override, dataset)
+    check_named("residuals", residuals, dict(job.dataset.residuals))
+    chosen = job.dataset.residuals[residuals]
+    if isinstance(chosen, GradCam):
+        from pipeline.grad_cam import grad_cam_maps
+
+        grad_cam_maps(
+            job.layout,
+            residuals,
+            batch,
+            chosen,
+            job.dataset.experiments[chosen.grad_cam],
+            job.dataset.subsets_with(residuals),
+            job.dataset.slices,
+            job.settings.resources,
+        )
+        return
+    from pipeline.residual_maps import residual_maps as run
+
+    run(
+        job.layout,
+        residuals,
+        batch,
+        chosen,
+        {one.mae: job.dataset.mae[one.mae] for one in chosen.maps},
+        job.dataset.subsets_with(residuals),
+        job.dataset.slices,
+        job.settings.seed,
+        job.settings.resources,
+    )
+
+
+@app.command()
+def train_segmentation(
+    config: Config,
+    dataset: DatasetName,
+    experiment: ExperimentName,
+    subset: Subset = 1,
+    override: Override = "",
+) -> None:
+    """Train an experiment's network on one subset."""
+    job = open_job(config, override, dataset)
+    check_named("experiment", experiment, dict(job.dataset.experiments))
+    check_subset(subset, job.dataset, experiment)
+    from pipeline.train_segmentation import train_segmentation as run
+
+    run(
+        job.layout,
+        experiment,
+        subset,
+        job.dataset.experiments[experiment],
+        residual_count(job.dataset, experiment),
+        job.dataset.slices,
+        job.settings.seed,
+        job.settings.resources,
+        encoder_mae(job.dataset, experiment),
+    )
+
+
+@app.command()
+def predict(
+    config: Config,
+    dataset: DatasetName,
+    experiment: ExperimentName,
+    subset: Subset = 1,
+    override: Override = "",
+) -> None:
+    """Predict lesion probabilities of test cases on the source's grid."""
+    job = open_job(config, override, dataset)
+    check_named("experiment", experiment, dict(job.dataset.experiments))
+    check_subset(subset, job.dataset, experiment)
+    from pipeline.predict import predict as run
+
+    run(
+        job.layout,
+        experiment,
+        subset,
+        job.dataset.experiments[experiment],
+        residual_count(job.dataset, experiment),
+        job.dataset.slices,
+        job.settings.resources,
+        encoder_mae(job.dataset, experiment),
+    )
+
+
+@app.command()
+def postprocess(
+    config: Config,
+    dataset: DatasetName,
+    experiment: ExperimentName,
+    subset: Subset = 1,
+    override: Override = "",
+) -> None:
+    """Turn probabilities into masks in the source's geometry."""
+    job = open_job(config, override, dataset)
+    check_named("experiment", experiment, dict(job.dataset.experiments))
+    check_subset(subset, job.dataset, experiment)
+    from pipeline.postprocess import postprocess as run
+
+    run(job.layout, experiment, subset, job.dataset.postprocess)
+
+
+@app.command()
+def evaluate(
+    config: Config, dataset: DatasetName, experiment: ExperimentName, override: Override = ""
+) -> None:
+    """Score an experiment's masks per patient."""
+    job = open_job(config, override, dataset)
+    check_named("experiment", experiment, dict(job.dataset.experiments))
+    from pipeline.evaluate import evaluate as run
+
+    run(
+        job.layout,
+        experiment,
+        job.dataset.subsets_of(experiment),
+        job.dataset.evaluation,
+        job.dataset.postprocess,
+        job.settings.seed,
+        job.settings.resources.threads,
+    )
+
+
+@app.command()
+def compare(config: Config, dataset: DatasetName, override: Override = "") -> None:
+    """Put all experiments side by side in one table."""
+    from pipeline.compare import compare as run
+
+    job = open_job(config, override, dataset)
+    experiments, subsets = list(job.dataset.experiments), job.dataset.shared_subsets
+    run(job.layout, experiments, subsets, job.dataset.evaluation, job.settings.seed)
+
+
+@app.command()
+def tabulate(
+    config: Config,
+    dataset: DatasetName,
+    table: Annotated[str, typer.Option(help="a table of the data set")],
+    override: Override = "",
+) -> None:
+    """Put chosen experiments in a table, with published figures beside theirs."""
+    job = open_job(config, override, dataset)
+    check_named("table", table, dict(job.dataset.tables))
+    from pipeline.tabulate import tabulate as run
+
+    run(job.layout, table, job.dataset, job.settings.seed)
+
+
+@app.command()
+def report(config: Config, dataset: DatasetName, override: Override = "") -> None:
+    """Write one self-contained page: settings, tables, curves, a picture per test case."""
+    from pipeline.report import report as run
+
+    job = open_job(config, override, dataset)
+    run(job.layout, job.dataset, job.settings.seed)

@@ -1,0 +1,94 @@
+"""Commands that are no stage: data to try the pipeline with, and looks at what it does.
+
+Heavy imports stay inside the commands, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.job import (
+    Config,
+    DatasetName,
+    ExperimentName,
+    Override,
+    Subset,
+    app,
+    check_named,
+    check_subset,
+    open_job,
+)
+from pipeline.errors import PipelineError
+
+
+@app.command()
+def phantom(
+    kind: Annotated[str, typer.Argument(help="head, chest or heart")],
+    output: Annotated[Path, typer.Argument(help="folder to write into")],
+    cases: Annotated[int, typer.Option(min=1)] = 10,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    shape: Annotated[tuple[int, int, int] | None, typer.Option(help="z y x")] = None,
+    unlabelled: Annotated[int, typer.Option(min=0, help="further cases without mask")] = 0,
+) -> None:
+    """Write synthetic cases in a reference data set's own layout, with their known truth."""
+    from pipeline.datasets.phantom import write_phantom
+
+    write_phantom(kind, output, cases=cases, seed=seed, shape=shape, unlabelled=unlabelled)
+
+
+@app.command()
+def complexity(
+    config: Annotated[
+        Path | None, typer.Option(help="measure its experiments, not the paper's networks")
+    ] = None,
+    dataset: Annotated[str, typer.Option(help="a data set of the configuration")] = "",
+    override: Override = "",
+    input_size: Annotated[
+        tuple[int, int] | None, typer.Option(help="y x of the paper's networks; 224 224")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=0, help="timed runs; 0: only count")] = 3,
+    gpus: Annotated[int, typer.Option(min=0, max=1, help="1: measure on the GPU")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="records in place of a table")] = False,
+) -> None:
+    """Print parameters, MACs, peak memory and seconds a slice of each method."""
+    job = open_job(config, override, dataset) if config else None
+    if job is None and (dataset or override):
+        raise PipelineError("--dataset and --set: found without --config, expected with it")
+    if job is not None and input_size is not None:
+        raise PipelineError("--input-size: the configuration has its own, slices.size; leave it")
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or the profiler talks of itself on stderr
+    from pipeline.complexity import complexity as run
+    from pipeline.complexity import records, table
+    from pipeline.methods import configured_methods, paper_methods
+
+    methods = configured_methods(job.dataset) if job else paper_methods(input_size or (224, 224))
+    costs = run(methods, repeats, gpus)
+    typer.echo(records(costs) if as_json else table(costs))
+
+
+@app.command()
+def explain(
+    case: Annotated[str, typer.Argument(help="an ingested case")],
+    config: Config,
+    dataset: DatasetName,
+    experiment: ExperimentName,
+    number: Annotated[
+        list[int] | None, typer.Option("--slice", help="from 1, as in the report; may be repeated")
+    ] = None,
+    subset: Subset = 1,
+    output: Annotated[Path | None, typer.Option(help="folder of the pictures")] = None,
+    override: Override = "",
+) -> None:
+    """Draw what the masked passes and the network's units make of a case's slices."""
+    job = open_job(config, override, dataset)
+    check_named("experiment", experiment, dict(job.dataset.experiments))
+    check_subset(subset, job.dataset, experiment)
+    from pipeline.explain import explain as run
+
+    folder = output or job.layout.stage("explain") / experiment
+    seed = job.settings.seed
+    run(job.layout, job.dataset, experiment, case, number or [], subset, folder, seed)
