@@ -15,17 +15,17 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from grcsf.lesions import (
+from grcsf.components import (
     Components,
-    LesionCounts,
-    Mask,
     component_sizes,
     filter_components,
     label_lesions,
     large_enough,
-    tally_lesions,
+    lesion_voxels,
+    paint_components,
     voxel_volume_mm3,
 )
+from grcsf.lesions import LesionCounts, Mask, tally_lesions
 from grcsf.metrics import check_masks
 
 MajorityOver = Literal["labelled", "all"]
@@ -62,19 +62,30 @@ def vote(
     Raises:
         ValueError: Shapes differ, labels are no integers ≥ 0, or ``majority_over`` is unknown.
     """
-    if majority_over not in get_args(MajorityOver):
-        raise ValueError(f"majority_over must be 'labelled' or 'all', found {majority_over!r}")
+    _check_majority(majority_over)
     _check_labels(labels, candidates.shape)
     inside = np.flatnonzero(candidates)
-    voters = labels.ravel()[inside].astype(np.int64)
+    owners = candidates.reshape(-1)[inside] - 1
+    return _count_votes(labels.reshape(-1)[inside], owners, number, majority_over)
+
+
+def _count_votes(
+    labels: Labels, owners: npt.NDArray[np.int32], number: int, majority_over: MajorityOver
+) -> npt.NDArray[np.int64]:
+    """`vote` by voxels: (m,) labels, and (m,) the candidate 0 … number − 1 of each."""
+    voters = labels.astype(np.int64)
     kinds = int(voters.max(initial=0)) + 1
-    ballots = candidates.ravel()[inside].astype(np.int64) * kinds + voters
-    votes = np.bincount(ballots, minlength=(number + 1) * kinds).reshape(-1, kinds)[1:]
+    votes = np.bincount(owners * kinds + voters, minlength=number * kinds).reshape(-1, kinds)
     if majority_over == "labelled":
         # A candidate without a labelled voxel is all zeros then, and argmax leaves it at 0.
         votes[:, 0] = 0
     winners: npt.NDArray[np.int64] = votes.argmax(axis=1).astype(np.int64)
     return winners
+
+
+def _check_majority(majority_over: str) -> None:
+    if majority_over not in get_args(MajorityOver):
+        raise ValueError(f"majority_over must be 'labelled' or 'all', found {majority_over!r}")
 
 
 def _check_labels(labels: Labels, shape: tuple[int, ...]) -> None:
@@ -90,18 +101,17 @@ def claim_candidates(
     *,
     threshold_hu: float = THRESHOLD_HU,
     majority_over: MajorityOver = "labelled",
-) -> npt.NDArray[np.int64]:
+) -> Labels:
     """Give each candidate's voxels its majority label, and every other voxel 0.
 
     Arguments and errors as for `vote` and `find_candidates`.
 
     Returns:
-        (z, y, x) labels of whole candidates.
+        (z, y, x) labels of whole candidates, in the type of ``labels``.
     """
     candidates, number = find_candidates(hu, threshold_hu=threshold_hu)
     votes = vote(labels, candidates, number, majority_over=majority_over)
-    claimed: npt.NDArray[np.int64] = np.concatenate(([0], votes))[candidates]
-    return claimed
+    return paint_components(votes.astype(labels.dtype), candidates)
 
 
 def postprocess_calcium(
@@ -133,12 +143,15 @@ def postprocess_calcium(
     """
     above = np.asarray(hu > threshold_hu)
     check_masks(prediction, above)
+    _check_majority(majority_over)
     if not grow:
-        return filter_components(prediction & above, spacing_mm, min_volume_mm3)
-    candidates, number = label_lesions(above)
-    votes = vote(prediction, candidates, number, majority_over=majority_over)
-    kept = large_enough(component_sizes(candidates, number), spacing_mm, min_volume_mm3)
-    grown: Mask = np.concatenate(([False], (votes > 0) & kept))[candidates]
+        above &= prediction
+        return filter_components(above, spacing_mm, min_volume_mm3)
+    inside, owners, number = lesion_voxels(above)
+    votes = _count_votes(prediction.reshape(-1)[inside], owners, number, majority_over)
+    kept = large_enough(np.bincount(owners, minlength=number), spacing_mm, min_volume_mm3)
+    grown = np.zeros_like(above)
+    grown.reshape(-1)[inside] = ((votes > 0) & kept)[owners]
     return grown
 
 
@@ -280,8 +293,7 @@ def artery_scores(
             threshold_hu=threshold_hu,
             reference_spacing_mm=reference_spacing_mm,
         )
-        for artery in np.flatnonzero(np.bincount(labels.ravel()))
-        if artery > 0
+        for artery in np.unique(labels[labels > 0])
     }
 
 

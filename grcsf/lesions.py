@@ -1,4 +1,4 @@
-"""Lesions as 3D 6-connected components: sizes, lesion-wise scores, size groups."""
+"""Scores by lesion: matched one by one, by count, by volume, and groups by size."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -6,101 +6,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
+from grcsf.components import label_lesions, voxel_volume_mm3
 from grcsf.metrics import check_masks, f1, precision, recall
 
 Mask = npt.NDArray[np.bool_]
-Components = npt.NDArray[np.int32]
 
 SIZE_GROUPS = ("1-100", "101-1000", ">1000")
 _SIZE_BOUNDS = (100, 1000)
-
-
-def label_lesions(mask: Mask) -> tuple[Components, int]:
-    """Number the 3D 6-connected components (voxels that share a face).
-
-    Args:
-        mask: (z, y, x) bool, 1 = lesion.
-
-    Returns:
-        Components (z, y, x) int32, 0 = background, 1 … n in scan order; and n.
-
-    Raises:
-        ValueError: The mask is not boolean or not 3D.
-    """
-    check_masks(mask)
-    if mask.ndim != 3:
-        raise ValueError(f"a mask must be (z, y, x), found shape {mask.shape}")
-    components = np.zeros(mask.shape, np.int32)
-    number = ndimage.label(mask, structure=_faces(), output=components)
-    return components, int(number)
-
-
-def _faces() -> Mask:
-    faces: Mask = ndimage.generate_binary_structure(3, 1)
-    return faces
-
-
-def component_sizes(components: Components, number: int) -> npt.NDArray[np.int64]:
-    """Voxels of every component: (n,), entry i belongs to component i + 1."""
-    sizes: npt.NDArray[np.int64] = np.bincount(components.ravel(), minlength=number + 1)[1:]
-    return sizes
-
-
-def lesion_sizes(mask: Mask) -> npt.NDArray[np.int64]:
-    """Voxels of every lesion, in scan order: (n,).
-
-    Raises:
-        ValueError: The mask is not boolean or not 3D.
-    """
-    return component_sizes(*label_lesions(mask))
-
-
-def voxel_volume_mm3(spacing_mm: Sequence[float]) -> float:
-    """Volume of one voxel in mm³ from its (z, y, x) spacing in mm.
-
-    Raises:
-        ValueError: Not three positive, finite numbers.
-    """
-    if len(spacing_mm) != 3 or not all(math.isfinite(s) and s > 0 for s in spacing_mm):
-        raise ValueError(f"spacing must be 3 positive numbers (z, y, x) in mm, found {spacing_mm}")
-    return math.prod(float(side) for side in spacing_mm)
-
-
-def large_enough(
-    sizes: npt.NDArray[np.int64], spacing_mm: Sequence[float], min_volume_mm3: float
-) -> Mask:
-    """Which components reach a volume: (n,) bool, 1 = volume ≥ ``min_volume_mm3``.
-
-    Raises:
-        ValueError: The volume is negative or nan, or the spacing is not valid.
-    """
-    if not min_volume_mm3 >= 0:
-        raise ValueError(f"minimum volume must be 0 mm³ or more, found {min_volume_mm3}")
-    # Three voxels of 0.1 mm³ must pass a minimum of 0.3 mm³ whatever the rounding.
-    reached: Mask = sizes * voxel_volume_mm3(spacing_mm) >= min_volume_mm3 * (1 - 1e-9)
-    return reached
-
-
-def filter_components(mask: Mask, spacing_mm: Sequence[float], min_volume_mm3: float) -> Mask:
-    """Drop components smaller than a volume; 0 mm³ keeps all.
-
-    Args:
-        mask: (z, y, x) bool, 1 = lesion.
-        spacing_mm: (z, y, x) in mm.
-        min_volume_mm3: Smallest volume that is kept, in mm³.
-
-    Returns:
-        (z, y, x) bool, 1 = lesion.
-
-    Raises:
-        ValueError: The mask, the spacing or the volume is not valid.
-    """
-    components, number = label_lesions(mask)
-    kept = large_enough(component_sizes(components, number), spacing_mm, min_volume_mm3)
-    filtered: Mask = np.concatenate(([False], kept))[components]
-    return filtered
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from grcsf.components import component_sizes, label_lesions
 from grcsf.intensity import scale_window
-from grcsf.lesions import component_sizes, label_lesions
 from pipeline.intensity import intensity_range
 from pipeline.layout import Layout
 from pipeline.masks import Mask, written_mask

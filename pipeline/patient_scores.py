@@ -19,15 +19,8 @@ from grcsf.calcium import (
     match_lesions,
     risk_group,
 )
-from grcsf.lesions import (
-    LesionCounts,
-    Tally,
-    lesion_f1,
-    lesion_scores,
-    lesion_sizes,
-    volume_difference_mm3,
-    voxel_volume_mm3,
-)
+from grcsf.components import lesion_sizes, voxel_volume_mm3
+from grcsf.lesions import LesionCounts, Tally, lesion_f1, lesion_scores, volume_difference_mm3
 from grcsf.metrics import VoxelCounts, count_voxels, voe, voxel_scores
 from pipeline.masks import Mask
 from pipeline.settings import Evaluation

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from grcsf.calcium import postprocess_calcium
-from grcsf.lesions import filter_components
+from grcsf.components import filter_components
 from pipeline.layout import Layout
 from pipeline.masks import Mask, hounsfield, mask_suffix, raw_mask, store_geometry
 from pipeline.settings import Postprocess

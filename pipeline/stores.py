@@ -26,6 +26,7 @@ from pipeline.errors import PipelineError
 Store = zarr.Group
 STORE_VERSION = 1
 ZSTD_LEVEL = 3
+BLOCK_BYTES = 32 * 2**20
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:
@@ -160,13 +161,26 @@ def read_array(group: Store, name: str, index: Any = slice(None)) -> npt.NDArray
     try:
         array = group[name]
         assert isinstance(array, zarr.Array)
-        return np.asarray(array[index])
+        whole = isinstance(index, slice) and index == slice(None)
+        return _read_in_blocks(array) if whole else np.asarray(array[index])
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         where = group.store_path
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PipelineError(
             f"store {where}: {name} cannot be read ({reason}); delete the store and run again"
         ) from error
+
+
+def _read_in_blocks(array: zarr.Array[Any]) -> npt.NDArray[Any]:
+    """A whole array, a few slices at a time: zarr takes several times what it reads at once."""
+    axis = next((a for a, size in enumerate(array.chunks) if size < array.shape[a]), 0)
+    count = array.shape[axis]
+    step = max(1, BLOCK_BYTES * count // max(1, array.nbytes))
+    read = np.empty(array.shape, array.dtype)
+    for start in range(0, count, step):
+        part = (slice(None),) * axis + (slice(start, start + step),)
+        read[part] = array[part]
+    return read
 
 
 def store_attributes(path: Path) -> dict[str, Any] | None:

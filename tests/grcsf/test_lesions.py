@@ -1,4 +1,4 @@
-"""Lesions: components, lesion-wise scores, sizes and their groups."""
+"""Lesion-wise scores, sizes and their groups."""
 
 import math
 
@@ -9,22 +9,19 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage import measure
 
+from grcsf.components import filter_components, label_lesions, voxel_volume_mm3
 from grcsf.lesions import (
     LesionCounts,
     Tally,
-    filter_components,
-    label_lesions,
     lesion_count_difference,
     lesion_f1,
     lesion_scores,
-    lesion_sizes,
     lesion_tally,
     pool_lesions,
     quartile_groups,
     size_group,
     tally_lesions,
     volume_difference_mm3,
-    voxel_volume_mm3,
 )
 
 masks = hnp.arrays(np.bool_, (4, 5, 6))
@@ -35,30 +32,6 @@ untimed = settings(deadline=None)
 def row(text: str) -> np.ndarray:
     """A (1, 1, n) mask from a picture: # is lesion."""
     return np.array([[[letter == "#" for letter in text]]])
-
-
-@pytest.mark.parametrize(
-    ("second", "lesions"),
-    [((0, 0, 1), 1), ((1, 0, 0), 1), ((0, 1, 1), 2), ((1, 1, 0), 2), ((1, 1, 1), 2)],
-    ids=["face in slice", "face across slices", "edge in slice", "edge across", "corner"],
-)
-def test_only_shared_faces_connect(second, lesions):
-    mask = np.zeros((2, 2, 2), bool)
-    mask[0, 0, 0] = mask[second] = True
-    assert label_lesions(mask)[1] == lesions
-
-
-@untimed
-@given(masks)
-def test_components_agree_with_skimage(mask):
-    components, number = label_lesions(mask)
-    expected, expected_number = measure.label(mask, connectivity=1, return_num=True)
-    assert number == expected_number
-    pairs = np.unique(np.stack([components.ravel(), expected.ravel()]), axis=1)
-    assert pairs.shape[1] == len(set(pairs[0])) == len(set(pairs[1]))
-    areas = [region.num_pixels for region in measure.regionprops(components)]
-    assert lesion_sizes(mask).tolist() == areas
-    assert lesion_sizes(mask).sum() == mask.sum()
 
 
 def test_lesion_tally_by_hand():
@@ -94,43 +67,12 @@ def test_lesion_tally_counts_every_lesion_once(prediction, reference):
     assert 0 <= lesion_f1(prediction, reference) <= 1
 
 
-@untimed
-@given(masks, st.permutations(range(3)), st.lists(st.booleans(), min_size=3, max_size=3))
-def test_sizes_do_not_depend_on_orientation(mask, axes, flips):
-    turned = np.flip(mask.transpose(axes), [axis for axis in range(3) if flips[axis]])
-    assert sorted(lesion_sizes(turned)) == sorted(lesion_sizes(mask))
-
-
 def test_differences_by_hand():
     prediction, reference = row("#.#.#..."), row(".#######")
     assert lesion_count_difference(prediction, reference) == 2
     assert lesion_count_difference(reference, prediction) == 2
     assert volume_difference_mm3(prediction, reference, (3.0, 0.5, 0.5)) == pytest.approx(3.0)
     assert volume_difference_mm3(reference, prediction, (3.0, 0.5, 0.5)) == pytest.approx(3.0)
-
-
-def test_small_components_are_dropped_by_volume():
-    mask = row("#.##.###")
-    assert filter_components(mask, (2, 1, 1), 0).tolist() == mask.tolist()
-    assert filter_components(mask, (2, 1, 1), 4).tolist() == row("..##.###").tolist()
-    assert filter_components(mask, (2, 1, 1), 4.01).tolist() == row(".....###").tolist()
-    assert not filter_components(mask, (2, 1, 1), 100).any()
-
-
-def test_a_volume_equal_to_the_minimum_is_kept_whatever_its_rounding():
-    spacing = (0.1, 1.0, 1.0)
-    for voxels in range(1, 60):
-        mask = np.ones((1, 1, voxels), bool)
-        assert filter_components(mask, spacing, voxels / 10).all()
-        assert not filter_components(mask, spacing, (voxels + 0.5) / 10).any()
-
-
-@untimed
-@given(masks, st.floats(0, 20))
-def test_filtering_twice_is_filtering_once(mask, minimum):
-    once = filter_components(mask, (1, 1, 1), minimum)
-    assert (filter_components(once, (1, 1, 1), minimum) == once).all()
-    assert not (once & ~mask).any()
 
 
 @pytest.mark.parametrize(
@@ -185,10 +127,6 @@ def test_without_false_positives_only_sensitivity_is_defined():
 
 def test_scores_without_any_lesion():
     assert set(lesion_scores(pool_lesions([])).values()) == {1.0}
-
-
-def test_voxel_volume():
-    assert voxel_volume_mm3((3.0, 0.5, 0.4)) == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize(
