@@ -18,7 +18,7 @@ from pipeline.intensity import intensity_range
 from pipeline.layout import Layout
 from pipeline.masks import Mask, written_mask
 from pipeline.orientation import Orientation, orientation_of
-from pipeline.settings import Dataset, GradCam
+from pipeline.settings import Dataset
 from pipeline.stores import open_store, read_array, store_attributes
 
 Plane = npt.NDArray[np.float32]
@@ -105,10 +105,5 @@ def _residuals(
     if name is None or store_attributes(layout.residual_store(name, case)) is None:
         return {}
     maps = read_array(open_store(layout.residual_store(name, case)), "residual", (slice(None), z))
-    settings = dataset.residuals[name]
-    if isinstance(settings, GradCam):
-        return {f"Grad-CAM of {settings.grad_cam}": orientation.plane(maps[0].astype(np.float32))}
-    return {
-        f"Residual map, {one.mask_ratio:.0%} masked": orientation.plane(found.astype(np.float32))
-        for one, found in zip(settings.maps, maps, strict=True)
-    }
+    planes = [orientation.plane(found.astype(np.float32)) for found in maps]
+    return dict(zip(dataset.residuals[name].titles, planes, strict=True))

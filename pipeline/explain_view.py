@@ -108,13 +108,16 @@ def view_slice(subject: Subject, z: int) -> SliceView:
         passes = slice_passes(
             subject.models, subject.residuals, image, subject.case, z, subject.seed
         )
+    residuals: dict[str, Plane] = {}
+    if subject.residuals is not None and maps is not None:
+        residuals = dict(zip(subject.residuals.titles, maps.numpy(), strict=True))
     return SliceView(
         title=f"{subject.case}, slice {z + 1} of {attributes['slices']}, {subject.experiment}",
         orientation=orientation,
         field_mm=(rows * pixel_mm[0], columns * pixel_mm[1]),
         image=image[0, 0].numpy(),
         label=item["label"][0].numpy() > 0 if "label" in item else None,
-        residuals={} if maps is None else _titled(subject.residuals, maps.numpy()),
+        residuals=residuals,
         inside=look_inside(subject.network, image, None if maps is None else maps[None]),
         passes=passes,
     )
@@ -156,11 +159,3 @@ def slice_passes(
             )
         )
     return found
-
-
-def _titled(residuals: Residuals | GradCam | None, maps: Plane) -> dict[str, Plane]:
-    if isinstance(residuals, Residuals):
-        titles = [f"residual, {one.mask_ratio:.0%} masked" for one in residuals.maps]
-    else:
-        titles = [f"Grad-CAM of {residuals.grad_cam}"] if residuals else []
-    return dict(zip(titles, maps, strict=True))

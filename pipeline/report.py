@@ -19,12 +19,13 @@ from pipeline.layout import STAGES, Layout
 from pipeline.pictures import REFERENCE, case_picture, curves_picture, experiment_colours
 from pipeline.report_tables import agatston_table, group_table, note_rows, size_table, split_table
 from pipeline.report_text import data_summary, emphasis, residual_note
+from pipeline.residual_contrast import contrast_table
 from pipeline.scores import read_scores, read_summary
 from pipeline.settings import Dataset
 from pipeline.stores import read_json, replacing
 from pipeline.versions import stage_version
 
-VERSION = 1
+VERSION = 2
 log = logging.getLogger(__name__)
 
 
@@ -56,6 +57,7 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
         "sizes": size_table(summaries),
         "agatston": agatston_table(scores) if calcium else None,
         "residual_note": residual_note(dataset),
+        "contrast": contrast_table(layout, dataset),
         "key": [("reference", REFERENCE), *colours.items()],
         "pictures": pictures,
         "data_summary": data_summary(dataset, cases),

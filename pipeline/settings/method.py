@@ -94,6 +94,11 @@ class Residuals(Section):
     difference: Literal["abs", "squared", "ssim"] = "abs"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """What each map is called where it is shown."""
+        return tuple(f"Residual, {one.mask_ratio:.0%} masked" for one in self.maps)
+
     @model_validator(mode="before")
     @classmethod
     def _fill_preset(cls, given: Any) -> Any:
@@ -120,6 +125,11 @@ class GradCam(Section):
     """Residual maps from what a trained network looks at (Table 7): Grad-CAM of an experiment."""
 
     grad_cam: Name
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """What its map is called where it is shown."""
+        return (f"Grad-CAM of {self.grad_cam}",)
 
 
 def _kind_of_residuals(given: Any) -> str:

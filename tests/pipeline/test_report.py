@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from grcsf.contrast import lesion_contrast
 from pipeline.case_view import view_case
 from pipeline.compare import compare
 from pipeline.evaluate import evaluate
@@ -19,7 +20,7 @@ from pipeline.postprocess import postprocess
 from pipeline.report import report
 from pipeline.report_text import emphasis
 from pipeline.settings import Dataset
-from pipeline.stores import write_store
+from pipeline.stores import open_store, read_array, write_store
 
 SHAPE = (6, 24, 20)
 NAMES = ("unetpp", "grcsf")
@@ -136,6 +137,21 @@ def test_page_names_cases_faults_notes_and_settings(page):
     assert "averaged over 2 and 4 passes of stratified masks" in page
 
 
+def test_page_tells_how_bright_lesions_are_in_the_residual_maps(tree, page, box):
+    label = box(SHAPE, (4, 5), (14, 20), (3, 9)) | box(SHAPE, (1, 2), (3, 5), (3, 5))
+    small = box(SHAPE, (1, 2), (3, 5), (3, 5))
+    expected = []
+    for case, lesion in [("big", label), ("small", small)]:
+        maps = read_array(open_store(tree.layout.residual_store("mrm", case)), "residual")
+        planes = np.flatnonzero(lesion.any(axis=(1, 2)))
+        # of 24 × 20 pixels, 16 × 16: each map's pixel by the centre that it covers
+        rows, columns = np.int_(np.arange(0.75, 24, 1.5)), np.int_(np.arange(0.625, 20, 1.25))
+        expected.append(lesion_contrast(maps[0, planes], lesion[planes][:, rows][:, :, columns]))
+    row = re.search(r"<td>mrm</td><td>Residual, 50% masked</td><td>2</td><td>(.*?)</td>", page)
+    assert row is not None
+    assert float(row[1]) == pytest.approx(np.mean(expected), abs=6e-4)
+
+
 def test_example_is_the_picture_of_the_median_case(page, example):
     # Dice over both experiments: small 0.75, big 0.87, none 1
     picture = page[page.index("Case big") : page.index("<b>big</b>")]
@@ -173,7 +189,7 @@ def test_view_shows_the_slice_of_the_largest_lesion_in_every_plane(tree):
     assert view.reference is not None
     assert view.reference.sum() == view.target.sum() == 36
     np.testing.assert_array_equal(view.predictions["grcsf"], view.reference)
-    assert set(view.residuals) == {"Residual map, 50% masked", "Residual map, 75% masked"}
+    assert set(view.residuals) == {"Residual, 50% masked", "Residual, 75% masked"}
     assert view.pixel_mm == (0.5, 0.7)
     assert imread(io.BytesIO(case_picture(view))).shape[1] > 800
 
