@@ -87,6 +87,16 @@ class Postprocess(Section):
     grow: bool = False
     majority_over: Literal["labelled", "all"] = "labelled"
 
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> Self:
+        if self.min_volume_mm3 and self.method == "none":
+            raise ValueError("min_volume_mm3 is for method components or calcium")
+        if self.grow and self.method != "calcium":
+            raise ValueError("grow is for method calcium")
+        if self.majority_over == "all" and not self.grow:
+            raise ValueError("majority_over is for grow: true; evaluation has its own")
+        return self
+
 
 class Evaluation(Section):
     """What is scored and against whom (design 7)."""

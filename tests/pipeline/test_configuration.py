@@ -79,6 +79,13 @@ def test_every_shipped_configuration_is_valid(path):
             "either binarise",
         ),
         ("source.phantom", {"kind": "head", "cases": 3}, "either root"),
+        ("postprocess", {"min_volume_mm3": 5}, "for method components or calcium"),
+        ("postprocess", {"method": "components", "grow": True}, "grow is for method calcium"),
+        (
+            "postprocess",
+            {"method": "calcium", "majority_over": "all"},
+            "majority_over is for grow: true",
+        ),
         ("experiments.g.residuals", "mmr", "names 'mmr', but residuals has only: mrm"),
         ("experiments.g.residuals", None, "'grcsf' needs residuals"),
         ("experiments.u.residuals", "mrm", "'unetpp' takes no residuals"),
