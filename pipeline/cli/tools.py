@@ -92,3 +92,27 @@ def explain(
     folder = output or job.layout.stage("explain") / experiment
     seed = job.settings.seed
     run(job.layout, job.dataset, experiment, case, number or [], subset, folder, seed)
+
+
+@app.command()
+def submission(
+    config: Config,
+    dataset: DatasetName,
+    output: Annotated[Path, typer.Option(help="folder of the submission")],
+    experiment: Annotated[
+        str, typer.Option(help="whose masks; without it, what lies in the folder is checked only")
+    ] = "",
+    subset: Subset = 1,
+    override: Override = "",
+) -> None:
+    """Write the test scans' masks as orCaScore takes them, and check them."""
+    job = open_job(config, override, dataset)
+    from pipeline.submission import check_submission
+    from pipeline.submission import submission as run
+
+    if not experiment:
+        check_submission(job.layout, output)
+        return
+    check_named("experiment", experiment, dict(job.dataset.experiments))
+    check_subset(subset, job.dataset, experiment)
+    run(job.layout, experiment, subset, output)

@@ -108,13 +108,15 @@ def test_stage_has_its_section_in_the_documentation(stage):
     assert re.search(rf"^## `?{stage}`?$", text, re.MULTILINE)
 
 
-def test_every_command_is_a_stage_the_phantom_or_a_question():
+def test_every_command_is_a_stage_the_phantom_a_question_or_an_export():
     commands = {command.name or command.callback.__name__ for command in app.registered_commands}
     stages = {name for name in commands if name.replace("-", "_") in STAGES}
     assert len(stages) == len(STAGES)
     # asks something of networks and configurations; makes no result that a rule could wait for
     questions = {"complexity", "explain"}
-    assert commands - stages == {"phantom", *questions}
+    # takes results out, for others to use
+    exports = {"submission"}
+    assert commands - stages == {"phantom", *questions, *exports}
     assert not questions & set(RULE_TEXTS)
 
 
