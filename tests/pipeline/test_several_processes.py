@@ -13,6 +13,11 @@ from pipeline.training import strategy_of
 JUDGED = Adversarial(start_epoch=0)
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
 class RunningAway(MaeTraining):
     """The second process alone sees values that are not finite."""
 
@@ -22,7 +27,8 @@ class RunningAway(MaeTraining):
 
 
 def fit(module):
-    strategy = strategy_of(module, 2).replace("ddp", "ddp_spawn")
+    # a fork knows this file's classes; with one thread there is no pool that it could lose
+    strategy = strategy_of(module, 2).replace("ddp", "ddp_fork")
     trainer = lightning.Trainer(
         max_epochs=2,
         accelerator="cpu",
