@@ -80,32 +80,60 @@ def ingest_case(layout: Layout, source: Source, files: CaseFiles) -> dict[str, A
     """Store one case unless its store is current; its manifest entry, or its `faults`."""
     path = layout.case_store(files.case)
     try:
-        sources = source_files(files)
-        digests = {os.path.relpath(file, files.image.parent): file_digest(file) for file in sources}
-    except OSError as error:
-        reason = error.strerror or str(error)
-        return {
-            "faults": [f"case {files.case}: {error.filename}: {reason}; expected a readable file"]
-        }
-    modality = source.modality or files.modality
-    reading: dict[str, Any] = {"binarise": source.binarise, "foreground": source.foreground}
-    reading |= {"channel": source.channel}
-    described = {"group": files.group, "role": files.role}
-    told = {**described, "notes": list(files.notes)}
-    key = fingerprint(
-        {**reading, "modality": modality, **told, "files": digests, "version": VERSION}
-    )
+        key, digests = case_key(files, source)
+    except PipelineError as error:
+        return {"faults": [str(error)]}
     attributes = store_attributes(path)
     if attributes is None or attributes["fingerprint"] != key:
-        loaded = load_case(files, modality=source.modality, **reading)
+        loaded = read_case(files, source)
         if loaded.faults:
             return {"faults": list(loaded.faults)}
-        arrays, made = case_content(layout.dataset, loaded, modality)
+        arrays, made = case_content(layout.dataset, loaded, source.modality or files.modality)
+        described = {"group": files.group, "role": files.role}
         write_store(path, arrays, {**made, **described, "fingerprint": key, "sources": digests})
         attributes = store_attributes(path)
         log.info("stored %s", files.case)
     assert attributes is not None
     return {name: attributes[name] for name in IN_MANIFEST if name in attributes}
+
+
+def case_key(files: CaseFiles, source: Source) -> tuple[str, dict[str, str]]:
+    """The fingerprint of a case store, and the digests of the files that it is made of.
+
+    Raises:
+        PipelineError: a file cannot be read.
+    """
+    try:
+        sources = source_files(files)
+        digests = {os.path.relpath(file, files.image.parent): file_digest(file) for file in sources}
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise PipelineError(
+            f"case {files.case}: {error.filename}: {reason}; expected a readable file"
+        ) from error
+    key = {
+        "binarise": source.binarise,
+        "foreground": source.foreground,
+        "channel": source.channel,
+        "modality": source.modality or files.modality,
+        "group": files.group,
+        "role": files.role,
+        "notes": list(files.notes),
+        "files": digests,
+        "version": VERSION,
+    }
+    return fingerprint(key), digests
+
+
+def read_case(files: CaseFiles, source: Source) -> LoadedCase:
+    """A case as the data set's settings say that it is read, with all of its faults."""
+    return load_case(
+        files,
+        modality=source.modality,
+        binarise=source.binarise,
+        foreground=source.foreground,
+        channel=source.channel,
+    )
 
 
 def case_content(

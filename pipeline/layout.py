@@ -41,6 +41,10 @@ class Layout:
         """What is known about the phantoms, written after the last of them."""
         return self.stage("phantom") / "truth.json"
 
+    def check(self, suffix: str) -> Path:
+        """What `grcsf check` found, `.json` or `.html`."""
+        return self.stage("check") / f"check{suffix}"
+
     @property
     def cases(self) -> Path:
         """Manifest of ingest: every case with its digests, and the cases set aside."""

@@ -18,7 +18,7 @@ from pipeline.history import training_histories
 from pipeline.layout import STAGES, Layout
 from pipeline.pictures import REFERENCE, case_picture, curves_picture, experiment_colours
 from pipeline.report_tables import agatston_table, group_table, note_rows, size_table, split_table
-from pipeline.report_text import data_summary, emphasis, residual_note
+from pipeline.report_text import checked_lines, data_summary, emphasis, residual_note
 from pipeline.residual_contrast import contrast_table
 from pipeline.scores import read_scores, read_summary
 from pipeline.settings import Dataset
@@ -62,6 +62,7 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
         "pictures": pictures,
         "data_summary": data_summary(dataset, cases),
         "split": split_table(split, cases["cases"]),
+        "checked": checked_lines(layout, cases["cases"]),
         "groups": group_table(split, cases["cases"]),
         "set_aside": [(name, "; ".join(why)) for name, why in cases["set_aside"].items()],
         "notes": note_rows(cases["cases"]),

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import zarr
+from numcodecs.zstd import Zstd
 from zarr.codecs import ZstdCodec
 
 from pipeline.errors import PipelineError
@@ -127,6 +128,11 @@ def write_store(
         digests = {f"sha256_{name}": array_digest(array) for name, array in arrays.items()}
         group.attrs.update({**attributes, **digests, "store_version": STORE_VERSION})
         group.attrs["complete"] = True
+
+
+def compressed_bytes(plane: npt.NDArray[Any]) -> int:
+    """What a slice takes in a store."""
+    return len(Zstd(level=ZSTD_LEVEL).encode(np.ascontiguousarray(plane)))
 
 
 def open_store(path: Path) -> Store:

@@ -23,6 +23,7 @@ from pipeline.cli.job import (
     open_job,
 )
 from pipeline.errors import PipelineError
+from pipeline.settings import further_images, source_root
 
 
 @app.command()
@@ -38,6 +39,21 @@ def phantom(
     from pipeline.datasets.phantom import write_phantom
 
     write_phantom(kind, output, cases=cases, seed=seed, shape=shape, unlabelled=unlabelled)
+
+
+@app.command()
+def check(config: Config, dataset: DatasetName, override: Override = "") -> None:
+    """Read every case and tell all that is wrong, what it is like, and what a run will need."""
+    job = open_job(config, override, dataset)
+    from pipeline.check import check as run
+    from pipeline.check_table import print_check
+
+    root = source_root(job.settings, dataset)
+    further = further_images(job.settings, dataset)
+    found = run(job.layout, job.dataset, root, further, job.settings.resources)
+    print_check(found)
+    if found.errors:
+        raise typer.Exit(1)
 
 
 @app.command()
