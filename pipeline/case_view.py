@@ -53,8 +53,12 @@ class CaseView:
     edges: tuple[str, str, str, str]
 
 
-def view_case(layout: Layout, dataset: Dataset, case: str, subset: int) -> CaseView:
+def view_case(
+    layout: Layout, dataset: Dataset, case: str, subset: int, z: int | None = None
+) -> CaseView:
     """The view of a test or unlabelled case, as predicted by the networks of one subset.
+
+    `z` chooses the slice.
 
     Raises:
         PipelineError: a store or a mask is missing, damaged or on another grid.
@@ -65,7 +69,8 @@ def view_case(layout: Layout, dataset: Dataset, case: str, subset: int) -> CaseV
     masks = {name: written_mask(layout, name, subset, case, store) for name in dataset.experiments}
     label = read_array(store, "label") > 0 if attributes["labelled"] else None
     target = _largest(label) if label is not None and label.any() else _union(masks)
-    z = int(target.sum(axis=(1, 2)).argmax()) if target.any() else len(target) // 2
+    if z is None:
+        z = int(target.sum(axis=(1, 2)).argmax()) if target.any() else len(target) // 2
     limits = intensity_range(attributes, dataset.slices)
     return CaseView(
         case=case,

@@ -52,11 +52,12 @@ def open_job(config: Path, override: str, dataset: str) -> Job:
     if dataset not in settings.datasets:
         known = ", ".join(settings.datasets)
         raise PipelineError(f"--dataset: {config} has no {dataset!r}; it has: {known}")
-    _bound_threads(settings.resources.threads)
+    bound_threads(settings.resources.threads)
     return Job(settings, settings.datasets[dataset], Layout(Path(settings.results), dataset))
 
 
-def _bound_threads(threads: int) -> None:
+def bound_threads(threads: int) -> None:
+    """Let every numerical library use so many threads."""
     # read once when torch and ITK are first imported, which is after this
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ.setdefault(variable, str(threads))

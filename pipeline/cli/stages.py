@@ -5,6 +5,7 @@ Heavy imports stay inside the commands, so that `--help` is instant.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,12 +17,15 @@ from pipeline.cli.job import (
     Override,
     Subset,
     app,
+    bound_threads,
     check_named,
     check_subset,
     open_job,
 )
+from pipeline.errors import PipelineError
 from pipeline.settings import (
     GradCam,
+    Resources,
     encoder_mae,
     further_images,
     residual_count,
@@ -141,13 +145,34 @@ def train_segmentation(
 
 @app.command()
 def predict(
-    config: Config,
-    dataset: DatasetName,
-    experiment: ExperimentName,
+    images: Annotated[
+        list[Path] | None, typer.Argument(help="NIfTI, MetaImage, NRRD or a DICOM folder")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="what grcsf export wrote")] = None,
+    output: Annotated[Path | None, typer.Option(help="folder of the masks")] = None,
+    probabilities: Annotated[bool, typer.Option(help="write them, too")] = False,
+    gpus: Annotated[int, typer.Option(min=0, max=1, help="1: use the GPU")] = 0,
+    threads: Annotated[int, typer.Option(min=1)] = 2,
+    config: Annotated[Path | None, typer.Option(help="of the stage")] = None,
+    dataset: Annotated[str, typer.Option(help="of the stage")] = "",
+    experiment: Annotated[str, typer.Option(help="of the stage")] = "",
     subset: Subset = 1,
     override: Override = "",
 ) -> None:
-    """Predict lesion probabilities of test cases on the source's grid."""
+    """Predict IMAGES with an exported model; as a stage, test cases of a configuration."""
+    if images:
+        if config is not None or dataset or experiment or override:
+            raise PipelineError(
+                "predict: images are predicted with --model alone; leave --config, --dataset, "
+                "--experiment and --set"
+            )
+        _predict_images(images, model, output, probabilities, Resources(gpus=gpus, threads=threads))
+        return
+    if config is None or not dataset or not experiment:
+        raise PipelineError(
+            "predict: expected images with --model and --output, or --config, --dataset and "
+            "--experiment"
+        )
     job = open_job(config, override, dataset)
     check_named("experiment", experiment, dict(job.dataset.experiments))
     check_subset(subset, job.dataset, experiment)
@@ -163,6 +188,21 @@ def predict(
         job.settings.resources,
         encoder_mae(job.dataset, experiment),
     )
+
+
+def _predict_images(
+    images: list[Path],
+    model: Path | None,
+    output: Path | None,
+    probabilities: bool,
+    resources: Resources,
+) -> None:
+    if model is None or output is None:
+        raise PipelineError("predict: images need --model (see grcsf export) and --output")
+    bound_threads(resources.threads)
+    from pipeline.predict_images import predict_images as run
+
+    run(images, model, output, resources, probabilities=probabilities)
 
 
 @app.command()

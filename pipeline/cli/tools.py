@@ -132,3 +132,21 @@ def submission(
     check_named("experiment", experiment, dict(job.dataset.experiments))
     check_subset(subset, job.dataset, experiment)
     run(job.layout, experiment, subset, output)
+
+
+@app.command()
+def export(
+    config: Config,
+    dataset: DatasetName,
+    experiment: ExperimentName,
+    output: Annotated[Path, typer.Option(help="a new folder, or a new .zip")],
+    subset: Subset = 1,
+    override: Override = "",
+) -> None:
+    """Write a trained experiment as one folder or zip that predicts any image."""
+    job = open_job(config, override, dataset)
+    check_named("experiment", experiment, dict(job.dataset.experiments))
+    check_subset(subset, job.dataset, experiment)
+    from pipeline.bundle import export_run
+
+    export_run(job.layout, job.dataset, experiment, subset, job.settings.seed, output)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
 from pipeline.settings.section import (
     Count,
@@ -223,6 +230,15 @@ class Experiment(Section):
     width: Positive = 64
     subsets: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
     training: Training = Training()
+
+    @model_serializer(mode="wrap")
+    def _without_what_it_refuses(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What is written is valid to be read again."""
+        content: dict[str, Any] = written(self)
+        refused = {"backbone", "gcu", "rcu"} if self.model != "grcsf" else set()
+        if self.model == "mae_unet":
+            refused.add("encoder")
+        return {key: value for key, value in content.items() if key not in refused}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -19,8 +19,8 @@ class Dataset(Section):
     source: Source
     slices: Slices
     split: Split = Split()
-    mae: Annotated[dict[Name, Mae], Field(min_length=1)]
-    residuals: dict[Name, ResidualSet]
+    mae: dict[Name, Mae] = Field(default_factory=dict)
+    residuals: dict[Name, ResidualSet] = Field(default_factory=dict)
     experiments: Annotated[dict[Name, Experiment], Field(min_length=1)]
     postprocess: Postprocess = Postprocess()
     evaluation: Evaluation = Evaluation()

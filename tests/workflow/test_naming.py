@@ -115,7 +115,7 @@ def test_every_command_is_a_stage_the_phantom_a_question_or_an_export():
     # asks something of networks and configurations; makes no result that a rule could wait for
     questions = {"check", "complexity", "explain"}
     # takes results out, for others to use
-    exports = {"submission"}
+    exports = {"export", "submission"}
     assert commands - stages == {"phantom", *questions, *exports}
     assert not questions & set(RULE_TEXTS)
 

@@ -1,0 +1,104 @@
+"""The page that goes with a bundle: what the model is, and what it is not for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.settings import Dataset, GradCam
+
+SHOWN_SCORES = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "precision": "Precision",
+    "recall": "Recall",
+    "voe": "VOE",
+    "fpr_percent": "FPR (%)",
+}
+
+
+def model_card(record: Mapping[str, Any], dataset: Dataset) -> str:
+    """Markdown, from a bundle's description and settings."""
+    name, experiment = record["experiment"], dataset.experiments[record["experiment"]]
+    cases = record["cases"]
+    size = " × ".join(map(str, dataset.slices.size))
+    return f"""# {name}, trained on {record["dataset"]}
+
+Lesion segmentation, slice by slice, of 3D {dataset.source.modality or "medical"} images:
+`{experiment.model}` of width {experiment.width}, {record["parameters"]:,} parameters, on slices of
+{size} pixels scaled by {_scaling(dataset)}.
+{_maps(dataset, experiment.residuals)}
+
+## Use
+
+    grcsf predict IMAGE --model THIS --output FOLDER
+
+IMAGE is a NIfTI, MetaImage or NRRD file, or a folder of DICOM slices. Masks lie on the image's
+grid. A voxel is lesion from probability {dataset.postprocess.probability:g} on; post-processing:
+`{dataset.postprocess.method}`.
+
+## Trained on
+
+Subset {record["subset"]} of the data set's split (digest `{record["split_digest"][:16]}`):
+{cases["train"]} training, {cases["validation"]} validation, {cases["test"]} test cases. Seed
+{record["seed"]}.
+
+## Scores
+
+{_scores(record)}
+
+## Not for
+
+Diagnosis or treatment: this is research software. Images of other scanners, protocols, body parts
+or pathologies than the training cases' will be segmented without a warning, and wrongly. The scores
+above say nothing about them.
+
+Weights can carry traces of the images that trained them. Whoever passes this bundle on sees to it
+that the data set's terms allow that.
+
+## Files
+
+`bundle.json` holds all settings, stage and package versions, and the SHA-256 of every file of
+weights. Loading it runs no code.
+"""
+
+
+def _scaling(dataset: Dataset) -> str:
+    if dataset.slices.window:
+        low, high = dataset.slices.window
+        return f"the window {low:g} to {high:g} HU"
+    low, high = dataset.slices.percentiles or (0, 100)
+    return f"the image's own percentiles {low:g} and {high:g}"
+
+
+def _maps(dataset: Dataset, residuals: str | None) -> str:
+    if residuals is None:
+        return "It sees no residual maps."
+    chosen = dataset.residuals[residuals]
+    if isinstance(chosen, GradCam):
+        return f"Beside the slice it sees the Grad-CAM of `{chosen.grad_cam}`."
+    listed = ", ".join(f"{one.passes} at {one.mask_ratio:.0%}" for one in chosen.maps)
+    return (
+        f"Beside the slice it sees {len(chosen.maps)} residual maps of masked autoencoders "
+        f"(passes: {listed} masked; `{chosen.masks}` masks)."
+    )
+
+
+def _scores(record: Mapping[str, Any]) -> str:
+    scores = record["scores"]
+    if scores is None:
+        return "Not evaluated when this bundle was written."
+    rows = [
+        f"| {title} | {scores[key]['mean']:.3f} | {_interval(scores[key])} |"
+        for key, title in SHOWN_SCORES.items()
+        if key in scores and scores[key]["mean"] is not None
+    ]
+    head = f"| | mean | {record['confidence']:.0%} interval |\n|---|---|---|"
+    patients = f"Means over the {record['patients']} test patients of all evaluated subsets."
+    return "\n".join([head, *rows, "", patients])
+
+
+def _interval(score: Mapping[str, Any]) -> str:
+    if score["low"] is None:
+        return "–"
+    return f"{score['low']:.3f} to {score['high']:.3f}"

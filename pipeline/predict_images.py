@@ -1,0 +1,184 @@
+"""`grcsf predict IMAGE…`: a bundle's run on images that were never ingested.
+
+The images go through the stages themselves, in a results tree of their own that is thrown away, so
+that a mask is what the pipeline would have made. An image is called as its file: masks of the MAE
+passes are drawn from the seed and that name.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from grcsf.calcium import calcium_score
+from grcsf.components import lesion_sizes, voxel_volume_mm3
+from pipeline.bundle import Bundle, open_bundle
+from pipeline.datasets.cases import CASE_NAME, CaseFiles
+from pipeline.errors import PipelineError
+from pipeline.grad_cam import grad_cam_maps
+from pipeline.ingest import ingest_case
+from pipeline.layout import Layout, folder_of
+from pipeline.masks import hounsfield, store_geometry, written_mask
+from pipeline.postprocess import postprocess
+from pipeline.predict import predict
+from pipeline.prediction_page import prediction_page
+from pipeline.residual_maps import residual_maps
+from pipeline.settings import GradCam, Resources, encoder_mae
+from pipeline.stores import open_store, read_array, read_json, replacing, write_json
+from pipeline.volumes import SUFFIXES, write_volume
+
+log = logging.getLogger(__name__)
+
+
+def predict_images(
+    images: Sequence[Path],
+    model: Path,
+    output: Path,
+    resources: Resources,
+    *,
+    probabilities: bool = False,
+) -> None:
+    """Write each image's mask, a page about it, and what was measured; probabilities if asked for.
+
+    Raises:
+        PipelineError: the bundle cannot be used, or some images cannot: the others are done first,
+            then each of these is named in a line.
+    """
+    files = _named(images)
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="grcsf-") as temporary:
+        bundle = open_bundle(model, Path(temporary))
+        layout = Layout(Path(temporary), bundle.name)
+        cases: dict[str, Any] = {}
+        faults: list[str] = []
+        for name, image in files.items():
+            modality = bundle.dataset.source.modality or ""
+            case = CaseFiles(name, image, None, role="unlabelled", modality=modality)
+            found = ingest_case(layout, bundle.dataset.source, case)
+            faults += found.get("faults", [])
+            if "faults" not in found:
+                cases[name] = found
+        if cases:
+            _run_stages(layout, bundle, cases, resources)
+        for name in cases:
+            _hand_over(layout, bundle, name, output, probabilities)
+    if faults:
+        raise PipelineError(
+            "\n".join([f"{len(faults)} of {len(files)} images could not be used:", *faults])
+        )
+
+
+def _named(images: Sequence[Path]) -> dict[str, Path]:
+    """Each image by its name, without the ending.
+
+    Raises:
+        PipelineError: two have one name, or a name would be no file name.
+    """
+    named = defaultdict(list)
+    for image in images:
+        ending = next((one for one in SUFFIXES if image.name.lower().endswith(one)), "")
+        name = image.name[: len(image.name) - len(ending)]
+        if not CASE_NAME.fullmatch(name):
+            raise PipelineError(
+                f"{image}: expected a name of letters, digits and . _ + -, starting with a letter "
+                "or digit; rename it"
+            )
+        named[name].append(image)
+    for name, found in named.items():
+        if len(found) > 1:
+            listed = " and ".join(map(str, found))
+            raise PipelineError(f"{listed}: both would be called {name}; rename one")
+    return {name: found[0] for name, found in named.items()}
+
+
+def _run_stages(
+    layout: Layout, bundle: Bundle, cases: Mapping[str, Any], resources: Resources
+) -> None:
+    dataset, subset = bundle.dataset, bundle.subset
+    write_json(layout.cases, {"cases": dict(cases), "set_aside": {}, "outputs": []})
+    nobody: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    write_json(layout.split, {"subsets": {str(subset): nobody}, "unlabelled": list(cases)})
+    experiment = dataset.experiments[bundle.experiment]
+    maps = experiment.residuals
+    if maps is not None:
+        chosen = dataset.residuals[maps]
+        if isinstance(chosen, GradCam):
+            source = dataset.experiments[chosen.grad_cam]
+            grad_cam_maps(
+                layout, maps, "1of1", chosen, source, (subset,), dataset.slices, resources
+            )
+        else:
+            maes = {one.mae: dataset.mae[one.mae] for one in chosen.maps}
+            residual_maps(
+                layout,
+                maps,
+                "1of1",
+                chosen,
+                maes,
+                (subset,),
+                dataset.slices,
+                bundle.seed,
+                resources,
+            )
+    encoder = encoder_mae(dataset, bundle.experiment)
+    predict(
+        layout,
+        bundle.experiment,
+        subset,
+        experiment,
+        bundle.maps,
+        dataset.slices,
+        resources,
+        encoder,
+    )
+    postprocess(layout, bundle.experiment, subset, dataset.postprocess)
+
+
+def _hand_over(
+    layout: Layout, bundle: Bundle, name: str, output: Path, probabilities: bool
+) -> None:
+    store = open_store(layout.case_store(name))
+    masks = layout.masks(bundle.experiment, bundle.subset)
+    written = folder_of(masks) / read_json(masks)["cases"][name]["file"]
+    with replacing(output / written.name) as temporary:
+        shutil.copyfile(written, temporary)
+    if probabilities:
+        predicted = open_store(layout.prediction_store(bundle.experiment, bundle.subset, name))
+        array = read_array(predicted, "probability").astype(np.float32)
+        path = output / f"{name}-probability{_ending(written, name)}"
+        write_volume(path, array, store_geometry(store))
+    mask = written_mask(layout, bundle.experiment, bundle.subset, name, store)
+    spacing = [float(side) for side in store.attrs["spacing"]]  # type: ignore[union-attr,arg-type]
+    sizes = lesion_sizes(mask)
+    measured: dict[str, Any] = {
+        "image": name,
+        "lesions": len(sizes),
+        "lesion_ml": float(sizes.sum() * voxel_volume_mm3(spacing) / 1000),
+    }
+    if bundle.dataset.postprocess.method == "calcium":
+        score = calcium_score(
+            mask,
+            hounsfield(store),
+            spacing,
+            threshold_hu=bundle.dataset.postprocess.threshold_hu,
+            reference_spacing_mm=bundle.dataset.evaluation.agatston_slice_mm,
+        )
+        measured["agatston"] = score.agatston
+    with replacing(output / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps(measured, indent=1) + "\n", "utf-8")
+    page = prediction_page(layout, bundle, name, mask, measured)
+    with replacing(output / f"{name}.png") as temporary:
+        temporary.write_bytes(page)
+    log.info("%s: %d lesions, %.3g ml", output / written.name, len(sizes), measured["lesion_ml"])
+
+
+def _ending(path: Path, name: str) -> str:
+    return path.name[len(name) :]
