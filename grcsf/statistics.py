@@ -1,4 +1,4 @@
-"""Statistics over patients: means by group, intervals, paired tests, agreement.
+"""Statistics over patients: means by group, intervals, paired tests.
 
 Undefined values (nan) are left out, and what is left out can be counted from the results.
 """
@@ -180,63 +180,3 @@ def holm(p_values: Sequence[float]) -> Vector:
     adjusted = np.full(given.shape, np.nan)
     adjusted[order] = np.minimum(1, np.maximum.accumulate(scaled))
     return adjusted
-
-
-def linear_weighted_kappa(first: Sequence[int], second: Sequence[int], categories: int) -> float:
-    """Cohen's kappa with linear weights |i − j| for ordered categories (risk groups).
-
-    Args:
-        first: (n,) one rater's categories, 0 … categories − 1.
-        second: (n,) the other's.
-        categories: Number of categories, also of those that nobody used.
-
-    Returns:
-        At most 1; nan without subjects, or where both raters used one and the same category.
-
-    Raises:
-        ValueError: The lengths differ, or a category is out of range.
-    """
-    if len(first) != len(second):
-        raise ValueError(f"raters need equal lengths, found {len(first)} and {len(second)}")
-    used = np.array([first, second], dtype=np.int64).reshape(2, -1)
-    if ((used < 0) | (used >= categories)).any():
-        raise ValueError(f"categories must lie in 0 … {categories - 1}")
-    observed = np.zeros((categories, categories))
-    np.add.at(observed, (used[0], used[1]), 1)
-    expected = np.outer(observed.sum(axis=1), observed.sum(axis=0))
-    weights = np.abs(np.subtract.outer(np.arange(categories), np.arange(categories)))
-    chance = float((weights * expected).sum())
-    if chance == 0:
-        return math.nan
-    return 1 - float((weights * observed).sum()) * len(first) / chance
-
-
-def icc_absolute_agreement(ratings: npt.ArrayLike) -> float:
-    """ICC(A,1): two-way, absolute agreement, single rater (McGraw and Wong 1996).
-
-    (MSR − MSE) / (MSR + (k − 1)·MSE + k/n·(MSC − MSE)) for n subjects and k raters.
-
-    Args:
-        ratings: (n, k); a subject with a nan is left out.
-
-    Returns:
-        At most 1; nan for fewer than 2 subjects or raters, or without any variance.
-
-    Raises:
-        ValueError: The ratings are not a table.
-    """
-    table = np.asarray(ratings, dtype=np.float64)
-    if table.ndim != 2:
-        raise ValueError(f"ratings must be (subjects, raters), found shape {table.shape}")
-    table = table[~np.isnan(table).any(axis=1)]
-    n, k = table.shape
-    if n < 2 or k < 2 or np.ptp(table) == 0:
-        return math.nan
-    grand = table.mean()
-    of_rows, of_columns = table.mean(axis=1) - grand, table.mean(axis=0) - grand
-    residual = table - grand - of_rows[:, None] - of_columns
-    rows = k * float(np.square(of_rows).sum()) / (n - 1)
-    columns = n * float(np.square(of_columns).sum()) / (k - 1)
-    error = float(np.square(residual).sum()) / ((n - 1) * (k - 1))
-    whole = rows + (k - 1) * error + k / n * (columns - error)
-    return math.nan if whole == 0 else (rows - error) / whole

@@ -12,7 +12,7 @@ from pipeline.layout import Layout
 from pipeline.settings import Evaluation
 from pipeline.stores import replacing
 
-VERSION = 1
+VERSION = 2
 log = logging.getLogger(__name__)
 
 

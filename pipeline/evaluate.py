@@ -19,7 +19,7 @@ from pipeline.settings import Evaluation, Postprocess
 from pipeline.stores import open_store, read_array, read_json, replacing, write_json
 from pipeline.summary import summarise
 
-VERSION = 1
+VERSION = 2
 log = logging.getLogger(__name__)
 
 

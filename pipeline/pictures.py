@@ -65,7 +65,7 @@ def case_picture(view: CaseView) -> bytes:
     _show(axes[-1], view.image, extent, near, title)
     legend = _outlines(axes[-1], view)
     figure.legend(handles=legend, loc="lower center", ncol=len(legend), frameon=False, fontsize=7.5)
-    return _png(figure)
+    return as_png(figure)
 
 
 def body_window(image: npt.NDArray[Any], pixel_mm: tuple[float, float]) -> Window:
@@ -121,7 +121,7 @@ def curves_picture(histories: Mapping[str, Mapping[str, History]]) -> bytes:
         panel.legend(fontsize=7, frameon=False)
     for panel in axes[len(histories) :]:
         panel.remove()
-    return _png(figure)
+    return as_png(figure)
 
 
 def _curve(panel: Any, name: str, history: History, colour: str) -> None:
@@ -201,7 +201,8 @@ def _edges(panel: Any, edges: tuple[str, str, str, str], window: Window) -> None
         text.set_path_effects([withStroke(linewidth=1.2, foreground="#000000")])
 
 
-def _png(figure: Figure) -> bytes:
+def as_png(figure: Figure) -> bytes:
+    """A figure's PNG on white."""
     content = io.BytesIO()
     figure.savefig(content, format="png", facecolor="white", pil_kwargs={"optimize": True})
     return content.getvalue()

@@ -17,15 +17,25 @@ from pipeline.evaluate import labelled_test_cases
 from pipeline.history import training_histories
 from pipeline.layout import STAGES, Layout
 from pipeline.pictures import REFERENCE, case_picture, curves_picture, experiment_colours
-from pipeline.report_tables import agatston_table, group_table, note_rows, size_table, split_table
+from pipeline.report_tables import (
+    agatston_table,
+    cohort_table,
+    dice_by_cohort,
+    dice_by_size,
+    group_table,
+    note_rows,
+    size_table,
+    split_table,
+)
 from pipeline.report_text import checked_lines, data_summary, emphasis, residual_note
 from pipeline.residual_contrast import contrast_table
+from pipeline.score_pictures import agreement_picture, group_picture
 from pipeline.scores import read_scores, read_summary
 from pipeline.settings import Dataset
 from pipeline.stores import read_json, replacing
 from pipeline.versions import stage_version
 
-VERSION = 2
+VERSION = 3
 log = logging.getLogger(__name__)
 
 
@@ -48,6 +58,7 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
     calcium = evaluation.metrics == "calcium"
     histories, untrained = training_histories(layout, dataset)
     colours = experiment_colours(experiments)
+    cohorts = cohort_table(summaries)
     content = {
         "title": layout.dataset,
         "experiments": experiments,
@@ -55,7 +66,11 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
         "unlabelled": len(split["unlabelled"]),
         "comparison": build_comparison(layout, experiments, subsets, evaluation, seed),
         "sizes": size_table(summaries),
+        "sizes_picture": _base64(group_picture(dice_by_size(scores))),
+        "cohorts": cohorts,
+        "cohorts_picture": _base64(group_picture(dice_by_cohort(scores))) if cohorts else "",
         "agatston": agatston_table(scores) if calcium else None,
+        "agreement": _base64(agreement_picture(scores)) if calcium else "",
         "residual_note": residual_note(dataset),
         "contrast": contrast_table(layout, dataset),
         "key": [("reference", REFERENCE), *colours.items()],

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from grcsf.lesions import SIZE_GROUPS, size_group
 from pipeline.comparison import Comparison
 
 ROLES = ("train", "validation", "test")
@@ -27,6 +28,42 @@ def size_table(summaries: Mapping[str, Mapping[str, Any]]) -> Comparison:
             cells = ["–" if value is None else f"{value:.3f}" for value in dice]
             table.rows.append([title.replace("-", "–") + seen, str(content["patients"]), *cells])
     return table
+
+
+def cohort_table(summaries: Mapping[str, Mapping[str, Any]]) -> Comparison | None:
+    """Mean Dice of each experiment by cohort; None where the test cases have no two of them."""
+    first = next(iter(summaries.values()))["by_group"]
+    if len(first) < 2:
+        return None
+    table = Comparison(["Group", "Cases", *summaries])
+    for group, content in first.items():
+        dice = [summary["by_group"][group]["dice"] for summary in summaries.values()]
+        cells = ["–" if value is None else f"{value:.3f}" for value in dice]
+        table.rows.append([group, str(content["patients"]), *cells])
+    return table
+
+
+def dice_by_size(scores: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, list[float]]]:
+    """Size group of Fig. 9 → experiment → Dice of each of its patients."""
+    sizes = next(iter(scores.values()))["reference_voxels"]
+    of = sizes[sizes > 0].map(size_group)
+    return {
+        group.replace("-", "–"): {
+            name: one["dice"].loc[of.index[of == group]].tolist() for name, one in scores.items()
+        }
+        for group in SIZE_GROUPS
+    }
+
+
+def dice_by_cohort(scores: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, list[float]]]:
+    """Cohort → experiment → Dice of each of its patients."""
+    of = next(iter(scores.values()))["group"].fillna("")
+    return {
+        str(group): {
+            name: one["dice"].loc[of.index[of == group]].tolist() for name, one in scores.items()
+        }
+        for group in sorted(set(of) - {""})
+    }
 
 
 def agatston_table(scores: Mapping[str, pd.DataFrame]) -> Comparison:

@@ -51,7 +51,7 @@ def checked_lines(layout: Layout, cases: Mapping[str, Any]) -> list[tuple[str, s
     if not layout.check(".json").exists():
         return []
     content = read_json(layout.check(".json"))
-    seen = {one["case"]: one["fingerprint"] for one in content["cases"]}
+    seen = {one["case"]: one.get("fingerprint") for one in content["cases"]}
     ingested = {name: case["fingerprint"] for name, case in cases.items()}
     if any(seen.get(name) != key for name, key in ingested.items()):
         return []

@@ -6,15 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from grcsf.agreement import (
+    icc_absolute_agreement,
+    icc_interval,
+    kappa_interval,
+    limits_of_agreement,
+    linear_weighted_kappa,
+)
 from grcsf.calcium import RISK_GROUPS
 from grcsf.lesions import SIZE_GROUPS, Tally, quartile_groups, size_group
 from grcsf.metrics import VoxelCounts, f1, mean_defined, precision, recall, voe
-from grcsf.statistics import (
-    bootstrap_interval,
-    icc_absolute_agreement,
-    linear_weighted_kappa,
-    mean_of_group_means,
-)
+from grcsf.statistics import bootstrap_interval, mean_of_group_means
 from pipeline.patient_scores import Row, lesion_columns, pooled_lesions, pooled_voxels
 from pipeline.settings import Evaluation
 
@@ -56,13 +58,14 @@ def summarise(
         "scores": {name: _score(rows, name, evaluation, seed) for name in names},
         "by_lesion_size": by_lesion_size(rows),
         "by_lesion_quartile": by_lesion_quartile(rows),
+        "by_group": by_group(rows),
     }
     if calcium:
         summary["calcium"] = {
             "threshold_hu": threshold_hu,
             "majority_over": evaluation.majority_over,
             "agatston_slice_mm": evaluation.agatston_slice_mm,
-            **calcium_summary(rows),
+            **calcium_summary(rows, evaluation, seed),
         }
     plain: dict[str, Any] = _without_nan(summary)
     return plain
@@ -76,6 +79,12 @@ def by_lesion_size(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     }
 
 
+def by_group(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """Voxel scores by cohort, hospital or vendor, where the data set has any."""
+    groups = sorted({row["group"] for row in rows if row["group"]})
+    return {group: _group([row for row in rows if row["group"] == group]) for group in groups}
+
+
 def by_lesion_quartile(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """Voxel scores of each quarter of the patients by lesion voxels, 1 = smallest."""
     listed = _with_lesion(rows)
@@ -86,12 +95,8 @@ def by_lesion_quartile(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     }
 
 
-def calcium_summary(rows: Sequence[Row]) -> dict[str, Any]:
+def calcium_summary(rows: Sequence[Row], evaluation: Evaluation, seed: int) -> dict[str, Any]:
     """Pooled challenge scores after and before post-processing, agreement, the threshold alone."""
-    reference = [row["agatston_reference"] for row in rows]
-    predicted = [row["agatston_prediction"] for row in rows]
-    true_risks = [RISK_GROUPS.index(row["risk_reference"]) for row in rows]
-    found_risks = [RISK_GROUPS.index(row["risk_prediction"]) for row in rows]
     prefix = "lesions_tp_"
     arteries = {name for row in rows for name in row if name.startswith(prefix)}
     return {
@@ -101,16 +106,51 @@ def calcium_summary(rows: Sequence[Row]) -> dict[str, Any]:
             name.removeprefix(prefix): _artery(rows, name.removeprefix(prefix))
             for name in sorted(arteries)
         },
-        "agatston": {
-            "icc": icc_absolute_agreement(list(zip(reference, predicted, strict=True))),
-            "risk_kappa": linear_weighted_kappa(true_risks, found_risks, len(RISK_GROUPS)),
-            "same_risk": sum(a == b for a, b in zip(true_risks, found_risks, strict=True)),
-        },
+        "agatston": _agreement(rows, "agatston", evaluation) | _risk(rows, evaluation, seed),
+        "calcium_volume": _agreement(rows, "calcium_volume", evaluation, "_mm3"),
         "threshold_alone": {
             "dice": mean_defined(row["threshold_dice"] for row in rows)[0],
             "pooled": lesion_columns(pooled_lesions(rows, "threshold_")),
             "pooled_raw": voxel_columns(pooled_voxels(rows, "threshold_")),
         },
+    }
+
+
+def _agreement(
+    rows: Sequence[Row], score: str, evaluation: Evaluation, unit: str = ""
+) -> dict[str, float]:
+    """How well a calcium score agrees with the reference's: ICC(A,1), limits of agreement."""
+    predicted = [row[f"{score}_prediction{unit}"] for row in rows]
+    reference = [row[f"{score}_reference{unit}"] for row in rows]
+    pairs = list(zip(reference, predicted, strict=True))
+    interval = icc_interval(pairs, confidence=evaluation.confidence)
+    limits = limits_of_agreement(predicted, reference)
+    return {
+        "icc": icc_absolute_agreement(pairs),
+        "icc_low": interval.low,
+        "icc_high": interval.high,
+        "bias": limits.bias,
+        "limit_low": limits.low,
+        "limit_high": limits.high,
+    }
+
+
+def _risk(rows: Sequence[Row], evaluation: Evaluation, seed: int) -> dict[str, float]:
+    true = [RISK_GROUPS.index(row["risk_reference"]) for row in rows]
+    found = [RISK_GROUPS.index(row["risk_prediction"]) for row in rows]
+    interval = kappa_interval(
+        true,
+        found,
+        len(RISK_GROUPS),
+        seed=seed,
+        confidence=evaluation.confidence,
+        resamples=evaluation.bootstrap_samples,
+    )
+    return {
+        "risk_kappa": linear_weighted_kappa(true, found, len(RISK_GROUPS)),
+        "risk_kappa_low": interval.low,
+        "risk_kappa_high": interval.high,
+        "same_risk": sum(a == b for a, b in zip(true, found, strict=True)),
     }
 
 

@@ -117,12 +117,16 @@ def _undefined(columns: Sequence[Column], numbers: Numbers) -> list[str]:
 
 def _agatston(name: str, summary: Mapping[str, Any]) -> str:
     found = summary["calcium"]["agatston"]
-    shown = {
-        key: "undefined" if found[key] is None else f"{found[key]:.3f}"
-        for key in ("icc", "risk_kappa")
-    }
+    shown = {key: _with_interval(found, key) for key in ("icc", "risk_kappa")}
     return (
         f"{name}, Agatston score against the reference's: ICC (absolute agreement) {shown['icc']}; "
         f"risk group the same in {found['same_risk']} of {summary['patients']} patients, linearly "
         f"weighted kappa {shown['risk_kappa']}."
     )
+
+
+def _with_interval(found: Mapping[str, Any], key: str) -> str:
+    if found[key] is None:
+        return "undefined"
+    low, high = found[f"{key}_low"], found[f"{key}_high"]
+    return f"{found[key]:.3f}" + ("" if low is None else f" [{low:.2f}, {high:.2f}]")

@@ -1,4 +1,4 @@
-"""Statistics against scipy, sklearn, hand-made tables and textbook numbers."""
+"""Statistics against scipy, hand-made tables and textbook numbers."""
 
 import math
 
@@ -7,28 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from sklearn.metrics import cohen_kappa_score
 
 from grcsf.statistics import (
     bootstrap_interval,
     holm,
-    icc_absolute_agreement,
-    linear_weighted_kappa,
     mean_of_group_means,
     paired_wilcoxon,
     smallest_p,
 )
 
 NAN = math.nan
-# Shrout and Fleiss 1979, Table 2: six targets, four judges.
-SHROUT_FLEISS = [
-    [9, 2, 5, 8],
-    [6, 1, 3, 2],
-    [8, 4, 6, 8],
-    [7, 1, 2, 6],
-    [10, 5, 6, 9],
-    [6, 2, 4, 7],
-]
 shares = st.floats(0, 1)
 # A shared machine may stall any example.
 untimed = settings(deadline=None)
@@ -153,63 +141,6 @@ def test_holm_stays_between_p_and_bonferroni_in_any_order(p_values, random):
     assert holm([p_values[i] for i in order]) == pytest.approx(adjusted[order])
 
 
-@untimed
-@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=30))
-def test_kappa_agrees_with_sklearn(pairs):
-    first, second = (list(rater) for rater in zip(*pairs, strict=True))
-    kappa = linear_weighted_kappa(first, second, categories=5)
-    if len({*first, *second}) == 1:
-        assert math.isnan(kappa)
-    else:
-        expected = cohen_kappa_score(first, second, weights="linear", labels=range(5))
-        assert kappa == pytest.approx(expected)
-        assert kappa == pytest.approx(linear_weighted_kappa(second, first, categories=5))
-        assert kappa <= 1
-
-
-def test_kappa_by_hand():
-    first, second = [0, 0, 1, 2], [0, 1, 1, 2]
-    # Chance: Σ|i − j|·n_i·m_j / 4² with n = (2, 1, 1), m = (1, 2, 1):
-    # row 0: 2·(0·1 + 1·2 + 2·1) = 8; row 1: 1·(1 + 0 + 1) = 2; row 2: 1·(2 + 2 + 0) = 4; 14/16.
-    assert linear_weighted_kappa(first, second, categories=3) == pytest.approx(1 - 4 / 14)
-    assert linear_weighted_kappa(first, first, categories=3) == 1
-    assert math.isnan(linear_weighted_kappa([], [], categories=3))
-
-
-def test_icc_of_the_textbook_table():
-    assert icc_absolute_agreement(SHROUT_FLEISS) == pytest.approx(0.29, abs=0.005)
-
-
-def test_icc_from_an_analysis_of_variance_by_hand():
-    # Two raters, the second always one higher. Row means 1.5, 3.5, 5.5, grand mean 3.5:
-    # MSR = 2·(4 + 0 + 4)/2 = 8; column means 3, 4: MSC = 3·(0.25 + 0.25)/1 = 1.5; MSE = 0.
-    icc = icc_absolute_agreement([[1, 2], [3, 4], [5, 6]])
-    assert icc == pytest.approx((8 - 0) / (8 + 0 + 2 / 3 * 1.5))
-
-
-def test_icc_leaves_out_subjects_with_a_gap():
-    assert icc_absolute_agreement([*SHROUT_FLEISS, [1, NAN, 2, 3]]) == pytest.approx(
-        icc_absolute_agreement(SHROUT_FLEISS)
-    )
-
-
-@pytest.mark.parametrize("ratings", [[[1, 2]], [[1], [2]], [[3, 3], [3, 3]]])
-def test_icc_without_subjects_raters_or_variance_is_undefined(ratings):
-    assert math.isnan(icc_absolute_agreement(ratings))
-
-
-@untimed
-@given(
-    st.lists(st.tuples(*[st.integers(0, 500)] * 2), min_size=3, max_size=20),
-    st.randoms(use_true_random=False),
-)
-def test_icc_is_at_most_one_and_blind_to_order(ratings, random):
-    icc = icc_absolute_agreement(ratings)
-    shuffled = [row[::-1] for row in random.sample(ratings, len(ratings))]
-    assert icc_absolute_agreement(shuffled) == pytest.approx(icc, nan_ok=True)
-    assert math.isnan(icc) or icc <= 1 + 1e-9
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -220,9 +151,6 @@ def test_icc_is_at_most_one_and_blind_to_order(ratings, random):
         (lambda: paired_wilcoxon([1.0], [1.0, 2.0]), "equal lengths"),
         (lambda: smallest_p(-1), "0 or more"),
         (lambda: holm([0.5, 1.5]), r"\[0, 1\]"),
-        (lambda: linear_weighted_kappa([0], [0, 1], 2), "equal lengths"),
-        (lambda: linear_weighted_kappa([0], [2], 2), "0 … 1"),
-        (lambda: icc_absolute_agreement([1, 2, 3]), "shape"),
     ],
 )
 def test_refuses_what_it_cannot_compute(call, message):

@@ -112,6 +112,16 @@ def test_size_groups_leave_out_cases_without_lesion(head):
     assert sum(group["patients"] for group in summary["by_lesion_quartile"].values()) == 2
 
 
+def test_cohorts_have_their_own_means(head):
+    rows, summary = scored(head, subsets=(1, 2))
+    groups = summary["by_group"]
+    assert {name: group["patients"] for name, group in groups.items()} == (
+        rows["group"].value_counts().to_dict()
+    )
+    for name, group in groups.items():
+        assert group["dice"] == pytest.approx(rows.loc[rows["group"] == name, "dice"].mean())
+
+
 def test_raw_scores_are_those_before_postprocessing(head):
     settings = Postprocess(method="components", min_volume_mm3=5 * VOXEL_MM3)
     rows, summary = scored(head, settings=settings, subsets=(1, 2))

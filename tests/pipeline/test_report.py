@@ -3,10 +3,12 @@
 import base64
 import csv
 import io
+import math
 import re
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from grcsf.contrast import lesion_contrast
@@ -18,7 +20,10 @@ from pipeline.orientation import orientation_of
 from pipeline.pictures import body_window, case_picture, close_up
 from pipeline.postprocess import postprocess
 from pipeline.report import report
+from pipeline.report_tables import cohort_table, dice_by_cohort
 from pipeline.report_text import emphasis
+from pipeline.score_pictures import COLOURS, group_picture
+from pipeline.scores import read_scores
 from pipeline.settings import Dataset
 from pipeline.stores import open_store, read_array, write_store
 
@@ -118,7 +123,7 @@ def test_page_holds_everything_and_asks_for_nothing(page):
     assert "url(" not in page
     assert "@import" not in page
     images = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
-    assert len(images) == 4 + 1  # four cases and the curves
+    assert len(images) == 4 + 2  # four cases, Dice by size, and the curves
     for image in images:
         assert imread(io.BytesIO(base64.b64decode(image)), format="png").std() > 0.05
 
@@ -167,7 +172,7 @@ def test_pictures_do_without_residual_maps(tree):
     only = {"unetpp": {"model": "unetpp"}}
     without = page_of(tree, settings(experiments=only, residuals={}))
     assert "Residual maps" not in without
-    assert without.count("<figure>") == 5
+    assert without.count("<figure>") == 6
 
 
 def test_calcium_page_lists_agatston_scores(tree):
@@ -179,8 +184,36 @@ def test_calcium_page_lists_agatston_scores(tree):
     assert "<h2>Calcium scores</h2>" in calcium
     assert "HU threshold alone" in calcium
     assert "<td>0.0 (0)</td>" in calcium
+    assert 'alt="Agreement of calcium scores"' in calcium
     for name in NAMES:
         finish(tree, name, settings())
+
+
+def test_cohorts_are_told_apart_where_there_are_two(tree, page):
+    assert "Dice by group" not in page
+    scores = {name: read_scores(tree.layout, name, (1,)) for name in NAMES}
+    for one in scores.values():
+        one.loc["small", "group"] = "R2"
+    assert dice_by_cohort(scores) == {
+        "R2": {"unetpp": [pytest.approx(0.5)], "grcsf": [pytest.approx(1)]},
+        "R<1>": {name: one["dice"].drop("small").tolist() for name, one in scores.items()},
+    }
+    means = {"R2": {"patients": 1, "dice": 0.5}, "R<1>": {"patients": 2, "dice": None}}
+    table = cohort_table({"unetpp": {"by_group": means}})
+    assert table.rows == [["R2", "1", "0.500"], ["R<1>", "2", "–"]]
+
+
+def test_a_size_group_s_picture_has_a_dot_for_every_patient():
+    values = {"1–100": {"a": [0.1, 0.5, math.nan], "b": [0.2]}, ">1000": {"a": [], "b": [0.9]}}
+    picture = imread(io.BytesIO(group_picture(values)), format="png")[..., :3]
+
+    def coloured(values):
+        picture = imread(io.BytesIO(group_picture(values)), format="png")[..., :3]
+        return np.abs(picture - to_rgb(COLOURS[0])).max(axis=-1) < 0.02
+
+    assert picture.std() > 0.05
+    fewer = {**values, "1–100": {**values["1–100"], "a": [math.nan]}}
+    assert coloured(values).sum() > coloured(fewer).sum() > 0, "the legend keeps its dot"
 
 
 def test_view_shows_the_slice_of_the_largest_lesion_in_every_plane(tree):
