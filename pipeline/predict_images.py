@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from grcsf.calcium import calcium_score
+from grcsf.calcium import calcium_score, claim_candidates
 from grcsf.components import lesion_sizes, voxel_volume_mm3
 from pipeline.bundle import Bundle, open_bundle
 from pipeline.datasets.cases import CASE_NAME, CaseFiles
@@ -26,7 +27,7 @@ from pipeline.errors import PipelineError
 from pipeline.grad_cam import grad_cam_maps
 from pipeline.ingest import ingest_case
 from pipeline.layout import Layout, folder_of
-from pipeline.masks import hounsfield, store_geometry, written_mask
+from pipeline.masks import Mask, hounsfield, store_geometry, written_mask
 from pipeline.postprocess import postprocess
 from pipeline.predict import predict
 from pipeline.prediction_page import prediction_page
@@ -164,20 +165,31 @@ def _hand_over(
         "lesion_ml": float(sizes.sum() * voxel_volume_mm3(spacing) / 1000),
     }
     if bundle.dataset.postprocess.method == "calcium":
-        score = calcium_score(
-            mask,
-            hounsfield(store),
-            spacing,
-            threshold_hu=bundle.dataset.postprocess.threshold_hu,
-            reference_spacing_mm=bundle.dataset.evaluation.agatston_slice_mm,
-        )
-        measured["agatston"] = score.agatston
+        measured["agatston"] = claimed_agatston(bundle, mask, hounsfield(store), spacing)
     with replacing(output / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(measured, indent=1) + "\n", "utf-8")
     page = prediction_page(layout, bundle, name, mask, measured)
     with replacing(output / f"{name}.png") as temporary:
         temporary.write_bytes(page)
     log.info("%s: %d lesions, %.3g ml", output / written.name, len(sizes), measured["lesion_ml"])
+
+
+def claimed_agatston(
+    bundle: Bundle, mask: Mask, hu: npt.NDArray[np.int16], spacing: Sequence[float]
+) -> float:
+    """Of the whole candidates that the mask claims, as evaluate scores them."""
+    evaluation, threshold_hu = bundle.dataset.evaluation, bundle.dataset.postprocess.threshold_hu
+    claimed = claim_candidates(
+        mask, hu, threshold_hu=threshold_hu, majority_over=evaluation.majority_over
+    )
+    score = calcium_score(
+        np.asarray(claimed > 0),
+        hu,
+        spacing,
+        threshold_hu=threshold_hu,
+        reference_spacing_mm=evaluation.agatston_slice_mm,
+    )
+    return score.agatston
 
 
 def _ending(path: Path, name: str) -> str:

@@ -20,7 +20,7 @@ from pipeline.masks import store_geometry
 from pipeline.models import keep_model
 from pipeline.networks import build_network
 from pipeline.predict import predict
-from pipeline.predict_images import predict_images
+from pipeline.predict_images import claimed_agatston, predict_images
 from pipeline.prediction_page import shown_slices
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import Dataset, Experiment, GradCam
@@ -269,6 +269,17 @@ def test_a_command_of_neither_use_is_refused(arguments, said):
     done = CliRunner().invoke(app, ["predict", *arguments])
     assert isinstance(done.exception, PipelineError)
     assert said in str(done.exception)
+
+
+def test_the_agatston_score_is_that_of_whole_candidates(run, tmp_path):
+    bundle = open_bundle(exported(run, tmp_path / "run", "unet"), tmp_path / "tree")
+    hu = np.full((3, 8, 8), 40, np.int16)
+    hu[1, 2:4, 2:4] = 310
+    hu[1, 6, 6] = 500
+    mask = np.zeros(hu.shape, bool)
+    mask[1, 2, 2] = True
+    # four pixels of 0.25 mm², 300 HU and more, 3 mm apart; the other candidate is not claimed
+    assert claimed_agatston(bundle, mask, hu, (3.0, 0.5, 0.5)) == pytest.approx(4 * 0.25 * 3)
 
 
 def test_shown_slices_are_the_fullest_and_one_to_each_side():
