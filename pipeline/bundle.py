@@ -16,24 +16,33 @@ import logging
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import PipelineError
 from pipeline.layout import STAGES, Layout, folder_of
 from pipeline.model_card import model_card
 from pipeline.settings import Dataset, GradCam, residual_count
+from pipeline.settings.section import Name
 from pipeline.stores import file_digest, open_store, read_json, write_json
 from pipeline.versions import stage_version
 
 FORMAT = 1
 DESCRIPTION, CARD = "bundle.json", "MODEL_CARD.md"
 LARGEST_DESCRIPTION = 16 * 2**20
+DAMAGED_ZIP = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,  # a compression that zipfile does not know
+    RuntimeError,  # an encrypted file
+)
 PACKAGES = ("numpy", "safetensors", "SimpleITK", "timm", "torch", "zarr")
 log = logging.getLogger(__name__)
 
@@ -123,7 +132,8 @@ def open_bundle(path: Path, into: Path) -> Bundle:
     try:
         dataset = Dataset.model_validate(record["settings"])
         bundle = Bundle(
-            name=str(record["dataset"]),
+            # becomes a folder of the tree: anything but a name could lead out of it
+            name=TypeAdapter(Name).validate_python(record["dataset"]),
             dataset=dataset,
             experiment=str(record["experiment"]),
             subset=int(record["subset"]),
@@ -207,7 +217,7 @@ def _manifests(layout: Layout, dataset: Dataset, experiment: str, subset: int) -
 def _description(reader: _FolderFiles | _ZipFiles, path: Path) -> dict[str, Any]:
     try:
         record = json.loads(reader.text(DESCRIPTION))
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, OSError, *DAMAGED_ZIP) as error:
         raise PipelineError(
             f"bundle {path}: no readable {DESCRIPTION} ({error}); expected a folder or zip that "
             "grcsf export wrote"
@@ -233,6 +243,8 @@ class _FolderFiles:
             shutil.copyfile(self._path / name, into)
         except FileNotFoundError:
             raise PipelineError(f"bundle {self._path}: {name} is not there") from None
+        except IsADirectoryError:
+            raise PipelineError(f"bundle {self._path}: {name} is a folder") from None
 
 
 class _ZipFiles:
@@ -255,5 +267,5 @@ class _ZipFiles:
                 shutil.copyfileobj(file, written)
         except KeyError:
             raise PipelineError(f"bundle {self._path}: {name} is not there") from None
-        except zipfile.BadZipFile as error:
+        except DAMAGED_ZIP as error:
             raise PipelineError(f"bundle {self._path}: {name} is damaged ({error})") from error

@@ -36,6 +36,7 @@ from pipeline.settings import GradCam, Resources, encoder_mae
 from pipeline.stores import open_store, read_array, read_json, replacing, write_json
 from pipeline.volumes import SUFFIXES, write_volume
 
+PER_IMAGE = ("ingest", "split", "residual_maps", "predict", "postprocess")
 log = logging.getLogger(__name__)
 
 
@@ -50,30 +51,36 @@ def predict_images(
     """Write each image's mask, a page about it, and what was measured; probabilities if asked for.
 
     Raises:
-        PipelineError: the bundle cannot be used, or some images cannot: the others are done first,
-            then each of these is named in a line.
+        PipelineError: the bundle cannot be used, masks would lie among the images, or some images
+            cannot be used: the others are done first, then each of these is named in a line.
     """
     files = _named(images)
+    _check_apart(files, output)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="grcsf-") as temporary:
         bundle = open_bundle(model, Path(temporary))
         layout = Layout(Path(temporary), bundle.name)
-        cases: dict[str, Any] = {}
-        faults: list[str] = []
+        faults: dict[str, list[str]] = {}
         for name, image in files.items():
             modality = bundle.dataset.source.modality or ""
             case = CaseFiles(name, image, None, role="unlabelled", modality=modality)
-            found = ingest_case(layout, bundle.dataset.source, case)
-            faults += found.get("faults", [])
-            if "faults" not in found:
-                cases[name] = found
-        if cases:
-            _run_stages(layout, bundle, cases, resources)
-        for name in cases:
-            _hand_over(layout, bundle, name, output, probabilities)
+            # one by one: what else is predicted changes no bit of a mask, and fills no disk
+            try:
+                found = ingest_case(layout, bundle.dataset.source, case)
+                if "faults" in found:
+                    faults[name] = found["faults"]
+                    continue
+                _run_stages(layout, bundle, {name: found}, resources)
+                _hand_over(layout, bundle, name, output, probabilities)
+            except PipelineError as error:
+                faults[name] = [f"{image}: {error}"]
+            finally:
+                for stage in PER_IMAGE:
+                    shutil.rmtree(layout.stage(stage), ignore_errors=True)
     if faults:
+        lines = [line for found in faults.values() for line in found]
         raise PipelineError(
-            "\n".join([f"{len(faults)} of {len(files)} images could not be used:", *faults])
+            "\n".join([f"{len(faults)} of {len(files)} images could not be used:", *lines])
         )
 
 
@@ -98,6 +105,20 @@ def _named(images: Sequence[Path]) -> dict[str, Path]:
             listed = " and ".join(map(str, found))
             raise PipelineError(f"{listed}: both would be called {name}; rename one")
     return {name: found[0] for name, found in named.items()}
+
+
+def _check_apart(files: Mapping[str, Path], output: Path) -> None:
+    """Refuse to write among the images: a mask is called as its image and would replace it.
+
+    Raises:
+        PipelineError: `output` holds one of the images, or is a folder of slices.
+    """
+    for image in files.values():
+        if output.resolve() in (image.parent.resolve(), image.resolve()):
+            raise PipelineError(
+                f"--output: {output} holds the image {image}, which its mask could replace; "
+                "choose another folder"
+            )
 
 
 def _run_stages(

@@ -151,30 +151,37 @@ def predict(
     model: Annotated[Path | None, typer.Option(help="what grcsf export wrote")] = None,
     output: Annotated[Path | None, typer.Option(help="folder of the masks")] = None,
     probabilities: Annotated[bool, typer.Option(help="write them, too")] = False,
-    gpus: Annotated[int, typer.Option(min=0, max=1, help="1: use the GPU")] = 0,
-    threads: Annotated[int, typer.Option(min=1)] = 2,
+    gpus: Annotated[int | None, typer.Option(min=0, max=1, help="1: use the GPU")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="2 unless given")] = None,
     config: Annotated[Path | None, typer.Option(help="of the stage")] = None,
     dataset: Annotated[str, typer.Option(help="of the stage")] = "",
     experiment: Annotated[str, typer.Option(help="of the stage")] = "",
-    subset: Subset = 1,
+    subset: Annotated[int | None, typer.Option(min=1, help="of the stage; 1 unless given")] = None,
     override: Override = "",
 ) -> None:
     """Predict IMAGES with an exported model; as a stage, test cases of a configuration."""
     if images:
-        if config is not None or dataset or experiment or override:
+        if config is not None or dataset or experiment or override or subset is not None:
             raise PipelineError(
                 "predict: images are predicted with --model alone; leave --config, --dataset, "
-                "--experiment and --set"
+                "--experiment, --subset and --set"
             )
-        _predict_images(images, model, output, probabilities, Resources(gpus=gpus, threads=threads))
+        resources = Resources(gpus=gpus or 0, threads=threads or 2)
+        _predict_images(images, model, output, probabilities, resources)
         return
     if config is None or not dataset or not experiment:
         raise PipelineError(
             "predict: expected images with --model and --output, or --config, --dataset and "
             "--experiment"
         )
+    if probabilities or any(one is not None for one in (model, output, gpus, threads)):
+        raise PipelineError(
+            "predict: --model, --output, --probabilities, --gpus and --threads go with images; "
+            "name images, or leave them"
+        )
     job = open_job(config, override, dataset)
     check_named("experiment", experiment, dict(job.dataset.experiments))
+    subset = subset or 1
     check_subset(subset, job.dataset, experiment)
     from pipeline.predict import predict as run
 

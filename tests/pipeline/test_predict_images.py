@@ -12,6 +12,7 @@ from matplotlib.image import imread
 from typer.testing import CliRunner
 
 from grcsf.mae.build import build_masked_model
+from pipeline import predict_images as images_module
 from pipeline.bundle import export_run, open_bundle
 from pipeline.cli import app
 from pipeline.errors import PipelineError
@@ -28,6 +29,7 @@ from pipeline.stores import open_store, read_array, read_json, write_json
 from pipeline.volumes import read_volume, write_volume
 
 SEED = 5
+STAGE = ("--config", "c", "--dataset", "d", "--experiment", "e")
 
 
 @pytest.fixture
@@ -161,6 +163,8 @@ def altered(model, **changes):
         (lambda model: altered(model, format=9), "format 9, expected 1"),
         (lambda model: altered(model, settings={"slices": {}}), "bundle.json is not valid"),
         (lambda model: altered(model, experiment="../x"), "bundle.json is not valid"),
+        (lambda model: altered(model, dataset="../x"), "bundle.json is not valid"),
+        (lambda model: altered(model, dataset="/x"), "bundle.json is not valid"),
         (
             lambda model: (model / "network.safetensors").unlink(),
             "network.safetensors is not there",
@@ -182,6 +186,22 @@ def test_a_bundle_that_is_not_whole_is_one_line(run, tmp_path, damage, said, zip
     with pytest.raises(PipelineError, match=said) as raised:
         open_bundle(model, tmp_path / "tree")
     assert len(str(raised.value).splitlines()) == 1
+
+
+def test_a_byte_changed_in_a_zip_is_found(run, tmp_path):
+    model = exported(run, tmp_path / "run.zip", "unet")
+    whole = model.read_bytes()
+    with zipfile.ZipFile(model) as archive:
+        one = archive.getinfo("network.safetensors")
+    start = one.header_offset + 30 + len(one.filename)
+    # the last bits of a compressed stream are padding
+    for at in np.linspace(start, start + one.compress_size - 9, 5).astype(int):
+        for value in (0x00, 0x07, 0xFF):
+            damaged = bytearray(whole)
+            damaged[at] = value if damaged[at] != value else value ^ 0x55
+            model.write_bytes(damaged)
+            with pytest.raises(PipelineError, match=r"network.safetensors is damaged"):
+                open_bundle(model, tmp_path / "tree")
 
 
 def test_a_zip_writes_nothing_but_what_a_bundle_has(run, tmp_path):
@@ -245,6 +265,38 @@ def test_faulty_images_are_named_and_the_others_done(run, tmp_path, resources):
     assert (tmp_path / "out" / "good.nii.gz").exists()
 
 
+def test_an_image_that_a_stage_refuses_leaves_the_others(run, tmp_path, resources, monkeypatch):
+    model = exported(run, tmp_path / "run", "unet")
+    images = [raw(run, tmp_path / name) for name in ("second.nii", "third.nii")]
+    refuse = "second"
+
+    def written(layout, bundle, cases, resources, stages=images_module._run_stages):
+        if refuse in cases:
+            raise PipelineError("case second: refused")
+        stages(layout, bundle, cases, resources)
+
+    monkeypatch.setattr(images_module, "_run_stages", written)
+    with pytest.raises(PipelineError, match="1 of 2 images") as raised:
+        predict_images(images, model, tmp_path / "out", resources)
+    assert str(raised.value).splitlines()[1] == f"{images[0]}: case second: refused"
+    assert [path.name for path in (tmp_path / "out").glob("*.nii.gz")] == ["third.nii.gz"]
+
+
+def test_an_image_is_never_replaced_by_its_mask(run, tmp_path, resources):
+    model = exported(run, tmp_path / "run", "unet")
+    (tmp_path / "scans").mkdir()
+    image = raw(run, tmp_path / "scans" / "d.nii.gz")
+    before = image.read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path / "scans")
+    for output in (tmp_path / "scans", tmp_path / "link"):
+        with pytest.raises(PipelineError, match="choose another folder"):
+            predict_images([image], model, output, resources)
+    with pytest.raises(PipelineError, match="choose another folder"):
+        predict_images([tmp_path / "scans"], model, tmp_path / "scans", resources)
+    assert image.read_bytes() == before
+    assert list((tmp_path / "scans").iterdir()) == [image]
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [(["a/x.nii.gz", "b/x.nii"], "both would be called x"), (["a/é.nii"], "rename it")],
@@ -263,6 +315,12 @@ def test_names_must_tell_images_apart(tmp_path, resources, names, said):
         (["--model", "m", "--output", "o"], "expected images with --model"),
         ([], "expected images with --model"),
         (["x.nii", "--model", "m", "--output", "o", "--config", "c"], "leave --config"),
+        (["x.nii", "--model", "m", "--output", "o", "--subset", "1"], "leave --config"),
+        ([*STAGE, "--model", "m"], "go with images"),
+        ([*STAGE, "--output", "o"], "go with images"),
+        ([*STAGE, "--probabilities"], "go with images"),
+        ([*STAGE, "--gpus", "0"], "go with images"),
+        ([*STAGE, "--threads", "1"], "go with images"),
     ],
 )
 def test_a_command_of_neither_use_is_refused(arguments, said):
