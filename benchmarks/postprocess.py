@@ -122,7 +122,7 @@ def compute_once(folder: str, way: Postprocess) -> tuple[float, float]:
         if way.method == "calcium":
             postprocess_calcium(raw, hu, SPACING, min_volume_mm3=way.min_volume_mm3, grow=way.grow)
         else:
-            filter_components(raw, SPACING, way.min_volume_mm3)
+            filter_components(raw, SPACING, way.min_volume_mm3, in_place=True)
     return found["seconds"], found["peak"]
 
 

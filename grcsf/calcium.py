@@ -146,13 +146,13 @@ def postprocess_calcium(
     _check_majority(majority_over)
     if not grow:
         above &= prediction
-        return filter_components(above, spacing_mm, min_volume_mm3)
+        return filter_components(above, spacing_mm, min_volume_mm3, in_place=True)
     inside, owners, number = lesion_voxels(above)
     votes = _count_votes(prediction.reshape(-1)[inside], owners, number, majority_over)
     kept = large_enough(np.bincount(owners, minlength=number), spacing_mm, min_volume_mm3)
-    grown = np.zeros_like(above)
-    grown.reshape(-1)[inside] = ((votes > 0) & kept)[owners]
-    return grown
+    dropped = ~((votes > 0) & kept)
+    above.flat[inside[dropped[owners]]] = False
+    return above
 
 
 @dataclass(frozen=True)

@@ -110,13 +110,16 @@ def large_enough(
     return reached
 
 
-def filter_components(mask: Mask, spacing_mm: Sequence[float], min_volume_mm3: float) -> Mask:
+def filter_components(
+    mask: Mask, spacing_mm: Sequence[float], min_volume_mm3: float, *, in_place: bool = False
+) -> Mask:
     """Drop components smaller than a volume; 0 mm³ keeps all.
 
     Args:
         mask: (z, y, x) bool, 1 = lesion.
         spacing_mm: (z, y, x) in mm.
         min_volume_mm3: Smallest volume that is kept, in mm³.
+        in_place: Change the mask itself; of a large volume a second one takes time, too.
 
     Returns:
         (z, y, x) bool, 1 = lesion.
@@ -126,11 +129,13 @@ def filter_components(mask: Mask, spacing_mm: Sequence[float], min_volume_mm3: f
     """
     check_masks(mask)
     if large_enough(np.ones(1, np.int64), spacing_mm, min_volume_mm3).all():
-        return mask.copy()  # a single voxel is enough: nothing to number
+        # a single voxel is enough: nothing to number
+        return mask if in_place else mask.copy()
     inside, owners, number = lesion_voxels(mask)
     sizes = np.bincount(owners, minlength=number)
-    filtered = np.zeros_like(mask)
-    filtered.reshape(-1)[inside] = large_enough(sizes, spacing_mm, min_volume_mm3)[owners]
+    small = ~large_enough(sizes, spacing_mm, min_volume_mm3)
+    filtered = mask if in_place else mask.copy()
+    filtered.flat[inside[small[owners]]] = False
     return filtered
 
 

@@ -71,7 +71,7 @@ def final_mask(raw: Mask, store: Store, settings: Postprocess) -> Mask:
     """A thresholded prediction after post-processing, `(z, y, x)` bool, 1 = lesion.
 
     Args:
-        raw: (z, y, x) bool, 1 = lesion.
+        raw: (z, y, x) bool, 1 = lesion; may be changed.
         store: the case's image and spacing.
         settings: `components` drops small lesions, `calcium` also all that is not > 130 HU.
 
@@ -83,7 +83,8 @@ def final_mask(raw: Mask, store: Store, settings: Postprocess) -> Mask:
         case "none":
             return raw
         case "components":
-            return filter_components(raw, attributes["spacing"], settings.min_volume_mm3)
+            spacing = attributes["spacing"]
+            return filter_components(raw, spacing, settings.min_volume_mm3, in_place=True)
         case "calcium":
             return postprocess_calcium(
                 raw,

@@ -58,6 +58,10 @@ def test_small_components_are_dropped_by_volume():
     assert filter_components(mask, (2, 1, 1), 4).tolist() == row("..##.###").tolist()
     assert filter_components(mask, (2, 1, 1), 4.01).tolist() == row(".....###").tolist()
     assert not filter_components(mask, (2, 1, 1), 100).any()
+    assert mask.tolist() == row("#.##.###").tolist(), "the input stays as it is"
+    changed = filter_components(mask, (2, 1, 1), 4, in_place=True)
+    assert changed is mask
+    assert mask.tolist() == row("..##.###").tolist()
 
 
 def test_a_volume_equal_to_the_minimum_is_kept_whatever_its_rounding():

@@ -11,6 +11,7 @@ from pipeline.layout import Layout
 from pipeline.settings import Split
 from pipeline.split import closest_groups, pack, split, split_cases
 from pipeline.stores import read_json, write_json
+from pipeline.train_mae import lesion_free_slices
 
 COHORTS = st.lists(st.integers(3, 40), min_size=8, max_size=14)
 
@@ -34,6 +35,39 @@ def test_cohorts_stay_whole_and_every_case_is_used_once(sizes, seed):
         learning = {cases[case]["group"] for case in subset["train"] + subset["validation"]}
         assert not testing & learning
         assert all(subset.values())
+
+
+@given(sizes=COHORTS, seed=st.integers(0, 99), subsets=st.integers(1, 4))
+def test_the_mae_learns_from_no_case_that_validates_or_tests(
+    tmp_path_factory, sizes, seed, subsets
+):
+    layout = Layout(tmp_path_factory.mktemp("split"), "brain")
+    cases = {
+        name: {
+            **case,
+            "labelled": True,
+            "slices": 4,
+            "slices_with_lesion": [number % 3],
+            "empty_slices": [3] if number % 2 else [],
+        }
+        for number, (name, case) in enumerate(cohort_cases(sizes).items())
+    }
+    write_json(layout.cases, {"cases": cases})
+    split(layout, Split(by="group", subsets=subsets), seed)
+    roles = read_json(layout.split)["subsets"].values()
+    learnt, validated = lesion_free_slices(layout, cases)
+    held_out = {
+        case for subset in roles for role in ("validation", "test") for case in subset[role]
+    }
+    assert not {case for case, _ in learnt} & held_out
+    assert not {case for case, _ in validated} & {c for subset in roles for c in subset["test"]}
+    for case, z in (*learnt, *validated):
+        assert z not in cases[case]["slices_with_lesion"] + cases[case]["empty_slices"]
+    assert len(learnt) == sum(
+        4 - len({*cases[case]["slices_with_lesion"], *cases[case]["empty_slices"]})
+        for subset in roles
+        for case in subset["train"]
+    )
 
 
 @given(sizes=st.lists(st.integers(1, 30), min_size=2, max_size=8), seed=st.integers(0, 9))
