@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.check import Check, needs, summary
 
@@ -16,16 +17,20 @@ def print_check(found: Check) -> None:
     if found.findings:
         findings = _table("severity", "case", "found, expected, what to do")
         for one in found.findings:
-            findings.add_row(f"[{STYLES[one.severity]}]{one.severity}[/]", one.case, one.text)
+            # Text, for brackets in a case's name or path are no markup
+            findings.add_row(
+                Text(one.severity, style=STYLES[one.severity]), Text(one.case), Text(one.text)
+            )
         console.print(findings)
     for lines in (summary(found), needs(found)):
         facts = _table("", "")
         facts.show_header = False
         for what, value in lines:
-            facts.add_row(what, value)
+            facts.add_row(Text(what), Text(value))
         console.print(facts)
     console.print(
-        f"{found.dataset}: {found.errors} errors, {len(found.findings) - found.errors} notes"
+        f"{found.dataset}: {found.errors} errors, {len(found.findings) - found.errors} notes",
+        markup=False,
     )
 
 

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from pipeline.check import check, needs, summary
+from pipeline.check import Check, Finding, check, needs, summary
+from pipeline.check_table import print_check
 from pipeline.cli import app
 from pipeline.grid_picture import box_corners, grid_picture
 from pipeline.layout import Layout
@@ -136,6 +137,14 @@ def test_the_command_ends_with_1_on_errors(tmp_path, root):
     bad = CliRunner().invoke(app, call)
     assert bad.exit_code == 1
     assert "ct: 1 errors" in bad.output
+
+
+@pytest.mark.parametrize("path", ["/[old]/b.nii.gz", "/data[/old]/b.nii.gz"])
+def test_brackets_in_a_path_are_shown_as_they_are(path, capsys):
+    print_check(Check("ct", [], [Finding("error", "[b]", path)]))
+    told = capsys.readouterr().out
+    assert path in told
+    assert "[b]" in told
 
 
 def test_a_grid_s_corners_are_where_its_outermost_voxels_are():
