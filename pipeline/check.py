@@ -71,15 +71,24 @@ def check(
 ) -> Check:
     """Read every case, write what was found, and return it.
 
+    A listing that is faulty as a whole (no case, a case twice, a label without image) is a finding,
+    too; no case is read then.
+
     Raises:
-        PipelineError: the folder holds no cases, or their listing is faulty as a whole.
+        PipelineError: the phantoms that the configuration asks for are not written yet.
     """
     if dataset.source.phantom and not root.is_dir():
         raise PipelineError(
             f"{root}: the phantoms are not written yet; run snakemake with this configuration, or "
             f"grcsf phantom {dataset.source.phantom.kind} {root}"
         )
-    files = list_cases(dataset.source.adapter, root, further)
+    try:
+        files = list_cases(dataset.source.adapter, root, further)
+    except PipelineError as error:
+        unlisted = [Finding("error", "", line) for line in str(error).splitlines()]
+        found = Check(layout.dataset, [], unlisted)
+        _write(layout, found)
+        return found
     jobs = [dask.delayed(case_facts)(one, dataset.source, dataset.slices) for one in files]
     cases = list(dask.compute(*jobs, scheduler="threads", num_workers=resources.threads))
     findings = [

@@ -105,20 +105,25 @@ def image_faults(image: npt.NDArray[Any], *, modality: str) -> list[str]:
     Returns:
         One line per fault, without case and file.
     """
+    faults = []
     broken = _not_finite(image)
     if broken:
-        return [f"found {broken} voxels with NaN or infinity, expected none; export it again"]
+        faults = [f"found {broken} voxels with NaN or infinity, expected none; export it again"]
+        image = image[np.isfinite(image)]
+        if not image.size:
+            return faults
     low, high = image.min(), image.max()
     if low == high:
-        return [f"empty, every voxel is {low:g}; export it again or remove the case"]
+        return [*faults, f"empty, every voxel is {low:g}; export it again or remove the case"]
     if modality != "CT":
-        return []
+        return faults
     implausible = _implausible_hu(image, float(low), float(high))
     if implausible is None:
-        return []
+        return faults
     return [
+        *faults,
         f"values {low:g} … {high:g} are no plausible HU ({implausible}); export it with its "
-        "rescale slope and intercept applied, or set the modality if it is no CT"
+        "rescale slope and intercept applied, or set the modality if it is no CT",
     ]
 
 
@@ -155,18 +160,22 @@ def usable_label(
     if broken:
         return None, [], [f"found {broken} label voxels with NaN or infinity, expected none"]
     low, high = label.min(), label.max()
-    if low < 0:
-        return None, [], [f"found label {low:g}, expected none below 0; redraw or export it again"]
     whole = _are_whole(label)
+    faults = []
+    if low < 0:
+        faults.append(f"found label {low:g}, expected none below 0; redraw or export it again")
+    if not whole and not binarise:
+        faults.append(
+            "found labels that are no whole numbers, expected 0, 1, …; set binarise or redraw"
+        )
+    if high > LABEL_MAXIMUM and not binarise:
+        faults.append(f"found label {high:g}, expected at most {LABEL_MAXIMUM}; renumber")
+    if faults:
+        return None, [], faults
     if binarise:
         mask = (label > 0).astype(np.uint8)
         notes = [] if whole and high <= 1 else [f"values up to {high:.4g} binarised at > 0"]
         return mask, [*notes, *_empty_note(mask)], []
-    if not whole:
-        fault = "found labels that are no whole numbers, expected 0, 1, …; set binarise or redraw"
-        return None, [], [fault]
-    if high > LABEL_MAXIMUM:
-        return None, [], [f"found label {high:g}, expected at most {LABEL_MAXIMUM}; renumber"]
     mask = np.rint(label).astype(np.uint8)
     if foreground is None:
         return mask, _empty_note(mask), []
@@ -179,9 +188,9 @@ def usable_label(
 
 def geometry_faults(image: Geometry, label: Geometry) -> list[str]:
     """Where a label's grid differs from its image's by more than the tolerances above."""
-    if label.shape != image.shape:
-        return [f"label shape {label.shape}, image {image.shape} (z, y, x); resample the label"]
     faults = []
+    if label.shape != image.shape:
+        faults = [f"label shape {label.shape}, image {image.shape} (z, y, x); resample the label"]
     spacing = np.array(image.spacing)
     if np.any(np.abs(np.array(label.spacing) - spacing) > SPACING_TOLERANCE * spacing):
         faults.append(_mismatch("spacing", label.spacing, image.spacing, " mm"))

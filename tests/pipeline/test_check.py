@@ -122,6 +122,15 @@ def test_every_fault_of_every_case_is_told_at_once(tmp_path, root):
     assert "http" not in page
 
 
+def test_a_faulty_listing_is_a_finding(tmp_path, root):
+    write_volume(root / "labelsTr" / "orphan.nii.gz", np.zeros(SHAPE, np.uint8), GRID)
+    found = checked(tmp_path, root)
+    assert found.errors == 1
+    assert "orphan" in found.findings[0].text
+    assert found.disk == {}
+    assert "orphan" in (tmp_path / "results/ct/check/check.html").read_text("utf-8")
+
+
 def test_the_command_ends_with_1_on_errors(tmp_path, root):
     given = settings().model_dump(mode="json", exclude_unset=True)
     given["source"]["root"] = str(root)

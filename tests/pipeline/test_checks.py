@@ -68,6 +68,22 @@ def test_all_faults_of_a_case_come_at_once(write, mask):
     assert loaded.label is None
 
 
+def test_no_fault_hides_another_of_the_same_array():
+    raw = np.full(SHAPE, 1000.0)
+    raw[0], raw[0, 0, 0] = 300, np.nan
+    assert [fault[:7] for fault in image_faults(raw, modality="CT")] == ["found 1", "values "]
+    label = np.zeros(SHAPE)
+    label[0, 0, 0], label[0, 0, 1], label[0, 0, 2] = -2, 0.5, 300
+    faults = usable_label(label, binarise=False)[2]
+    for words, fault in zip(("label -2", "whole numbers", "label 300"), faults, strict=True):
+        assert words in fault
+    one, other = Geometry((2, 3, 4), (1, 1, 1)), Geometry((2, 3, 5), (1, 1, 2), (9, 0, 0))
+    for words, fault in zip(
+        ("shape", "spacing", "origin"), geometry_faults(one, other), strict=True
+    ):
+        assert f"label {words}" in fault
+
+
 def test_an_unreadable_image_does_not_hide_the_label_fault(write, mask):
     files = write(label=mask.astype(np.int16) - 1)
     files.image.write_bytes(files.image.read_bytes()[:200])
