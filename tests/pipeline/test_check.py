@@ -195,7 +195,9 @@ def test_what_a_run_needs_is_known_within_a_fifth(tmp_path):
 
     def run(*arguments):
         done = subprocess.run(
-            [sys.executable, "-c", TRAIN, *arguments, *common], capture_output=True, text=True
+            [sys.executable, "-c", TRAIN, *arguments, *common],
+            capture_output=True,
+            encoding="utf-8",
         )
         assert done.returncode == 0, done.stderr
         return int(done.stdout.split()[-1]) * 1024
