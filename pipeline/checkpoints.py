@@ -36,12 +36,30 @@ def load_public_mae(model: MaskedAutoencoder, path: Path) -> None:
     """
     weights, *described = checkpoint_files(path)
     for file in described:
-        _check_targets(_read_config(file), file)
+        config = _read_config(file)
+        _check_targets(config, file)
+        _check_shape(config, model, file)
     try:
         load_mae_state(model, _read_state(weights), normalisation=IMAGENET)
     except ValueError as error:
         raise PipelineError(f"checkpoint {weights}: {error}") from error
     log.info("MAE starts from %s", path)
+
+
+def _check_shape(described: Mapping[str, Any], model: MaskedAutoencoder, path: Path) -> None:
+    """Refuse what weights fit and yet compute otherwise: heads, activation, biases."""
+    wanted = {
+        "num_attention_heads": model.shape.heads,
+        "decoder_num_attention_heads": model.shape.decoder_heads,
+        "hidden_act": "gelu",
+        "qkv_bias": True,
+    }
+    for key, value in wanted.items():
+        if described.get(key, value) != value:
+            raise PipelineError(
+                f"checkpoint {path}: {key} is {described[key]!r}, the MAE's is {value!r}; choose "
+                "the preset that it was trained with, or another checkpoint"
+            )
 
 
 def _read_state(path: Path) -> dict[str, Any]:

@@ -18,6 +18,11 @@ def compute_device(gpus: int) -> torch.device:
             f"resources.gpus: found {gpus}, but this machine offers no GPU to torch; set it to 0 "
             "or run on a machine with one"
         )
+    if gpus > torch.cuda.device_count():
+        raise PipelineError(
+            f"resources.gpus: found {gpus}, but this machine offers {torch.cuda.device_count()}; "
+            "lower it or run on a machine with more"
+        )
     return torch.device("cuda")
 
 

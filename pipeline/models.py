@@ -40,8 +40,19 @@ def finished(manifest: Path, wanted_fingerprint: str) -> bool:
 def keep_model(
     network: nn.Module, manifest: Path, wanted_fingerprint: str, settings: dict[str, Any]
 ) -> None:
-    """Write the finished model as safetensors, its record beside it, and the manifest."""
+    """Write the finished model as safetensors, its record beside it, and the manifest.
+
+    Raises:
+        PipelineError: the training diverged: a weight is no finite number.
+    """
     folder = folder_of(manifest)
+    broken = [name for name, value in network.state_dict().items() if not _is_finite(value)]
+    if broken:
+        raise PipelineError(
+            f"training {folder}: diverged, {len(broken)} of its weights hold numbers that are not "
+            f"finite ({broken[0]}); lower learning_rate or use precision fp32, delete the folder "
+            "and train again"
+        )
     weights = folder / "model.safetensors"
     state = {
         name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
@@ -58,6 +69,10 @@ def keep_model(
     }
     write_json(folder / "model.json", record)
     write_json(manifest, record)
+
+
+def _is_finite(value: torch.Tensor) -> bool:
+    return bool(torch.isfinite(value).all())
 
 
 def load_weights(network: nn.Module, manifest: Path) -> dict[str, Any]:

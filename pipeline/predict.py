@@ -117,5 +117,10 @@ def predict_case(
         with torch.inference_mode():
             found = torch.sigmoid(network(shown, residuals))  # (b, 1, h, w)
             found = F.interpolate(found, image.shape[1:], mode="bilinear", align_corners=False)
+        if not bool(torch.isfinite(found).all()):
+            raise PipelineError(
+                f"case {store.attrs.get('case', store.store_path)}: the network's output is no "
+                f"number in slices {start} to {part.stop - 1}; train with precision fp32"
+            )
         probability[part] = found[:, 0].cpu().numpy()
     return probability

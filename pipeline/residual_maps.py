@@ -52,7 +52,7 @@ class OpenCase:
     remaining: int
     size: tuple[int, int]
     coverages: list[list[tuple[int, float]]] = field(default_factory=list)  # slice, then ratio
-    started: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0  # reading, and its slices' share of their batches
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,11 @@ def residual_maps(
     for group in partition_all(resources.slices_per_batch, _work(opened, settings, per_map, seed)):
         shown = [item for item in group if item.masks]
         if shown:
+            started = time.monotonic()
             _reconstruct(shown, per_map, settings, device, dtype)
+            spent = time.monotonic() - started
+            for item in shown:
+                item.case.seconds += spent / len(shown)
         for item in group:
             item.case.remaining -= 1
             if item.case.remaining == 0:
@@ -150,11 +154,13 @@ def _open_cases(
 ) -> Iterator[tuple[OpenCase, npt.NDArray[Any], tuple[float, float]]]:
     """Each case with its image and intensity range, one in memory at a time."""
     for name, key in keys.items():
+        started = time.monotonic()
         store = open_store(layout.case_store(name))
         image = read_array(store, "image")
         residual = np.zeros((len(settings.maps), len(image), *slices.size), np.float16)
         digest = str(store.attrs["sha256_image"])
         case = OpenCase(name, key, residual, digest, len(image), slices.size)
+        case.seconds = time.monotonic() - started
         yield case, image, intensity_range(store.attrs, slices)
 
 
@@ -242,7 +248,7 @@ def _keep(
         "image": case.image_digest,
         "coverage": per_map,
         "computed": {"dtype": str(dtype).removeprefix("torch."), "device": device.type},
-        "seconds": round(time.monotonic() - case.started, 3),
+        "seconds": round(case.seconds, 3),
     }
     store = layout.residual_store(name, case.name)
     write_store(store, {"residual": case.residual}, attributes, slice_axis=1)

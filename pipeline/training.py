@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
+from pipeline.devices import compute_device
 from pipeline.errors import PipelineError
 from pipeline.history import read_history
 from pipeline.layout import folder_of
@@ -113,8 +115,10 @@ def fit(
         The checkpoint of the best epoch by validation loss.
 
     Raises:
-        PipelineError: the checkpoint to resume from is damaged.
+        PipelineError: the checkpoint to resume from is damaged, or a GPU is asked for where there
+            is none.
     """
+    compute_device(resources.gpus)  # a GPU that is not there is told before anything is written
     folder = folder_of(manifest)
     checkpoint = _checkpoint_to_resume(folder, wanted_fingerprint)
     best = ModelCheckpoint(
@@ -132,6 +136,8 @@ def fit(
         accelerator="gpu" if resources.gpus else "cpu",
         devices=max(1, resources.gpus),
         strategy=strategy_of(module, resources.gpus),
+        # inside a SLURM job, too, this process starts the others itself: the job has one task
+        plugins=[LightningEnvironment()],
         precision=PRECISIONS[precision],  # type: ignore[arg-type]
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
         callbacks=callbacks,
@@ -169,8 +175,17 @@ def strategy_of(module: lightning.LightningModule, gpus: int) -> str:
 
 
 def per_process(batch_size: int, resources: Resources) -> int:
-    """A process's part of a batch, so that several GPUs together see batches of the same size."""
-    return max(1, batch_size // max(1, resources.gpus))
+    """A process's part of a batch, so that several GPUs together see batches of the same size.
+
+    Raises:
+        PipelineError: the batch cannot be shared out evenly.
+    """
+    processes = max(1, resources.gpus)
+    if batch_size % processes:
+        raise PipelineError(
+            f"batch_size: found {batch_size}, expected a multiple of resources.gpus {processes}"
+        )
+    return batch_size // processes
 
 
 def _checkpoint_to_resume(folder: Path, wanted_fingerprint: str) -> Path | None:

@@ -48,8 +48,10 @@ _HF_PARTS = {
     "mlp.fc1": "mlp.fc1",
     "mlp.fc2": "mlp.fc2",
 }
-# Names in files written before transformers 5, longest first where one contains another.
+# Names in files: of transformers before 5, and of what 5 writes for its own `from_pretrained`;
+# longest first where one contains another.
 _HF_BEFORE_5 = {
+    "decoder.decoder_encoder.layer.": "decoder.decoder_layers.",
     "vit.encoder.layer.": "vit.layers.",
     "attention.attention.query": "attention.q_proj",
     "attention.attention.key": "attention.k_proj",

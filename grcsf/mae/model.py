@@ -54,6 +54,7 @@ class MaskedAutoencoder(nn.Module):
         super().__init__()
         if image_size % patch_size:
             raise ValueError(f"image size {image_size} is no multiple of patch size {patch_size}")
+        self.shape = shape
         self.image_size = image_size
         self.patch_size = patch_size
         self.in_channels = in_channels

@@ -65,6 +65,11 @@ class Mae(Section):
             raise ValueError(
                 "checkpoint is for architecture 'mae'; 'simmim' is trained from scratch"
             )
+        if self.adversarial is not None and self.adversarial.start_epoch >= self.epochs:
+            raise ValueError(
+                f"adversarial.start_epoch: found {self.adversarial.start_epoch}, expected less "
+                f"than epochs {self.epochs}, or it would change nothing"
+            )
         for ratio in self.train_mask_ratios:
             self.check_mask_ratio("train_mask_ratios", ratio)
         return self
@@ -104,7 +109,14 @@ class Residuals(Section):
     @property
     def titles(self) -> tuple[str, ...]:
         """What each map is called where it is shown."""
-        return tuple(f"Residual, {one.mask_ratio:.0%} masked" for one in self.maps)
+        plain = [f"Residual, {one.mask_ratio:.0%} masked" for one in self.maps]
+        if len(set(plain)) == len(plain):
+            return tuple(plain)
+        # two maps of one ratio are of two MAEs, or told apart by their place
+        named = [f"{title}, {one.mae}" for title, one in zip(plain, self.maps, strict=True)]
+        if len(set(named)) == len(named):
+            return tuple(named)
+        return tuple(f"{title}, map {place}" for place, title in enumerate(plain, start=1))
 
     @model_validator(mode="before")
     @classmethod
@@ -114,7 +126,7 @@ class Residuals(Section):
         presets = {"paper": ("random", "paste", (5, 5)), "fast": ("stratified", "ignore", (2, 4))}
         filled = dict(given)
         preset = filled.pop("preset")
-        if preset not in presets:
+        if not isinstance(preset, str) or preset not in presets:
             raise ValueError(f"preset: found {preset!r}, expected 'paper' or 'fast'")
         masks, visible, passes = presets[preset]
         filled.setdefault("masks", masks)

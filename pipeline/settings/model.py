@@ -138,7 +138,7 @@ class Dataset(Section):
 
 
 class Resources(Section):
-    """What a job may use. Nothing here changes a result."""
+    """What a job may use. It changes no result, but several GPUs a training's last bits."""
 
     threads: Positive = 2
     gpus: Count = 0

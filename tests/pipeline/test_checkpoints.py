@@ -65,6 +65,42 @@ def test_hugging_face_folders(tmp_path, trained, weights):
     assert_loads(hugging_face(tmp_path / "vitmae", trained, weights), trained)
 
 
+def test_what_transformers_saves_itself_is_read(tmp_path, trained):
+    transformers = pytest.importorskip("transformers")
+    shape = trained.shape
+    config = transformers.ViTMAEConfig(
+        image_size=trained.image_size,
+        patch_size=trained.patch_size,
+        num_channels=1,
+        hidden_size=shape.width,
+        num_hidden_layers=shape.depth,
+        num_attention_heads=shape.heads,
+        intermediate_size=4 * shape.width,
+        decoder_hidden_size=shape.decoder_width,
+        decoder_num_hidden_layers=shape.decoder_depth,
+        decoder_num_attention_heads=shape.decoder_heads,
+        decoder_intermediate_size=4 * shape.decoder_width,
+    )
+    theirs = transformers.ViTMAEForPreTraining(config)
+    theirs.load_state_dict(to_hugging_face(trained.state_dict()))
+    theirs.save_pretrained(tmp_path / "saved")
+    assert_loads(tmp_path / "saved", trained)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("num_attention_heads", 6),
+        ("decoder_num_attention_heads", 8),
+        ("hidden_act", "relu"),
+        ("qkv_bias", False),
+    ],
+)
+def test_what_fits_and_computes_otherwise_is_refused(tmp_path, trained, key, value):
+    folder = hugging_face(tmp_path / "vitmae", trained, **{key: value})
+    assert f"{key} is {value!r}, the MAE's is" in refusal(folder)
+
+
 def test_arguments_saved_beside_the_weights_do_not_stand_in_the_way(tmp_path, trained):
     path = tmp_path / "mae.pth"
     arguments = argparse.Namespace(norm_pix_loss=False, lr=1e-3)

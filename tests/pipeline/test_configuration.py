@@ -8,7 +8,7 @@ import yaml
 
 from pipeline.configuration import load_settings, merge, validate
 from pipeline.errors import PipelineError
-from pipeline.settings import Settings, residual_count, source_root, stage_settings
+from pipeline.settings import Residuals, Settings, residual_count, source_root, stage_settings
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "config").glob("*.yaml"))
 MAPS = [{"mae": "shared", "mask_ratio": 0.5}, {"mae": "shared", "mask_ratio": 0.75}]
@@ -91,6 +91,12 @@ def test_every_shipped_configuration_is_valid(path):
         ("experiments.u.residuals", "mrm", "'unetpp' takes no residuals"),
         ("evaluation.baseline", "w", "names 'w', but experiments has only"),
         ("residuals.mrm.preset", "slow", "expected 'paper' or 'fast'"),
+        ("residuals.mrm.preset", ["paper"], "expected 'paper' or 'fast'"),
+        (
+            "mae.shared",
+            {"epochs": 10, "adversarial": {}},
+            "start_epoch: found 10, expected less than epochs 10",
+        ),
         ("residuals.mrm.maps", [{"mae": "x", "mask_ratio": 0.5, "passes": 1}], "names 'x'"),
         ("residuals.mrm.passes", 3, "residuals.mrm.passes: unknown key"),
         ("residuals.cam", {"grad_cam": "v"}, "residuals.cam.grad_cam names 'v'"),
@@ -202,6 +208,17 @@ def test_presets_give_masks_and_passes_and_yield_to_what_is_given():
     paper = validate(own, "x").datasets["brain"].residuals["mrm"]
     assert (paper.masks, paper.visible) == ("random", "predict")
     assert [one.passes for one in paper.maps] == [5, 5]
+
+
+def test_maps_of_one_ratio_have_titles_of_their_own():
+    def titles(*maps):
+        listed = [{"mae": mae, "mask_ratio": ratio, "passes": 1} for mae, ratio in maps]
+        chosen = {"masks": "random", "visible": "paste", "maps": listed}
+        return Residuals.model_validate(chosen).titles
+
+    assert titles(("a", 0.5), ("a", 0.75)) == ("Residual, 50% masked", "Residual, 75% masked")
+    assert titles(("a", 0.5), ("b", 0.5)) == ("Residual, 50% masked, a", "Residual, 50% masked, b")
+    assert len(set(titles(("a", 0.5), ("a", 0.5), ("b", 0.5)))) == 3
 
 
 def section(given: dict, stage: str, name: str = "") -> dict:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from grcsf.models.build import build_segmentation_model
+from pipeline.errors import PipelineError
 from pipeline.predict import predict_case
 from pipeline.settings import Slices
 from pipeline.stores import open_store, write_store
@@ -33,6 +34,19 @@ def test_an_empty_image_is_predicted_without_nan(tmp_path):
     network = build_segmentation_model("unetpp", width=4, input_size=(32, 32)).eval()
     found = predict_case(network, stored(tmp_path, image), None, SLICES, torch.device("cpu"), 2)
     assert np.isfinite(found).all()
+
+
+class Diverged(nn.Module):
+    """A network whose weights are no numbers."""
+
+    def forward(self, image, residuals=None):  # noqa: ARG002
+        return image * float("nan")
+
+
+def test_a_diverged_network_is_told(tmp_path):
+    store = stored(tmp_path, np.ones((2, 20, 20), np.int16))
+    with pytest.raises(PipelineError, match="output is no number in slices 0 to 1"):
+        predict_case(Diverged(), store, None, SLICES, torch.device("cpu"), 2)
 
 
 class Brightness(nn.Module):

@@ -1,6 +1,7 @@
 """Trainings resume to the same bits, start anew for new settings, and leak no test case."""
 
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ from pipeline.history import read_history
 from pipeline.layout import folder_of
 from pipeline.predict import predict
 from pipeline.residual_maps import residual_maps
+from pipeline.settings import Resources
 from pipeline.stores import open_store, read_array, read_json, write_json
 from pipeline.train_mae import lesion_free_slices, train_mae
 from pipeline.train_segmentation import train_segmentation
+from pipeline.training import per_process
 
 SEED = 5
 
@@ -323,6 +326,41 @@ def test_a_corrected_header_makes_a_prediction_again(with_residuals, experiment,
     after = read_json(with_residuals.predictions("grcsf", 1))["cases"]
     assert after["d"] != before["d"]
     assert after["e"] == before["e"]
+
+
+def test_trainings_tell_a_gpu_that_is_not_there(ingested, mae, slices, resources):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(PipelineError, match=r"resources\.gpus: found 1"):
+        train_mae(ingested, "shared", mae, slices, SEED, resources.model_copy(update={"gpus": 1}))
+    assert not folder_of(ingested.mae("shared")).exists()
+
+
+def test_a_training_that_diverged_is_no_finished_model(ingested, mae, slices, resources):
+    wild = mae.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(PipelineError, match=r"diverged, \d+ of its weights"):
+        train_mae(ingested, "shared", wild, slices, SEED, resources)
+    assert not ingested.mae("shared").exists()
+
+
+def test_a_batch_is_shared_out_evenly_or_refused():
+    assert per_process(21, Resources(gpus=3)) == 7
+    assert per_process(21, Resources()) == 21
+    with pytest.raises(PipelineError, match=r"found 21, expected a multiple of resources\.gpus 2"):
+        per_process(21, Resources(gpus=2))
+
+
+def test_cases_share_the_seconds_of_their_batches(with_residuals, mae, residuals, slices):
+    for case in with_residuals.stage("residual_maps").glob("*/*.zarr"):
+        shutil.rmtree(case)
+    started = time.monotonic()
+    together = Resources(threads=1, slices_per_batch=64)
+    reconstruct(with_residuals, mae, residuals, slices, together)
+    whole = time.monotonic() - started
+    stores = list(with_residuals.stage("residual_maps").glob("*/*.zarr"))
+    seconds = [float(open_store(store).attrs["seconds"]) for store in stores]
+    assert len(seconds) > 2
+    assert 0 < sum(seconds) <= whole + 0.001 * len(seconds), "each is rounded"
 
 
 def test_a_gpu_that_is_not_there_is_told(with_residuals, mae, residuals, slices, resources):
