@@ -10,7 +10,6 @@ seconds over the repeats, its range, and the largest peak memory.
 
 import argparse
 import multiprocessing
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from scipy import ndimage
 
 from grcsf.calcium import postprocess_calcium
 from grcsf.components import filter_components
+from pipeline.devices import peak_memory
 from pipeline.layout import Layout
 from pipeline.masks import hounsfield
 from pipeline.postprocess import postprocess
@@ -142,7 +142,7 @@ def measuring() -> Iterator[dict[str, float]]:
     started = time.process_time()
     yield found
     found["seconds"] = time.process_time() - started
-    found["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    found["peak"] = peak_memory() / 1e9
 
 
 if __name__ == "__main__":

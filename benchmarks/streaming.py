@@ -8,7 +8,6 @@ together they would take what the last line says.
 
 import argparse
 import multiprocessing
-import resource
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.datasets.phantom import write_phantom
+from pipeline.devices import peak_memory
 from pipeline.evaluate import evaluate
 from pipeline.ingest import ingest
 from pipeline.layout import Layout
@@ -63,7 +63,7 @@ def in_a_process(task: Callable[..., None], *arguments: object) -> float:
 def peak_of(task: Callable[..., None], arguments: tuple[object, ...]) -> float:
     """Run a task, and tell this process's peak memory in MB."""
     task(*arguments)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return peak_memory() / 1e6
 
 
 def layout_of(folder: str) -> Layout:

@@ -145,11 +145,11 @@ def _kept(
 def _libraries() -> int:
     """Peak memory of a process that has done nothing but import what trains."""
     code = (
-        "import resource, pipeline.train_mae, pipeline.train_segmentation;"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "import pipeline.train_mae, pipeline.train_segmentation, pipeline.devices;"
+        "print(pipeline.devices.peak_memory())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return int(done.stdout) * 1024
+    return int(done.stdout)
 
 
 def _predicted_voxels(dataset: Dataset, facts: Sequence[CaseFacts]) -> float:
