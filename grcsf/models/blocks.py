@@ -87,7 +87,9 @@ class SegmentationNetwork(nn.Module, ABC):
     """What every network promises: an image, and residual maps if it uses them, to logits.
 
     Any height and width are taken: the inputs are padded to a multiple of `size_multiple` and the
-    logits are cropped back. Subclasses write `segment`, which sees padded sizes only.
+    logits are cropped back. Subclasses write `segment`, which sees padded sizes only. The padding
+    is zero image and zero residual, and to the network that is background like any other: it
+    counts in a channel's mean and is attended to.
     """
 
     size_multiple: ClassVar[int] = 2**LEVELS

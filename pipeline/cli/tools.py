@@ -24,6 +24,7 @@ from pipeline.cli.job import (
 )
 from pipeline.errors import PipelineError
 from pipeline.settings import further_images, source_root
+from pipeline.settings.section import SMALLEST_SIDE
 
 
 @app.command()
@@ -76,6 +77,11 @@ def complexity(
         raise PipelineError("--dataset and --set: found without --config, expected with it")
     if job is not None and input_size is not None:
         raise PipelineError("--input-size: the configuration has its own, slices.size; leave it")
+    if input_size is not None and min(input_size) < SMALLEST_SIDE:
+        raise PipelineError(
+            f"--input-size: found {input_size[0]} {input_size[1]}, expected sides of at least "
+            f"{SMALLEST_SIDE} pixels"
+        )
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or the profiler talks of itself on stderr
     from pipeline.complexity import complexity as run
     from pipeline.complexity import records, table

@@ -123,21 +123,29 @@ class Residuals(Section):
     def _fill_preset(cls, given: Any) -> Any:
         if not isinstance(given, dict) or "preset" not in given:
             return given
-        presets = {"paper": ("random", "paste", (5, 5)), "fast": ("stratified", "ignore", (2, 4))}
+        presets = {"paper": ("random", "paste"), "fast": ("stratified", "ignore")}
         filled = dict(given)
         preset = filled.pop("preset")
         if not isinstance(preset, str) or preset not in presets:
             raise ValueError(f"preset: found {preset!r}, expected 'paper' or 'fast'")
-        masks, visible, passes = presets[preset]
+        masks, visible = presets[preset]
         filled.setdefault("masks", masks)
         filled.setdefault("visible", visible)
-        maps = filled.get("maps")
-        if isinstance(maps, list) and len(maps) == len(passes):
-            filled["maps"] = [
-                {"passes": count, **one} if isinstance(one, dict) else one
-                for one, count in zip(maps, passes, strict=True)
-            ]
+        if isinstance(maps := filled.get("maps"), list):
+            filled["maps"] = [_with_passes(one, preset) for one in maps]
         return filled
+
+
+def _with_passes(given: Any, preset: str) -> Any:
+    """A map's passes as its preset has them; `fast` knows those of the paper's two ratios."""
+    if not isinstance(given, dict):
+        return given
+    if preset == "paper":
+        return {"passes": 5, **given}
+    ratio = given.get("mask_ratio")
+    # stratified masks cover every patch equally often in 2 passes of 1/2, and in 4 of 3/4
+    balanced = {0.5: 2, 0.75: 4}
+    return {"passes": balanced[ratio], **given} if ratio in (0.5, 0.75) else given
 
 
 class GradCam(Section):

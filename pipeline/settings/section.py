@@ -9,7 +9,10 @@ Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Number = Annotated[int, Field(ge=1, strict=True)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$")]
-Size = tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]]
+# pixels; below it, a batch of one slice leaves batch normalisation one value at the lowest level
+SMALLEST_SIDE = 32
+Side = Annotated[int, Field(ge=SMALLEST_SIDE)]
+Size = tuple[Side, Side]
 Rate = Annotated[float, Field(gt=0)]
 Precision = Literal["fp32", "bf16", "fp16"]
 

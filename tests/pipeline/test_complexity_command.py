@@ -157,7 +157,7 @@ def test_without_thop_the_rest_is_shown_and_the_extra_named(monkeypatch, caplog)
         (["--config", DEMO], "it has: heart, head"),
         (
             ["--input-size", 16, 224, "--repeats", 0],
-            r"GRCSF.*\(16, 224\).*1/4 scale must be 1 to 4",
+            "found 16 224, expected sides of at least 32 pixels",
         ),
     ],
 )

@@ -210,6 +210,19 @@ def test_presets_give_masks_and_passes_and_yield_to_what_is_given():
     assert [one.passes for one in paper.maps] == [5, 5]
 
 
+def test_a_preset_s_passes_follow_the_ratio_and_not_the_place():
+    def passes(preset, *ratios):
+        maps = [{"mae": "shared", "mask_ratio": ratio} for ratio in ratios]
+        found = Residuals.model_validate({"preset": preset, "maps": maps})
+        return [one.passes for one in found.maps]
+
+    assert passes("fast", 0.75, 0.5) == [4, 2]
+    assert passes("fast", 0.5) == [2]
+    assert passes("paper", 0.3) == [5]
+    with pytest.raises(ValueError, match="passes"):
+        passes("fast", 0.3)
+
+
 def test_maps_of_one_ratio_have_titles_of_their_own():
     def titles(*maps):
         listed = [{"mae": mae, "mask_ratio": ratio, "passes": 1} for mae, ratio in maps]
