@@ -7,12 +7,14 @@ only user of zarr.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,9 @@ Store = zarr.Group
 STORE_VERSION = 1
 ZSTD_LEVEL = 3
 BLOCK_BYTES = 32 * 2**20
+TEMPORARY = ".tmp"
+DIGEST = "sha256_"
+OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR)
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:
@@ -51,23 +56,42 @@ def file_digest(path: Path) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    _remove(temporary)
+    """A temporary path beside `path` that takes its place when the block ends without an error.
+
+    Several writers of one path each have their own; the last one's content stays.
+
+    Raises:
+        OSError: the machine's fault, with the path that was to be written.
+    """
+    # jobs on several nodes may share the folder, and their process numbers
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _flush(temporary)
-        if path.is_dir():
-            old = path.with_name(f".{path.name}.{os.getpid()}.old")
-            _remove(old)
-            path.rename(old)
-            temporary.rename(path)
-            _remove(old)
-        else:
-            temporary.replace(path)
+        _take_place(temporary, path)
+    except OSError as error:
+        if error.filename is None:  # as of a write to a full disk
+            error.filename = str(path)
+        raise
     finally:
-        _remove(temporary)
+        remove(temporary)
+
+
+def _take_place(temporary: Path, path: Path) -> None:
+    """Rename over `path`; a folder must make room first, and another writer may fill it again."""
+    while True:
+        try:
+            temporary.replace(path)
+        except OSError as error:
+            if error.errno not in OCCUPIED:
+                raise
+        else:
+            return
+        old = temporary.with_suffix(".old")
+        with suppress(FileNotFoundError):
+            path.rename(old)
+            remove(old)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -120,19 +144,20 @@ def write_store(
                 dtype=array.dtype,
                 chunks=tuple(chunks),
                 shards=array.shape,
-                compressors=ZstdCodec(level=ZSTD_LEVEL),
+                # without the checksum most flipped bits decode to other values and no error
+                compressors=ZstdCodec(level=ZSTD_LEVEL, checksum=True),
                 fill_value=np.nan if array.dtype.kind == "f" else 0,
                 config={"write_empty_chunks": True},
             )
             stored[:] = array
-        digests = {f"sha256_{name}": array_digest(array) for name, array in arrays.items()}
+        digests = {f"{DIGEST}{name}": array_digest(array) for name, array in arrays.items()}
         group.attrs.update({**attributes, **digests, "store_version": STORE_VERSION})
         group.attrs["complete"] = True
 
 
 def compressed_bytes(plane: npt.NDArray[Any]) -> int:
     """What a slice takes in a store."""
-    return len(Zstd(level=ZSTD_LEVEL).encode(np.ascontiguousarray(plane)))
+    return len(Zstd(level=ZSTD_LEVEL, checksum=True).encode(np.ascontiguousarray(plane)))
 
 
 def open_store(path: Path) -> Store:
@@ -144,8 +169,11 @@ def open_store(path: Path) -> Store:
     try:
         group = zarr.open_group(path, mode="r")
         attributes = dict(group.attrs)
+        arrays = dict(group.arrays())
     except FileNotFoundError:
         raise PipelineError(f"store {path}: not there; run the stage that writes it") from None
+    except PermissionError:
+        raise PipelineError(f"store {path}: not readable for you; have it opened to you") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise PipelineError(f"store {path}: damaged ({reason}); delete it and run again") from error
@@ -156,10 +184,16 @@ def open_store(path: Path) -> Store:
         raise PipelineError(
             f"store {path}: version {found}, expected {STORE_VERSION}; delete it and run again"
         )
-    for name in group.array_keys():
-        if not any(file.is_file() for file in (path / name / "c").rglob("*")):
+    for name in _written_arrays(attributes):
+        # zarr reads a missing or empty shard as fill values, and lists no array without metadata
+        shard = path / name / "c" / Path(*"0" * arrays[name].ndim) if name in arrays else None
+        if shard is None or not shard.is_file() or not shard.stat().st_size:
             raise PipelineError(f"store {path}: {name} has lost its data; delete it and run again")
     return group
+
+
+def _written_arrays(attributes: Mapping[str, Any]) -> list[str]:
+    return [key.removeprefix(DIGEST) for key in attributes if key.startswith(DIGEST)]
 
 
 def read_array(group: Store, name: str, index: Any = slice(None)) -> npt.NDArray[Any]:
@@ -207,23 +241,35 @@ def verify_store(path: Path) -> None:
     """Re-read every array and compare it with the digest noted when it was written.
 
     Raises:
-        PipelineError: the store is unfinished, damaged, or holds other values than were written.
+        PipelineError: the store is unfinished, damaged, holds other values than were written,
+            or values that are not finite.
     """
     group = open_store(path)
-    for name in group.array_keys():
-        if array_digest(read_array(group, name)) != group.attrs[f"sha256_{name}"]:
-            raise PipelineError(f"store {path}: {name} has changed since it was written; delete it")
+    for name in _written_arrays(group.attrs):
+        array = read_array(group, name)
+        if array_digest(array) != group.attrs[f"{DIGEST}{name}"]:
+            raise PipelineError(
+                f"store {path}: {name} has changed since it was written; delete it and run again"
+            )
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise PipelineError(
+                f"store {path}: {name} holds values that are no finite numbers; delete it and the "
+                "model behind it, and run again"
+            )
 
 
 def _flush(path: Path) -> None:
+    if path.is_symlink():
+        return
     files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
     for file in files:
         with file.open("rb") as opened:
             os.fsync(opened.fileno())
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
+def remove(path: Path) -> None:
+    """Delete a file, a folder with all that is in it, or a link; nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ __all__ = ["app", "main", "stages", "tools"]
 MACHINE_FAULTS = {
     errno.ENOSPC: "no space left; free some and run again, finished cases are kept",
     errno.EDQUOT: "disk quota reached; free some space and run again, finished cases are kept",
+    errno.EFBIG: "the limit of a file's size is reached (ulimit -f); raise it and run again",
     errno.EACCES: "not permitted; make the folder writable or choose another `results`",
     errno.EPERM: "not permitted; make the folder writable or choose another `results`",
     errno.EROFS: "read-only file system; choose another `results`",
