@@ -23,17 +23,16 @@ from pipeline.layout import Layout, in_batch
 from pipeline.models import load_weights
 from pipeline.networks import build_network, encoder_of
 from pipeline.residual_maps import VERSION
+from pipeline.residual_stores import is_made, write_residuals
 from pipeline.settings import Experiment, GradCam, Resources, Slices
 from pipeline.slices import network_slices
 from pipeline.stores import (
     Store,
     fingerprint,
-    is_current,
     open_store,
     read_array,
     read_json,
     write_json,
-    write_store,
 )
 
 log = logging.getLogger(__name__)
@@ -68,8 +67,7 @@ def grad_cam_maps(
             "version": VERSION,
         }
         keys[case] = fingerprint({**made_by, "image": cases[case]["sha256_image"]})
-        path = layout.residual_store(name, case)
-        if is_current(path, keys[case]):
+        if is_made(layout, name, case, keys[case]):
             continue
         started = time.monotonic()
         store = open_store(layout.case_store(case))
@@ -85,7 +83,7 @@ def grad_cam_maps(
             "computed": {"dtype": "float32", "device": device.type},
             "seconds": round(time.monotonic() - started, 3),
         }
-        write_store(path, {"residual": maps}, attributes, slice_axis=1)
+        write_residuals(layout, name, case, maps, attributes)
         log.info("%s: %s by the network of subset %d", name, case, subset)
     write_json(
         layout.residual_batch(name, batch),

@@ -27,10 +27,17 @@ STAGES = (
 
 @dataclass(frozen=True)
 class Layout:
-    """The paths of one data set's results under `root/dataset`."""
+    """The paths of one data set's results under `root/dataset`.
+
+    Attributes:
+        root: the folder of all data sets' results.
+        dataset: its name.
+        shared: the folder of residual stores that several projects share, if there is one.
+    """
 
     root: Path
     dataset: str
+    shared: Path | None = None
 
     def stage(self, stage: str) -> Path:
         """The folder of a stage."""

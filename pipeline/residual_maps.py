@@ -25,16 +25,15 @@ from pipeline.devices import compute_device, multiplies_bf16
 from pipeline.intensity import intensity_range
 from pipeline.layout import Layout, in_batch
 from pipeline.models import load_weights
+from pipeline.residual_stores import is_made, write_residuals
 from pipeline.settings import Mae, ResidualMap, Residuals, Resources, Slices
 from pipeline.slices import network_slices
 from pipeline.stores import (
     fingerprint,
-    is_current,
     open_store,
     read_array,
     read_json,
     write_json,
-    write_store,
 )
 
 VERSION = 1
@@ -92,9 +91,7 @@ def residual_maps(
         "version": VERSION,
     }
     keys = {case: fingerprint({**key_parts, "image": cases[case]["sha256_image"]}) for case in mine}
-    missing = [
-        case for case in mine if not is_current(layout.residual_store(name, case), keys[case])
-    ]
+    missing = [case for case in mine if not is_made(layout, name, case, keys[case])]
     log.info("%s %s: %d cases, %d to make", name, batch, len(mine), len(missing))
     device = compute_device(resources.gpus)
     dtype = _dtype(settings.precision, device)
@@ -250,8 +247,7 @@ def _keep(
         "computed": {"dtype": str(dtype).removeprefix("torch."), "device": device.type},
         "seconds": round(case.seconds, 3),
     }
-    store = layout.residual_store(name, case.name)
-    write_store(store, {"residual": case.residual}, attributes, slice_axis=1)
+    write_residuals(layout, name, case.name, case.residual, attributes)
 
 
 def _dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -166,6 +166,8 @@ def open_store(path: Path) -> Store:
     Raises:
         PipelineError: there is no store, or it is unfinished, damaged or of another version.
     """
+    if path.is_symlink():  # what is at fault, and has to be deleted, is not the link
+        path = path.resolve()
     try:
         group = zarr.open_group(path, mode="r")
         attributes = dict(group.attrs)

@@ -13,7 +13,7 @@ import typer
 from pipeline.configuration import load_settings
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout
-from pipeline.settings import Dataset, Settings
+from pipeline.settings import Dataset, Settings, store_root
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,7 +53,8 @@ def open_job(config: Path, override: str, dataset: str) -> Job:
         known = ", ".join(settings.datasets)
         raise PipelineError(f"--dataset: {config} has no {dataset!r}; it has: {known}")
     bound_threads(settings.resources.threads)
-    return Job(settings, settings.datasets[dataset], Layout(Path(settings.results), dataset))
+    layout = Layout(Path(settings.results), dataset, store_root(settings))
+    return Job(settings, settings.datasets[dataset], layout)
 
 
 def bound_threads(threads: int) -> None:

@@ -34,6 +34,7 @@ from pipeline.settings.stages import (
     residual_count,
     source_root,
     stage_settings,
+    store_root,
 )
 from pipeline.settings.tables import COSTS, Table
 
@@ -67,4 +68,5 @@ __all__ = [
     "residual_count",
     "source_root",
     "stage_settings",
+    "store_root",
 ]

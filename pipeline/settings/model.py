@@ -150,10 +150,17 @@ class Resources(Section):
     minutes: Positive = 1_440
 
 
+class Store(Section):
+    """Where residual stores are kept; nothing in it changes a result."""
+
+    root: str | None = None
+
+
 class Settings(Section):
     """A whole configuration file."""
 
     results: str = "results"
+    store: Store = Store()
     seed: Count = 2026
     resources: Resources = Resources()
     datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]

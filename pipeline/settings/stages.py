@@ -123,6 +123,16 @@ def source_root(settings: Settings, dataset: str) -> Path:
     return _expanded(source.root, f"datasets.{dataset}.source.root")
 
 
+def store_root(settings: Settings) -> Path | None:
+    """The folder of residual stores that several projects share, if the configuration has one.
+
+    Raises:
+        PipelineError: it names an environment variable that is not set.
+    """
+    root = settings.store.root
+    return None if root is None else _expanded(root, "store.root")
+
+
 def further_images(settings: Settings, dataset: str) -> list[Path]:
     """Images of `source.also_predict`: predicted with the trained networks, and not scored."""
     key = f"datasets.{dataset}.source.also_predict"

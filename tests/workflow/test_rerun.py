@@ -89,9 +89,10 @@ def test_a_second_call_has_nothing_to_do(again):
     "change",
     [
         {"resources": {"cases_per_job": 9, "threads": 1, "memory_mb": 10, "minutes": 3}},
+        {"store": {"root": "cache"}},
         images(split={"by": "case"}, experiments={"grcsf": {"width": 64}}),
     ],
-    ids=["resources", "defaults written out"],
+    ids=["resources", "store", "defaults written out"],
 )
 def test_what_decides_no_result_runs_nothing(again, change):
     assert changed(again, change) == set()

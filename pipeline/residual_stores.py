@@ -1,0 +1,93 @@
+"""Where residual stores lie: with the results, or in a folder that several projects share.
+
+In the shared folder (`store.root`) a store is called by its case and its fingerprint: masks are
+drawn from the case's name, so equal images of two names have residuals of their own. The results
+hold a link to it, and every other stage reads through the link.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.layout import Layout
+from pipeline.stores import is_current, replacing, write_store
+
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+log = logging.getLogger(__name__)
+
+
+def shared_store(root: Path, case: str, fingerprint: str) -> Path:
+    """The place of one case's residuals in the shared folder."""
+    return root / case / f"{fingerprint}.zarr"
+
+
+def is_made(layout: Layout, name: str, case: str, fingerprint: str) -> bool:
+    """Whether a case's residuals are at hand; those of the shared folder are linked."""
+    path = layout.residual_store(name, case)
+    if is_current(path, fingerprint):
+        return True
+    if layout.shared is None:
+        return False
+    shared = shared_store(layout.shared, case, fingerprint)
+    if not is_current(shared, fingerprint):
+        return False
+    _link(path, shared)
+    log.info("%s: %s found in %s", name, case, layout.shared)
+    return True
+
+
+def write_residuals(
+    layout: Layout,
+    name: str,
+    case: str,
+    residual: npt.NDArray[np.float16],
+    attributes: Mapping[str, Any],
+) -> None:
+    """Keep a case's maps `(ratio, z, h, w)`, in the shared folder if there is one to write to.
+
+    Args:
+        layout: where the results lie.
+        name: the residual set.
+        case: the case's name.
+        residual: in [0, 1].
+        attributes: what made them; `fingerprint` is among them.
+    """
+    path = layout.residual_store(name, case)
+    arrays = {"residual": residual}
+    if layout.shared is not None:
+        key = str(attributes["fingerprint"])
+        shared = shared_store(layout.shared, case, key)
+        try:
+            # another project's job may have been faster, and may be reading its store by now
+            if not is_current(shared, key):
+                write_store(shared, arrays, attributes, slice_axis=1)
+        except OSError as error:
+            if error.errno not in READ_ONLY:
+                raise
+            _tell_once(layout.shared, path.parent)
+        else:
+            _link(path, shared)
+            return
+    write_store(path, arrays, attributes, slice_axis=1)
+
+
+def _link(path: Path, shared: Path) -> None:
+    with replacing(path) as temporary:
+        temporary.symlink_to(shared.absolute())
+
+
+@functools.cache
+def _tell_once(shared: Path, instead: Path) -> None:
+    log.warning(
+        "store.root %s: not writable for you, so residuals that it lacks are kept in %s",
+        shared,
+        instead,
+    )
