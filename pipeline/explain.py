@@ -5,7 +5,6 @@ No stage: nothing depends on what it writes.
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,8 @@ from pipeline.networks import build_network
 from pipeline.residual_maps import masked_models
 from pipeline.settings import Dataset, Residuals, encoder_mae, residual_count
 from pipeline.slices import SliceDataset
-from pipeline.stores import Store, open_store, read_array, read_json, replacing
+from pipeline.store import ingested_store
+from pipeline.stores import Store, open_store, read_array, replacing
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def explain(
     Raises:
         PipelineError: no such case or slice, or an earlier stage has not been run.
     """
-    store = _case_store(layout, case)
+    store = ingested_store(layout, case)
     chosen = [_index(case, store, number) for number in numbers] or [_telling_slice(store)]
     name = dataset.experiments[experiment].residuals
     subject = Subject(
@@ -128,17 +128,6 @@ def _masked_models(
             "now, so the passes behind it cannot be shown; run residual_maps first"
         )
     return [models[one.mae] for one in residuals.maps]
-
-
-def _case_store(layout: Layout, case: str) -> Store:
-    known = list(read_json(layout.cases)["cases"])
-    if case not in known:
-        near = difflib.get_close_matches(case, known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise PipelineError(
-            f"case {case}: not among the {len(known)} ingested cases; {hint}see {layout.cases}"
-        )
-    return open_store(layout.case_store(case))
 
 
 def _index(case: str, store: Store, number: int) -> int:

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from pipeline.devices import compute_device
 from pipeline.errors import PipelineError
@@ -22,7 +21,7 @@ from pipeline.layout import Layout
 from pipeline.models import load_weights, residual_fingerprint
 from pipeline.networks import build_network
 from pipeline.settings import Experiment, Mae, Resources, Slices
-from pipeline.slices import network_slices, resize
+from pipeline.slices import network_slices, resize, source_slices
 from pipeline.stores import (
     Store,
     fingerprint,
@@ -116,7 +115,7 @@ def predict_case(
             residuals = resize(stacked, slices.size).to(device)
         with torch.inference_mode():
             found = torch.sigmoid(network(shown, residuals))  # (b, 1, h, w)
-            found = F.interpolate(found, image.shape[1:], mode="bilinear", align_corners=False)
+            found = source_slices(found, image.shape[1:])
         if not bool(torch.isfinite(found).all()):
             raise PipelineError(
                 f"case {store.attrs.get('case', store.store_path)}: the network's output is no "

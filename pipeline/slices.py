@@ -39,6 +39,11 @@ def resize(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
+def source_slices(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """What a network made of slices, on the source's grid: `(B, C, h, w)` → `(B, C, y, x)`."""
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+
+
 class SliceDataset(Dataset[dict[str, Any]]):
     """Slices of several cases, with label and residual maps.
 

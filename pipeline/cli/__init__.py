@@ -7,11 +7,11 @@ import logging
 import sys
 import warnings
 
-from pipeline.cli import stages, tools
+from pipeline.cli import stages, store, tools
 from pipeline.cli.job import app
 from pipeline.errors import PipelineError
 
-__all__ = ["app", "main", "stages", "tools"]
+__all__ = ["app", "main", "stages", "store", "tools"]
 
 MACHINE_FAULTS = {
     errno.ENOSPC: "no space left; free some and run again, finished cases are kept",

@@ -44,17 +44,31 @@ def open_job(config: Path, override: str, dataset: str) -> Job:
     Raises:
         PipelineError: the configuration is faulty, or has no such data set.
     """
+    (job,) = open_jobs(config, override, dataset)
+    return job
+
+
+def open_jobs(config: Path, override: str, dataset: str | None = None) -> list[Job]:
+    """The data set that a command was called with, or all of the configuration.
+
+    Raises:
+        PipelineError: the configuration is faulty, or has no such data set.
+    """
     try:
         over = json.loads(override or "{}")
     except ValueError as error:
         raise PipelineError(f"--set: found {override!r}, expected JSON ({error})") from None
     settings = load_settings(config, over)
-    if dataset not in settings.datasets:
+    if dataset is not None and dataset not in settings.datasets:
         known = ", ".join(settings.datasets)
         raise PipelineError(f"--dataset: {config} has no {dataset!r}; it has: {known}")
     bound_threads(settings.resources.threads)
-    layout = Layout(Path(settings.results), dataset, store_root(settings))
-    return Job(settings, settings.datasets[dataset], layout)
+    root, shared = Path(settings.results), store_root(settings)
+    return [
+        Job(settings, chosen, Layout(root, name, shared))
+        for name, chosen in settings.datasets.items()
+        if dataset in (None, name)
+    ]
 
 
 def bound_threads(threads: int) -> None:

@@ -117,6 +117,7 @@ def test_every_command_is_a_stage_the_phantom_a_question_or_an_export():
     # takes results out, for others to use
     exports = {"export", "submission"}
     assert commands - stages == {"phantom", *questions, *exports}
+    assert [group.name for group in app.registered_groups] == ["store"]  # verbs about results
     assert not questions & set(RULE_TEXTS)
 
 

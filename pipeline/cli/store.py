@@ -1,0 +1,113 @@
+"""`grcsf store …`: look at the stores, verify them, prune them, take residuals out.
+
+Heavy imports stay inside the commands, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.job import Config, DatasetName, Override, app, check_named, open_job, open_jobs
+from pipeline.layout import Layout
+from pipeline.settings import Dataset
+
+store_app = typer.Typer(
+    no_args_is_help=True, help="List, verify and prune stores; export residuals as NIfTI."
+)
+app.add_typer(store_app, name="store")
+
+AnyDataset = Annotated[
+    str | None, typer.Option("--dataset", help="one data set; all, unless given")
+]
+
+
+@store_app.command("ls")
+def list_(
+    config: Config,
+    dataset: AnyDataset = None,
+    override: Override = "",
+    as_json: Annotated[bool, typer.Option("--json", help="records in place of a table")] = False,
+) -> None:
+    """List every store: shape, size on disk, ratio, fingerprint, state."""
+    from pipeline.store import list_stores
+    from pipeline.store_table import print_stores, records
+
+    found = {
+        job.layout.dataset: list_stores(job.layout) for job in open_jobs(config, override, dataset)
+    }
+    if as_json:
+        typer.echo(json.dumps(records(found), indent=1))
+    else:
+        print_stores(found)
+
+
+@store_app.command()
+def verify(config: Config, dataset: AnyDataset = None, override: Override = "") -> None:
+    """Read every chunk of every store; name each bad one, and exit with 1 if there is any."""
+    from pipeline.store import store_faults
+
+    checked = bad = 0
+    for job in open_jobs(config, override, dataset):
+        for _, fault in store_faults(job.layout, job.dataset):
+            checked += 1
+            if fault:
+                bad += 1
+                typer.echo(fault)
+    typer.echo(f"{checked} stores, {bad} of them bad")
+    if bad:
+        raise typer.Exit(1)
+
+
+@store_app.command()
+def prune(
+    configs: Annotated[
+        list[Path],
+        typer.Option("--config", help="every configuration that uses these results; repeat it"),
+    ],
+    override: Override = "",
+    yes: Annotated[bool, typer.Option("--yes", help="delete; without it, only show")] = False,
+) -> None:
+    """Show what no configuration needs any longer, and delete it with --yes."""
+    from pipeline.store_prune import needless
+    from pipeline.store_table import size_text
+    from pipeline.stores import remove
+
+    jobs = [job for config in configs for job in open_jobs(config, override)]
+    users: dict[Layout, list[Dataset]] = {}
+    for job in jobs:
+        users.setdefault(replace(job.layout, shared=None), []).append(job.dataset)
+    shared = {job.layout.shared for job in jobs if job.layout.shared is not None}
+    found = needless(users, sorted(shared))
+    for one in found:
+        typer.echo(f"{one.path}: {one.reason} ({size_text(one.size)})")
+        if yes:
+            remove(one.path)
+    freed = size_text(sum(one.size for one in found))
+    done = "deleted" if yes else "may be deleted; add --yes to do so"
+    typer.echo(f"{len(found)} of them, {freed}: {done}" if found else "nothing to delete")
+
+
+@store_app.command()
+def export(
+    case: Annotated[str, typer.Argument(help="an ingested case")],
+    config: Config,
+    dataset: DatasetName,
+    output: Annotated[Path, typer.Option(help="folder of the NIfTI files")],
+    residuals: Annotated[
+        list[str] | None, typer.Option(help="a residual set; all that the case has, unless given")
+    ] = None,
+    override: Override = "",
+) -> None:
+    """Write a case's image and residual maps as NIfTI, in the image's own geometry."""
+    job = open_job(config, override, dataset)
+    for name in residuals or ():
+        check_named("residuals", name, dict(job.dataset.residuals))
+    from pipeline.store_export import export_case
+
+    for path in export_case(job.layout, job.dataset, case, residuals or (), output):
+        typer.echo(path)

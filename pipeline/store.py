@@ -1,0 +1,173 @@
+"""`grcsf store`: what lies in the stores of a data set, and whether all of it is sound."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError
+from pipeline.layout import Layout
+from pipeline.settings import Dataset
+from pipeline.stores import Store, open_store, read_json, verify_store
+
+PATTERNS = {"ingest": "*.zarr", "residual_maps": "*/*.zarr", "predict": "*/*/*.zarr"}
+MANIFESTS = {
+    "ingest": "manifest.json",
+    "residual_maps": "*/batch-*.json",
+    "predict": "*/subset-*.json",
+}
+MAIN_ARRAY = {"ingest": "image", "residual_maps": "residual", "predict": "probability"}
+
+
+@dataclass(frozen=True)
+class KeptStore:
+    """One store of a data set.
+
+    Attributes:
+        path: its folder, or the link to it.
+        stage: the stage that wrote it.
+        of: the residual set, or experiment and subset; "" for case stores.
+        case: the case's name.
+        size: bytes on disk.
+        state: complete, linked (complete, in the shared folder), or unusable.
+        shape: of its image, residuals or probabilities.
+        raw_bytes: of all its arrays, uncompressed.
+        fingerprint: of all that it was made from.
+        fault: why it is unusable.
+    """
+
+    path: Path
+    stage: str
+    of: str
+    case: str
+    size: int
+    state: str
+    shape: tuple[int, ...] = ()
+    raw_bytes: int = 0
+    fingerprint: str = ""
+    fault: str = ""
+
+    @property
+    def group(self) -> str:
+        """Stage and set, as the folder below `results/<dataset>` is called."""
+        return f"{self.stage}/{self.of}" if self.of else self.stage
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times smaller than its arrays it is."""
+        return self.raw_bytes / self.size if self.raw_bytes and self.size else None
+
+
+def list_stores(layout: Layout) -> list[KeptStore]:
+    """Every store of a data set, in the order of the stages."""
+    return [
+        _kept(path, stage, layout.stage(stage))
+        for stage, pattern in PATTERNS.items()
+        for path in sorted(layout.stage(stage).glob(pattern))
+        if not path.name.startswith(".")
+    ]
+
+
+def _kept(path: Path, stage: str, folder: Path) -> KeptStore:
+    of = path.parent.relative_to(folder).as_posix()
+    known: dict[str, Any] = {
+        "path": path,
+        "stage": stage,
+        "of": "" if of == "." else of,
+        "case": path.stem,
+        "size": folder_bytes(path),
+    }
+    try:
+        store = open_store(path)
+    except PipelineError as error:
+        return KeptStore(**known, state="unusable", fault=str(error))
+    arrays = {name: array.shape for name, array in store.arrays()}
+    return KeptStore(
+        **known,
+        state="linked" if path.is_symlink() else "complete",
+        shape=arrays.get(MAIN_ARRAY[stage], ()),
+        raw_bytes=sum(array.nbytes for _, array in store.arrays()),
+        fingerprint=str(store.attrs["fingerprint"]),
+    )
+
+
+def ingested_store(layout: Layout, case: str) -> Store:
+    """The case store of a case that a person named.
+
+    Raises:
+        PipelineError: there is no such case, or its store cannot be used.
+    """
+    known = list(read_json(layout.cases)["cases"])
+    if case not in known:
+        near = difflib.get_close_matches(case, known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise PipelineError(
+            f"case {case}: not among the {len(known)} ingested cases; {hint}see {layout.cases}"
+        )
+    return open_store(layout.case_store(case))
+
+
+def folder_bytes(path: Path) -> int:
+    """What a file, or all files of a folder, take on disk."""
+    files = path.resolve().rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def store_faults(layout: Layout, dataset: Dataset) -> Iterator[tuple[Path, str]]:
+    """Read every chunk of every store; yields each store with what is wrong with it, or "".
+
+    What is looked at: that it is whole, its values' digests, that they are finite, their shape, and
+    that it is the one that its manifest lists.
+    """
+    listed = _listed(layout)
+    cases = read_json(layout.cases)["cases"] if layout.cases.exists() else {}
+    seen = set()
+    for kept in list_stores(layout):
+        seen.add(kept.path)
+        try:
+            verify_store(kept.path)
+        except PipelineError as error:
+            yield kept.path, str(error)
+            continue
+        current = kept.fingerprint in listed.get(kept.path, [kept.fingerprint])
+        fault = "" if current else "is not the one that its manifest lists"
+        fault = fault or _shape_fault(kept, dataset, cases.get(kept.case))
+        yield kept.path, fault and f"store {kept.path}: {fault}; delete it and run again"
+    for path in sorted(set(listed) - seen):
+        yield path, f"store {path}: listed in its manifest and not there; run again"
+
+
+def _listed(layout: Layout) -> dict[Path, list[str]]:
+    """Fingerprints of the stores that the manifests list, by path.
+
+    There may be several: batches of another number leave their manifests behind.
+    """
+    found: dict[Path, list[str]] = {}
+    for stage, pattern in MANIFESTS.items():
+        for manifest in sorted(layout.stage(stage).glob(pattern)):
+            content = read_json(manifest)
+            for output in content.get("outputs", ()):
+                entry = content["cases"][Path(output).stem]
+                key = entry["fingerprint"] if isinstance(entry, dict) else entry
+                found.setdefault(manifest.parent / output, []).append(key)
+    return found
+
+
+def _shape_fault(kept: KeptStore, dataset: Dataset, case: Mapping[str, Any] | None) -> str:
+    if case is None:
+        return ""
+    expected = tuple(case["shape"])
+    if kept.stage == "residual_maps":
+        if kept.of not in dataset.residuals:
+            return ""
+        maps = len(dataset.residuals[kept.of].titles)
+        expected = (maps, expected[0], *dataset.slices.size)
+        made_from = open_store(kept.path).attrs["image"]
+        if made_from != case["sha256_image"]:
+            return "was made from another image"
+    if kept.shape != expected:
+        return f"found shape {kept.shape}, expected {expected}"
+    return ""

@@ -1,0 +1,93 @@
+"""`grcsf store prune`: stores that no configuration needs any longer, and what killed jobs left."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+from pipeline.layout import Layout
+from pipeline.settings import Dataset
+from pipeline.store import KeptStore, folder_bytes, list_stores
+from pipeline.stores import open_store, read_json
+
+# a job writes a temporary store within a minute or two; one this old belongs to no running job
+LEFT_AFTER_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Needless:
+    """Something that may be deleted, and why."""
+
+    path: Path
+    reason: str
+    size: int
+
+
+def needless(
+    users: Mapping[Layout, Sequence[Dataset]], shared: Iterable[Path] = ()
+) -> list[Needless]:
+    """What may be deleted of the results of some data sets.
+
+    Args:
+        users: the results of a data set → what all configurations that share them say of it.
+        shared: folders that several projects share.
+
+    Returns:
+        Unusable stores, those of sets, experiments and cases that are no longer there, and old
+        temporary files. Sound stores of a shared folder stay: other projects may need them.
+    """
+    found = [one for layout, datasets in users.items() for one in _of_results(layout, datasets)]
+    found += [one for root in shared for one in _of_shared_folder(root)]
+    return found
+
+
+def _of_results(layout: Layout, datasets: Sequence[Dataset]) -> Iterator[Needless]:
+    cases = set(read_json(layout.cases)["cases"]) if layout.cases.exists() else None
+    for kept in list_stores(layout):
+        reason = kept.fault or _reason(kept, datasets, cases)
+        if reason:
+            size = 0 if kept.path.is_symlink() else kept.size
+            yield Needless(kept.path, reason, size)
+    yield from _leftovers(layout.root.glob(f"{layout.dataset}/**/.*"))
+
+
+def _reason(kept: KeptStore, datasets: Sequence[Dataset], cases: set[str] | None) -> str:
+    if cases is not None and kept.case not in cases:
+        return f"{kept.case} is no case of the data set any longer"
+    if kept.stage == "residual_maps" and not any(kept.of in one.residuals for one in datasets):
+        return f"no configuration has residuals.{kept.of}"
+    if kept.stage == "predict":
+        experiment, subset = kept.of.split("/subset-")
+        users = [one for one in datasets if experiment in one.experiments]
+        if not users:
+            return f"no configuration has experiments.{experiment}"
+        if not any(int(subset) in one.subsets_of(experiment) for one in users):
+            return f"no configuration has subset {subset} of experiments.{experiment}"
+    return ""
+
+
+def _of_shared_folder(root: Path) -> Iterator[Needless]:
+    for path in sorted(root.glob("*/*.zarr")):
+        # of another user's stores, those that may not be deleted are none of ours
+        if path.name.startswith(".") or not os.access(path.parent, os.W_OK):
+            continue
+        try:
+            open_store(path)
+        except PipelineError as error:
+            yield Needless(path, str(error), folder_bytes(path))
+    yield from _leftovers(path for path in root.glob("*/.*") if os.access(path.parent, os.W_OK))
+
+
+def _leftovers(hidden: Iterable[Path]) -> Iterator[Needless]:
+    for path in sorted(hidden):
+        if path.suffix not in (".tmp", ".old"):
+            continue
+        parts = chain([path], path.rglob("*") if path.is_dir() else ())
+        newest = max(part.lstat().st_mtime for part in parts)
+        if newest < time.time() - LEFT_AFTER_SECONDS:
+            yield Needless(path, "left by a killed job", folder_bytes(path))
