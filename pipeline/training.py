@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
@@ -33,6 +35,32 @@ log = logging.getLogger(__name__)
 # Lightning sets its own level when it is imported, and talks of devices and services not used here
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it.
+
+    Lightning writes it to the machine's temporary folder; from there it is copied to another file
+    system, and a job that is killed meanwhile leaves half of its only checkpoint.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write `checkpoint` to `path`, on a file system that has no `storage_options`."""
+        if storage_options is not None:
+            raise TypeError("storage_options: found some, expected None")
+        with replacing(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+
+class Patience(EarlyStopping):
+    """Early stopping that has not forgotten, after a resume, that it stopped the training."""
+
+    def on_train_start(self, trainer: lightning.Trainer, *_: object) -> None:
+        """Train no further epoch, if the checkpoint is of the last one."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
 
 
 class EpochHistory(Callback):
@@ -130,14 +158,14 @@ def fit(
     )
     callbacks: list[Callback] = [EpochHistory(folder / "history.csv"), best]
     if patience is not None:
-        callbacks.append(EarlyStopping("validation_loss", patience=patience))
+        callbacks.append(Patience("validation_loss", patience=patience))
     trainer = lightning.Trainer(
         max_epochs=epochs,
         accelerator="gpu" if resources.gpus else "cpu",
         devices=max(1, resources.gpus),
         strategy=strategy_of(module, resources.gpus),
         # inside a SLURM job, too, this process starts the others itself: the job has one task
-        plugins=[LightningEnvironment()],
+        plugins=[LightningEnvironment(), WholeCheckpoints()],
         precision=PRECISIONS[precision],  # type: ignore[arg-type]
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
         callbacks=callbacks,
