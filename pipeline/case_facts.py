@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter
 
 from grcsf.components import lesion_sizes, voxel_volume_mm3
 from grcsf.intensity import foreground_quantiles
@@ -15,14 +14,14 @@ from pipeline.checks import geometry_faults
 from pipeline.datasets import CaseFiles
 from pipeline.errors import PipelineError
 from pipeline.ingest import case_content, case_key, read_case
-from pipeline.intensity import intensity_range
-from pipeline.settings import QUANTILES, Slices, Source
-from pipeline.slices import network_slices
+from pipeline.settings import Slices, Source
 from pipeline.stores import compressed_bytes
 from pipeline.volumes import Geometry, read_geometry
 
 SAMPLED_SLICES = 12
-STAND_IN_BLUR = 3.0  # pixels; residual maps of the phantoms compress like what such a blur removes
+# A residual is noise to a compressor: measured on phantoms and real images, a map's value takes
+# 1.67 to 1.79 of its 2 bytes, and 1.4 where most of the image is a background of zeros.
+MAP_VALUE_BYTES = 1.75
 SHOWN_QUANTILES = {"low": 0.005, "median": 0.5, "high": 0.995}
 
 
@@ -111,7 +110,7 @@ def case_facts(files: CaseFiles, source: Source, slices: Slices) -> CaseFacts:
         "quantiles": dict(zip(SHOWN_QUANTILES, map(float, shown), strict=True)),
         "empty_slices": len(attributes["empty_slices"]),
         "store_bytes": sum(_stored(array) for array in arrays.values()),
-        "map_bytes": _map_bytes(image, attributes, slices),
+        "map_bytes": _map_bytes(len(image) - len(attributes["empty_slices"]), slices),
     }
     return CaseFacts(**known)
 
@@ -136,15 +135,7 @@ def _stored(array: npt.NDArray[Any]) -> int:
     return round(sum(map(compressed_bytes, array[sampled])) * len(array) / len(sampled))
 
 
-def _map_bytes(image: npt.NDArray[Any], attributes: dict[str, Any], slices: Slices) -> int:
-    """What a residual map would take: that of a blurred image, since no MAE is trained yet."""
-    quantiles = foreground_quantiles(image, QUANTILES)
-    limits = intensity_range({**attributes, "quantiles": [*map(float, quantiles)]}, slices)
-    flat = image.reshape(len(image), -1)
-    seen = np.flatnonzero(flat.min(axis=1) != flat.max(axis=1))
-    sampled = seen[_sample(len(seen))]
-    size = 0
-    for plane in network_slices(image[sampled], limits, slices.size)[:, 0].numpy():
-        residual = np.abs(plane - gaussian_filter(plane, STAND_IN_BLUR))
-        size += compressed_bytes(residual.astype(np.float16))
-    return round(size * len(seen) / len(sampled))
+def _map_bytes(seen: int, slices: Slices) -> int:
+    """What a residual map of so many slices that are not empty will take."""
+    height, width = slices.size
+    return round(MAP_VALUE_BYTES * seen * height * width)
