@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from grcsf.mae.build import build_masked_model
-from pipeline import residual_stores
+from pipeline import residual_maps as stage
+from pipeline import residual_stores, stores
 from pipeline.configuration import validate
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout
@@ -194,6 +195,38 @@ def test_residual_maps_of_a_second_project_are_found_and_read_the_same(
         first, *others = [read(layout, case) for layout in layouts]
         for other in others:
             np.testing.assert_array_equal(first, other)
+
+
+@pytest.mark.parametrize("change", ["version of the stage", "version of stores"])
+def test_stores_of_an_older_version_are_made_again(
+    ingested, mae, residuals, slices, resources, caplog, monkeypatch, change
+):
+    torch.manual_seed(0)
+    model = build_masked_model("mae", "tiny", image_size=32, patch_size=8)
+    keep_model(model, ingested.mae("shared"), "x", {})
+
+    def made_anew():
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            residual_maps(
+                ingested, "mrm", "1of1", residuals, {"shared": mae}, (1,), slices, 5, resources
+            )
+        (told,) = [text for text in caplog.messages if "to make" in text]
+        return told.removeprefix("mrm 1of1: 5 cases, ")
+
+    assert made_anew() == "5 to make"
+    if change == "version of the stage":
+        monkeypatch.setattr(stage, "VERSION", stage.VERSION + 1)
+    else:
+        path = ingested.residual_store("mrm", "a") / "zarr.json"
+        text = path.read_text("utf-8")
+        version = f'"store_version": {stores.STORE_VERSION}'
+        assert version in text
+        path.write_text(text.replace(version, '"store_version": 0'), "utf-8")
+    assert made_anew() == ("5 to make" if change == "version of the stage" else "1 to make")
+    for case in "abcde":
+        verify_store(ingested.residual_store("mrm", case))
+    assert made_anew() == "0 to make"
 
 
 def test_the_root_may_name_an_environment_variable(monkeypatch):
