@@ -206,7 +206,7 @@ def read_array(group: Store, name: str, index: Any = slice(None)) -> npt.NDArray
         whole = isinstance(index, slice) and index == slice(None)
         return _read_in_blocks(array) if whole else np.asarray(array[index])
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        where = group.store_path
+        where = str(group.store_path).removeprefix("file://")
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PipelineError(
             f"store {where}: {name} cannot be read ({reason}); delete the store and run again"

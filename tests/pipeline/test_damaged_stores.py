@@ -72,7 +72,7 @@ def test_every_flipped_bit_of_a_shard_is_refused_when_its_values_are_read(store)
         data = bytearray(good)
         data[bits.randrange(len(data))] ^= 1 << bits.randrange(8)
         shard.write_bytes(data)
-        with pytest.raises(PipelineError, match="delete the store and run again"):
+        with pytest.raises(PipelineError, match=f"store {store}: .*delete the store and run again"):
             read_whole(store)
         with pytest.raises(PipelineError):
             stores.verify_store(store)
