@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,13 @@ from grcsf.components import lesion_sizes, voxel_volume_mm3
 from grcsf.intensity import foreground_quantiles
 from pipeline.checks import geometry_faults
 from pipeline.datasets import CaseFiles
+from pipeline.doubts import case_doubts
 from pipeline.errors import PipelineError
+from pipeline.findings import Finding
 from pipeline.ingest import case_content, case_key, read_case
-from pipeline.settings import Slices, Source
-from pipeline.stores import compressed_bytes
+from pipeline.intensity import intensity_range
+from pipeline.settings import Dataset, Slices
+from pipeline.stores import array_digest, compressed_bytes
 from pipeline.volumes import Geometry, read_geometry
 
 SAMPLED_SLICES = 12
@@ -34,14 +38,15 @@ class CaseFacts:
         group: cohort, hospital or vendor.
         role: what the data set itself makes of it, or "".
         labelled: whether it has a reference.
-        faults: one line each, what makes it unusable.
-        notes: one line each, worth knowing.
         fingerprint: of its files and how they are read, as its case store has it.
         shape: voxels (z, y, x).
         spacing: mm (z, y, x).
         quantiles: of the voxels above the image's minimum, in the source's units.
         empty_slices: constant ones.
+        voxel_digest: SHA-256 of the image's voxels, whatever file they lie in.
         lesions: 3D 6-connected components of the reference.
+        each_lesion_voxels: of every one, in scan order.
+        each_lesion_mm3: the same in mm³.
         lesion_voxels: of all of them.
         lesion_ml: the same in ml.
         lesion_slices: slices with lesion.
@@ -54,14 +59,15 @@ class CaseFacts:
     group: str
     role: str
     labelled: bool
-    faults: list[str]
-    notes: list[str]
     fingerprint: str | None = None
     shape: tuple[int, int, int] | None = None
     spacing: tuple[float, float, float] | None = None
     quantiles: dict[str, float] = field(default_factory=dict)
     empty_slices: int | None = None
+    voxel_digest: str | None = None
     lesions: int | None = None
+    each_lesion_voxels: list[int] = field(default_factory=list)
+    each_lesion_mm3: list[float] = field(default_factory=list)
     lesion_voxels: int | None = None
     lesion_ml: float | None = None
     lesion_slices: int | None = None
@@ -69,50 +75,68 @@ class CaseFacts:
     map_bytes: int | None = None
     grids: tuple[Geometry, Geometry] | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        """Plain JSON values; the grids are left to the picture."""
-        content = asdict(self)
-        del content["grids"]
-        return content
+
+def case_from_json(content: Mapping[str, Any]) -> CaseFacts:
+    """What `dataclasses.asdict` gave, after its way through JSON."""
+    known = dict(content)
+    for name in ("shape", "spacing"):
+        known[name] = None if known[name] is None else tuple(known[name])
+    if known["grids"] is not None:
+        known["grids"] = tuple(
+            Geometry(**{name: tuple(values) for name, values in grid.items()})
+            for grid in known["grids"]
+        )
+    return CaseFacts(**known)
 
 
-def case_facts(files: CaseFiles, source: Source, slices: Slices) -> CaseFacts:
-    """Read one case whole and describe it; a fault raises nothing."""
+def case_facts(files: CaseFiles, dataset: Dataset) -> tuple[CaseFacts, list[Finding]]:
+    """Read one case whole; describe it, and tell what was found. A fault raises nothing."""
+    source = dataset.source
     loaded = read_case(files, source)
     known: dict[str, Any] = {
         "case": files.case,
         "group": files.group,
         "role": files.role,
         "labelled": files.label is not None,
-        "faults": list(loaded.faults),
-        "notes": list(loaded.notes),
         "grids": _unequal_grids(files, source.channel),
     }
+    found = [*loaded.faults, *loaded.notes]
     if loaded.image is None:
-        return CaseFacts(**known)
-    known["fingerprint"] = case_key(files, source)[0]
+        return CaseFacts(**known), found
     geometry = loaded.image.geometry
     known |= {"shape": geometry.shape, "spacing": geometry.spacing}
     if loaded.faults:
-        return CaseFacts(**known)
+        return CaseFacts(**known), found
+    known["fingerprint"] = case_key(files, source)[0]
     if loaded.label is not None:
-        sizes = lesion_sizes(loaded.label > 0)
-        known |= {
-            "lesions": len(sizes),
-            "lesion_voxels": int(sizes.sum()),
-            "lesion_ml": float(sizes.sum() * voxel_volume_mm3(geometry.spacing) / 1000),
-            "lesion_slices": int(np.count_nonzero(loaded.label.any(axis=(1, 2)))),
-        }
-    arrays, attributes = case_content("", loaded, source.modality or files.modality)
+        known |= _lesion_facts(loaded.label, geometry)
+    modality = source.modality or files.modality
+    arrays, attributes = case_content("", loaded, modality)
     image = arrays["image"]
+    limits = intensity_range(attributes, dataset.slices)
+    calcium = dataset.evaluation.metrics == "calcium"
+    found = case_doubts(loaded, modality, limits, lesion_free=calcium)
     shown = foreground_quantiles(image, list(SHOWN_QUANTILES.values()))
     known |= {
+        "voxel_digest": array_digest(image),
         "quantiles": dict(zip(SHOWN_QUANTILES, map(float, shown), strict=True)),
         "empty_slices": len(attributes["empty_slices"]),
         "store_bytes": sum(_stored(array) for array in arrays.values()),
-        "map_bytes": _map_bytes(len(image) - len(attributes["empty_slices"]), slices),
+        "map_bytes": _map_bytes(len(image) - len(attributes["empty_slices"]), dataset.slices),
     }
-    return CaseFacts(**known)
+    return CaseFacts(**known), found
+
+
+def _lesion_facts(label: npt.NDArray[np.uint8], geometry: Geometry) -> dict[str, Any]:
+    sizes, voxel_mm3 = lesion_sizes(label > 0), voxel_volume_mm3(geometry.spacing)
+    return {
+        "lesions": len(sizes),
+        "each_lesion_voxels": sizes.tolist(),
+        "each_lesion_mm3": (sizes * voxel_mm3).tolist(),
+        "lesion_voxels": int(sizes.sum()),
+        "lesion_ml": float(sizes.sum() * voxel_mm3 / 1000),
+        "lesion_slices": int(np.count_nonzero(label.any(axis=(1, 2)))),
+    }
 
 
 def _unequal_grids(files: CaseFiles, channel: int | None) -> tuple[Geometry, Geometry] | None:

@@ -1,13 +1,12 @@
 """Reading one case and finding all that is wrong with it, before anything is computed from it.
 
-A fault makes the case unusable; a note is something that a person should know. Both are single
-lines that name the case and the file, what was found, what was expected and what to do.
+A fault makes the case unusable; other findings are what a person should look at or know.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from pipeline.datasets.cases import CaseFiles
 from pipeline.errors import PipelineError
+from pipeline.findings import Finding
 from pipeline.volumes import Geometry, Volume, read_volume
 
 SPACING_TOLERANCE = 1e-3  # of the image's spacing
@@ -23,6 +23,7 @@ ORIGIN_TOLERANCE = 0.1  # of the image's smallest spacing: a tenth of a voxel
 DIRECTION_TOLERANCE = 1e-3  # of each direction cosine
 INTEGER_TOLERANCE = 1e-5  # labels scaled by a header's slope come back this inexact
 LABEL_MAXIMUM = 255
+NO_LESION = "the label holds no lesion"
 
 HU_RANGE = (-8192, 32767)  # padding values and metal reach far; a case store holds int16
 HU_SMALLEST_SPAN = 10
@@ -40,15 +41,15 @@ class LoadedCase:
         files: where it came from.
         image: the image; None if it could not be read.
         label: (z, y, x) uint8; None if unlabelled or unusable.
-        notes: lines worth telling; those of `files` come first.
-        faults: one line per fault; the case can be used only if there is none.
+        notes: warnings and notes; those of `files` come first.
+        faults: errors; the case can be used only if there is none.
     """
 
     files: CaseFiles
     image: Volume | None
     label: npt.NDArray[np.uint8] | None
-    notes: tuple[str, ...]
-    faults: tuple[str, ...]
+    notes: tuple[Finding, ...]
+    faults: tuple[Finding, ...]
 
 
 def load_case(
@@ -73,13 +74,10 @@ def load_case(
         The case with its notes and faults.
     """
     image, faults = _read(files, files.image, channel)
-    notes = list(files.notes)
+    notes = [Finding(note, severity="note") for note in files.notes]
     if image is not None:
         modality = modality or files.modality
-        faults += [
-            f"{_where(files, files.image)}: {fault}"
-            for fault in image_faults(image.array, modality=modality)
-        ]
+        faults += _of(files, files.image, image_faults(image.array, modality=modality))
     label = None
     if files.label is not None:
         volume, label_faults = _read(files, files.label)
@@ -89,13 +87,13 @@ def load_case(
             )
             if image is not None:
                 found += geometry_faults(image.geometry, volume.geometry)
-            label_faults += [f"{_where(files, files.label)}: {fault}" for fault in found]
-            notes += [f"{_where(files, files.label)}: {note}" for note in told]
+            label_faults += _of(files, files.label, found)
+            notes += _of(files, files.label, told)
         faults += label_faults
     return LoadedCase(files, image, label, tuple(notes), tuple(faults))
 
 
-def image_faults(image: npt.NDArray[Any], *, modality: str) -> list[str]:
+def image_faults(image: npt.NDArray[Any], *, modality: str) -> list[Finding]:
     """Faults of an image's values.
 
     Args:
@@ -103,18 +101,23 @@ def image_faults(image: npt.NDArray[Any], *, modality: str) -> list[str]:
         modality: "CT" expects Hounsfield units; others are in arbitrary units.
 
     Returns:
-        One line per fault, without case and file.
+        One per fault, without case and file.
     """
     faults = []
     broken = _not_finite(image)
     if broken:
-        faults = [f"found {broken} voxels with NaN or infinity, expected none; export it again"]
+        faults = [Finding(f"{broken} voxels with NaN or infinity", "none", "export it again")]
         image = image[np.isfinite(image)]
         if not image.size:
             return faults
     low, high = image.min(), image.max()
     if low == high:
-        return [*faults, f"empty, every voxel is {low:g}; export it again or remove the case"]
+        return [
+            *faults,
+            Finding(
+                f"empty, every voxel is {low:g}", "an image", "export it again or remove the case"
+            ),
+        ]
     if modality != "CT":
         return faults
     implausible = _implausible_hu(image, float(low), float(high))
@@ -122,8 +125,12 @@ def image_faults(image: npt.NDArray[Any], *, modality: str) -> list[str]:
         return faults
     return [
         *faults,
-        f"values {low:g} … {high:g} are no plausible HU ({implausible}); export it with its "
-        "rescale slope and intercept applied, or set the modality if it is no CT",
+        Finding(
+            f"values {low:g} … {high:g} are no plausible HU ({implausible})",
+            "Hounsfield units",
+            "export it with its rescale slope and intercept applied, or set the modality if it is "
+            "no CT",
+        ),
     ]
 
 
@@ -145,7 +152,7 @@ def _implausible_hu(image: npt.NDArray[Any], low: float, high: float) -> str | N
 
 def usable_label(
     label: npt.NDArray[Any], *, binarise: bool, foreground: Sequence[int] | None = None
-) -> tuple[npt.NDArray[np.uint8] | None, list[str], list[str]]:
+) -> tuple[npt.NDArray[np.uint8] | None, list[Finding], list[Finding]]:
     """A mask as it is stored.
 
     Args:
@@ -154,43 +161,52 @@ def usable_label(
         foreground: see `load_case`.
 
     Returns:
-        The mask as uint8 (None with a fault), notes, and faults, without case and file.
+        The mask as uint8 (None with a fault), warnings and notes, and faults; without case and
+        file.
     """
     broken = _not_finite(label)
     if broken:
-        return None, [], [f"found {broken} label voxels with NaN or infinity, expected none"]
+        found = f"{broken} label voxels with NaN or infinity"
+        return None, [], [Finding(found, "none", "export it again")]
     low, high = label.min(), label.max()
     whole = _are_whole(label)
     faults = []
     if low < 0:
-        faults.append(f"found label {low:g}, expected none below 0; redraw or export it again")
+        faults.append(Finding(f"label {low:g}", "none below 0", "redraw or export it again"))
     if not whole and not binarise:
         faults.append(
-            "found labels that are no whole numbers, expected 0, 1, …; set binarise or redraw"
+            Finding("labels that are no whole numbers", "0, 1, …", "set source.binarise or redraw")
         )
     if high > LABEL_MAXIMUM and not binarise:
-        faults.append(f"found label {high:g}, expected at most {LABEL_MAXIMUM}; renumber")
+        faults.append(Finding(f"label {high:g}", f"at most {LABEL_MAXIMUM}", "renumber"))
     if faults:
         return None, [], faults
     if binarise:
         mask = (label > 0).astype(np.uint8)
-        notes = [] if whole and high <= 1 else [f"values up to {high:.4g} binarised at > 0"]
-        return mask, [*notes, *_empty_note(mask)], []
+        mapped = Finding(
+            f"values up to {high:.4g} binarised at > 0",
+            "0 and 1",
+            "look whether the mask was only scaled; a blurred one grows by this: redraw it",
+            severity="warning",
+        )
+        return mask, [*([] if whole and high <= 1 else [mapped]), *_empty(mask)], []
     mask = np.rint(label).astype(np.uint8)
     if foreground is None:
-        return mask, _empty_note(mask), []
+        return mask, _empty(mask), []
     others = sorted({*np.unique(mask).tolist()} - {0, *foreground})
     mask[~np.isin(mask, foreground)] = 0
     listed = ", ".join(map(str, others))
-    notes = [f"label values {listed} taken as background, as source.foreground says"]
-    return mask, [*(notes if others else []), *_empty_note(mask)], []
+    told = f"label values {listed} taken as background, as source.foreground says"
+    notes = [Finding(told, severity="note")] if others else []
+    return mask, [*notes, *_empty(mask)], []
 
 
-def geometry_faults(image: Geometry, label: Geometry) -> list[str]:
+def geometry_faults(image: Geometry, label: Geometry) -> list[Finding]:
     """Where a label's grid differs from its image's by more than the tolerances above."""
     faults = []
     if label.shape != image.shape:
-        faults = [f"label shape {label.shape}, image {image.shape} (z, y, x); resample the label"]
+        expected = f"the image's {image.shape} (z, y, x)"
+        faults = [Finding(f"label shape {label.shape}", expected, "resample the label")]
     spacing = np.array(image.spacing)
     if np.any(np.abs(np.array(label.spacing) - spacing) > SPACING_TOLERANCE * spacing):
         faults.append(_mismatch("spacing", label.spacing, image.spacing, " mm"))
@@ -203,11 +219,14 @@ def geometry_faults(image: Geometry, label: Geometry) -> list[str]:
     return faults
 
 
-def _mismatch(what: str, found: tuple[float, ...], expected: tuple[float, ...], unit: str) -> str:
+def _mismatch(
+    what: str, found: tuple[float, ...], expected: tuple[float, ...], unit: str
+) -> Finding:
     shown, wanted = (", ".join(f"{value:.6g}" for value in values) for values in (found, expected))
-    return (
-        f"label {what} ({shown}){unit}, image ({wanted}){unit} (z, y, x); resample the label "
-        "on to the image, or correct the header that is wrong"
+    return Finding(
+        f"label {what} ({shown}){unit}",
+        f"the image's ({wanted}){unit} (z, y, x)",
+        "resample the label on to the image, or correct the header that is wrong",
     )
 
 
@@ -221,18 +240,21 @@ def _are_whole(label: npt.NDArray[Any]) -> bool:
     return bool(np.all(np.abs(label - np.rint(label)) <= INTEGER_TOLERANCE))
 
 
-def _empty_note(mask: npt.NDArray[np.uint8]) -> list[str]:
-    return [] if mask.any() else ["the label holds no lesion"]
+def _empty(mask: npt.NDArray[np.uint8]) -> list[Finding]:
+    if mask.any():
+        return []
+    remedy = "look whether the mask was lost; keep the case if the patient has none"
+    return [Finding(NO_LESION, "a lesion", remedy, severity="warning")]
 
 
 def _read(
     files: CaseFiles, path: Path, channel: int | None = None
-) -> tuple[Volume | None, list[str]]:
+) -> tuple[Volume | None, list[Finding]]:
     try:
         return read_volume(path, channel), []
     except PipelineError as error:
-        return None, [f"case {files.case}: {error}"]
+        return None, _of(files, path, error.findings)
 
 
-def _where(files: CaseFiles, path: Path) -> str:
-    return f"case {files.case}: {path}"
+def _of(files: CaseFiles, path: Path, findings: Sequence[Finding]) -> list[Finding]:
+    return [replace(one, case=files.case, file=one.file or str(path)) for one in findings]

@@ -87,7 +87,7 @@ def ingest_case(layout: Layout, source: Source, files: CaseFiles) -> dict[str, A
     if attributes is None or attributes["fingerprint"] != key:
         loaded = read_case(files, source)
         if loaded.faults:
-            return {"faults": list(loaded.faults)}
+            return {"faults": list(map(str, loaded.faults))}
         arrays, made = case_content(layout.dataset, loaded, source.modality or files.modality)
         described = {"group": files.group, "role": files.role}
         write_store(path, arrays, {**made, **described, "fingerprint": key, "sources": digests})
@@ -169,7 +169,7 @@ def case_content(
         "empty_slices": np.flatnonzero(flat.min(axis=1) == flat.max(axis=1)).tolist(),
         "quantiles": [float(value) for value in foreground_quantiles(image, QUANTILES)],
         "source_suffix": "".join(loaded.files.image.suffixes[-2:]),
-        "notes": list(loaded.notes),
+        "notes": [one.brief for one in loaded.notes],
     }
     return arrays, attributes
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -142,6 +143,7 @@ def _kept(
         return sum(one.size for one in kept_for_backward(run, owned))
 
 
+@cache
 def _libraries() -> int:
     """Peak memory of a process that has done nothing but import what trains."""
     code = (

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import PipelineError
+from pipeline.errors import file_fault
 
 META_BYTES = {
     "MET_CHAR": 1,
@@ -33,6 +33,7 @@ META_BYTES = {
 NIFTI_FLOATS = {16: "f4", 64: "f8"}
 BLOCK = 1 << 22
 HEADER = 352
+FETCH_AGAIN = "fetch or export it again"
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class NiftiHeader:
     Attributes:
         order: byte order as in `struct`.
         sizes: voxels along x, y, z, …
+        spacing: mm along x, y, z, as the file has it.
         code: NIfTI's number of the data type.
         bits: per voxel.
         offset: bytes before the first voxel.
@@ -49,6 +51,7 @@ class NiftiHeader:
 
     order: str
     sizes: tuple[int, ...]
+    spacing: tuple[float, ...]
     code: int
     bits: int
     offset: int
@@ -69,7 +72,7 @@ def check_complete(path: Path) -> None:
     """
     name = path.name.lower()
     if path.stat().st_size == 0:
-        raise PipelineError(f"{path}: the file is empty; fetch or export it again")
+        raise file_fault(path, "the file is empty", "an image", FETCH_AGAIN)
     if name.endswith(".nii.gz"):
         _check_gzipped_nifti(path)
     elif name.endswith(".nii"):
@@ -80,6 +83,25 @@ def check_complete(path: Path) -> None:
         _check_meta_image(path)
 
 
+def stored_spacing(path: Path) -> tuple[float, ...] | None:
+    """Spacing in mm along x, y, z as the file has it, where ITK would put 1 for 0 or NaN.
+
+    Returns:
+        None for other formats than NIfTI, whose spacing ITK leaves as it is.
+
+    Raises:
+        PipelineError: no NIfTI-1 header, or one that cannot be read.
+    """
+    name = path.name.lower()
+    if not name.endswith((".nii", ".nii.gz")):
+        return None
+    try:
+        with gzip.open(path, "rb") if name.endswith(".gz") else path.open("rb") as file:
+            return _nifti_header(file.read(HEADER), path).spacing
+    except (EOFError, zlib.error, OSError) as error:
+        raise file_fault(path, f"truncated or damaged ({error})", "", FETCH_AGAIN) from error
+
+
 def _check_gzipped_nifti(path: Path) -> None:
     try:
         with gzip.open(path, "rb") as file:
@@ -88,9 +110,7 @@ def _check_gzipped_nifti(path: Path) -> None:
             while block := file.read(BLOCK):
                 found += len(block)
     except (EOFError, zlib.error, OSError) as error:
-        raise PipelineError(
-            f"{path}: truncated or damaged ({error}); fetch or export it again"
-        ) from error
+        raise file_fault(path, f"truncated or damaged ({error})", "", FETCH_AGAIN) from error
     _compare(path, found, _nifti_header(head, path).length)
 
 
@@ -98,13 +118,14 @@ def _nifti_header(head: bytes, path: Path) -> NiftiHeader:
     for order in "<>":
         size = struct.unpack_from(order + "i", head)[0] if len(head) >= HEADER else 0
         if size == 540:
-            raise PipelineError(f"{path}: NIfTI-2 cannot be read by ITK; save it as NIfTI-1")
+            raise file_fault(path, "NIfTI-2", "NIfTI-1, which ITK reads", "save it as NIfTI-1")
         if size == 348:
             sizes = struct.unpack_from(order + "8h", head, 40)
             code, bits = struct.unpack_from(order + "2h", head, 70)
+            spacing = struct.unpack_from(order + "3f", head, 80)
             (offset,) = struct.unpack_from(order + "f", head, 108)
-            return NiftiHeader(order, sizes[1 : 1 + sizes[0]], code, bits, int(offset))
-    raise PipelineError(f"{path}: no NIfTI header found; fetch or export it again")
+            return NiftiHeader(order, sizes[1 : 1 + sizes[0]], spacing, code, bits, int(offset))
+    raise file_fault(path, "no NIfTI header", "one of NIfTI-1", FETCH_AGAIN)
 
 
 def restore_not_finite(path: Path, array: npt.NDArray[Any], channel: int = 0) -> None:
@@ -135,7 +156,7 @@ def _check_meta_image(path: Path) -> None:
         data_start = file.tell()
     target = header.get("ElementDataFile")
     if target is None:
-        raise PipelineError(f"{path}: no MetaImage header found; fetch or export it again")
+        raise file_fault(path, "no MetaImage header", "one with ElementDataFile", FETCH_AGAIN)
     if target == "LIST" or "%" in target:
         return
     if target == "LOCAL":
@@ -143,8 +164,8 @@ def _check_meta_image(path: Path) -> None:
     else:
         data = path.parent / target
         if not data.is_file():
-            raise PipelineError(
-                f"{path}: its data file {target} is missing; put it beside the header"
+            raise file_fault(
+                path, f"its data file {target} is missing", "", "put it beside the header"
             )
         found = data.stat().st_size
     expected = _meta_bytes(header)
@@ -180,7 +201,6 @@ def _meta_bytes(header: dict[str, str]) -> int | None:
 
 def _compare(path: Path, found: int, expected: int) -> None:
     if found < expected:
-        raise PipelineError(
-            f"{path}: truncated, found {found} bytes of data, expected {expected}; "
-            "fetch or export it again"
+        raise file_fault(
+            path, f"truncated, found {found} bytes of data", str(expected), FETCH_AGAIN
         )

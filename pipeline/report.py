@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import jinja2
 import pandas as pd
 import yaml
 
 from pipeline.case_view import CaseView, view_case
+from pipeline.check_page import check_content, current_check, templates
 from pipeline.comparison import build_comparison
 from pipeline.evaluate import labelled_test_cases
 from pipeline.history import training_histories
@@ -27,7 +27,7 @@ from pipeline.report_tables import (
     size_table,
     split_table,
 )
-from pipeline.report_text import checked_lines, data_summary, emphasis, residual_note
+from pipeline.report_text import data_summary, emphasis, residual_note
 from pipeline.residual_contrast import contrast_table
 from pipeline.score_pictures import agreement_picture, group_picture
 from pipeline.scores import read_scores, read_summary
@@ -35,7 +35,7 @@ from pipeline.settings import Dataset
 from pipeline.stores import read_json, replacing
 from pipeline.versions import stage_version
 
-VERSION = 3
+VERSION = 4
 log = logging.getLogger(__name__)
 
 
@@ -59,6 +59,7 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
     histories, untrained = training_histories(layout, dataset)
     colours = experiment_colours(experiments)
     cohorts = cohort_table(summaries)
+    checked = current_check(layout, cases["cases"])
     content = {
         "title": layout.dataset,
         "experiments": experiments,
@@ -77,7 +78,7 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
         "pictures": pictures,
         "data_summary": data_summary(dataset, cases),
         "split": split_table(split, cases["cases"]),
-        "checked": checked_lines(layout, cases["cases"]),
+        "check": check_content(checked) if checked else None,
         "groups": group_table(split, cases["cases"]),
         "set_aside": [(name, "; ".join(why)) for name, why in cases["set_aside"].items()],
         "notes": note_rows(cases["cases"]),
@@ -139,9 +140,6 @@ def _base64(png: bytes) -> str:
 
 
 def _template() -> jinja2.Template:
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
+    environment = templates()
     environment.filters["emphasis"] = emphasis
     return environment.get_template("report.html.j2")

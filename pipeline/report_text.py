@@ -9,9 +9,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from pipeline.case_view import shown_residuals
-from pipeline.layout import Layout
 from pipeline.settings import Dataset, GradCam
-from pipeline.stores import read_json
 
 
 def emphasis(text: str) -> Markup:
@@ -44,18 +42,6 @@ def residual_note(dataset: Dataset) -> str:
         "autoencoder could not foresee: lesions, and also edges and fine texture. Both maps of a "
         "case share one scale; the green line is the reference."
     )
-
-
-def checked_lines(layout: Layout, cases: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What `grcsf check` found of the very files that were ingested; nothing if it did not run."""
-    if not layout.check(".json").exists():
-        return []
-    content = read_json(layout.check(".json"))
-    seen = {one["case"]: one.get("fingerprint") for one in content["cases"]}
-    ingested = {name: case["fingerprint"] for name, case in cases.items()}
-    if any(seen.get(name) != key for name, key in ingested.items()):
-        return []
-    return [(what, value) for what, value in content["summary"]]
 
 
 def data_summary(dataset: Dataset, manifest: Mapping[str, Any]) -> str:

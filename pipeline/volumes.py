@@ -18,13 +18,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import PipelineError
-from pipeline.raw_files import check_complete, restore_not_finite
+from pipeline.errors import PipelineError, file_fault
+from pipeline.raw_files import (
+    FETCH_AGAIN,
+    check_complete,
+    restore_not_finite,
+    stored_spacing,
+)
 
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 UNEVEN_GAP = 0.01  # of the median distance between DICOM slices
-DAMAGED = "truncated or damaged; fetch or export it again"
+DAMAGED = "truncated or damaged"
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,9 @@ def read_geometry(path: Path, channel: int | None = None) -> Geometry:
         PipelineError: missing or unreadable, or not one 3D image.
     """
     _check_exists(path)
-    return _series_geometry(path) if path.is_dir() else _geometry(_header(path), path, channel)
+    geometry = _series_geometry(path) if path.is_dir() else _geometry(_header(path), path, channel)
+    _check_spacing(path, geometry)
+    return geometry
 
 
 def read_volume(path: Path, channel: int | None = None) -> Volume:
@@ -88,6 +95,7 @@ def read_volume(path: Path, channel: int | None = None) -> Volume:
         if header.GetDimension() == 4:
             reader.SetExtractIndex([0, 0, 0, channel or 0])
             reader.SetExtractSize([*header.GetSize()[:3], 0])
+    _check_spacing(path, geometry)
     with _told(path):
         array = itk.GetArrayFromImage(reader.Execute())
     if array.ndim == 4:  # (z, y, x, channel)
@@ -124,7 +132,7 @@ def write_volume(
     folder = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
     try:
         folder.mkdir(parents=True)
-        with _told(path, "not written"):
+        with _told(path, "not written", "look at the folder's rights and space"):
             itk.WriteImage(image, str(folder / path.name), useCompression=compress)
         for written in sorted(folder.iterdir(), key=lambda file: file.name == path.name):
             with written.open("rb") as file:
@@ -143,18 +151,20 @@ def _itk() -> Any:
 
 
 @contextmanager
-def _told(path: Path, fault: str = DAMAGED) -> Iterator[None]:
+def _told(path: Path, fault: str = DAMAGED, remedy: str = FETCH_AGAIN) -> Iterator[None]:
     """Turn ITK's many-line exceptions into one line."""
     try:
         yield
     except RuntimeError as error:
         reason = " ".join(str(error).split("ERROR:")[-1].split())[:200]
-        raise PipelineError(f"{path}: {fault} (ITK: {reason})") from error
+        raise file_fault(path, f"{fault} (ITK: {reason})", "", remedy) from error
 
 
 def _check_exists(path: Path) -> None:
     if not path.exists():
-        raise PipelineError(f"{path}: not there; expected an image file or a DICOM folder")
+        raise file_fault(
+            path, "not there", "an image file or a DICOM folder", "correct the path or fetch it"
+        )
 
 
 def _header(path: Path) -> Any:
@@ -187,15 +197,23 @@ def _check_channel(reader: Any, path: Path, channel: int | None) -> None:
     elif dimension == 3:
         count, found = values, f"{values} values per voxel"
     else:
-        raise PipelineError(f"{path}: found a {dimension}D image, expected 3D; split or stack it")
+        raise file_fault(path, f"a {dimension}D image", "3D", "split or stack it")
     if channel is None and count > 1:
-        raise PipelineError(
-            f"{path}: found {found}, expected one 3D image; split it, or for images set "
-            f"source.channel to one of 0 … {count - 1}"
-        )
+        remedy = f"split it, or for images set source.channel to one of 0 … {count - 1}"
+        raise file_fault(path, found, "one 3D image", remedy)
     if channel is not None and channel >= count:
-        raise PipelineError(
-            f"{path}: found {found}, but source.channel is {channel}; expected 0 … {count - 1}"
+        raise file_fault(
+            path, f"{found}, but source.channel is {channel}", f"0 … {count - 1}", "correct it"
+        )
+
+
+def _check_spacing(path: Path, geometry: Geometry) -> None:
+    """Refuse a spacing that no image can have; ITK lets it pass, or reads 1 mm in its place."""
+    given = (None if path.is_dir() else stored_spacing(path)) or geometry.spacing[::-1]
+    if not all(np.isfinite(step) and step > 0 for step in given):
+        listed = ", ".join(f"{step:g}" for step in given[::-1])
+        raise file_fault(
+            path, f"spacing ({listed}) mm (z, y, x)", "all above 0", "correct the header"
         )
 
 
@@ -204,9 +222,7 @@ def _series_files(folder: Path) -> tuple[str, ...]:
     with _told(folder, "not a readable DICOM folder"):
         series = reader.GetGDCMSeriesIDs(str(folder))
         if len(series) != 1:
-            raise PipelineError(
-                f"{folder}: found {len(series)} DICOM series, expected 1; one folder per series"
-            )
+            raise file_fault(folder, f"{len(series)} DICOM series", "1", "one folder per series")
         files: tuple[str, ...] = reader.GetGDCMSeriesFileNames(str(folder), series[0])
     return files
 
@@ -217,15 +233,19 @@ def _series_geometry(folder: Path) -> Geometry:
     slices = [_geometry(_header(Path(file)), Path(file)) for file in files]
     first = slices[0]
     if any(one.shape != first.shape or one.direction != first.direction for one in slices):
-        raise PipelineError(f"{folder}: its slices differ in size or direction; keep one stack")
+        raise file_fault(
+            folder, "its slices differ in size or direction", "one stack", "keep one stack"
+        )
     if len(slices) == 1:
         return first
     positions = np.array([one.origin for one in slices])
     gaps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
     if np.ptp(gaps) > UNEVEN_GAP * np.median(gaps):
-        raise PipelineError(
-            f"{folder}: distance between slices from {gaps.min():g} to {gaps.max():g} mm, "
-            "expected all equal; a slice is missing or doubled"
+        raise file_fault(
+            folder,
+            f"distance between slices from {gaps.min():g} to {gaps.max():g} mm",
+            "all equal",
+            "a slice is missing or doubled: export the series again",
         )
     shape = (len(slices), *first.shape[1:])
     return Geometry(shape, (float(gaps.mean()), *first.spacing[1:]), first.origin, first.direction)

@@ -47,11 +47,13 @@ def check(config: Config, dataset: DatasetName, override: Override = "") -> None
     """Read every case and tell all that is wrong, what it is like, and what a run will need."""
     job = open_job(config, override, dataset)
     from pipeline.check import check as run
+    from pipeline.check_page import write_page
     from pipeline.check_table import print_check
 
     root = source_root(job.settings, dataset)
     further = further_images(job.settings, dataset)
     found = run(job.layout, job.dataset, root, further, job.settings.resources)
+    write_page(job.layout, found)
     print_check(found)
     if found.errors:
         raise typer.Exit(1)

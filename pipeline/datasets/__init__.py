@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.datasets import atlas, dicom, manifest, msd, nnunet, orcascore
-from pipeline.datasets.cases import CaseFiles, checked, further_cases
-from pipeline.errors import PipelineError
+from pipeline.datasets.cases import CaseFiles, ListingError, checked, further_cases
+from pipeline.errors import PipelineError, file_fault
+from pipeline.findings import Finding
 
-__all__ = ["ADAPTERS", "CaseFiles", "list_cases"]
+__all__ = ["ADAPTERS", "CaseFiles", "ListingError", "list_cases"]
 
 ADAPTERS: dict[str, Callable[..., list[CaseFiles]]] = {
     "atlas": atlas.list_cases,
@@ -35,8 +36,9 @@ def list_cases(
         options: the adapter's own, such as `table` of `manifest`.
 
     Raises:
-        PipelineError: unknown adapter or option, no such folder, no case, a case twice, a label
-            without image, or a missing or broken `dataset.json` or CSV.
+        PipelineError: unknown adapter or option, no such folder, or a missing or broken
+            `dataset.json` or CSV.
+        ListingError: no case, a case twice, a label without image, and the like, all at once.
     """
     if adapter not in ADAPTERS:
         raise PipelineError(f"adapter {adapter!r}: unknown; use one of {', '.join(ADAPTERS)}")
@@ -47,8 +49,17 @@ def list_cases(
             takes = ", ".join(known) or "no options"
             raise PipelineError(f"adapter {adapter}: unknown option {name!r}; it takes {takes}")
     if not root.exists():
-        raise PipelineError(f"{root}: not there; expected the folder of a data set for {adapter}")
+        expected = f"the folder of a data set for {adapter}"
+        raise file_fault(root, "not there", expected, "correct source.root")
     if not root.is_dir() and adapter != "manifest":
-        raise PipelineError(f"{root}: is a file; expected the folder of a data set for {adapter}")
-    found = listing(root, **options)
-    return checked([*found, *further_cases(further, found)], root, "images") if further else found
+        expected = f"the folder of a data set for {adapter}"
+        raise file_fault(root, "is a file", expected, "correct source.root")
+    if not further:
+        return listing(root, **options)
+    faults: list[Finding] = []
+    try:
+        found = listing(root, **options)
+    except ListingError as error:
+        found, faults = error.cases, list(error.findings)
+    more, missing = further_cases(further, found)
+    return checked([*found, *more], root, "images", [*faults, *missing])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pipeline.datasets.cases import CaseFiles, checked, refuse_orphans
+from pipeline.datasets.cases import CaseFiles, checked, orphans
 
 IMAGE = "_T1w.nii.gz"
 MASK = "_label-L_desc-T1lesion_mask.nii.gz"
@@ -37,5 +37,13 @@ def list_cases(root: Path) -> list[CaseFiles]:
             )
         )
         masks.discard(mask)
-    refuse_orphans(masks, root)
-    return checked(cases, root, f"files sub-r<cohort>s<number>_…{IMAGE}")
+    return checked(cases, root, f"files sub-r<cohort>s<number>_…{IMAGE}", orphans(masks))
+
+
+def other_names(root: Path) -> list[Path]:
+    """Images whose name does not tell subject and cohort, hidden ones aside."""
+    return [
+        path
+        for path in root.rglob(f"*{IMAGE}")
+        if not path.name.startswith(".") and SUBJECT.match(path.name) is None
+    ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import PipelineError
+from pipeline.findings import Finding
 
 ROLES = ("", "train", "validation", "test", "unlabelled")
 CASE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -38,60 +39,87 @@ class CaseFiles:
     notes: tuple[str, ...] = ()
 
 
-def checked(cases: Sequence[CaseFiles], root: Path, expected: str) -> list[CaseFiles]:
+class ListingError(PipelineError):
+    """A data set whose files cannot be told apart or do not belong together.
+
+    Attributes:
+        cases: all that could be listed, so that they can be looked at in the same run.
+    """
+
+    def __init__(self, cases: Sequence[CaseFiles], faults: Sequence[Finding]) -> None:
+        super().__init__(*faults)
+        self.cases = list(cases)
+
+
+def checked(
+    cases: Sequence[CaseFiles], root: Path, expected: str, faults: Sequence[Finding] = ()
+) -> list[CaseFiles]:
     """The cases sorted by name.
 
     Args:
         cases: as found.
         root: folder of the data set, for errors.
         expected: files that the adapter looks for, for errors.
+        faults: what the adapter has found already.
 
     Raises:
-        PipelineError: no case, a case twice, or a name that cannot be a file name.
+        ListingError: one line for each of the faults, no case, a case twice, or a name that cannot
+            be a file name.
     """
-    if not cases:
-        raise PipelineError(f"{root}: no cases found, expected {expected}")
+    found = list(faults)
+    if not cases and not faults:
+        remedy = "correct source.root or source.adapter"
+        found.append(Finding("no cases found", expected, remedy, file=str(root)))
     images = defaultdict(list)
     for one in cases:
         images[one.case].append(str(one.image))
         if not CASE_NAME.fullmatch(one.case):
-            raise PipelineError(
-                f"case {one.case!r} ({one.image}): expected a name of letters, digits and . _ + -, "
-                "starting with a letter or digit; rename it"
+            found.append(
+                Finding(
+                    f"the name {one.case!r}",
+                    "letters, digits and . _ + -, starting with a letter or digit",
+                    "rename it",
+                    str(one.image),
+                    one.case,
+                )
             )
-    twice = {case: found for case, found in images.items() if len(found) > 1}
-    if twice:
-        told = "; ".join(f"{case}: {' and '.join(sorted(twice[case]))}" for case in sorted(twice))
-        raise PipelineError(f"{root}: the same case more than once ({told}); keep one of each")
-    return sorted(cases, key=lambda one: one.case)
+    for case, paths in sorted(images.items()):
+        if len(paths) > 1:
+            told = f"the same case more than once: {' and '.join(sorted(paths))}"
+            found.append(Finding(told, "", "keep one", case=case))
+    ordered = sorted(cases, key=lambda one: one.case)
+    if found:
+        # what a first listing found is found again when further images join it
+        raise ListingError(ordered, list(dict.fromkeys(found)))
+    return ordered
 
 
-def further_cases(images: Iterable[Path], beside: Sequence[CaseFiles]) -> list[CaseFiles]:
+def further_cases(
+    images: Iterable[Path], beside: Sequence[CaseFiles]
+) -> tuple[list[CaseFiles], list[Finding]]:
     """Images without reference, called as their files, of the same modality as the data set.
 
-    Raises:
-        PipelineError: one of them is not there.
+    Returns:
+        Their cases, and a fault for each that is not there.
     """
     modality = beside[0].modality if beside else ""
-    cases = []
+    cases, faults = [], []
     for image in images:
-        if not image.exists():
-            raise PipelineError(f"{image}: not there; correct source.also_predict")
-        name = image.name.split(".")[0]
-        cases.append(CaseFiles(name, image, None, role="unlabelled", modality=modality))
-    return cases
+        if image.exists():
+            name = image.name.split(".")[0]
+            cases.append(CaseFiles(name, image, None, role="unlabelled", modality=modality))
+        else:
+            remedy = "correct source.also_predict"
+            faults.append(Finding("not there", "an image", remedy, file=str(image)))
+    return cases, faults
 
 
-def refuse_orphans(labels: Iterable[Path], root: Path) -> None:
-    """Refuse labels whose image is not there.
+def orphans(labels: Iterable[Path]) -> list[Finding]:
+    """A fault for each label whose image is not there."""
+    remedy = "add the image or remove the label"
+    return [Finding("label without image", "", remedy, file=str(path)) for path in sorted(labels)]
 
-    Raises:
-        PipelineError: naming the first five of them.
-    """
-    orphans = sorted(labels)
-    if orphans:
-        shown = ", ".join(str(path.relative_to(root)) for path in orphans[:5])
-        more = f" and {len(orphans) - 5} more" if len(orphans) > 5 else ""
-        raise PipelineError(
-            f"{root}: label without image: {shown}{more}; add the image or remove the label"
-        )
+
+def missing_label(case: str, label: Path, remedy: str) -> Finding:
+    """The fault of a training image without its label."""
+    return Finding("not there", "the case's label", remedy, str(label), case)

@@ -6,7 +6,8 @@ import csv
 from pathlib import Path
 
 from pipeline.datasets.cases import ROLES, CaseFiles, checked
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, file_fault
+from pipeline.findings import Finding
 
 COLUMNS = ("case", "image", "label", "group", "role")
 NEED_LABEL = ("train", "validation", "test")
@@ -20,20 +21,29 @@ def list_cases(root: Path, table: str = "manifest.csv") -> list[CaseFiles]:
         table: name of the CSV in that folder.
 
     Raises:
-        PipelineError: no such CSV, a missing or unknown column, no case, a case twice, a file
-            that is not there, an unknown role, or a role that needs a label without one.
+        PipelineError: no such CSV, or a missing or unknown column.
+        ListingError: no case, a case twice, a file that is not there, an unknown role, or a role
+            that needs a label without one; of all lines at once.
     """
     path = root / table if root.is_dir() else root
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
             _check_columns(reader.fieldnames or (), path)
-            cases = [_case(row, path, reader.line_num) for row in reader]
+            cases: list[CaseFiles] = []
+            faults: list[Finding] = []
+            for row in reader:
+                try:
+                    cases.append(_case(row, path, reader.line_num))
+                except PipelineError as error:
+                    faults += error.findings
     except FileNotFoundError:
-        raise PipelineError(f"{path}: not there; expected a CSV {','.join(COLUMNS)}") from None
+        raise file_fault(
+            path, "not there", f"a CSV {','.join(COLUMNS)}", "write one, or correct source.root"
+        ) from None
     except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise PipelineError(f"{path}: no readable CSV ({error}); save it as UTF-8") from error
-    return checked(cases, path, "a line per case below the header")
+        raise file_fault(path, f"no readable CSV ({error})", "", "save it as UTF-8") from error
+    return checked(cases, path, "a line per case below the header", faults)
 
 
 def _check_columns(found: object, path: Path) -> None:
@@ -41,39 +51,46 @@ def _check_columns(found: object, path: Path) -> None:
     unknown = [name for name in names if name not in COLUMNS]
     missing = [name for name in COLUMNS[:2] if name not in names]
     if unknown or missing:
-        raise PipelineError(
-            f"{path}: found the columns {','.join(names) or 'none'}; expected "
-            f"{','.join(COLUMNS)}, of which case and image must be there"
+        raise file_fault(
+            path,
+            f"found the columns {','.join(names) or 'none'}",
+            f"{','.join(COLUMNS)}, of which case and image must be there",
+            "correct the first line",
         )
 
 
 def _case(row: dict[str, str | None], path: Path, line: int) -> CaseFiles:
-    where = f"{path} line {line}"
+    at = f"line {line}"
     if None in row:
-        raise PipelineError(f"{where}: more values than columns; quote names that hold commas")
+        raise file_fault(
+            path, f"{at}: more values than columns", "", "quote names that hold commas"
+        )
     values = {name.strip(): (value or "").strip() for name, value in row.items()}
     case, role = values["case"], values.get("role", "")
     if not case or not values["image"]:
-        raise PipelineError(f"{where}: case or image is empty; fill in both")
+        raise file_fault(path, f"{at}: case or image is empty", "", "fill in both")
     if role not in ROLES:
-        raise PipelineError(
-            f"{where}: case {case}: found role {role!r}, expected {', '.join(ROLES[1:])} or nothing"
-        )
-    image = _existing(values["image"], path, f"{where}: case {case}: image")
+        expected = f"{', '.join(ROLES[1:])} or nothing"
+        raise _fault(path, case, f"{at}: role {role!r}", expected, "correct it")
+    image = _existing(values["image"], path, case, f"{at}: image")
     label = None
     if values.get("label"):
-        label = _existing(values["label"], path, f"{where}: case {case}: label")
+        label = _existing(values["label"], path, case, f"{at}: label")
     elif role in NEED_LABEL:
-        raise PipelineError(
-            f"{where}: case {case}: role {role} needs a label; give one, or the role unlabelled"
-        )
+        remedy = "give one, or the role unlabelled"
+        raise _fault(path, case, f"{at}: role {role} without label", "a label", remedy)
     else:
         role = "unlabelled"
     return CaseFiles(case, image, label, group=values.get("group", ""), role=role)
 
 
-def _existing(value: str, table: Path, where: str) -> Path:
+def _existing(value: str, table: Path, case: str, where: str) -> Path:
     path = table.parent / Path(value).expanduser()
     if not path.exists():
-        raise PipelineError(f"{where} {path} not there; paths are relative to the CSV")
+        remedy = "correct it; paths are relative to the CSV"
+        raise _fault(table, case, f"{where} {path} not there", "a file", remedy)
     return path
+
+
+def _fault(table: Path, case: str, found: str, expected: str, remedy: str) -> PipelineError:
+    return PipelineError(Finding(found, expected, remedy, str(table), case))

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.datasets.cases import CaseFiles, checked, refuse_orphans
-from pipeline.errors import PipelineError
+from pipeline.datasets.cases import CaseFiles, checked, missing_label, orphans
+from pipeline.errors import file_fault
+from pipeline.findings import Finding
 
 SUFFIX = ".nii.gz"
 MODALITIES = {"CT": "CT", "MRI": "MR", "MR": "MR", "T1": "MR", "T1W": "MR", "T2": "MR"}
@@ -21,22 +22,31 @@ def list_cases(root: Path) -> list[CaseFiles]:
     is what is on disk. Files named `._*` (left by macOS) are ignored.
 
     Raises:
-        PipelineError: `dataset.json` missing or broken, no case, a case twice, an image without
-            its label, or a label without its image.
+        PipelineError: `dataset.json` missing or broken.
+        ListingError: no case, a case twice, an image without its label, or a label without its
+            image.
     """
     description = read_description(root)
     modality = named_modality(description)
-    cases = [
-        replace(one, modality=modality)
-        for one in [*_training(description, root), *_unlabelled(root)]
-    ]
+    training, faults = _training(description, root)
+    cases = [replace(one, modality=modality) for one in [*training, *_unlabelled(root)]]
     labelled = sum(one.label is not None for one in cases)
-    cases = checked(cases, root, "the files of dataset.json's training and test lists")
+    cases = checked(cases, root, "the files of dataset.json's training and test lists", faults)
     promised = description.get("numTraining", labelled)
     if promised != labelled:
         note = f"dataset.json says {promised} training cases, {labelled} are on disk"
         cases[0] = replace(cases[0], notes=(note,))
     return cases
+
+
+def not_listed(root: Path) -> list[Path]:
+    """Images of `imagesTr` that `dataset.json` does not name.
+
+    Raises:
+        PipelineError: `dataset.json` missing or broken.
+    """
+    listed = {image for image, _ in _pairs(read_description(root), root)}
+    return sorted(visible_files(root / "imagesTr") - listed)
 
 
 def read_description(root: Path) -> dict[str, Any]:
@@ -49,11 +59,13 @@ def read_description(root: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
-        raise PipelineError(f"{path}: not there; is this the folder of the data set?") from None
+        raise file_fault(
+            path, "not there", "the data set's description", "correct source.root"
+        ) from None
     except (OSError, ValueError) as error:
-        raise PipelineError(f"{path}: no readable JSON ({error}); fetch it again") from error
+        raise file_fault(path, f"no readable JSON ({error})", "", "fetch it again") from error
     if not isinstance(content, dict):
-        raise PipelineError(f"{path}: found {type(content).__name__}, expected a JSON object")
+        raise file_fault(path, f"found {type(content).__name__}", "a JSON object", "fetch it again")
     return content
 
 
@@ -69,21 +81,20 @@ def visible_files(folder: Path, suffix: str = SUFFIX) -> set[Path]:
     return {path for path in folder.glob(f"*{suffix}") if not path.name.startswith(".")}
 
 
-def _training(description: dict[str, Any], root: Path) -> list[CaseFiles]:
+def _training(description: dict[str, Any], root: Path) -> tuple[list[CaseFiles], list[Finding]]:
     images, labels = visible_files(root / "imagesTr"), visible_files(root / "labelsTr")
-    cases = []
+    cases, faults = [], []
     for image, label in _pairs(description, root):
-        if image in images and label not in labels:
-            raise PipelineError(
-                f"case {_name(image)}: {label} not there; dataset.json lists it, fetch it again"
-            )
-        if image in images:
-            cases.append(CaseFiles(_name(image), image, label))
-            labels.discard(label)
-    refuse_orphans(
-        [label for label in labels if root / "imagesTr" / label.name not in images], root
-    )
-    return cases
+        if image not in images:
+            continue
+        labelled = label in labels
+        cases.append(CaseFiles(_name(image), image, label if labelled else None))
+        labels.discard(label)
+        if not labelled:
+            remedy = "dataset.json lists it, fetch it again"
+            faults.append(missing_label(_name(image), label, remedy))
+    lonely = [label for label in labels if root / "imagesTr" / label.name not in images]
+    return cases, [*faults, *orphans(lonely)]
 
 
 def _pairs(description: dict[str, Any], root: Path) -> list[tuple[Path, Path]]:
@@ -94,9 +105,11 @@ def _pairs(description: dict[str, Any], root: Path) -> list[tuple[Path, Path]]:
             if not Path(entry["image"]).name.startswith("._")
         ]
     except (KeyError, TypeError) as error:
-        raise PipelineError(
-            f"{root / 'dataset.json'}: broken training list ({error!r}), expected "
-            '[{"image": "./imagesTr/…", "label": "./labelsTr/…"}, …]'
+        raise file_fault(
+            root / "dataset.json",
+            f"broken training list ({error!r})",
+            '[{"image": "./imagesTr/…", "label": "./labelsTr/…"}, …]',
+            "fetch it again",
         ) from error
 
 

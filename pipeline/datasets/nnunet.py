@@ -6,56 +6,58 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.datasets.cases import CaseFiles, checked, refuse_orphans
+from pipeline.datasets.cases import CaseFiles, checked, missing_label, orphans
 from pipeline.datasets.msd import named_modality, read_description, visible_files
-from pipeline.errors import PipelineError
+from pipeline.findings import Finding
 
 
 def list_cases(root: Path) -> list[CaseFiles]:
     """Pairs of `imagesTr` and `labelsTr`; `imagesTs` are test cases if `labelsTs` has their label.
 
     Raises:
-        PipelineError: `dataset.json` missing or broken, several channels, no case, a case twice,
-            a training image without label, or a label without image.
+        PipelineError: `dataset.json` missing or broken.
+        ListingError: several channels, no case, a case twice, a training image without label, or a
+            label without image.
     """
     description = read_description(root)
     suffix = str(description.get("file_ending", ".nii.gz"))
     modality = named_modality(description)
-    training = _paired(root, "Tr", suffix)
-    unlabelled = [one.case for one in training if one.label is None]
-    if unlabelled:
-        raise PipelineError(
-            f"case {unlabelled[0]}: {root / 'labelsTr' / (unlabelled[0] + suffix)} not there; "
-            "add it, or move the image to imagesTs"
-        )
-    testing = [
-        replace(one, role="test" if one.label else "unlabelled")
-        for one in _paired(root, "Ts", suffix)
+    training, faults = _paired(root, "Tr", suffix)
+    remedy = "add it, or move the image to imagesTs"
+    faults += [
+        missing_label(one.case, root / "labelsTr" / (one.case + suffix), remedy)
+        for one in training
+        if one.label is None
     ]
+    tested, more = _paired(root, "Ts", suffix)
+    testing = [replace(one, role="test" if one.label else "unlabelled") for one in tested]
     cases = [replace(one, modality=modality) for one in [*training, *testing]]
-    return checked(cases, root, f"files imagesTr/NAME_0000{suffix}")
+    return checked(cases, root, f"files imagesTr/NAME_0000{suffix}", [*faults, *more])
 
 
-def _paired(root: Path, part: str, suffix: str) -> list[CaseFiles]:
+def _paired(root: Path, part: str, suffix: str) -> tuple[list[CaseFiles], list[Finding]]:
+    faults = []
     labels = visible_files(root / f"labels{part}", suffix)
     cases = []
-    for image in visible_files(root / f"images{part}", suffix):
-        name = _single_channel(image, suffix)
+    for image in sorted(visible_files(root / f"images{part}", suffix)):
+        name, fault = _single_channel(image, suffix)
+        if fault is not None:
+            faults.append(fault)
+            continue
         label = root / f"labels{part}" / f"{name}{suffix}"
         cases.append(CaseFiles(name, image, label if label in labels else None))
         labels.discard(label)
-    refuse_orphans(labels, root)
-    return cases
+    return cases, [*faults, *orphans(labels)]
 
 
-def _single_channel(image: Path, suffix: str) -> str:
-    """The case's name, from a file that must be its only channel."""
+def _single_channel(image: Path, suffix: str) -> tuple[str, Finding | None]:
+    """The case's name, from a file that must be its only channel, and what is wrong with that."""
     found = re.fullmatch(r"(.+)_(\d{4})", image.name.removesuffix(suffix))
     if found is None:
-        raise PipelineError(f"{image}: expected a name like NAME_0000{suffix}")
+        expected = f"a name like NAME_0000{suffix}"
+        return "", Finding("a name without channel", expected, "rename it", str(image))
     if found[2] != "0000":
-        raise PipelineError(
-            f"case {found[1]}: found channel {found[2]} ({image}), expected _0000 only; images of "
-            "several channels are not supported, keep one"
-        )
-    return found[1]
+        remedy = "images of several channels are not supported, keep one"
+        fault = Finding(f"channel {found[2]}", "_0000 only", remedy, str(image), found[1])
+        return found[1], fault
+    return found[1], None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pipeline.datasets.cases import CaseFiles, checked, refuse_orphans
+from pipeline.datasets.cases import CaseFiles, checked, orphans
 
 IMAGE = re.compile(r"((?:TR|TE|VA)(V\d+)P\d+)[ _]?CTI\.mh[ad]", re.IGNORECASE)
+CONTRAST = re.compile(r"(?:TR|TE|VA)V\d+P\d+[ _]?CTAI\.mh[ad]", re.IGNORECASE)
 LABEL = re.compile(r"((?:TR|TE|VA)V\d+P\d+)[ _]?R\.mh[ad]", re.IGNORECASE)
 REFERENCE_FOLDER = "reference standard"
 
@@ -32,8 +33,14 @@ def list_cases(root: Path) -> list[CaseFiles]:
         role = "" if label else "unlabelled"
         cases.append(CaseFiles(case, image, label, group=vendor, role=role, modality="CT"))
     known = {case for case, _, _ in images}
-    refuse_orphans([path for case, path in labels.items() if case not in known], root)
-    return checked(cases, root, "files such as Training Set/Images/TRV1P1CTI.mhd")
+    faults = orphans(path for case, path in labels.items() if case not in known)
+    return checked(cases, root, "files such as Training Set/Images/TRV1P1CTI.mhd", faults)
+
+
+def contrast_scans(root: Path) -> list[Path]:
+    """The contrast-enhanced scans beside the calcium-scoring ones."""
+    found = root.rglob("*.[mM][hH][aAdD]")
+    return [path for path in found if CONTRAST.fullmatch(path.name)]
 
 
 def _is_reference(folder: Path) -> bool:

@@ -1,8 +1,9 @@
 """`grcsf check`: every fault of every case, what a data set is like, and what a run will need."""
 
+import gzip
 import json
-import subprocess
-import sys
+import struct
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -11,9 +12,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from pipeline.check import Check, Finding, check, needs, summary
+from pipeline.check import Check, check, read_check
+from pipeline.check_page import write_page
+from pipeline.check_summary import needs, summary
 from pipeline.check_table import print_check
 from pipeline.cli import app
+from pipeline.findings import SEVERITIES, Finding
 from pipeline.grid_picture import box_corners, grid_picture
 from pipeline.layout import Layout
 from pipeline.settings import Dataset, Resources
@@ -21,12 +25,13 @@ from pipeline.volumes import Geometry, write_volume
 
 SHAPE = (8, 24, 20)
 GRID = Geometry(SHAPE, (3.0, 0.5, 0.5))
+SOURCE = {"adapter": "nnunet", "root": "unused", "modality": "CT"}
 RESOURCES = Resources(threads=2, cache_mb=0)
 
 
 def settings(**over):
     given = {
-        "source": {"adapter": "nnunet", "root": "unused", "modality": "CT"},
+        "source": SOURCE,
         "slices": {"size": [32, 32], "window": [-200, 800]},
         "mae": {"shared": {"preset": "tiny", "image_size": 32, "patch_size": 8, "epochs": 1}},
         "residuals": {"mrm": {"preset": "fast", "maps": MAPS}},
@@ -75,60 +80,212 @@ def checked(tmp_path, root, **over):
     return check(Layout(tmp_path / "results", "ct"), settings(**over), root, [], RESOURCES)
 
 
+def told(found, severity):
+    """Case → what was found of it."""
+    lines = {}
+    for one in found.findings:
+        if one.severity == severity:
+            lines.setdefault(one.case, []).append(one.found)
+    return lines
+
+
 def test_a_good_data_set_is_described(tmp_path, root):
     found = checked(tmp_path, root)
     assert found.errors == 0
-    assert [one.text.rpartition(": ")[2] for one in found.findings] == ["the label holds no lesion"]
+    assert told(found, "warning") == {"b": ["the label holds no lesion"]}
+    assert told(found, "note") == {}
     lines = dict(summary(found))
     assert lines["cases"] == "2, of which 2 can be used"
-    assert lines["with reference"] == "2, 1 of them without lesion"
+    assert lines["roles"] == "2 left to the split"
+    assert lines["with reference"] == "2, 1 without lesion"
     assert lines["voxels in z"] == "8"
     assert lines["spacing in z, mm"] == "3"
     assert lines["empty slices a case"] == "1"
     assert lines["lesions a case"] == "2"
     assert lines["lesion voxels a case"] == "41"
     assert lines["lesion ml a case"] == f"{41 * 0.75 / 1000:.4g}"
-    told = dict(needs(found))
-    assert {"disk, case stores", "disk, together", "memory, train_mae shared"} <= set(told)
+    # of 1 and 40 voxels, 0.75 mm³ each
+    assert lines["a lesion's voxels, 5, 25, 50, 75, 95 %"] == "2.95 – 10.75 – 20.5 – 30.25 – 38.05"
+    assert lines["a lesion's mm³, 5, 25, 50, 75, 95 %"].split(" – ")[2] == f"{20.5 * 0.75:.4g}"
+    assert lines["lesions by voxels"] == "1–100: 2; 101–1000: 0; >1000: 0"
+    assert lines["cases by lesion voxels (Fig. 9)"] == "1–100: 1; 101–1000: 0; >1000: 0"
+    assert {"disk, case stores", "disk, together", "memory, train_mae shared"} <= set(
+        dict(needs(found))
+    )
     written = json.loads((tmp_path / "results/ct/check/check.json").read_text("utf-8"))
     assert written["disk_bytes"] == found.disk
     assert {one["case"]: one["lesions"] for one in written["cases"]} == {"a": 2, "b": 0}
+    first = written["cases"][0]
+    assert sorted(first["each_lesion_voxels"]) == [1, 40]
+    assert sorted(first["each_lesion_mm3"]) == pytest.approx([0.75, 30.0])
 
 
-def test_every_fault_of_every_case_is_told_at_once(tmp_path, root):
-    image = np.zeros(SHAPE, np.int16)
-    image[:, 3:] = -500
-    label = np.zeros(SHAPE, np.float32)
-    label[3, 3, 3] = 0.4
-    write(root, "c", image + 1000, label, Geometry(SHAPE, (3.0, 0.5, 0.6), (9.0, 0.0, 0.0)))
-    write(root, "d", image, np.zeros((7, *SHAPE[1:]), np.uint8), Geometry((7, 24, 20), (3, 1, 1)))
-    good = (root / "imagesTr" / "a_0000.nii.gz").read_bytes()
-    (root / "imagesTr" / "e_0000.nii.gz").write_bytes(good[: len(good) // 2])
-    write_volume(root / "labelsTr" / "e.nii.gz", np.zeros(SHAPE, np.uint8), GRID)
-    found = checked(tmp_path, root)
-    told = {}
-    for one in found.findings:
-        if one.severity == "error":
-            told.setdefault(one.case, []).append(one.text)
-    assert set(told) == {"c", "d", "e"}
-    said = "\n".join(told["c"])
-    for part in ("no plausible HU", "no whole numbers", "label spacing", "label origin"):
-        assert part in said
-    assert "label shape (7, 24, 20)" in told["d"][0]
-    assert "truncated" in told["e"][0]
-    assert dict(summary(found))["cases"] == "5, of which 2 can be used"
-    page = (tmp_path / "results/ct/check/check.html").read_text("utf-8")
+def test_lesions_and_cases_are_counted_by_the_size_classes_of_fig_9(tmp_path, root):
+    label = np.zeros(SHAPE, np.uint8)
+    label[1:7, 1:20, 1:10] = 1  # 1,026 voxels
+    label[1, 22, 1:11] = 1  # 10 voxels
+    write(root, "c", np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(np.int16) - 1000, label)
+    lines = dict(summary(checked(tmp_path, root)))
+    assert lines["lesions by voxels"] == "1–100: 3; 101–1000: 0; >1000: 1"
+    assert lines["cases by lesion voxels (Fig. 9)"] == "1–100: 1; 101–1000: 0; >1000: 1"
+    assert lines["lesion voxels a case"] == "41 – 538.5 – 1,036"
+
+
+def test_patients_without_calcium_are_no_reason_to_worry(tmp_path, root):
+    found = checked(tmp_path, root, evaluation={"metrics": "calcium"})
+    assert told(found, "warning") == {}
+    assert told(found, "note") == {"b": ["the label holds no lesion"]}
+
+
+def spoil_spacing(path, step):
+    """Write another pixdim[1] (mm along x) into a compressed NIfTI file."""
+    content = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(content[:80] + struct.pack("<f", step) + content[84:]))
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """A CSV of good and of variously broken cases, of which each has the fault of its name."""
+    (tmp_path / "set").mkdir()
+    good = tmp_path / "set"
+    random = np.random.default_rng(1)
+    label = np.zeros(SHAPE, np.uint8)
+    label[2:4, 5:9, 5:10] = 1
+    rows = ["case,image,label,group,role"]
+
+    def add(case, *, label=label, grid=GRID, change=None):
+        image = random.integers(-900, 300, SHAPE).astype(np.float32)
+        if change is not None:
+            change(image)
+        write_volume(good / f"{case}.nii.gz", image, GRID)
+        write_volume(good / f"{case}_mask.nii.gz", label, replace(grid, shape=label.shape))
+        rows.append(f"{case},{case}.nii.gz,{case}_mask.nii.gz,,")
+
+    def hole(image):
+        image[2, 2, 2] = np.nan
+
+    add("good")
+    add("nan", change=hole)
+    add("zero")
+    spoil_spacing(good / "zero.nii.gz", 0.0)
+    add("negative")
+    spoil_spacing(good / "negative.nii.gz", -0.5)
+    add("shifted", grid=replace(GRID, origin=(9.0, 0.0, 0.0)))
+    add("cropped", label=label[1:])
+    add("half")
+    content = (good / "half.nii.gz").read_bytes()
+    (good / "half.nii.gz").write_bytes(content[: len(content) // 2])
+    add("values", label=label.astype(np.float32) * 0.4)
+    add("below", label=label.astype(np.int16) * -1)
+    add("twice")
+    rows.append("twice,good.nii.gz,good_mask.nii.gz,,")
+    rows.append("gone,gone.nii.gz,,,")
+    rows.append("bare,good.nii.gz,,,train")
+    (good / "manifest.csv").write_text("\n".join(rows), "utf-8")
+    return good
+
+
+FAULTS = {
+    "nan": "1 voxels with NaN or infinity",
+    "zero": "spacing (3, 0.5, 0) mm (z, y, x)",
+    "negative": "spacing (3, 0.5, -0.5) mm (z, y, x)",
+    "shifted": "label origin (9, 0, 0) mm",
+    "cropped": "label shape (7, 24, 20)",
+    "half": "truncated",
+    "values": "labels that are no whole numbers",
+    "below": "label -1",
+    "twice": "the same case more than once",
+    "gone": "gone.nii.gz not there",
+    "bare": "role train without label",
+}
+
+
+def test_every_fault_of_every_case_is_told_in_one_run(tmp_path, broken):
+    found = checked(tmp_path, broken, source={**SOURCE, "adapter": "manifest"})
+    errors = told(found, "error")
+    assert set(errors) == set(FAULTS)
+    for case, words in FAULTS.items():
+        assert words in errors[case][0]
+    assert [one.case for one in found.usable] == ["good"]
+    assert found.disk["case stores"] > 0
+    layout = Layout(tmp_path / "results", "ct")
+    write_page(layout, found)
+    page = layout.check(".html").read_text("utf-8")
     assert page.count("data:image/png;base64,") == 2, "the two cases whose grids do not agree"
     assert "http" not in page
+    for words in FAULTS.values():
+        assert words in page
 
 
-def test_a_faulty_listing_is_a_finding(tmp_path, root):
-    write_volume(root / "labelsTr" / "orphan.nii.gz", np.zeros(SHAPE, np.uint8), GRID)
+def test_orphans_are_told_beside_the_faults_of_cases(tmp_path, root):
+    for name in ("lost", "orphan"):
+        write_volume(root / "labelsTr" / f"{name}.nii.gz", np.zeros(SHAPE, np.uint8), GRID)
+    (root / "labelsTr" / "b.nii.gz").write_bytes(b"nothing")
+    write(root, "c", np.full(SHAPE, 7, np.int16))
     found = checked(tmp_path, root)
-    assert found.errors == 1
-    assert "orphan" in found.findings[0].text
-    assert found.disk == {}
-    assert "orphan" in (tmp_path / "results/ct/check/check.html").read_text("utf-8")
+    errors = [(Path(one.file).name, one.found) for one in found.findings if one.severity == "error"]
+    assert [one for one in errors if one[1] == "label without image"] == [
+        ("lost.nii.gz", "label without image"),
+        ("orphan.nii.gz", "label without image"),
+    ]
+    assert {name for name, _ in errors} >= {"b.nii.gz", "c.nii.gz", "c_0000.nii.gz"}
+    assert [one.case for one in found.usable] == ["a"]
+
+
+def test_a_folder_that_is_no_data_set_is_a_finding(tmp_path):
+    (tmp_path / "empty").mkdir()
+    found = checked(tmp_path, tmp_path / "empty")
+    assert [one.found for one in found.findings] == ["not there"]
+    assert found.findings[0].file == str(tmp_path / "empty" / "dataset.json")
+    assert (found.cases, found.disk) == ([], {})
+
+
+def test_what_was_left_out_is_noted(tmp_path, root):
+    (root / "imagesTr" / "._a_0000.nii.gz").write_bytes(b"")
+    (root / "imagesTs").mkdir()
+    write_volume(
+        root / "imagesTs" / "t_0000.nii.gz",
+        np.random.default_rng(2).integers(-900, 300, SHAPE).astype(np.int16),
+        GRID,
+    )
+    found = checked(tmp_path, root)
+    assert told(found, "note")[""] == [
+        "1 of 3 cases without reference: predicted, not scored",
+        "left out, file ._* (left by macOS): imagesTr/._a_0000.nii.gz",
+    ]
+    assert dict(summary(found))["roles"] == "1 unlabelled, 2 left to the split"
+
+
+def test_findings_are_records_of_one_form(tmp_path, broken):
+    found = checked(tmp_path, broken, source={**SOURCE, "adapter": "manifest"})
+    layout = Layout(tmp_path / "results", "ct")
+    written = json.loads(layout.check(".json").read_text("utf-8"))
+    assert written["counts"] == found.counts
+    assert sum(written["counts"].values()) == len(written["findings"])
+    order = [SEVERITIES.index(one["severity"]) for one in written["findings"]]
+    assert order == sorted(order)
+    keys = {"severity", "case", "file", "found", "expected", "remedy", "text"}
+    for one in written["findings"]:
+        assert set(one) == keys
+        assert all(isinstance(value, str) for value in one.values())
+        assert "\n" not in one["text"]
+        assert one["found"]
+        assert one["found"] in one["text"]
+        if one["severity"] != "note":
+            assert one["remedy"], f"{one['text']}: nothing to be done is no warning"
+    cases = {one["case"]: one for one in written["cases"]}
+    assert set(cases["shifted"]["grids"][0]) == {"shape", "spacing", "origin", "direction"}
+    assert cases["good"]["grids"] is None
+    assert read_check(layout) == found
+
+
+def test_a_check_of_another_version_is_not_read(tmp_path, root):
+    checked(tmp_path, root)
+    layout = Layout(tmp_path / "results", "ct")
+    assert read_check(Layout(tmp_path / "results", "other")) is None
+    content = json.loads(layout.check(".json").read_text("utf-8"))
+    layout.check(".json").write_text(json.dumps({**content, "version": 1}), "utf-8")
+    assert read_check(layout) is None
 
 
 def test_the_command_ends_with_1_on_errors(tmp_path, root):
@@ -140,20 +297,40 @@ def test_the_command_ends_with_1_on_errors(tmp_path, root):
     )
     call = ["check", "--config", str(config), "--dataset", "ct"]
     good = CliRunner().invoke(app, call)
-    assert good.exit_code == 0
-    assert "ct: 0 errors, 1 notes" in good.output
+    assert good.exit_code == 0, "a warning alone is no error"
+    assert "ct: 0 errors, 1 warning, 0 notes" in good.output
+    assert (tmp_path / "results/ct/check/check.html").exists()
     (root / "labelsTr" / "b.nii.gz").write_bytes(b"nothing")
     bad = CliRunner().invoke(app, call)
     assert bad.exit_code == 1
-    assert "ct: 1 errors" in bad.output
+    assert "ct: 1 error, 0 warnings" in bad.output
 
 
 @pytest.mark.parametrize("path", ["/[old]/b.nii.gz", "/data[/old]/b.nii.gz"])
 def test_brackets_in_a_path_are_shown_as_they_are(path, capsys):
-    print_check(Check("ct", [], [Finding("error", "[b]", path)]))
-    told = capsys.readouterr().out
-    assert path in told
-    assert "[b]" in told
+    print_check(Check("ct", [], [Finding("odd", file=path, case="[b]")]))
+    shown = capsys.readouterr().out
+    assert path in shown
+    assert "[b]" in shown
+
+
+def test_a_terminal_of_80_columns_shows_every_word(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    one = Finding(
+        "label spacing (3.00001, 0.501, 0.5) mm",
+        "the image's (3, 0.5, 0.5) mm (z, y, x)",
+        "resample the label on to the image, or correct the header that is wrong",
+        "/data/" + "deep/" * 30 + "sub-r001s001_label.nii.gz",
+        "sub-r001s001",
+    )
+    print_check(Check("ct", [], [one]))
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert one.case in shown
+    whole = "".join(shown.split())
+    for text in (one.found, one.expected, one.remedy):
+        assert all(word in shown for word in text.split())
+    assert "sub-r001s001_label" in whole
 
 
 def test_a_grid_s_corners_are_where_its_outermost_voxels_are():
@@ -163,62 +340,3 @@ def test_a_grid_s_corners_are_where_its_outermost_voxels_are():
     assert set(map(tuple, box_corners(grid).tolist())) == expected
     assert box_corners(grid)[0].tolist() == [10, 0, 0]
     assert grid_picture(grid, GRID).startswith(b"\x89PNG")
-
-
-def used(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-TRAIN = """
-import sys
-from pipeline.cli import app
-from pipeline.devices import peak_memory
-app(sys.argv[1:], standalone_mode=False)
-print(peak_memory())
-"""
-
-
-@pytest.mark.slow
-def test_what_a_run_needs_is_known_within_a_fifth(tmp_path):
-    over = {
-        "results": str(tmp_path),
-        "datasets": {
-            "heart": {
-                "source": {"phantom": {"cases": 8}},
-                "split": {"test": 2, "validation": 2},
-                "mae": {"shared": {"epochs": 1}},
-                "experiments": {name: {"training": {"epochs": 1}} for name in ("unetpp", "grcsf")},
-            }
-        },
-    }
-    config = Path(__file__).parents[2] / "config" / "demo.yaml"
-    common = ["--config", str(config), "--dataset", "heart", "--set", json.dumps(over)]
-
-    def run(*arguments):
-        done = subprocess.run(
-            [sys.executable, "-c", TRAIN, *arguments, *common],
-            capture_output=True,
-            encoding="utf-8",
-        )
-        assert done.returncode == 0, done.stderr
-        return int(done.stdout.split()[-1])
-
-    kind = ["heart", str(tmp_path / "heart" / "phantom"), "--cases", "8", "--seed", "11"]
-    subprocess.run(
-        [sys.executable, "-m", "pipeline", "phantom", *kind, "--shape", "20", "96", "96"],
-        check=True,
-        cwd=Path(__file__).parents[2],
-    )
-    run("ingest")
-    run("split")
-    peaks = {"train_mae shared": run("train-mae", "--mae", "shared")}
-    run("residual-maps", "--residuals", "mrm")
-    for name in ("unetpp", "grcsf"):
-        peaks[f"train_segmentation {name}"] = run("train-segmentation", "--experiment", name)
-        run("predict", "--experiment", name)
-    run("check")
-    found = json.loads((tmp_path / "heart/check/check.json").read_text("utf-8"))
-    stages = ("ingest", "train_mae", "residual_maps", "train_segmentation", "predict")
-    disk = sum(used(tmp_path / "heart" / stage) for stage in stages)
-    assert sum(found["disk_bytes"].values()) == pytest.approx(disk, rel=0.2)
-    assert found["memory_bytes"] == pytest.approx(peaks, rel=0.2)

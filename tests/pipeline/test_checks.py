@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.checks import geometry_faults, image_faults, load_case, usable_label
 from pipeline.datasets import CaseFiles, list_cases
+from pipeline.findings import Finding
 from pipeline.volumes import Geometry, write_volume
 
 SHAPE = (6, 16, 20)
@@ -43,6 +44,10 @@ def write(tmp_path, mask):
     return build
 
 
+def told(notes):
+    return [(one.severity, one.found) for one in notes]
+
+
 def test_a_sound_case_has_no_fault(write, mask):
     loaded = load_case(write())
     assert loaded.faults == ()
@@ -59,7 +64,7 @@ def test_all_faults_of_a_case_come_at_once(write, mask):
     loaded = load_case(write(image, mask * np.float32(0.5), label_grid=shifted))
     assert len(loaded.faults) == 4
     for fault, words in zip(
-        loaded.faults, ("NaN", "whole numbers", "spacing", "origin"), strict=True
+        map(str, loaded.faults), ("NaN", "whole numbers", "spacing", "origin"), strict=True
     ):
         assert words in fault
         assert fault.startswith("case c1: ")
@@ -71,17 +76,18 @@ def test_all_faults_of_a_case_come_at_once(write, mask):
 def test_no_fault_hides_another_of_the_same_array():
     raw = np.full(SHAPE, 1000.0)
     raw[0], raw[0, 0, 0] = 300, np.nan
-    assert [fault[:7] for fault in image_faults(raw, modality="CT")] == ["found 1", "values "]
+    told = [fault.found[:7] for fault in image_faults(raw, modality="CT")]
+    assert told == ["1 voxel", "values "]
     label = np.zeros(SHAPE)
     label[0, 0, 0], label[0, 0, 1], label[0, 0, 2] = -2, 0.5, 300
     faults = usable_label(label, binarise=False)[2]
     for words, fault in zip(("label -2", "whole numbers", "label 300"), faults, strict=True):
-        assert words in fault
+        assert words in fault.found
     one, other = Geometry((2, 3, 4), (1, 1, 1)), Geometry((2, 3, 5), (1, 1, 2), (9, 0, 0))
     for words, fault in zip(
         ("shape", "spacing", "origin"), geometry_faults(one, other), strict=True
     ):
-        assert f"label {words}" in fault
+        assert f"label {words}" in fault.found
 
 
 def test_an_unreadable_image_does_not_hide_the_label_fault(write, mask):
@@ -89,14 +95,15 @@ def test_an_unreadable_image_does_not_hide_the_label_fault(write, mask):
     files.image.write_bytes(files.image.read_bytes()[:200])
     faults = load_case(files).faults
     assert len(faults) == 2
-    assert "truncated" in faults[0]
-    assert "-1" in faults[1]
+    assert "truncated" in faults[0].found
+    assert "-1" in faults[1].found
+    assert [Path(fault.file) for fault in faults] == [files.image, files.label]
 
 
 def test_missing_files_are_faults(tmp_path):
     files = CaseFiles("c1", tmp_path / "a.nii.gz", tmp_path / "b.nii.gz")
     faults = load_case(files).faults
-    assert ["not there" in fault for fault in faults] == [True, True]
+    assert ["not there" in fault.found for fault in faults] == [True, True]
 
 
 def test_unlabelled_cases_have_no_label(write):
@@ -116,7 +123,9 @@ def test_unlabelled_cases_have_no_label(write):
 )
 def test_grids_that_differ(change, words):
     (fault,) = geometry_faults(GRID, replace(GRID, **change))
-    assert words in fault
+    assert words in fault.found
+    assert fault.expected
+    assert fault.remedy
 
 
 def test_grids_within_tolerance():
@@ -129,14 +138,14 @@ def test_not_finite(value):
     image = chest().astype(np.float32)
     image[1, 2, 3] = value
     (fault,) = image_faults(image, modality="MR")
-    assert "1 voxels with NaN or infinity" in fault
+    assert "1 voxels with NaN or infinity" in fault.found
     assert usable_label(image, binarise=True)[2]
 
 
 @pytest.mark.parametrize("modality", ["MR", "CT", ""])
 def test_constant_images_are_empty(modality):
     (fault,) = image_faults(np.zeros(SHAPE, np.int16), modality=modality)
-    assert "empty" in fault
+    assert "empty" in fault.found
 
 
 @pytest.mark.parametrize(
@@ -153,7 +162,7 @@ def test_constant_images_are_empty(modality):
 )
 def test_implausible_hu(image, words):
     (fault,) = image_faults(image, modality="CT")
-    assert any(word in fault for word in words.split("|"))
+    assert any(word in fault.found for word in words.split("|"))
     assert image_faults(image, modality="MR") == []
 
 
@@ -186,7 +195,7 @@ def test_real_ct_is_plausible(shared_dir):
 def test_atlas_mask_with_tiny_values_is_binarised_with_a_note(mask):
     label, notes, faults = usable_label(mask * 0.01, binarise=True)
     np.testing.assert_array_equal(label, mask)
-    assert notes == ["values up to 0.01 binarised at > 0"]
+    assert told(notes) == [("warning", "values up to 0.01 binarised at > 0")]
     assert faults == []
     assert usable_label(mask, binarise=True)[1] == []
     assert usable_label(mask * 255, binarise=True)[0].max() == 1
@@ -212,21 +221,22 @@ def test_only_the_foreground_s_values_are_lesion(mask):
     label, notes, faults = usable_label(mask, binarise=False, foreground=(1, 2))
     assert faults == []
     np.testing.assert_array_equal(label, np.where(mask == 3, 0, mask))
-    assert notes == ["label values 3 taken as background, as source.foreground says"]
+    words = "label values 3 taken as background, as source.foreground says"
+    assert told(notes) == [("note", words)]
     label, notes, _ = usable_label(mask, binarise=False, foreground=(9,))
     assert not label.any()
-    assert notes[1] == "the label holds no lesion"
+    assert told(notes)[1] == ("warning", "the label holds no lesion")
     assert usable_label(mask, binarise=False, foreground=(1, 2, 3))[1] == []
 
 
 def test_an_empty_label_is_noted(mask):
     _, notes, faults = usable_label(np.zeros_like(mask), binarise=False)
-    assert notes == ["the label holds no lesion"]
+    assert told(notes) == [("warning", "the label holds no lesion")]
     assert faults == []
 
 
 def test_notes_of_the_adapter_come_first(write, mask):
     files = replace(write(label=mask * np.float32(0.5)), notes=("63 of 64",))
     loaded = load_case(files, binarise=True)
-    assert loaded.notes[0] == "63 of 64"
-    assert loaded.notes[1].startswith(f"case c1: {Path(files.label)}: values up to 0.5")
+    assert loaded.notes[0] == Finding("63 of 64", severity="note")
+    assert loaded.notes[1].brief == f"case c1: {files.label}: values up to 0.5 binarised at > 0"

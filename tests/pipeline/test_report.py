@@ -5,6 +5,7 @@ import csv
 import io
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,12 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from grcsf.contrast import lesion_contrast
+from pipeline.case_facts import CaseFacts
 from pipeline.case_view import view_case
+from pipeline.check import Check, write_check
 from pipeline.compare import compare
 from pipeline.evaluate import evaluate
+from pipeline.findings import Finding
 from pipeline.layout import folder_of
 from pipeline.orientation import orientation_of
 from pipeline.pictures import body_window, case_picture, close_up
@@ -25,7 +29,8 @@ from pipeline.report_text import emphasis
 from pipeline.score_pictures import COLOURS, group_picture
 from pipeline.scores import read_scores
 from pipeline.settings import Dataset
-from pipeline.stores import open_store, read_array, write_store
+from pipeline.stores import open_store, read_array, read_json, write_store
+from pipeline.volumes import Geometry
 
 SHAPE = (6, 24, 20)
 NAMES = ("unetpp", "grcsf")
@@ -112,6 +117,31 @@ def page(tree):
 def example(tree, page):
     assert page
     return tree.layout.report.with_name("example.png").read_bytes()
+
+
+def test_the_whole_check_of_the_ingested_files_is_in_the_page(tree):
+    assert "These files were not checked by themselves" in page_of(tree, settings())
+    cases = read_json(tree.layout.cases)["cases"]
+    other = Geometry(SHAPE, (1.0, 1.0, 1.0), (5.0, 0.0, 0.0))
+    facts = [
+        CaseFacts(name, "R<1>", "", True, one["fingerprint"], SHAPE, (1.0, 1.0, 1.0))
+        for name, one in cases.items()
+    ]
+    grids = (Geometry(SHAPE, (1.0, 1.0, 1.0)), other)
+    facts.append(CaseFacts("bad", "", "", True, grids=grids))
+    doubt = Finding("odd <b>", "even", "add 1", "big.nii", "big", "warning")
+    fault = Finding("label origin (5, 0, 0) mm", "(0, 0, 0)", "resample", "bad.nii", "bad")
+    write_check(tree.layout, Check("ct", facts, [fault, doubt], {"case stores": 10**9}, {}, 1))
+    shown = page_of(tree, settings())
+    for words in ("1 error, 1 warning, 0 notes", "odd &lt;b&gt;", "even", "add 1", "bad.nii"):
+        assert words in shown
+    for words in ("voxels in z", "disk, case stores", 'alt="Grids of bad" src="data:image/png'):
+        assert words in shown
+    assert "not checked by themselves" not in shown
+    others = [replace(one, fingerprint="of another file") for one in facts]
+    write_check(tree.layout, Check("ct", others, []))
+    assert "not checked by themselves" in page_of(tree, settings()), "of other files"
+    tree.layout.check(".json").unlink()
 
 
 def test_page_holds_everything_and_asks_for_nothing(page):

@@ -2,6 +2,8 @@
 
 import gzip
 import os
+import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -243,7 +245,7 @@ def test_other_dimensions_are_named(tmp_path, shape, dimension):
     path = tmp_path / "image.nii.gz"
     nibabel.save(nibabel.Nifti1Image(np.zeros(shape, np.int16), np.eye(4)), path)
     for read in (read_geometry, read_volume):
-        with pytest.raises(PipelineError, match=f"found a {dimension} image.*, expected (one )?3D"):
+        with pytest.raises(PipelineError, match=f"a {dimension} image.*, expected (one )?3D"):
             read(path)
 
 
@@ -322,8 +324,28 @@ def test_dicom_folder_with_a_missing_slice_is_refused(tmp_path, values):
         read_volume(tmp_path / "series")
 
 
+@pytest.mark.parametrize("step", [0.0, -0.5, np.nan])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mhd"])
+def test_a_spacing_that_no_image_can_have_is_refused(tmp_path, step, suffix):
+    path = tmp_path / f"image{suffix}"
+    geometry = Geometry((3, 4, 5), (3.0, 0.5, 0.7))
+    write_volume(path, np.ones(geometry.shape, np.int16), geometry)
+    if suffix == ".mhd":
+        written = re.sub(
+            "ElementSpacing = [^ ]+", f"ElementSpacing = {step}", path.read_text("utf-8")
+        )
+        path.write_text(written, "utf-8")
+    else:
+        head = path.read_bytes() if suffix == ".nii" else gzip.decompress(path.read_bytes())
+        head = head[:80] + struct.pack("<f", step) + head[84:]  # pixdim[1], mm along x
+        path.write_bytes(head if suffix == ".nii" else gzip.compress(head))
+    for read in (read_geometry, read_volume):
+        with pytest.raises(PipelineError, match=r"spacing \(.*expected all above 0"):
+            read(path)
+
+
 def test_folder_without_dicom_is_refused(tmp_path, capfd):
-    with pytest.raises(PipelineError, match="found 0 DICOM series"):
+    with pytest.raises(PipelineError, match="0 DICOM series, expected 1"):
         read_volume(tmp_path)
     assert capfd.readouterr().err == ""
 

@@ -42,7 +42,7 @@ def test_other_file_ending(tmp_path):
 
 def test_several_channels_are_refused(tmp_path):
     touch(tmp_path, "imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz", "labelsTr/a.nii.gz")
-    with pytest.raises(PipelineError, match="case a: found channel 0001"):
+    with pytest.raises(PipelineError, match=r"case a: .*channel 0001"):
         list_cases("nnunet", tmp_path)
 
 
@@ -54,10 +54,10 @@ def test_names_without_channel_are_refused(tmp_path):
 
 def test_unpaired_files_are_refused(tmp_path):
     touch(tmp_path, "imagesTr/a_0000.nii.gz")
-    with pytest.raises(PipelineError, match=r"case a: .*labelsTr/a\.nii\.gz not there"):
+    with pytest.raises(PipelineError, match=r"case a: .*labelsTr/a\.nii\.gz: not there"):
         list_cases("nnunet", tmp_path)
     touch(tmp_path, "labelsTr/a.nii.gz", "labelsTr/b.nii.gz")
-    with pytest.raises(PipelineError, match=r"label without image: labelsTr/b\.nii\.gz"):
+    with pytest.raises(PipelineError, match=r"labelsTr/b\.nii\.gz: label without image"):
         list_cases("nnunet", tmp_path)
 
 
