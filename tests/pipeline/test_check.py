@@ -4,7 +4,6 @@ import gzip
 import json
 import struct
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from pipeline.check import Check, check, read_check
+from pipeline.check import check, read_check
 from pipeline.check_page import write_page
 from pipeline.check_summary import needs, summary
-from pipeline.check_table import print_check
 from pipeline.cli import app
-from pipeline.findings import SEVERITIES, Finding
-from pipeline.grid_picture import box_corners, grid_picture
+from pipeline.findings import SEVERITIES
 from pipeline.layout import Layout
 from pipeline.settings import Dataset, Resources
 from pipeline.volumes import Geometry, write_volume
@@ -306,37 +303,56 @@ def test_the_command_ends_with_1_on_errors(tmp_path, root):
     assert "ct: 1 error, 0 warnings" in bad.output
 
 
-@pytest.mark.parametrize("path", ["/[old]/b.nii.gz", "/data[/old]/b.nii.gz"])
-def test_brackets_in_a_path_are_shown_as_they_are(path, capsys):
-    print_check(Check("ct", [], [Finding("odd", file=path, case="[b]")]))
-    shown = capsys.readouterr().out
-    assert path in shown
-    assert "[b]" in shown
+def test_all_kinds_of_faults_of_one_folder_end_with_1(tmp_path):
+    """Faults of files and of the listing, in ATLAS's layout, which can have all of them."""
+    random = np.random.default_rng(3)
 
+    def add(number, *, folder="Training", image=None, label=None, grid=GRID):
+        anat = tmp_path / "atlas" / folder / f"sub-r001s{number:03}"
+        names = ("T1w.nii.gz", "label-L_desc-T1lesion_mask.nii.gz")
+        paths = [anat / f"{anat.name}_ses-1_space-MNI_{name}" for name in names]
+        mask = np.zeros(SHAPE, np.uint8)
+        mask[3, 5:9, 5:9] = 1
+        image = random.normal(100, 20, SHAPE).astype(np.float32) if image is None else image
+        write_volume(paths[0], image, GRID)
+        write_volume(paths[1], mask if label is None else label, grid)
+        return paths
 
-def test_a_terminal_of_80_columns_shows_every_word(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "80")
-    one = Finding(
-        "label spacing (3.00001, 0.501, 0.5) mm",
-        "the image's (3, 0.5, 0.5) mm (z, y, x)",
-        "resample the label on to the image, or correct the header that is wrong",
-        "/data/" + "deep/" * 30 + "sub-r001s001_label.nii.gz",
-        "sub-r001s001",
+    add(1)
+    holed = np.ones(SHAPE, np.float32)
+    holed[1, 1, 1], holed[2] = np.nan, 5
+    add(2, image=holed)
+    spoil_spacing(add(3)[0], -0.5)
+    spoil_spacing(add(4)[1], 0.0)
+    add(5)
+    add(5, folder="Again")
+    add(6)[0].unlink()
+    add(7, grid=Geometry(SHAPE, (3.0, 0.5, 0.6)))
+    add(8)[0].write_bytes(b"no image")
+    add(9, label=np.full(SHAPE, 0.4, np.float32))
+    given = settings().model_dump(mode="json", exclude_unset=True)
+    given["source"] = {"adapter": "atlas", "root": str(tmp_path / "atlas")}
+    given["slices"] = {"size": [32, 32], "percentiles": [0, 99.9]}
+    config = tmp_path / "atlas.yaml"
+    config.write_text(
+        yaml.safe_dump({"results": str(tmp_path / "results"), "datasets": {"head": given}}), "utf-8"
     )
-    print_check(Check("ct", [], [one]))
-    shown = capsys.readouterr().out
-    assert max(map(len, shown.splitlines())) <= 80
-    assert one.case in shown
-    whole = "".join(shown.split())
-    for text in (one.found, one.expected, one.remedy):
-        assert all(word in shown for word in text.split())
-    assert "sub-r001s001_label" in whole
-
-
-def test_a_grid_s_corners_are_where_its_outermost_voxels_are():
-    grid = Geometry((3, 4, 5), (2.0, 1.0, 0.5), (10.0, 0.0, 0.0), (1, 0, 0, 0, 0, -1, 0, 1, 0))
-    # y runs along the patient's +x, x along −y
-    expected = {(10 + z, y, x) for z, y, x in product((0, 4), (0, -2), (0, 3))}
-    assert set(map(tuple, box_corners(grid).tolist())) == expected
-    assert box_corners(grid)[0].tolist() == [10, 0, 0]
-    assert grid_picture(grid, GRID).startswith(b"\x89PNG")
+    ended = CliRunner().invoke(app, ["check", "--config", str(config), "--dataset", "head"])
+    assert ended.exit_code == 1
+    written = json.loads((tmp_path / "results/head/check/check.json").read_text("utf-8"))
+    errors = [one for one in written["findings"] if one["severity"] == "error"]
+    expected = {
+        "s002": "1 voxels with NaN",
+        "s003": "spacing (3, 0.5, -0.5)",
+        "s004": "spacing (3, 0.5, 0)",
+        "s005": "the same case more than once",
+        "s006": "label without image",
+        "s007": "label spacing",
+        "s008": "truncated or damaged",
+        "s009": "no whole numbers",
+    }
+    for number, words in expected.items():
+        (fault,) = (one for one in errors if f"sub-r001{number}" in one["text"])
+        assert words in fault["text"]
+    assert len(errors) == len(expected)
+    assert f"head: {len(expected)} errors" in ended.output
