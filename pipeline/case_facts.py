@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +9,7 @@ import numpy.typing as npt
 
 from grcsf.components import lesion_sizes, voxel_volume_mm3
 from grcsf.intensity import foreground_quantiles
+from pipeline.check_record import CaseFacts
 from pipeline.checks import geometry_faults
 from pipeline.datasets import CaseFiles
 from pipeline.doubts import case_doubts
@@ -27,66 +26,6 @@ SAMPLED_SLICES = 12
 # 1.67 to 1.79 of its 2 bytes, and 1.4 where most of the image is a background of zeros.
 MAP_VALUE_BYTES = 1.75
 SHOWN_QUANTILES = {"low": 0.005, "median": 0.5, "high": 0.995}
-
-
-@dataclass(frozen=True)
-class CaseFacts:
-    """One case; sizes are None where the image or the label could not be read.
-
-    Attributes:
-        case: its name.
-        group: cohort, hospital or vendor.
-        role: what the data set itself makes of it, or "".
-        labelled: whether it has a reference.
-        fingerprint: of its files and how they are read, as its case store has it.
-        shape: voxels (z, y, x).
-        spacing: mm (z, y, x).
-        quantiles: of the voxels above the image's minimum, in the source's units.
-        empty_slices: constant ones.
-        voxel_digest: SHA-256 of the image's voxels, whatever file they lie in.
-        lesions: 3D 6-connected components of the reference.
-        each_lesion_voxels: of every one, in scan order.
-        each_lesion_mm3: the same in mm³.
-        lesion_voxels: of all of them.
-        lesion_ml: the same in ml.
-        lesion_slices: slices with lesion.
-        store_bytes: what the case store will take, about.
-        map_bytes: what one residual map will take, about.
-        grids: the image's and the label's grid, where they do not agree.
-    """
-
-    case: str
-    group: str
-    role: str
-    labelled: bool
-    fingerprint: str | None = None
-    shape: tuple[int, int, int] | None = None
-    spacing: tuple[float, float, float] | None = None
-    quantiles: dict[str, float] = field(default_factory=dict)
-    empty_slices: int | None = None
-    voxel_digest: str | None = None
-    lesions: int | None = None
-    each_lesion_voxels: list[int] = field(default_factory=list)
-    each_lesion_mm3: list[float] = field(default_factory=list)
-    lesion_voxels: int | None = None
-    lesion_ml: float | None = None
-    lesion_slices: int | None = None
-    store_bytes: int | None = None
-    map_bytes: int | None = None
-    grids: tuple[Geometry, Geometry] | None = None
-
-
-def case_from_json(content: Mapping[str, Any]) -> CaseFacts:
-    """What `dataclasses.asdict` gave, after its way through JSON."""
-    known = dict(content)
-    for name in ("shape", "spacing"):
-        known[name] = None if known[name] is None else tuple(known[name])
-    if known["grids"] is not None:
-        known["grids"] = tuple(
-            Geometry(**{name: tuple(values) for name, values in grid.items()})
-            for grid in known["grids"]
-        )
-    return CaseFacts(**known)
 
 
 def case_facts(files: CaseFiles, dataset: Dataset) -> tuple[CaseFacts, list[Finding]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from pipeline.check import Check, read_check
+from pipeline.check_record import Check, read_check
 from pipeline.check_summary import counted, needs, summary
 from pipeline.findings import Group, grouped
 from pipeline.grid_picture import grid_picture

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from grcsf.lesions import SIZE_GROUPS, size_group
-from pipeline.case_facts import CaseFacts
-from pipeline.check import Check
+from pipeline.check_record import CaseFacts, Check
 
 Lines = list[tuple[str, str]]
 

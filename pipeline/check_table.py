@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.check import Check
 from pipeline.check_page import listed
+from pipeline.check_record import Check
 from pipeline.check_summary import counted, needs, summary
 from pipeline.findings import Finding, Group, grouped
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from grcsf.complexity import kept_for_backward, parameter_count, shapes_only
 from grcsf.losses import mixed_loss
 from grcsf.mae.build import MASKED_LOSSES, build_masked_model
-from pipeline.case_facts import CaseFacts
+from pipeline.check_record import CaseFacts
 from pipeline.networks import build_network
 from pipeline.settings import (
     Dataset,

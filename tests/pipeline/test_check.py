@@ -11,8 +11,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from pipeline.check import check, read_check
+from pipeline.check import check
 from pipeline.check_page import write_page
+from pipeline.check_record import read_check
 from pipeline.check_summary import needs, summary
 from pipeline.cli import app
 from pipeline.findings import SEVERITIES

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.check import Check
+from pipeline.check_record import Check
 from pipeline.check_table import print_check
 from pipeline.findings import Finding
 

@@ -13,9 +13,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from grcsf.contrast import lesion_contrast
-from pipeline.case_facts import CaseFacts
 from pipeline.case_view import view_case
-from pipeline.check import Check, write_check
+from pipeline.check_record import CaseFacts, Check, write_check
 from pipeline.compare import compare
 from pipeline.evaluate import evaluate
 from pipeline.findings import Finding
