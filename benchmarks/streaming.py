@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.datasets.phantom import write_phantom
-from pipeline.devices import peak_memory
 from pipeline.evaluate import evaluate
 from pipeline.ingest import ingest
 from pipeline.layout import Layout
 from pipeline.postprocess import postprocess
+from pipeline.process_memory import peak_resident
 from pipeline.settings import Evaluation, Phantom, Postprocess, Source
 from pipeline.stores import open_store, read_array, read_json, write_json, write_store
 
@@ -63,7 +63,7 @@ def in_a_process(task: Callable[..., None], *arguments: object) -> float:
 def peak_of(task: Callable[..., None], arguments: tuple[object, ...]) -> float:
     """Run a task, and tell this process's peak memory in MB."""
     task(*arguments)
-    return peak_memory() / 1e6
+    return peak_resident() / 1e6
 
 
 def layout_of(folder: str) -> Layout:

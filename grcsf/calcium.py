@@ -75,7 +75,8 @@ def _count_votes(
     """`vote` by voxels: (m,) labels, and (m,) the candidate 0 … number − 1 of each."""
     voters = labels.astype(np.int64)
     kinds = int(voters.max(initial=0)) + 1
-    votes = np.bincount(owners * kinds + voters, minlength=number * kinds).reshape(-1, kinds)
+    ballots = owners.astype(np.int64) * kinds + voters
+    votes = np.bincount(ballots, minlength=number * kinds).reshape(-1, kinds)
     if majority_over == "labelled":
         # A candidate without a labelled voxel is all zeros then, and argmax leaves it at 0.
         votes[:, 0] = 0
@@ -123,6 +124,7 @@ def postprocess_calcium(
     min_volume_mm3: float = 0,
     grow: bool = False,
     majority_over: MajorityOver = "labelled",
+    in_place: bool = False,
 ) -> Mask:
     """Bring a prediction to the definition of calcium.
 
@@ -134,6 +136,7 @@ def postprocess_calcium(
         min_volume_mm3: Smaller 6-connected components are dropped; 0 keeps all.
         grow: False keeps predicted voxels above the threshold; True takes claimed candidates.
         majority_over: Who votes when growing: "labelled" or "all".
+        in_place: The prediction may be changed; of a large volume a second one takes time, too.
 
     Returns:
         (z, y, x) bool, 1 = calcium. Applied again, it changes nothing.
@@ -141,17 +144,22 @@ def postprocess_calcium(
     Raises:
         ValueError: Shapes differ, the prediction is not boolean, or a setting is out of range.
     """
-    above = np.asarray(hu > threshold_hu)
-    check_masks(prediction, above)
+    check_masks(prediction)
+    if hu.shape != prediction.shape:
+        raise ValueError(f"mask and image differ in shape: {prediction.shape} and {hu.shape}")
     _check_majority(majority_over)
     if not grow:
-        above &= prediction
-        return filter_components(above, spacing_mm, min_volume_mm3, in_place=True)
+        kept = prediction if in_place else prediction.copy()
+        # slice by slice: new memory for a large volume takes longer than the comparison
+        for mask, image in zip(kept, hu, strict=True):
+            mask &= image > threshold_hu
+        return filter_components(kept, spacing_mm, min_volume_mm3, in_place=True)
+    above = np.asarray(hu > threshold_hu)
     inside, owners, number = lesion_voxels(above)
     votes = _count_votes(prediction.reshape(-1)[inside], owners, number, majority_over)
-    kept = large_enough(np.bincount(owners, minlength=number), spacing_mm, min_volume_mm3)
-    dropped = ~((votes > 0) & kept)
-    above.flat[inside[dropped[owners]]] = False
+    large = large_enough(np.bincount(owners, minlength=number), spacing_mm, min_volume_mm3)
+    dropped = ~((votes > 0) & large)
+    np.put(above, inside[dropped[owners]], False)
     return above
 
 

@@ -26,14 +26,18 @@ def label_lesions(mask: Mask) -> tuple[Components, int]:
     Raises:
         ValueError: The mask is not boolean or not 3D.
     """
+    _check_volume(mask)
+    components = np.zeros(mask.shape, np.int32)
+    # memory of slices without lesion stays untouched, so a few lesions cost little
+    depth = _lesion_slices(mask)
+    number = ndimage.label(mask[depth], structure=_faces(), output=components[depth])
+    return components, int(number)
+
+
+def _check_volume(mask: Mask) -> None:
     check_masks(mask)
     if mask.ndim != 3:
         raise ValueError(f"a mask must be (z, y, x), found shape {mask.shape}")
-    components = np.zeros(mask.shape, np.int32)
-    # memory outside the box stays untouched, so a few lesions in a large volume cost little
-    box = _bounding_box(mask)
-    number = ndimage.label(mask[box], structure=_faces(), output=components[box])
-    return components, int(number)
 
 
 def _faces() -> Mask:
@@ -41,15 +45,10 @@ def _faces() -> Mask:
     return faces
 
 
-def _bounding_box(mask: Mask) -> tuple[slice, slice, slice]:
-    depth = _span(np.asarray(mask.any(axis=(1, 2))))
-    flat = np.asarray(mask[depth].any(axis=0))  # (y, x)
-    return depth, _span(np.asarray(flat.any(axis=1))), _span(np.asarray(flat.any(axis=0)))
-
-
-def _span(line: Mask) -> slice:
-    inside = np.flatnonzero(line)
-    return slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0, 0)
+def _lesion_slices(mask: Mask) -> slice:
+    """From the first to the last slice with lesion: one piece of memory, unlike a box."""
+    found = np.flatnonzero(mask.any(axis=(1, 2)))
+    return slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, 0)
 
 
 def component_sizes(components: Components, number: int) -> npt.NDArray[np.int64]:
@@ -135,7 +134,7 @@ def filter_components(
     sizes = np.bincount(owners, minlength=number)
     small = ~large_enough(sizes, spacing_mm, min_volume_mm3)
     filtered = mask if in_place else mask.copy()
-    filtered.flat[inside[small[owners]]] = False
+    np.put(filtered, inside[small[owners]], False)
     return filtered
 
 
@@ -153,6 +152,10 @@ def lesion_voxels(
     Raises:
         ValueError: The mask is not boolean or not 3D.
     """
-    components, number = label_lesions(mask)
-    inside = np.flatnonzero(mask)
-    return inside, components.reshape(-1)[inside] - 1, number
+    _check_volume(mask)
+    # a volume of four bytes a voxel costs more than its numbering, so only the slices that need it
+    depth = _lesion_slices(mask)
+    components = np.empty(mask[depth].shape, np.int32)
+    number = ndimage.label(mask[depth], structure=_faces(), output=components)
+    owners: npt.NDArray[np.int32] = components.reshape(-1)[np.flatnonzero(mask[depth])] - 1
+    return np.flatnonzero(mask), owners, int(number)

@@ -113,11 +113,15 @@ def _mean_of_means(*samples: Vector, axis: int = -1) -> Vector:
 
 
 class PairedTest(NamedTuple):
-    """A two-sided paired test; ``pairs`` counts the pairs in which both values are defined."""
+    """A two-sided paired test."""
 
     p_value: float
     pairs: int
+    """In which both values are defined."""
+    differing: int
+    """Those of them whose values differ: only they take part."""
     smallest_p: float
+    """That so many differing pairs can reach; 1 if none differs, nan without a pair."""
 
 
 def paired_wilcoxon(values: Sequence[float], baseline: Sequence[float]) -> PairedTest:
@@ -130,8 +134,8 @@ def paired_wilcoxon(values: Sequence[float], baseline: Sequence[float]) -> Paire
         baseline: (n,) the same patients in the same order.
 
     Returns:
-        p (1 if no pair differs, nan without a defined pair), the pairs used, the smallest p that
-        so many pairs can reach.
+        p (1 if no pair differs, nan without a defined pair), the pairs, and the smallest p that
+        those that differ can reach.
 
     Raises:
         ValueError: The lengths differ.
@@ -143,9 +147,10 @@ def paired_wilcoxon(values: Sequence[float], baseline: Sequence[float]) -> Paire
     # Dropped here, since scipy's exact distribution is not used where zeros remain.
     differing = differences[differences != 0]
     if differing.size == 0:
-        return PairedTest(1.0 if pairs else math.nan, pairs, smallest_p(pairs))
+        nothing = 1.0 if pairs else math.nan
+        return PairedTest(nothing, pairs, 0, nothing)
     p_value = stats.wilcoxon(differing, alternative="two-sided").pvalue
-    return PairedTest(float(p_value), pairs, smallest_p(pairs))
+    return PairedTest(float(p_value), pairs, differing.size, smallest_p(differing.size))
 
 
 def smallest_p(pairs: int) -> float:

@@ -148,10 +148,13 @@ def _test(
             f"{column.key}_difference_low": interval.low,
             f"{column.key}_difference_high": interval.high,
             f"{column.key}_pairs": test.pairs,
-            f"{column.key}_smallest_p": test.smallest_p * len(others),
+            f"{column.key}_differing": test.differing,
         }
-    for name, p_value in zip(others, holm([test.p_value for test in tests]), strict=True):
-        numbers[name][f"{column.key}_p"] = float(p_value)
+    found = holm([test.p_value for test in tests])
+    # the correction never falls when a p rises, so that of the smallest is the smallest there is
+    smallest = holm([test.smallest_p for test in tests])
+    for name, p_value, least in zip(others, found, smallest, strict=True):
+        numbers[name] |= {f"{column.key}_p": float(p_value), f"{column.key}_smallest_p": least}
 
 
 def best_value(figures: Iterable[float | None], low_is_best: bool) -> float | None:

@@ -147,8 +147,8 @@ def _kept(
 def _libraries() -> int:
     """Peak memory of a process that has done nothing but import what trains."""
     code = (
-        "import pipeline.train_mae, pipeline.train_segmentation, pipeline.devices;"
-        "print(pipeline.devices.peak_memory())"
+        "import pipeline.train_mae, pipeline.train_segmentation, pipeline.process_memory;"
+        "print(pipeline.process_memory.peak_resident())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return int(done.stdout)

@@ -94,6 +94,7 @@ def final_mask(raw: Mask, store: Store, settings: Postprocess) -> Mask:
                 min_volume_mm3=settings.min_volume_mm3,
                 grow=settings.grow,
                 majority_over=settings.majority_over,
+                in_place=True,
             )
 
 

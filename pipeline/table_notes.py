@@ -75,7 +75,7 @@ def _tests(columns: Sequence[Column], numbers: Numbers, evaluation: Evaluation) 
         + ("; of pooled columns, the patients' own scores are tested." if pooled else ".")
     ]
     out_of_reach = [
-        (row[f"{column.key}_pairs"], row[f"{column.key}_smallest_p"])
+        (row[f"{column.key}_differing"], row[f"{column.key}_smallest_p"])
         for row in tested.values()
         for column in columns
         if not row[f"{column.key}_smallest_p"] < 1 - evaluation.confidence
@@ -84,8 +84,9 @@ def _tests(columns: Sequence[Column], numbers: Numbers, evaluation: Evaluation) 
     if out_of_reach:
         pairs, smallest = max(out_of_reach)
         notes.append(
-            f"With {pairs} patient{'s' if pairs > 1 else ''} the smallest p that this test can "
-            f"reach is {min(1, smallest):.2g}: no star can appear there, whatever the difference."
+            f"With {pairs} patient{'' if pairs == 1 else 's'} that differ{'s' * (pairs == 1)} from "
+            f"{baseline}, the smallest p that this test can reach after the correction is "
+            f"{smallest:.2g}: no star can appear there, however large the difference."
         )
     return notes + [_difference(name, row, baseline) for name, row in tested.items()]
 

@@ -89,7 +89,7 @@ def test_wilcoxon_by_hand():
     baseline = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, NAN, 0.7]
     better = [0.11, 0.22, 0.33, 0.44, 0.55, 0.66, 0.9, NAN]
     test = paired_wilcoxon(better, baseline)
-    assert test == pytest.approx((2 / 64, 6, 2 / 64))
+    assert test == pytest.approx((2 / 64, 6, 6, 2 / 64))
     assert paired_wilcoxon(baseline, better) == pytest.approx(test)
 
 
@@ -104,11 +104,12 @@ def test_wilcoxon_drops_pairs_without_difference():
     gains = [1, 2, 3, 4, 5, 6, 7, 8]
     test = paired_wilcoxon(gains + [0] * 60, [0] * 68)
     assert test.p_value == pytest.approx(2 / 256)
-    assert test.pairs == 68
+    assert (test.pairs, test.differing) == (68, 8)
+    assert test.smallest_p == 2 / 256  # what 68 pairs could have reached does not count
 
 
 def test_wilcoxon_without_difference_or_pairs():
-    assert paired_wilcoxon([0.3, 0.4], [0.3, 0.4]) == (1.0, 2, 0.5)
+    assert paired_wilcoxon([0.3, 0.4], [0.3, 0.4]) == (1.0, 2, 0, 1.0)
     test = paired_wilcoxon([NAN], [0.3])
     assert math.isnan(test.p_value)
     assert test.pairs == 0

@@ -17,9 +17,9 @@ def used(folder: Path) -> int:
 TRAIN = """
 import sys
 from pipeline.cli import app
-from pipeline.devices import peak_memory
+from pipeline.process_memory import peak_resident
 app(sys.argv[1:], standalone_mode=False)
-print(peak_memory())
+print(peak_resident())
 """
 
 

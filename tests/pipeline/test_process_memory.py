@@ -1,19 +1,19 @@
-"""Tests of `pipeline.devices`: what a process tells of its memory is its own."""
+"""Tests of `pipeline.process_memory`: what a process tells of its memory is its own."""
 
 import subprocess
 import sys
 
-from pipeline.devices import peak_memory
+from pipeline.process_memory import peak_resident
 
-CHILD = "from pipeline.devices import peak_memory; print(peak_memory())"
+CHILD = "from pipeline.process_memory import peak_resident; print(peak_resident())"
 
 
 def test_a_peak_is_remembered_after_the_memory_was_given_back():
-    before = peak_memory()
+    before = peak_resident()
     block = bytearray(b"1") * (before + 300_000_000)
     size = len(block)
     del block
-    assert peak_memory() > size
+    assert peak_resident() > size
 
 
 def test_a_child_does_not_take_over_the_peak_of_the_process_that_started_it():
