@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from grcsf.intensity import foreground_quantiles
 from pipeline.checks import LoadedCase, load_case
-from pipeline.datasets import CaseFiles, list_cases
+from pipeline.datasets import CaseFiles, ListingError, list_cases
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout
 from pipeline.settings import QUANTILES, Source
@@ -51,11 +51,12 @@ def ingest(
         PipelineError: one line per fault of every case; with `on_error: skip` faulty cases are set
             aside in the manifest instead, and only a data set without any good case is refused.
     """
-    files = list_cases(source.adapter, root, further)
+    files, unlisted = listed_cases(source, root, further)
     log.info("%s: %d cases in %s", layout.dataset, len(files), root)
     jobs = [dask.delayed(ingest_case)(layout, source, one) for one in files]
     results = dask.compute(*jobs, scheduler="threads", num_workers=threads)
     cases = {one.case: found for one, found in zip(files, results, strict=True)}
+    cases |= {name: {"faults": faults} for name, faults in unlisted.items()}
     faulty = {name: found["faults"] for name, found in cases.items() if found.get("faults")}
     for name, found in cases.items():
         for note in found.get("notes", ()):
@@ -74,6 +75,28 @@ def ingest(
         layout.cases,
         {"cases": kept, "set_aside": faulty, "outputs": [f"{name}.zarr" for name in kept]},
     )
+
+
+def listed_cases(
+    source: Source, root: Path, further: Sequence[Path]
+) -> tuple[list[CaseFiles], dict[str, list[str]]]:
+    """The cases whose files belong together, and the faults of the others.
+
+    Returns:
+        The cases; and by case, or by file where no case is known, what is wrong with it.
+
+    Raises:
+        PipelineError: there is nothing that could be told apart.
+    """
+    try:
+        return list_cases(source.adapter, root, further), {}
+    except ListingError as error:
+        if not error.cases:
+            raise
+        faults: dict[str, list[str]] = {}
+        for one in error.findings:
+            faults.setdefault(one.case or Path(one.file).name, []).append(str(one))
+        return [one for one in error.cases if one.case not in faults], faults
 
 
 def ingest_case(layout: Layout, source: Source, files: CaseFiles) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pipeline.layout import Layout
 from pipeline.settings import Split
 from pipeline.stores import fingerprint, read_json, write_json
 
-VERSION = 1
+VERSION = 2
 log = logging.getLogger(__name__)
 Subset = dict[str, list[str]]
 
@@ -35,10 +35,10 @@ def split(layout: Layout, settings: Split, seed: int) -> None:
         "subsets": {str(number): subset for number, subset in enumerate(subsets, start=1)},
         "unlabelled": sorted(set(cases) - set(labelled)),
         "fractions": {
-            str(number): {role: len(names) / sum(map(len, subset.values()))}
+            str(number): {
+                role: len(names) / sum(map(len, subset.values())) for role, names in subset.items()
+            }
             for number, subset in enumerate(subsets, start=1)
-            for role, names in subset.items()
-            if role == "test"
         },
         "outputs": [],
     }
@@ -52,7 +52,11 @@ def split(layout: Layout, settings: Split, seed: int) -> None:
 def split_cases(cases: Mapping[str, Mapping[str, Any]], settings: Split, seed: int) -> list[Subset]:
     """Split labelled cases, given their `group` and `role`, into subsets of three roles.
 
-    Roles that a manifest fixes are kept as they are, all in one subset.
+    Roles that the data set fixes are kept as they are, all in one subset.
+
+    Raises:
+        PipelineError: too few cases or groups, a case without role where others have one, a role
+            without case, or given roles that cut a group of a split by group.
     """
     if any(case["role"] for case in cases.values()):
         if settings.subsets != 1:
@@ -60,7 +64,10 @@ def split_cases(cases: Mapping[str, Mapping[str, Any]], settings: Split, seed: i
                 f"split.subsets: found {settings.subsets}, but the data set gives roles of its "
                 "own, which make one subset; set it to 1 or leave the roles empty"
             )
-        return [_given_roles(cases, settings, seed)]
+        subset = _given_roles(cases, settings, seed)
+        if settings.by == "group":
+            _check_whole_groups(cases, subset)
+        return [subset]
     groups: dict[str, list[str]] = defaultdict(list)
     for name, case in cases.items():
         groups[case["group"] if settings.by == "group" else name].append(name)
@@ -157,10 +164,21 @@ def _given_roles(cases: Mapping[str, Mapping[str, Any]], settings: Split, seed: 
                 f"{', '.join(subset)} for every labelled case once one has a role"
             )
         subset[case["role"]].append(name)
-    for role in ("train", "validation"):
-        if not subset[role]:
+    for role, names in subset.items():
+        if not names:
             raise PipelineError(f"split: no case has the role {role!r}; give it to at least one")
     return subset
+
+
+def _check_whole_groups(cases: Mapping[str, Mapping[str, Any]], subset: Subset) -> None:
+    """Refuse given roles that put a group on both sides of a split by group."""
+    learning = {cases[name]["group"] for role in ("train", "validation") for name in subset[role]}
+    both = sorted(learning & {cases[name]["group"] for name in subset["test"]} - {""})
+    if both:
+        raise PipelineError(
+            f"split.by: group, but the data set's own roles put {', '.join(both)} both in test and "
+            "in training or validation; correct the roles, or set split.by: case"
+        )
 
 
 def _order(seed: int, name: str) -> str:

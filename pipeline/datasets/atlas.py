@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pipeline.datasets.cases import CaseFiles, checked, orphans
+from pipeline.datasets.cases import CaseFiles, checked, missing_label, orphans
 
 IMAGE = "_T1w.nii.gz"
 MASK = "_label-L_desc-T1lesion_mask.nii.gz"
+TRAINING = "Training"  # the release keeps scans without mask in Testing
 SUBJECT = re.compile(r"(sub-r(\d+)s\d+)_")
 
 
@@ -16,16 +17,20 @@ def list_cases(root: Path) -> list[CaseFiles]:
     """Every `*_T1w.nii.gz` below `root`, with the cohort of `sub-r001s001` (R001) as its group.
 
     Raises:
-        PipelineError: no case, a subject twice, or a mask without its image.
+        ListingError: no case, a subject twice, a mask without its image, or a scan below `Training`
+            without its mask.
     """
     masks = {path for path in root.rglob(f"*{MASK}") if not path.name.startswith(".")}
-    cases = []
+    cases, faults = [], []
     for image in root.rglob(f"*{IMAGE}"):
         subject = SUBJECT.match(image.name)
         if subject is None:
             continue
         mask = image.with_name(image.name.removesuffix(IMAGE) + MASK)
         labelled = mask in masks
+        if not labelled and TRAINING in image.relative_to(root).parts:
+            remedy = "fetch it again, or move the scan out of Training to have it predicted only"
+            faults.append(missing_label(subject[1], mask, remedy))
         cases.append(
             CaseFiles(
                 subject[1],
@@ -37,7 +42,9 @@ def list_cases(root: Path) -> list[CaseFiles]:
             )
         )
         masks.discard(mask)
-    return checked(cases, root, f"files sub-r<cohort>s<number>_…{IMAGE}", orphans(masks))
+    return checked(
+        cases, root, f"files sub-r<cohort>s<number>_…{IMAGE}", [*faults, *orphans(masks)]
+    )
 
 
 def other_names(root: Path) -> list[Path]:

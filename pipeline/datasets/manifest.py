@@ -76,6 +76,9 @@ def _case(row: dict[str, str | None], path: Path, line: int) -> CaseFiles:
     label = None
     if values.get("label"):
         label = _existing(values["label"], path, case, f"{at}: label")
+        if role == "unlabelled":
+            remedy = "remove the label, or give another role"
+            raise _fault(path, case, f"{at}: role unlabelled with a label", "no label", remedy)
     elif role in NEED_LABEL:
         remedy = "give one, or the role unlabelled"
         raise _fault(path, case, f"{at}: role {role} without label", "a label", remedy)

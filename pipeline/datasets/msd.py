@@ -12,6 +12,8 @@ from pipeline.errors import file_fault
 from pipeline.findings import Finding
 
 SUFFIX = ".nii.gz"
+PAPER_LUNG_CASES = 64  # section 4.1; the release has 63
+NAMED = 3
 MODALITIES = {"CT": "CT", "MRI": "MR", "MR": "MR", "T1": "MR", "T1W": "MR", "T2": "MR"}
 
 
@@ -32,10 +34,19 @@ def list_cases(root: Path) -> list[CaseFiles]:
     cases = [replace(one, modality=modality) for one in [*training, *_unlabelled(root)]]
     labelled = sum(one.label is not None for one in cases)
     cases = checked(cases, root, "the files of dataset.json's training and test lists", faults)
+    notes = []
     promised = description.get("numTraining", labelled)
     if promised != labelled:
+        gone = [image.name for image, _ in _pairs(description, root) if not image.exists()]
+        names = ", ".join(gone[:NAMED]) + (f" and {len(gone) - NAMED} more" * (len(gone) > NAMED))
         note = f"dataset.json says {promised} training cases, {labelled} are on disk"
-        cases[0] = replace(cases[0], notes=(note,))
+        notes.append(f"{note}; not there: {names}" if gone else note)
+    if description.get("name") == "Lung" and labelled != PAPER_LUNG_CASES:
+        notes.append(
+            f"{labelled} labelled cases of Task06 Lung; the paper counts {PAPER_LUNG_CASES}"
+        )
+    if notes:
+        cases[0] = replace(cases[0], notes=tuple(notes))
     return cases
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pipeline.datasets.cases import CaseFiles, checked, orphans
+from pipeline.datasets.cases import CaseFiles, checked, missing_label, orphans
+from pipeline.findings import Finding
 
 IMAGE = re.compile(r"((?:TR|TE|VA)(V\d+)P\d+)[ _]?CTI\.mh[ad]", re.IGNORECASE)
 CONTRAST = re.compile(r"(?:TR|TE|VA)V\d+P\d+[ _]?CTAI\.mh[ad]", re.IGNORECASE)
@@ -19,21 +20,31 @@ def list_cases(root: Path) -> list[CaseFiles]:
     Names match in any case, with a blank or `_` between words. The group is the vendor, V1 to V4.
 
     Raises:
-        PipelineError: no case, a case twice, or a reference without its scan.
+        ListingError: no case, a case twice, a reference without its scan, two references of one
+            scan, or a training scan (TR…) without one.
     """
-    images, labels = [], {}
-    for path in root.rglob("*.[mM][hH][aAdD]"):
+    images, faults = [], []
+    labels: dict[str, Path] = {}
+    for path in sorted(root.rglob("*.[mM][hH][aAdD]")):
         if found := IMAGE.fullmatch(path.name):
             images.append((found[1].upper(), found[2].upper(), path))
         elif (found := LABEL.fullmatch(path.name)) and _is_reference(path.parent):
-            labels[found[1].upper()] = path
+            case = found[1].upper()
+            if case in labels:
+                told = f"two references: {labels[case]} and {path}"
+                faults.append(Finding(told, "one", "keep one", case=case))
+            labels[case] = path
     cases = []
     for case, vendor, image in images:
         label = labels.get(case)
         role = "" if label else "unlabelled"
+        if label is None and case.startswith("TR"):
+            expected = image.parents[1] / "Reference standard" / f"{case}R.mhd"
+            remedy = "fetch it again, or keep the scan elsewhere to have it predicted only"
+            faults.append(missing_label(case, expected, remedy))
         cases.append(CaseFiles(case, image, label, group=vendor, role=role, modality="CT"))
     known = {case for case, _, _ in images}
-    faults = orphans(path for case, path in labels.items() if case not in known)
+    faults += orphans(path for case, path in labels.items() if case not in known)
     return checked(cases, root, "files such as Training Set/Images/TRV1P1CTI.mhd", faults)
 
 

@@ -62,3 +62,42 @@ def test_without_a_choice_a_4d_image_is_refused_in_one_line(folder):
     assert "case a:" in line
     assert "4D image of 2 volumes" in line
     assert "source.channel" in line
+
+
+@pytest.fixture
+def faulty(folder):
+    """The same, with a case twice, one whose image is not there, and one cut-off image."""
+    root, image, _ = folder
+    nibabel.save(nibabel.Nifti1Image(image[0].T, np.eye(4)), root / "good.nii.gz")
+    whole = (root / "good.nii.gz").read_bytes()
+    (root / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
+    lines = ["case,image,label", "good,good.nii.gz,a-mask.nii.gz", "cut,cut.nii.gz,a-mask.nii.gz"]
+    lines += ["twice,good.nii.gz,", "twice,a.nii.gz,", "gone,gone.nii.gz,"]
+    (root / "manifest.csv").write_text("\n".join(lines), "utf-8")
+    return root
+
+
+def test_faults_of_lists_and_of_images_are_told_together(faulty):
+    with pytest.raises(PipelineError) as raised:
+        ingested(faulty)
+    first, *lines = str(raised.value).splitlines()
+    assert first == "3 of 4 cases cannot be used"
+    assert len(lines) == 3
+    for line, case in zip(lines, ("cut", "gone", "twice"), strict=True):
+        assert f"case {case}: " in line
+
+
+def test_skip_sets_every_faulty_case_aside_with_its_reason(faulty):
+    manifest = read_json(ingested(faulty, on_error="skip").cases)
+    assert list(manifest["cases"]) == ["good"]
+    reasons = {name: " ".join(lines) for name, lines in manifest["set_aside"].items()}
+    assert sorted(reasons) == ["cut", "gone", "twice"]
+    assert "gone.nii.gz not there" in reasons["gone"]
+    assert "more than once" in reasons["twice"]
+    assert "cut.nii.gz" in reasons["cut"]
+
+
+def test_skip_without_any_good_case_is_refused(folder):
+    (folder[0] / "manifest.csv").write_text("case,image,label\na,a.nii.gz,gone.nii.gz\n", "utf-8")
+    with pytest.raises(PipelineError, match=r"gone\.nii\.gz not there"):
+        ingested(folder[0], on_error="skip")

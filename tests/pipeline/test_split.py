@@ -147,6 +147,8 @@ def test_the_file_names_roles_unlabelled_and_achieved_fractions(tmp_path):
     written = read_json(layout.split)
     assert written["unlabelled"] == ["extra"]
     assert written["fractions"]["1"]["test"] == pytest.approx(0.4)
+    assert sum(written["fractions"]["1"].values()) == pytest.approx(1)
+    assert set(written["fractions"]["1"]) == {"train", "validation", "test"}
     split(layout, Split(by="group"), 3)
     assert read_json(layout.split)["digest"] == written["digest"]
 
@@ -163,3 +165,22 @@ def test_given_roles_make_one_subset():
     cases = {name: {"group": "", "role": role} for name, role in [("a", "train"), ("b", "test")]}
     with pytest.raises(PipelineError, match=r"split\.subsets: found 4"):
         split_cases(cases, Split(subsets=4), 0)
+
+
+def test_given_roles_must_not_cut_a_group():
+    roles = [("a", "x", "train"), ("b", "x", "validation"), ("c", "y", "test"), ("d", "x", "test")]
+    cases = {name: {"group": group, "role": role} for name, group, role in roles}
+    with pytest.raises(PipelineError, match=r"put x both in test and"):
+        split_cases(cases, Split(by="group"), 0)
+    assert split_cases(cases, Split(by="case"), 0)[0]["test"] == ["c", "d"]
+    cases["d"]["role"] = "train"
+    assert split_cases(cases, Split(by="group"), 0)[0]["test"] == ["c"]
+
+
+@pytest.mark.parametrize("missing", ["train", "validation", "test"])
+def test_every_role_needs_a_case(missing):
+    roles = [role for role in ("train", "validation", "test") if role != missing]
+    cases = {role: {"group": "", "role": role} for role in roles}
+    cases["more"] = cases[roles[0]]
+    with pytest.raises(PipelineError, match=f"no case has the role '{missing}'"):
+        split_cases(cases, Split(), 0)

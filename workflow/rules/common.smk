@@ -11,7 +11,7 @@ from snakemake.settings.types import DeploymentMethod
 
 from pipeline.checkpoint_files import checkpoint_files
 from pipeline.configuration import merge, validate
-from pipeline.datasets import list_cases
+from pipeline.datasets import ListingError, list_cases
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout, batch_names
 from pipeline.manifests import withdraw_untrue
@@ -104,6 +104,11 @@ def source_cases(dataset):
     try:
         further = further_images(SETTINGS, dataset)
         return list_cases(source.adapter, source_root(SETTINGS, dataset), further)
+    except ListingError as error:
+        if error.cases:
+            # ingest tells of the others, with all that is wrong with the images, or sets them aside
+            return error.cases
+        sys.exit(f"error: data set {dataset}: {error}")
     except PipelineError as error:
         sys.exit(f"error: data set {dataset}: {error}")
 

@@ -10,7 +10,7 @@ from pipeline.datasets import ADAPTERS, list_cases
 from pipeline.errors import PipelineError
 
 FILES = {
-    "atlas": ["Training/R001/sub-r001s001/ses-1/anat/sub-r001s001_ses-1_space-MNI_T1w.nii.gz"],
+    "atlas": ["Testing/R001/sub-r001s001/ses-1/anat/sub-r001s001_ses-1_space-MNI_T1w.nii.gz"],
     "msd": ["imagesTs/lung_001.nii.gz"],
     "orcascore": ["Test Set/Images/TEV1P1CTI.mhd"],
     "nnunet": ["imagesTs/case_1_0000.nii.gz"],

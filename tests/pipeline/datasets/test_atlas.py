@@ -67,3 +67,11 @@ def test_real_layout(shared_dir):
     assert len(cases) == 20
     assert {one.group for one in cases} == {f"R{number:03}" for number in range(1, 7)}
     assert all(one.label is not None for one in cases)
+
+
+def test_a_training_scan_that_lost_its_mask_is_no_case_to_predict(tmp_path):
+    add(tmp_path / "Training" / "R001", "sub-r001s001")
+    add(tmp_path / "Training" / "R001", "sub-r001s002", mask=False)
+    with pytest.raises(PipelineError, match=r"case sub-r001s002: .*lesion_mask.* not there") as e:
+        list_cases("atlas", tmp_path)
+    assert "out of Training" in str(e.value)

@@ -56,6 +56,7 @@ def test_another_table(write, tmp_path):
         (HEADER + "a,images/a.nii.gz,,,training\n", "role 'training', expected"),
         (HEADER + "a,images/a.nii.gz,,,train\n", "role train without label"),
         (HEADER + "a,images/a.nii.gz,,,test\n", "role test without label"),
+        (HEADER + "a,images/a.nii.gz,masks/a.nii.gz,,unlabelled\n", "unlabelled with a label"),
         (HEADER + ",images/a.nii.gz,,,\n", "line 2: case or image is empty"),
         (HEADER + "a,images/a.nii.gz,,,,extra\n", "more values than columns"),
         (HEADER + "a/b,images/a.nii.gz,,,\n", "the name 'a/b'"),

@@ -53,7 +53,9 @@ def test_a_count_other_than_promised_is_a_note(tmp_path):
     build(tmp_path, ["lung_001", "lung_004"], listed=["lung_001", "lung_002", "lung_004"])
     cases = list_cases("msd", tmp_path)
     assert [one.case for one in cases] == ["lung_001", "lung_004"]
-    assert cases[0].notes == ("dataset.json says 3 training cases, 2 are on disk",)
+    assert cases[0].notes == (
+        "dataset.json says 3 training cases, 2 are on disk; not there: lung_002.nii.gz",
+    )
     assert cases[1].notes == ()
 
 
@@ -101,3 +103,11 @@ def test_real_layout(shared_dir):
     cases = list_cases("msd", shared_dir / "real" / "nodules" / "Task06_Lung")
     assert len(cases) == 100
     assert all(one.label is not None and one.modality == "CT" for one in cases)
+
+
+def test_counts_other_than_the_papers_are_a_note(tmp_path):
+    build(tmp_path, ["lung_001", "lung_004"])
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "name": "Lung"}))
+    first, _ = list_cases("msd", tmp_path)
+    assert first.notes == ("2 labelled cases of Task06 Lung; the paper counts 64",)

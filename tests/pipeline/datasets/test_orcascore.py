@@ -75,3 +75,20 @@ def test_scan_twice(tmp_path):
     touch(tmp_path, "a/TRV1P1CTI.mhd", "b/TRV1P1CTI.mha")
     with pytest.raises(PipelineError, match=r"TRV1P1: .* and "):
         list_cases("orcascore", tmp_path)
+
+
+def test_a_training_scan_that_lost_its_reference_is_no_case_to_predict(tmp_path):
+    touch(tmp_path, "Training Set/Images/TRV1P1CTI.mhd", "Test Set/Images/TEV1P1CTI.mhd")
+    with pytest.raises(PipelineError, match=r"case TRV1P1: .*TRV1P1R\.mhd: not there"):
+        list_cases("orcascore", tmp_path)
+
+
+def test_two_references_of_one_scan_are_refused(tmp_path):
+    touch(
+        tmp_path,
+        "Training Set/Images/TRV1P1CTI.mhd",
+        "Training Set/Reference standard/TRV1P1R.mhd",
+        "Copy/reference_standard/TRV1P1R.mhd",
+    )
+    with pytest.raises(PipelineError, match=r"case TRV1P1: two references: .*Copy.* and .*Train"):
+        list_cases("orcascore", tmp_path)
