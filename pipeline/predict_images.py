@@ -37,6 +37,7 @@ from pipeline.stores import open_store, read_array, read_json, replacing, write_
 from pipeline.volumes import SUFFIXES, write_volume
 
 PER_IMAGE = ("ingest", "split", "residual_maps", "predict", "postprocess")
+PROBABILITY = "-probability"  # what a map's name has more than its mask's
 log = logging.getLogger(__name__)
 
 
@@ -55,6 +56,8 @@ def predict_images(
             cannot be used: the others are done first, then each of these is named in a line.
     """
     files = _named(images)
+    if probabilities:
+        _check_probabilities(files)
     _check_apart(files, output)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="grcsf-") as temporary:
@@ -105,6 +108,19 @@ def _named(images: Sequence[Path]) -> dict[str, Path]:
             listed = " and ".join(map(str, found))
             raise PipelineError(f"{listed}: both would be called {name}; rename one")
     return {name: found[0] for name, found in named.items()}
+
+
+def _check_probabilities(files: Mapping[str, Path]) -> None:
+    """Refuse an image whose mask would be called as another's probability map.
+
+    Raises:
+        PipelineError: there are images of both names.
+    """
+    for name, image in files.items():
+        if other := files.get(name + PROBABILITY):
+            raise PipelineError(
+                f"{other}: its mask would be called as the probability map of {image}; rename it"
+            )
 
 
 def _check_apart(files: Mapping[str, Path], output: Path) -> None:
@@ -175,7 +191,7 @@ def _hand_over(
     if probabilities:
         predicted = open_store(layout.prediction_store(bundle.experiment, bundle.subset, name))
         array = read_array(predicted, "probability").astype(np.float32)
-        path = output / f"{name}-probability{_ending(written, name)}"
+        path = output / f"{name}{PROBABILITY}{_ending(written, name)}"
         write_volume(path, array, store_geometry(store))
     mask = written_mask(layout, bundle.experiment, bundle.subset, name, store)
     spacing = [float(side) for side in store.attrs["spacing"]]  # type: ignore[union-attr,arg-type]
