@@ -309,7 +309,7 @@ def test_names_must_tell_images_apart(tmp_path, resources, names, said):
 
 def test_a_mask_never_has_the_name_of_a_probability_map(tmp_path, resources):
     images = [tmp_path / "a.nii.gz", tmp_path / "a-probability.nii.gz"]
-    with pytest.raises(PipelineError, match="probability map of .*a.nii.gz; rename it"):
+    with pytest.raises(PipelineError, match=r"probability map of .*a\.nii\.gz; rename it"):
         predict_images(images, tmp_path / "run", tmp_path / "out", resources, probabilities=True)
 
 
