@@ -50,20 +50,35 @@ def mean_reconstruction(
     _check_choice("visible", visible, get_args(Visible))
     _check_masks(model, images, masks)
     predictions = model.predict_passes(images.to(model.dtype), masks)  # (B·K, L, p·p)
-    predictions = predictions.float().reshape(*masks.shape, -1)  # (B, K, L, p·p)
-    hidden = masks.to(predictions.device).unsqueeze(-1).float()  # (B, K, L, 1)
     patches = model.patchify(images.float())  # (B, L, p·p)
-    if visible == "predict":
-        mean = predictions.mean(dim=1)
-    else:
-        # Sums over the passes suffice, so pixels are put back in place once, not K times.
-        predicted, times = (predictions * hidden).sum(dim=1), hidden.sum(dim=1)
-        if visible == "paste":
-            passes = masks.shape[1]
-            mean = (predicted + (passes - times) * patches) / passes
-        else:
-            mean = torch.where(times > 0, predicted / times.clamp(min=1), patches)
+    mean = average_passes(predictions.reshape(*masks.shape, -1), patches, masks, visible=visible)
     return model.unpatchify(mean).clamp(0.0, 1.0)
+
+
+def average_passes(
+    predictions: Tensor, patches: Tensor, masks: Tensor, *, visible: Visible
+) -> Tensor:
+    """Mean over the passes of what each gives for every patch (Eq. 4).
+
+    Args:
+        predictions: (B, K, L, v), of every pass.
+        patches: (B, L, v), the slice's own.
+        masks: (B, K, L) bool, 1 = masked; rows may mask different numbers.
+        visible: see `mean_reconstruction`.
+
+    Returns:
+        (B, L, v) float32, not clipped.
+    """
+    predictions = predictions.float()
+    if visible == "predict":
+        return predictions.mean(dim=1)
+    hidden = masks.to(predictions.device).unsqueeze(-1).float()  # (B, K, L, 1)
+    # Sums over the passes suffice, so pixels are put back in place once, not K times.
+    predicted, times = (predictions * hidden).sum(dim=1), hidden.sum(dim=1)
+    if visible == "paste":
+        passes = masks.shape[1]
+        return (predicted + (passes - times) * patches) / passes
+    return torch.where(times > 0, predicted / times.clamp(min=1), patches)
 
 
 def residual_map(images: Tensor, reconstructions: Tensor, kind: Kind) -> Tensor:
