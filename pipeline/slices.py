@@ -6,6 +6,7 @@ that size already. Stores are opened inside the worker that reads them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         self._residual_stores = dict(residual_stores) if residual_stores is not None else None
         self._settings = settings
         self._open: dict[Path, Store] = {}
+        self._opened_by = os.getpid()
         self._limits: dict[str, tuple[float, float]] = {}
         self._cache_bytes = cache_mb * 1_000_000
         self._kept: dict[int, dict[str, Any]] = {}
@@ -99,10 +101,13 @@ class SliceDataset(Dataset[dict[str, Any]]):
         return item
 
     def __getstate__(self) -> dict[str, Any]:
-        # a worker opens its own stores: handles must not cross a fork or a pickle
+        # a worker opens its own stores: handles must not cross a pickle
         return {**self.__dict__, "_open": {}, "_kept": {}}
 
     def _store(self, path: Path) -> Store:
+        if self._opened_by != os.getpid():
+            # nor a fork, which takes over all but the threads that read for them
+            self._open, self._opened_by = {}, os.getpid()
         if path not in self._open:
             self._open[path] = open_store(path)
         return self._open[path]

@@ -88,3 +88,16 @@ def test_processes_that_train_together_share_an_epoch_out(monkeypatch):
         parts.append(list(sampler))
         assert len(parts[-1]) == len(sampler) == 3
     assert {index for part in parts for index in part} == set(whole)
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_open_stores_of_their_own(ingested, slices, start):
+    data = dataset(ingested, slices, [(case, z) for case in "abc" for z in range(6)])
+    expected = [
+        data[index]["image"] for index in range(len(data))
+    ]  # this process's stores are open
+    loader = torch.utils.data.DataLoader(
+        data, batch_size=None, num_workers=2, multiprocessing_context=start, timeout=60
+    )
+    for item, image in zip(loader, expected, strict=True):
+        torch.testing.assert_close(item["image"], image, rtol=0, atol=0)
