@@ -9,7 +9,6 @@ multiplications of its passes. `masking.json`, `masking.md` and `masking.png` ar
 """
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,6 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import torch
+from keeping import RESULTS, keep
 from torch import Tensor
 
 from grcsf.complexity import true_macs
@@ -78,29 +78,30 @@ def main() -> None:
     parser.add_argument("trees", nargs="+", metavar="CONFIG:DATASET:RESULTS")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--slices", type=int, default=6, help="with lesion, of a case at most")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
-    options.output.mkdir(parents=True, exist_ok=True)
     measured = {}
     for tree in options.trees:
-        config, dataset, results = tree.split(":")
-        settings = load_settings(Path(config)).datasets[dataset]
-        layout = Layout(Path(results), dataset)
-        measured[dataset] = measure(layout, settings, options.seeds, options.slices)
-    (options.output / "masking.json").write_text(json.dumps(measured, indent=1), "utf-8")
+        measured[tree.split(":")[1]] = measure(tree, options.seeds, options.slices)
+    keep("masking", measured)
     table = "\n".join(f"## {name}\n\n{table_of(found)}\n" for name, found in measured.items())
-    (options.output / "masking.md").write_text(table, "utf-8")
-    draw(measured, options.output / "masking.png")
+    (RESULTS / "masking.md").write_text(table, "utf-8")
+    draw(measured, RESULTS / "masking.png")
     print(table)
 
 
-def measure(
-    layout: Layout, dataset: Dataset, seeds: int, most_slices: int
-) -> dict[str, dict[str, list[float]]]:
-    """By `<scheme>/<passes>@<ratio>` and name, a value for each case."""
+def trained_models(tree: str) -> tuple[Layout, Dataset, dict[float, MaskedModel]]:
+    """Where `CONFIG:DATASET:RESULTS` lies, its settings, and the MAE of each mask ratio."""
+    config, name, results = tree.split(":")
+    dataset = load_settings(Path(config)).datasets[name]
+    layout = Layout(Path(results), name)
     residuals = next(one for one in dataset.residuals.values() if isinstance(one, Residuals))
     models, _ = masked_models(layout, dataset.mae)
-    by_ratio = {one.mask_ratio: models[one.mae] for one in residuals.maps}
+    return layout, dataset, {one.mask_ratio: models[one.mae] for one in residuals.maps}
+
+
+def measure(tree: str, seeds: int, most_slices: int) -> dict[str, dict[str, list[float]]]:
+    """By `<scheme>/<passes>@<ratio>` and name, a value for each case."""
+    layout, dataset, by_ratio = trained_models(tree)
     figures: dict[str, dict[str, list[float]]] = {}
     for case, images, lesion in lesion_slices(layout, dataset, most_slices):
         for ratio in RATIOS:
@@ -135,9 +136,9 @@ def lesion_slices(
         store = open_store(layout.case_store(case))
         label = read_array(store, "label") > 0
         planes = np.flatnonzero(label.any(axis=(1, 2)))
-        planes = planes[np.unique(np.linspace(0, len(planes) - 1, most).round().astype(int))]
         if not planes.size:
             continue
+        planes = planes[np.unique(np.linspace(0, len(planes) - 1, most).round().astype(int))]
         limits = intensity_range(store.attrs, dataset.slices)
         image = read_array(store, "image")[planes]
         size = dataset.slices.size
@@ -240,8 +241,10 @@ def macs_of_a_pass(model: MaskedModel, visible: int) -> int:
     """Multiplications of one slice's pass that leaves so many patches visible."""
     masks = torch.ones(1, model.num_patches, dtype=torch.bool)
     masks[:, :visible] = False
+    weights = model.patch_embed.proj.weight
+    image = torch.zeros(1, 1, model.image_size, model.image_size, device=weights.device)
     with torch.inference_mode(False):
-        return true_macs(model, torch.zeros(1, 1, model.image_size, model.image_size), masks)
+        return true_macs(model, image.to(weights.dtype), masks)
 
 
 def chosen(

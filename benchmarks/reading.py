@@ -8,7 +8,6 @@ in the first epoch, which reads, and in the next, which finds what it has read i
 """
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ import lightning
 import numcodecs
 import numpy as np
 import numpy.typing as npt
+from keeping import keep
 from lightning.pytorch.profilers import SimpleProfiler
 from scipy import ndimage
 
@@ -43,9 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--reads", type=int, default=200, help="of a slice, in one repeat")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
-    options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         large = write_cases(Layout(Path(folder) / "large", DATASET), 2, (60, 233, 197), (224, 224))
         ratios = reading_ratios(large, options.repeats, options.reads)
@@ -57,8 +55,7 @@ def main() -> None:
     print("an epoch of the demo's GRCSF waits for its batches")
     for name, share in shares.items():
         print(f"  {name:34} {share:.1%}")
-    figures = {"rates": ratios, "waiting": shares}
-    (options.output / "reading.json").write_text(json.dumps(figures, indent=1), "utf-8")
+    keep("reading", {"rates": ratios, "waiting": shares})
 
 
 def write_cases(

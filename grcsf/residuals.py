@@ -127,7 +127,8 @@ def multi_ratio_residuals(
         kind: see `residual_map`.
         dtype: precision of the models' matrix products. Weights already in it are used as they are
             (fastest: cast the model once); float32 weights go through autocast.
-        sequences: slices × passes of one forward, at least one slice; by default by device.
+        sequences: slices × passes of one forward, at least one slice; by default by device, and
+            half as many, again and again, where its memory does not suffice.
 
     Returns:
         (B, R, h, w) float32, in [0, 1].
@@ -144,11 +145,7 @@ def multi_ratio_residuals(
         _check_masks(model, images, ratio_masks)
         step = max(1, limit // ratio_masks.shape[1])
         with _full_float32(), _precision(model, dtype, images.device):
-            parts = [
-                _residuals_at(model, images[start : start + step], chosen, visible, kind)
-                for start, chosen in _chunks(ratio_masks, step)
-            ]
-        maps.append(torch.cat(parts))
+            maps.append(_in_steps(model, images, ratio_masks, visible, kind, step))
     return torch.cat(maps, dim=1)
 
 
@@ -203,6 +200,24 @@ def coverage(masks: Tensor) -> tuple[int, float]:
     """
     times = masks.sum(dim=-2)
     return int(times.min()), float(times.double().mean())
+
+
+def _in_steps(
+    model: MaskedModel, images: Tensor, masks: Tensor, visible: Visible, kind: Kind, step: int
+) -> Tensor:
+    """`step` slices at once, or half as many where the device's memory ends."""
+    try:
+        return torch.cat(
+            [
+                _residuals_at(model, images[start : start + step], chosen, visible, kind)
+                for start, chosen in _chunks(masks, step)
+            ]
+        )
+    except torch.OutOfMemoryError:
+        if step == 1:
+            raise
+    # outside the handler, whose traceback would keep what has filled the memory
+    return _in_steps(model, images, masks, visible, kind, step // 2)
 
 
 def _residuals_at(

@@ -20,11 +20,14 @@ from toolz import partition_all
 
 from grcsf.mae.build import MaskedModel, build_masked_model
 from grcsf.mae.masking import slice_masks
+from grcsf.mae.precision import Precision, at_precision
 from grcsf.residuals import coverage, multi_ratio_residuals
 from pipeline.devices import compute_device, multiplies_bf16
+from pipeline.errors import PipelineError
 from pipeline.intensity import intensity_range
 from pipeline.layout import Layout, in_batch
 from pipeline.models import load_weights
+from pipeline.overlap import ahead, behind
 from pipeline.residual_stores import is_made, write_residuals
 from pipeline.settings import Mae, ResidualMap, Residuals, Resources, Slices
 from pipeline.slices import network_slices
@@ -36,7 +39,7 @@ from pipeline.stores import (
     write_json,
 )
 
-VERSION = 1
+VERSION = 2
 log = logging.getLogger(__name__)
 
 
@@ -94,24 +97,31 @@ def residual_maps(
     missing = [case for case in mine if not is_made(layout, name, case, keys[case])]
     log.info("%s %s: %d cases, %d to make", name, batch, len(mine), len(missing))
     device = compute_device(resources.gpus)
-    dtype = _dtype(settings.precision, device)
-    per_map = [models[one.mae].to(device, dtype) for one in settings.maps]
-    done = 0
+    precision = _precision(settings.precision, device)
+    lowered = {mae: at_precision(model, precision).to(device) for mae, model in models.items()}
+    per_map = [lowered[one.mae] for one in settings.maps]
     opened = _open_cases(layout, {case: keys[case] for case in missing}, settings, slices)
-    for group in partition_all(resources.slices_per_batch, _work(opened, settings, per_map, seed)):
-        shown = [item for item in group if item.masks]
-        if shown:
-            started = time.monotonic()
-            _reconstruct(shown, per_map, settings, device, dtype)
-            spent = time.monotonic() - started
-            for item in shown:
-                item.case.seconds += spent / len(shown)
-        for item in group:
-            item.case.remaining -= 1
-            if item.case.remaining == 0:
-                done += 1
-                _keep(layout, name, item.case, key_parts, dtype, device)
-                log.info("%s: %d of %d (%s)", name, done, len(missing), item.case.name)
+    work = _work(ahead(opened), settings, per_map, seed)
+
+    def keep_case(case: OpenCase, number: int) -> None:
+        _keep(layout, name, case, key_parts, precision, device)
+        log.info("%s: %d of %d (%s)", name, number, len(missing), case.name)
+
+    with behind(keep_case) as keep:
+        done = 0
+        for group in partition_all(resources.slices_per_batch, work):
+            shown = [item for item in group if item.masks]
+            if shown:
+                started = time.monotonic()
+                _reconstruct(shown, per_map, settings, device, precision)
+                spent = time.monotonic() - started
+                for item in shown:
+                    item.case.seconds += spent / len(shown)
+            for item in group:
+                item.case.remaining -= 1
+                if item.case.remaining == 0:
+                    done += 1
+                    keep(item.case, done)
     write_json(
         layout.residual_batch(name, batch),
         {"cases": keys, "outputs": [f"{case}.zarr" for case in mine]},
@@ -149,7 +159,7 @@ def masked_models(
 def _open_cases(
     layout: Layout, keys: Mapping[str, str], settings: Residuals, slices: Slices
 ) -> Iterator[tuple[OpenCase, npt.NDArray[Any], tuple[float, float]]]:
-    """Each case with its image and intensity range, one in memory at a time."""
+    """Each case with its image and intensity range."""
     for name, key in keys.items():
         started = time.monotonic()
         store = open_store(layout.case_store(name))
@@ -205,7 +215,7 @@ def _reconstruct(
     models: Sequence[MaskedModel],
     settings: Residuals,
     device: torch.device,
-    dtype: torch.dtype,
+    precision: Precision,
 ) -> None:
     images = torch.stack([item.image for item in group]).to(device)  # (B, 1, h, w)
     masks = [
@@ -218,7 +228,7 @@ def _reconstruct(
         masks,
         visible=settings.visible,
         kind=settings.difference,
-        dtype=dtype,
+        dtype=torch.float32 if precision == "fp32" else torch.bfloat16,
     )  # (B, R, h, w)
     for item, residual in zip(group, residuals.cpu().numpy(), strict=True):
         item.case.residual[:, item.z] = residual
@@ -230,7 +240,7 @@ def _keep(
     name: str,
     case: OpenCase,
     made_by: Mapping[str, Any],
-    dtype: torch.dtype,
+    precision: Precision,
     device: torch.device,
 ) -> None:
     per_map = [
@@ -244,12 +254,18 @@ def _keep(
         "fingerprint": case.fingerprint,
         "image": case.image_digest,
         "coverage": per_map,
-        "computed": {"dtype": str(dtype).removeprefix("torch."), "device": device.type},
+        "computed": {"precision": precision, "device": device.type},
         "seconds": round(case.seconds, 3),
     }
     write_residuals(layout, name, case.name, case.residual, attributes)
 
 
-def _dtype(precision: str, device: torch.device) -> torch.dtype:
-    bf16 = multiplies_bf16(device) if precision == "auto" else precision == "bf16"
-    return torch.bfloat16 if bf16 else torch.float32
+def _precision(asked: Literal["auto", "fp32", "bf16", "int8"], device: torch.device) -> Precision:
+    if asked == "auto":
+        return "bf16" if multiplies_bf16(device) else "fp32"
+    if asked == "int8" and device.type != "cpu":
+        raise PipelineError(
+            "residuals.precision: found int8, but resources.gpus gives this job a GPU; set "
+            "precision: bf16, which is faster there"
+        )
+    return asked

@@ -48,6 +48,8 @@ class MaskedAutoencoder(nn.Module):
         ValueError: `image_size` is no multiple of `patch_size`.
     """
 
+    encoder, head = "blocks", "decoder_pred"  # names of these parts
+
     def __init__(
         self, shape: MaeShape, *, image_size: int = 224, patch_size: int = 16, in_channels: int = 1
     ) -> None:
@@ -97,8 +99,9 @@ class MaskedAutoencoder(nn.Module):
         expected = (self.in_channels, self.image_size, self.image_size)
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
             raise ValueError(f"images are {tuple(images.shape)}, expected (B, {expected})")
-        tokens: Tensor = self.patch_embed(images)
-        return tokens + self.pos_embed[:, 1:]
+        with torch.autocast(images.device.type, enabled=False):
+            tokens: Tensor = self.patch_embed(images)
+            return tokens + self.pos_embed[:, 1:]
 
     def encode(self, tokens: Tensor, masks: Tensor) -> Tensor:
         """Encode the visible tokens, each image under K masks at once.
@@ -136,7 +139,9 @@ class MaskedAutoencoder(nn.Module):
         tokens = torch.cat([tokens[:, :1], filled], dim=1) + self.decoder_pos_embed
         for block in self.decoder_blocks:
             tokens = block(tokens)
-        predictions: Tensor = self.decoder_pred(self.decoder_norm(tokens[:, 1:]))
+        with torch.autocast(tokens.device.type, enabled=False):
+            tokens = tokens[:, 1:].to(self.decoder_pred.weight.dtype)
+            predictions: Tensor = self.decoder_pred(self.decoder_norm(tokens))
         return predictions
 
     def predict_passes(self, images: Tensor, masks: Tensor) -> Tensor:

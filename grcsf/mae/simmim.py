@@ -25,6 +25,7 @@ class SimMim(nn.Module):
     """
 
     in_channels = 1
+    encoder, head = "network.vit", "network.decoder"  # names of these parts
 
     def __init__(
         self, width: int, depth: int, heads: int, *, image_size: int = 224, patch_size: int = 16
@@ -79,7 +80,9 @@ class SimMim(nn.Module):
         tokens = hidden.last_hidden_state[:, 1:]  # (B, L, D)
         grid = self.image_size // self.patch_size
         latents = tokens.transpose(1, 2).reshape(len(images), -1, grid, grid)  # (B, D, g, g)
-        return self.patchify(self.network.decoder(latents))
+        with torch.autocast(latents.device.type, enabled=False):
+            decoder = self.network.decoder
+            return self.patchify(decoder(latents.to(decoder[0].weight.dtype)))
 
     def predict_passes(self, images: Tensor, masks: Tensor) -> Tensor:
         """`forward` of each image under K masks: (B, 1, H, W), (B, K, L) → (B·K, L, p·p)."""

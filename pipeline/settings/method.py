@@ -104,7 +104,7 @@ class Residuals(Section):
     masks: Literal["random", "stratified"]
     visible: Literal["paste", "ignore", "predict"]
     difference: Literal["abs", "squared", "ssim"] = "abs"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
 
     @property
     def titles(self) -> tuple[str, ...]:

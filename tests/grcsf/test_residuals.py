@@ -1,5 +1,7 @@
 """Residual maps: the batched form against the equations' plain loop."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -278,3 +280,34 @@ def test_a_gpu_agrees_with_the_cpu(two_ratios, visible):
     models = [model.to("cuda") for model in models]
     found = multi_ratio_residuals(models, images.to("cuda"), masks, visible=visible, kind="abs")
     torch.testing.assert_close(found.cpu(), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("fits", [1, 2, 3])
+def test_where_memory_ends_fewer_slices_go_at_once(fits, monkeypatch):
+    model = random_mae()
+    images, masks = images_of(7, 32, 32), masks_for(model, 7, 0.5, 2)
+    chosen = {"visible": "paste", "kind": "abs"}
+    expected = multi_ratio_residuals([model], images, [masks], **chosen)
+    predict = model.predict_passes
+    tried = []
+
+    def limited(images, masks):
+        tried.append(len(images))
+        if len(images) > fits:
+            raise torch.OutOfMemoryError("full")
+        return predict(images, masks)
+
+    monkeypatch.setattr(model, "predict_passes", limited)
+    found = multi_ratio_residuals([model], images, [masks], **chosen)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert max(tried) > fits
+
+
+def test_a_slice_that_does_not_fit_is_an_error(monkeypatch):
+    model = random_mae()
+
+    full = Mock(side_effect=torch.OutOfMemoryError("full"))
+    monkeypatch.setattr(model, "predict_passes", full)
+    images, masks = images_of(2, 32, 32), masks_for(model, 2, 0.5, 2)
+    with pytest.raises(torch.OutOfMemoryError):
+        multi_ratio_residuals([model], images, [masks], visible="paste", kind="abs")

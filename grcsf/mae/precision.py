@@ -1,0 +1,70 @@
+"""Masked models that compute at lower precision where it does little harm.
+
+What is large is lowered: the products of the transformer's linear layers. What is small stays in
+float32: the embedding of the patches, the sums along the residual stream, and the last layer, whose
+rounding would be the largest part of a small residual's error.
+"""
+
+import copy
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from grcsf.mae.build import MaskedModel
+
+Precision = Literal["fp32", "bf16", "int8"]
+
+
+def at_precision(model: MaskedModel, precision: Precision) -> MaskedModel:
+    """A copy of a trained model for use under `torch.autocast` in bf16, or the model itself.
+
+    Args:
+        model: with weights in float32.
+        precision: `fp32` changes nothing. `bf16` keeps weights of linear layers in bf16, which
+            autocast would cast anew at every call. `int8` also multiplies the encoder's in 8 bits:
+            weights scaled by output channel, activations by tensor as they come; CPUs only.
+
+    Raises:
+        ValueError: an unknown precision.
+    """
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision: found {precision!r}, expected fp32, bf16 or int8")
+    if precision == "fp32":
+        return model
+    lowered = copy.deepcopy(model).requires_grad_(False)
+    for name, layer in list(lowered.named_modules()):
+        if not isinstance(layer, nn.Linear) or name.startswith(model.head):
+            continue
+        if precision == "int8" and name.startswith(model.encoder):
+            parent, _, own = name.rpartition(".")
+            setattr(lowered.get_submodule(parent), own, Int8Linear(layer))
+        else:
+            layer.to(torch.bfloat16)
+    return lowered
+
+
+class Int8Linear(nn.Module):
+    """A linear layer in 8 bits on the CPU: (..., in) → (..., out) float32.
+
+    Activations are scaled to 7 bits and a sign, so that sums of products overflow on no processor.
+
+    Args:
+        linear: the layer in float32.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        weight = linear.weight.detach().float()
+        scales = weight.abs().amax(dim=1).clamp(min=1e-12) / 127
+        zeros = torch.zeros(len(weight), dtype=torch.int64)
+        quantised = torch.quantize_per_channel(weight, scales.double(), zeros, 0, torch.qint8)
+        bias = None if linear.bias is None else linear.bias.detach().float()
+        self._packed = torch.ops.quantized.linear_prepack(quantised, bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(..., in) of any precision → (..., out) float32."""
+        product: Tensor = torch.ops.quantized.linear_dynamic(
+            tokens.float(), self._packed, reduce_range=True
+        )
+        return product

@@ -1,0 +1,85 @@
+"""Reading ahead and writing behind lose nothing and hide no fault."""
+
+import threading
+from unittest.mock import Mock
+
+import pytest
+
+from pipeline.overlap import ahead, behind
+
+
+def test_items_come_in_order_and_one_ahead():
+    made = []
+
+    def items():
+        for number in range(5):
+            made.append(number)
+            yield number
+
+    seen = []
+    for number in ahead(items()):
+        seen.append(number)
+        assert len(made) <= len(seen) + 1
+    assert seen == list(range(5))
+
+
+def test_the_next_item_is_made_while_one_is_in_use():
+    second = threading.Event()
+
+    def items():
+        yield 1
+        second.set()
+        yield 2
+
+    for _ in ahead(items()):
+        assert second.wait(timeout=30)
+
+
+def test_a_fault_of_making_comes_where_it_is_due():
+    def items():
+        yield 1
+        raise OSError("disk gone")
+
+    due = ahead(items())
+    assert next(due) == 1
+    with pytest.raises(OSError, match="disk gone"):
+        next(due)
+
+
+def test_all_is_written_in_order_before_the_block_ends():
+    written = []
+    with behind(written.append) as write:
+        for number in range(20):
+            write(number)
+    assert written == list(range(20))
+
+
+def test_at_most_one_write_waits():
+    allowed = threading.Event()
+    written = []
+
+    def slow(number):
+        assert allowed.wait(timeout=30)
+        written.append(number)
+
+    with behind(slow) as write:
+        write(1)
+        assert written == [], "the call has not waited for its own write"
+        allowed.set()
+        write(2)
+        assert written[0] == 1
+    assert written == [1, 2]
+
+
+@pytest.mark.parametrize("more", [0, 3])
+def test_a_fault_of_writing_is_raised(more):
+    refuse = Mock(side_effect=OSError("disk full"))
+
+    def write_all():
+        with behind(refuse) as write:
+            for number in range(1 + more):
+                write(number)
+
+    with pytest.raises(OSError, match="disk full"):
+        write_all()
+    assert refuse.call_count == 1, "nothing is written after a fault"
