@@ -8,7 +8,7 @@ BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 CONFIGS := $(wildcard config/*.yaml)
 
-.PHONY: help demo test lint format real bench clean
+.PHONY: help demo test lint format real bench bench-gpu clean
 .DELETE_ON_ERROR:
 
 help:
@@ -17,7 +17,8 @@ help:
 	@echo "make lint    check style, types, rules and configurations"
 	@echo "make format  bring the sources into the style that lint asks for"
 	@echo "make real    run the pipeline on the real images of GRCSF_SHARED, where they are"
-	@echo "make bench   print the benchmarks' tables"
+	@echo "make bench   print the benchmarks' tables and keep their figures in benchmarks/results"
+	@echo "make bench-gpu   the same for those that need a GPU"
 	@echo "make clean   delete .venv and caches; results stay"
 
 demo: .venv/.ready
@@ -52,8 +53,18 @@ real: .venv/.ready
 	    echo "reports:" && ls -1 $(CURDIR)/results/*/report/report.html; \
 	fi
 
+# Those that fit in a quarter of an hour on two cores; each script's first lines tell of the others.
 bench: .venv/.ready
-	@for script in benchmarks/*.py; do echo "$$script" && $(BIN)/python $$script || exit 1; done
+	$(BIN)/python benchmarks/residual_maps.py --slices 2
+	$(BIN)/python benchmarks/reading.py
+	$(BIN)/python benchmarks/networks.py
+	$(BIN)/python benchmarks/postprocess.py --slices 400
+	$(BIN)/python benchmarks/memory.py
+
+# On a machine with a GPU: seconds, the share of its matrix peak, and a training step's memory.
+bench-gpu: .venv/.ready
+	$(BIN)/python benchmarks/residual_maps.py --device cuda --slices 189
+	$(BIN)/python benchmarks/memory.py --measure
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

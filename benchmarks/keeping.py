@@ -6,13 +6,13 @@ import platform
 from pathlib import Path
 from typing import Any
 
-import torch
-
 RESULTS = Path(__file__).parent / "results"
 
 
 def keep(name: str, figures: Any) -> None:
     """Write `results/<name>.json`."""
+    import torch  # here: processes whose memory is measured import the script, too
+
     RESULTS.mkdir(exist_ok=True)
     machine = {
         "processor": processor(),

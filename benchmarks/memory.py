@@ -15,6 +15,7 @@ from collections.abc import Callable
 os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or the profiler talks of itself on stderr
 
 import torch
+from keeping import keep
 from torch import Tensor, nn
 
 from grcsf.complexity import (
@@ -34,20 +35,28 @@ def main() -> None:
     """Count, measure if asked to, and print."""
     options = read_options()
     print(f"batch {options.batch}, {options.size} × {options.size}, bf16 autocast, width 64\n")
+    figures: dict[str, float] = {}
     for name in ("unetpp", "grcsf"):
         with shapes_only():
             network = build_segmentation_model(name)
             batch = random_batch(options.batch, options.size, torch.device("cpu"))
         kept = kept_by(network, batch)
+        figures[name] = sum(one.size for one in kept)
         states = 4 * 4 * parameter_count(network)  # fp32 weights, gradients, both Adam moments
         print_kept(name, kept, states)
-    if not options.measure:
-        return
+    if options.measure:
+        figures["peak"] = measure(options)
+    keep("memory", {"bytes kept for backward": figures})
+
+
+def measure(options: argparse.Namespace) -> float:
+    """Print and return the bytes of a real training step."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     peak = measured_peak(options.batch, options.size, device)
     verdict = "fits" if peak < options.card_gb * GB else "does not fit"
     print(f"grcsf, peak of a training step on {device.type}: {peak / GB:.2f} GB", end="")
     print(f", {verdict} in {options.card_gb} GB")
+    return peak
 
 
 def read_options() -> argparse.Namespace:

@@ -14,6 +14,7 @@ from functools import partial
 from statistics import median
 
 import torch
+from keeping import keep
 from torch import nn
 
 from grcsf.models.build import build_segmentation_model
@@ -49,6 +50,7 @@ def main() -> None:
     )
     print(f"cpu ({platform.machine()}), {options.threads} threads, torch {torch.__version__}\n")
     print_table(taken)
+    keep("networks", taken)
 
 
 def read_options() -> argparse.Namespace:

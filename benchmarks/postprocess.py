@@ -20,6 +20,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from keeping import keep
 from scipy import ndimage
 
 from grcsf.calcium import postprocess_calcium
@@ -50,13 +51,16 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{options.slices} × 512 × 512 voxels, {options.repeats} repeats\n")
     print(f"{'':40} {'× label':>8}  {'range':12} peak GB")
+    figures = {}
     with tempfile.TemporaryDirectory() as folder:
         in_a_process(write_case, folder, options.slices)
         for name, way in WAYS.items():
             for task, of in ((compute, ""), (run_stage, ": stage")):
                 ratios, peak = in_a_process(measure, task, folder, way, options.repeats)
                 spread = f"{min(ratios):.2f}-{max(ratios):.2f}"
-                print(f"{name + of:40} {median(ratios):8.2f}  {spread:12} {peak:.2f}")
+                print(f"{name + of:40} {median(ratios):8.2f}  {spread:12} {peak:.2f}", flush=True)
+                figures[name + of] = {"ratios": ratios, "peak_gb": peak}
+    keep("postprocess", figures)
 
 
 def in_a_process(task: Callable[..., Any], *arguments: object) -> Any:

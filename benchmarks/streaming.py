@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from keeping import keep
 
 from pipeline.datasets.phantom import write_phantom
 from pipeline.evaluate import evaluate
@@ -41,6 +42,7 @@ def main() -> None:
         print(f"{stage:16}" + "".join(f"{peak:12.0f}" for peak in row) + f"{row[-1] / row[0]:8.2f}")
     held = 2 * int(np.prod(SHAPE)) * max(options.cases) / 1e6
     print(f"all images of {max(options.cases)} cases together: {held:.0f} MB")
+    keep("streaming", {"peak_mb": peaks, "all_images_mb": held})
 
 
 def measure(count: int) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -98,7 +99,7 @@ class ResidualMap(Section):
 
 
 class Residuals(Section):
-    """A residual set; `preset` (paper: random masks, fast: stratified) fills what is not given."""
+    """A residual set; `preset` (paper: random masks; fast, lean: stratified) fills the rest."""
 
     maps: Annotated[tuple[ResidualMap, ...], Field(min_length=1)]
     masks: Literal["random", "stratified"]
@@ -123,11 +124,12 @@ class Residuals(Section):
     def _fill_preset(cls, given: Any) -> Any:
         if not isinstance(given, dict) or "preset" not in given:
             return given
-        presets = {"paper": ("random", "paste"), "fast": ("stratified", "ignore")}
+        stratified = ("stratified", "ignore")
+        presets = {"paper": ("random", "paste"), "fast": stratified, "lean": stratified}
         filled = dict(given)
         preset = filled.pop("preset")
         if not isinstance(preset, str) or preset not in presets:
-            raise ValueError(f"preset: found {preset!r}, expected 'paper' or 'fast'")
+            raise ValueError(f"preset: found {preset!r}, expected 'paper', 'fast' or 'lean'")
         masks, visible = presets[preset]
         filled.setdefault("masks", masks)
         filled.setdefault("visible", visible)
@@ -143,9 +145,12 @@ def _with_passes(given: Any, preset: str) -> Any:
     if preset == "paper":
         return {"passes": 5, **given}
     ratio = given.get("mask_ratio")
+    if preset == "lean" and isinstance(ratio, float) and 0 < ratio < 1:
+        # the fewest in which stratified masks can hide every patch
+        return {"passes": math.ceil(1 / ratio - 1e-9), **given}
     # stratified masks cover every patch equally often in 2 passes of 1/2, and in 4 of 3/4
     balanced = {0.5: 2, 0.75: 4}
-    return {"passes": balanced[ratio], **given} if ratio in (0.5, 0.75) else given
+    return {"passes": balanced[ratio], **given} if preset == "fast" and ratio in balanced else given
 
 
 class GradCam(Section):

@@ -153,6 +153,13 @@ def test_every_pixel_of_a_stratified_set_is_predicted():
     assert (residual > 0).float().mean() > 0.99
 
 
+@pytest.mark.parametrize(("ratio", "passes"), [(0.5, 2), (0.75, 2), (0.25, 4)])
+def test_as_few_passes_as_lean_has_hide_every_patch(ratio, passes):
+    masks = masks_for(random_mae(112), 3, ratio, passes, "stratified")  # 196 patches
+    least, _ = coverage(masks)
+    assert least == 1
+
+
 def test_coverage_counts_the_least_and_the_mean():
     masks = torch.tensor([[[True, True, False], [True, False, True]]])
     assert coverage(masks) == (1, pytest.approx(4 / 3))

@@ -90,8 +90,8 @@ def test_every_shipped_configuration_is_valid(path):
         ("experiments.g.residuals", None, "'grcsf' needs residuals"),
         ("experiments.u.residuals", "mrm", "'unetpp' takes no residuals"),
         ("evaluation.baseline", "w", "names 'w', but experiments has only"),
-        ("residuals.mrm.preset", "slow", "expected 'paper' or 'fast'"),
-        ("residuals.mrm.preset", ["paper"], "expected 'paper' or 'fast'"),
+        ("residuals.mrm.preset", "slow", "expected 'paper', 'fast' or 'lean'"),
+        ("residuals.mrm.preset", ["paper"], "expected 'paper', 'fast' or 'lean'"),
         (
             "mae.shared",
             {"epochs": 10, "adversarial": {}},
@@ -218,6 +218,7 @@ def test_a_preset_s_passes_follow_the_ratio_and_not_the_place():
 
     assert passes("fast", 0.75, 0.5) == [4, 2]
     assert passes("fast", 0.5) == [2]
+    assert passes("lean", 0.5, 0.75, 0.3, 0.2) == [2, 2, 4, 5]
     assert passes("paper", 0.3) == [5]
     with pytest.raises(ValueError, match="passes"):
         passes("fast", 0.3)
