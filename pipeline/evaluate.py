@@ -59,7 +59,10 @@ def evaluate(
     rows: tuple[Row, ...] = dask.compute(*jobs, scheduler="threads", num_workers=threads)
     _write_rows(layout, experiment, rows)
     summary = summarise(rows, evaluation, seed, threshold_hu=postprocess.threshold_hu)
-    log.info("%s: %d patients, Dice %s", experiment, len(rows), summary["scores"]["dice"]["mean"])
+    dice = summary["scores"]["dice"]["mean"]
+    # no mean where no patient has a score
+    told = "undefined" if dice is None else f"{dice:.3f}"
+    log.info("%s: %d patients, Dice %s", experiment, len(rows), told)
     settings = {
         "evaluation": evaluation.model_dump(mode="json"),
         "postprocess": postprocess.model_dump(mode="json"),

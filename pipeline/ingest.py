@@ -52,7 +52,7 @@ def ingest(
             aside in the manifest instead, and only a data set without any good case is refused.
     """
     files, unlisted = listed_cases(source, root, further)
-    log.info("%s: %d cases in %s", layout.dataset, len(files), root)
+    log.info("%d cases in %s", len(files), root)
     jobs = [dask.delayed(ingest_case)(layout, source, one) for one in files]
     results = dask.compute(*jobs, scheduler="threads", num_workers=threads)
     cases = {one.case: found for one, found in zip(files, results, strict=True)}
@@ -70,7 +70,7 @@ def ingest(
         log.warning("set aside: %s: %s", name, "; ".join(faults))
     kept = {name: found for name, found in cases.items() if name not in faulty}
     labelled = sum(one.label is not None for one in files)
-    log.info("%s: %d labelled, %d not", layout.dataset, labelled, len(files) - labelled)
+    log.info("%d cases with reference, %d without", labelled, len(files) - labelled)
     write_json(
         layout.cases,
         {"cases": kept, "set_aside": faulty, "outputs": [f"{name}.zarr" for name in kept]},

@@ -45,7 +45,7 @@ def split(layout: Layout, settings: Split, seed: int) -> None:
     content["digest"] = fingerprint({"subsets": content["subsets"]})
     for number, subset in content["subsets"].items():
         counts = ", ".join(f"{len(names)} {role}" for role, names in subset.items())
-        log.info("%s subset %s: %s", layout.dataset, number, counts)
+        log.info("subset %s: %s", number, counts)
     write_json(layout.split, content)
 
 

@@ -80,6 +80,7 @@ def train_mae(
             loaders,
             manifest,
             key,
+            title=f"MAE {name}",
             epochs=settings.epochs,
             precision=settings.precision,
             resources=resources,

@@ -148,6 +148,7 @@ def train_segmentation(
         (loaders[0], loaders[1]),
         manifest,
         key,
+        title=f"{name}, subset {subset}",
         epochs=settings.training.epochs,
         precision=settings.training.precision,
         resources=resources,

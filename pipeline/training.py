@@ -71,8 +71,9 @@ class EpochHistory(Callback):
 
     columns = ("epoch", "train_loss", "validation_loss", "learning_rate", "seconds")
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, title: str) -> None:
         self._path = path
+        self._title = title
         self._started = 0.0
 
     def on_train_start(self, trainer: lightning.Trainer, *_: object) -> None:
@@ -107,7 +108,8 @@ class EpochHistory(Callback):
         with self._path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns).writerow(row)
         log.info(
-            "epoch %d of %s: training loss %.4f, validation loss %.4f, %.1f s",
+            "%s: epoch %d of %s: training loss %.4f, validation loss %.4f, %.1f s",
+            self._title,
             row["epoch"] + 1,
             trainer.max_epochs,
             row["train_loss"],
@@ -122,6 +124,7 @@ def fit(
     manifest: Path,
     wanted_fingerprint: str,
     *,
+    title: str,
     epochs: int,
     precision: str,
     resources: Resources,
@@ -134,6 +137,7 @@ def fit(
         loaders: training and validation batches.
         manifest: where the manifest will lie; the training's folder is named after it.
         wanted_fingerprint: of everything that the result depends on.
+        title: what is trained, for the lines that tell of it.
         epochs: at most so many.
         precision: fp32, bf16 or fp16.
         resources: threads and GPUs.
@@ -156,7 +160,7 @@ def fit(
         save_last=True,
         enable_version_counter=False,
     )
-    callbacks: list[Callback] = [EpochHistory(folder / "history.csv"), best]
+    callbacks: list[Callback] = [EpochHistory(folder / "history.csv", title), best]
     if patience is not None:
         callbacks.append(Patience("validation_loss", patience=patience))
     trainer = lightning.Trainer(

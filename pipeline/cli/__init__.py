@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-import logging
 import sys
 import warnings
 
 from pipeline.cli import stages, store, tools
-from pipeline.cli.job import app
+from pipeline.cli.job import app, log_lines
 from pipeline.errors import PipelineError
 
 __all__ = ["app", "main", "stages", "store", "tools"]
@@ -26,7 +25,7 @@ MACHINE_FAULTS = {
 
 def main() -> None:
     """Run a command; a user's or the machine's fault is one line and exit code 1."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    log_lines()
     warnings.filterwarnings("ignore", module="lightning")
     try:
         app()

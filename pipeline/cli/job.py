@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,15 @@ def open_job(config: Path, override: str, dataset: str) -> Job:
         PipelineError: the configuration is faulty, or has no such data set.
     """
     (job,) = open_jobs(config, override, dataset)
+    log_lines(dataset)
     return job
+
+
+def log_lines(dataset: str = "") -> None:
+    """Start every line with the time and, where jobs of several may run at once, the data set."""
+    about = f"{dataset}: " if dataset else ""
+    text = f"%(asctime)s {about}%(message)s"
+    logging.basicConfig(level=logging.INFO, format=text, datefmt="%H:%M:%S", force=True)
 
 
 def open_jobs(config: Path, override: str, dataset: str | None = None) -> list[Job]:
