@@ -148,7 +148,7 @@ def fit(
 
     Raises:
         PipelineError: the checkpoint to resume from is damaged, or a GPU is asked for where there
-            is none.
+            is none, or memory ran out.
     """
     compute_device(resources.gpus)  # a GPU that is not there is told before anything is written
     folder = folder_of(manifest)
@@ -182,7 +182,18 @@ def fit(
     )
     try:
         trainer.fit(module, *loaders, ckpt_path=checkpoint, weights_only=True)
+    except torch.OutOfMemoryError as error:
+        raise PipelineError(
+            f"{title}: the graphics card's memory is too small for this training; choose a smaller "
+            "batch_size or a card with more"
+        ) from error
     except (RuntimeError, KeyError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        if "DataLoader worker" in str(error):
+            raise PipelineError(
+                f"{title}: a process that loads slices was killed, mostly for want of memory; lower "
+                "resources.workers or resources.cache_mb, or give more memory, and run again: the "
+                "training goes on from its last epoch"
+            ) from error
         if checkpoint is None or trainer.global_step > 0:
             raise
         reason = " ".join(str(error).split())[:200]

@@ -1,6 +1,9 @@
 """Trainings resume to the same bits, start anew for new settings, and leak no test case."""
 
+import multiprocessing
+import os
 import shutil
+import signal
 import time
 
 import numpy as np
@@ -59,6 +62,27 @@ def kill_after_epoch(monkeypatch, epoch):
         original(self, trainer, *rest)
 
     monkeypatch.setattr(training.EpochHistory, "on_train_epoch_start", dying)
+
+
+def test_a_killed_loading_process_is_one_line_and_loses_no_epoch(
+    ingested, mae, slices, resources, monkeypatch
+):
+    resources = resources.model_copy(update={"workers": 1})
+    original = training.EpochHistory.on_train_epoch_start
+
+    def killing(self, trainer, *rest):
+        if trainer.current_epoch == 1:
+            for child in multiprocessing.active_children():
+                os.kill(child.pid, signal.SIGKILL)
+        original(self, trainer, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training.EpochHistory, "on_train_epoch_start", killing)
+        with pytest.raises(PipelineError, match="MAE shared: a process that loads slices was kill"):
+            train(ingested, mae, slices, resources)
+    resumed = train(ingested, mae, slices, resources)
+    rows = read_history(folder_of(resumed) / "history.csv")
+    assert [row["epoch"] for row in rows] == [0, 1]
 
 
 def test_only_lesion_free_slices_of_training_cases_are_learnt(ingested):
