@@ -190,9 +190,9 @@ def fit(
     except (RuntimeError, KeyError, EOFError, ValueError, pickle.UnpicklingError) as error:
         if "DataLoader worker" in str(error):
             raise PipelineError(
-                f"{title}: a process that loads slices was killed, mostly for want of memory; lower "
-                "resources.workers or resources.cache_mb, or give more memory, and run again: the "
-                "training goes on from its last epoch"
+                f"{title}: a process that loads slices was killed, mostly for want of memory; "
+                "lower resources.workers or resources.cache_mb, or give more memory, and run "
+                "again: the training goes on from its last epoch"
             ) from error
         if checkpoint is None or trainer.global_step > 0:
             raise

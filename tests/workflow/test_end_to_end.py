@@ -215,8 +215,11 @@ def test_a_damaged_image_is_named_and_costs_nothing_else(copy):
     done = snakemake(copy)
     assert done.returncode != 0
     assert re.search(r"error: 1 of 7 cases cannot be used", done.stdout)
-    assert re.search(r"case sub-r001s001: .*sub-r001s001.*T1w.nii.gz", done.stdout)
     assert "Traceback" not in done.stdout
+    *_, title, error, last = done.stdout.splitlines()
+    assert title == "ingest failed (results/head/logs/ingest.log):"
+    assert error == "error: 1 of 7 cases cannot be used"
+    assert re.match(r"case sub-r001s001: .*sub-r001s001.*T1w.nii.gz: .*; fetch", last)
     assert (copy / "results/head/train_mae/shared/model.safetensors").exists()
 
 

@@ -1,0 +1,40 @@
+"""What Snakemake tells: less of its own doings, and last of all what failed and why."""
+
+import atexit
+import logging
+
+from snakemake.logging import logger
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from pipeline.last_words import last_words
+
+INPUTS_TOLD = 3  # of a failed job: an ingest has two for every patient
+FAILED = {}  # log of a failed job → its rule; a job that is tried again and succeeds stays here
+
+
+def brief(record):
+    """Whether a message is worth telling; those of failed jobs are noted, and shortened."""
+    event = getattr(record, "event", None)
+    if event == LogEvent.JOB_ERROR:
+        FAILED.update({log: record.rule_name for log in record.log[:1]})
+        further = len(record.input) - INPUTS_TOLD
+        if further > 0:
+            record.input = [*record.input[:INPUTS_TOLD], f"and {further} more"]
+    # the whole shell line again, with all that makes it run anywhere
+    repeated = record.getMessage().startswith("RuleException:\nCalledProcessError")
+    idle = event == LogEvent.JOB_STARTED or record.getMessage() == "Select jobs to execute..."
+    return not repeated and not idle
+
+
+def tell_failures():
+    """Snakemake ends with where its own files lie; this comes after it."""
+    for log, rule in FAILED.items():
+        print("", f"{rule} failed ({log}):", *last_words(Path(log)), sep="\n", file=sys.stderr)
+
+
+if workflow.is_main_process:
+    logger.addFilter(brief)
+
+
+onerror:
+    atexit.register(tell_failures)
