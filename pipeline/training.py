@@ -87,7 +87,7 @@ class EpochHistory(Callback):
         ):
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
 
     def on_train_epoch_start(self, *_: object) -> None:
         """Start the epoch's clock."""

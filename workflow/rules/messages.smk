@@ -1,7 +1,6 @@
 """What Snakemake tells: less of its own doings, and last of all what failed and why."""
 
 import atexit
-import logging
 
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -9,7 +8,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from pipeline.last_words import last_words
 
 INPUTS_TOLD = 3  # of a failed job: an ingest has two for every patient
-FAILED = {}  # log of a failed job → its rule; a job that is tried again and succeeds stays here
+FAILED = {}  # log of a failed job → its stage; a job that is tried again and succeeds stays here
 
 
 def brief(record):
@@ -28,8 +27,8 @@ def brief(record):
 
 def tell_failures():
     """Snakemake ends with where its own files lie; this comes after it."""
-    for log, rule in FAILED.items():
-        print("", f"{rule} failed ({log}):", *last_words(Path(log)), sep="\n", file=sys.stderr)
+    for log, stage in FAILED.items():
+        print("", f"{stage} failed ({log}):", *last_words(Path(log)), sep="\n", file=sys.stderr)
 
 
 if workflow.is_main_process:
