@@ -1,5 +1,7 @@
 """The devices that a machine offers to torch."""
 
+from collections.abc import Callable
+
 import torch
 
 from pipeline.errors import PipelineError
@@ -33,3 +35,26 @@ def multiplies_bf16(device: torch.device) -> bool:
     capability = torch.backends.cpu.get_cpu_capability()
     # AVX-512 alone is no bf16: only the extension multiplies it natively
     return "AVX512" in capability and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor on the device, without waiting for what is queued on a GPU."""
+    if device.type == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def fetch(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """Start bringing a tensor to the CPU; the call waits for it, not for what is queued later."""
+    if tensor.device.type == "cpu":
+        return lambda: tensor
+    arriving = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    arriving.copy_(tensor, non_blocking=True)
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived.record()
+
+    def wait() -> torch.Tensor:
+        arrived.synchronize()
+        return arriving
+
+    return wait

@@ -14,8 +14,8 @@ from grcsf.inside import Inside, look_inside
 from grcsf.mae.adversarial import pasted
 from grcsf.mae.build import MaskedModel
 from grcsf.residuals import mean_reconstruction
+from pipeline.open_cases import pass_masks
 from pipeline.orientation import Orientation, orientation_of
-from pipeline.residual_maps import pass_masks
 from pipeline.settings import GradCam, Residuals
 from pipeline.slices import SliceDataset, resize
 from pipeline.stores import Store, read_array

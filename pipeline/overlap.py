@@ -25,6 +25,19 @@ def ahead(items: Iterable[T]) -> Iterator[T]:
             yield item  # type: ignore[misc]  # all but `end` are of T
 
 
+def one_behind(items: Iterable[T]) -> Iterator[T]:
+    """The same items, each handed on when the one after it has been made.
+
+    So a GPU has the next batch queued while the results of one are awaited and put away.
+    """
+    rest = iter(items)
+    for before in rest:
+        for item in rest:
+            yield before
+            before = item
+        yield before
+
+
 @contextmanager
 def behind(write: Callable[P, None]) -> Iterator[Callable[P, None]]:
     """`write` in another thread: a call waits only for the one before it, not for its own.

@@ -7,64 +7,30 @@ written as soon as its last slice is done.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from toolz import partition_all
 
 from grcsf.mae.build import MaskedModel, build_masked_model
-from grcsf.mae.masking import slice_masks
 from grcsf.mae.precision import Precision, at_precision
-from grcsf.residuals import coverage, multi_ratio_residuals
-from pipeline.devices import compute_device, multiplies_bf16
+from grcsf.residuals import multi_ratio_residuals
+from pipeline.devices import compute_device, fetch, multiplies_bf16, send
 from pipeline.errors import PipelineError
-from pipeline.intensity import intensity_range
 from pipeline.layout import Layout, in_batch
 from pipeline.models import load_weights
-from pipeline.overlap import ahead, behind
+from pipeline.open_cases import OpenCase, Work, open_cases, slices_of
+from pipeline.overlap import ahead, behind, one_behind
 from pipeline.residual_stores import is_made, write_residuals
-from pipeline.settings import Mae, ResidualMap, Residuals, Resources, Slices
-from pipeline.slices import network_slices
-from pipeline.stores import (
-    fingerprint,
-    open_store,
-    read_array,
-    read_json,
-    write_json,
-)
+from pipeline.settings import Mae, Residuals, Resources, Slices
+from pipeline.stores import fingerprint, read_json, write_json
 
 VERSION = 2
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class OpenCase:
-    """A case whose slices are being reconstructed."""
-
-    name: str
-    fingerprint: str
-    residual: npt.NDArray[np.float16]  # (ratio, z, h, w); empty slices stay 0
-    image_digest: str
-    remaining: int
-    size: tuple[int, int]
-    coverages: list[list[tuple[int, float]]] = field(default_factory=list)  # slice, then ratio
-    seconds: float = 0.0  # reading, and its slices' share of their batches
-
-
-@dataclass(frozen=True)
-class Work:
-    """One slice to reconstruct: its case, number, pixels (1, h, w) and masks (K, L) per ratio."""
-
-    case: OpenCase
-    z: int
-    image: torch.Tensor
-    masks: list[torch.Tensor]
 
 
 def residual_maps(
@@ -96,32 +62,9 @@ def residual_maps(
     keys = {case: fingerprint({**key_parts, "image": cases[case]["sha256_image"]}) for case in mine}
     missing = [case for case in mine if not is_made(layout, name, case, keys[case])]
     log.info("%s %s: %d cases, %d to make", name, batch, len(mine), len(missing))
-    device = compute_device(resources.gpus)
-    precision = _precision(settings.precision, device)
-    lowered = {mae: at_precision(model, precision).to(device) for mae, model in models.items()}
-    per_map = [lowered[one.mae] for one in settings.maps]
-    opened = _open_cases(layout, {case: keys[case] for case in missing}, settings, slices)
-    work = _work(ahead(opened), settings, per_map, seed)
-
-    def keep_case(case: OpenCase, number: int) -> None:
-        _keep(layout, name, case, key_parts, precision, device)
-        log.info("%s: %d of %d (%s)", name, number, len(missing), case.name)
-
-    with behind(keep_case) as keep:
-        done = 0
-        for group in partition_all(resources.slices_per_batch, work):
-            shown = [item for item in group if item.masks]
-            if shown:
-                started = time.monotonic()
-                _reconstruct(shown, per_map, settings, device, precision)
-                spent = time.monotonic() - started
-                for item in shown:
-                    item.case.seconds += spent / len(shown)
-            for item in group:
-                item.case.remaining -= 1
-                if item.case.remaining == 0:
-                    done += 1
-                    keep(item.case, done)
+    if missing:
+        due = {case: keys[case] for case in missing}
+        _make(layout, name, due, models, key_parts, settings, slices, seed, resources)
     write_json(
         layout.residual_batch(name, batch),
         {"cases": keys, "outputs": [f"{case}.zarr" for case in mine]},
@@ -156,83 +99,67 @@ def masked_models(
     return models, weights
 
 
-def _open_cases(
-    layout: Layout, keys: Mapping[str, str], settings: Residuals, slices: Slices
-) -> Iterator[tuple[OpenCase, npt.NDArray[Any], tuple[float, float]]]:
-    """Each case with its image and intensity range."""
-    for name, key in keys.items():
-        started = time.monotonic()
-        store = open_store(layout.case_store(name))
-        image = read_array(store, "image")
-        residual = np.zeros((len(settings.maps), len(image), *slices.size), np.float16)
-        digest = str(store.attrs["sha256_image"])
-        case = OpenCase(name, key, residual, digest, len(image), slices.size)
-        case.seconds = time.monotonic() - started
-        yield case, image, intensity_range(store.attrs, slices)
-
-
-def _work(
-    opened: Iterable[tuple[OpenCase, npt.NDArray[Any], tuple[float, float]]],
+def _make(
+    layout: Layout,
+    name: str,
+    due: Mapping[str, str],
+    models: Mapping[str, MaskedModel],
+    made_by: Mapping[str, Any],
     settings: Residuals,
-    models: Sequence[MaskedModel],
+    slices: Slices,
     seed: int,
-) -> Iterator[Work]:
-    """Every slice of every case in turn; an empty (constant) slice has no masks: no pass is due."""
-    for case, image, limits in opened:
-        for z, plane in enumerate(image):
-            masks = []
-            if plane.min() != plane.max():
-                masks = [
-                    pass_masks(case.name, z, one, settings.masks, model.num_patches, seed)
-                    for one, model in zip(settings.maps, models, strict=True)
-                ]
-            yield Work(case, z, network_slices(plane[np.newaxis], limits, case.size)[0], masks)
+    resources: Resources,
+) -> None:
+    """Reconstruct the slices of the cases that are due (case → fingerprint), and keep the maps."""
+    device = compute_device(resources.gpus)
+    precision = _precision(settings.precision, device)
+    lowered = {mae: at_precision(model, precision).to(device) for mae, model in models.items()}
+    per_map = [lowered[one.mae] for one in settings.maps]
+    patches = [model.num_patches for model in per_map]
+    opened = ahead(open_cases(layout, due, settings, patches, slices, seed))
+    count = itertools.count(1)
+
+    def keep_case(case: OpenCase) -> None:
+        _keep(layout, name, case, made_by, precision, device)
+        log.info("%s: %d of %d (%s)", name, next(count), len(due), case.name)
+
+    with behind(keep_case) as keep:
+        groups = partition_all(resources.slices_per_batch, slices_of(opened, keep))
+        queued = ((group, _queue(group, per_map, settings, device, precision)) for group in groups)
+        started = time.monotonic()
+        for group, residuals in one_behind(queued):
+            maps = residuals().numpy()
+            seconds, started = time.monotonic() - started, time.monotonic()
+            for item, found in zip(group, maps, strict=True):
+                item.case.residual[:, item.z] = found
+                item.case.seconds += seconds / len(group)
+                item.case.remaining -= 1
+                if item.case.remaining == 0:
+                    keep(item.case)
 
 
-def pass_masks(
-    case: str,
-    z: int,
-    one: ResidualMap,
-    scheme: Literal["random", "stratified"],
-    patches: int,
-    seed: int,
-) -> torch.Tensor:
-    """The masks of one slice's passes for one map: (K, L) bool, 1 = masked."""
-    masks = slice_masks(
-        seed=seed,
-        case=case,
-        slice_index=z,
-        mask_ratio=one.mask_ratio,
-        passes=one.passes,
-        patches=patches,
-        scheme=scheme,
-    )
-    return torch.from_numpy(masks)  # (K, L)
-
-
-def _reconstruct(
+def _queue(
     group: Sequence[Work],
     models: Sequence[MaskedModel],
     settings: Residuals,
     device: torch.device,
     precision: Precision,
-) -> None:
-    images = torch.stack([item.image for item in group]).to(device)  # (B, 1, h, w)
-    masks = [
-        torch.stack([item.masks[index] for item in group]).to(device)  # (B, K, L)
-        for index in range(len(settings.maps))
-    ]
+) -> Callable[[], torch.Tensor]:
+    """Start reconstructing a batch; the call gives its residuals (B, R, h, w), once they are there.
+
+    Masks stay on the CPU: sorting them on a GPU would wait for all that is queued there.
+    """
+    images = send(torch.stack([item.image for item in group]), device)  # (B, 1, h, w)
+    masks = [torch.stack(one) for one in zip(*(item.masks for item in group), strict=True)]
     residuals = multi_ratio_residuals(
         list(models),
         images,
-        masks,
+        masks,  # R of (B, K, L)
         visible=settings.visible,
         kind=settings.difference,
         dtype=torch.float32 if precision == "fp32" else torch.bfloat16,
-    )  # (B, R, h, w)
-    for item, residual in zip(group, residuals.cpu().numpy(), strict=True):
-        item.case.residual[:, item.z] = residual
-        item.case.coverages.append([coverage(mask) for mask in item.masks])
+    )
+    return fetch(residuals)
 
 
 def _keep(
@@ -243,17 +170,13 @@ def _keep(
     precision: Precision,
     device: torch.device,
 ) -> None:
-    per_map = [
-        {"min": min(least for least, _ in found), "mean": float(np.mean([m for _, m in found]))}
-        for found in zip(*case.coverages, strict=True)
-    ]
     attributes = {
         **made_by,
         "case": case.name,
         "dataset": layout.dataset,
         "fingerprint": case.fingerprint,
         "image": case.image_digest,
-        "coverage": per_map,
+        "coverage": [{"min": least, "mean": mean} for least, mean in case.coverages],
         "computed": {"precision": precision, "device": device.type},
         "seconds": round(case.seconds, 3),
     }

@@ -36,7 +36,7 @@ def slice_by_slice(ingested, mae, residuals, slices, resources, monkeypatch, com
     keep_model(model, ingested.mae("shared"), "x", {})
     threads = torch.get_num_threads()
     maps_of = stage.multi_ratio_residuals
-    reconstruct = stage._reconstruct
+    queue = stage._queue
 
     def run(batch="1of1", slices_per_batch=4, stop_after=None, threads=1):
         torch.set_num_threads(threads)
@@ -58,9 +58,9 @@ def slice_by_slice(ingested, mae, residuals, slices, resources, monkeypatch, com
                 return found
 
             monkeypatch.setattr(stage, "multi_ratio_residuals", recorded)
-            reconstruct(group, *arguments)
+            return queue(group, *arguments)
 
-        monkeypatch.setattr(stage, "_reconstruct", counted)
+        monkeypatch.setattr(stage, "_queue", counted)
         used = resources.model_copy(update={"slices_per_batch": slices_per_batch})
         with suppress(StoppedError):
             stage.residual_maps(

@@ -5,7 +5,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from pipeline.overlap import ahead, behind
+from pipeline.overlap import ahead, behind, one_behind
 
 
 def test_items_come_in_order_and_one_ahead():
@@ -44,6 +44,22 @@ def test_a_fault_of_making_comes_where_it_is_due():
     assert next(due) == 1
     with pytest.raises(OSError, match="disk gone"):
         next(due)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_an_item_is_handed_on_when_the_next_one_has_been_made(count):
+    made = []
+
+    def items():
+        for number in range(count):
+            made.append(number)
+            yield number
+
+    seen = []
+    for number in one_behind(items()):
+        seen.append(number)
+        assert len(made) == min(len(seen) + 1, count)
+    assert seen == list(range(count))
 
 
 def test_all_is_written_in_order_before_the_block_ends():
