@@ -21,6 +21,7 @@ import lightning
 import numcodecs
 import numpy as np
 import numpy.typing as npt
+import zarr
 from keeping import keep
 from lightning.pytorch.profilers import SimpleProfiler
 from scipy import ndimage
@@ -35,6 +36,10 @@ from pipeline.train_segmentation import train_segmentation
 DEMO = Path(__file__).parents[1] / "config" / "demo.yaml"
 DATASET, EXPERIMENT = "head", "grcsf"
 ARRAYS = (("ingest", "image"), ("ingest", "label"), ("residual_maps", "residual"))
+CODECS = {
+    "zarr": "zarr.core.codec_pipeline.BatchedCodecPipeline",
+    "zarrs (store.codecs: zarrs)": "zarrs.ZarrsCodecPipeline",
+}
 NEXT_BATCH, EPOCH = "[_TrainingEpochLoop].train_dataloader_next", "run_training_epoch"
 
 
@@ -95,25 +100,34 @@ def reading_ratios(layout: Layout, repeats: int, reads: int) -> dict[str, list[f
     """The stores' rate over the mapped file's, for a new order of slices in every repeat."""
     names = ["case0", "case1"]
     mapped, counts = mapped_chunks(layout, names)
-    stores = {
-        (stage, name): open_store(store_path(layout, stage, name))
-        for stage, _ in ARRAYS
-        for name in names
-    }
-
-    def from_stores(name: str, z: int) -> None:
-        for stage, array in ARRAYS:
-            index = (slice(None), z) if array == "residual" else z
-            read_array(stores[stage, name], array, index)
-
+    readers = {name: slice_reader(layout, names, codecs) for name, codecs in CODECS.items()}
     random = np.random.default_rng(1)
-    found: dict[str, list[float]] = {"image, label, two maps": []}
+    found: dict[str, list[float]] = {name: [] for name in readers}
     for _ in range(repeats):
         slices = random.integers((2, counts), size=(reads, 2)).tolist()
         wanted = [(names[case], z) for case, z in slices]
-        ours, theirs = seconds(from_stores, wanted), seconds(mapped, wanted)
-        found["image, label, two maps"].append(theirs / ours)
+        theirs = seconds(mapped, wanted)
+        for name, read in readers.items():
+            found[name].append(theirs / seconds(read, wanted))
     return found
+
+
+def slice_reader(layout: Layout, names: list[str], codecs: str) -> Callable[[str, int], None]:
+    """Reads a slice's image, label and residual maps from stores, through these codecs."""
+    with zarr.config.set({"codec_pipeline.path": codecs}):
+        stores = {
+            (stage, name): open_store(store_path(layout, stage, name))
+            for stage, _ in ARRAYS
+            for name in names
+        }
+
+    def read(name: str, z: int) -> None:
+        with zarr.config.set({"codec_pipeline.path": codecs}):
+            for stage, array in ARRAYS:
+                index = (slice(None), z) if array == "residual" else z
+                read_array(stores[stage, name], array, index)
+
+    return read
 
 
 def store_path(layout: Layout, stage: str, name: str) -> Path:

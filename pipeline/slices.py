@@ -16,13 +16,13 @@ import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from torch.nn import functional as F
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from grcsf.intensity import scale_window
 from pipeline.errors import PipelineError
 from pipeline.intensity import intensity_range
 from pipeline.settings import Slices
-from pipeline.stores import Store, open_store, read_array
+from pipeline.stores import Store, open_store, read_array, worker_start
 
 
 def network_slices(
@@ -122,6 +122,20 @@ class SliceDataset(Dataset[dict[str, Any]]):
                 f"{z}; delete it and run again"
             )
         return resize(maps.unsqueeze(0), self._settings.size)[0]
+
+
+def slice_loader(
+    data: SliceDataset, batch_size: int, order: Sampler[int] | None, workers: int
+) -> DataLoader[Any]:
+    """Batches of a data set, read by so many processes; 0 reads in this one."""
+    return DataLoader(
+        data,
+        batch_size=batch_size,
+        sampler=order,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        multiprocessing_context=worker_start() if workers else None,
+    )
 
 
 class SliceSampler(Sampler[int]):

@@ -155,6 +155,15 @@ def write_store(
         group.attrs["complete"] = True
 
 
+def worker_start() -> str | None:
+    """How processes that read stores have to be started; None where any way does.
+
+    zarrs reads with threads that a fork does not take over: the first read would wait for ever.
+    """
+    zarrs = str(zarr.config.get("codec_pipeline.path")).startswith("zarrs.")
+    return "forkserver" if zarrs else None
+
+
 def compressed_bytes(plane: npt.NDArray[Any]) -> int:
     """What a slice takes in a store."""
     return len(Zstd(level=ZSTD_LEVEL, checksum=True).encode(np.ascontiguousarray(plane)))

@@ -23,7 +23,7 @@ from pipeline.layout import Layout, folder_of
 from pipeline.mae_training import MaeTraining
 from pipeline.models import finished, keep_model
 from pipeline.settings import Mae, Resources, Slices
-from pipeline.slices import SliceDataset, SliceSampler
+from pipeline.slices import SliceDataset, SliceSampler, slice_loader
 from pipeline.stores import fingerprint, read_json
 from pipeline.training import fit, per_process
 
@@ -139,12 +139,8 @@ def _loaders(
     order = SliceSampler([], range(len(train)), 1.0, seed)
 
     def loader(part: list[tuple[str, int]], sampler: SliceSampler | None) -> DataLoader[Any]:
-        return DataLoader(
-            SliceDataset(part, stores, slices, cache_mb=resources.cache_mb),
-            batch_size=per_process(settings.batch_size, resources),
-            sampler=sampler,
-            num_workers=resources.workers,
-            persistent_workers=resources.workers > 0,
-        )
+        data = SliceDataset(part, stores, slices, cache_mb=resources.cache_mb)
+        size = per_process(settings.batch_size, resources)
+        return slice_loader(data, size, sampler, resources.workers)
 
     return loader(train, order), loader(validation, None)

@@ -18,7 +18,7 @@ from pipeline.layout import Layout
 from pipeline.models import finished, keep_model, load_best, residual_fingerprint
 from pipeline.networks import build_network, load_mae_encoder
 from pipeline.settings import Experiment, Mae, Resources, Slices, Training
-from pipeline.slices import SliceDataset, SliceSampler
+from pipeline.slices import SliceDataset, SliceSampler, slice_loader
 from pipeline.stores import fingerprint, read_json
 from pipeline.training import fit, per_process
 
@@ -201,10 +201,5 @@ def _loader(
         residual_stores,
         cache_mb=resources.cache_mb,
     )
-    return DataLoader(
-        data,
-        batch_size=per_process(settings.training.batch_size, resources),
-        sampler=order if training else None,
-        num_workers=resources.workers,
-        persistent_workers=resources.workers > 0,
-    )
+    size = per_process(settings.training.batch_size, resources)
+    return slice_loader(data, size, order if training else None, resources.workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
@@ -72,6 +73,8 @@ def open_jobs(config: Path, override: str, dataset: str | None = None) -> list[J
         known = ", ".join(settings.datasets)
         raise PipelineError(f"--dataset: {config} has no {dataset!r}; it has: {known}")
     bound_threads(settings.resources.threads)
+    if settings.store.codecs == "zarrs":
+        read_with_zarrs()
     root, shared = Path(settings.results), store_root(settings)
     return [
         Job(settings, chosen, Layout(root, name, shared))
@@ -85,6 +88,21 @@ def bound_threads(threads: int) -> None:
     # read once when torch and ITK are first imported, which is after this
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ.setdefault(variable, str(threads))
+
+
+def read_with_zarrs() -> None:
+    """Let zarr, here and in worker processes, leave compression and shards to zarrs (Rust).
+
+    Raises:
+        PipelineError: it is not installed.
+    """
+    if importlib.util.find_spec("zarrs") is None:
+        raise PipelineError(
+            "store.codecs: found zarrs, which is not installed; install the extra "
+            "(pip install 'grcsf[zarrs]') or set codecs: zarr"
+        )
+    # read once when zarr is first imported, which is after this
+    os.environ["ZARR_CODEC_PIPELINE__PATH"] = "zarrs.ZarrsCodecPipeline"
 
 
 def check_named(kind: str, name: str, known: dict[str, object]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -151,9 +151,10 @@ class Resources(Section):
 
 
 class Store(Section):
-    """Where residual stores are kept; nothing in it changes a result."""
+    """Where residual stores are kept, and how stores are read; nothing in it changes a result."""
 
     root: str | None = None
+    codecs: Literal["zarr", "zarrs"] = "zarr"
 
 
 class Settings(Section):
