@@ -72,11 +72,11 @@ class MaeTraining(lightning.LightningModule):
         generator = torch.Generator().manual_seed(_step_seed(self._seed, self.current_epoch, index))
         ratios = self._settings.train_mask_ratios
         ratio = ratios[int(torch.randint(len(ratios), (1,), generator=generator))]
-        # every process draws the whole batch's masks and takes its own
+        # every process draws the whole batch's masks and takes those of its slices, which the
+        # sampler deals out in turn
         whole = len(images) * self.trainer.world_size
         masks = training_masks(generator, whole, self.model.num_patches, ratio)
-        first = len(images) * self.global_rank
-        masks = masks[first : first + len(images)].to(images.device)
+        masks = masks[self.global_rank :: self.trainer.world_size].to(images.device)
         if self.automatic_optimization:
             loss = self._loss(self.model, images, masks)
         else:

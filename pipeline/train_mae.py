@@ -25,7 +25,7 @@ from pipeline.models import finished, keep_model
 from pipeline.settings import Mae, Resources, Slices
 from pipeline.slices import SliceDataset, SliceSampler, slice_loader
 from pipeline.stores import fingerprint, read_json
-from pipeline.training import fit, per_process
+from pipeline.training import fit, is_first_process, per_process
 
 VERSION = 1
 log = logging.getLogger(__name__)
@@ -85,6 +85,8 @@ def train_mae(
             precision=settings.precision,
             resources=resources,
         )
+        if not is_first_process():
+            return
     # the last epoch's weights: the paper trains for a fixed number of epochs
     keep_model(model, manifest, key, record)
 
@@ -140,7 +142,8 @@ def _loaders(
 
     def loader(part: list[tuple[str, int]], sampler: SliceSampler | None) -> DataLoader[Any]:
         data = SliceDataset(part, stores, slices, cache_mb=resources.cache_mb)
-        size = per_process(settings.batch_size, resources)
+        # every process validates on all slices, in the batches that one alone would see
+        size = per_process(settings.batch_size, resources) if sampler else settings.batch_size
         return slice_loader(data, size, sampler, resources.workers)
 
     return loader(train, order), loader(validation, None)

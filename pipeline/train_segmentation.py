@@ -20,7 +20,7 @@ from pipeline.networks import build_network, load_mae_encoder
 from pipeline.settings import Experiment, Mae, Resources, Slices, Training
 from pipeline.slices import SliceDataset, SliceSampler, slice_loader
 from pipeline.stores import fingerprint, read_json
-from pipeline.training import fit, per_process
+from pipeline.training import fit, is_first_process, per_process
 
 VERSION = 1
 log = logging.getLogger(__name__)
@@ -50,15 +50,21 @@ class SegmentationTraining(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Any], _: int) -> torch.Tensor:
         """Loss of one batch of slices."""
-        loss = self._batch_loss(batch)
+        logits, label = self._logits(batch), batch["label"]
+        if self.trainer.world_size > 1:
+            # Dice is of the whole batch's foreground, which no process sees alone
+            logits = self.all_gather(logits, sync_grads=True).flatten(0, 1)  # type: ignore[union-attr]
+            label = self.all_gather(label).flatten(0, 1)  # type: ignore[union-attr]
+        loss: torch.Tensor = self._loss(logits, label)
         size = len(batch["image"])
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss
 
     def validation_step(self, batch: dict[str, Any], _: int) -> None:
         """Loss of one validation batch."""
+        loss = self._loss(self._logits(batch), batch["label"])
         size = len(batch["image"])
-        self.log("validation_loss", self._batch_loss(batch), batch_size=size, sync_dist=True)
+        self.log("validation_loss", loss, batch_size=size, sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         """Remember the loss for the plateau rule."""
@@ -72,10 +78,9 @@ class SegmentationTraining(lightning.LightningModule):
         """Take up the plateau rule where it stood."""
         self._validation_losses = list(checkpoint["validation_losses"])
 
-    def _batch_loss(self, batch: dict[str, Any]) -> torch.Tensor:
-        logits = self.network(batch["image"], batch.get("residuals"))
-        loss: torch.Tensor = self._loss(logits, batch["label"])
-        return loss
+    def _logits(self, batch: dict[str, Any]) -> torch.Tensor:
+        logits: torch.Tensor = self.network(batch["image"], batch.get("residuals"))
+        return logits  # (B, 1, h, w)
 
 
 def learning_rate(epoch: int, settings: Training, validation_losses: Sequence[float]) -> float:
@@ -154,6 +159,8 @@ def train_segmentation(
         resources=resources,
         patience=settings.training.patience,
     )
+    if not is_first_process():
+        return
     load_best(module, best)
     keep_model(network, manifest, key, record)
 
@@ -201,5 +208,8 @@ def _loader(
         residual_stores,
         cache_mb=resources.cache_mb,
     )
-    size = per_process(settings.training.batch_size, resources)
-    return slice_loader(data, size, order if training else None, resources.workers)
+    whole = settings.training.batch_size
+    if not training:
+        # every process validates on all slices, in the batches that one alone would see
+        return slice_loader(data, whole, None, resources.workers)
+    return slice_loader(data, per_process(whole, resources), order, resources.workers)

@@ -18,10 +18,13 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from pipeline.devices import compute_device
@@ -34,6 +37,7 @@ from pipeline.stores import read_json, replacing, write_json
 log = logging.getLogger(__name__)
 # Lightning sets its own level when it is imported, and talks of devices and services not used here
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+START_SECONDS = 600
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -152,6 +156,8 @@ def fit(
     """
     compute_device(resources.gpus)  # a GPU that is not there is told before anything is written
     folder = folder_of(manifest)
+    if not is_first_process():
+        _await_start(folder, wanted_fingerprint)
     checkpoint = _checkpoint_to_resume(folder, wanted_fingerprint)
     best = ModelCheckpoint(
         folder / "checkpoints",
@@ -167,9 +173,9 @@ def fit(
         max_epochs=epochs,
         accelerator="gpu" if resources.gpus else "cpu",
         devices=max(1, resources.gpus),
-        strategy=strategy_of(module, resources.gpus),
-        # inside a SLURM job, too, this process starts the others itself: the job has one task
-        plugins=[LightningEnvironment(), WholeCheckpoints()],
+        num_nodes=resources.nodes,
+        strategy=strategy_of(module, resources.processes),
+        plugins=[environment_of(resources.nodes), WholeCheckpoints()],
         precision=PRECISIONS[precision],  # type: ignore[arg-type]
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
         callbacks=callbacks,
@@ -177,7 +183,7 @@ def fit(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # the sampler shares its slices out itself
-        sync_batchnorm=resources.gpus > 1,
+        sync_batchnorm=resources.gpus > 0 and resources.processes > 1,
         log_every_n_steps=1,
     )
     try:
@@ -206,36 +212,70 @@ def fit(
     return folder / "checkpoints" / "best.ckpt"
 
 
-def strategy_of(module: lightning.LightningModule, gpus: int) -> str:
-    """How Lightning shares a training among GPUs.
+def environment_of(nodes: int) -> ClusterEnvironment:
+    """How the processes of a training find each other.
+
+    On one node this process starts the others itself, inside a SLURM job, too: the job has one
+    task. On several `srun` has started them all, and SLURM, not Lightning, starts lost ones again.
+    """
+    return LightningEnvironment() if nodes == 1 else SLURMEnvironment(auto_requeue=False)
+
+
+def strategy_of(module: lightning.LightningModule, processes: int) -> str:
+    """How Lightning shares a training among processes, one for each GPU.
 
     Two networks that take turns leave one without gradients in every backward pass, which
     distributed training awaits for ever unless it looks for them.
     """
-    if gpus < 2:
+    if processes < 2:
         return "auto"
     return "ddp" if module.automatic_optimization else "ddp_find_unused_parameters_true"
 
 
 def per_process(batch_size: int, resources: Resources) -> int:
-    """A process's part of a batch, so that several GPUs together see batches of the same size.
+    """A process's part of a batch, so that several together see batches of the same size.
 
     Raises:
         PipelineError: the batch cannot be shared out evenly.
     """
-    processes = max(1, resources.gpus)
-    if batch_size % processes:
+    if batch_size % resources.processes:
         raise PipelineError(
-            f"batch_size: found {batch_size}, expected a multiple of resources.gpus {processes}"
+            f"batch_size: found {batch_size}, expected a multiple of the {resources.processes} "
+            "processes (nodes × gpus) that train together"
         )
-    return batch_size // processes
+    return batch_size // resources.processes
+
+
+def is_first_process() -> bool:
+    """Whether this is the one that keeps what several processes have trained together."""
+    return bool(getattr(rank_zero_only, "rank", 0) == 0)
+
+
+def _await_start(folder: Path, wanted_fingerprint: str) -> None:
+    """Wait until the first process has emptied the folder, or has found it to be of this training.
+
+    Raises:
+        PipelineError: it did not.
+    """
+    until = time.monotonic() + START_SECONDS
+    while not _is_of(folder, wanted_fingerprint):
+        if time.monotonic() > until:
+            raise PipelineError(
+                f"{folder}: the first process of this training has not started it within "
+                f"{START_SECONDS} s; see its node's output, and whether all nodes share this folder"
+            )
+        time.sleep(0.2)
+
+
+def _is_of(folder: Path, wanted_fingerprint: str) -> bool:
+    started = folder / "started.json"
+    return started.exists() and bool(read_json(started)["fingerprint"] == wanted_fingerprint)
 
 
 def _checkpoint_to_resume(folder: Path, wanted_fingerprint: str) -> Path | None:
     """The last checkpoint, if it is of the same inputs; else the folder is emptied."""
-    started = folder / "started.json"
     checkpoint = folder / "checkpoints" / "last.ckpt"
-    if started.exists() and read_json(started)["fingerprint"] == wanted_fingerprint:
+    if _is_of(folder, wanted_fingerprint):
         if checkpoint.exists():
             log.info("resuming from %s", checkpoint)
             return checkpoint
@@ -243,5 +283,5 @@ def _checkpoint_to_resume(folder: Path, wanted_fingerprint: str) -> Path | None:
     if folder.exists():
         log.info("%s holds a training of other settings or data: starting anew", folder)
         shutil.rmtree(folder)
-    write_json(started, {"fingerprint": wanted_fingerprint})
+    write_json(folder / "started.json", {"fingerprint": wanted_fingerprint})
     return None

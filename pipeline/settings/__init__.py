@@ -26,7 +26,8 @@ from pipeline.settings.method import (
     Residuals,
     Training,
 )
-from pipeline.settings.model import Dataset, Resources, Settings
+from pipeline.settings.model import Dataset, Settings
+from pipeline.settings.resources import Resources, TrainingResources
 from pipeline.settings.section import Section
 from pipeline.settings.stages import (
     encoder_mae,
@@ -63,6 +64,7 @@ __all__ = [
     "Split",
     "Table",
     "Training",
+    "TrainingResources",
     "encoder_mae",
     "further_images",
     "residual_count",

@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from pipeline.settings.resources import TrainingResources
 from pipeline.settings.section import (
     Count,
     Fraction,
@@ -53,6 +54,7 @@ class Mae(Section):
     precision: Precision = "fp32"
     adversarial: Adversarial | None = None
     picture_epochs: Count = 10
+    resources: TrainingResources = Field(default=TrainingResources(), exclude=True)
 
     @model_validator(mode="after")
     def _whole_patches(self) -> Self:
@@ -255,6 +257,7 @@ class Experiment(Section):
     width: Positive = 64
     subsets: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
     training: Training = Training()
+    resources: TrainingResources = Field(default=TrainingResources(), exclude=True)
 
     @model_serializer(mode="wrap")
     def _without_what_it_refuses(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 from pipeline.columns import TABLE_1, TABLE_2
 from pipeline.settings.data import Evaluation, Postprocess, Slices, Source, Split
 from pipeline.settings.method import Experiment, GradCam, Mae, Residuals, ResidualSet
-from pipeline.settings.section import Count, Name, Positive, Section
+from pipeline.settings.resources import Resources
+from pipeline.settings.section import Count, Name, Section
 from pipeline.settings.tables import COSTS, Table
 
 
@@ -137,19 +138,6 @@ class Dataset(Section):
             raise ValueError(f"{key}.rows: found experiments that have no subset in common")
 
 
-class Resources(Section):
-    """What a job may use. It changes no result, but several GPUs a training's last bits."""
-
-    threads: Positive = 2
-    gpus: Count = 0
-    workers: Count = 0
-    cache_mb: Count = 2_000
-    slices_per_batch: Positive = 8
-    cases_per_job: Positive = 40
-    memory_mb: Positive = 16_000
-    minutes: Positive = 1_440
-
-
 class Store(Section):
     """Where residual stores are kept, and how stores are read; nothing in it changes a result."""
 
@@ -165,6 +153,23 @@ class Settings(Section):
     seed: Count = 2026
     resources: Resources = Resources()
     datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _batches_are_shared_out_evenly(self) -> Self:
+        for dataset, chosen in self.datasets.items():
+            sizes: dict[str, tuple[Mae | Experiment, int]] = {
+                f"mae.{name}": (one, one.batch_size) for name, one in chosen.mae.items()
+            }
+            for name, one in chosen.experiments.items():
+                sizes[f"experiments.{name}.training"] = (one, one.training.batch_size)
+            for key, (training, size) in sizes.items():
+                processes = training.resources.over(self.resources).processes
+                if size % processes:
+                    raise ValueError(
+                        f"datasets.{dataset}.{key}.batch_size: found {size}, expected a multiple "
+                        f"of the {processes} processes (nodes × gpus) that train together"
+                    )
+        return self
 
 
 def _must_exist(key: str, name: str, kind: str, known: dict[str, Any]) -> None:
