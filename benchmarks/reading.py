@@ -30,7 +30,14 @@ from pipeline.configuration import load_settings
 from pipeline.layout import Layout
 from pipeline.residual_stores import write_residuals
 from pipeline.settings import QUANTILES, Resources
-from pipeline.stores import open_store, read_array, write_json, write_store
+from pipeline.stores import (
+    open_store,
+    read_array,
+    read_part,
+    stored_array,
+    write_json,
+    write_store,
+)
 from pipeline.train_segmentation import train_segmentation
 
 DEMO = Path(__file__).parents[1] / "config" / "demo.yaml"
@@ -115,17 +122,16 @@ def reading_ratios(layout: Layout, repeats: int, reads: int) -> dict[str, list[f
 def slice_reader(layout: Layout, names: list[str], codecs: str) -> Callable[[str, int], None]:
     """Reads a slice's image, label and residual maps from stores, through these codecs."""
     with zarr.config.set({"codec_pipeline.path": codecs}):
-        stores = {
-            (stage, name): open_store(store_path(layout, stage, name))
-            for stage, _ in ARRAYS
+        arrays = {
+            (array, name): stored_array(open_store(store_path(layout, stage, name)), array)
+            for stage, array in ARRAYS
             for name in names
         }
 
     def read(name: str, z: int) -> None:
         with zarr.config.set({"codec_pipeline.path": codecs}):
-            for stage, array in ARRAYS:
-                index = (slice(None), z) if array == "residual" else z
-                read_array(stores[stage, name], array, index)
+            for _, array in ARRAYS:
+                read_part(arrays[array, name], (slice(None), z) if array == "residual" else z)
 
     return read
 

@@ -22,7 +22,14 @@ from grcsf.intensity import scale_window
 from pipeline.errors import PipelineError
 from pipeline.intensity import intensity_range
 from pipeline.settings import Slices
-from pipeline.stores import Store, open_store, read_array, worker_start
+from pipeline.stores import (
+    Store,
+    StoredArray,
+    open_store,
+    read_part,
+    stored_array,
+    worker_start,
+)
 
 
 def network_slices(
@@ -67,6 +74,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         self._residual_stores = dict(residual_stores) if residual_stores is not None else None
         self._settings = settings
         self._open: dict[Path, Store] = {}
+        self._arrays: dict[tuple[Path, str], StoredArray] = {}
         self._opened_by = os.getpid()
         self._limits: dict[str, tuple[float, float]] = {}
         self._cache_bytes = cache_mb * 1_000_000
@@ -86,15 +94,16 @@ class SliceDataset(Dataset[dict[str, Any]]):
         return item
 
     def _read(self, case: str, z: int) -> dict[str, Any]:
-        store = self._store(self._case_stores[case])
+        path = self._case_stores[case]
+        store = self._store(path)
         if case not in self._limits:
             self._limits[case] = intensity_range(store.attrs, self._settings)
         plane = slice(z, z + 1)
-        image = read_array(store, "image", plane)
+        image = self._read_part(path, "image", plane)
         item = {"image": network_slices(image, self._limits[case], self._settings.size)[0]}
         if "label" in store:
             # area averages above one half keep a lesion's area when a slice shrinks
-            label = torch.from_numpy(read_array(store, "label", plane) > 0).float().unsqueeze(1)
+            label = torch.from_numpy(self._read_part(path, "label", plane) > 0).float().unsqueeze(1)
             item["label"] = (resize(label, self._settings.size)[0] >= 0.5).float()
         if self._residual_stores is not None:
             item["residuals"] = self._residuals(case, z)
@@ -102,23 +111,30 @@ class SliceDataset(Dataset[dict[str, Any]]):
 
     def __getstate__(self) -> dict[str, Any]:
         # a worker opens its own stores: handles must not cross a pickle
-        return {**self.__dict__, "_open": {}, "_kept": {}}
+        return {**self.__dict__, "_open": {}, "_arrays": {}, "_kept": {}}
 
     def _store(self, path: Path) -> Store:
         if self._opened_by != os.getpid():
             # nor a fork, which takes over all but the threads that read for them
-            self._open, self._opened_by = {}, os.getpid()
+            self._open, self._arrays, self._opened_by = {}, {}, os.getpid()
         if path not in self._open:
             self._open[path] = open_store(path)
         return self._open[path]
 
+    def _read_part(self, path: Path, name: str, index: Any) -> npt.NDArray[Any]:
+        store = self._store(path)
+        if (path, name) not in self._arrays:
+            self._arrays[path, name] = stored_array(store, name)
+        return read_part(self._arrays[path, name], index)
+
     def _residuals(self, case: str, z: int) -> torch.Tensor:
         assert self._residual_stores is not None
-        store = self._store(self._residual_stores[case])
-        maps = torch.from_numpy(read_array(store, "residual", (slice(None), z)).astype(np.float32))
+        path = self._residual_stores[case]
+        read = self._read_part(path, "residual", (slice(None), z))
+        maps = torch.from_numpy(read.astype(np.float32))
         if bool(torch.isnan(maps).any()):
             raise PipelineError(
-                f"case {case}: residual store {self._residual_stores[case]} has a hole at slice "
+                f"case {case}: residual store {path} has a hole at slice "
                 f"{z}; delete it and run again"
             )
         return resize(maps.unsqueeze(0), self._settings.size)[0]

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from zarr.codecs import ZstdCodec
 from pipeline.errors import PipelineError
 
 Store = zarr.Group
+StoredArray: TypeAlias = "zarr.Array[Any]"
 STORE_VERSION = 1
 ZSTD_LEVEL = 3
 BLOCK_BYTES = 32 * 2**20
@@ -209,20 +210,42 @@ def _written_arrays(attributes: Mapping[str, Any]) -> list[str]:
 
 def read_array(group: Store, name: str, index: Any = slice(None)) -> npt.NDArray[Any]:
     """An array of a store, or a part of it, with damage told as a user's error."""
+    return read_part(stored_array(group, name), index)
+
+
+def stored_array(group: Store, name: str) -> StoredArray:
+    """An array of a store, to read parts of again and again: finding it costs a third of a slice.
+
+    Raises:
+        PipelineError: it is damaged.
+    """
     try:
         array = group[name]
-        assert isinstance(array, zarr.Array)
+    except (OSError, ValueError, KeyError) as error:
+        raise _unreadable(str(group.store_path), name, error) from error
+    assert isinstance(array, zarr.Array)
+    return array
+
+
+def read_part(array: StoredArray, index: Any = slice(None)) -> npt.NDArray[Any]:
+    """A part of an array, or all of it, with damage told as a user's error."""
+    try:
         whole = isinstance(index, slice) and index == slice(None)
         return _read_in_blocks(array) if whole else np.asarray(array[index])
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        where = str(group.store_path).removeprefix("file://")
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise PipelineError(
-            f"store {where}: {name} cannot be read ({reason}); delete the store and run again"
-        ) from error
+        store, _, name = str(array.store_path).rpartition("/")
+        raise _unreadable(store, name, error) from error
 
 
-def _read_in_blocks(array: zarr.Array[Any]) -> npt.NDArray[Any]:
+def _unreadable(store: str, name: str, error: Exception) -> PipelineError:
+    where = store.removeprefix("file://")
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return PipelineError(
+        f"store {where}: {name} cannot be read ({reason}); delete the store and run again"
+    )
+
+
+def _read_in_blocks(array: StoredArray) -> npt.NDArray[Any]:
     """A whole array, a few slices at a time: zarr takes several times what it reads at once."""
     axis = next((a for a, size in enumerate(array.chunks) if size < array.shape[a]), 0)
     count = array.shape[axis]
