@@ -1,4 +1,4 @@
-"""Trainings on several nodes start their own command by srun, here one that notes what it is told."""
+"""Trainings on several nodes start their own command by srun; here it notes what it is told."""
 
 import os
 import sys
@@ -43,7 +43,7 @@ def test_every_process_of_every_node_runs_this_command(srun):
 
 def test_a_process_that_fails_fails_the_training(srun):
     srun(7)
-    with pytest.raises(PipelineError, match="MAE shared: a process .* ended with 7"):
+    with pytest.raises(PipelineError, match=r"MAE shared: a process .* ended with 7"):
         launch.train_on_nodes("MAE shared", NODES)
 
 
