@@ -25,35 +25,38 @@ from pipeline.settings import (
     Experiment,
     Mae,
     Resources,
-    Split,
     encoder_mae,
     residual_count,
 )
+from pipeline.store_sizes import Sized, stores_needed
+from pipeline.targets import used_maes
 
 FLOAT = 4
 # a finished training keeps its weights once, and twice more with both moments of Adam (best, last)
 KEPT_COPIES = 1 + 2 * 3
 # weights, gradients and both moments
 TRAINED_COPIES = 4
-PREDICTION_BYTES = 1.2  # a voxel, compressed, as measured on phantoms: 0.3 to 1.7
 
 
-def disk_needed(dataset: Dataset, facts: Sequence[CaseFacts]) -> dict[str, int]:
+def disk_needed(dataset: Dataset, facts: Sequence[Sized]) -> dict[str, int]:
     """Bytes by kind of result, of the usable cases."""
-    parameters = {name: _experiment_parameters(dataset, name) for name in dataset.experiments}
-    one_map = sum(one.map_bytes or 0 for one in facts)
+    stores = stores_needed(dataset, facts)
+    networks = sum(
+        _experiment_parameters(dataset, name) * len(dataset.subsets_of(name))
+        for name in dataset.experiments
+    )
+    autoencoders = {
+        name: dataset.mae[name] for name in used_maes(dataset, list(dataset.experiments))
+    }
     return {
-        "case stores": sum(one.store_bytes or 0 for one in facts),
+        "case stores": stores["case stores"],
         "trained MAEs": sum(
             FLOAT * _mae_parameters(mae) * (KEPT_COPIES if mae.epochs else 1)
-            for mae in dataset.mae.values()
+            for mae in autoencoders.values()
         ),
-        "residual stores": sum(len(one.titles) for one in dataset.residuals.values()) * one_map,
-        "trained networks": sum(
-            FLOAT * KEPT_COPIES * count * len(dataset.subsets_of(name))
-            for name, count in parameters.items()
-        ),
-        "predictions": round(PREDICTION_BYTES * _predicted_voxels(dataset, facts)),
+        "residual stores": stores["residual stores"],
+        "trained networks": FLOAT * KEPT_COPIES * networks,
+        "predictions": stores["predictions"],
     }
 
 
@@ -152,26 +155,3 @@ def _libraries() -> int:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return int(done.stdout)
-
-
-def _predicted_voxels(dataset: Dataset, facts: Sequence[CaseFacts]) -> float:
-    """Voxels of all predictions, if test cases are as large as the others."""
-    voxels = {True: 0.0, False: 0.0}
-    for one in facts:
-        if one.shape:
-            depth, height, width = one.shape
-            voxels[one.labelled] += depth * height * width
-    per_subset = voxels[True] * _tested_share(dataset.split, facts) / dataset.split.subsets
-    return sum(
-        len(dataset.subsets_of(name)) * (per_subset + voxels[False]) for name in dataset.experiments
-    )
-
-
-def _tested_share(split: Split, facts: Sequence[CaseFacts]) -> float:
-    """The part of all labelled cases that the subsets together test, about."""
-    labelled = [one for one in facts if one.labelled]
-    if given := [one for one in labelled if one.role]:
-        return sum(one.role == "test" for one in given) / len(labelled)
-    if isinstance(split.test, int):
-        return min(1.0, split.test * split.subsets / max(1, len(labelled)))
-    return split.test
