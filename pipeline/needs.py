@@ -1,8 +1,7 @@
-"""Disk and memory that a configuration's run will need, before anything is computed.
+"""Memory that a configuration's trainings will need, before anything is computed.
 
-Disk is what `results/<dataset>/` will hold. Memory is the peak of the hungriest training: the
-libraries, the slices kept in memory, weights, gradients and Adam's moments, and what the forward
-pass keeps for the backward pass. Figures in bytes.
+It is the peak of each training: the libraries, the slices kept in memory, weights, gradients and
+Adam's moments, and what the forward pass keeps for the backward pass. Figures in bytes.
 """
 
 from __future__ import annotations
@@ -28,36 +27,10 @@ from pipeline.settings import (
     encoder_mae,
     residual_count,
 )
-from pipeline.store_sizes import Sized, stores_needed
-from pipeline.targets import used_maes
 
 FLOAT = 4
-# a finished training keeps its weights once, and twice more with both moments of Adam (best, last)
-KEPT_COPIES = 1 + 2 * 3
 # weights, gradients and both moments
 TRAINED_COPIES = 4
-
-
-def disk_needed(dataset: Dataset, facts: Sequence[Sized]) -> dict[str, int]:
-    """Bytes by kind of result, of the usable cases."""
-    stores = stores_needed(dataset, facts)
-    networks = sum(
-        _experiment_parameters(dataset, name) * len(dataset.subsets_of(name))
-        for name in dataset.experiments
-    )
-    autoencoders = {
-        name: dataset.mae[name] for name in used_maes(dataset, list(dataset.experiments))
-    }
-    return {
-        "case stores": stores["case stores"],
-        "trained MAEs": sum(
-            FLOAT * _mae_parameters(mae) * (KEPT_COPIES if mae.epochs else 1)
-            for mae in autoencoders.values()
-        ),
-        "residual stores": stores["residual stores"],
-        "trained networks": FLOAT * KEPT_COPIES * networks,
-        "predictions": stores["predictions"],
-    }
 
 
 def memory_needed(
@@ -75,24 +48,6 @@ def memory_needed(
     maps = max((residual_count(dataset, name) for name in dataset.experiments), default=0)
     cached = min(resources.cache_mb * 10**6, slices * (2 + maps) * height * width * FLOAT)
     return {name: libraries + cached + size for name, size in needed.items()}
-
-
-def _mae_parameters(settings: Mae) -> int:
-    return parameter_count(_mae(settings))
-
-
-def _mae(settings: Mae) -> nn.Module:
-    with shapes_only():
-        return build_masked_model(
-            settings.architecture,
-            settings.preset,
-            image_size=settings.image_size,
-            patch_size=settings.patch_size,
-        )
-
-
-def _experiment_parameters(dataset: Dataset, name: str) -> int:
-    return parameter_count(_network(dataset, name))
 
 
 def _network(dataset: Dataset, name: str) -> nn.Module:

@@ -132,7 +132,7 @@ def test_a_disk_that_is_too_small_is_told_and_a_full_one_refused(monkeypatch, tm
     (told,) = preflight.check_disk(chosen, {"head": files})
     assert f"about {stores / GB:.3g} GB, and" in told
     with_free(monkeypatch, 10**6)
-    with pytest.raises(PipelineError, match="found 1 MB of free disk, expected about .* GB"):
+    with pytest.raises(PipelineError, match=r"found 1 MB of free disk, expected about .* GB"):
         preflight.check_disk(chosen, {"head": files})
 
 
