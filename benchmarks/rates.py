@@ -4,7 +4,8 @@ Run as `python benchmarks/rates.py [--device cuda] [--output FILE]`. The paper's
 random slices as the stages have them work: 5 + 5 passes of a ViT-L, steps of its training, steps of
 GRCSF's training, GRCSF's predictions. All four take turns, so that each meets the machine's good
 and bad minutes; a rate is the multiply-accumulates (a training step is 3 forward passes) over the
-median of the seconds. The file is written anew for this device, and keeps what it says of others.
+median of the seconds. On a CPU these are the processor's seconds of one core, whatever else the
+machine does; on a GPU the clock's. The file keeps what it says of other devices.
 """
 
 import argparse
@@ -23,17 +24,17 @@ from torch import Tensor, nn
 from grcsf.losses import mixed_loss
 from grcsf.mae.masking import training_masks
 from grcsf.mae.model import PRESETS, build_mae, masked_mse
-from grcsf.mae.precision import at_precision
+from grcsf.mae.precision import Precision, at_precision
 from grcsf.models.build import build_segmentation_model
 from pipeline.counts import mae_macs, network_macs
 from pipeline.devices import multiplies_bf16
-from pipeline.rates import STANDS_IN, load_rates
+from pipeline.rates import load_rates
 from pipeline.settings import Dataset, Mae
 from pipeline.work import TRAINED
 
 SIDE = 224
 # slices in a batch of passes, MAE training, network training, prediction
-BATCHES = {"cpu": (4, 4, 1, 2), "cuda": (64, 32, 21, 64)}
+BATCHES = {"cpu": (2, 2, 1, 2), "cuda": (64, 32, 21, 64)}
 KINDS = ("mae_pass", "mae_training", "segmentation_training", "segmentation_prediction")
 Work = tuple[Callable[[], object], float, str]  # what runs, its MACs, what it is
 
@@ -41,8 +42,7 @@ Work = tuple[Callable[[], object], float, str]  # what runs, its MACs, what it i
 def main() -> None:
     """Measure, print and write."""
     options = read_options()
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)  # of the CPU: waiting threads would pass for working ones
     device = torch.device(options.device)
     work = dict(zip(KINDS, build_work(options, device), strict=True))
     seconds: dict[str, list[float]] = {kind: [] for kind in work}
@@ -66,7 +66,6 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--preset", choices=list(PRESETS), default="large")
-    parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path, default=RESULTS / "rates.json")
     return parser.parse_args()
@@ -75,17 +74,18 @@ def read_options() -> argparse.Namespace:
 def build_work(options: argparse.Namespace, device: torch.device) -> list[Work]:
     """The four kinds, in the order of `KINDS`."""
     native = multiplies_bf16(device)
-    precision = "bf16" if native else "fp32"
+    name: Precision = "bf16" if native else "fp32"
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=native)
     passes, mae_batch, batch, predicted = BATCHES[device.type]
     settings = Mae(preset=options.preset)
     by_ratio = [mae_macs(settings, ratio) for ratio in RATIOS]
     of_network = grcsf_macs()
-    model = at_precision(random_model(options.preset), precision).to(device)
+    model = at_precision(random_model(options.preset), name).to(device)
     network = build_segmentation_model("grcsf").to(device)
-    images = torch.rand(predicted, 1, SIDE, SIDE, device=device)
-    maps = torch.rand(predicted, 2, SIDE, SIDE, device=device)
-    shown = torch.rand(passes, 1, SIDE, SIDE, device=device)
+    size = (SIDE, SIDE)
+    images = torch.rand(predicted, 1, *size, device=device)
+    maps = torch.rand(predicted, 2, *size, device=device)
+    shown = torch.rand(passes, 1, *size, device=device)
     dtype = torch.bfloat16 if native else torch.float32
     mae_step = training_step(mae_loss(options.preset, mae_batch, device), autocast)
     step = training_step(network_loss(network, images[:batch], maps[:batch]), autocast)
@@ -99,13 +99,14 @@ def build_work(options: argparse.Namespace, device: torch.device) -> list[Work]:
         with torch.inference_mode():
             in_batches([model, model], "5 + 5", dtype, shown)
 
-    preset = f"MAE {options.preset}, {SIDE} × {SIDE}"
+    mae, grcsf = f"MAE {options.preset}, {SIDE} × {SIDE}", f"GRCSF, {SIDE} × {SIDE}"
+    step_macs = TRAINED * by_ratio[0] * mae_batch
     return [
-        (reconstruct, 5 * sum(by_ratio) * passes, f"{preset}, 5 + 5 passes, {passes} slices, {precision}"),
-        (mae_step, TRAINED * by_ratio[0] * mae_batch, f"{preset}, a step of {mae_batch}, {precision}"),
-        (step, TRAINED * of_network * batch, f"GRCSF, {SIDE} × {SIDE}, a step of {batch}, {precision}"),
-        (predict, of_network * predicted, f"GRCSF, {SIDE} × {SIDE}, {predicted} slices, fp32"),
-    ]  # fmt: skip
+        (reconstruct, 5 * sum(by_ratio) * passes, f"{mae}, 5 + 5 passes, {passes} slices, {name}"),
+        (mae_step, step_macs, f"{mae}, a training step, batch {mae_batch}, {name}"),
+        (step, TRAINED * of_network * batch, f"{grcsf}, a training step, batch {batch}, {name}"),
+        (predict, of_network * predicted, f"{grcsf}, {predicted} slices, fp32"),
+    ]
 
 
 def grcsf_macs() -> int:
@@ -160,24 +161,24 @@ def training_step(
 
 
 def timed(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds on the wall."""
-    start = time.perf_counter()
+    """Seconds of the GPU's work, or of one core's."""
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    start = clock()
     run()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def write(
     path: Path, device: torch.device, work: dict[str, Work], seconds: dict[str, list[float]]
 ) -> None:
     """Put this device's figures into the file, and leave the other's."""
-    assert set(STANDS_IN) < set(work)
     known = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    threads = f"{processor()}, {torch.get_num_threads()} threads"
+    core = f"one core of {processor()}"
     today = datetime.datetime.now(tz=datetime.UTC).date()
     known[device.type] = {
-        "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else threads,
+        "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else core,
         "origin": f"benchmarks/rates.py on {today}, torch {torch.__version__}, medians of "
         f"{len(next(iter(seconds.values())))}",
         "measured": {

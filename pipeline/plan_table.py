@@ -14,7 +14,7 @@ from pipeline.text_table import aligned
 
 def table(plans: Sequence[DatasetPlan], rates: Rates, gpus: int) -> str:
     """A table for each data set, and what its figures rest on."""
-    unit = "GPU hours" if gpus else "CPU hours"
+    unit = "GPU hours" if gpus else "core hours"
     parts = []
     for one in plans:
         rows = [["stage", "jobs", unit, "disk"]]
