@@ -17,14 +17,12 @@ from pipeline.errors import PipelineError
 from pipeline.findings import Finding
 from pipeline.ingest import case_content, case_key, read_case
 from pipeline.intensity import intensity_range
-from pipeline.settings import Dataset, Slices
+from pipeline.settings import Dataset
+from pipeline.store_sizes import map_bytes
 from pipeline.stores import array_digest, compressed_bytes
 from pipeline.volumes import Geometry, read_geometry
 
 SAMPLED_SLICES = 12
-# A residual is noise to a compressor: measured on phantoms and real images, a map's value takes
-# 1.67 to 1.79 of its 2 bytes, and 1.4 where most of the image is a background of zeros.
-MAP_VALUE_BYTES = 1.75
 SHOWN_QUANTILES = {"low": 0.005, "median": 0.5, "high": 0.995}
 
 
@@ -61,7 +59,7 @@ def case_facts(files: CaseFiles, dataset: Dataset) -> tuple[CaseFacts, list[Find
         "quantiles": dict(zip(SHOWN_QUANTILES, map(float, shown), strict=True)),
         "empty_slices": len(attributes["empty_slices"]),
         "store_bytes": sum(_stored(array) for array in arrays.values()),
-        "map_bytes": _map_bytes(len(image) - len(attributes["empty_slices"]), dataset.slices),
+        "map_bytes": map_bytes(len(image) - len(attributes["empty_slices"]), dataset.slices),
     }
     return CaseFacts(**known), found
 
@@ -96,9 +94,3 @@ def _sample(count: int) -> npt.NDArray[np.int64]:
 def _stored(array: npt.NDArray[Any]) -> int:
     sampled = _sample(len(array))
     return round(sum(map(compressed_bytes, array[sampled])) * len(array) / len(sampled))
-
-
-def _map_bytes(seen: int, slices: Slices) -> int:
-    """What a residual map of so many slices that are not empty will take."""
-    height, width = slices.size
-    return round(MAP_VALUE_BYTES * seen * height * width)

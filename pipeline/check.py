@@ -16,11 +16,12 @@ from pipeline.case_facts import case_facts
 from pipeline.check_record import Check, write_check
 from pipeline.datasets import CaseFiles, ListingError, list_cases
 from pipeline.datasets.left_out import left_out
+from pipeline.disk import disk_needed
 from pipeline.doubts import disk_doubts, spacing_doubts, twin_doubts
 from pipeline.errors import PipelineError
 from pipeline.findings import SEVERITIES, Finding
 from pipeline.layout import Layout
-from pipeline.needs import disk_needed, memory_needed
+from pipeline.needs import memory_needed
 from pipeline.settings import Dataset, Resources
 
 

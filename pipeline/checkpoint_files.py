@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-from pipeline.stores import file_digest, fingerprint
 
 # In the order in which Hugging Face's own loading prefers them.
 FOLDER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -30,12 +29,3 @@ def checkpoint_files(path: Path) -> list[Path]:
     # one file of a Hugging Face folder is described by the folder's configuration all the same
     config = path.parent / "config.json"
     return [path, config] if path.name in FOLDER_WEIGHTS and config.is_file() else [path]
-
-
-def checkpoint_digest(path: Path) -> str:
-    """What a checkpoint holds, as a SHA-256 that changes with any of its files.
-
-    Raises:
-        PipelineError: see `checkpoint_files`.
-    """
-    return fingerprint({file.name: file_digest(file) for file in checkpoint_files(path)})

@@ -16,6 +16,7 @@ from grcsf.mae.checkpoint import IMAGENET, load_mae_state
 from grcsf.mae.model import MaskedAutoencoder
 from pipeline.checkpoint_files import checkpoint_files
 from pipeline.errors import PipelineError
+from pipeline.stores import file_digest, fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,15 @@ def load_public_mae(model: MaskedAutoencoder, path: Path) -> None:
     except ValueError as error:
         raise PipelineError(f"checkpoint {weights}: {error}") from error
     log.info("MAE starts from %s", path)
+
+
+def checkpoint_digest(path: Path) -> str:
+    """What a checkpoint holds, as a SHA-256 that changes with any of its files.
+
+    Raises:
+        PipelineError: see `checkpoint_files`.
+    """
+    return fingerprint({file.name: file_digest(file) for file in checkpoint_files(path)})
 
 
 def _check_shape(described: Mapping[str, Any], model: MaskedAutoencoder, path: Path) -> None:

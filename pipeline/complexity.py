@@ -18,6 +18,7 @@ from grcsf.complexity import paper_counts, parameter_count, peak_memory, shapes_
 from pipeline.devices import compute_device
 from pipeline.errors import PipelineError
 from pipeline.methods import Method
+from pipeline.text_table import aligned
 
 log = logging.getLogger(__name__)
 
@@ -50,14 +51,7 @@ def complexity(methods: Sequence[Method], repeats: int, gpus: int) -> list[Cost]
 def table(costs: Sequence[Cost]) -> str:
     """The costs as a Markdown table that is aligned in a terminal, too."""
     header = ["method", "input", "parameters", "paper's way", "G MACs", "paper's way"]
-    rows = [[*header, "peak MB", "s / slice"], *(_cells(cost) for cost in costs)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = [
-        " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
-        for row in [rows[0], rule, *rows[1:]]
-    ]
-    return "\n".join(f"| {line} |" for line in lines)
+    return aligned([[*header, "peak MB", "s / slice"], *(_cells(cost) for cost in costs)])
 
 
 def records(costs: Sequence[Cost]) -> str:

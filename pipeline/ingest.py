@@ -18,6 +18,7 @@ import numpy.typing as npt
 from grcsf.intensity import foreground_quantiles
 from pipeline.checks import LoadedCase, load_case
 from pipeline.datasets import CaseFiles, ListingError, list_cases
+from pipeline.datasets.cases import source_files
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout
 from pipeline.settings import QUANTILES, Source
@@ -195,27 +196,3 @@ def case_content(
         "notes": [one.brief for one in loaded.notes],
     }
     return arrays, attributes
-
-
-def source_files(files: CaseFiles) -> list[Path]:
-    """Every file that a case consists of: DICOM folders and detached headers have several."""
-    found: list[Path] = []
-    for path in (files.image, files.label):
-        if path is None:
-            continue
-        if path.is_dir():
-            found += sorted(file for file in path.iterdir() if file.is_file())
-        elif path.suffix.lower() == ".mhd":
-            found += _meta_image_files(path)
-        else:
-            found.append(path)
-    return found
-
-
-def _meta_image_files(header: Path) -> list[Path]:
-    """A MetaImage header, and the data file that it names."""
-    with header.open("rb") as file:
-        named = [line for line in file if line.startswith(b"ElementDataFile")]
-    name = named[0].split(b"=", 1)[1].strip().decode("utf-8", "replace") if named else "LOCAL"
-    data = header.parent / name
-    return [header, data] if data.is_file() else [header]

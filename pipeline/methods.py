@@ -70,6 +70,23 @@ class ResidualPasses(nn.Module):
         )
 
 
+class OneMask(nn.Module):
+    """A masked model that hides the same share of every slice's patches."""
+
+    def __init__(self, model: MaskedModel, mask_ratio: float) -> None:
+        super().__init__()
+        self.model = model
+        self._masked = round(mask_ratio * model.num_patches)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`(B, 1, h, w)` → `(B, L, p·p)`."""
+        # Made here, so that they have content where the model is shapes only.
+        masks = torch.zeros(len(images), self.model.num_patches, dtype=torch.bool)
+        masks[:, : self._masked] = True
+        predictions: Tensor = self.model(images, masks.to(images.device))
+        return predictions
+
+
 def paper_methods(size: tuple[int, int]) -> list[Method]:
     """The paper's own networks at full width, GRCSF with all patch sizes of Table 6."""
     slices = Slices(size=size, percentiles=(0, 100))  # only the size matters here
@@ -85,15 +102,15 @@ def paper_methods(size: tuple[int, int]) -> list[Method]:
         for patches in PATCH_SIZES
     }
     return [
-        *(_network(name, one, 0, slices) for name, one in without_maps.items()),
-        *(_network(name, one, 2, slices) for name, one in with_maps.items()),
+        *(network_method(name, one, 0, slices) for name, one in without_maps.items()),
+        *(network_method(name, one, 2, slices) for name, one in with_maps.items()),
     ]
 
 
 def configured_methods(dataset: Dataset) -> list[Method]:
     """A data set's experiments, and the passes that make its residual sets of reconstructions."""
     networks = [
-        _network(
+        network_method(
             name, one, residual_count(dataset, name), dataset.slices, encoder_mae(dataset, name)
         )
         for name, one in dataset.experiments.items()
@@ -106,9 +123,11 @@ def configured_methods(dataset: Dataset) -> list[Method]:
     return [*networks, *reconstructed]
 
 
-def _network(
+def network_method(
     name: str, settings: Experiment, maps: int, slices: Slices, mae: Mae | None = None
 ) -> Method:
+    """A network that sees so many residual maps beside the slice."""
+
     def build() -> Built:
         network = build_network(settings, maps, slices, mae)
         image = torch.rand(1, 1, *slices.size)
@@ -120,18 +139,29 @@ def _network(
 def _passes(name: str, settings: Residuals, dataset: Dataset) -> Method:
 
     def build() -> Built:
-        maes = {one.mae: dataset.mae[one.mae] for one in settings.maps}
-        models = {
-            mae: build_masked_model(
-                one.architecture,
-                one.preset,
-                image_size=one.image_size,
-                patch_size=one.patch_size,
-            )
-            for mae, one in maes.items()
-        }
-        per_map = [models[one.mae] for one in settings.maps]
+        maes = {one.mae: _masked_model(dataset.mae[one.mae]) for one in settings.maps}
+        per_map = [maes[one.mae] for one in settings.maps]
         return ResidualPasses(per_map, settings), (torch.rand(1, 1, *dataset.slices.size),)
 
     count = sum(one.passes for one in settings.maps)
     return Method(f"residual maps {name}, {count} passes", dataset.slices.size, build)
+
+
+def training_method(settings: Mae, mask_ratio: float) -> Method:
+    """One pass of an MAE as its training makes it."""
+    size = (settings.image_size, settings.image_size)
+
+    def build() -> Built:
+        model = _masked_model(settings)
+        return OneMask(model, mask_ratio), (torch.rand(1, 1, *size),)
+
+    return Method(f"MAE, {mask_ratio:.0%} masked", size, build)
+
+
+def _masked_model(settings: Mae) -> MaskedModel:
+    return build_masked_model(
+        settings.architecture,
+        settings.preset,
+        image_size=settings.image_size,
+        patch_size=settings.patch_size,
+    )

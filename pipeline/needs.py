@@ -1,8 +1,7 @@
-"""Disk and memory that a configuration's run will need, before anything is computed.
+"""Memory that a configuration's trainings will need, before anything is computed.
 
-Disk is what `results/<dataset>/` will hold. Memory is the peak of the hungriest training: the
-libraries, the slices kept in memory, weights, gradients and Adam's moments, and what the forward
-pass keeps for the backward pass. Figures in bytes.
+It is the peak of each training: the libraries, the slices kept in memory, weights, gradients and
+Adam's moments, and what the forward pass keeps for the backward pass. Figures in bytes.
 """
 
 from __future__ import annotations
@@ -25,36 +24,13 @@ from pipeline.settings import (
     Experiment,
     Mae,
     Resources,
-    Split,
     encoder_mae,
     residual_count,
 )
 
 FLOAT = 4
-# a finished training keeps its weights once, and twice more with both moments of Adam (best, last)
-KEPT_COPIES = 1 + 2 * 3
 # weights, gradients and both moments
 TRAINED_COPIES = 4
-PREDICTION_BYTES = 1.2  # a voxel, compressed, as measured on phantoms: 0.3 to 1.7
-
-
-def disk_needed(dataset: Dataset, facts: Sequence[CaseFacts]) -> dict[str, int]:
-    """Bytes by kind of result, of the usable cases."""
-    parameters = {name: _experiment_parameters(dataset, name) for name in dataset.experiments}
-    one_map = sum(one.map_bytes or 0 for one in facts)
-    return {
-        "case stores": sum(one.store_bytes or 0 for one in facts),
-        "trained MAEs": sum(
-            FLOAT * _mae_parameters(mae) * (KEPT_COPIES if mae.epochs else 1)
-            for mae in dataset.mae.values()
-        ),
-        "residual stores": sum(len(one.titles) for one in dataset.residuals.values()) * one_map,
-        "trained networks": sum(
-            FLOAT * KEPT_COPIES * count * len(dataset.subsets_of(name))
-            for name, count in parameters.items()
-        ),
-        "predictions": round(PREDICTION_BYTES * _predicted_voxels(dataset, facts)),
-    }
 
 
 def memory_needed(
@@ -72,24 +48,6 @@ def memory_needed(
     maps = max((residual_count(dataset, name) for name in dataset.experiments), default=0)
     cached = min(resources.cache_mb * 10**6, slices * (2 + maps) * height * width * FLOAT)
     return {name: libraries + cached + size for name, size in needed.items()}
-
-
-def _mae_parameters(settings: Mae) -> int:
-    return parameter_count(_mae(settings))
-
-
-def _mae(settings: Mae) -> nn.Module:
-    with shapes_only():
-        return build_masked_model(
-            settings.architecture,
-            settings.preset,
-            image_size=settings.image_size,
-            patch_size=settings.patch_size,
-        )
-
-
-def _experiment_parameters(dataset: Dataset, name: str) -> int:
-    return parameter_count(_network(dataset, name))
 
 
 def _network(dataset: Dataset, name: str) -> nn.Module:
@@ -152,26 +110,3 @@ def _libraries() -> int:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return int(done.stdout)
-
-
-def _predicted_voxels(dataset: Dataset, facts: Sequence[CaseFacts]) -> float:
-    """Voxels of all predictions, if test cases are as large as the others."""
-    voxels = {True: 0.0, False: 0.0}
-    for one in facts:
-        if one.shape:
-            depth, height, width = one.shape
-            voxels[one.labelled] += depth * height * width
-    per_subset = voxels[True] * _tested_share(dataset.split, facts) / dataset.split.subsets
-    return sum(
-        len(dataset.subsets_of(name)) * (per_subset + voxels[False]) for name in dataset.experiments
-    )
-
-
-def _tested_share(split: Split, facts: Sequence[CaseFacts]) -> float:
-    """The part of all labelled cases that the subsets together test, about."""
-    labelled = [one for one in facts if one.labelled]
-    if given := [one for one in labelled if one.role]:
-        return sum(one.role == "test" for one in given) / len(labelled)
-    if isinstance(split.test, int):
-        return min(1.0, split.test * split.subsets / max(1, len(labelled)))
-    return split.test

@@ -95,11 +95,40 @@ def stored_spacing(path: Path) -> tuple[float, ...] | None:
     name = path.name.lower()
     if not name.endswith((".nii", ".nii.gz")):
         return None
+    return _stored_header(path).spacing
+
+
+def _stored_header(path: Path) -> NiftiHeader:
     try:
-        with gzip.open(path, "rb") if name.endswith(".gz") else path.open("rb") as file:
-            return _nifti_header(file.read(HEADER), path).spacing
+        with (
+            gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as file
+        ):
+            return _nifti_header(file.read(HEADER), path)
     except (EOFError, zlib.error, OSError) as error:
         raise file_fault(path, f"truncated or damaged ({error})", "", FETCH_AGAIN) from error
+
+
+def stored_shape(path: Path) -> tuple[int, int, int] | None:
+    """Voxels (z, y, x) as the header has them, without a look at what follows it.
+
+    Returns:
+        None for other formats than NIfTI and MetaImage.
+
+    Raises:
+        PipelineError: no header, or one that cannot be read.
+    """
+    name = path.name.lower()
+    if name.endswith((".nii", ".nii.gz")):
+        sizes = _stored_header(path).sizes
+    elif name.endswith((".mhd", ".mha")):
+        with path.open("rb") as file:
+            numbers = _meta_header(file).get("DimSize", "").split()
+        sizes = tuple(int(number) for number in numbers if number.isdigit())
+    else:
+        return None
+    if len(sizes) < 2:
+        raise file_fault(path, "no size in the header", "one of an image", FETCH_AGAIN)
+    return (sizes[2] if len(sizes) > 2 else 1), sizes[1], sizes[0]
 
 
 def _check_gzipped_nifti(path: Path) -> None:

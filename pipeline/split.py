@@ -1,25 +1,20 @@
 """Stage `split`: who trains, who validates, who tests, in every subset (section 4.3, design 6).
 
-Groups (cohorts, hospitals) are whole: none is on both sides of a test split by group. Order comes
-from a hash of seed and name, so that one more case moves as few others as possible.
+`pipeline/subsets.py` decides; a change of what it decides raises the `VERSION` here.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.errors import PipelineError
 from pipeline.layout import Layout
 from pipeline.settings import Split
 from pipeline.stores import fingerprint, read_json, write_json
+from pipeline.subsets import split_cases
 
 VERSION = 2
 log = logging.getLogger(__name__)
-Subset = dict[str, list[str]]
 
 
 def split(layout: Layout, settings: Split, seed: int) -> None:
@@ -47,139 +42,3 @@ def split(layout: Layout, settings: Split, seed: int) -> None:
         counts = ", ".join(f"{len(names)} {role}" for role, names in subset.items())
         log.info("subset %s: %s", number, counts)
     write_json(layout.split, content)
-
-
-def split_cases(cases: Mapping[str, Mapping[str, Any]], settings: Split, seed: int) -> list[Subset]:
-    """Split labelled cases, given their `group` and `role`, into subsets of three roles.
-
-    Roles that the data set fixes are kept as they are, all in one subset.
-
-    Raises:
-        PipelineError: too few cases or groups, a case without role where others have one, a role
-            without case, or given roles that cut a group of a split by group.
-    """
-    if any(case["role"] for case in cases.values()):
-        if settings.subsets != 1:
-            raise PipelineError(
-                f"split.subsets: found {settings.subsets}, but the data set gives roles of its "
-                "own, which make one subset; set it to 1 or leave the roles empty"
-            )
-        subset = _given_roles(cases, settings, seed)
-        if settings.by == "group":
-            _check_whole_groups(cases, subset)
-        return [subset]
-    groups: dict[str, list[str]] = defaultdict(list)
-    for name, case in cases.items():
-        groups[case["group"] if settings.by == "group" else name].append(name)
-    packed = pack(groups, settings.subsets, seed)
-    return [_one_subset({name: groups[name] for name in part}, settings, seed) for part in packed]
-
-
-def pack(groups: Mapping[str, Sequence[str]], subsets: int, seed: int) -> list[list[str]]:
-    """Whole groups in `subsets` parts of about equal size: largest first into the emptiest.
-
-    Where there are enough groups, no part has fewer than two: one has to be held out of each.
-    """
-    if len(groups) < subsets:
-        raise PipelineError(
-            f"split: found {len(groups)} groups, expected at least {subsets} for {subsets} "
-            "subsets; lower split.subsets"
-        )
-    parts: list[list[str]] = [[] for _ in range(subsets)]
-    sizes = [0] * subsets
-    for name in sorted(groups, key=lambda name: (-len(groups[name]), _order(seed, name))):
-        emptiest = sizes.index(min(sizes))
-        parts[emptiest].append(name)
-        sizes[emptiest] += len(groups[name])
-    if len(groups) >= 2 * subsets:
-        for part in parts:
-            if len(part) == 1:
-                # the last group of a part is its smallest
-                part.append(max(parts, key=len).pop())
-    return parts
-
-
-def closest_groups(groups: Mapping[str, Sequence[str]], wanted: float, seed: int) -> list[str]:
-    """Whole groups whose sizes sum as closely as possible to `wanted`: exact subset sum.
-
-    Neither none nor all of the groups; of equally close choices the first in hash order.
-    """
-    reached: dict[int, tuple[str, ...]] = {0: ()}
-    for name in sorted(groups, key=lambda name: _order(seed, name)):
-        for total, chosen in list(reached.items()):
-            reached.setdefault(total + len(groups[name]), (*chosen, name))
-    whole = sum(len(names) for names in groups.values())
-    sums = [total for total in reached if 0 < total < whole]
-    if not sums:
-        raise PipelineError(
-            f"split: found {len(groups)} group(s) of {whole} cases in a subset, expected at least "
-            "2 to hold one out for test; lower split.subsets or use split.by: case"
-        )
-    return list(reached[min(sums, key=lambda total: (abs(total - wanted), total))])
-
-
-def _one_subset(groups: Mapping[str, Sequence[str]], settings: Split, seed: int) -> Subset:
-    total = sum(len(names) for names in groups.values())
-    wanted = settings.test if isinstance(settings.test, int) else settings.test * total
-    held_out = closest_groups(groups, wanted, seed)
-    test = [name for group in held_out for name in groups[group]]
-    rest = sorted(
-        (name for group, names in groups.items() if group not in held_out for name in names),
-        key=lambda name: _order(seed, name),
-    )
-    return _train_and_validation(rest, test, settings)
-
-
-def _train_and_validation(rest: list[str], test: list[str], settings: Split) -> Subset:
-    """`rest`, in hash order, shared out beside the given test cases."""
-    count = settings.validation
-    validating = count if isinstance(count, int) else max(1, round(count * len(rest)))
-    if validating >= len(rest):
-        raise PipelineError(
-            f"split: {len(rest) + len(test)} cases leave {len(rest)} for training and validation, "
-            f"and validation wants {validating}; expected at least one for training: add cases or "
-            "lower split.validation"
-        )
-    return {
-        "train": sorted(rest[validating:]),
-        "validation": sorted(rest[:validating]),
-        "test": sorted(test),
-    }
-
-
-def _given_roles(cases: Mapping[str, Mapping[str, Any]], settings: Split, seed: int) -> Subset:
-    subset: Subset = {"train": [], "validation": [], "test": []}
-    if {case["role"] for case in cases.values()} == {"", "test"}:
-        # nnU-Net's labelsTs: the test cases are given, the rest is to be shared out
-        rest = sorted(
-            (name for name, case in cases.items() if not case["role"]),
-            key=lambda name: _order(seed, name),
-        )
-        test = sorted(name for name, case in cases.items() if case["role"])
-        return _train_and_validation(rest, test, settings)
-    for name, case in sorted(cases.items()):
-        if case["role"] not in subset:
-            raise PipelineError(
-                f"split: case {name} has role {case['role']!r}, expected one of "
-                f"{', '.join(subset)} for every labelled case once one has a role"
-            )
-        subset[case["role"]].append(name)
-    for role, names in subset.items():
-        if not names:
-            raise PipelineError(f"split: no case has the role {role!r}; give it to at least one")
-    return subset
-
-
-def _check_whole_groups(cases: Mapping[str, Mapping[str, Any]], subset: Subset) -> None:
-    """Refuse given roles that put a group on both sides of a split by group."""
-    learning = {cases[name]["group"] for role in ("train", "validation") for name in subset[role]}
-    both = sorted(learning & {cases[name]["group"] for name in subset["test"]} - {""})
-    if both:
-        raise PipelineError(
-            f"split.by: group, but the data set's own roles put {', '.join(both)} both in test and "
-            "in training or validation; correct the roles, or set split.by: case"
-        )
-
-
-def _order(seed: int, name: str) -> str:
-    return hashlib.sha256(f"{seed} {name}".encode()).hexdigest()

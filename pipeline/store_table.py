@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.store import KeptStore
+from pipeline.store_sizes import size_text
 
 COLUMNS = ("case", "shape", "size", "ratio", "fingerprint", "state")
 FINGERPRINT_SHOWN = 8
@@ -75,11 +76,3 @@ def _cells(one: KeptStore) -> tuple[str, ...]:
         one.fingerprint[:FINGERPRINT_SHOWN],
         one.state,
     )
-
-
-def size_text(count: int) -> str:
-    """Bytes in a unit that suits them."""
-    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= factor:
-            return f"{count / factor:.3g} {unit}"
-    return f"{count} B"

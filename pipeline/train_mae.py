@@ -16,8 +16,7 @@ from torch.utils.data import DataLoader
 
 from grcsf.mae.build import build_masked_model
 from grcsf.mae.model import MaskedAutoencoder
-from pipeline.checkpoint_files import checkpoint_digest
-from pipeline.checkpoints import load_public_mae
+from pipeline.checkpoints import checkpoint_digest, load_public_mae
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout, folder_of
 from pipeline.mae_training import MaeTraining

@@ -74,7 +74,7 @@ def prune(
 ) -> None:
     """Show what no configuration needs any longer, and delete it with --yes."""
     from pipeline.store_prune import needless
-    from pipeline.store_table import size_text
+    from pipeline.store_sizes import size_text
     from pipeline.stores import remove
 
     jobs = [job for config in configs for job in open_jobs(config, override)]

@@ -21,6 +21,7 @@ from pipeline.cli.job import (
     check_named,
     check_subset,
     open_job,
+    open_jobs,
 )
 from pipeline.errors import PipelineError
 from pipeline.settings import further_images, source_root
@@ -57,6 +58,27 @@ def check(config: Config, dataset: DatasetName, override: Override = "") -> None
     print_check(found)
     if found.errors:
         raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    config: Annotated[Path, typer.Argument(help="the configuration file")],
+    override: Override = "",
+    rates: Annotated[
+        Path | None, typer.Option(help="your machine's, as benchmarks/rates.py measures them")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="records in place of a table")] = False,
+) -> None:
+    """Print jobs, hours and disk of a run, per data set and stage, before anything runs."""
+    settings = open_jobs(config, override)[0].settings
+    from pipeline.plan import plan as run
+    from pipeline.plan_table import records, table
+    from pipeline.rates import SHIPPED, load_rates
+
+    gpus = settings.resources.gpus
+    chosen = load_rates(rates or SHIPPED, "cuda" if gpus else "cpu")
+    plans = run(settings, chosen)
+    typer.echo(records(plans, chosen, gpus) if as_json else table(plans, chosen, gpus))
 
 
 @app.command()

@@ -20,11 +20,12 @@ def list_cases(root: Path) -> list[CaseFiles]:
         ListingError: no case, a subject twice, a mask without its image, or a scan below `Training`
             without its mask.
     """
-    masks = {path for path in root.rglob(f"*{MASK}") if not path.name.startswith(".")}
+    files = list(root.rglob("*.nii.gz"))
+    masks = {path for path in files if path.name.endswith(MASK) and not path.name.startswith(".")}
     cases, faults = [], []
-    for image in root.rglob(f"*{IMAGE}"):
+    for image in files:
         subject = SUBJECT.match(image.name)
-        if subject is None:
+        if subject is None or not image.name.endswith(IMAGE):
             continue
         mask = image.with_name(image.name.removesuffix(IMAGE) + MASK)
         labelled = mask in masks

@@ -123,3 +123,27 @@ def orphans(labels: Iterable[Path]) -> list[Finding]:
 def missing_label(case: str, label: Path, remedy: str) -> Finding:
     """The fault of a training image without its label."""
     return Finding("not there", "the case's label", remedy, str(label), case)
+
+
+def source_files(files: CaseFiles) -> list[Path]:
+    """Every file that a case consists of: DICOM folders and detached headers have several."""
+    found: list[Path] = []
+    for path in (files.image, files.label):
+        if path is None:
+            continue
+        if path.is_dir():
+            found += sorted(file for file in path.iterdir() if file.is_file())
+        elif path.suffix.lower() == ".mhd":
+            found += _meta_image_files(path)
+        else:
+            found.append(path)
+    return found
+
+
+def _meta_image_files(header: Path) -> list[Path]:
+    """A MetaImage header, and the data file that it names."""
+    with header.open("rb") as file:
+        named = [line for line in file if line.startswith(b"ElementDataFile")]
+    name = named[0].split(b"=", 1)[1].strip().decode("utf-8", "replace") if named else "LOCAL"
+    data = header.parent / name
+    return [header, data] if data.is_file() else [header]

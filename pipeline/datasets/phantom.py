@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.datasets.cases import CaseFiles
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -40,15 +41,27 @@ class _Place:
     decoy: str | None = None
     cohort: int = 0
     size_class: int = 0
+    group: str = ""
 
 
-def phantom_cases(kind: str, cases: int, unlabelled: int = 0) -> list[str]:
-    """Names of the cases that `write_phantom` writes, sorted, without writing any.
+def phantom_files(kind: str, root: Path, cases: int, unlabelled: int = 0) -> list[CaseFiles]:
+    """What listing `root` will find once `write_phantom` has written there.
 
     Raises:
         PipelineError: unknown kind.
     """
-    return sorted(place.name for place in _places(kind, cases, unlabelled))
+    modality = "MR" if kind == "head" else "CT"
+    return [
+        CaseFiles(
+            place.name,
+            root / place.image,
+            root / place.mask if place.mask else None,
+            group=place.group,
+            role="" if place.mask else "unlabelled",
+            modality=modality,
+        )
+        for place in sorted(_places(kind, cases, unlabelled), key=lambda place: place.name)
+    ]
 
 
 def write_phantom(
@@ -128,7 +141,15 @@ def _head_place(index: int, labelled: bool) -> _Place:
     mask = f"{stem}_label-L_desc-T1lesion_mask.nii.gz" if labelled else None
     # Every cohort runs through the three size classes: cohort and size must not be confounded.
     size_class = (cohort + number) % 3
-    return _Place(subject, index, f"{stem}_T1w.nii.gz", mask, cohort=cohort, size_class=size_class)
+    return _Place(
+        subject,
+        index,
+        f"{stem}_T1w.nii.gz",
+        mask,
+        cohort=cohort,
+        size_class=size_class,
+        group=f"R{cohort:03}",
+    )
 
 
 def _chest_place(index: int, labelled: bool) -> _Place:
@@ -139,7 +160,8 @@ def _chest_place(index: int, labelled: bool) -> _Place:
 
 
 def _heart_place(index: int, labelled: bool) -> _Place:
-    name = f"{'TR' if labelled else 'TE'}V{index % 4 + 1}P{index // 4 + 1}"
+    vendor = f"V{index % 4 + 1}"
+    name = f"{'TR' if labelled else 'TE'}{vendor}P{index // 4 + 1}"
     folder = "Training Set" if labelled else "Test Set"
     return _Place(
         name,
@@ -147,6 +169,7 @@ def _heart_place(index: int, labelled: bool) -> _Place:
         f"{folder}/Images/{name}CTI.mhd",
         f"{folder}/Reference standard/{name}R.mhd" if labelled else None,
         decoy=f"{folder}/Images/{name}CTAI.mhd",
+        group=vendor,
     )
 
 

@@ -10,8 +10,7 @@ from safetensors.torch import save_file
 
 from grcsf.mae.checkpoint import to_hugging_face
 from grcsf.mae.model import build_mae
-from pipeline.checkpoint_files import checkpoint_digest
-from pipeline.checkpoints import load_public_mae
+from pipeline.checkpoints import checkpoint_digest, load_public_mae
 from pipeline.errors import PipelineError
 
 SHAPE = {"image_size": 32, "patch_size": 8}

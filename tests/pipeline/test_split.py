@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout
 from pipeline.settings import Split
-from pipeline.split import closest_groups, pack, split, split_cases
+from pipeline.split import split
 from pipeline.stores import read_json, write_json
+from pipeline.subsets import closest_groups, pack, split_cases
 from pipeline.train_mae import lesion_free_slices
 
 COHORTS = st.lists(st.integers(3, 40), min_size=8, max_size=14)

@@ -108,7 +108,7 @@ def configuration(adapter: str) -> dict:
 
 def _atlas(root: Path, cases: int):
     for index in range(cases):
-        cohort, subject = f"{index % 6 + 1:03d}", f"{index + 1:03d}"
+        cohort, subject = f"{index % 8 + 1:03d}", f"{index + 1:03d}"
         name = f"sub-r{cohort}s{subject}"
         folder = root / "Training" / f"R{cohort}" / name / "ses-1" / "anat"
         stem = f"{name}_ses-1_space-MNI152NLin2009aSym"
@@ -155,7 +155,11 @@ def _manifest(root: Path, cases: int):
 
 
 def _dicom(root: Path, cases: int):
+    root.mkdir(parents=True, exist_ok=True)
+    lines = [f"patient{index},patient{index},patient{index}.nii.gz" for index in range(cases)]
+    (root / "manifest.csv").write_text("\n".join(["case,image,label", *lines]) + "\n")
     for index in range(cases):
+        yield root / f"patient{index}.nii.gz"
         for number in range(3):
             yield root / f"patient{index}" / f"{number}.dcm"
 

@@ -113,7 +113,7 @@ def test_every_command_is_a_stage_the_phantom_a_question_or_an_export():
     stages = {name for name in commands if name.replace("-", "_") in STAGES}
     assert len(stages) == len(STAGES)
     # asks something of networks and configurations; makes no result that a rule could wait for
-    questions = {"check", "complexity", "explain"}
+    questions = {"check", "complexity", "explain", "plan"}
     # takes results out, for others to use
     exports = {"export", "submission"}
     assert commands - stages == {"phantom", *questions, *exports}

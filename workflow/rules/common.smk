@@ -2,20 +2,22 @@
 
 import functools
 import json
-import os
 import re
 import shlex
 
 from snakemake.common.configfile import load_configfile
 from snakemake.settings.types import DeploymentMethod
 
+from pipeline import preflight, targets
 from pipeline.checkpoint_files import checkpoint_files
 from pipeline.configuration import merge, validate
-from pipeline.datasets import ListingError, list_cases
+from pipeline.datasets import ListingError
+from pipeline.datasets.cases import source_files
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout, batch_names
+from pipeline.listing import planned_cases
 from pipeline.manifests import withdraw_untrue
-from pipeline.settings import GradCam, further_images, source_root, stage_settings
+from pipeline.settings import further_images, source_root, stage_settings
 from pipeline.versions import stage_version
 
 CONFIG_FILES = [Path(file) for file in workflow.config_settings.configfiles] or [DEFAULT_CONFIG]
@@ -25,12 +27,20 @@ OVERRIDES = functools.reduce(
     [*map(load_configfile, CONFIG_FILES[1:]), workflow.config_settings.config],
     {},
 )
-# A user's fault ends in the line that tells it; a WorkflowError would bury it in the workflow's own
-# file names and frames.
-try:
-    SETTINGS = validate(config, " + ".join(map(str, CONFIG_FILES)))
-except PipelineError as error:
-    sys.exit(f"error: {error}")
+
+
+def or_exit(check, *arguments):
+    """What a function gives; a user's fault ends in the line that tells it.
+
+    A WorkflowError would bury it in the workflow's own file names and frames.
+    """
+    try:
+        return check(*arguments)
+    except PipelineError as error:
+        sys.exit(f"error: {error}")
+
+
+SETTINGS = or_exit(validate, config, " + ".join(map(str, CONFIG_FILES)))
 
 # What every command is told: the same file and the same overrides, wherever the job runs.
 CONFIG = f"--config {shlex.quote(str(CONFIG_FILES[0]))}"
@@ -54,15 +64,20 @@ LAYOUTS = {dataset: Layout(RESULTS, dataset) for dataset in SETTINGS.datasets}
 LOGS = LAYOUT.stage("logs")
 BENCHMARKS = LAYOUT.stage("benchmarks")
 
-if workflow.is_main_process:
-    nearest = next(folder for folder in [RESULTS, *RESULTS.absolute().parents] if folder.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        sys.exit(
-            f"error: results {RESULTS}: {nearest} is no writable folder; choose another `results`"
-        )
 
-# Stores are not declared, so Snakemake does not miss them; their manifests speak for them.
+def partitions_named():
+    """What the profile or the command line gives as SLURM partitions."""
+    given = workflow.resource_settings
+    groups = [given.default_resources or {}, *given.overwrite_resources.values()]
+    named = [group["slurm_partition"].raw for group in groups if "slurm_partition" in group]
+    return [str(one) for one in named]
+
+
 if workflow.is_main_process:
+    or_exit(preflight.check_results, RESULTS)
+    if unchecked := or_exit(preflight.check_partitions, partitions_named()):
+        logger.warning(unchecked)
+    # Stores are not declared, so Snakemake does not miss them; their manifests speak for them.
     for manifest in withdraw_untrue(RESULTS):
         logger.info(f"withdrawn, because what it lists is not there: {manifest}")
 
@@ -100,26 +115,31 @@ def memory_mb(wildcards, attempt):
 
 @functools.cache
 def source_cases(dataset):
-    source = SETTINGS.datasets[dataset].source
+    """The cases of a data set; that they can be split is known before one of them is read."""
     try:
-        further = further_images(SETTINGS, dataset)
-        return list_cases(source.adapter, source_root(SETTINGS, dataset), further)
-    except ListingError as error:
-        if error.cases:
+        cases = planned_cases(SETTINGS, dataset)
+        if workflow.is_main_process:
+            preflight.check_split(SETTINGS.datasets[dataset], cases, SETTINGS.seed)
+    except PipelineError as error:
+        if isinstance(error, ListingError) and error.cases:
             # ingest tells of the others, with all that is wrong with the images, or sets them aside
             return error.cases
         sys.exit(f"error: data set {dataset}: {error}")
-    except PipelineError as error:
-        sys.exit(f"error: data set {dataset}: {error}")
+    return cases
+
+
+def known(wildcards):
+    """The data set that a job is about; a job about a name that it does not have is refused."""
+    or_exit(preflight.check_names, SETTINGS, dict(wildcards))
+    return SETTINGS.datasets[wildcards.dataset]
 
 
 def raw_files(wildcards):
     """The images and lists that ingest reads, or the truth that is written after the last phantom."""
     if SETTINGS.datasets[wildcards.dataset].source.phantom:
         further = further_images(SETTINGS, wildcards.dataset)
+        source_cases(wildcards.dataset)
         return [LAYOUTS[wildcards.dataset].phantom_truth, *further]
-    from pipeline.ingest import source_files
-
     root = source_root(SETTINGS, wildcards.dataset)
     lists = [root, root / "manifest.csv", root / "dataset.json"]
     images = [file for case in source_cases(wildcards.dataset) for file in source_files(case)]
@@ -144,7 +164,7 @@ def phantom_arguments(wildcards):
 
 def pretrained_checkpoint(wildcards):
     """The weights that a MAE starts from; where they are missing, its stage says so best."""
-    given = SETTINGS.datasets[wildcards.dataset].mae[wildcards.mae].checkpoint
+    given = known(wildcards).mae[wildcards.mae].checkpoint
     try:
         return checkpoint_files(Path(given)) if given else []
     except PipelineError:
@@ -152,32 +172,22 @@ def pretrained_checkpoint(wildcards):
 
 
 def residual_models(wildcards):
-    return models_behind(wildcards.dataset, wildcards.residuals)
-
-
-def models_behind(dataset, residuals):
-    """Manifests of the models that make a residual set: MAEs, or the networks of Grad-CAM."""
-    layout, chosen = LAYOUTS[dataset], SETTINGS.datasets[dataset]
-    settings = chosen.residuals[residuals]
-    if isinstance(settings, GradCam):
-        return [layout.model(settings.grad_cam, one) for one in chosen.subsets_with(residuals)]
-    return [layout.mae(mae) for mae in sorted({one.mae for one in settings.maps})]
+    chosen = known(wildcards)
+    return targets.models_behind(LAYOUTS[wildcards.dataset], chosen, wildcards.residuals)
 
 
 @functools.cache
-def residual_batches(dataset, residuals):
-    """Manifests of all batches of a residual set; their number follows from the cases alone."""
-    phantom = SETTINGS.datasets[dataset].source.phantom
-    further = len(SETTINGS.datasets[dataset].source.also_predict)
-    known = phantom and phantom.cases + phantom.unlabelled + further
-    cases = known or len(source_cases(dataset))
-    batches = batch_names(cases, SETTINGS.resources.cases_per_job)
-    return [LAYOUTS[dataset].residual_batch(residuals, batch) for batch in batches]
+def batches(dataset):
+    """Names of the batches of a data set's residual sets; they follow from its cases alone."""
+    return batch_names(len(source_cases(dataset)), SETTINGS.resources.cases_per_job)
 
 
 def experiment_residuals(wildcards):
-    residuals = SETTINGS.datasets[wildcards.dataset].experiments[wildcards.experiment].residuals
-    return residual_batches(wildcards.dataset, residuals) if residuals else []
+    residuals = known(wildcards).experiments[wildcards.experiment].residuals
+    if residuals is None:
+        return []
+    layout = LAYOUTS[wildcards.dataset]
+    return [layout.residual_batch(residuals, batch) for batch in batches(wildcards.dataset)]
 
 
 def experiment_mae(wildcards):
@@ -188,16 +198,12 @@ def experiment_mae(wildcards):
 
 def experiments_of(wildcards):
     """The experiments that a job is about: its own, those of its table, or all."""
-    chosen = SETTINGS.datasets[wildcards.dataset]
+    chosen = known(wildcards)
     if "experiment" in wildcards.keys():
         return [wildcards.experiment]
     if "table" in wildcards.keys():
-        return table_experiments(chosen.tables[wildcards.table])
+        return targets.table_experiments(chosen.tables[wildcards.table])
     return list(chosen.experiments)
-
-
-def table_experiments(table):
-    return list(dict.fromkeys(row.experiment for row in table.rows))
 
 
 def subset_files(path):
@@ -227,24 +233,12 @@ def experiment_files(path):
 
 def wanted(wildcards):
     """Every report and table, and every manifest on the way to it."""
-    return [
-        path
-        for dataset, chosen in SETTINGS.datasets.items()
-        for path in [
-            *manifests_of(dataset, list(chosen.experiments)),
-            *tables_of(dataset),
-            LAYOUTS[dataset].report,
-        ]
-    ]
+    return asked_for(targets.everything)
 
 
 def wanted_tables(wildcards):
     """Every table of chosen experiments, and every manifest on the way to it."""
-    paths = []
-    for dataset, chosen in SETTINGS.datasets.items():
-        if chosen.tables:
-            rows = [name for table in chosen.tables.values() for name in table_experiments(table)]
-            paths += [*manifests_of(dataset, list(dict.fromkeys(rows))), *tables_of(dataset)]
+    paths = asked_for(targets.tables_alone)
     if not paths:
         sys.exit(
             "error: configuration: found no datasets.<name>.tables, expected at least one; "
@@ -253,33 +247,14 @@ def wanted_tables(wildcards):
     return paths
 
 
-def tables_of(dataset):
-    """Pages of a data set's tables of chosen experiments."""
+def asked_for(paths):
+    """Paths of all data sets; a disk that is too small for their stores is told."""
+    if workflow.is_main_process:
+        cases = {dataset: source_cases(dataset) for dataset in SETTINGS.datasets}
+        for warning in or_exit(preflight.check_disk, SETTINGS, cases):
+            logger.warning(warning)
     return [
-        LAYOUTS[dataset].chosen_table(table, ".md") for table in SETTINGS.datasets[dataset].tables
-    ]
-
-
-def manifests_of(dataset, experiments):
-    """Every manifest on the way to the experiments' scores.
-
-    Snakemake does not miss a file between others that are up to date, unless it is asked for; and
-    a withdrawn manifest has to be missed.
-    """
-    layout, chosen = LAYOUTS[dataset], SETTINGS.datasets[dataset]
-    used = [chosen.experiments[name].residuals for name in experiments]
-    residuals = sorted({name for name in used if name})
-    encoders = [chosen.experiments[name].mae_encoder for name in experiments]
-    models = {path for name in residuals for path in models_behind(dataset, name)}
-    models |= {layout.mae(one.mae) for one in encoders if one}
-    return [
-        layout.cases,
-        *sorted(models),
-        *(path for name in residuals for path in residual_batches(dataset, name)),
-        *(
-            path(experiment, subset)
-            for path in (layout.model, layout.predictions, layout.masks)
-            for experiment in experiments
-            for subset in chosen.subsets_of(experiment)
-        ),
+        path
+        for dataset, chosen in SETTINGS.datasets.items()
+        for path in paths(LAYOUTS[dataset], chosen, batches(dataset))
     ]

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from pipeline.checks import load_case
 from pipeline.datasets import list_cases
-from pipeline.datasets.phantom import ADAPTER_OF, KINDS, phantom_cases, write_phantom
+from pipeline.datasets.phantom import ADAPTER_OF, KINDS, phantom_files, write_phantom
 from pipeline.errors import PipelineError
 from pipeline.volumes import read_geometry, read_volume
 
@@ -30,6 +30,10 @@ def roots(tmp_path_factory) -> dict[str, Path]:
     return {kind: folder / kind for kind in KINDS}
 
 
+def promised(kind: str, cases: int, unlabelled: int = 0) -> list[str]:
+    return [one.case for one in phantom_files(kind, Path(), cases, unlabelled)]
+
+
 def truths(root: Path) -> dict:
     return json.loads((root / "truth.json").read_text("utf-8"))["cases"]
 
@@ -45,10 +49,9 @@ def digests(root: Path) -> dict[str, str]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_adapter_lists_exactly_the_promised_cases(roots, kind):
     cases = list_cases(ADAPTER_OF[kind], roots[kind])
-    assert [one.case for one in cases] == phantom_cases(kind, CASES[kind], 1)
+    assert cases == phantom_files(kind, roots[kind], CASES[kind], 1)
     unlabelled = [one for one in cases if one.label is None]
     assert [one.role for one in unlabelled] == ["unlabelled"]
-    assert all(one.notes == () for one in cases)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -105,13 +108,14 @@ def test_cases_of_an_earlier_call_do_not_stay(tmp_path, kind):
     (tmp_path / "truth.json").unlink()  # as a workflow does before it runs a rule again
     write_phantom(kind, tmp_path, cases=1, seed=1, shape=shape)
     names = [one.case for one in list_cases(ADAPTER_OF[kind], tmp_path)]
-    assert names == phantom_cases(kind, 1)
+    assert names == promised(kind, 1)
 
 
 def test_names_come_without_heavy_imports():
     code = (
-        "import sys; from pipeline.datasets.phantom import phantom_cases; "
-        "assert len(phantom_cases('head', 40, 2)) == 42; "
+        "import sys; from pathlib import Path; "
+        "from pipeline.datasets.phantom import phantom_files; "
+        "assert len(phantom_files('head', Path(), 40, 2)) == 42; "
         "sys.exit(str({'SimpleITK', 'numpy', 'scipy'} & set(sys.modules) or ''))"
     )
     done = subprocess.run(
@@ -122,9 +126,9 @@ def test_names_come_without_heavy_imports():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_names_are_unique_and_do_not_change_with_their_number(kind):
-    many = phantom_cases(kind, 200, 30)
+    many = promised(kind, 200, 30)
     assert len(set(many)) == 230
-    assert set(phantom_cases(kind, 7, 2)) < set(many)
+    assert set(promised(kind, 7, 2)) < set(many)
 
 
 def test_head_has_several_unequal_cohorts_with_all_sizes_in_the_large_ones(roots):

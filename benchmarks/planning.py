@@ -1,0 +1,137 @@
+"""Seconds that Snakemake plans for, at ATLAS's full size: all ablations, ten methods, four subsets.
+
+Run as `python benchmarks/planning.py [--cases 16 655] [--repeats 3]`. The images are empty files.
+Two calls are timed for each number of cases: the dry run when nothing is made, and the call that
+finds nothing to do when all is, with every store that the manifests list lying there. Medians by
+the clock on the wall and by the processor's time, which does not count what other processes took,
+and ratios to the smallest number of cases.
+"""
+
+import argparse
+import json
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import yaml
+from keeping import keep
+
+from pipeline.layout import in_batch
+
+ROOT = Path(__file__).parents[1]
+PEERS = ("unet", "unetpp", "deeplabv3", "swinunet", "transunet")
+PEERS += ("spin", "transfuse", "utnet", "sam", "grcsf")
+COHORTS = 16
+CALLS = ("dry run", "nothing to do")
+Seconds = tuple[float, float]  # on the wall, of the processor
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--cases", type=int, nargs="+", default=[16, 655])
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    taken: dict[int, dict[str, list[Seconds]]] = {}
+    jobs: dict[int, int] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for count in options.cases:
+            project = Path(folder) / str(count)
+            cases = write_project(project, count)
+            dry = [snakemake(project, "-n") for _ in range(options.repeats)]
+            jobs[count] = int(re.findall(r"^total +(\d+)$", dry[0][1], re.MULTILINE)[0])
+            pretend(project, cases)
+            done = [snakemake(project, "--cores", "1") for _ in range(options.repeats)]
+            assert "Nothing to be done" in done[0][1], done[0][1]
+            taken[count] = {
+                CALLS[0]: [seconds for seconds, _ in dry],
+                CALLS[1]: [seconds for seconds, _ in done],
+            }
+    print_table(taken, jobs)
+    keep("planning", {"seconds": taken, "jobs": jobs})
+
+
+def write_project(folder: Path, count: int) -> list[str]:
+    """Empty images in the layout of ATLAS, and the configuration; the cases' names."""
+    cases = [f"sub-r{index % COHORTS + 1:03d}s{index + 1:03d}" for index in range(count)]
+    for case in cases:
+        anatomy = folder / "images" / "Training" / f"R{case[5:8]}" / case / "ses-1" / "anat"
+        anatomy.mkdir(parents=True)
+        stem = f"{case}_ses-1_space-MNI152NLin2009aSym"
+        (anatomy / f"{stem}_T1w.nii.gz").touch()
+        (anatomy / f"{stem}_label-L_desc-T1lesion_mask.nii.gz").touch()
+    config = yaml.safe_load((ROOT / "config" / "ablations.yaml").read_text("utf-8"))
+    dataset = config["datasets"]["atlas"]
+    dataset["source"]["root"] = "images"
+    training = dataset["experiments"]["unetpp"]["training"]
+    for peer in PEERS:  # only their names matter to a plan
+        known = dataset["experiments"].get(peer, {"model": "unetpp", "training": training})
+        dataset["experiments"][peer] = {key: known[key] for key in known if key != "subsets"}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
+    return cases
+
+
+def snakemake(project: Path, *arguments: str) -> tuple[Seconds, str]:
+    """Seconds of a call, and what it said."""
+    command = [sys.executable, "-m", "snakemake", "-s", f"{ROOT}/workflow/Snakefile", *arguments]
+    wall, processor = time.perf_counter(), children_seconds()
+    done = subprocess.run(
+        [*command, "--configfile", "config.yaml"],
+        cwd=project,
+        encoding="utf-8",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    seconds = time.perf_counter() - wall, children_seconds() - processor
+    if done.returncode:
+        raise RuntimeError(done.stdout)
+    return seconds, done.stdout
+
+
+def children_seconds() -> float:
+    """The processor's time of all calls so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def pretend(project: Path, cases: list[str]) -> None:
+    """Make every output that a run has, with the stores of residual maps and a fifth predicted."""
+    _, summary = snakemake(project, "--summary")
+    for name in re.findall(r"^(results/\S+)\t", summary, re.MULTILINE):
+        path = project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stage, batch = path.relative_to(project).parts[2], path.stem.removeprefix("batch-")
+        outputs = []
+        if stage == "ingest":
+            outputs = [f"{case}.zarr" for case in cases]
+        elif stage == "residual_maps":
+            outputs = [f"{case}.zarr" for case in cases if in_batch(case, batch)]
+        elif stage in ("predict", "postprocess"):
+            outputs = [f"{path.stem}/{case}.zarr" for case in cases[:: 5 * 4]]
+        for output in outputs:
+            (path.parent / output).mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"outputs": outputs}), "utf-8")
+    snakemake(project, "--touch", "--forceall", "--cores", "1")
+
+
+def print_table(taken: dict[int, dict[str, list[Seconds]]], jobs: dict[int, int]) -> None:
+    """Medians, and ratios to the fewest cases."""
+    fewest = min(taken)
+    print(f"{'call':<16}{'cases':>7}{'jobs':>6}{'wall s':>9}{'processor s':>13}{'ratio':>8}")
+    for call in CALLS:
+        base = median(seconds for _, seconds in taken[fewest][call])
+        for count, calls in taken.items():
+            wall = median(seconds for seconds, _ in calls[call])
+            processor = median(seconds for _, seconds in calls[call])
+            ratio = f"{processor / base:.2f}"
+            print(f"{call:<16}{count:>7}{jobs[count]:>6}{wall:>9.1f}{processor:>13.1f}{ratio:>8}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""`grcsf plan`: jobs, hours and disk of a run, per data set and stage, before anything runs.
+
+It reads names and headers of the images, and where a header cannot be read it assumes a size and
+says so. docs/scale.md tells how to read the figures, and what they leave out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.case_sizes import CaseSize, case_sizes
+from pipeline.disk import disk_needed
+from pipeline.layout import Layout, batch_names
+from pipeline.listing import planned_cases
+from pipeline.preflight import check_split
+from pipeline.rates import Rates
+from pipeline.settings import Dataset, Settings
+from pipeline.subsets import Subset, split_cases
+from pipeline.targets import job_counts
+from pipeline.work import stage_work
+
+MADE_BY = {
+    "case stores": "ingest",
+    "trained MAEs": "train_mae",
+    "residual stores": "residual_maps",
+    "trained networks": "train_segmentation",
+    "predictions": "predict",
+}
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage of a data set: `hours` and `size` (bytes) are None where they are not estimated."""
+
+    jobs: int
+    hours: float | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class DatasetPlan:
+    """What a data set's run will take at most.
+
+    Attributes:
+        dataset: its name.
+        cases: how many there are.
+        labelled: of these with reference.
+        slices: of all cases.
+        known: cases whose size a header told.
+        assumed: voxels (z, y, x) of the others.
+        stages: by name, in the data's order.
+    """
+
+    dataset: str
+    cases: int
+    labelled: int
+    slices: int
+    known: int
+    assumed: tuple[int, int, int] | None
+    stages: dict[str, StagePlan]
+
+    @property
+    def total(self) -> StagePlan:
+        """All stages together."""
+        stages = self.stages.values()
+        return StagePlan(
+            sum(one.jobs for one in stages),
+            sum(one.hours or 0.0 for one in stages),
+            sum(one.size or 0 for one in stages),
+        )
+
+
+def plan(settings: Settings, rates: Rates) -> list[DatasetPlan]:
+    """What a run of the whole configuration takes, a data set each.
+
+    Raises:
+        PipelineError: a data set that cannot be listed or split.
+    """
+    return [_dataset_plan(settings, name, rates) for name in settings.datasets]
+
+
+def _dataset_plan(settings: Settings, name: str, rates: Rates) -> DatasetPlan:
+    dataset = settings.datasets[name]
+    source = dataset.source
+    files = planned_cases(settings, name)
+    check_split(dataset, files, settings.seed)
+    shape = source.phantom.shape if source.phantom else None
+    cases = case_sizes(files, source.adapter, dataset.slices, shape=shape)
+    batches = batch_names(len(cases), settings.resources.cases_per_job)
+    jobs = job_counts(Layout(Path(settings.results), name), dataset, batches)
+    sizes = {MADE_BY[kind]: size for kind, size in disk_needed(dataset, cases).items()}
+    work = stage_work(dataset, cases, _subsets(dataset, cases, settings.seed))
+    hours: dict[str, float] = {}
+    for (stage, kind), macs in work.items():
+        hours[stage] = hours.get(stage, 0.0) + rates.hours(kind, macs)
+    return DatasetPlan(
+        name,
+        len(cases),
+        sum(one.labelled for one in cases),
+        sum(one.shape[0] for one in cases),
+        sum(one.known for one in cases),
+        next((one.shape for one in cases if not one.known), None),
+        {
+            stage: StagePlan(count, hours.get(stage), sizes.get(stage))
+            for stage, count in jobs.items()
+        },
+    )
+
+
+def _subsets(dataset: Dataset, cases: Sequence[CaseSize], seed: int) -> list[Subset]:
+    labelled = {one.case: {"group": one.group, "role": one.role} for one in cases if one.labelled}
+    return split_cases(labelled, dataset.split, seed)

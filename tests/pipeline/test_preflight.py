@@ -1,0 +1,153 @@
+"""What is refused before the first job, and what is let through."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from pipeline import preflight
+from pipeline.case_sizes import case_sizes
+from pipeline.configuration import validate
+from pipeline.datasets import CaseFiles
+from pipeline.errors import PipelineError
+from pipeline.layout import Layout
+from pipeline.settings import Settings
+from pipeline.store_sizes import stores_needed
+
+GB = 10**9
+
+
+def settings(tmp_path: Path, **dataset) -> Settings:
+    given = {
+        "source": {"adapter": "atlas", "root": str(tmp_path / "images")},
+        "slices": {"size": [224, 224], "percentiles": [0, 99.9]},
+        "mae": {"mae": {"preset": "tiny"}},
+        "residuals": {"mrm": {"preset": "paper", "maps": [{"mae": "mae", "mask_ratio": 0.5}]}},
+        "experiments": {
+            "unet": {"model": "unet"},
+            "grcsf": {"model": "grcsf", "residuals": "mrm"},
+        },
+    }
+    return validate(
+        {"results": str(tmp_path / "results"), "datasets": {"head": {**given, **dataset}}}, "test"
+    )
+
+
+def cases(count: int, groups: int = 1, labelled: bool = True) -> list[CaseFiles]:
+    label = Path("none.nii.gz") if labelled else None
+    return [
+        CaseFiles(f"case{index}", Path("none.nii.gz"), label, group=f"R{index % groups}")
+        for index in range(count)
+    ]
+
+
+def test_a_folder_that_takes_files_is_left_as_it_was(tmp_path):
+    preflight.check_results(tmp_path / "not" / "there" / "yet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_results_below_a_file_are_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(PipelineError, match="Not a directory"):
+        preflight.check_results(tmp_path / "file" / "results")
+
+
+@pytest.mark.parametrize(
+    ("split", "groups", "told"),
+    [
+        ({"by": "group", "subsets": 4}, 3, "found 3 groups, expected at least 4 for 4 subsets"),
+        ({"by": "group", "subsets": 4}, 7, "at least 2 to hold one out"),
+        ({"test": 1, "validation": 11}, 1, "leave 11 for training and validation"),
+    ],
+)
+def test_an_impossible_split_is_refused(tmp_path, split, groups, told):
+    chosen = settings(tmp_path, split=split).datasets["head"]
+    with pytest.raises(PipelineError, match=told):
+        preflight.check_split(chosen, cases(12, groups), seed=1)
+    preflight.check_split(chosen, cases(40, 8), seed=1)
+
+
+def test_a_data_set_without_any_reference_is_refused(tmp_path):
+    chosen = settings(tmp_path).datasets["head"]
+    with pytest.raises(PipelineError, match="no reference among 3 cases"):
+        preflight.check_split(chosen, cases(3, labelled=False), seed=1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"experiment": "nope"}, "experiments has no 'nope'; it has: unet, grcsf"),
+        ({"mae": "mae75"}, "mae has no 'mae75'; it has: mae"),
+        ({"residuals": "ssim"}, "residuals has no 'ssim'; it has: mrm"),
+        ({"table": "table-3"}, "tables has no 'table-3'; it has: none"),
+        ({"experiment": "unet", "subset": "2"}, "unet has no subset 2; it has: 1"),
+    ],
+)
+def test_a_job_about_an_unknown_name_is_refused(tmp_path, asked, told):
+    with pytest.raises(PipelineError, match=f"data set head: .*{told}"):
+        preflight.check_names(settings(tmp_path), {"dataset": "head", **asked})
+
+
+def fake_sinfo(monkeypatch, folder: Path, script: str) -> None:
+    path = folder / "sinfo"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+
+
+def test_a_partition_that_the_cluster_does_not_have_is_refused(monkeypatch, tmp_path):
+    fake_sinfo(monkeypatch, tmp_path, 'test "$*" = "-h -o %R" && echo "main\nlong"')
+    assert preflight.check_partitions(["main", "main,long", "attempt * 2"]) is None
+    with pytest.raises(PipelineError, match="this cluster has no gpu; it has: long, main;"):
+        preflight.check_partitions(["main", "gpu"])
+
+
+def test_without_slurm_nothing_is_asked_and_a_silent_one_is_told(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert preflight.check_partitions(["gpu"]) is None
+    fake_sinfo(monkeypatch, tmp_path, 'echo "sinfo: error: no controller" >&2; exit 1')
+    assert preflight.check_partitions([]) is None
+    assert str(preflight.check_partitions(["gpu"])).endswith("sinfo: error: no controller")
+
+
+def needed(chosen: Settings, files: list[CaseFiles]) -> int:
+    dataset = chosen.datasets["head"]
+    stores = stores_needed(dataset, case_sizes(files, "atlas", dataset.slices))
+    return stores["case stores"] + stores["residual stores"]
+
+
+def with_free(monkeypatch, free: int) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+
+
+def test_a_disk_that_is_too_small_is_told_and_a_full_one_refused(monkeypatch, tmp_path):
+    chosen, files = settings(tmp_path), cases(655)
+    stores = needed(chosen, files)
+    # docs/stores.md: about 7 GB of case stores, and 22 GB for two maps
+    assert pytest.approx(stores, rel=0.1) == 7 * GB + 11 * GB
+    with_free(monkeypatch, stores + 1)
+    assert preflight.check_disk(chosen, {"head": files}) == []
+    with_free(monkeypatch, stores - GB)
+    (told,) = preflight.check_disk(chosen, {"head": files})
+    assert f"about {stores / GB:.3g} GB, and" in told
+    with_free(monkeypatch, 10**6)
+    with pytest.raises(PipelineError, match=r"found 1 MB of free disk, expected about .* GB"):
+        preflight.check_disk(chosen, {"head": files})
+
+
+def test_only_what_is_not_made_yet_has_to_fit(monkeypatch, tmp_path):
+    chosen, files = settings(tmp_path), cases(20)
+    layout = Layout(tmp_path / "results", "head")
+    for one in files[:15]:
+        layout.case_store(one.case).mkdir(parents=True)
+        layout.residual_store("mrm", one.case).mkdir(parents=True)
+    with_free(monkeypatch, needed(chosen, files) // 4)
+    assert preflight.check_disk(chosen, {"head": files}) == []
+    with_free(monkeypatch, needed(chosen, files) // 4 - 10**6)
+    assert len(preflight.check_disk(chosen, {"head": files})) == 1
+    for one in files[15:]:
+        layout.case_store(one.case).mkdir()
+        layout.residual_store("mrm", one.case).mkdir()
+    with_free(monkeypatch, 0)
+    assert preflight.check_disk(chosen, {"head": files}) == []

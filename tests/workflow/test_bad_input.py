@@ -1,0 +1,115 @@
+"""Faults that can be known before the first job: one line, no traceback, nothing started."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ("--configfile", "config.yaml")
+
+
+def the_one_line(plan) -> str:
+    """The error of a call that was refused."""
+    assert plan.code == 1, plan.output
+    assert "Traceback" not in plan.output
+    assert plan.jobs == []
+    (line,) = plan.errors
+    assert plan.output.splitlines()[-1] == line
+    return line
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("evaluate/nope.csv", "experiments has no 'nope'; it has: unet++, grcsf"),
+        ("predict/grcsf/subset-9.json", "experiment grcsf has no subset 9; it has: 1"),
+        ("train_mae/mae90.json", "mae has no 'mae90'; it has: m50, m75, spare"),
+        ("residual_maps/ssim/batch-1of1.json", "residuals has no 'ssim'; it has: mrm, unused"),
+    ],
+)
+def test_a_target_of_an_unknown_name(project, config, target, told):
+    project.configure(config)
+    project.write_images("atlas", 3)
+    line = the_one_line(project.call(f"results/images/{target}", "-n", *CONFIG))
+    assert line == f"error: data set images: {told}"
+
+
+def test_every_data_set_s_folder_is_looked_at(project, config):
+    images = config["datasets"]["images"]
+    config["datasets"]["more"] = {**images, "source": {"adapter": "atlas", "root": "elsewhere"}}
+    project.configure(config)
+    project.write_images("atlas", 3)
+    line = the_one_line(project.call("-n", *CONFIG))
+    assert line.startswith("error: data set more: elsewhere: not there")
+
+
+def test_a_split_into_more_subsets_than_groups(project, config):
+    config["datasets"]["images"]["split"] = {"by": "group", "subsets": 9}
+    project.configure(config)
+    project.write_images("atlas", 30)
+    line = the_one_line(project.call("-n", *CONFIG))
+    told = "split: found 8 groups, expected at least 9 for 9 subsets; lower split.subsets"
+    assert line == f"error: data set images: {told}"
+
+
+def test_phantoms_that_cannot_be_split_are_not_written(project, config):
+    phantom = {"kind": "head", "cases": 6, "shape": [8, 16, 16]}
+    config["datasets"]["images"]["source"] = {"adapter": "atlas", "phantom": phantom}
+    config["datasets"]["images"]["split"] = {"by": "group", "subsets": 4}
+    project.configure(config)
+    assert "split: found 1 group(s) of 2 cases in a subset" in the_one_line(
+        project.call("--cores", "1", *CONFIG)
+    )
+    assert not (project.folder / "results").exists()
+
+
+def test_a_partition_that_does_not_exist(project, config, monkeypatch, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bin")
+    sinfo = folder / "sinfo"
+    sinfo.write_text("#!/bin/sh\nprintf 'main\\nlong\\n'\n")
+    sinfo.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    project.configure(config)
+    project.write_images("atlas", 3)
+    profile = ["--workflow-profile", f"{ROOT}/workflow/profiles/slurm"]
+    # in the profile's stead, so that it may name whatever it likes
+    stages = ("train_mae", "residual_maps", "train_segmentation", "predict")
+    gpu = ["--set-resources", *(f"{stage}:slurm_partition=gpuu" for stage in stages)]
+    main = ["--default-resources", "slurm_partition=main"]
+    line = the_one_line(project.call("-n", *CONFIG, *profile, *gpu, *main))
+    assert line.startswith("error: slurm_partition: this cluster has no gpuu; it has: long, main;")
+
+
+@pytest.mark.parametrize(
+    ("mounted", "told"),
+    [
+        ("size=1m,ro", "nothing can be written to {} (Read-only file system)"),
+        ("size=4k", "nothing can be written to {} (No space left on device)"),
+        ("size=50m", "found 52.4 MB of free disk, expected about 88.7 MB for the stores alone"),
+    ],
+    ids=["read-only", "full", "practically full"],
+)
+def test_results_on_a_disk_that_takes_nothing(project, config, mounted, told):
+    results = project.folder / "results"
+    results.mkdir()
+    alone = ["unshare", "--user", "--mount", "--map-root-user", "bash", "-c"]
+    mount = f"mount -t tmpfs -o {mounted} none '{results}'"
+    if shutil.which("unshare") is None or subprocess.run([*alone, mount], check=False).returncode:
+        pytest.skip("this machine lets nobody mount a file system of his own")
+    project.configure(config)
+    project.write_images("atlas", 8)
+    snakemake = f"{sys.executable} -m snakemake -s {ROOT}/workflow/Snakefile --cores 1"
+    done = subprocess.run(
+        [*alone, f"{mount} && cd '{project.folder}' && {snakemake} {' '.join(CONFIG)}"],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: results results: ")
+    assert told.format(results) in last
+    assert "Traceback" not in done.stderr

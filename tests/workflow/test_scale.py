@@ -1,0 +1,113 @@
+"""The three data sets at full size, as empty files: their plans, and what docs/scale.md says."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.cli import app
+
+ROOT = Path(__file__).parents[2]
+PEERS = ("unet", "unetpp", "deeplabv3", "swinunet", "transunet")
+PEERS += ("spin", "transfuse", "utnet", "sam", "grcsf")
+COHORTS = 33
+TABLES = re.compile(r"^### `config/(\w+)\.yaml`\n\n(.*?)(?=^#|\Z)", re.MULTILINE | re.DOTALL)
+ROW = re.compile(r"^\| (\w+) +\| +([\d,]+) \| +(\S+) \| +([\d.]+ \w?B|–) \|$", re.MULTILINE)
+
+
+def atlas(root: Path, cases: int) -> None:
+    """More cohorts than the other tests need, and unequal ones, of which a fifth can be taken."""
+    for index in range(cases):
+        cohort = 1 + int(COHORTS * (index * 0.618 % 1) ** 1.5)
+        name = f"sub-r{cohort:03d}s{index + 1:03d}"
+        stem = f"{name}_ses-1_space-MNI152NLin2009aSym"
+        folder = root / "Training" / f"R{name[5:8]}" / name / "ses-1" / "anat"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{stem}_T1w.nii.gz").touch()
+        (folder / f"{stem}_label-L_desc-T1lesion_mask.nii.gz").touch()
+
+
+def lung(root: Path, cases: int) -> None:
+    names = [f"lung_{index:03d}.nii.gz" for index in range(cases)]
+    pairs = [{"image": f"./imagesTr/{one}", "label": f"./labelsTr/{one}"} for one in names]
+    for folder in ("imagesTr", "labelsTr"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (root / folder / name).touch()
+    (root / "dataset.json").write_text(json.dumps({"modality": {"0": "CT"}, "training": pairs}))
+
+
+def orcascore(root: Path, cases: int) -> None:
+    """32 with reference where there are 72; in any number, 40 of 72 are to be predicted only."""
+    labelled = round(cases * 32 / 72)
+    for index in range(cases):
+        kind, number = ("TR", index) if index < labelled else ("TE", index - labelled)
+        name = f"{kind}V{number % 4 + 1}P{number}"
+        part = "Training Set" if index < labelled else "Test Set"
+        paths = [root / part / "Images" / f"{name}CTI"]
+        if index < labelled:
+            paths.append(root / part / "Reference standard" / f"{name}R")
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for suffix in ("mhd", "raw"):
+                path.with_name(f"{path.name}.{suffix}").touch()
+
+
+# by data set: how its files look, its cases at full size, fewer that fill as many batches
+FULL = {"atlas": (atlas, 655, 641), "lung": (lung, 63, 42), "orcascore": (orcascore, 72, 45)}
+
+
+def full_config(name: str, root: Path) -> dict:
+    """The paper's configuration; for ATLAS the ablations, and all ten methods on all subsets."""
+    file = "ablations" if name == "atlas" else name
+    config = yaml.safe_load((ROOT / "config" / f"{file}.yaml").read_text("utf-8"))
+    dataset = config["datasets"][name]
+    dataset["source"]["root"] = str(root)
+    training = dataset["experiments"]["unetpp"]["training"]
+    for peer in PEERS:
+        known = dataset["experiments"].get(peer, {"model": "unetpp", "training": training})
+        dataset["experiments"][peer] = {key: known[key] for key in known if key != "subsets"}
+    return config
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_jobs_at_full_size_do_not_depend_on_the_number_of_cases(project, name):
+    write, many, fewer = FULL[name]
+    images = project.folder / "images"
+    config = full_config(name, images)
+    project.configure(config)
+    write(images, fewer)
+    counts = project.plan("--quiet", "reason").counts
+    write(images, many)
+    assert project.plan("--quiet", "reason").counts == counts
+    subsets = 4 if name == "atlas" else 1
+    predicted = {one for one in config["datasets"][name]["experiments"] if one in PEERS}
+    assert len(predicted) == 10
+    once = counts["predict"] - subsets * 10
+    # the ablations' own rows: two more on all subsets, the others on one
+    assert once == (2 * 4 + 22 if name == "atlas" else 0)
+
+
+@pytest.fixture(scope="module")
+def documented():
+    return dict(TABLES.findall((ROOT / "docs" / "scale.md").read_text("utf-8")))
+
+
+def test_every_reference_configuration_has_its_table(documented):
+    assert set(documented) == {"atlas", "lung", "orcascore", "ablations"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["atlas", "lung", "orcascore", "ablations"])
+def test_the_documented_table_is_what_the_command_prints(file, documented, tmp_path, capsys):
+    name = "atlas" if file == "ablations" else file
+    write, cases, _ = FULL[name]
+    write(tmp_path / "images", cases)
+    over = {"datasets": {name: {"source": {"root": str(tmp_path / "images")}}}}
+    config = str(ROOT / "config" / f"{file}.yaml")
+    app(["plan", config, "--set", json.dumps(over)], standalone_mode=False)
+    printed = ROW.findall(capsys.readouterr().out)
+    assert len(printed) >= 11
+    assert ROW.findall(documented[file]) == printed
