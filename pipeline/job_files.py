@@ -19,8 +19,8 @@ Names = Mapping[str, str | int]
 """What a job is about beside its data set: `{"experiment": "grcsf", "subset": 1}`."""
 
 
-def declared_files(layout: Layout, stage: str, names: Names) -> list[Path]:
-    """What a job writes last; its stores, models and masks are listed in the first of them."""
+def written_files(layout: Layout, stage: str, names: Names) -> list[Path]:
+    """What a job writes beside its stores, models and masks, which the first of these lists."""
     first, *others = [str(name) for name in names.values()] or [""]
     match stage:
         case "ingest":
@@ -44,7 +44,7 @@ def declared_files(layout: Layout, stage: str, names: Names) -> list[Path]:
         case "tabulate":
             return [layout.chosen_table(first, suffix) for suffix in (".md", ".csv")]
         case "report":
-            return [layout.report]
+            return [layout.report, layout.report.with_name("example.png")]
     raise ValueError(f"no stage is called {stage!r}")
 
 

@@ -39,7 +39,7 @@ class Work:
         dataset: the data set's.
         names: what else it is about.
         root: the folder of all results; paths in the record are relative to it.
-        declared: the files that it writes last; the first names the record.
+        written: its files, without those that the first of them lists; it names the record.
         settings: all of the configuration that its result depends on.
         seed: of all that is drawn.
         version: the stage's `VERSION`.
@@ -49,7 +49,7 @@ class Work:
     dataset: str
     names: Names
     root: Path
-    declared: list[Path]
+    written: list[Path]
     settings: Mapping[str, Any]
     seed: int
     version: int
@@ -77,9 +77,9 @@ def recorded(work: Work, inputs: Callable[[], Inputs]) -> Iterator[None]:
     if os.environ.get("LOCAL_RANK", "0") != "0":  # one of several processes of a training
         yield
         return
-    path = record_of(work.declared[0])
+    path = record_of(work.written[0])
     earlier = _earlier(path)
-    before = _states(work.declared[0])
+    before = _states(work.written[0])
     began, clock = datetime.now(UTC), time.monotonic()
     run = _begun(work)
     content = {
@@ -87,7 +87,7 @@ def recorded(work: Work, inputs: Callable[[], Inputs]) -> Iterator[None]:
         "stage": work.stage,
         "dataset": work.dataset,
         "names": dict(work.names),
-        "declared": os.path.relpath(work.declared[0], work.root),
+        "written": os.path.relpath(work.written[0], work.root),
         "results": earlier["results"],
         "runs": {**earlier["runs"], began.isoformat(): run},
     }
@@ -181,18 +181,16 @@ def _earlier(path: Path) -> dict[str, Any]:
 
 
 def _results(work: Work) -> list[str]:
-    """Declared files and all that the first of them lists, relative to its folder."""
-    folder = work.declared[0].parent
+    """The job's files and all that the first of them lists, relative to its folder."""
+    folder = work.written[0].parent
     listed: list[str] = []
-    for file in work.declared:
+    for file in work.written:
         if file.suffix == ".json" and file.is_file():
             try:
                 listed += read_json(file).get("outputs", [])
             except PipelineError:  # the stage, which is about to write it, need not read it
                 continue
-    return list(
-        dict.fromkeys([*(os.path.relpath(file, folder) for file in work.declared), *listed])
-    )
+    return list(dict.fromkeys([*(os.path.relpath(file, folder) for file in work.written), *listed]))
 
 
 def _states(declared: Path) -> dict[str, tuple[int, int] | None]:

@@ -68,7 +68,7 @@ def recorded(job: Job, stage: str, **names: str | int) -> AbstractContextManager
         names: what else the job is about, the MAE, residual set, experiment or table first.
     """
     from pipeline import provenance
-    from pipeline.job_files import declared_files, raw_files, read_files
+    from pipeline.job_files import written_files, raw_files, read_files
 
     layout, first = job.layout, str(next(iter(names.values()), ""))
     work = provenance.Work(
@@ -76,7 +76,7 @@ def recorded(job: Job, stage: str, **names: str | int) -> AbstractContextManager
         dataset=layout.dataset,
         names=names,
         root=layout.root,
-        declared=declared_files(layout, stage, names),
+        written=written_files(layout, stage, names),
         settings=stage_settings(job.settings, stage, layout.dataset, first),
         seed=job.settings.seed,
         version=stage_version(stage),

@@ -46,7 +46,7 @@ def phantom(
         dataset=output.absolute().parent.name,
         names={"kind": kind},
         root=output.absolute().parents[1],
-        declared=[output / TRUTH],
+        written=[output / TRUTH],
         settings={"cases": cases, "shape": shape, "unlabelled": unlabelled},
         seed=seed,
         version=stage_version("datasets/phantom"),
