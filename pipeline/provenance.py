@@ -100,16 +100,7 @@ def recorded(work: Work, inputs: Callable[[], Inputs]) -> Iterator[None]:
         raise
     run |= {"finished": True, "seconds": round(time.monotonic() - clock, 3), **_cost()}
     run |= _input_digests(inputs(), work.root)
-    content["results"] = {
-        name: _result(
-            path.parent / name,
-            earlier["results"].get(name),
-            before.get(name),
-            content["runs"],
-            began,
-        )
-        for name in _results(work)
-    }
+    content["results"] = _made(work, earlier["results"], before, content["runs"], began)
     run["made"] = sum(one["run"] == began.isoformat() for one in content["results"].values())
     content["runs"] = _worth_keeping(content["runs"], content["results"])
     write_json(path, content)
@@ -206,6 +197,27 @@ def _state(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns
+
+
+def _made(
+    work: Work,
+    earlier: Mapping[str, Any],
+    before: Mapping[str, tuple[int, int] | None],
+    runs: Mapping[str, Run],
+    began: datetime,
+) -> dict[str, Any]:
+    """Every result with its SHA-256 and the run that made it."""
+    folder, names = work.written[0].parent, _results(work)
+    found = {
+        name: _result(folder / name, earlier.get(name), before.get(name), runs, began)
+        for name in names
+    }
+    manifest = work.written[0].name
+    lists = len(names) > len(work.written)
+    # a list of what is there already is written anew by runs that make nothing
+    if lists and manifest in earlier and earlier[manifest]["sha256"] == found[manifest]["sha256"]:
+        found[manifest] = earlier[manifest]
+    return found
 
 
 def _result(

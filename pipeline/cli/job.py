@@ -68,7 +68,7 @@ def recorded(job: Job, stage: str, **names: str | int) -> AbstractContextManager
         names: what else the job is about, the MAE, residual set, experiment or table first.
     """
     from pipeline import provenance
-    from pipeline.job_files import written_files, raw_files, read_files
+    from pipeline.job_files import raw_files, read_files, written_files
 
     layout, first = job.layout, str(next(iter(names.values()), ""))
     work = provenance.Work(

@@ -112,8 +112,8 @@ def test_every_command_is_a_stage_the_phantom_a_question_or_an_export():
     commands = {command.name or command.callback.__name__ for command in app.registered_commands}
     stages = {name for name in commands if name.replace("-", "_") in STAGES}
     assert len(stages) == len(STAGES)
-    # asks something of networks and configurations; makes no result that a rule could wait for
-    questions = {"check", "complexity", "explain"}
+    # asks something of networks, configurations and results; makes none that a rule could wait for
+    questions = {"check", "complexity", "explain", "trace"}
     # takes results out, for others to use
     exports = {"export", "submission"}
     assert commands - stages == {"phantom", *questions, *exports}
