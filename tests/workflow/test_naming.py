@@ -126,6 +126,15 @@ def test_every_rule_is_a_stage_the_phantom_or_a_target():
     assert re.findall(r"^    (\w+):", RULE_TEXTS["ablations"], re.MULTILINE) == ["input"]
 
 
+def test_every_rule_that_costs_is_benchmarked():
+    text = (ROOT / "workflow" / "Snakefile").read_text("utf-8")
+    local = re.search(r"^localrules:\n((?:    \w+,\n)+)", text, re.MULTILINE)[1]
+    cheap = set(re.findall(r"\w+", local))
+    assert cheap == {"all", "split", "compare", "tabulate", "ablations"}
+    for rule in set(RULE_TEXTS) - cheap:
+        assert re.search(rf'BENCHMARKS / "{rule}[."]', RULE_TEXTS[rule]), rule
+
+
 def test_directives_stand_in_one_order():
     order = ["input", "output", "params", "log", "benchmark", "priority", "conda"]
     order += ["threads", "resources", "message", "shell"]
@@ -138,7 +147,8 @@ def test_snakefile_is_short_and_includes_in_the_data_s_order():
     text = (ROOT / "workflow" / "Snakefile").read_text("utf-8")
     assert len(text.splitlines()) <= 45
     included = re.findall(r'include: "rules/(\w+)\.smk"', text)
-    assert included == ["messages", "common", "data", "mae", "segmentation", "evaluation"]
+    parts = ["messages", "common", "deployment", "data", "mae", "segmentation", "evaluation"]
+    assert included == parts
     rules = [
         name
         for part in included

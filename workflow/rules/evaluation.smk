@@ -1,12 +1,3 @@
-"""From masks to tables and pages; those marked `report` stand in `snakemake --report`'s page."""
-
-
-def shown_in_report(category, *names):
-    """Where a result stands in that page."""
-    labels = {name: f"{{{name}}}" for name in ("dataset", *names)}
-    return {"category": category, "labels": labels}
-
-
 rule evaluate:
     input:
         LAYOUT.cases,
