@@ -147,7 +147,7 @@ def find_record(path: Path) -> Path | None:
     it is, or the newest.
     """
     found = []
-    for folder in list(path.parents)[:6]:
+    for folder in path.parents:
         relative = path.relative_to(folder).as_posix()
         for record in sorted(folder.glob(f"*{RECORD}")):
             content = read_json(record)

@@ -81,8 +81,9 @@ def _results(step: Step) -> str:
     """The results by name where there are few; of many how many, and each that is broken."""
     counted = Counter(link.state for link in step.results)
     few = len(step.results) <= FEW
-    told = [] if few else [f"{count} files {state}" for state, count in counted.items()]
+    counts = ", ".join(f"{count} {state}" for state, count in counted.items())
     named = [link for link in step.results if few or not link.holds]
+    told = [] if few else [f"{len(step.results)} files, {counts}"]
     return ", ".join([*told, *(f"{link.file} {link.state}" for link in named)])
 
 
@@ -100,10 +101,10 @@ def _circumstances(step: Step) -> str:
         told += [f"{run['seconds']:.1f} s", held, run["device"]["name"]]
     cut_off = sum(not one["finished"] for one in step.content["runs"].values())
     if cut_off:
-        told.append(f"{cut_off} runs cut off")
+        told.append(f"runs cut off: {cut_off}")
     commit = "no commit"
     if source is not None:
-        changed = f" and {len(source['changed'])} files changed since" if source["changed"] else ""
+        changed = " with changes" if source["changed"] else ""
         commit = f"commit {source['commit'][:10]}{changed}"
     return " · ".join([*told, commit])
 

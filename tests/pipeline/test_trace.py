@@ -162,7 +162,10 @@ def test_a_case_leads_to_its_mask_its_stores_and_its_raw_files(results):
     [
         ("train_mae/shared/model.safetensors", "train_mae heart mae shared"),
         ("train_mae/shared/history.csv", "train_mae heart mae shared"),
-        ("residual_maps/mrm/{case}.zarr/zarr.json", "residual_maps heart residuals mrm batch"),
+        (
+            "residual_maps/mrm/{case}.zarr/residual/c/0/0/0/0",
+            "residual_maps heart residuals mrm batch",
+        ),
         ("predict/plain/subset-1/{test}.zarr", "predict heart experiment plain subset 1"),
         ("ingest/{case}.zarr", "ingest heart"),
         ("split/split.json", "split heart"),
