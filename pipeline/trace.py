@@ -8,100 +8,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.layout import RECORD
+from pipeline.lineage import Chain, Link, State, Step
 from pipeline.provenance import FORMAT, result_file
 from pipeline.stores import file_digest, read_json, verify_store
 
-State = Literal["as recorded", "not read", "differs", "gone", "no record"]
-HOLDS = ("as recorded", "not read")
-# what one patient's result passes through; a training is of many patients
+# whose results lie in folders or files of their name
 OF_EXPERIMENTS = ("train_segmentation", "predict", "postprocess", "evaluate")
+# what one patient's result passes through; a training is of many patients
 OF_A_CASE = ("compare", "tabulate", "report", "evaluate", "postprocess", "predict")
-
-
-@dataclass(frozen=True)
-class Link:
-    """A file on the way, and whether it still is the one that its record tells of.
-
-    Attributes:
-        file: its path, relative to the results or absolute.
-        sha256: as recorded; None where the record has none.
-        state: "not read" is there, but was not compared.
-        case: whose raw file it is, or "".
-    """
-
-    file: str
-    sha256: str | None
-    state: State
-    case: str = ""
-
-    @property
-    def holds(self) -> bool:
-        """Whether nothing speaks against it."""
-        return self.state in HOLDS
-
-
-@dataclass
-class Step:
-    """One job of the chain.
-
-    Attributes:
-        record: the job's record, relative to the results.
-        content: what the record says.
-        results: what the job made.
-        inputs: the earlier results that it read.
-        raw: the raw files, or public checkpoints, that it read.
-        sources: records of the jobs before it; of two that follow each other only the later.
-    """
-
-    record: str
-    content: Mapping[str, Any]
-    results: list[Link] = field(default_factory=list)
-    inputs: list[Link] = field(default_factory=list)
-    raw: list[Link] = field(default_factory=list)
-    sources: list[str] = field(default_factory=list)
-
-    @property
-    def links(self) -> list[Link]:
-        """All files of the step."""
-        return [*self.results, *self.inputs, *self.raw]
-
-    @property
-    def made(self) -> tuple[str, Mapping[str, Any]]:
-        """When the run began that made the results, the last of several, and what it says."""
-        runs: Mapping[str, Any] = self.content["runs"]
-        made = {one["run"] for one in self.content["results"].values()} & set(runs)
-        key = max(made, default=max(runs))
-        return key, runs[key]
-
-
-@dataclass
-class Chain:
-    """All jobs that lead to a result, by their records; `steps` begins with its own.
-
-    Attributes:
-        root: the folder of all results.
-        case: the patient in question, or "".
-        quick: whether contents are left unread.
-        only: experiments that are followed; all, if empty.
-        steps: by record.
-    """
-
-    root: Path
-    case: str
-    quick: bool
-    only: tuple[str, ...]
-    steps: dict[str, Step] = field(default_factory=dict)
-
-    @property
-    def broken(self) -> list[Link]:
-        """Links that do not hold."""
-        return [link for step in self.steps.values() for link in step.links if not link.holds]
 
 
 def trace(file: Path, case: str = "", only: tuple[str, ...] = (), *, quick: bool = False) -> Chain:
@@ -227,14 +146,14 @@ def _follow_inputs(chain: Chain, step: Step, inputs: Mapping[str, str | None]) -
 
 def _follow_raw(chain: Chain, step: Step, raw: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
     """Compare the raw files; phantoms have a job that wrote them."""
-    folders = set()
+    folders = []
     for case, files in raw.items():
         for name, digest in files.items():
             path = _on_disk(chain, name)
             step.raw.append(Link(name, digest, _state(chain, path, digest), case))
             if path.is_relative_to(chain.root):
-                folders.add(path)
-    for record in {find_record(path) for path in folders}:
+                folders.append(path)
+    for record in dict.fromkeys(find_record(path) for path in folders):
         if record is not None:
             yield _follow(chain, record)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from pipeline.lineage import Chain, Link, Step
 from pipeline.stores import fingerprint
-from pipeline.trace import Chain, Link, Step
 
 FEW = 2
 ORDER = ("kind", "mae", "residuals", "experiment", "table", "subset", "batch")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.columns import COLUMNS
 from pipeline.errors import PipelineError
-from pipeline.trace import Chain
+from pipeline.lineage import Chain
 
 TABLES = ("compare", "tabulate")
 

@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -149,6 +150,21 @@ def test_paths_are_relative_in_a_project_and_absolute_elsewhere(tmp_path):
     assert told_path(root / "heart" / "a.json", root) == "heart/a.json"
     assert told_path(root.parent / "images" / "a.nii.gz", root) == "../images/a.nii.gz"
     assert told_path(tmp_path / "a.nii.gz", root) == str(tmp_path / "a.nii.gz")
+
+
+def test_a_gpu_that_was_used_is_named_with_its_memory(monkeypatch):
+    cuda = SimpleNamespace(
+        is_initialized=lambda: True,
+        device_count=lambda: 2,
+        get_device_name=lambda number: f"card {number}",
+        max_memory_allocated=lambda: 12,
+    )
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    assert surroundings.device() == ({"type": "cuda", "name": "card 0, card 1"}, 12)
+    cuda.is_initialized = lambda: False
+    where, memory = surroundings.device()
+    assert (where["type"], memory) == ("cpu", None)
+    assert where["name"]
 
 
 @pytest.fixture
