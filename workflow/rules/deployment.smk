@@ -16,7 +16,8 @@ container: str(IMAGE)
 
 # Environment and container hold what a stage imports, but not this package; and they bring their own
 # python, while without them the python that runs Snakemake is the one.
-PREFIX = f"export PYTHONPATH={shlex.quote(str(CHECKOUT))}${{PYTHONPATH:+:$PYTHONPATH}}; "
+PREFIX = "set -euo pipefail; "
+PREFIX += f"export PYTHONPATH={shlex.quote(str(CHECKOUT))}${{PYTHONPATH:+:$PYTHONPATH}}; "
 if not METHODS & {DeploymentMethod.CONDA, DeploymentMethod.APPTAINER}:
     PREFIX += f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
-shell.prefix("set -euo pipefail; " + PREFIX.replace("{", "{{").replace("}", "}}"))
+shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
