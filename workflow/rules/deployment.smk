@@ -14,8 +14,8 @@ if DeploymentMethod.APPTAINER in METHODS and not IMAGE.exists():
 container: str(IMAGE)
 
 
-# Environment and container hold what a stage imports, but not this package; and they bring their own
-# python, while without them the python that runs Snakemake is the one.
+# Environment and container hold what a stage imports, but not this package; and they bring their
+# own python, while without them the python that runs Snakemake is the one.
 PREFIX = "set -euo pipefail; "
 PREFIX += f"export PYTHONPATH={shlex.quote(str(CHECKOUT))}${{PYTHONPATH:+:$PYTHONPATH}}; "
 if not METHODS & {DeploymentMethod.CONDA, DeploymentMethod.APPTAINER}:
