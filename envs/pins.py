@@ -1,7 +1,7 @@
-"""Writes the conda environments from what the stages import: `python envs/pins.py`.
+"""Writes environments and container from what the stages import: `python envs/pins.py`.
 
-Each holds everything that its stages need, at the versions of constraints.txt, and nothing of the
-package itself: that is taken from the checkout.
+Each environment holds everything that its stages need, and the container what all of them need, at
+the versions of constraints.txt, and nothing of the package itself: that is taken from the checkout.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -39,10 +40,7 @@ def constraints() -> dict[str, str]:
 
 def environment_text(name: str) -> str:
     """The content of `envs/<name>.yaml`."""
-    known = constraints()
-    listed = "".join(
-        f"      - {one}=={known[one]}\n" for one in sorted(distributions(packages_of(STAGES[name])))
-    )
+    listed = "".join(f"      - {pin}\n" for pin in pinned(STAGES[name]))
     return (
         f"# For {', '.join(STAGES[name])}. Written by envs/pins.py from constraints.txt.\n"
         "channels:\n  - conda-forge\n  - nodefaults\n"
@@ -50,9 +48,34 @@ def environment_text(name: str) -> str:
     )
 
 
+def container_text() -> str:
+    """The content of `envs/grcsf.def`."""
+    listed = " \\\n".join(f"        {pin}" for pin in pinned(chain.from_iterable(STAGES.values())))
+    return (
+        "# For all stages. Written by envs/pins.py from constraints.txt.\n"
+        "# To build it: apptainer build envs/grcsf.sif envs/grcsf.def\n"
+        f"Bootstrap: docker\nFrom: python:{PYTHON}-slim-bookworm\n\n"
+        "%post\n"
+        "    # the records of results ask git for the commit of the checkout\n"
+        "    apt-get update\n"
+        "    apt-get install --yes --no-install-recommends git\n"
+        "    rm -rf /var/lib/apt/lists/*\n"
+        f"    pip install --no-cache-dir pip=={PIP}\n"
+        f"    pip install --no-cache-dir --no-deps \\\n{listed}\n"
+        "    pip check\n"
+    )
+
+
+def pinned(stages: Iterable[str]) -> list[str]:
+    """`name==version` of everything that these stages need."""
+    known = constraints()
+    return [f"{name}=={known[name]}" for name in sorted(distributions(packages_of(stages)))]
+
+
 def packages_of(stages: Iterable[str]) -> set[str]:
     """Top-level third-party packages that are imported on the way to these stages."""
-    waiting = ["pipeline.cli", "pipeline.__main__"]
+    # what every command imports, the last two when it begins
+    waiting = ["pipeline.cli", "pipeline.__main__", "pipeline.provenance", "pipeline.job_files"]
     for stage in stages:
         waiting += [f"pipeline.{stage}", f"pipeline.datasets.{stage}"]
     seen: set[str] = set()
@@ -110,3 +133,4 @@ def _imports(file: Path) -> set[str]:
 if __name__ == "__main__":
     for chosen in STAGES:
         (ROOT / "envs" / f"{chosen}.yaml").write_text(environment_text(chosen), "utf-8")
+    (ROOT / "envs" / "grcsf.def").write_text(container_text(), "utf-8")

@@ -125,6 +125,19 @@ def folder_of(manifest: Path) -> Path:
     return manifest.with_suffix("")
 
 
+RECORD = ".provenance.json"
+
+
+def record_of(declared: Path) -> Path:
+    """The record of the job that declares this file: `…/name.json` → `…/name.provenance.json`."""
+    return declared.with_name(declared.stem + RECORD)
+
+
+def is_record(path: Path) -> bool:
+    """Whether a file is a record of a job, and no manifest; no result's name has a full stop."""
+    return path.name.endswith(RECORD)
+
+
 def batch_names(cases: int, cases_per_job: int) -> list[str]:
     """Names of the batches that hold `cases` cases: a power of two of them.
 

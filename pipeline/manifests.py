@@ -10,6 +10,8 @@ because Snakemake does not miss a file between others that are up to date.
 import json
 from pathlib import Path
 
+from pipeline.layout import is_record
+
 MANIFESTS = (
     "*/ingest/manifest.json",
     "*/train_mae/*.json",
@@ -31,6 +33,7 @@ def withdraw_untrue(results: Path) -> list[Path]:
         its outputs are, is deleted too: its stage writes it anew.
     """
     found = sorted(path for pattern in MANIFESTS for path in results.glob(pattern))
+    found = [path for path in found if not is_record(path)]
     untrue = [path for path in found if not _is_true(path)]
     for path in untrue:
         path.unlink()

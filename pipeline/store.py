@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.layout import Layout
+from pipeline.layout import Layout, is_record
 from pipeline.settings import Dataset
 from pipeline.stores import Store, open_store, read_json, verify_store
 
@@ -148,6 +148,8 @@ def _listed(layout: Layout) -> dict[Path, list[str]]:
     found: dict[Path, list[str]] = {}
     for stage, pattern in MANIFESTS.items():
         for manifest in sorted(layout.stage(stage).glob(pattern)):
+            if is_record(manifest):
+                continue
             content = read_json(manifest)
             for output in content.get("outputs", ()):
                 entry = content["cases"][Path(output).stem]

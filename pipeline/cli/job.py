@@ -6,6 +6,7 @@ import importlib.util
 import json
 import logging
 import os
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +16,15 @@ import typer
 from pipeline.configuration import load_settings
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout
-from pipeline.settings import Dataset, Settings, store_root
+from pipeline.settings import (
+    Dataset,
+    Settings,
+    further_images,
+    source_root,
+    stage_settings,
+    store_root,
+)
+from pipeline.versions import stage_version
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,6 +58,41 @@ def open_job(config: Path, override: str, dataset: str) -> Job:
     (job,) = open_jobs(config, override, dataset)
     log_lines(dataset)
     return job
+
+
+def recorded(job: Job, stage: str, **names: str | int) -> AbstractContextManager[None]:
+    """Keep a record of a stage's work beside its result.
+
+    Args:
+        job: what the command works on.
+        stage: module name of the stage.
+        names: what else the job is about, the MAE, residual set, experiment or table first.
+    """
+    from pipeline import provenance
+    from pipeline.job_files import raw_files, read_files, written_files
+
+    layout, first = job.layout, str(next(iter(names.values()), ""))
+    work = provenance.Work(
+        stage=stage,
+        dataset=layout.dataset,
+        names=names,
+        root=layout.root,
+        written=written_files(layout, stage, names),
+        settings=stage_settings(job.settings, stage, layout.dataset, first),
+        seed=job.settings.seed,
+        version=stage_version(stage),
+    )
+
+    def inputs() -> provenance.Inputs:
+        files = read_files(layout, job.dataset, stage, names)
+        raw = {}
+        if stage == "ingest":
+            root = source_root(job.settings, layout.dataset)
+            further = further_images(job.settings, layout.dataset)
+            raw = raw_files(layout, job.dataset, root, further)
+        return provenance.Inputs(provenance.input_digests(files), raw)
+
+    return provenance.recorded(work, inputs)
 
 
 def log_lines(dataset: str = "") -> None:

@@ -14,6 +14,7 @@ from pipeline.cli.job import (
     Config,
     DatasetName,
     ExperimentName,
+    Job,
     Override,
     Subset,
     app,
@@ -21,6 +22,7 @@ from pipeline.cli.job import (
     check_named,
     check_subset,
     open_job,
+    recorded,
 )
 from pipeline.errors import PipelineError
 from pipeline.settings import (
@@ -39,9 +41,9 @@ def ingest(config: Config, dataset: DatasetName, override: Override = "") -> Non
     from pipeline.ingest import ingest as run
 
     job = open_job(config, override, dataset)
-    root = source_root(job.settings, dataset)
-    further = further_images(job.settings, dataset)
-    run(job.layout, job.dataset.source, root, further, job.settings.resources.threads)
+    root, further = source_root(job.settings, dataset), further_images(job.settings, dataset)
+    with recorded(job, "ingest"):
+        run(job.layout, job.dataset.source, root, further, job.settings.resources.threads)
 
 
 @app.command()
@@ -50,7 +52,8 @@ def split(config: Config, dataset: DatasetName, override: Override = "") -> None
     from pipeline.split import split as run
 
     job = open_job(config, override, dataset)
-    run(job.layout, job.dataset.split, job.settings.seed)
+    with recorded(job, "split"):
+        run(job.layout, job.dataset.split, job.settings.seed)
 
 
 @app.command()
@@ -65,14 +68,15 @@ def train_mae(
     check_named("mae", mae, dict(job.dataset.mae))
     from pipeline.train_mae import train_mae as run
 
-    run(
-        job.layout,
-        mae,
-        job.dataset.mae[mae],
-        job.dataset.slices,
-        job.settings.seed,
-        job.settings.resources,
-    )
+    with recorded(job, "train_mae", mae=mae):
+        run(
+            job.layout,
+            mae,
+            job.dataset.mae[mae],
+            job.dataset.slices,
+            job.settings.seed,
+            job.settings.resources,
+        )
 
 
 @app.command()
@@ -86,6 +90,11 @@ def residual_maps(
     """Reconstruct every slice and keep the residual maps, one store per case (or Grad-CAM's)."""
     job = open_job(config, override, dataset)
     check_named("residuals", residuals, dict(job.dataset.residuals))
+    with recorded(job, "residual_maps", residuals=residuals, batch=batch):
+        _residual_maps(job, residuals, batch)
+
+
+def _residual_maps(job: Job, residuals: str, batch: str) -> None:
     chosen = job.dataset.residuals[residuals]
     if isinstance(chosen, GradCam):
         from pipeline.grad_cam import grad_cam_maps
@@ -130,17 +139,18 @@ def train_segmentation(
     check_subset(subset, job.dataset, experiment)
     from pipeline.train_segmentation import train_segmentation as run
 
-    run(
-        job.layout,
-        experiment,
-        subset,
-        job.dataset.experiments[experiment],
-        residual_count(job.dataset, experiment),
-        job.dataset.slices,
-        job.settings.seed,
-        job.settings.resources,
-        encoder_mae(job.dataset, experiment),
-    )
+    with recorded(job, "train_segmentation", experiment=experiment, subset=subset):
+        run(
+            job.layout,
+            experiment,
+            subset,
+            job.dataset.experiments[experiment],
+            residual_count(job.dataset, experiment),
+            job.dataset.slices,
+            job.settings.seed,
+            job.settings.resources,
+            encoder_mae(job.dataset, experiment),
+        )
 
 
 @app.command()
@@ -185,16 +195,17 @@ def predict(
     check_subset(subset, job.dataset, experiment)
     from pipeline.predict import predict as run
 
-    run(
-        job.layout,
-        experiment,
-        subset,
-        job.dataset.experiments[experiment],
-        residual_count(job.dataset, experiment),
-        job.dataset.slices,
-        job.settings.resources,
-        encoder_mae(job.dataset, experiment),
-    )
+    with recorded(job, "predict", experiment=experiment, subset=subset):
+        run(
+            job.layout,
+            experiment,
+            subset,
+            job.dataset.experiments[experiment],
+            residual_count(job.dataset, experiment),
+            job.dataset.slices,
+            job.settings.resources,
+            encoder_mae(job.dataset, experiment),
+        )
 
 
 def _predict_images(
@@ -226,7 +237,8 @@ def postprocess(
     check_subset(subset, job.dataset, experiment)
     from pipeline.postprocess import postprocess as run
 
-    run(job.layout, experiment, subset, job.dataset.postprocess)
+    with recorded(job, "postprocess", experiment=experiment, subset=subset):
+        run(job.layout, experiment, subset, job.dataset.postprocess)
 
 
 @app.command()
@@ -238,15 +250,16 @@ def evaluate(
     check_named("experiment", experiment, dict(job.dataset.experiments))
     from pipeline.evaluate import evaluate as run
 
-    run(
-        job.layout,
-        experiment,
-        job.dataset.subsets_of(experiment),
-        job.dataset.evaluation,
-        job.dataset.postprocess,
-        job.settings.seed,
-        job.settings.resources.threads,
-    )
+    with recorded(job, "evaluate", experiment=experiment):
+        run(
+            job.layout,
+            experiment,
+            job.dataset.subsets_of(experiment),
+            job.dataset.evaluation,
+            job.dataset.postprocess,
+            job.settings.seed,
+            job.settings.resources.threads,
+        )
 
 
 @app.command()
@@ -256,7 +269,8 @@ def compare(config: Config, dataset: DatasetName, override: Override = "") -> No
 
     job = open_job(config, override, dataset)
     experiments, subsets = list(job.dataset.experiments), job.dataset.shared_subsets
-    run(job.layout, experiments, subsets, job.dataset.evaluation, job.settings.seed)
+    with recorded(job, "compare"):
+        run(job.layout, experiments, subsets, job.dataset.evaluation, job.settings.seed)
 
 
 @app.command()
@@ -271,7 +285,8 @@ def tabulate(
     check_named("table", table, dict(job.dataset.tables))
     from pipeline.tabulate import tabulate as run
 
-    run(job.layout, table, job.dataset, job.settings.seed)
+    with recorded(job, "tabulate", table=table):
+        run(job.layout, table, job.dataset, job.settings.seed)
 
 
 @app.command()
@@ -280,4 +295,5 @@ def report(config: Config, dataset: DatasetName, override: Override = "") -> Non
     from pipeline.report import report as run
 
     job = open_job(config, override, dataset)
-    run(job.layout, job.dataset, job.settings.seed)
+    with recorded(job, "report"):
+        run(job.layout, job.dataset, job.settings.seed)

@@ -26,6 +26,7 @@ from pipeline.cli.job import (
 from pipeline.errors import PipelineError
 from pipeline.settings import further_images, source_root
 from pipeline.settings.section import SMALLEST_SIDE
+from pipeline.versions import stage_version
 
 
 @app.command()
@@ -38,9 +39,21 @@ def phantom(
     unlabelled: Annotated[int, typer.Option(min=0, help="further cases without mask")] = 0,
 ) -> None:
     """Write synthetic cases in a reference data set's own layout, with their known truth."""
-    from pipeline.datasets.phantom import write_phantom
+    from pipeline.datasets.phantom import TRUTH, write_phantom
+    from pipeline.provenance import Inputs, Work, recorded
 
-    write_phantom(kind, output, cases=cases, seed=seed, shape=shape, unlabelled=unlabelled)
+    work = Work(
+        stage="phantom",
+        dataset=output.absolute().parent.name,
+        names={"kind": kind},
+        root=output.absolute().parents[1],
+        written=[output / TRUTH],
+        settings={"cases": cases, "shape": shape, "unlabelled": unlabelled},
+        seed=seed,
+        version=stage_version("datasets/phantom"),
+    )
+    with recorded(work, lambda: Inputs({}, {})):
+        write_phantom(kind, output, cases=cases, seed=seed, shape=shape, unlabelled=unlabelled)
 
 
 @app.command()

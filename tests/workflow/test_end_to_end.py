@@ -1,5 +1,6 @@
 """The whole pipeline on two tiny phantom data sets, with the network refused."""
 
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,8 @@ import pytest
 import yaml
 import zarr
 
+from pipeline.layout import record_of
+from pipeline.stores import file_digest
 from pipeline.volumes import read_geometry, read_volume
 
 CHECKOUT = Path(__file__).parents[2]
@@ -163,6 +166,51 @@ def test_stores_open_with_plain_zarr(finished):
         assert group.attrs["complete"]
         for array in group.array_values():
             assert np.isfinite(array[:]).all()
+
+
+def test_a_record_names_the_inputs_that_its_rule_declares(finished):
+    """Batches without a case have nothing that could be read."""
+    table = snakemake(finished, "--detailed-summary").stdout
+    rows = [line.split("\t") for line in table.splitlines() if line.startswith("results/")]
+    assert len(rows) == 2 * 19, table
+    results = finished / "results"
+    for output, _, rule, _, inputs, *_ in rows:
+        if rule == "phantom":
+            continue
+        (run,) = json.loads(record_of(finished / output).read_text("utf-8"))["runs"].values()
+        if rule == "ingest":  # its rule waits for the phantoms' truth, and it reads the phantoms
+            read = {file for files in run["raw_files"].values() for file in files}
+            assert all((results / file).is_file() for file in read)
+            assert run["inputs"] == {}
+            continue
+        declared = {
+            str(Path(one).relative_to("results"))
+            for one in inputs.split(",")
+            if "batch-" not in one or json.loads((finished / one).read_text("utf-8"))["cases"]
+        }
+        assert set(run["inputs"]) == declared, output
+
+
+def test_a_table_is_traced_to_the_images(finished):
+    command = [sys.executable, "-m", "pipeline", "trace", "results/head/compare/table.md"]
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    done = subprocess.run(
+        command, cwd=finished, env=environment, capture_output=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for image in (finished / "results/head/phantom").rglob("*.nii.gz"):
+        place = image.relative_to(finished / "results")
+        assert f"{place} as recorded, SHA-256 {file_digest(image)}" in done.stdout
+
+
+def test_snakemake_s_report_needs_no_network(finished):
+    done = snakemake(finished, "--report", "page.html")
+    assert done.returncode == 0, done.stdout[-3000:]
+    page = (finished / "page.html").read_text("utf-8")
+    assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=[\"']?https?:", page)
+    assert "tailwind" in page
+    shown = set(re.findall(r'"name": "([\w.]+)"', page))
+    assert {"report.html", "table.csv", "grcsf.csv", "unetpp.csv"} <= shown
 
 
 def test_a_second_call_finds_nothing_to_do(finished):

@@ -23,6 +23,10 @@ def dependencies(name: str) -> list:
     return yaml.safe_load((ROOT / "envs" / f"{name}.yaml").read_text("utf-8"))["dependencies"]
 
 
+def pip_of(name: str) -> dict[str, str]:
+    return pins.pins(dependencies(name)[-1]["pip"])
+
+
 @pytest.mark.parametrize("name", pins.STAGES)
 def test_environment_is_python_pip_and_the_constraints_versions(name):
     python, pip, packages = dependencies(name)
@@ -39,6 +43,14 @@ def test_environment_is_python_pip_and_the_constraints_versions(name):
 def test_environment_holds_all_that_its_stages_import_and_no_more(name):
     written = (ROOT / "envs" / f"{name}.yaml").read_text("utf-8")
     assert written == pins.environment_text(name), "run: python envs/pins.py"
+
+
+def test_the_container_holds_what_all_stages_import_at_the_same_versions():
+    written = (ROOT / "envs" / "grcsf.def").read_text("utf-8")
+    assert written == pins.container_text(), "run: python envs/pins.py"
+    listed = pins.pins(re.findall(r"^ {8}(\S+==\S+)", written, re.MULTILINE))
+    every = {name: version for one in pins.STAGES for name, version in pip_of(one).items()}
+    assert listed == every
 
 
 def test_every_stage_has_an_environment_that_its_rule_names():

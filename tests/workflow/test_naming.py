@@ -112,8 +112,8 @@ def test_every_command_is_a_stage_the_phantom_a_question_or_an_export():
     commands = {command.name or command.callback.__name__ for command in app.registered_commands}
     stages = {name for name in commands if name.replace("-", "_") in STAGES}
     assert len(stages) == len(STAGES)
-    # asks something of networks and configurations; makes no result that a rule could wait for
-    questions = {"check", "complexity", "explain", "plan"}
+    # asks something of networks, configurations and results; makes none that a rule could wait for
+    questions = {"check", "complexity", "explain", "plan", "trace"}
     # takes results out, for others to use
     exports = {"export", "submission"}
     assert commands - stages == {"phantom", *questions, *exports}
@@ -124,6 +124,15 @@ def test_every_command_is_a_stage_the_phantom_a_question_or_an_export():
 def test_every_rule_is_a_stage_the_phantom_or_a_target():
     assert set(RULE_TEXTS) == {*STAGES, "phantom", "ablations"}
     assert re.findall(r"^    (\w+):", RULE_TEXTS["ablations"], re.MULTILINE) == ["input"]
+
+
+def test_every_rule_that_costs_is_benchmarked():
+    text = (ROOT / "workflow" / "Snakefile").read_text("utf-8")
+    local = re.search(r"^localrules:\n((?:    \w+,\n)+)", text, re.MULTILINE)[1]
+    cheap = set(re.findall(r"\w+", local))
+    assert cheap == {"all", "split", "compare", "tabulate", "ablations"}
+    for rule in set(RULE_TEXTS) - cheap:
+        assert re.search(rf'BENCHMARKS / "{rule}[."]', RULE_TEXTS[rule]), rule
 
 
 def test_directives_stand_in_one_order():
@@ -138,7 +147,8 @@ def test_snakefile_is_short_and_includes_in_the_data_s_order():
     text = (ROOT / "workflow" / "Snakefile").read_text("utf-8")
     assert len(text.splitlines()) <= 45
     included = re.findall(r'include: "rules/(\w+)\.smk"', text)
-    assert included == ["messages", "common", "data", "mae", "segmentation", "evaluation"]
+    parts = ["messages", "common", "deployment", "data", "mae", "segmentation", "evaluation"]
+    assert included == parts
     rules = [
         name
         for part in included

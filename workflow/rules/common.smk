@@ -6,7 +6,6 @@ import re
 import shlex
 
 from snakemake.common.configfile import load_configfile
-from snakemake.settings.types import DeploymentMethod
 
 from pipeline import preflight, targets
 from pipeline.checkpoint_files import checkpoint_files
@@ -51,13 +50,6 @@ if OVERRIDES:
 # part of the command and no parameter.
 CONFIG = CONFIG.replace("{", "{{").replace("}", "}}")
 
-# A conda environment holds what a stage imports, but not this package; and it brings its own
-# python, while without one the python that runs Snakemake is the one.
-PREFIX = f"export PYTHONPATH={shlex.quote(str(CHECKOUT))}${{PYTHONPATH:+:$PYTHONPATH}}; "
-if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
-    PREFIX += f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
-shell.prefix("set -euo pipefail; " + PREFIX.replace("{", "{{").replace("}", "}}"))
-
 RESULTS = Path(SETTINGS.results)
 LAYOUT = Layout(RESULTS, "{dataset}")
 LAYOUTS = {dataset: Layout(RESULTS, dataset) for dataset in SETTINGS.datasets}
@@ -97,6 +89,12 @@ def command(verb):
     return (
         f"python -m pipeline {verb} --dataset {{wildcards.dataset}} {CONFIG} 2>&1 | tee {{log:q}}"
     )
+
+
+def shown_in_report(category, *names):
+    """Where a result stands in the page of `snakemake --report`."""
+    labels = {name: f"{{{name}}}" for name in ("dataset", *names)}
+    return {"category": category, "labels": labels}
 
 
 def settings_of(stage, kind=None):

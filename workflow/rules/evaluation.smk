@@ -5,7 +5,7 @@ rule evaluate:
         subset_files("predictions"),
         subset_files("masks"),
     output:
-        LAYOUT.scores("{experiment}"),
+        report(LAYOUT.scores("{experiment}"), **shown_in_report("Scores", "experiment")),
         LAYOUT.summary("{experiment}"),
     params:
         settings=settings_of("evaluate", "experiment"),
@@ -32,7 +32,7 @@ rule compare:
         experiment_files("summary"),
     output:
         LAYOUT.table(".md"),
-        LAYOUT.table(".csv"),
+        report(LAYOUT.table(".csv"), **shown_in_report("Tables")),
     params:
         settings=settings_of("compare"),
         version=stage_version("compare"),
@@ -55,7 +55,7 @@ rule tabulate:
         experiment_files("summary"),
     output:
         LAYOUT.chosen_table("{table}", ".md"),
-        LAYOUT.chosen_table("{table}", ".csv"),
+        report(LAYOUT.chosen_table("{table}", ".csv"), **shown_in_report("Tables", "table")),
     params:
         settings=settings_of("tabulate", "table"),
         version=stage_version("tabulate"),
@@ -87,7 +87,7 @@ rule report:
         subset_files("model"),
         subset_files("masks"),
     output:
-        LAYOUT.report,
+        report(LAYOUT.report, **shown_in_report("Reports")),
     params:
         settings=settings_of("report"),
         version=stage_version("report"),

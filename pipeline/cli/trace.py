@@ -1,0 +1,42 @@
+"""`grcsf trace`: what made a result, back to the raw files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.job import app
+
+
+@app.command()
+def trace(
+    file: Annotated[Path, typer.Argument(help="a table, mask, store, model or page of results/")],
+    case: Annotated[str, typer.Option(help="follow this patient alone")] = "",
+    experiment: Annotated[
+        list[str] | None, typer.Option(help="of a table, follow it alone; may be repeated")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="show the patients' numbers of it, too")] = "",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="leave images, stores and models unread")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="records in place of a tree")] = False,
+) -> None:
+    """Follow FILE back to the raw files; exit with 1 if one on the way is not as recorded."""
+    from pipeline.trace import trace as run
+    from pipeline.trace_text import records, tree
+    from pipeline.trace_values import lines, values
+
+    chain = run(file, case, tuple(experiment or ()), quick=quick)
+    numbers = values(chain, metric) if metric else []
+    if as_json:
+        found = {"values": [asdict(one) for one in numbers], **records(chain)}
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        for line in [*(lines(numbers, chain.case) if numbers else ()), *tree(chain)]:
+            typer.echo(line)
+    if chain.broken:
+        raise typer.Exit(1)

@@ -1,0 +1,122 @@
+"""A chain of jobs as an indented tree, and as records for machines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from pipeline.lineage import Chain, Link, Step
+from pipeline.stores import fingerprint
+
+FEW = 2
+ORDER = ("kind", "mae", "residuals", "experiment", "table", "subset", "batch")
+
+
+def tree(chain: Chain) -> Iterator[str]:
+    """One line a job, what made a result below it; then the raw files, and links that are broken.
+
+    A job that several others build on is told once.
+    """
+    told: set[str] = set()
+    yield from _subtree(chain, next(iter(chain.steps)), "", told)
+    links = sum(len(step.links) for step in chain.steps.values())
+    unread = sum(link.state == "not read" for step in chain.steps.values() for link in step.links)
+    yield ""
+    if chain.broken:
+        yield f"{len(chain.broken)} of {links} files are not as recorded:"
+        yield from (f"  {link.file}: {link.state}" for link in chain.broken)
+    else:
+        rest = f"; {unread} of them were not read (--quick)" if unread else ""
+        yield f"all {links} files are there, as recorded{rest}"
+
+
+def records(chain: Chain) -> dict[str, Any]:
+    """The chain as plain JSON values: steps by record, each with its files and its sources."""
+    return {
+        "root": str(chain.root),
+        "case": chain.case or None,
+        "steps": {
+            key: {
+                **{part: step.content[part] for part in ("stage", "dataset", "names", "runs")},
+                "made": step.made[0],
+                "settings_sha256": fingerprint(step.made[1]["settings"]),
+                "results": [asdict(link) for link in step.results],
+                "inputs": [asdict(link) for link in step.inputs],
+                "raw": [asdict(link) for link in step.raw],
+                "sources": step.sources,
+            }
+            for key, step in chain.steps.items()
+        },
+        "broken": [asdict(link) for link in chain.broken],
+    }
+
+
+def _subtree(chain: Chain, key: str, indent: str, told: set[str]) -> Iterator[str]:
+    step = chain.steps[key]
+    if key in told:
+        yield f"{indent}{_title(step)} (above)"
+        return
+    told.add(key)
+    yield f"{indent}{_title(step)}: {_results(step)} · {_circumstances(step)}"
+    inside = indent + "  "
+    yield from (
+        f"{inside}! {link.file}, which it read: {link.state}"
+        for link in step.inputs
+        if not link.holds
+    )
+    for source in step.sources:
+        yield from _subtree(chain, source, inside, told)
+    yield from (f"{inside}{line}" for line in _raw_files(chain, step))
+
+
+def _title(step: Step) -> str:
+    names: Mapping[str, Any] = step.content["names"]
+    about = [f"{name} {names[name]}" for name in ORDER if name in names]
+    return " ".join([step.content["stage"], step.content["dataset"], *about])
+
+
+def _results(step: Step) -> str:
+    """The results by name where there are few; of many how many, and each that is broken."""
+    counted = Counter(link.state for link in step.results)
+    few = len(step.results) <= FEW
+    counts = ", ".join(f"{count} {state}" for state, count in counted.items())
+    named = [link for link in step.results if few or not link.holds]
+    told = [] if few else [f"{len(step.results)} files, {counts}"]
+    return ", ".join([*told, *(f"{link.file} {link.state}" for link in named)])
+
+
+def _circumstances(step: Step) -> str:
+    began, run = step.made
+    source = run["source"]
+    told = [
+        f"settings {fingerprint(run['settings'])[:8]}",
+        f"version {run['version']}",
+        f"seed {run['seed']}",
+        f"{began[:16].replace('T', ' ')} UTC",
+    ]
+    if run["finished"]:
+        held = f"{run['peak_memory_bytes'] / 1e6:.0f} MB"
+        told += [f"{run['seconds']:.1f} s", held, run["device"]["name"]]
+    cut_off = sum(not one["finished"] for one in step.content["runs"].values())
+    if cut_off:
+        told.append(f"runs cut off: {cut_off}")
+    commit = "no commit"
+    if source is not None:
+        changed = " with changes" if source["changed"] else ""
+        commit = f"commit {source['commit'][:10]}{changed}"
+    return " · ".join([*told, commit])
+
+
+def _raw_files(chain: Chain, step: Step) -> Iterator[str]:
+    """A line a raw file: all, or those of the case in question and the broken ones."""
+    others: list[Link] = []
+    for link in step.raw:
+        if chain.case and link.case not in ("", chain.case) and link.holds:
+            others.append(link)
+            continue
+        of = f"{link.case}: " if link.case else ""
+        yield f"{of}{link.file} {link.state}, SHA-256 {link.sha256}"
+    if others:
+        yield f"and {len(others)} raw files of other cases: {others[0].state}"

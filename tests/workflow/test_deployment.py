@@ -1,0 +1,211 @@
+"""Stages run in an environment that holds what its file lists, and not this package.
+
+Where there is a conda, the first stages run in what it makes of `envs/data.yaml`. Everywhere, a
+stand-in of conda links exactly the listed packages into an empty environment; what it cannot tell
+is whether conda-forge and PyPI still have them.
+"""
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import venv
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.version import Version
+from snakemake.deployment.conda import MIN_CONDA_VER
+
+from pipeline.layout import Layout, record_of
+
+ROOT = Path(__file__).parents[2]
+FIRST = ["results/heart/split/split.json"]
+CONFIG = {
+    "datasets": {
+        "heart": {
+            "source": {
+                "adapter": "orcascore",
+                "phantom": {"kind": "heart", "cases": 5, "shape": [8, 32, 32]},
+            },
+            "slices": {"size": [32, 32], "window": [-200, 800]},
+            "split": {"test": 1, "validation": 1},
+            "experiments": {"plain": {"model": "unet"}},
+        }
+    }
+}
+STAND_IN_CONDA = """#!{python}
+import json, sys
+sys.path[:0] = [{here!r}, {root!r}]
+from test_deployment import link_environment
+told = " ".join(sys.argv[1:])
+if told == "info --json":
+    print(json.dumps({{"conda_prefix": {base!r}, "platform": "linux-64"}}))
+elif told == "--version":
+    print("conda {version}")
+elif told.startswith("config --get"):
+    print(json.dumps({{"get": {{"channel_priority": "strict"}}}}))
+elif told.startswith("env create"):
+    after = dict(zip(sys.argv, sys.argv[1:]))
+    link_environment(after["--file"], after["--prefix"])
+elif not told.startswith("clean "):  # it has no packages of its own to delete
+    sys.exit(f"the stand-in knows no conda {{told}}")
+"""
+STAND_IN_APPTAINER = """#!/bin/bash
+# runs what it is given with the packages of {prefix}, and refuses a python from elsewhere
+[ "$1" = --version ] && {{ echo "apptainer version 1.3.0"; exit; }}
+for last; do :; done
+echo "in a container: $*" | head -1
+export PATH={prefix}/bin:/usr/bin:/bin
+exec bash -c "$last"
+"""
+
+
+def link_environment(file: str, prefix: str) -> None:
+    """An environment without pip that sees the packages of this Python that a file lists."""
+    venv.create(prefix, with_pip=False, symlinks=True)
+    (packages,) = Path(prefix).glob("lib/python3*/site-packages")
+    listed = yaml.safe_load(Path(file).read_text("utf-8"))["dependencies"][-1]["pip"]
+    for name, _, version in (one.partition("==") for one in listed):
+        found = metadata.distribution(name)
+        assert found.version == version, f"{name}: installed is {found.version}, pinned {version}"
+        for part in {path.parts[0] for path in found.files or () if path.parts[0] != ".."}:
+            link, place = packages / part, Path(str(found.locate_file(part)))
+            if place.is_dir() and link.is_dir():
+                continue
+            if place.exists() and part != "__pycache__":
+                link.symlink_to(place)
+
+
+def executable(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+@pytest.fixture(params=["conda", "stand-in"])
+def conda(request, tmp_path):
+    """The folder of a conda that Snakemake may use."""
+    if request.param == "stand-in":
+        folder = tmp_path / "base" / "bin"
+        values = {"python": sys.executable, "here": str(Path(__file__).parent), "root": str(ROOT)}
+        text = STAND_IN_CONDA.format(base=str(folder.parent), version=MIN_CONDA_VER, **values)
+        executable(folder / "conda", text)
+        executable(folder / "activate", "export PATH=$1/bin:$PATH\n")
+        return folder
+    found = shutil.which("conda")
+    if found is None:
+        pytest.skip("no conda on PATH: the first stages were not run in what it makes")
+    told = subprocess.run([found, "--version"], capture_output=True, encoding="utf-8", check=True)
+    version = re.search(r"\d+\.\d+\.\d+", told.stdout)
+    if version is None or Version(version[0]) < Version(MIN_CONDA_VER):
+        pytest.skip(f"{told.stdout.strip()} on PATH is older than {MIN_CONDA_VER}")
+    return Path(found).parent
+
+
+def snakemake(folder: Path, *arguments: str, path: Path, checkout: Path = ROOT) -> str:
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    command = [sys.executable, "-m", "snakemake", "-s", str(checkout / "workflow" / "Snakefile")]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [*command, "--cores", "1", "--configfile", "config.yaml", *arguments],
+        cwd=folder,
+        env={**environment, "PATH": f"{path}:{os.environ['PATH']}"},
+        encoding="utf-8",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    return done.stdout
+
+
+def packages_of(declared: Path) -> dict[str, str]:
+    """What the job that wrote this file had imported."""
+    (run,) = json.loads(record_of(declared).read_text("utf-8"))["runs"].values()
+    return run["packages"]
+
+
+@pytest.mark.slow
+def test_the_first_stages_run_in_conda_s_environment(conda, tmp_path):
+    told = snakemake(tmp_path, "--use-conda", *FIRST, path=conda)
+    assert "envs/data.yaml created" in told
+    layout = Layout(tmp_path / "results", "heart")
+    pinned = yaml.safe_load((ROOT / "envs" / "data.yaml").read_text("utf-8"))["dependencies"][-1]
+    for declared in (layout.phantom_truth, layout.cases, layout.split):
+        packages = packages_of(declared)
+        assert "zarr" in packages
+        own = {f"{re.sub('[-_.]+', '-', name).lower()}=={one}" for name, one in packages.items()}
+        assert own <= set(pinned["pip"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["data", "torch", "report"])
+def test_every_stage_s_modules_are_found_with_the_listed_packages_alone(name, tmp_path):
+    file = ROOT / "envs" / f"{name}.yaml"
+    link_environment(str(file), str(tmp_path / "env"))
+    stages = re.search(r"For ([\w, ]+)\.", file.read_text("utf-8"))[1].split(", ")
+    modules = [
+        "pipeline.datasets.phantom" if one == "phantom" else f"pipeline.{one}" for one in stages
+    ]
+    command = (
+        f"import pipeline.cli, pipeline.provenance, {', '.join(modules)}, sys; print(sys.prefix)"
+    )
+    done = subprocess.run(
+        [tmp_path / "env" / "bin" / "python", "-c", command],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(tmp_path / "env")
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy, into which a container may be laid."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    for part in ("workflow", "pipeline", "grcsf", "envs"):
+        shutil.copytree(ROOT / part, tmp_path / "checkout" / part, ignore=ignored)
+    return tmp_path / "checkout"
+
+
+@pytest.fixture
+def apptainer(tmp_path):
+    """The folder of a stand-in of apptainer."""
+    link_environment(str(ROOT / "envs" / "data.yaml"), str(tmp_path / "inside"))
+    executable(
+        tmp_path / "bin" / "apptainer", STAND_IN_APPTAINER.format(prefix=tmp_path / "inside")
+    )
+    return tmp_path / "bin"
+
+
+@pytest.mark.slow
+def test_a_container_runs_its_own_python(checkout, apptainer, tmp_path):
+    (checkout / "envs" / "grcsf.sif").touch()
+    told = snakemake(
+        tmp_path,
+        *("--sdm", "apptainer", "--apptainer-args", "--nv --bind /images"),
+        *FIRST,
+        path=apptainer,
+        checkout=checkout,
+    )
+    image = checkout / "envs" / "grcsf.sif"
+    assert re.search(rf"in a container: exec --home \S+ --nv --bind /images.* {image} bash", told)
+    assert "grcsf" not in packages_of(Layout(tmp_path / "results", "heart").split)
+
+
+def test_a_missing_container_is_told_with_the_command_that_makes_it(project, config):
+    project.configure(config)
+    project.write_images("atlas", 3)
+    plan = project.call("-n", "--configfile", "config.yaml", "--sdm", "apptainer")
+    assert plan.code == 1
+    image = ROOT / "envs" / "grcsf.sif"
+    told = f"{image}: not there; apptainer build {image} {image.with_suffix('.def')}"
+    assert plan.errors == [f"error: {told}"]
