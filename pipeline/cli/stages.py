@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.claims import alone
 from pipeline.cli.job import (
     Config,
     DatasetName,
@@ -41,7 +42,8 @@ def ingest(config: Config, dataset: DatasetName, override: Override = "") -> Non
     job = open_job(config, override, dataset)
     root = source_root(job.settings, dataset)
     further = further_images(job.settings, dataset)
-    run(job.layout, job.dataset.source, root, further, job.settings.resources.threads)
+    with alone(job.layout, "ingest"):
+        run(job.layout, job.dataset.source, root, further, job.settings.resources.threads)
 
 
 @app.command()
@@ -50,7 +52,8 @@ def split(config: Config, dataset: DatasetName, override: Override = "") -> None
     from pipeline.split import split as run
 
     job = open_job(config, override, dataset)
-    run(job.layout, job.dataset.split, job.settings.seed)
+    with alone(job.layout, "split"):
+        run(job.layout, job.dataset.split, job.settings.seed)
 
 
 @app.command()
@@ -65,14 +68,15 @@ def train_mae(
     check_named("mae", mae, dict(job.dataset.mae))
     from pipeline.train_mae import train_mae as run
 
-    run(
-        job.layout,
-        mae,
-        job.dataset.mae[mae],
-        job.dataset.slices,
-        job.settings.seed,
-        job.settings.resources,
-    )
+    with alone(job.layout, "train_mae", mae):
+        run(
+            job.layout,
+            mae,
+            job.dataset.mae[mae],
+            job.dataset.slices,
+            job.settings.seed,
+            job.settings.resources,
+        )
 
 
 @app.command()
@@ -90,30 +94,32 @@ def residual_maps(
     if isinstance(chosen, GradCam):
         from pipeline.grad_cam import grad_cam_maps
 
-        grad_cam_maps(
+        with alone(job.layout, "residual_maps", residuals, batch):
+            grad_cam_maps(
+                job.layout,
+                residuals,
+                batch,
+                chosen,
+                job.dataset.experiments[chosen.grad_cam],
+                job.dataset.subsets_with(residuals),
+                job.dataset.slices,
+                job.settings.resources,
+            )
+        return
+    from pipeline.residual_maps import residual_maps as run
+
+    with alone(job.layout, "residual_maps", residuals, batch):
+        run(
             job.layout,
             residuals,
             batch,
             chosen,
-            job.dataset.experiments[chosen.grad_cam],
+            {one.mae: job.dataset.mae[one.mae] for one in chosen.maps},
             job.dataset.subsets_with(residuals),
             job.dataset.slices,
+            job.settings.seed,
             job.settings.resources,
         )
-        return
-    from pipeline.residual_maps import residual_maps as run
-
-    run(
-        job.layout,
-        residuals,
-        batch,
-        chosen,
-        {one.mae: job.dataset.mae[one.mae] for one in chosen.maps},
-        job.dataset.subsets_with(residuals),
-        job.dataset.slices,
-        job.settings.seed,
-        job.settings.resources,
-    )
 
 
 @app.command()
@@ -130,17 +136,18 @@ def train_segmentation(
     check_subset(subset, job.dataset, experiment)
     from pipeline.train_segmentation import train_segmentation as run
 
-    run(
-        job.layout,
-        experiment,
-        subset,
-        job.dataset.experiments[experiment],
-        residual_count(job.dataset, experiment),
-        job.dataset.slices,
-        job.settings.seed,
-        job.settings.resources,
-        encoder_mae(job.dataset, experiment),
-    )
+    with alone(job.layout, "train_segmentation", experiment, subset):
+        run(
+            job.layout,
+            experiment,
+            subset,
+            job.dataset.experiments[experiment],
+            residual_count(job.dataset, experiment),
+            job.dataset.slices,
+            job.settings.seed,
+            job.settings.resources,
+            encoder_mae(job.dataset, experiment),
+        )
 
 
 @app.command()
@@ -185,16 +192,17 @@ def predict(
     check_subset(subset, job.dataset, experiment)
     from pipeline.predict import predict as run
 
-    run(
-        job.layout,
-        experiment,
-        subset,
-        job.dataset.experiments[experiment],
-        residual_count(job.dataset, experiment),
-        job.dataset.slices,
-        job.settings.resources,
-        encoder_mae(job.dataset, experiment),
-    )
+    with alone(job.layout, "predict", experiment, subset):
+        run(
+            job.layout,
+            experiment,
+            subset,
+            job.dataset.experiments[experiment],
+            residual_count(job.dataset, experiment),
+            job.dataset.slices,
+            job.settings.resources,
+            encoder_mae(job.dataset, experiment),
+        )
 
 
 def _predict_images(
@@ -226,7 +234,8 @@ def postprocess(
     check_subset(subset, job.dataset, experiment)
     from pipeline.postprocess import postprocess as run
 
-    run(job.layout, experiment, subset, job.dataset.postprocess)
+    with alone(job.layout, "postprocess", experiment, subset):
+        run(job.layout, experiment, subset, job.dataset.postprocess)
 
 
 @app.command()
@@ -238,15 +247,16 @@ def evaluate(
     check_named("experiment", experiment, dict(job.dataset.experiments))
     from pipeline.evaluate import evaluate as run
 
-    run(
-        job.layout,
-        experiment,
-        job.dataset.subsets_of(experiment),
-        job.dataset.evaluation,
-        job.dataset.postprocess,
-        job.settings.seed,
-        job.settings.resources.threads,
-    )
+    with alone(job.layout, "evaluate", experiment):
+        run(
+            job.layout,
+            experiment,
+            job.dataset.subsets_of(experiment),
+            job.dataset.evaluation,
+            job.dataset.postprocess,
+            job.settings.seed,
+            job.settings.resources.threads,
+        )
 
 
 @app.command()
@@ -256,7 +266,8 @@ def compare(config: Config, dataset: DatasetName, override: Override = "") -> No
 
     job = open_job(config, override, dataset)
     experiments, subsets = list(job.dataset.experiments), job.dataset.shared_subsets
-    run(job.layout, experiments, subsets, job.dataset.evaluation, job.settings.seed)
+    with alone(job.layout, "compare"):
+        run(job.layout, experiments, subsets, job.dataset.evaluation, job.settings.seed)
 
 
 @app.command()
@@ -271,7 +282,8 @@ def tabulate(
     check_named("table", table, dict(job.dataset.tables))
     from pipeline.tabulate import tabulate as run
 
-    run(job.layout, table, job.dataset, job.settings.seed)
+    with alone(job.layout, "tabulate", table):
+        run(job.layout, table, job.dataset, job.settings.seed)
 
 
 @app.command()
@@ -280,4 +292,5 @@ def report(config: Config, dataset: DatasetName, override: Override = "") -> Non
     from pipeline.report import report as run
 
     job = open_job(config, override, dataset)
-    run(job.layout, job.dataset, job.settings.seed)
+    with alone(job.layout, "report"):
+        run(job.layout, job.dataset, job.settings.seed)

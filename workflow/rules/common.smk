@@ -9,12 +9,13 @@ import shlex
 from snakemake.common.configfile import load_configfile
 from snakemake.settings.types import DeploymentMethod
 
+from pipeline.calls import Call
 from pipeline.checkpoint_files import checkpoint_files
 from pipeline.configuration import merge, validate
 from pipeline.datasets import ListingError, list_cases
 from pipeline.errors import PipelineError
+from pipeline.last_run import mark_of
 from pipeline.layout import Layout, batch_names
-from pipeline.manifests import withdraw_untrue
 from pipeline.settings import GradCam, further_images, source_root, stage_settings
 from pipeline.versions import stage_version
 
@@ -61,10 +62,13 @@ if workflow.is_main_process:
             f"error: results {RESULTS}: {nearest} is no writable folder; choose another `results`"
         )
 
-# Stores are not declared, so Snakemake does not miss them; their manifests speak for them.
 if workflow.is_main_process:
-    for manifest in withdraw_untrue(RESULTS):
-        logger.info(f"withdrawn, because what it lists is not there: {manifest}")
+    try:
+        CALL = Call(LAYOUTS.values())
+        for line in CALL.before_plan():
+            logger.info(line)
+    except PipelineError as error:
+        sys.exit(f"error: {error}")
 
 
 wildcard_constraints:
@@ -79,9 +83,7 @@ wildcard_constraints:
 
 def command(verb):
     """The shell line of a rule: a stage's command, on the terminal and in the log."""
-    return (
-        f"python -m pipeline {verb} --dataset {{wildcards.dataset}} {CONFIG} 2>&1 | tee {{log:q}}"
-    )
+    return f"python -m pipeline {verb} --dataset {{wildcards.dataset}} {CONFIG} 2>&1 | tee -i {{log:q}}"
 
 
 def settings_of(stage, kind=None):
@@ -92,6 +94,10 @@ def settings_of(stage, kind=None):
         return stage_settings(SETTINGS, stage, wildcards.dataset, name)
 
     return chosen
+
+
+def mark(wildcards):
+    return mark_of(LAYOUTS[wildcards.dataset])
 
 
 def memory_mb(wildcards, attempt):
