@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO
 
-from pipeline.claims import CALL, Claim, claim_call, claims, forget_stopped
+from pipeline.claims import CALL, Claim, claim_call, claims, forget_stopped, release_call
 from pipeline.last_run import code_now, edited_code, look_again, note_code, note_recorded
 from pipeline.layout import Layout
 from pipeline.manifests import withdraw_untrue
@@ -77,4 +77,4 @@ class Call:
             note_code(layout, self._code)
             note_recorded(layout, RECORDS)
         for file in self._claimed:
-            file.close()
+            release_call(file)

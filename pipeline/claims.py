@@ -79,7 +79,7 @@ def alone(layout: Layout, stage: str, *names: object) -> Iterator[None]:
 
 
 def claim_call(layout: Layout) -> IO[str]:
-    """Claim a data set for this call until the returned file is closed or the process ends.
+    """Claim a data set for this call until `release_call` or the end of the process.
 
     Raises:
         PipelineError: another call works on it.
@@ -94,6 +94,12 @@ def claim_call(layout: Layout) -> IO[str]:
         f"data set {layout.dataset}: another call works on its results in "
         f"{layout.root / layout.dataset} ({who}); wait for it, stop it, or choose another `results`"
     )
+
+
+def release_call(file: IO[str]) -> None:
+    """Give back what `claim_call` returned: the call has come to its end."""
+    _sign_off(file)
+    file.close()
 
 
 def claims(layout: Layout) -> list[Claim]:
