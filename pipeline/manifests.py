@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.last_run import LONG_AGO_NS
 from pipeline.layout import Layout
 from pipeline.stores import file_digest, read_json, verify_store
 
@@ -67,7 +68,7 @@ def _outputs(manifest: Path) -> dict[Path, dict[str, Any]] | None:
 
 def _set_aside(manifest: Path, outputs: Mapping[Path, dict[str, Any]]) -> Iterator[str]:
     written_ns = manifest.stat().st_mtime_ns
-    if not written_ns:  # all is to be looked at again
+    if written_ns == LONG_AGO_NS:  # all is to be looked at again
         return
     for path, content in outputs.items():
         if not path.exists() or _changed_ns(path) <= written_ns:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError
+from pipeline.last_run import LONG_AGO_NS
 from pipeline.layout import Layout
 from pipeline.manifests import withdraw_untrue
 from pipeline.stores import file_digest, verify_store, write_json, write_store
@@ -172,7 +173,7 @@ def test_a_damaged_store_of_a_shared_folder_is_refused(made, tmp_path):
 def test_results_that_are_to_be_looked_at_are_not_read(made):
     manifest, (_, file, _) = next(iter(outputs_of(made).items()))
     file.write_bytes(b"damaged")
-    os.utime(manifest, (0, 0))
+    os.utime(manifest, ns=(LONG_AGO_NS, LONG_AGO_NS))
     assert withdraw_untrue(made) == []
     with pytest.raises(PipelineError):
         verify_store(made.residual_store("r", "a"))

