@@ -47,12 +47,12 @@ class Call:
                 yield line
             if running:
                 continue
+            yield from withdraw_untrue(layout)
             if look_again(layout, RECORDS):
                 yield (
                     f"{layout.dataset}: its results were not recorded in this working directory; "
                     "every stage looks at them once, and makes only what is missing"
                 )
-            yield from withdraw_untrue(layout)
         if stopped:
             works = ", ".join(f"{one.dataset} {one.work}" for one in stopped)
             yield f"stopped half-way, and now taken up where it stood: {works}"

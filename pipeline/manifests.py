@@ -14,6 +14,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,4 +114,5 @@ def _remember_unchanged(path: Path, written_ns: int) -> None:
     files = path.rglob("*") if path.is_dir() else [path]
     for file in files:
         if file.is_file() and file.stat().st_mtime_ns > written_ns:
-            os.utime(file, ns=(written_ns, written_ns))
+            with suppress(PermissionError):  # another's file, which the next call reads again
+                os.utime(file, ns=(written_ns, written_ns))
