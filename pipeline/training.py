@@ -153,14 +153,14 @@ def fit(
     compute_device(resources.gpus)  # a GPU that is not there is told before anything is written
     folder = folder_of(manifest)
     checkpoint = _checkpoint_to_resume(folder, wanted_fingerprint)
-    best = ModelCheckpoint(
-        folder / "checkpoints",
-        filename="best",
-        monitor="validation_loss",
-        save_last=True,
-        enable_version_counter=False,
+    best, last = (
+        # `save_last` would write the last epoch only where it is the best, too
+        ModelCheckpoint(
+            folder / "checkpoints", filename=name, monitor=monitor, enable_version_counter=False
+        )
+        for name, monitor in (("best", "validation_loss"), ("last", None))
     )
-    callbacks: list[Callback] = [EpochHistory(folder / "history.csv", title), best]
+    callbacks: list[Callback] = [EpochHistory(folder / "history.csv", title), best, last]
     if patience is not None:
         callbacks.append(Patience("validation_loss", patience=patience))
     trainer = lightning.Trainer(
