@@ -44,6 +44,16 @@ class Layout:
         return self.root / self.dataset / stage
 
     @property
+    def claims(self) -> Path:
+        """Files that say who works on the data set, and what was stopped half-way."""
+        return self.stage("running")
+
+    @property
+    def last_run(self) -> Path:
+        """What the last call left for the next one: its code, and where it was recorded."""
+        return self.stage("running") / "last.json"
+
+    @property
     def phantom_truth(self) -> Path:
         """What is known about the phantoms, written after the last of them."""
         return self.stage("phantom") / "truth.json"

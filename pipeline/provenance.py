@@ -20,6 +20,7 @@ from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.job_files import Names
+from pipeline.launch import is_one_of_several
 from pipeline.layout import folder_of, record_of
 from pipeline.process_memory import peak_resident
 from pipeline.stores import file_digest, read_json, write_json
@@ -74,7 +75,7 @@ def recorded(work: Work, inputs: Callable[[], Inputs]) -> Iterator[None]:
         work: what the job does.
         inputs: asked when it is done, for ingest only then knows the digests of what it read.
     """
-    if os.environ.get("LOCAL_RANK", "0") != "0":  # one of several processes of a training
+    if is_one_of_several():  # the process that has started it keeps the record
         yield
         return
     path = record_of(work.written[0])

@@ -1,7 +1,7 @@
 """What a configuration asks for: every manifest, table and page of a data set.
 
 Snakemake is asked for these by name, because it does not miss a file between others that are up to
-date, unless it is asked for; and a withdrawn manifest has to be missed. `grcsf plan` counts them.
+date, unless it is asked for; and a deleted file or a withdrawn manifest has to be missed. `grcsf plan` counts them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def models_behind(layout: Layout, chosen: Dataset, residuals: str) -> list[Path]
 def manifests(
     layout: Layout, chosen: Dataset, experiments: Sequence[str], batches: Sequence[str]
 ) -> list[Path]:
-    """Every manifest on the way to the experiments' scores, each once.
+    """The experiments' scores and every manifest on the way to them, each once.
 
     Args:
         layout: of the data set.
@@ -57,6 +57,7 @@ def manifests(
     models |= {layout.mae(name) for name in used_maes(chosen, experiments)}
     paths = [
         layout.cases,
+        layout.split,
         *sorted(models),
         *(layout.residual_batch(name, batch) for name in residuals for batch in batches),
         *(
@@ -65,13 +66,16 @@ def manifests(
             for experiment in experiments
             for subset in chosen.subsets_of(experiment)
         ),
+        *(path(one) for path in (layout.scores, layout.summary) for one in experiments),
     ]
     return list(dict.fromkeys(paths))
 
 
 def tables(layout: Layout, chosen: Dataset) -> list[Path]:
-    """Pages of the tables of chosen experiments."""
-    return [layout.chosen_table(name, ".md") for name in chosen.tables]
+    """The tables of chosen experiments."""
+    return [
+        layout.chosen_table(name, suffix) for name in chosen.tables for suffix in (".md", ".csv")
+    ]
 
 
 def everything(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> list[Path]:
@@ -79,6 +83,7 @@ def everything(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> list[
     return [
         *manifests(layout, chosen, list(chosen.experiments), batches),
         *tables(layout, chosen),
+        *map(layout.table, (".md", ".csv")),
         layout.report,
     ]
 

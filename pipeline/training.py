@@ -159,14 +159,14 @@ def fit(
     if not is_first_process():
         _await_start(folder, wanted_fingerprint)
     checkpoint = _checkpoint_to_resume(folder, wanted_fingerprint)
-    best = ModelCheckpoint(
-        folder / "checkpoints",
-        filename="best",
-        monitor="validation_loss",
-        save_last=True,
-        enable_version_counter=False,
+    best, last = (
+        # `save_last` would write the last epoch only where it is the best, too
+        ModelCheckpoint(
+            folder / "checkpoints", filename=name, monitor=monitor, enable_version_counter=False
+        )
+        for name, monitor in (("best", "validation_loss"), ("last", None))
     )
-    callbacks: list[Callback] = [EpochHistory(folder / "history.csv", title), best]
+    callbacks: list[Callback] = [EpochHistory(folder / "history.csv", title), best, last]
     if patience is not None:
         callbacks.append(Patience("validation_loss", patience=patience))
     trainer = lightning.Trainer(

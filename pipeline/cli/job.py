@@ -6,7 +6,8 @@ import importlib.util
 import json
 import logging
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -60,8 +61,9 @@ def open_job(config: Path, override: str, dataset: str) -> Job:
     return job
 
 
-def recorded(job: Job, stage: str, **names: str | int) -> AbstractContextManager[None]:
-    """Keep a record of a stage's work beside its result.
+@contextmanager
+def recorded(job: Job, stage: str, **names: str | int) -> Iterator[None]:
+    """Claim a stage's result for this process, and keep a record of the work beside it.
 
     Args:
         job: what the command works on.
@@ -69,6 +71,7 @@ def recorded(job: Job, stage: str, **names: str | int) -> AbstractContextManager
         names: what else the job is about, the MAE, residual set, experiment or table first.
     """
     from pipeline import provenance
+    from pipeline.claims import alone
     from pipeline.job_files import raw_files, read_files, written_files
 
     layout, first = job.layout, str(next(iter(names.values()), ""))
@@ -92,7 +95,8 @@ def recorded(job: Job, stage: str, **names: str | int) -> AbstractContextManager
             raw = raw_files(layout, job.dataset, root, further)
         return provenance.Inputs(provenance.input_digests(files), raw)
 
-    return provenance.recorded(work, inputs)
+    with alone(layout, stage, *names.values()), provenance.recorded(work, inputs):
+        yield
 
 
 def log_lines(dataset: str = "") -> None:

@@ -62,7 +62,7 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
             table = {"table": _plain(chosen.tables[name])}
             return {**table, "evaluation": _plain(chosen.evaluation), **seed}
         case "report":
-            return {"dataset": _plain(chosen), **seed}
+            return {"dataset": _ordered(_plain(chosen)), **seed}
     raise ValueError(f"no stage is called {stage!r}")
 
 
@@ -109,6 +109,13 @@ def residual_count(dataset: Dataset, experiment: str) -> int:
 
 def _plain(section: Section | None) -> Any:
     return None if section is None else section.model_dump(mode="json")
+
+
+def _ordered(value: Any) -> Any:
+    """Mappings by their keys: in which order a file names things changes no result."""
+    if isinstance(value, dict):
+        return {key: _ordered(value[key]) for key in sorted(value)}
+    return value
 
 
 def source_root(settings: Settings, dataset: str) -> Path:

@@ -17,6 +17,7 @@ from pipeline import training
 from pipeline.errors import PipelineError
 from pipeline.history import read_history
 from pipeline.layout import folder_of
+from pipeline.mae_training import MaeTraining
 from pipeline.predict import predict
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import Resources
@@ -124,6 +125,32 @@ def test_an_interrupted_mae_training_ends_in_the_same_bits(
     assert_same(whole, weights(resumed))
     rows = read_history(folder_of(resumed) / "history.csv")
     assert [row["epoch"] for row in rows] == [0, 1]
+
+
+def test_a_training_goes_on_from_its_last_epoch_and_not_from_its_best(
+    ingested, mae, slices, resources, monkeypatch
+):
+    def rising(self, batch, _):
+        self.log("validation_loss", float(self.current_epoch), batch_size=len(batch["image"]))
+
+    monkeypatch.setattr(MaeTraining, "validation_step", rising)
+    mae = mae.model_copy(update={"epochs": 4})
+    with monkeypatch.context() as patched:
+        kill_after_epoch(patched, 3)
+        with pytest.raises(KilledError):
+            train(ingested, mae, slices, resources)
+    started = []
+
+    def noting(self, trainer, *rest):
+        started.append(trainer.current_epoch)
+        original(self, trainer, *rest)
+
+    original = training.EpochHistory.on_train_epoch_start
+    monkeypatch.setattr(training.EpochHistory, "on_train_epoch_start", noting)
+    manifest = train(ingested, mae, slices, resources)
+    assert started == [3]
+    best = folder_of(manifest) / "checkpoints" / "best.ckpt"
+    assert torch.load(best, weights_only=True)["epoch"] == 0
 
 
 def test_a_finished_mae_is_not_trained_again_and_other_settings_start_anew(

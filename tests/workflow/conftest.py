@@ -1,8 +1,9 @@
-"""Empty-file data sets, and Snakemake's plan for them."""
+"""Empty-file data sets, and Snakemake's plan for them, and its runs."""
 
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -46,22 +47,36 @@ class Project:
     folder: Path
     checkout: Path = ROOT
 
-    def call(self, *arguments: str) -> Plan:
-        """Call Snakemake here on the workflow of the checkout."""
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start Snakemake here on the workflow of the checkout, in a process group of its own."""
         command = [sys.executable, "-m", "snakemake", "-s", f"{self.checkout}/workflow/Snakefile"]
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        done = subprocess.run(
+        return subprocess.Popen(
             [*command, *arguments],
             cwd=self.folder,
-            env=environment,
+            env={**environment, "OMP_NUM_THREADS": "1"},
             encoding="utf-8",
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=120,
-            check=False,
+            start_new_session=True,
         )
-        jobs = re.findall(r"^Job \d+: (.*)$", done.stdout, re.MULTILINE)
-        return Plan(done.returncode, done.stdout, jobs)
+
+    def call(self, *arguments: str, timeout: int = 120) -> Plan:
+        """Call Snakemake here and wait for its end."""
+        with self.start(*arguments) as process:
+            try:
+                output, _ = process.communicate(timeout=timeout)
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+        jobs = re.findall(r"^Job \d+: (.*)$", output, re.MULTILINE)
+        return Plan(process.returncode, output, jobs)
+
+    def run(self, *arguments: str) -> Plan:
+        """Run `config.yaml` for real, which must succeed."""
+        done = self.call(*arguments, "--cores", "2", "--configfile", "config.yaml", timeout=1200)
+        assert done.code == 0, done.output[-6000:]
+        return done
 
     def plan(self, *arguments: str) -> Plan:
         """The dry run's plan for `config.yaml`, which must succeed."""

@@ -8,14 +8,15 @@ import shlex
 from snakemake.common.configfile import load_configfile
 
 from pipeline import preflight, targets
+from pipeline.calls import Call
 from pipeline.checkpoint_files import checkpoint_files
 from pipeline.configuration import merge, validate
 from pipeline.datasets import ListingError
 from pipeline.datasets.cases import source_files
 from pipeline.errors import PipelineError
+from pipeline.last_run import mark_of
 from pipeline.layout import Layout, batch_names
 from pipeline.listing import planned_cases
-from pipeline.manifests import withdraw_untrue
 from pipeline.settings import further_images, source_root, stage_settings
 from pipeline.versions import stage_version
 
@@ -69,9 +70,9 @@ if workflow.is_main_process:
     or_exit(preflight.check_results, RESULTS)
     if unchecked := or_exit(preflight.check_partitions, partitions_named()):
         logger.warning(unchecked)
-    # Stores are not declared, so Snakemake does not miss them; their manifests speak for them.
-    for manifest in withdraw_untrue(RESULTS):
-        logger.info(f"withdrawn, because what it lists is not there: {manifest}")
+    CALL = Call(LAYOUTS.values())
+    for line in or_exit(list, CALL.before_plan()):
+        logger.info(line)
 
 
 wildcard_constraints:
@@ -86,9 +87,7 @@ wildcard_constraints:
 
 def command(verb):
     """The shell line of a rule: a stage's command, on the terminal and in the log."""
-    return (
-        f"python -m pipeline {verb} --dataset {{wildcards.dataset}} {CONFIG} 2>&1 | tee {{log:q}}"
-    )
+    return f"python -m pipeline {verb} --dataset {{wildcards.dataset}} {CONFIG} 2>&1 | tee -i {{log:q}}"
 
 
 def shown_in_report(category, *names):
@@ -105,6 +104,10 @@ def settings_of(stage, kind=None):
         return stage_settings(SETTINGS, stage, wildcards.dataset, name)
 
     return chosen
+
+
+def mark(wildcards):
+    return mark_of(LAYOUTS[wildcards.dataset])
 
 
 def memory_mb(wildcards, attempt):

@@ -18,7 +18,7 @@ rule phantom:
     message:
         "phantom {wildcards.dataset}"
     shell:
-        "python -m pipeline phantom {params.arguments} 2>&1 | tee {log:q}"
+        "python -m pipeline phantom {params.arguments} 2>&1 | tee -i {log:q}"
 
 
 rule ingest:
@@ -28,6 +28,8 @@ rule ingest:
         LAYOUT.cases,
     params:
         settings=settings_of("ingest"),
+        # other results under the same paths are looked at, however they came there
+        mark=mark,
         version=stage_version("ingest"),
     log:
         LOGS / "ingest.log",

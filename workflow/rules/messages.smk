@@ -1,7 +1,9 @@
-"""What Snakemake tells: less of its own doings, and last of all what failed and why."""
+"""How a call begins and ends, and what Snakemake tells: less of its own doings, and last of all
+what failed and why."""
 
 import atexit
 
+from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 
@@ -19,6 +21,9 @@ def brief(record):
         further = len(record.input) - INPUTS_TOLD
         if further > 0:
             record.input = [*record.input[:INPUTS_TOLD], f"and {further} more"]
+    # of such a call no hook is called
+    if record.getMessage().startswith(NOTHING_TO_BE_DONE_MSG) and not workflow.dryrun:
+        CALL.end()
     # the whole shell line again, with all that makes it run anywhere
     repeated = record.getMessage().startswith("RuleException:\nCalledProcessError")
     idle = event == LogEvent.JOB_STARTED or record.getMessage() == "Select jobs to execute..."
@@ -33,6 +38,18 @@ def tell_failures():
 
 if workflow.is_main_process:
     logger.addFilter(brief)
+
+
+onstart:
+    if workflow.is_main_process:
+        try:
+            CALL.begin()
+        except PipelineError as error:
+            sys.exit(f"error: {error}")
+
+
+onsuccess:
+    CALL.end()
 
 
 onerror:

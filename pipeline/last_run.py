@@ -1,0 +1,121 @@
+"""What a call leaves for the next one: the code that it ran, and where it was recorded.
+
+Edited code starts nothing by itself, so the next call tells of it. And Snakemake keeps its records
+(settings and digests of what it ran) in the working directory, so results that came from another
+one are looked at once by every stage, which finds by its fingerprints what is made already. They
+are known by a mark that stays with them.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import uuid
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pipeline.layout import STAGES, Layout
+from pipeline.stores import file_digest, fingerprint, read_json, write_json
+from pipeline.versions import stage_version
+
+CHECKOUT = Path(__file__).parents[1]
+PACKAGES = ("grcsf", "pipeline")
+LONG_AGO_NS = 10**9  # older than any image, but not 0, which Snakemake takes for no time
+SHOWN = 3  # of the files that changed
+
+
+def code_now() -> dict[str, Any]:
+    """Digests of the packages' files, and every stage's `VERSION`."""
+    files = sorted(path for package in PACKAGES for path in (CHECKOUT / package).rglob("*.py"))
+    return {
+        "files": {str(path.relative_to(CHECKOUT)): file_digest(path) for path in files},
+        "versions": {stage: stage_version(stage) for stage in STAGES},
+    }
+
+
+def edited_code(layout: Layout, code: dict[str, Any]) -> str:
+    """A line about code that has changed since the last call without a raised `VERSION`, or ""."""
+    if not layout.last_run.exists():
+        return ""
+    before = read_json(layout.last_run)["code"]
+    changed = {file for file in code["files"] if code["files"][file] != before["files"].get(file)}
+    if not changed:
+        return ""
+    behind = {stage: changed & imported(stage) for stage in STAGES}
+    raised = {stage for stage in STAGES if code["versions"][stage] != before["versions"].get(stage)}
+    told = {file for file in changed if not any(file in behind[stage] for stage in raised)}
+    stages = [stage for stage in STAGES if behind[stage] & told]
+    if not stages:
+        return ""
+    files = sorted(told & set().union(*behind.values()))
+    further = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
+    return (
+        f"{layout.dataset}: {', '.join(files[:SHOWN])}{further} changed since the last run and no "
+        "VERSION was raised, so nothing runs again because of it; if it changes a result, raise "
+        f"VERSION in pipeline/ of its stage ({', '.join(stages)})"
+    )
+
+
+def imported(stage: str) -> set[str]:
+    """The packages' files that a stage imports, its own among them, relative to the checkout."""
+    waiting, found = [f"pipeline.{stage}"], set[str]()
+    while waiting:
+        name = waiting.pop()
+        path = CHECKOUT / Path(*name.split("."))
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        relative = str(file.relative_to(CHECKOUT))
+        if not file.is_file() or relative in found:
+            continue
+        found.add(relative)
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                waiting += [node.module, *(f"{node.module}.{one.name}" for one in node.names)]
+            elif isinstance(node, ast.Import):
+                waiting += [one.name for one in node.names]
+        waiting = [one for one in waiting if one.split(".")[0] in PACKAGES]
+    return found
+
+
+@cache
+def mark_of(layout: Layout) -> str:
+    """The mark of a data set's results; a new one where they have none yet.
+
+    A parameter of ingest: where Snakemake has recorded other results under these paths, it differs.
+    """
+    if layout.last_run.exists():
+        return str(read_json(layout.last_run)["mark"])
+    return uuid.uuid4().hex
+
+
+def look_again(layout: Layout, records: Path) -> bool:
+    """Have every stage look at results that were recorded elsewhere; whether that is so.
+
+    Args:
+        layout: the data set's results.
+        records: Snakemake's folder in the working directory.
+    """
+    recorded = _record(layout, records)
+    known = recorded.exists() and read_json(recorded)["mark"] == mark_of(layout)
+    if known or not layout.cases.exists():
+        return False
+    content = read_json(layout.cases)
+    write_json(layout.cases, content)  # only the owner of a file may set its time
+    os.utime(layout.cases, ns=(LONG_AGO_NS, LONG_AGO_NS))  # ingest runs, and all that follows it
+    return True
+
+
+def note_code(layout: Layout, code: dict[str, Any]) -> None:
+    """Note which code a call ran."""
+    write_json(layout.last_run, {"code": code, "mark": mark_of(layout)})
+
+
+def note_recorded(layout: Layout, records: Path) -> None:
+    """Note that Snakemake has recorded here all that there is of a data set's results."""
+    content = {"results": str(layout.root / layout.dataset), "mark": mark_of(layout)}
+    write_json(_record(layout, records), content)
+
+
+def _record(layout: Layout, records: Path) -> Path:
+    name = fingerprint({"results": str(layout.root), "dataset": layout.dataset})
+    return records / "grcsf" / f"{name}.json"

@@ -1,0 +1,204 @@
+"""Calls that are stopped by force, and calls at the same time: the next one just goes on."""
+
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.layout import Layout, folder_of
+from pipeline.stores import file_digest
+
+spec = importlib.util.spec_from_file_location("tiny", Path(__file__).with_name("tiny.py"))
+tiny = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tiny)
+EPOCHS = 12
+HEAD = Layout(Path("results"), "head")
+MODEL = str(HEAD.model("unet", 1))
+CALL = ("--cores", "2", "--configfile", "config.yaml")
+TAKEN_UP = "stopped half-way, and now taken up where it stood: head train_segmentation unet 1"
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+def configuration(workers: int = 0) -> dict:
+    config = tiny.configuration()
+    config["resources"]["workers"] = workers
+    training = {**config["datasets"]["heart"]["experiments"]["unet"]["training"], "epochs": EPOCHS}
+    for dataset in config["datasets"].values():
+        dataset["experiments"] = {"unet": {"model": "unet", "width": 4, "training": training}}
+    return config
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory, new_project):
+    """A project whose cases are ingested and split."""
+    project = new_project(tmp_path_factory.mktemp("start"))
+    tiny.write_images(project.folder / "images")
+    project.configure(configuration())
+    project.run(str(HEAD.split))
+    return project
+
+
+@pytest.fixture(scope="module")
+def expected(start, new_project, tmp_path_factory):
+    """Digest of the model of a training that nobody stopped."""
+    project = copied(start, new_project, tmp_path_factory.mktemp("whole") / "whole")
+    project.run(MODEL)
+    return trained(project)
+
+
+def copied(start, new_project, folder):
+    shutil.copytree(start.folder, folder)
+    return new_project(folder)
+
+
+@pytest.fixture
+def project(start, new_project, tmp_path):
+    return copied(start, new_project, tmp_path / "project")
+
+
+def planned(project) -> str:
+    """What a dry run says."""
+    done = project.call(MODEL, "-n", "--configfile", "config.yaml")
+    assert done.code == 0, done.output
+    return done.output
+
+
+def trained(project) -> str:
+    return file_digest(project.folder / folder_of(HEAD.model("unet", 1)) / "model.safetensors")
+
+
+def reach(process, text: str) -> str:
+    """What a call says until it says `text`."""
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if text in line:
+            return "".join(said)
+    raise AssertionError("".join(said)[-4000:])
+
+
+def stage_of(project, verb: str) -> int:
+    """Process number of the stage that runs in the project."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().split(b"\0")
+            here = (folder / "cwd").readlink() == project.folder
+        except OSError:  # it has ended, or is another user's
+            continue
+        if here and b"pipeline" in command and verb.encode() in command:
+            return int(folder.name)
+    raise AssertionError(f"no {verb} runs")
+
+
+def wait_until(condition) -> None:
+    while not condition():
+        time.sleep(0.1)
+
+
+def stop_by_ctrl_c(_, process):
+    os.killpg(process.pid, signal.SIGINT)
+    output = process.communicate()[0]
+    assert process.returncode != 0
+    assert "error: train_segmentation unet 1: interrupted; run again" in output
+    assert "Traceback" not in output
+
+
+def stop_all_at_once(project, process):
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    # a write that the power cut: what killed processes leave where they write is hidden and ignored
+    folder = project.folder / folder_of(HEAD.model("unet", 1)) / "checkpoints"
+    (folder / ".last.ckpt.0123456789ab.tmp").write_bytes(b"half")
+
+
+def stop_the_stage(project, process):
+    os.kill(stage_of(project, "train-segmentation"), signal.SIGKILL)
+    output = process.communicate()[0]
+    assert process.returncode != 0
+    assert "the job was killed, or ran out of memory or time; run again" in output
+
+
+@pytest.mark.parametrize("stop", [stop_by_ctrl_c, stop_all_at_once, stop_the_stage])
+def test_the_next_call_goes_on_from_the_last_epoch_and_ends_in_the_same_bits(
+    project, expected, stop
+):
+    with project.start(MODEL, *CALL) as process:
+        reach(process, f"epoch 3 of {EPOCHS}")
+        stop(project, process)
+    wait_until(lambda: TAKEN_UP in planned(project))
+    done = project.run(MODEL)
+    assert done.output.count(TAKEN_UP) == 1
+    assert "resuming from " in done.output
+    # an epoch is told of a moment before its checkpoint is written
+    assert f"epoch 2 of {EPOCHS}" not in done.output
+    assert trained(project) == expected
+    again = project.run(MODEL)
+    assert "Nothing to be done" in again.output
+    assert "taken up" not in again.output
+
+
+def test_a_stage_that_outlives_its_snakemake_is_left_to_finish(project, expected):
+    with project.start(MODEL, *CALL) as process:
+        reach(process, f"epoch 2 of {EPOCHS}")
+        stage = stage_of(project, "train-segmentation")
+        process.kill()
+        # what it goes on saying has to go somewhere, or it stops to wait for a reader
+        threading.Thread(target=process.stdout.read).start()
+        assert f"head: train_segmentation unet 1 still runs (process {stage} " in (planned(project))
+        done = project.run(MODEL)
+    assert "resuming" not in done.output
+    assert " epoch " not in done.output
+    assert "up to date" in done.output
+    assert trained(project) == expected
+
+
+def test_a_killed_loading_process_is_one_line_and_the_next_call_goes_on(project, expected):
+    project.configure(configuration(workers=1))
+    with project.start(MODEL, *CALL) as process:
+        reach(process, f"epoch 3 of {EPOCHS}")
+        stage = stage_of(project, "train-segmentation")
+        children = Path(f"/proc/{stage}/task/{stage}/children").read_text().split()
+        for child in children:
+            os.kill(int(child), signal.SIGKILL)
+        output = process.communicate()[0]
+    assert process.returncode != 0
+    assert "unet, subset 1: a process that loads slices was killed" in output
+    assert "Traceback" not in output
+    done = project.run(MODEL)
+    assert "resuming from " in done.output
+    assert trained(project) == expected
+
+
+def test_a_second_call_on_a_data_set_is_refused_and_one_on_another_is_not(project):
+    other = str(Layout(Path("results"), "heart").model("unet", 1))
+    one = project.folder / "one.yaml"
+    two = project.folder / "two.yaml"
+    config = (project.folder / "config.yaml").read_text("utf-8")
+    head, heart = config.index("  head:"), config.index("  heart:")
+    one.write_text(config[:heart], "utf-8")
+    two.write_text(config[:head] + config[heart:], "utf-8")
+    with project.start(MODEL, "--cores", "1", "--configfile", "one.yaml") as process:
+        reach(process, f"epoch 1 of {EPOCHS}")
+        reader = threading.Thread(target=process.stdout.read)
+        reader.start()
+        refused = project.call(MODEL, *CALL)
+        assert refused.code == 1
+        assert refused.errors == [
+            re.search(r"^error: data set head: another call .*$", refused.output, re.M).group()
+        ]
+        assert f"(process {process.pid} on " in refused.errors[0]
+        assert "Traceback" not in refused.output
+        assert "head: another call works on it" in planned(project)
+        done = project.call(other, "--cores", "1", "--configfile", "two.yaml", timeout=600)
+        assert done.code == 0, done.output[-3000:]
+        reader.join()
+    assert process.returncode == 0
+    for config in ("one.yaml", "two.yaml"):
+        target = MODEL if config == "one.yaml" else other
+        assert project.call(target, "-n", "--configfile", config).jobs == []

@@ -1,0 +1,65 @@
+"""Two tiny data sets that a whole run takes a minute for: phantoms as anybody's own images."""
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline.datasets.phantom import write_phantom
+
+ROLES = ("train", "train", "validation", "test", "test", "train", "test")
+LISTED = 5  # of the images; the others join later
+
+
+def write_images(folder: Path) -> None:
+    """Head phantoms, the first five of them listed with roles."""
+    write_phantom("head", folder, cases=len(ROLES), seed=3, shape=(10, 40, 32))
+    list_images(folder, range(LISTED))
+
+
+def list_images(folder: Path, numbers: Iterable[int]) -> None:
+    """A manifest of these cases."""
+    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["case", "image", "label", "role"])
+        for number in numbers:
+            paths = (image_of(folder, number), label_of(folder, number))
+            relative = [path.relative_to(folder) for path in paths]
+            writer.writerow([f"c{number}", *relative, ROLES[number]])
+
+
+def image_of(folder: Path, number: int) -> Path:
+    return sorted(folder.rglob("*_T1w.nii.gz"))[number]
+
+
+def label_of(folder: Path, number: int) -> Path:
+    return sorted(folder.rglob("*mask.nii.gz"))[number]
+
+
+def configuration() -> dict:
+    """`head`, listed with roles, and `heart`, which writes its phantoms and draws its split."""
+    training = {"epochs": 2, "batch_size": 8, "warmup_epochs": 1, "lesion_free_fraction": 0.3}
+    network = {"width": 4, "training": training}
+    mae = {"preset": "tiny", "image_size": 32, "patch_size": 8, "epochs": 1, "batch_size": 16}
+    maps = [{"mae": "shared", "mask_ratio": ratio} for ratio in (0.5, 0.75)]
+    rcu = {"patch_sizes": [4, 4, 8]}
+    head = {
+        "source": {"adapter": "manifest", "root": "images", "modality": "MR"},
+        "slices": {"size": [40, 32], "percentiles": [0, 99.9]},
+        "mae": {"shared": mae},
+        "residuals": {"mrm": {"preset": "fast", "maps": maps}},
+        "experiments": {
+            "unet": {"model": "unet", **network},
+            "grcsf": {"model": "grcsf", "residuals": "mrm", "rcu": rcu, **network},
+        },
+        "evaluation": {"bootstrap_samples": 100, "baseline": "unet"},
+    }
+    phantom = {"kind": "heart", "cases": 4, "seed": 3, "shape": [8, 32, 32]}
+    heart = {
+        "source": {"adapter": "orcascore", "phantom": phantom},
+        "slices": {"size": [32, 32], "window": [-200, 800]},
+        "split": {"test": 1, "validation": 1},
+        "experiments": {"unet": {"model": "unet", **network}},
+        "evaluation": {"bootstrap_samples": 100, "baseline": "unet"},
+    }
+    resources = {"threads": 1}
+    return {"resources": resources, "datasets": {"head": head, "heart": heart}}
