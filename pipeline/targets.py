@@ -1,7 +1,8 @@
 """What a configuration asks for: every manifest, table and page of a data set.
 
 Snakemake is asked for these by name, because it does not miss a file between others that are up to
-date, unless it is asked for; and a deleted file or a withdrawn manifest has to be missed. `grcsf plan` counts them.
+date, unless it is asked for; and a deleted file or a withdrawn manifest has to be missed.
+`grcsf plan` counts them.
 """
 
 from __future__ import annotations
@@ -101,9 +102,8 @@ def tables_alone(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> lis
 
 def job_counts(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> dict[str, int]:
     """Jobs of each stage that a run of everything has, when nothing is made yet."""
-    asked = everything(layout, chosen, batches)
+    # what one job writes differs in the suffix alone
+    asked = {path.with_suffix("") for path in everything(layout, chosen, batches)}
     counts = Counter(path.relative_to(layout.root / layout.dataset).parts[0] for path in asked)
-    # what nobody asks for by name: one job each, but the scores, one for each experiment
-    counts |= {"split": 1, "evaluate": len(chosen.experiments), "compare": 1}
     phantom = {"phantom": 1} if chosen.source.phantom else {}
     return phantom | {stage: counts[stage] for stage in STAGES if counts[stage]}
