@@ -94,10 +94,6 @@ def settings_of(stage, kind=None):
     return chosen
 
 
-def memory_mb(wildcards, attempt):
-    return attempt * SETTINGS.resources.memory_mb
-
-
 @functools.cache
 def source_cases(dataset):
     source = SETTINGS.datasets[dataset].source

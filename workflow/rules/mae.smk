@@ -19,7 +19,7 @@ rule train_mae:
     threads: SETTINGS.resources.threads
     resources:
         mem_mb=memory_mb,
-        runtime=SETTINGS.resources.minutes,
+        runtime=minutes,
         gpu=SETTINGS.resources.gpus,
     message:
         "train_mae {wildcards.dataset}: {wildcards.mae}"
@@ -47,7 +47,7 @@ rule residual_maps:
     threads: SETTINGS.resources.threads
     resources:
         mem_mb=memory_mb,
-        runtime=SETTINGS.resources.minutes,
+        runtime=minutes,
         gpu=SETTINGS.resources.gpus,
     message:
         "residual_maps {wildcards.dataset}: {wildcards.residuals}, batch {wildcards.batch}"

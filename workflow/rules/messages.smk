@@ -1,6 +1,7 @@
 """What Snakemake tells: less of its own doings, and last of all what failed and why."""
 
 import atexit
+import re
 
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -8,14 +9,19 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from pipeline.last_words import last_words
 
 INPUTS_TOLD = 3  # of a failed job: an ingest has two for every patient
-FAILED = {}  # log of a failed job → its stage; a job that is tried again and succeeds stays here
+# log of a failed job → its stage, and how a cluster ended it; a job that is tried again and succeeds
+# stays here
+FAILED = {}
 
 
 def brief(record):
     """Whether a message is worth telling; those of failed jobs are noted, and shortened."""
     event = getattr(record, "event", None)
     if event == LogEvent.JOB_ERROR:
-        FAILED.update({log: record.rule_name for log in record.log[:1]})
+        # FAILED says no more than the stage's own last words, unlike TIMEOUT or OUT_OF_MEMORY
+        state = re.search(r"SLURM status is: '(?!FAILED)(\w+)'", record.rule_msg or "")
+        by = f" on the cluster, {state[1]}" if state else ""
+        FAILED.update({log: f"{record.rule_name} failed{by}" for log in record.log[:1]})
         further = len(record.input) - INPUTS_TOLD
         if further > 0:
             record.input = [*record.input[:INPUTS_TOLD], f"and {further} more"]
@@ -27,8 +33,8 @@ def brief(record):
 
 def tell_failures():
     """Snakemake ends with where its own files lie; this comes after it."""
-    for log, stage in FAILED.items():
-        print("", f"{stage} failed ({log}):", *last_words(Path(log)), sep="\n", file=sys.stderr)
+    for log, failure in FAILED.items():
+        print("", f"{failure} ({log}):", *last_words(Path(log)), sep="\n", file=sys.stderr)
 
 
 if workflow.is_main_process:

@@ -18,7 +18,7 @@ rule train_segmentation:
     threads: SETTINGS.resources.threads
     resources:
         mem_mb=memory_mb,
-        runtime=SETTINGS.resources.minutes,
+        runtime=minutes,
         gpu=SETTINGS.resources.gpus,
     message:
         "train_segmentation {wildcards.dataset}: {wildcards.experiment}, subset {wildcards.subset}"
@@ -48,7 +48,7 @@ rule predict:
     threads: SETTINGS.resources.threads
     resources:
         mem_mb=memory_mb,
-        runtime=SETTINGS.resources.minutes,
+        runtime=minutes,
         gpu=SETTINGS.resources.gpus,
     message:
         "predict {wildcards.dataset}: {wildcards.experiment}, subset {wildcards.subset}"
@@ -74,7 +74,7 @@ rule postprocess:
     threads: SETTINGS.resources.threads
     resources:
         mem_mb=memory_mb,
-        runtime=SETTINGS.resources.minutes,
+        runtime=minutes,
     message:
         "postprocess {wildcards.dataset}: {wildcards.experiment}, subset {wildcards.subset}"
     shell:
