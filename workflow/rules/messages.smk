@@ -9,8 +9,8 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from pipeline.last_words import last_words
 
 INPUTS_TOLD = 3  # of a failed job: an ingest has two for every patient
-# log of a failed job → its stage, and how a cluster ended it; a job that is tried again and succeeds
-# stays here
+# log of a failed job → its stage and how it ended, and SLURM's own log of it, where there is one; a
+# job that is tried again and succeeds stays here
 FAILED = {}
 
 
@@ -21,7 +21,8 @@ def brief(record):
         # FAILED says no more than the stage's own last words, unlike TIMEOUT or OUT_OF_MEMORY
         state = re.search(r"SLURM status is: '(?!FAILED)(\w+)'", record.rule_msg or "")
         by = f" on the cluster, {state[1]}" if state else ""
-        FAILED.update({log: f"{record.rule_name} failed{by}" for log in record.log[:1]})
+        for log in record.log[:1]:
+            FAILED[log] = f"{record.rule_name} failed{by}", record.log[1:]
         further = len(record.input) - INPUTS_TOLD
         if further > 0:
             record.input = [*record.input[:INPUTS_TOLD], f"and {further} more"]
@@ -33,8 +34,9 @@ def brief(record):
 
 def tell_failures():
     """Snakemake ends with where its own files lie; this comes after it."""
-    for log, failure in FAILED.items():
-        print("", f"{failure} ({log}):", *last_words(Path(log)), sep="\n", file=sys.stderr)
+    for log, (failure, others) in FAILED.items():
+        told = last_words(Path(log), *map(Path, others))
+        print("", f"{failure} ({log}):", *told, sep="\n", file=sys.stderr)
 
 
 if workflow.is_main_process:
