@@ -7,6 +7,7 @@
 #
 # Then: export SLURM_CONF=FOLDER/etc/slurm.conf PATH=FOLDER/bin:$PATH
 set -euo pipefail
+PATH=$PATH:/usr/sbin  # where daemons are
 
 missing() {
     [ "$(id -u)" = 0 ] || { echo "SLURM's daemons need root"; return; }

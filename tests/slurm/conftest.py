@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline.configuration import merge
+
 CHECKOUT = Path(__file__).parents[2]
 CLUSTER = Path(__file__).with_name("cluster.sh")
 PROFILE = CHECKOUT / "workflow" / "profiles" / "slurm"
@@ -43,6 +45,7 @@ CONFIG = {
         }
     },
 }
+ON_CARDS = ("train_mae", "residual_maps", "train_segmentation", "predict")
 TRAINED = "results/heart/train_mae/m.json"
 
 
@@ -155,10 +158,8 @@ def edited_profile(tmp_path_factory) -> Callable[[dict], Path]:
 
     def edited(changes: dict) -> Path:
         profile = yaml.safe_load((PROFILE / "config.yaml").read_text("utf-8"))
-        for section, values in changes.items():
-            profile[section] = {**profile[section], **values} if isinstance(values, dict) else values
         folder = tmp_path_factory.mktemp("profile")
-        (folder / "config.yaml").write_text(yaml.safe_dump(profile))
+        (folder / "config.yaml").write_text(yaml.safe_dump(merge(profile, changes)))
         return folder
 
     return edited
@@ -170,11 +171,8 @@ def whole(cluster, edited_profile, tmp_path_factory) -> Project:
     project = Project(tmp_path_factory.mktemp("whole"), cluster)
     project.configure(CONFIG)
     # the four stages ask for a card, but compute on the CPU: there is none
-    stages = yaml.safe_load((PROFILE / "config.yaml").read_text("utf-8"))["set-resources"]
     card = {"gpu": 1, "gpu_model": "pretended"}
-    profile = edited_profile(
-        {"set-resources": {stage: {**asked, **card} for stage, asked in stages.items()}}
-    )
+    profile = edited_profile({"set-resources": dict.fromkeys(ON_CARDS, card)})
     assert project.run(profile=profile) == 0, project.output
     return project
 

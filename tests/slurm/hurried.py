@@ -1,4 +1,4 @@
-"""Snakemake that asks for its jobs' states every second; its executor waits ever longer by itself."""
+"""Snakemake that asks for its jobs' states every second, where its executor waits ever longer."""
 
 import asyncio
 import sys

@@ -5,10 +5,9 @@ import shutil
 
 import pytest
 
-from tests.slurm.conftest import CONFIG, TRAINED, Project
+from tests.slurm.conftest import CONFIG, ON_CARDS, TRAINED, Project
 
 pytestmark = pytest.mark.timeout(600)
-ON_CARDS = ("train_mae", "residual_maps", "train_segmentation", "predict")
 OTHERS = ("phantom", "ingest", "postprocess", "evaluate", "report")
 
 

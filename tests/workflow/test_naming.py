@@ -138,7 +138,15 @@ def test_snakefile_is_short_and_includes_in_the_data_s_order():
     text = (ROOT / "workflow" / "Snakefile").read_text("utf-8")
     assert len(text.splitlines()) <= 45
     included = re.findall(r'include: "rules/(\w+)\.smk"', text)
-    assert included == ["messages", "common", "cluster", "data", "mae", "segmentation", "evaluation"]
+    assert included == [
+        "messages",
+        "common",
+        "cluster",
+        "data",
+        "mae",
+        "segmentation",
+        "evaluation",
+    ]
     rules = [
         name
         for part in included
