@@ -158,16 +158,24 @@ up() {
     wait_for bash -c '[ "$(sinfo -h -N -p main -o %t | grep -c "^idle$")" = 2 ]'
 }
 
+stop() {
+    local file pid pids=()
+    for file; do
+        [ -s "$file" ] || continue
+        pid=$(cat "$file")
+        kill "$pid" 2>/dev/null && pids+=("$pid")
+    done
+    for pid in "${pids[@]}"; do
+        wait_for bash -c "! kill -0 $pid" || kill -9 "$pid"
+    done
+}
+
 down() {
     export SLURM_CONF=$FOLDER/etc/slurm.conf
     timeout 10 scancel --user=root >/dev/null 2>&1 && sleep 1
-    for file in "$FOLDER"/run/{slurmd.n1,slurmd.n2,slurmctld,slurmdbd}.pid \
-        "$FOLDER"/mysql/mariadbd.pid "$FOLDER"/munge/munged.pid; do
-        [ -s "$file" ] || continue
-        pid=$(cat "$file")
-        kill "$pid" 2>/dev/null || continue
-        wait_for bash -c "! kill -0 $pid" || kill -9 "$pid"
-    done
+    stop "$FOLDER"/run/{slurmd.n1,slurmd.n2,slurmctld}.pid
+    stop "$FOLDER"/run/slurmdbd.pid
+    stop "$FOLDER"/mysql/mariadbd.pid "$FOLDER"/munge/munged.pid
 }
 
 command=$1

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from pipeline.configuration import merge
+from pipeline.history import read_history
 
 CHECKOUT = Path(__file__).parents[2]
 CLUSTER = Path(__file__).with_name("cluster.sh")
@@ -29,7 +31,7 @@ CONFIG = {
             },
             "slices": {"size": [32, 32], "window": [-200, 800]},
             "split": {"test": 1, "validation": 1},
-            "mae": {"m": {"preset": "tiny", "image_size": 32, "patch_size": 8, "epochs": 40}},
+            "mae": {"m": {"preset": "tiny", "image_size": 32, "patch_size": 8, "epochs": 1}},
             "residuals": {"r": {"preset": "fast", "maps": [{"mae": "m", "mask_ratio": 0.5}]}},
             "experiments": {
                 "grcsf": {
@@ -38,7 +40,7 @@ CONFIG = {
                     "width": 2,
                     "rcu": {"patch_sizes": [4, 4, 8]},
                     "training": {"epochs": 2, "batch_size": 8, "warmup_epochs": 1},
-                }
+                },
             },
             "postprocess": {"method": "calcium"},
             "evaluation": {"metrics": "calcium", "bootstrap_samples": 100},
@@ -46,7 +48,10 @@ CONFIG = {
     },
 }
 ON_CARDS = ("train_mae", "residual_maps", "train_segmentation", "predict")
-TRAINED = "results/heart/train_mae/m.json"
+# A training of some seconds that needs no other, to be disturbed.
+UNET = {"model": "unet", "width": 2, "training": {"epochs": 40, "batch_size": 8, "patience": 40}}
+TRAINING = "results/heart/train_segmentation/unet/subset-1"
+TRAINED = f"{TRAINING}.json"
 
 
 def wait_until(condition: Callable[[], object]) -> None:
@@ -84,22 +89,30 @@ class Project:
     folder: Path
     cluster: Cluster
 
-    def start(self, *arguments: str, profile: Path = PROFILE) -> subprocess.Popen[str]:
-        """Call the workflow; `output` has what it tells."""
+    @contextmanager
+    def running(self, *arguments: str, profile: Path = PROFILE) -> Iterator[subprocess.Popen[str]]:
+        """A call of the workflow; `output` has what it tells."""
         hurried = Path(__file__).with_name("hurried.py")
         command = [sys.executable, str(hurried), "-s", str(CHECKOUT / "workflow" / "Snakefile")]
-        with (self.folder / "output.txt").open("w") as output:
-            return subprocess.Popen(
+        with (
+            (self.folder / "output.txt").open("w") as output,
+            subprocess.Popen(
                 [*command, "--configfile", "config.yaml", "--profile", str(profile), *arguments],
                 cwd=self.folder,
                 env=self.cluster.environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 encoding="utf-8",
-            )
+            ) as process,
+        ):
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def run(self, *arguments: str, profile: Path = PROFILE) -> int:
-        return self.start(*arguments, profile=profile).wait()
+        with self.running(*arguments, profile=profile) as process:
+            return process.wait()
 
     @property
     def output(self) -> str:
@@ -109,19 +122,21 @@ class Project:
     def jobs(self) -> list[dict[str, str]]:
         return self.cluster.jobs(self.folder)
 
-    def configure(self, config: dict) -> None:
-        (self.folder / "config.yaml").write_text(yaml.safe_dump(config))
+    def configure(self, change: dict) -> None:
+        """Write the configuration, or change it."""
+        path = self.folder / "config.yaml"
+        config = yaml.safe_load(path.read_text("utf-8")) if path.exists() else {}
+        path.write_text(yaml.safe_dump(merge(config, change)))
 
     def epochs(self) -> int:
-        """How many epochs the MAE has been trained."""
-        history = self.folder / "results/heart/train_mae/m/history.csv"
-        return history.read_text().count("\n") - 1 if history.exists() else 0
+        """How many epochs the training has run."""
+        return len(read_history(self.folder / TRAINING / "history.csv"))
 
-    def wait_for_epochs(self, run: subprocess.Popen[str], more: int = 2) -> None:
-        """Until the MAE has been trained `more` epochs from now on."""
+    def wait_for_epochs(self, process: subprocess.Popen[str], more: int = 2) -> None:
+        """Until the training has run `more` epochs from now on."""
         start = self.epochs()
-        wait_until(lambda: self.epochs() >= start + more or run.poll() is not None)
-        assert run.poll() is None, self.output
+        wait_until(lambda: self.epochs() >= start + more or process.poll() is not None)
+        assert process.poll() is None, self.output
 
 
 def started(*options: str) -> Iterator[Cluster]:
@@ -177,10 +192,22 @@ def whole(cluster, edited_profile, tmp_path_factory) -> Project:
     return project
 
 
+@pytest.fixture(scope="session")
+def undisturbed(cluster, tmp_path_factory) -> Project:
+    """A project in which a training has run, on no cluster."""
+    project = Project(tmp_path_factory.mktemp("undisturbed"), cluster)
+    heart = {name: CONFIG["datasets"]["heart"][name] for name in ("source", "slices", "split")}
+    project.configure({**CONFIG, "datasets": {"heart": {**heart, "experiments": {"unet": UNET}}}})
+    profile = PROFILE.with_name("default")
+    assert project.run(TRAINED, profile=profile) == 0, project.output
+    return project
+
+
 @pytest.fixture
-def untrained(whole, tmp_path) -> Project:
-    """A copy of the whole project in which the MAE is still to be trained."""
+def untrained(undisturbed, tmp_path) -> Project:
+    """A copy of it, in which the training is still to be run."""
     folder = tmp_path / "untrained"
-    shutil.copytree(whole.folder, folder, ignore=shutil.ignore_patterns(".snakemake"))
-    shutil.rmtree(folder / "results/heart/train_mae")
-    return Project(folder, whole.cluster)
+    shutil.copytree(undisturbed.folder, folder, ignore=shutil.ignore_patterns(".snakemake"))
+    shutil.rmtree(folder / TRAINING)
+    (folder / TRAINED).unlink()
+    return Project(folder, undisturbed.cluster)

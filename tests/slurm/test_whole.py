@@ -35,16 +35,14 @@ def test_a_second_call_finds_nothing_to_do(whole):
 
 
 def test_cards_that_the_configuration_asks_for_are_asked_of_one_node(untrained):
-    config = copy.deepcopy(CONFIG)
-    config["resources"]["gpus"] = 2
-    untrained.configure(config)
+    untrained.configure({"resources": {"gpus": 2}})
     assert untrained.run(TRAINED, "--retries", "0") != 0
     (job,) = untrained.jobs
     assert job["JOB_GRES"] == "gpu:pretended:2"
     assert job["NumNodes"] == "1"
     # and where there is none, the stage's own line is the last
     *_, title, error = untrained.output.splitlines()
-    assert title == "train_mae failed (results/heart/logs/train_mae/m.log):"
+    assert title == "train_segmentation failed (results/heart/logs/train_segmentation/unet-1.log):"
     assert error.startswith("error: resources.gpus: found 2, but this machine offers no GPU")
 
 
