@@ -4,7 +4,7 @@ import pytest
 
 from tests.slurm.conftest import CONFIG, Project
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 
 def test_jobs_stand_in_the_accounts(accounting_cluster, edited_profile, tmp_path):

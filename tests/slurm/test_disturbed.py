@@ -6,7 +6,7 @@ from pipeline.history import read_history
 from pipeline.stores import file_digest
 from tests.slurm.conftest import TRAINED, TRAINING, wait_until
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 
 def trained(project):

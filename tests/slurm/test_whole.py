@@ -7,7 +7,7 @@ import pytest
 
 from tests.slurm.conftest import CONFIG, ON_CARDS, TRAINED, Project
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 OTHERS = ("phantom", "ingest", "postprocess", "evaluate", "report")
 
 
