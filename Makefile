@@ -1,4 +1,4 @@
-# demo, test, lint, real and bench: each sets itself up in .venv, once.
+# demo, test, test-slurm, lint, real and bench: each sets itself up in .venv, once.
 
 PYTHON ?= python3
 CORES ?= $(shell nproc)
@@ -8,12 +8,13 @@ BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 CONFIGS := $(wildcard config/*.yaml)
 
-.PHONY: help demo test lint format real bench bench-gpu clean
+.PHONY: help demo test test-slurm lint format real bench bench-gpu clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    run the whole pipeline on synthetic images (config/demo.yaml)"
 	@echo "make test    run all tests"
+	@echo "make test-slurm  run the pipeline on a private SLURM of two nodes, where SLURM is installed"
 	@echo "make lint    check style, types, rules and configurations"
 	@echo "make format  bring the sources into the style that lint asks for"
 	@echo "make real    run the pipeline on the real images of GRCSF_SHARED, where they are"
@@ -28,6 +29,14 @@ demo: .venv/.ready
 # The trainings of several tests run side by side, so each keeps to one thread.
 test: .venv/.ready
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(CORES) --dist loadfile
+
+test-slurm:
+	@missing=$$(tests/slurm/cluster.sh missing); \
+	if [ -n "$$missing" ]; then \
+	    echo "skipped: $$missing (see docs/slurm.md)"; \
+	else \
+	    $(MAKE) --no-print-directory .venv/.ready && $(BIN)/pytest tests/slurm; \
+	fi
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

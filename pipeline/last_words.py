@@ -9,26 +9,33 @@ SILENT = (
 )
 
 
-def last_words(log: Path) -> list[str]:
+def last_words(log: Path, *cluster_logs: Path) -> list[str]:
     """The lines with which a failed job's log ends.
 
     Args:
         log: a stage's log.
+        cluster_logs: what SLURM wrote of the same job, if it ran there.
 
     Returns:
         The last error with all that follows it, the first and the last lines of it where it is
-        long; if there is none, the last lines, and what that means.
+        long; if there is none, the last lines, why SLURM ended the job, and what that means.
     """
-    try:
-        lines = log.read_text("utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
+    lines = _lines(log)
     errors = [number for number, line in enumerate(lines) if line.startswith("error: ")]
     if errors:
         return _shortened(lines[errors[-1] :], log)
     if any(line.startswith("Traceback ") for line in lines):
         return [*lines[-3:], f"a fault of the program: the whole of it stands in {log}"]
-    return [*lines[-3:], f"error: {SILENT}"]
+    # such as "slurmstepd: error: StepId=8.0 exceeded memory limit"
+    ends = [line for one in cluster_logs for line in _lines(one) if line.startswith("slurmstepd")]
+    return [*lines[-3:], *dict.fromkeys(ends), f"error: {SILENT}"]
+
+
+def _lines(log: Path) -> list[str]:
+    try:
+        return log.read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
 
 
 def _shortened(lines: list[str], log: Path) -> list[str]:

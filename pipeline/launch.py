@@ -18,6 +18,11 @@ def is_one_of_several() -> bool:
     return STARTED in os.environ or "LOCAL_RANK" in os.environ
 
 
+def is_to_be_spread(resources: Resources) -> bool:
+    """Whether a training takes several nodes, and this process is none of those on them."""
+    return resources.nodes > 1 and not is_one_of_several()
+
+
 def train_on_nodes(title: str, resources: Resources) -> None:
     """Start this process's own command on every node of its SLURM job, and wait.
 

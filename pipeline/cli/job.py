@@ -6,11 +6,11 @@ import importlib.util
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,6 +19,9 @@ from pipeline.errors import PipelineError
 from pipeline.layout import Layout
 from pipeline.settings import (
     Dataset,
+    Experiment,
+    Mae,
+    Resources,
     Settings,
     further_images,
     source_root,
@@ -48,6 +51,7 @@ class Job:
     settings: Settings
     dataset: Dataset
     layout: Layout
+    resources: Resources
 
 
 def open_job(config: Path, override: str, dataset: str) -> Job:
@@ -58,7 +62,27 @@ def open_job(config: Path, override: str, dataset: str) -> Job:
     """
     (job,) = open_jobs(config, override, dataset)
     log_lines(dataset)
+    bound_threads(job.resources.threads)
     return job
+
+
+def open_training(
+    config: Path, override: str, dataset: str, kind: Literal["mae", "experiment"], name: str
+) -> Job:
+    """`open_job` of an MAE or an experiment that is trained, with its own resources.
+
+    Raises:
+        PipelineError: the configuration is faulty, or has no such data set, MAE or experiment.
+    """
+    (job,) = open_jobs(config, override, dataset)
+    log_lines(dataset)
+    known: Mapping[str, Mae | Experiment] = (
+        job.dataset.mae if kind == "mae" else job.dataset.experiments
+    )
+    check_named(kind, name, known)
+    resources = known[name].resources.over(job.resources)
+    bound_threads(resources.threads)
+    return replace(job, resources=resources)
 
 
 @contextmanager
@@ -120,12 +144,11 @@ def open_jobs(config: Path, override: str, dataset: str | None = None) -> list[J
     if dataset is not None and dataset not in settings.datasets:
         known = ", ".join(settings.datasets)
         raise PipelineError(f"--dataset: {config} has no {dataset!r}; it has: {known}")
-    bound_threads(settings.resources.threads)
     if settings.store.codecs == "zarrs":
         read_with_zarrs()
     root, shared = Path(settings.results), store_root(settings)
     return [
-        Job(settings, chosen, Layout(root, name, shared))
+        Job(settings, chosen, Layout(root, name, shared), settings.resources)
         for name, chosen in settings.datasets.items()
         if dataset in (None, name)
     ]
@@ -153,7 +176,7 @@ def read_with_zarrs() -> None:
     os.environ["ZARR_CODEC_PIPELINE__PATH"] = "zarrs.ZarrsCodecPipeline"
 
 
-def check_named(kind: str, name: str, known: dict[str, object]) -> None:
+def check_named(kind: str, name: str, known: Mapping[str, object]) -> None:
     """Refuse a name that the configuration does not have.
 
     Raises:

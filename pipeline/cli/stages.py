@@ -22,9 +22,11 @@ from pipeline.cli.job import (
     check_named,
     check_subset,
     open_job,
+    open_training,
     recorded,
 )
 from pipeline.errors import PipelineError
+from pipeline.launch import is_to_be_spread, train_on_nodes
 from pipeline.settings import (
     GradCam,
     Resources,
@@ -43,7 +45,7 @@ def ingest(config: Config, dataset: DatasetName, override: Override = "") -> Non
     job = open_job(config, override, dataset)
     root, further = source_root(job.settings, dataset), further_images(job.settings, dataset)
     with recorded(job, "ingest"):
-        run(job.layout, job.dataset.source, root, further, job.settings.resources.threads)
+        run(job.layout, job.dataset.source, root, further, job.resources.threads)
 
 
 @app.command()
@@ -64,19 +66,19 @@ def train_mae(
     override: Override = "",
 ) -> None:
     """Train a masked autoencoder on lesion-free slices of training cases."""
-    job = open_job(config, override, dataset)
-    check_named("mae", mae, dict(job.dataset.mae))
+    job = open_training(config, override, dataset, "mae", mae)
+    with recorded(job, "train_mae", mae=mae):
+        if is_to_be_spread(job.resources):
+            train_on_nodes(f"MAE {mae}", job.resources)
+        else:
+            _train_mae(job, mae)
+
+
+def _train_mae(job: Job, mae: str) -> None:
     from pipeline.train_mae import train_mae as run
 
-    with recorded(job, "train_mae", mae=mae):
-        run(
-            job.layout,
-            mae,
-            job.dataset.mae[mae],
-            job.dataset.slices,
-            job.settings.seed,
-            job.settings.resources,
-        )
+    chosen, seed = job.dataset.mae[mae], job.settings.seed
+    run(job.layout, mae, chosen, job.dataset.slices, seed, job.resources)
 
 
 @app.command()
@@ -89,7 +91,7 @@ def residual_maps(
 ) -> None:
     """Reconstruct every slice and keep the residual maps, one store per case (or Grad-CAM's)."""
     job = open_job(config, override, dataset)
-    check_named("residuals", residuals, dict(job.dataset.residuals))
+    check_named("residuals", residuals, job.dataset.residuals)
     with recorded(job, "residual_maps", residuals=residuals, batch=batch):
         _residual_maps(job, residuals, batch)
 
@@ -107,7 +109,7 @@ def _residual_maps(job: Job, residuals: str, batch: str) -> None:
             job.dataset.experiments[chosen.grad_cam],
             job.dataset.subsets_with(residuals),
             job.dataset.slices,
-            job.settings.resources,
+            job.resources,
         )
         return
     from pipeline.residual_maps import residual_maps as run
@@ -121,7 +123,7 @@ def _residual_maps(job: Job, residuals: str, batch: str) -> None:
         job.dataset.subsets_with(residuals),
         job.dataset.slices,
         job.settings.seed,
-        job.settings.resources,
+        job.resources,
     )
 
 
@@ -134,23 +136,29 @@ def train_segmentation(
     override: Override = "",
 ) -> None:
     """Train an experiment's network on one subset."""
-    job = open_job(config, override, dataset)
-    check_named("experiment", experiment, dict(job.dataset.experiments))
+    job = open_training(config, override, dataset, "experiment", experiment)
     check_subset(subset, job.dataset, experiment)
+    with recorded(job, "train_segmentation", experiment=experiment, subset=subset):
+        if is_to_be_spread(job.resources):
+            train_on_nodes(f"{experiment}, subset {subset}", job.resources)
+        else:
+            _train_segmentation(job, experiment, subset)
+
+
+def _train_segmentation(job: Job, experiment: str, subset: int) -> None:
     from pipeline.train_segmentation import train_segmentation as run
 
-    with recorded(job, "train_segmentation", experiment=experiment, subset=subset):
-        run(
-            job.layout,
-            experiment,
-            subset,
-            job.dataset.experiments[experiment],
-            residual_count(job.dataset, experiment),
-            job.dataset.slices,
-            job.settings.seed,
-            job.settings.resources,
-            encoder_mae(job.dataset, experiment),
-        )
+    run(
+        job.layout,
+        experiment,
+        subset,
+        job.dataset.experiments[experiment],
+        residual_count(job.dataset, experiment),
+        job.dataset.slices,
+        job.settings.seed,
+        job.resources,
+        encoder_mae(job.dataset, experiment),
+    )
 
 
 @app.command()
@@ -190,7 +198,7 @@ def predict(
             "name images, or leave them"
         )
     job = open_job(config, override, dataset)
-    check_named("experiment", experiment, dict(job.dataset.experiments))
+    check_named("experiment", experiment, job.dataset.experiments)
     subset = subset or 1
     check_subset(subset, job.dataset, experiment)
     from pipeline.predict import predict as run
@@ -203,7 +211,7 @@ def predict(
             job.dataset.experiments[experiment],
             residual_count(job.dataset, experiment),
             job.dataset.slices,
-            job.settings.resources,
+            job.resources,
             encoder_mae(job.dataset, experiment),
         )
 
@@ -233,7 +241,7 @@ def postprocess(
 ) -> None:
     """Turn probabilities into masks in the source's geometry."""
     job = open_job(config, override, dataset)
-    check_named("experiment", experiment, dict(job.dataset.experiments))
+    check_named("experiment", experiment, job.dataset.experiments)
     check_subset(subset, job.dataset, experiment)
     from pipeline.postprocess import postprocess as run
 
@@ -247,7 +255,7 @@ def evaluate(
 ) -> None:
     """Score an experiment's masks per patient."""
     job = open_job(config, override, dataset)
-    check_named("experiment", experiment, dict(job.dataset.experiments))
+    check_named("experiment", experiment, job.dataset.experiments)
     from pipeline.evaluate import evaluate as run
 
     with recorded(job, "evaluate", experiment=experiment):
@@ -258,7 +266,7 @@ def evaluate(
             job.dataset.evaluation,
             job.dataset.postprocess,
             job.settings.seed,
-            job.settings.resources.threads,
+            job.resources.threads,
         )
 
 
@@ -282,7 +290,7 @@ def tabulate(
 ) -> None:
     """Put chosen experiments in a table, with published figures beside theirs."""
     job = open_job(config, override, dataset)
-    check_named("table", table, dict(job.dataset.tables))
+    check_named("table", table, job.dataset.tables)
     from pipeline.tabulate import tabulate as run
 
     with recorded(job, "tabulate", table=table):

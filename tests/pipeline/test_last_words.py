@@ -46,3 +46,15 @@ def test_a_fault_of_the_program_is_told_as_one(log):
 
 def test_a_job_that_never_wrote_a_log_is_told_too(tmp_path):
     assert last_words(tmp_path / "none.log") == [f"error: {SILENT}"]
+
+
+def test_why_slurm_ended_a_job_that_told_no_error(log, tmp_path):
+    reason = "slurmstepd-n1: error: StepId=8.0 exceeded memory limit (12 > 10), being killed"
+    cluster = tmp_path / "8.log"
+    cluster.write_text(f"Building DAG of jobs...\n{reason}\nsrun: Job step aborted\n{reason}\n")
+    assert last_words(log("12:00 epoch 1"), cluster) == [
+        "12:00 epoch 1",
+        reason,
+        f"error: {SILENT}",
+    ]
+    assert last_words(log("error: 2 cases"), cluster) == ["error: 2 cases"]

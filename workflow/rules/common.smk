@@ -110,10 +110,6 @@ def mark(wildcards):
     return mark_of(LAYOUTS[wildcards.dataset])
 
 
-def memory_mb(wildcards, attempt):
-    return attempt * SETTINGS.resources.memory_mb
-
-
 @functools.cache
 def source_cases(dataset):
     """The cases of a data set; that they can be split is known before one of them is read."""

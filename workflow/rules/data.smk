@@ -14,7 +14,7 @@ rule phantom:
     threads: 1
     resources:
         mem_mb=memory_mb,
-        runtime=SETTINGS.resources.minutes,
+        runtime=minutes,
     message:
         "phantom {wildcards.dataset}"
     shell:
@@ -40,7 +40,7 @@ rule ingest:
     threads: SETTINGS.resources.threads
     resources:
         mem_mb=memory_mb,
-        runtime=SETTINGS.resources.minutes,
+        runtime=minutes,
     message:
         "ingest {wildcards.dataset}"
     shell:

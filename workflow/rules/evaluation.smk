@@ -19,7 +19,7 @@ rule evaluate:
     threads: SETTINGS.resources.threads
     resources:
         mem_mb=memory_mb,
-        runtime=SETTINGS.resources.minutes,
+        runtime=minutes,
     message:
         "evaluate {wildcards.dataset}: {wildcards.experiment}"
     shell:
@@ -100,7 +100,7 @@ rule report:
     threads: 1
     resources:
         mem_mb=memory_mb,
-        runtime=SETTINGS.resources.minutes,
+        runtime=minutes,
     message:
         "report {wildcards.dataset}"
     shell:

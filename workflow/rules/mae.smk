@@ -16,11 +16,13 @@ rule train_mae:
     priority: 2
     conda:
         "../../envs/torch.yaml"
-    threads: SETTINGS.resources.threads
+    threads: training_threads
     resources:
-        mem_mb=memory_mb,
-        runtime=SETTINGS.resources.minutes,
-        gpu=SETTINGS.resources.gpus,
+        mem_mb=training_memory_mb,
+        runtime=training_minutes,
+        gpu=training_gpus,
+        nodes=training_nodes,
+        tasks=training_tasks,
     message:
         "train_mae {wildcards.dataset}: {wildcards.mae}"
     shell:
@@ -47,7 +49,7 @@ rule residual_maps:
     threads: SETTINGS.resources.threads
     resources:
         mem_mb=memory_mb,
-        runtime=SETTINGS.resources.minutes,
+        runtime=minutes,
         gpu=SETTINGS.resources.gpus,
     message:
         "residual_maps {wildcards.dataset}: {wildcards.residuals}, batch {wildcards.batch}"

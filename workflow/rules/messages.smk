@@ -2,6 +2,7 @@
 what failed and why."""
 
 import atexit
+import re
 
 from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake.logging import logger
@@ -10,14 +11,20 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from pipeline.last_words import last_words
 
 INPUTS_TOLD = 3  # of a failed job: an ingest has two for every patient
-FAILED = {}  # log of a failed job → its stage; a job that is tried again and succeeds stays here
+# log of a failed job → its stage and how it ended, and SLURM's own log of it, where there is one; a
+# job that is tried again and succeeds stays here
+FAILED = {}
 
 
 def brief(record):
     """Whether a message is worth telling; those of failed jobs are noted, and shortened."""
     event = getattr(record, "event", None)
     if event == LogEvent.JOB_ERROR:
-        FAILED.update({log: record.rule_name for log in record.log[:1]})
+        # FAILED says no more than the stage's own last words, unlike TIMEOUT or OUT_OF_MEMORY
+        state = re.search(r"SLURM status is: '(?!FAILED)(\w+)'", record.rule_msg or "")
+        by = f" on the cluster, {state[1]}" if state else ""
+        for log in record.log[:1]:
+            FAILED[log] = f"{record.rule_name} failed{by}", record.log[1:]
         further = len(record.input) - INPUTS_TOLD
         if further > 0:
             record.input = [*record.input[:INPUTS_TOLD], f"and {further} more"]
@@ -32,8 +39,9 @@ def brief(record):
 
 def tell_failures():
     """Snakemake ends with where its own files lie; this comes after it."""
-    for log, stage in FAILED.items():
-        print("", f"{stage} failed ({log}):", *last_words(Path(log)), sep="\n", file=sys.stderr)
+    for log, (failure, others) in FAILED.items():
+        told = last_words(Path(log), *map(Path, others))
+        print("", f"{failure} ({log}):", *told, sep="\n", file=sys.stderr)
 
 
 if workflow.is_main_process:
@@ -42,10 +50,9 @@ if workflow.is_main_process:
 
 onstart:
     if workflow.is_main_process:
-        try:
-            CALL.begin()
-        except PipelineError as error:
-            sys.exit(f"error: {error}")
+        or_exit(CALL.begin)
+        for line in or_exit(take_up_cluster):
+            logger.info(line)
 
 
 onsuccess:

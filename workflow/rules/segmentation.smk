@@ -15,11 +15,13 @@ rule train_segmentation:
         BENCHMARKS / "train_segmentation" / "{experiment}-{subset}.tsv"
     conda:
         "../../envs/torch.yaml"
-    threads: SETTINGS.resources.threads
+    threads: training_threads
     resources:
-        mem_mb=memory_mb,
-        runtime=SETTINGS.resources.minutes,
-        gpu=SETTINGS.resources.gpus,
+        mem_mb=training_memory_mb,
+        runtime=training_minutes,
+        gpu=training_gpus,
+        nodes=training_nodes,
+        tasks=training_tasks,
     message:
         "train_segmentation {wildcards.dataset}: {wildcards.experiment}, subset {wildcards.subset}"
     shell:
@@ -48,7 +50,7 @@ rule predict:
     threads: SETTINGS.resources.threads
     resources:
         mem_mb=memory_mb,
-        runtime=SETTINGS.resources.minutes,
+        runtime=minutes,
         gpu=SETTINGS.resources.gpus,
     message:
         "predict {wildcards.dataset}: {wildcards.experiment}, subset {wildcards.subset}"
@@ -74,7 +76,7 @@ rule postprocess:
     threads: SETTINGS.resources.threads
     resources:
         mem_mb=memory_mb,
-        runtime=SETTINGS.resources.minutes,
+        runtime=minutes,
     message:
         "postprocess {wildcards.dataset}: {wildcards.experiment}, subset {wildcards.subset}"
     shell:

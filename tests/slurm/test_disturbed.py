@@ -1,0 +1,91 @@
+"""What goes wrong on clusters: each time the training goes on, and ends with the same bits."""
+
+import pytest
+
+from pipeline.history import read_history
+from pipeline.stores import file_digest
+from tests.slurm.conftest import TRAINED, TRAINING, wait_until
+
+pytestmark = pytest.mark.timeout(1800)
+
+
+def trained(project):
+    """The weights and the history, but how long epochs took."""
+    folder = project.folder / TRAINING
+    rows = read_history(folder / "history.csv")
+    for row in rows:
+        del row["seconds"]
+    return file_digest(folder / "model.safetensors"), rows
+
+
+def resumed(project):
+    log = project.folder / "results/heart/logs/train_segmentation/unet-1.log"
+    return "resuming from" in log.read_text("utf-8")
+
+
+def state(project):
+    (job,) = project.jobs
+    return job["JobState"], int(job["Restarts"])
+
+
+def test_preempted_and_then_on_a_node_that_goes_down(untrained, undisturbed):
+    ask = untrained.cluster.ask
+    with untrained.running(TRAINED) as run:
+        untrained.wait_for_epochs(run)
+        (job,) = untrained.jobs
+        urgent = ("--partition=urgent", "--exclusive", "--time=1", f"--nodelist={job['NodeList']}")
+        ask("sbatch", *urgent, "--chdir=/", "--output=/dev/null", "--wrap=sleep 1")
+        wait_until(lambda: state(untrained) == ("RUNNING", 1))
+        untrained.wait_for_epochs(run)
+        assert resumed(untrained)
+        (job,) = untrained.jobs
+        node = job["NodeList"]
+        ask("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+        try:
+            wait_until(lambda: state(untrained) == ("RUNNING", 2))
+            (job,) = untrained.jobs
+            assert job["NodeList"] != node
+            assert run.wait() == 0, untrained.output
+        finally:
+            ask("scontrol", "update", f"nodename={node}", "state=resume")
+    assert state(untrained) == ("COMPLETED", 2)
+    assert resumed(untrained)
+    assert trained(untrained) == trained(undisturbed)
+
+
+def test_out_of_memory_and_then_out_of_time(untrained, undisturbed):
+    untrained.configure({"resources": {"memory_mb": 600, "minutes": 1}})  # torch takes more
+    with untrained.running(TRAINED) as run:
+        untrained.wait_for_epochs(run)
+        jobs = untrained.jobs
+        asked = [(job["MinMemoryNode"], job["TimeLimit"]) for job in jobs]
+        untrained.cluster.ask("scontrol", "update", f"jobid={jobs[-1]['JobId']}", "endtime=now+1")
+        assert run.wait() == 0, untrained.output
+    *_, last = untrained.jobs
+    asked.append((last["MinMemoryNode"], last["TimeLimit"]))
+    assert asked == [("600M", "00:01:00"), ("1200M", "00:02:00"), ("1800M", "00:03:00")]
+    assert [job["JobState"] for job in untrained.jobs] == ["FAILED", "TIMEOUT", "COMPLETED"]
+    assert resumed(untrained)
+    assert trained(untrained) == trained(undisturbed)
+
+
+def test_memory_that_never_suffices_is_told_at_the_end(untrained):
+    untrained.configure({"resources": {"memory_mb": 300}})
+    assert untrained.run(TRAINED, "--retries", "0") != 0
+    last = untrained.output.rpartition("train_segmentation failed")[2]
+    assert "exceeded memory limit" in last
+    assert "error: no error is told: the job was killed, or ran out of memory or time" in last
+
+
+def test_snakemake_killed_and_started_again(untrained, undisturbed):
+    with untrained.running(TRAINED) as run:
+        untrained.wait_for_epochs(run)
+        run.kill()
+    assert state(untrained) == ("RUNNING", 0)
+    assert untrained.run(TRAINED) == 0, untrained.output
+    left, again = untrained.jobs
+    assert f"has left it: SLURM job {left['JobId']} (rule_train_segmentation" in untrained.output
+    assert (left["JobState"], again["JobState"]) == ("CANCELLED", "COMPLETED")
+    assert again["StartTime"] >= left["EndTime"]
+    assert resumed(untrained)
+    assert trained(untrained) == trained(undisturbed)

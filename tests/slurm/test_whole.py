@@ -1,0 +1,64 @@
+"""The whole pipeline on a cluster of two nodes, as SLURM's own records tell of it."""
+
+import copy
+import shutil
+
+import pytest
+
+from tests.slurm.conftest import CONFIG, ON_CARDS, TRAINED, Project
+
+pytestmark = pytest.mark.timeout(1800)
+OTHERS = ("phantom", "ingest", "postprocess", "evaluate", "report")
+
+
+def test_every_stage_ran_there_with_what_it_asks_for(whole):
+    jobs = {job["Comment"].split("_wildcards_")[0].removeprefix("rule_"): job for job in whole.jobs}
+    assert sorted(jobs) == sorted([*ON_CARDS, *OTHERS])
+    assert len(whole.jobs) == len(jobs), "no stage ran twice"
+    for stage, job in jobs.items():
+        assert job["JobState"] == "COMPLETED"
+        assert job["NodeList"] in ("n1", "n2")
+        assert job["TimeLimit"] == "00:07:00"
+        cores = 2 if stage not in ("phantom", "report") else 1
+        assert job["TRES"].startswith(f"cpu={cores},mem=1900M,node=1,")
+        assert job["Partition"] == ("gpu" if stage in ON_CARDS else "main")
+        cards = "gpu:pretended:1" if stage in ON_CARDS else "(null)"
+        assert job["JOB_GRES"] == cards
+    assert (whole.folder / "results/heart/report/report.html").exists()
+
+
+def test_a_second_call_finds_nothing_to_do(whole):
+    before = len(whole.jobs)
+    assert whole.run() == 0
+    assert "Nothing to be done" in whole.output
+    assert len(whole.jobs) == before
+
+
+def test_cards_that_the_configuration_asks_for_are_asked_of_one_node(untrained):
+    untrained.configure({"resources": {"gpus": 2}})
+    assert untrained.run(TRAINED, "--retries", "0") != 0
+    (job,) = untrained.jobs
+    assert job["JOB_GRES"] == "gpu:pretended:2"
+    assert job["NumNodes"] == "1"
+    # and where there is none, the stage's own line is the last
+    *_, title, error = untrained.output.splitlines()
+    assert title == "train_segmentation failed (results/heart/logs/train_segmentation/unet-1.log):"
+    assert error.startswith("error: resources.gpus: found 2, but this machine offers no GPU")
+
+
+def test_a_damaged_image_is_named_at_the_end(whole, tmp_path):
+    config = copy.deepcopy(CONFIG)
+    source = config["datasets"]["heart"]["source"]
+    del source["phantom"]
+    source["root"] = "images"
+    project = Project(tmp_path, whole.cluster)
+    project.configure(config)
+    shutil.copytree(whole.folder / "results/heart/phantom", tmp_path / "images")
+    image = sorted((tmp_path / "images").rglob("*CTI.*raw"))[0]
+    image.write_bytes(image.read_bytes()[:100])
+    assert project.run("--retries", "0") != 0
+    assert [job["JobState"] for job in project.jobs] == ["FAILED"]
+    *_, title, error, case = project.output.splitlines()
+    assert title == "ingest failed (results/heart/logs/ingest.log):"
+    assert error == "error: 1 of 4 cases cannot be used"
+    assert case.startswith(f"case {image.name.split('CTI')[0]}")

@@ -1,0 +1,76 @@
+"""What jobs ask a cluster for, and what a run that was killed has left there."""
+
+from pipeline.leftover_jobs import cancel_leftover_jobs
+
+# With `--profile`, the default profile holds beside the cluster's, which puts cards out of its reach;
+# its number of cores, too, is that of this machine.
+if workflow.is_main_process and workflow.resource_scopes.is_local("gpu"):
+    workflow.resource_settings.cores = None
+    for limit in ("_cores", "gpu"):
+        workflow.global_resources[limit] = None
+
+
+def memory_mb(wildcards, attempt):
+    return attempt * SETTINGS.resources.memory_mb
+
+
+def minutes(wildcards, attempt):
+    return attempt * SETTINGS.resources.minutes
+
+
+def training(wildcards):
+    """What a training may use: its own resources, or those of every job."""
+    chosen = SETTINGS.datasets[wildcards.dataset]
+    named = wildcards.keys()
+    one = chosen.mae[wildcards.mae] if "mae" in named else chosen.experiments[wildcards.experiment]
+    return one.resources.over(SETTINGS.resources)
+
+
+def training_threads(wildcards):
+    return training(wildcards).threads
+
+
+def training_memory_mb(wildcards, attempt):
+    return attempt * training(wildcards).memory_mb
+
+
+def training_minutes(wildcards, attempt):
+    return attempt * training(wildcards).minutes
+
+
+def training_gpus(wildcards):
+    return training(wildcards).gpus * training(wildcards).nodes
+
+
+def training_nodes(wildcards):
+    return training(wildcards).nodes
+
+
+def training_tasks(wildcards):
+    """Processes as SLURM's executor takes them: for each card, or in all; 0 leaves it to SLURM."""
+    own = training(wildcards)
+    return 0 if own.nodes == 1 else 1 if own.gpus else own.nodes
+
+
+def comment_of(job):
+    """What Snakemake's SLURM executor gives as a job's comment."""
+    return f"rule_{job.rule.name}_wildcards_{'_'.join(job.wildcards).replace('/', '_')}"
+
+
+def take_up_cluster():
+    """Cancel what a run that was killed has left on the cluster, and tell of it.
+
+    Two jobs must not write into one training's folder. Called after the data sets are claimed.
+    """
+    due = list(workflow.dag.needrun_jobs())
+    if workflow.local_exec:
+        for job in due:
+            if job.resources.get("nodes", 1) > 1:
+                raise PipelineError(
+                    f"{job.rule.name} {job.wildcards[1]}: resources.nodes: found "
+                    f"{job.resources.nodes}, which takes a cluster; run with "
+                    "--profile workflow/profiles/slurm, or set nodes: 1"
+                )
+        return []
+    left = cancel_leftover_jobs(workflow.workdir_init, {comment_of(job) for job in due})
+    return [f"cancelled, as a run that was killed has left it: SLURM job {job}" for job in left]
