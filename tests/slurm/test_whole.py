@@ -2,9 +2,11 @@
 
 import copy
 import shutil
+from dataclasses import replace
 
 import pytest
 
+from pipeline.history import read_history
 from tests.slurm.conftest import CONFIG, ON_CARDS, TRAINED, Project
 
 pytestmark = pytest.mark.timeout(1800)
@@ -44,6 +46,24 @@ def test_cards_that_the_configuration_asks_for_are_asked_of_one_node(untrained):
     *_, title, error = untrained.output.splitlines()
     assert title == "train_segmentation failed (results/heart/logs/train_segmentation/unet-1.log):"
     assert error.startswith("error: resources.gpus: found 2, but this machine offers no GPU")
+
+
+def test_a_training_on_two_nodes_has_the_losses_of_one(whole, tmp_path):
+    # nodes that stand for hosts of a network; these two are one machine, which knows no such names
+    one_machine = {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
+    cluster = replace(whole.cluster, environment={**whole.cluster.environment, **one_machine})
+    project = Project(tmp_path / "spread", cluster)
+    shutil.copytree(whole.folder, project.folder)
+    shutil.rmtree(project.folder / "results/heart/train_mae")
+    spread = {"nodes": 2, "threads": 1}
+    project.configure({"datasets": {"heart": {"mae": {"m": {"resources": spread}}}}})
+    assert project.run("results/heart/train_mae/m.json", "--retries", "0") == 0, project.output
+    *_, job = project.jobs
+    assert (job["NumNodes"], job["NumTasks"], job["CPUs/Task"]) == ("2", "2", "1")
+    history = "results/heart/train_mae/m/history.csv"
+    (alone,), (together,) = (read_history(one.folder / history) for one in (whole, project))
+    for name in ("train_loss", "validation_loss"):
+        assert together[name] == pytest.approx(alone[name], rel=1e-4)
 
 
 def test_a_damaged_image_is_named_at_the_end(whole, tmp_path):
