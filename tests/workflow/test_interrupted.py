@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,8 @@ def configuration(workers: int = 0) -> dict:
     config["resources"]["workers"] = workers
     training = {**config["datasets"]["heart"]["experiments"]["unet"]["training"], "epochs": EPOCHS}
     for dataset in config["datasets"].values():
-        dataset["experiments"] = {"unet": {"model": "unet", "width": 4, "training": training}}
+        network = {"model": "unet", "width": 4, "training": dict(training)}
+        dataset["experiments"] = {"unet": network}
     return config
 
 
@@ -69,6 +71,19 @@ def planned(project) -> str:
 
 def trained(project) -> str:
     return file_digest(project.folder / folder_of(HEAD.model("unet", 1)) / "model.safetensors")
+
+
+@contextmanager
+def running(project, *arguments: str):
+    """A call of Snakemake, of which nothing is left in the end."""
+    process = project.start(*arguments)
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.stdout.close()
+        process.wait()
 
 
 def reach(process, text: str) -> str:
@@ -127,7 +142,7 @@ def stop_the_stage(project, process):
 def test_the_next_call_goes_on_from_the_last_epoch_and_ends_in_the_same_bits(
     project, expected, stop
 ):
-    with project.start(MODEL, *CALL) as process:
+    with running(project, MODEL, *CALL) as process:
         reach(process, f"epoch 3 of {EPOCHS}")
         stop(project, process)
     wait_until(lambda: TAKEN_UP in planned(project))
@@ -143,14 +158,14 @@ def test_the_next_call_goes_on_from_the_last_epoch_and_ends_in_the_same_bits(
 
 
 def test_a_stage_that_outlives_its_snakemake_is_left_to_finish(project, expected):
-    with project.start(MODEL, *CALL) as process:
+    with running(project, MODEL, *CALL) as process:
         reach(process, f"epoch 2 of {EPOCHS}")
         stage = stage_of(project, "train-segmentation")
         os.kill(stage, signal.SIGSTOP)
         process.kill()
         still = f"head: train_segmentation unet 1 still runs (process {stage} "
         assert still in planned(project)
-        with project.start(MODEL, *CALL) as following:
+        with running(project, MODEL, *CALL) as following:
             said = reach(following, f"train_segmentation unet 1: waiting for process {stage} on ")
             assert still in said
             os.kill(stage, signal.SIGCONT)
@@ -165,7 +180,7 @@ def test_a_stage_that_outlives_its_snakemake_is_left_to_finish(project, expected
 
 def test_a_killed_loading_process_is_one_line_and_the_next_call_goes_on(project, expected):
     project.configure(configuration(workers=1))
-    with project.start(MODEL, *CALL) as process:
+    with running(project, MODEL, *CALL) as process:
         reach(process, f"epoch 3 of {EPOCHS}")
         stage = stage_of(project, "train-segmentation")
         children = Path(f"/proc/{stage}/task/{stage}/children").read_text().split()
@@ -188,7 +203,7 @@ def test_a_second_call_on_a_data_set_is_refused_and_one_on_another_is_not(projec
     head, heart = config.index("  head:"), config.index("  heart:")
     one.write_text(config[:heart], "utf-8")
     two.write_text(config[:head] + config[heart:], "utf-8")
-    with project.start(MODEL, "--cores", "1", "--configfile", "one.yaml") as process:
+    with running(project, MODEL, "--cores", "1", "--configfile", "one.yaml") as process:
         reach(process, f"epoch 1 of {EPOCHS}")
         stage = stage_of(project, "train-segmentation")
         os.kill(stage, signal.SIGSTOP)
