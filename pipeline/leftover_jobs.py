@@ -7,11 +7,17 @@ a training goes on from its last epoch, other stages keep what they have finishe
 import shutil
 import subprocess
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from pipeline.errors import PipelineError
 
 POLL_S = 1.0
+
+
+def comment_of(rule: str, wildcards: Sequence[str]) -> str:
+    """What Snakemake's SLURM executor gives as the comment of a rule's job."""
+    values = "_".join(wildcards).replace("/", "_")
+    return f"rule_{rule}_wildcards_{values}" if values else f"rule_{rule}"
 
 
 def cancel_leftover_jobs(folder: str, comments: Collection[str]) -> list[str]:
@@ -19,7 +25,7 @@ def cancel_leftover_jobs(folder: str, comments: Collection[str]) -> list[str]:
 
     Args:
         folder: the working directory of the workflow, absolute; other folders' jobs are left alone.
-        comments: what the executor writes as comments of the jobs that the run will start.
+        comments: `comment_of` each job that the run will start.
 
     Returns:
         Numbers and comments of the cancelled jobs. None where there is no SLURM.

@@ -1,6 +1,6 @@
 """What jobs ask a cluster for, and what a run that was killed has left there."""
 
-from pipeline.leftover_jobs import cancel_leftover_jobs
+from pipeline.leftover_jobs import cancel_leftover_jobs, comment_of
 
 # With `--profile`, the default profile holds beside the cluster's, which puts cards out of its reach;
 # its number of cores, too, is that of this machine.
@@ -52,11 +52,6 @@ def training_tasks(wildcards):
     return 0 if own.nodes == 1 else 1 if own.gpus else own.nodes
 
 
-def comment_of(job):
-    """What Snakemake's SLURM executor gives as a job's comment."""
-    return f"rule_{job.rule.name}_wildcards_{'_'.join(job.wildcards).replace('/', '_')}"
-
-
 def take_up_cluster():
     """Cancel what a run that was killed has left on the cluster, and tell of it.
 
@@ -72,5 +67,6 @@ def take_up_cluster():
                     "--profile workflow/profiles/slurm, or set nodes: 1"
                 )
         return []
-    left = cancel_leftover_jobs(workflow.workdir_init, {comment_of(job) for job in due})
+    comments = {comment_of(job.rule.name, job.wildcards) for job in due}
+    left = cancel_leftover_jobs(workflow.workdir_init, comments)
     return [f"cancelled, as a run that was killed has left it: SLURM job {job}" for job in left]
