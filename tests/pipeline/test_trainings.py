@@ -396,8 +396,9 @@ def test_a_training_that_diverged_is_no_finished_model(ingested, mae, slices, re
 
 def test_a_batch_is_shared_out_evenly_or_refused():
     assert per_process(21, Resources(gpus=3)) == 7
+    assert per_process(24, Resources(gpus=3, nodes=2)) == 4
     assert per_process(21, Resources()) == 21
-    with pytest.raises(PipelineError, match=r"found 21, expected a multiple of resources\.gpus 2"):
+    with pytest.raises(PipelineError, match="found 21, expected a multiple of the 2 processes"):
         per_process(21, Resources(gpus=2))
 
 
