@@ -207,7 +207,7 @@ def undisturbed(cluster, tmp_path_factory) -> Project:
 def untrained(undisturbed, tmp_path) -> Project:
     """A copy of it, in which the training is still to be run."""
     folder = tmp_path / "untrained"
-    shutil.copytree(undisturbed.folder, folder, ignore=shutil.ignore_patterns(".snakemake"))
+    shutil.copytree(undisturbed.folder, folder)
     shutil.rmtree(folder / TRAINING)
     (folder / TRAINED).unlink()
     return Project(folder, undisturbed.cluster)
