@@ -6,11 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 
 from pipeline.errors import PipelineError
 from pipeline.settings import Resources
 
 STARTED = "GRCSF_STARTED_BY_SRUN"
+OF_THE_JOB = ("SLURM_JOB_ID", "SLURM_CONF")
 
 
 def is_one_of_several() -> bool:
@@ -31,14 +33,13 @@ def train_on_nodes(title: str, resources: Resources) -> None:
         resources: on how many nodes, and with how many GPUs on each.
 
     Raises:
-        PipelineError: this is no SLURM job of so many nodes, or the training failed.
+        PipelineError: this is no SLURM job, or the training failed.
     """
     nodes, each = resources.nodes, max(1, resources.gpus)
-    granted = os.environ.get("SLURM_JOB_NUM_NODES", "none")
-    if shutil.which("srun") is None or granted != str(nodes):
+    if shutil.which("srun") is None or "SLURM_JOB_ID" not in os.environ:
         raise PipelineError(
-            f"{title}: resources.nodes: found {nodes}, but this process has {granted} of a SLURM "
-            "job; run with workflow/profiles/slurm, or set nodes: 1"
+            f"{title}: resources.nodes: found {nodes}, but this is no SLURM job; run with "
+            "--profile workflow/profiles/slurm, or set nodes: 1"
         )
     # the step that this process runs in holds the job's cores and memory: they are shared with it
     started = subprocess.run(
@@ -55,7 +56,7 @@ def train_on_nodes(title: str, resources: Resources) -> None:
             "pipeline",
             *sys.argv[1:],
         ],
-        env={**os.environ, STARTED: "1"},
+        env={**_of_the_job(os.environ), STARTED: "1"},
         check=False,
     )
     if started.returncode:
@@ -63,3 +64,12 @@ def train_on_nodes(title: str, resources: Resources) -> None:
             f"{title}: a process of this training has failed (srun ended with "
             f"{started.returncode}); the lines above tell why"
         )
+
+
+def _of_the_job(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without what SLURM says of the step that this process runs in: srun takes it for options."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in OF_THE_JOB or not name.startswith(("SLURM_", "SRUN_"))
+    }

@@ -26,7 +26,7 @@ def srun(tmp_path, monkeypatch):
         return told
 
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "2")
+    monkeypatch.setenv("SLURM_JOB_ID", "4")
     monkeypatch.setattr(sys, "argv", ["grcsf", "train-mae", "--mae", "shared one"])
     return ends_with
 
@@ -47,15 +47,24 @@ def test_a_process_that_fails_fails_the_training(srun):
         launch.train_on_nodes("MAE shared", NODES)
 
 
-@pytest.mark.parametrize("granted", [None, "1"])
-def test_a_job_of_other_nodes_is_refused(srun, monkeypatch, granted):
+def test_outside_of_a_job_it_is_refused(srun, monkeypatch):
     srun(0)
-    monkeypatch.delenv("SLURM_JOB_NUM_NODES")
-    if granted:
-        monkeypatch.setenv("SLURM_JOB_NUM_NODES", granted)
-    expected = f"resources.nodes: found 2, but this process has {granted or 'none'} of a SLURM job"
-    with pytest.raises(PipelineError, match=expected):
+    monkeypatch.delenv("SLURM_JOB_ID")
+    with pytest.raises(PipelineError, match=r"resources\.nodes: found 2, but this is no SLURM job"):
         launch.train_on_nodes("MAE shared", NODES)
+
+
+def test_what_slurm_says_of_this_step_is_not_handed_on(srun, monkeypatch):
+    told = srun(0)
+    monkeypatch.setenv("SLURM_NNODES", "1")
+    monkeypatch.setenv("SLURM_CONF", "own.conf")
+    program = told.with_name("bin") / "srun"
+    program.write_text(f"#!/bin/sh\nenv > {told}\n")
+    launch.train_on_nodes("MAE shared", NODES)
+    lines = told.read_text().splitlines()
+    assert "SLURM_CONF=own.conf" in lines
+    assert "SLURM_JOB_ID=4" in lines
+    assert not any(line.startswith("SLURM_NNODES=") for line in lines)
 
 
 @pytest.mark.parametrize("variable", [launch.STARTED, "LOCAL_RANK"])
