@@ -69,11 +69,13 @@ bench: .venv/.ready
 	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python benchmarks/postprocess.py --slices 400
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/planning.py
 
 # On a machine with a GPU: seconds, the share of its matrix peak, and a training step's memory.
 bench-gpu: .venv/.ready
 	$(BIN)/python benchmarks/residual_maps.py --device cuda --slices 189
 	$(BIN)/python benchmarks/memory.py --measure
+	$(BIN)/python benchmarks/rates.py --device cuda
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
