@@ -21,6 +21,8 @@ tiny = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tiny)
 HEAD = Layout(Path("results"), "head")
 MASKS = str(HEAD.masks("grcsf", 1))
+# a store is remade where its manifest is asked for, as `all` does: masks that are made need it not
+WAY = [str(HEAD.residual_batch("mrm", "1of1")), MASKS]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
@@ -364,10 +366,10 @@ def test_edited_code_is_told_in_one_line_and_once(again):
         "its stage (residual_maps)"
         for dataset in ("head", "heart")
     ]
-    assert "changed since" in again.run().output
-    assert "changed since" not in again.run().output
+    assert "changed since the last run" in again.run().output
+    assert "changed since the last run" not in again.run().output
     version(again)
-    assert "changed since" not in again.plan().output
+    assert "changed since the last run" not in again.plan().output
 
 
 @pytest.mark.parametrize(
@@ -414,7 +416,7 @@ def test_what_looks_makes_nothing_and_what_runs_makes_its_case(again, text, case
     trained = file_digest(model)
     CHANGES[text][0](again)
     before = artifacts(again)
-    done = again.run(MASKS)
+    done = again.run(*WAY)
     after = artifacts(again)
     made = {key for key, when in after.items() if before.get(key) != when}
     by_case = ROWS[text].computes & {"ingest", "residual_maps", "predict", "postprocess"}
@@ -422,6 +424,6 @@ def test_what_looks_makes_nothing_and_what_runs_makes_its_case(again, text, case
     assert file_digest(model) == trained
     looked = {job.split(" ")[0] for job in done.jobs}
     assert ROWS[text].looks - {"train_mae"} <= looked
-    assert again.call(MASKS, "-n", "--configfile", "config.yaml").jobs == []
+    assert again.call(*WAY, "-n", "--configfile", "config.yaml").jobs == []
     assert set(read_json(again.folder / MASKS)["cases"]) == {"c3", "c4"} | cases
     assert not any(path.stat().st_size for path in (again.folder / HEAD.claims).glob("*.claim"))
