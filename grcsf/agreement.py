@@ -148,7 +148,8 @@ def icc_interval(ratings: npt.ArrayLike, *, confidence: float = 0.95) -> Interva
         confidence: In (0, 1).
 
     Returns:
-        The interval; nan bounds where the ICC is not defined, or is 1 without any error.
+        The interval; nan bounds where the ICC is not defined, is 1 without any error, or is 0
+        because subjects are all alike.
 
     Raises:
         ValueError: The ratings are not a table, or the confidence is out of range.
@@ -160,12 +161,15 @@ def icc_interval(ratings: npt.ArrayLike, *, confidence: float = 0.95) -> Interva
     n, k, rows, columns, error = squares
     a, b = k * icc / (n * (1 - icc)), 1 + k * icc * (n - 1) / (n * (1 - icc))
     spread = (a * columns) ** 2 / (k - 1) + (b * error) ** 2 / ((n - 1) * (k - 1))
+    if spread == 0:
+        return Interval(math.nan, math.nan)
     freedom = (a * columns + b * error) ** 2 / spread
     level = (1 + confidence) / 2
     below, above = stats.f.ppf(level, n - 1, freedom), stats.f.ppf(level, freedom, n - 1)
     rest = k * columns + (k * n - k - n) * error
-    low = n * (rows - below * error) / (below * rest + n * rows)
-    high = n * (above * rows - error) / (rest + n * above * rows)
+    # over the quantiles, which two or three subjects make so large that products overflow
+    low = n * (rows / below - error) / (rest + n * rows / below)
+    high = n * (rows - error / above) / (rest / above + n * rows)
     return Interval(float(low), float(high))
 
 

@@ -95,9 +95,17 @@ def test_icc_interval_of_the_textbook_table():
     assert interval.low < narrow.low < 0.29 < narrow.high < interval.high
 
 
-@pytest.mark.parametrize("ratings", [[[1, 2]], [[3, 3], [3, 3]], [[1, 1], [2, 2], [5, 5]]])
+@pytest.mark.parametrize(
+    "ratings", [[[1, 2]], [[3, 3], [3, 3]], [[1, 1], [2, 2], [5, 5]], [[1, 2], [1, 2]]]
+)
 def test_icc_interval_without_error_is_undefined(ratings):
     assert all(map(math.isnan, icc_interval(ratings)))
+
+
+@pytest.mark.filterwarnings("error")
+def test_icc_interval_of_two_subjects_overflows_nowhere():
+    low, high = icc_interval([[3.58, 59.27], [36.84, 15.27]])
+    assert -math.inf < low < high < 0
 
 
 @untimed
