@@ -176,6 +176,12 @@ down() {
     stop "$FOLDER"/run/{slurmd.n1,slurmd.n2,slurmctld}.pid
     stop "$FOLDER"/run/slurmdbd.pid
     stop "$FOLDER"/mysql/mariadbd.pid "$FOLDER"/munge/munged.pid
+    # a job that was driven out may leave a process that its daemon no longer knows
+    local file pid
+    for file in $(env -u SLURM_CONF grep -lsF "$FOLDER/" /proc/[0-9]*/environ || true); do
+        pid=$(basename "$(dirname "$file")")
+        [ "$pid" = $$ ] || [ "$pid" = $PPID ] || kill -9 "$pid" 2>/dev/null || true
+    done
 }
 
 command=$1
