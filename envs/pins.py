@@ -21,7 +21,7 @@ STAGES = {
     "torch": ("train_mae", "residual_maps", "train_segmentation", "predict"),
     "report": ("compare", "tabulate", "report"),
 }
-PYTHON = "3.11"
+PYTHON = "3.11.13"
 PIP = "25.3"
 # What another package imports only when this is used, without asking for it to be installed.
 USED_BY = {"lightning.pytorch.loggers.TensorBoardLogger": "tensorboard"}

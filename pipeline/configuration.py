@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -22,6 +22,15 @@ def load_settings(path: Path, overrides: Mapping[str, Any] | None = None) -> Set
         PipelineError: the file is missing or no YAML, or a key or value is not allowed; every
             fault has its own line with the key, what was found and what is allowed.
     """
+    return validate(merge(read_configuration(path), overrides or {}), str(path))
+
+
+def read_configuration(path: Path) -> dict[str, Any]:
+    """The keys and values of one YAML file, not yet validated.
+
+    Raises:
+        PipelineError: the file is missing or no YAML, or gives a key twice.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -29,15 +38,41 @@ def load_settings(path: Path, overrides: Mapping[str, Any] | None = None) -> Set
             f"configuration {path}: {error.strerror or error}; expected a readable YAML file"
         ) from error
     try:
+        twice = _key_given_twice(yaml.compose(text, yaml.SafeLoader))
         given = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise PipelineError(f"configuration {path}: not valid YAML: {reason}") from error
+    if twice:
+        raise PipelineError(
+            f"configuration {path}: line {twice.start_mark.line + 1}: found {twice.value} a second "
+            "time in its section, expected it once; the first would be lost"
+        )
     if not isinstance(given, dict):
         raise PipelineError(
             f"configuration {path}: found {_shown(given)}, expected keys and values"
         )
-    return validate(merge(given, overrides or {}), str(path))
+    return given
+
+
+def _key_given_twice(root: yaml.Node | None) -> yaml.Node | None:
+    """The first key that stands in one mapping a second time; YAML would let it win."""
+    waiting, seen = [root], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if node is None or id(node) in seen:  # an alias is the same node again
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            keys = set[str]()
+            for key, value in node.value:
+                if key.value in keys:
+                    return cast(yaml.Node, key)
+                keys.add(key.value)
+                waiting.append(value)
+    return None
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,8 +90,20 @@ def validate(given: Mapping[str, Any], origin: str) -> Settings:
     try:
         return Settings.model_validate(given)
     except ValidationError as error:
-        faults = [f"configuration {origin}: {_explain(fault)}" for fault in error.errors()]
+        found = error.errors()
+        faults = [
+            f"configuration {origin}: {_explain(fault)}"
+            for fault in found
+            if not _follows(fault, found)
+        ]
         raise PipelineError("\n".join(faults)) from None
+
+
+def _follows(fault: Any, found: Sequence[Any]) -> bool:
+    """Whether a list is too short only because its faulty members are not counted."""
+    place = fault["loc"]
+    within = [one["loc"] for one in found if one["loc"][: len(place)] == place]
+    return fault["type"] == "too_short" and len(within) > 1
 
 
 def _explain(fault: Any) -> str:

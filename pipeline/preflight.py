@@ -26,15 +26,16 @@ PROBE_BYTES = 1 << 16  # a full disk still takes a file's name
 LEAST_FREE = 100 * 10**6  # both stores of one case take up to 72 MB (docs/stores.md)
 HEADERS = 12  # read for an estimate; on a cluster's disk each may take milliseconds
 SINFO_SECONDS = 20
+CARDS = ("nvidia[0-9]*", "dxg", "kfd")  # NVIDIA's, those of Windows' Linux, AMD's
 PARTITION = re.compile(r"[\w.-]+(,[\w.-]+)*")
 KINDS = {"mae": "mae", "residuals": "residuals", "experiment": "experiments", "table": "tables"}
 
 
-def check_results(results: Path) -> None:
-    """Refuse a results folder that takes no file: not permitted, read-only, full, or no folder.
+def results_fault(results: Path) -> str | None:
+    """Why a results folder takes no file: not permitted, read-only, full, or no folder.
 
-    Raises:
-        PipelineError: with the nearest folder that is there.
+    Returns:
+        A line that names the nearest folder that is there, or None.
     """
     nearest = _nearest(results)
     try:
@@ -43,10 +44,11 @@ def check_results(results: Path) -> None:
             probe.flush()
             os.fsync(probe.fileno())
     except OSError as error:
-        raise PipelineError(
+        return (
             f"results {results}: nothing can be written to {nearest} ({error.strerror}); free some "
             "space, make it writable, or choose another `results`"
-        ) from error
+        )
+    return None
 
 
 def check_split(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> None:
@@ -91,6 +93,19 @@ def check_names(settings: Settings, asked: Mapping[str, str]) -> None:
                 f"data set {asked['dataset']}: experiment {asked['experiment']} has no subset "
                 f"{asked['subset']}; it has: {', '.join(map(str, subsets))}"
             )
+
+
+def check_cards(asked: int) -> None:
+    """Refuse jobs that ask for a graphics card on a machine that shows none.
+
+    Raises:
+        PipelineError: with what to set.
+    """
+    if asked and not any(path.exists() for pattern in CARDS for path in Path("/dev").glob(pattern)):
+        raise PipelineError(
+            f"resources.gpus: found {asked}, but this machine shows no graphics card in /dev; "
+            "set it to 0, run on a machine with one, or with --profile workflow/profiles/slurm"
+        )
 
 
 def check_partitions(named: Iterable[str]) -> str | None:

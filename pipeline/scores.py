@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, file_fault
 from pipeline.layout import Layout
 from pipeline.settings import Evaluation
 from pipeline.stores import read_json
@@ -18,13 +19,18 @@ def read_scores(layout: Layout, experiment: str, subsets: Sequence[int]) -> pd.D
     """An experiment's row per patient of these subsets, by case; undefined values are NaN.
 
     Raises:
-        PipelineError: the table is not there.
+        PipelineError: the table is not there, or was damaged.
     """
     path = layout.scores(experiment)
     if not path.exists():
         raise PipelineError(f"{path}: not there; run evaluate for experiment {experiment} first")
     names = dict.fromkeys(("case", "group", "risk_reference", "risk_prediction"), str)
-    scores = pd.read_csv(path, dtype=names, keep_default_na=False, na_values=["nan"])
+    try:
+        scores = pd.read_csv(path, dtype=names, keep_default_na=False, na_values=["nan"])
+    except (ValueError, OSError) as error:
+        raise _fault(path, str(error), experiment) from None
+    if missing := {"case", "subset"} - set(scores):
+        raise _fault(path, f"no column {min(missing)}", experiment)
     return scores[scores["subset"].isin(list(subsets))].set_index("case")
 
 
@@ -43,3 +49,8 @@ def read_summary(
     threshold_hu = summary["settings"]["postprocess"]["threshold_hu"]
     found = [{str(column): value for column, value in row.items()} for row in rows]
     return summarise(found, evaluation, seed, threshold_hu=threshold_hu)
+
+
+def _fault(path: Path, found: str, experiment: str) -> PipelineError:
+    remedy = "delete it and run again, which scores that experiment anew"
+    return file_fault(path, found, f"the scores of experiment {experiment}", remedy)

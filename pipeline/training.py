@@ -112,7 +112,7 @@ class EpochHistory(Callback):
         with self._path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns).writerow(row)
         log.info(
-            "%s: epoch %d of %s: training loss %.4f, validation loss %.4f, %.1f s",
+            "%s: epoch %d of %s: loss %.4f, validation %.4f, %.1f s",
             self._title,
             row["epoch"] + 1,
             trainer.max_epochs,

@@ -140,6 +140,8 @@ def open_jobs(config: Path, override: str, dataset: str | None = None) -> list[J
         over = json.loads(override or "{}")
     except ValueError as error:
         raise PipelineError(f"--set: found {override!r}, expected JSON ({error})") from None
+    if not isinstance(over, dict):
+        raise PipelineError(f"--set: found {override!r}, expected a JSON object of keys and values")
     settings = load_settings(config, over)
     if dataset is not None and dataset not in settings.datasets:
         known = ", ".join(settings.datasets)

@@ -39,7 +39,7 @@ class Source(Section):
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
         if (self.root is None) == (self.phantom is None):
-            raise ValueError("give either root (a folder of images) or phantom, not both")
+            raise ValueError("give either root (a folder of images) or phantom")
         if self.binarise and self.foreground is not None:
             raise ValueError("give either binarise (all values are lesion) or foreground, not both")
         return self
@@ -55,7 +55,7 @@ class Slices(Section):
     @model_validator(mode="after")
     def _one_scaling(self) -> Self:
         if (self.window is None) == (self.percentiles is None):
-            raise ValueError("give either window (two HU values) or percentiles, not both")
+            raise ValueError("give either window (two HU values) or percentiles")
         low, high = self.window or self.percentiles or (0.0, 1.0)
         if low >= high:
             raise ValueError(f"the lower value {low:g} is not below the upper value {high:g}")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.configuration import load_settings, merge, validate
+from pipeline.configuration import load_settings, merge, read_configuration, validate
 from pipeline.errors import PipelineError
 from pipeline.settings import Residuals, Settings, residual_count, source_root, stage_settings
 
@@ -175,6 +175,24 @@ def test_all_faults_are_told_at_once():
     with pytest.raises(PipelineError) as raised:
         validate(given, "my.yaml")
     assert len(str(raised.value).splitlines()) == 2
+
+
+def test_a_list_is_not_called_too_short_for_its_faulty_members():
+    given = changed("residuals.mrm.maps", [{"mae": "shared", "mask_ratio": "half"}])
+    with pytest.raises(PipelineError) as raised:
+        validate(given, "my.yaml")
+    assert len(str(raised.value).splitlines()) == 1
+    with pytest.raises(PipelineError, match="at least 1 item"):
+        validate(changed("residuals.mrm.maps", []), "my.yaml")
+
+
+def test_a_key_given_twice_is_refused(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("a: {b: 1}\nc: &d {e: 1}\nf: {<<: *d, e: 2}\ng: [{h: 1}, {i: 1, i: 2}]\n")
+    with pytest.raises(PipelineError, match="line 4: found i a second time"):
+        read_configuration(path)
+    path.write_text("a: {b: 1}\nc: &d {e: 1}\nf: {<<: *d, e: 2}\n")
+    assert read_configuration(path)["f"] == {"e": 2}
 
 
 def test_unreadable_files_are_one_line(tmp_path):

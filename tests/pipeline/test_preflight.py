@@ -43,14 +43,22 @@ def cases(count: int, groups: int = 1, labelled: bool = True) -> list[CaseFiles]
 
 
 def test_a_folder_that_takes_files_is_left_as_it_was(tmp_path):
-    preflight.check_results(tmp_path / "not" / "there" / "yet")
+    assert preflight.results_fault(tmp_path / "not" / "there" / "yet") is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_results_below_a_file_are_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(PipelineError, match="Not a directory"):
-        preflight.check_results(tmp_path / "file" / "results")
+    assert "Not a directory" in preflight.results_fault(tmp_path / "file" / "results")
+
+
+def test_cards_are_asked_for_only_where_there_are_some(monkeypatch):
+    monkeypatch.setattr(preflight, "CARDS", ("no-such-card*",))
+    preflight.check_cards(0)
+    with pytest.raises(PipelineError, match="found 2, but this machine shows no graphics card"):
+        preflight.check_cards(2)
+    monkeypatch.setattr(preflight, "CARDS", ("nul[l]",))
+    preflight.check_cards(2)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,11 @@ def minutes(wildcards, attempt):
     return attempt * SETTINGS.resources.minutes
 
 
+def a_card(wildcards):
+    """Reconstruction and prediction use one graphics card, however many a training has."""
+    return min(1, SETTINGS.resources.gpus)
+
+
 def training(wildcards):
     """What a training may use: its own resources, or those of every job."""
     chosen = SETTINGS.datasets[wildcards.dataset]
@@ -59,6 +64,7 @@ def take_up_cluster():
     """
     due = list(workflow.dag.needrun_jobs())
     if workflow.local_exec:
+        preflight.check_cards(max((job.resources.get("gpu", 0) for job in due), default=0))
         for job in due:
             if job.resources.get("nodes", 1) > 1:
                 raise PipelineError(

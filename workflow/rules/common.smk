@@ -10,7 +10,7 @@ from snakemake.common.configfile import load_configfile
 from pipeline import preflight, targets
 from pipeline.calls import Call
 from pipeline.checkpoint_files import checkpoint_files
-from pipeline.configuration import merge, validate
+from pipeline.configuration import merge, read_configuration, validate
 from pipeline.datasets import ListingError
 from pipeline.datasets.cases import source_files
 from pipeline.errors import PipelineError
@@ -19,14 +19,6 @@ from pipeline.layout import Layout, batch_names
 from pipeline.listing import planned_cases
 from pipeline.settings import further_images, source_root, stage_settings
 from pipeline.versions import stage_version
-
-CONFIG_FILES = [Path(file) for file in workflow.config_settings.configfiles] or [DEFAULT_CONFIG]
-# What was given beside the first file: further files, then --config.
-OVERRIDES = functools.reduce(
-    merge,
-    [*map(load_configfile, CONFIG_FILES[1:]), workflow.config_settings.config],
-    {},
-)
 
 
 def or_exit(check, *arguments):
@@ -40,6 +32,15 @@ def or_exit(check, *arguments):
         sys.exit(f"error: {error}")
 
 
+CONFIG_FILES = [Path(file) for file in workflow.config_settings.configfiles] or [DEFAULT_CONFIG]
+for file in CONFIG_FILES:
+    or_exit(read_configuration, file)
+# What was given beside the first file: further files, then --config.
+OVERRIDES = functools.reduce(
+    merge,
+    [*map(load_configfile, CONFIG_FILES[1:]), workflow.config_settings.config],
+    {},
+)
 SETTINGS = or_exit(validate, config, " + ".join(map(str, CONFIG_FILES)))
 
 # What every command is told: the same file and the same overrides, wherever the job runs.
@@ -66,12 +67,17 @@ def partitions_named():
     return [str(one) for one in named]
 
 
+# Why nothing can be written, or None: an archive may still be planned and reported on.
+UNWRITABLE = None
+
+
 if workflow.is_main_process:
-    or_exit(preflight.check_results, RESULTS)
+    UNWRITABLE = preflight.results_fault(RESULTS)
     if unchecked := or_exit(preflight.check_partitions, partitions_named()):
         logger.warning(unchecked)
     CALL = Call(LAYOUTS.values())
-    for line in or_exit(list, CALL.before_plan()):
+    # what is no longer true would be set right on the disk
+    for line in [UNWRITABLE] if UNWRITABLE else or_exit(list, CALL.before_plan()):
         logger.info(line)
 
 
@@ -160,12 +166,9 @@ def phantom_arguments(wildcards):
 
 
 def pretrained_checkpoint(wildcards):
-    """The weights that a MAE starts from; where they are missing, its stage says so best."""
+    """The weights that a MAE starts from."""
     given = known(wildcards).mae[wildcards.mae].checkpoint
-    try:
-        return checkpoint_files(Path(given)) if given else []
-    except PipelineError:
-        return []
+    return or_exit(checkpoint_files, Path(given)) if given else []
 
 
 def residual_models(wildcards):

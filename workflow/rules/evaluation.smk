@@ -74,6 +74,8 @@ rule tabulate:
 rule ablations:
     input:
         wanted_tables,
+    message:
+        "all tables"
 
 
 rule report:

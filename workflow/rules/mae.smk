@@ -50,7 +50,7 @@ rule residual_maps:
     resources:
         mem_mb=memory_mb,
         runtime=minutes,
-        gpu=SETTINGS.resources.gpus,
+        gpu=a_card,
     message:
         "residual_maps {wildcards.dataset}: {wildcards.residuals}, batch {wildcards.batch}"
     shell:

@@ -14,11 +14,16 @@ INPUTS_TOLD = 3  # of a failed job: an ingest has two for every patient
 # log of a failed job → its stage and how it ended, and SLURM's own log of it, where there is one; a
 # job that is tried again and succeeds stays here
 FAILED = {}
+TOLD = {}  # number of a job → its message, until it has ended
 
 
 def brief(record):
     """Whether a message is worth telling; those of failed jobs are noted, and shortened."""
     event = getattr(record, "event", None)
+    if event == LogEvent.JOB_INFO:
+        TOLD[record.jobid] = record.rule_msg
+    if event == LogEvent.JOB_FINISHED and (told := TOLD.pop(record.job_id, None)):
+        record.msg = f"Finished {told}"
     if event == LogEvent.JOB_ERROR:
         # FAILED says no more than the stage's own last words, unlike TIMEOUT or OUT_OF_MEMORY
         state = re.search(r"SLURM status is: '(?!FAILED)(\w+)'", record.rule_msg or "")
@@ -29,7 +34,8 @@ def brief(record):
         if further > 0:
             record.input = [*record.input[:INPUTS_TOLD], f"and {further} more"]
     # of such a call no hook is called
-    if record.getMessage().startswith(NOTHING_TO_BE_DONE_MSG) and not workflow.dryrun:
+    nothing = record.getMessage().startswith(NOTHING_TO_BE_DONE_MSG)
+    if nothing and not workflow.dryrun and not UNWRITABLE:
         CALL.end()
     # the whole shell line again, with all that makes it run anywhere
     repeated = record.getMessage().startswith("RuleException:\nCalledProcessError")
@@ -50,6 +56,8 @@ if workflow.is_main_process:
 
 onstart:
     if workflow.is_main_process:
+        if UNWRITABLE:
+            sys.exit(f"error: {UNWRITABLE}")
         or_exit(CALL.begin)
         for line in or_exit(take_up_cluster):
             logger.info(line)

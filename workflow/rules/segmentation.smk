@@ -51,7 +51,7 @@ rule predict:
     resources:
         mem_mb=memory_mb,
         runtime=minutes,
-        gpu=SETTINGS.resources.gpus,
+        gpu=a_card,
     message:
         "predict {wildcards.dataset}: {wildcards.experiment}, subset {wildcards.subset}"
     shell:
