@@ -178,7 +178,7 @@ def test_all_faults_are_told_at_once():
 
 
 def test_a_list_is_not_called_too_short_for_its_faulty_members():
-    given = changed("residuals.mrm.maps", [{"mae": "shared", "mask_ratio": "half"}])
+    given = changed("residuals.mrm.maps", [{"mae": "shared", "mask_ratio": "half", "passes": 1}])
     with pytest.raises(PipelineError) as raised:
         validate(given, "my.yaml")
     assert len(str(raised.value).splitlines()) == 1
