@@ -70,10 +70,8 @@ class Project:
             finally:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
-        jobs = [
-            job for job in re.findall(r"^Job \d+: (.*)$", output, re.MULTILINE) if job not in ALL
-        ]
-        return Plan(process.returncode, output, jobs)
+        told = re.findall(r"^Job \d+: (.*)$", output, re.MULTILINE)
+        return Plan(process.returncode, output, [job for job in told if job not in ALL])
 
     def run(self, *arguments: str) -> Plan:
         """Run `config.yaml` for real, which must succeed."""

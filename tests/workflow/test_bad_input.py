@@ -66,6 +66,33 @@ def test_phantoms_that_cannot_be_split_are_not_written(project, config):
     assert not (project.folder / "results").exists()
 
 
+def test_weights_that_are_not_there(project, config):
+    config["datasets"]["images"]["mae"]["m50"]["checkpoint"] = "weights.pth"
+    project.configure(config)
+    project.write_images("atlas", 3)
+    line = the_one_line(project.call("-n", *CONFIG))
+    assert line == "error: checkpoint weights.pth: not there; correct mae.checkpoint"
+
+
+@pytest.mark.skipif(any(Path("/dev").glob("nvidia[0-9]*")), reason="this machine has a card")
+def test_a_graphics_card_on_a_machine_without_one(project, config):
+    config["resources"]["gpus"] = 1
+    project.configure(config)
+    project.write_images("atlas", 3)
+    done = project.call("--cores", "1", *CONFIG)
+    assert (done.code, done.jobs) == (1, [])
+    assert done.errors == [done.output.splitlines()[-1]]
+    assert "resources.gpus: found 1, but this machine shows no graphics card" in done.errors[0]
+    assert not (project.folder / "results" / "images" / "ingest").exists()
+
+
+def test_nothing_is_told_in_lines_that_nobody_reads(project, config):
+    project.configure(config)
+    project.write_images("atlas", 60)
+    plan = project.plan()
+    assert max(map(len, plan.output.splitlines())) < 200
+
+
 def test_a_partition_that_does_not_exist(project, config, monkeypatch, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bin")
     sinfo = folder / "sinfo"
@@ -83,6 +110,33 @@ def test_a_partition_that_does_not_exist(project, config, monkeypatch, tmp_path_
     assert line.startswith("error: slurm_partition: this cluster has no gpuu; it has: long, main;")
 
 
+@pytest.fixture
+def mounted_results(project, config):
+    """Calls Snakemake with an own file system at `results`."""
+    results = project.folder / "results"
+    results.mkdir()
+    project.configure(config)
+    project.write_images("atlas", 8)
+    alone = ["unshare", "--user", "--mount", "--map-root-user", "bash", "-c"]
+    snakemake = f"{sys.executable} -m snakemake -s {ROOT}/workflow/Snakefile {' '.join(CONFIG)}"
+
+    def call(mounted, *arguments):
+        mount = f"mount -t tmpfs -o {mounted} none '{results}'"
+        if (
+            shutil.which("unshare") is None
+            or subprocess.run([*alone, mount], check=False).returncode
+        ):
+            pytest.skip("this machine lets nobody mount a file system of his own")
+        return subprocess.run(
+            [*alone, f"{mount} && cd '{project.folder}' && {snakemake} {' '.join(arguments)}"],
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+
+    return call
+
+
 @pytest.mark.parametrize(
     ("mounted", "told"),
     [
@@ -92,24 +146,17 @@ def test_a_partition_that_does_not_exist(project, config, monkeypatch, tmp_path_
     ],
     ids=["read-only", "full", "practically full"],
 )
-def test_results_on_a_disk_that_takes_nothing(project, config, mounted, told):
-    results = project.folder / "results"
-    results.mkdir()
-    alone = ["unshare", "--user", "--mount", "--map-root-user", "bash", "-c"]
-    mount = f"mount -t tmpfs -o {mounted} none '{results}'"
-    if shutil.which("unshare") is None or subprocess.run([*alone, mount], check=False).returncode:
-        pytest.skip("this machine lets nobody mount a file system of his own")
-    project.configure(config)
-    project.write_images("atlas", 8)
-    snakemake = f"{sys.executable} -m snakemake -s {ROOT}/workflow/Snakefile --cores 1"
-    done = subprocess.run(
-        [*alone, f"{mount} && cd '{project.folder}' && {snakemake} {' '.join(CONFIG)}"],
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+def test_results_on_a_disk_that_takes_nothing(mounted_results, project, mounted, told):
+    done = mounted_results(mounted, "--cores", "1")
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: results results: ")
-    assert told.format(results) in last
+    assert told.format(project.folder / "results") in last
     assert "Traceback" not in done.stderr
+
+
+def test_a_plan_needs_no_disk_that_takes_something(mounted_results):
+    done = mounted_results("size=1m,ro", "-n")
+    assert done.returncode == 0, done.stderr
+    assert "nothing can be written" in done.stderr
+    assert "This was a dry-run" in done.stderr + done.stdout

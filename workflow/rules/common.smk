@@ -249,7 +249,7 @@ def wanted_tables(wildcards):
 
 def asked_for(paths):
     """Paths of all data sets; a disk that is too small for their stores is told."""
-    if workflow.is_main_process:
+    if workflow.is_main_process and not UNWRITABLE:
         cases = {dataset: source_cases(dataset) for dataset in SETTINGS.datasets}
         for warning in or_exit(preflight.check_disk, SETTINGS, cases):
             logger.warning(warning)
