@@ -25,6 +25,7 @@ from pipeline.records import (
     untold,
 )
 from pipeline.stores import read_json, verify_store
+from pipeline.trace_values import leaves_out
 
 # whose results lie in folders or files of their name
 OF_EXPERIMENTS = ("train_segmentation", "predict", "postprocess", "evaluate")
@@ -263,4 +264,4 @@ def _is_about_its_case(chain: Chain) -> bool:
         return False
     if chain.first.content["stage"] not in OF_A_CASE:
         return True
-    return "predict" in stages
+    return "predict" in stages and not leaves_out(chain, chain.case)
