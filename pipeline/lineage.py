@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-State = Literal["as recorded", "not read", "differs", "gone", "no record"]
+State = Literal[
+    "as recorded", "not read", "differs", "gone", "no record", "no record of its content"
+]
 HOLDS = ("as recorded", "not read")
 
 
@@ -76,6 +78,8 @@ class Chain:
         case: the patient in question, or "".
         quick: whether contents are left unread.
         only: experiments that are followed; all, if empty.
+        asked: the file or store in question, as its link has it.
+        tell: called with each file before it is compared.
         steps: by record.
     """
 
@@ -83,9 +87,21 @@ class Chain:
     case: str
     quick: bool
     only: tuple[str, ...]
+    asked: str = ""
+    tell: Callable[[str], object] = str
     steps: dict[str, Step] = field(default_factory=dict)
 
     @property
+    def first(self) -> Step:
+        """The job that made the result in question."""
+        return next(iter(self.steps.values()))
+
+    @property
+    def links(self) -> list[Link]:
+        """All files of all steps; one that several jobs have read is there for each."""
+        return [link for step in self.steps.values() for link in step.links]
+
+    @property
     def broken(self) -> list[Link]:
-        """Links that do not hold."""
-        return [link for step in self.steps.values() for link in step.links if not link.holds]
+        """Links that do not hold, each once."""
+        return list(dict.fromkeys(link for link in self.links if not link.holds))

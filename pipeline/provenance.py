@@ -23,10 +23,10 @@ from pipeline.job_files import Names
 from pipeline.launch import is_one_of_several
 from pipeline.layout import folder_of, record_of
 from pipeline.process_memory import peak_resident
+from pipeline.records import FORMAT, read_record, result_digest, result_file
 from pipeline.stores import file_digest, read_json, write_json
 from pipeline.surroundings import device, loaded_packages, source_state
 
-FORMAT = 1
 log = logging.getLogger(__name__)
 Run = dict[str, Any]
 
@@ -119,11 +119,6 @@ def told_path(path: Path, root: Path) -> str:
     return os.path.relpath(whole, results) if near else str(whole)
 
 
-def result_file(path: Path) -> Path:
-    """The file whose SHA-256 stands for a result: of a store the one with its values' digests."""
-    return path / "zarr.json" if path.suffix == ".zarr" else path
-
-
 def _begun(work: Work) -> Run:
     return {
         "finished": False,
@@ -165,11 +160,10 @@ def _earlier(path: Path) -> dict[str, Any]:
     if not path.exists():
         return nothing
     try:
-        content = read_json(path)
+        return read_record(path) or nothing
     except PipelineError as error:
         log.warning("%s; begun anew", error)
         return nothing
-    return content if content.get("format") == FORMAT else nothing
 
 
 def _results(work: Work) -> list[str]:
@@ -229,10 +223,9 @@ def _result(
     began: datetime,
 ) -> dict[str, Any]:
     """A result's SHA-256 and the run that made it; None where no run of this record did."""
-    file = result_file(path)
-    digest = file_digest(file) if file.is_file() else None
+    digest = result_digest(path)
     # another project's job may have made what a link leads to
-    linked = path.is_symlink() and file.stat().st_mtime < began.timestamp()
+    linked = path.is_symlink() and result_file(path).stat().st_mtime < began.timestamp()
     if _state(path) != before and not linked:
         return {"sha256": digest, "run": began.isoformat()}
     if earlier is not None and earlier["sha256"] == digest:

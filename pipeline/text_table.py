@@ -1,8 +1,11 @@
-"""Tables that are Markdown, and aligned in a terminal, too."""
+"""Text for a terminal: tables that are Markdown and aligned, too, and lines that are wrapped."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+WIDTH = 79
+FURTHER = 4  # columns that a line's continuation stands further in
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -14,3 +17,18 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
         for row in [rows[0], rule, *rows[1:]]
     ]
     return "\n".join(f"| {line} |" for line in lines)
+
+
+def wrapped(pieces: Sequence[str], indent: int) -> Iterator[str]:
+    """Pieces in as few lines as fit a terminal, each whole: paths and digests are to be copied.
+
+    A piece that is too wide where a continuation starts begins as far left as it needs.
+    """
+    line = " " * indent + pieces[0]
+    for piece in pieces[1:]:
+        if len(line) + 1 + len(piece) <= WIDTH:
+            line += f" {piece}"
+        else:
+            yield line
+            line = " " * max(0, min(indent + FURTHER, WIDTH - len(piece))) + piece
+    yield line

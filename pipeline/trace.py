@@ -7,15 +7,25 @@ hold tells what really made the result.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.layout import RECORD
+from pipeline.layout import RECORD, Layout, is_record, record_of
 from pipeline.lineage import Chain, Link, State, Step
-from pipeline.provenance import FORMAT, result_file
-from pipeline.stores import file_digest, read_json, verify_store
+from pipeline.records import (
+    find_record,
+    finished,
+    is_compared,
+    listing,
+    read_record,
+    result_digest,
+    result_file,
+    untold,
+)
+from pipeline.stores import read_json, verify_store
+from pipeline.trace_values import leaves_out
 
 # whose results lie in folders or files of their name
 OF_EXPERIMENTS = ("train_segmentation", "predict", "postprocess", "evaluate")
@@ -23,7 +33,14 @@ OF_EXPERIMENTS = ("train_segmentation", "predict", "postprocess", "evaluate")
 OF_A_CASE = ("compare", "tabulate", "report", "evaluate", "postprocess", "predict")
 
 
-def trace(file: Path, case: str = "", only: tuple[str, ...] = (), *, quick: bool = False) -> Chain:
+def trace(
+    file: Path,
+    case: str = "",
+    only: tuple[str, ...] = (),
+    *,
+    quick: bool = False,
+    tell: Callable[[str], object] = str,
+) -> Chain:
     """Follow a result, and compare every file on the way with its record.
 
     Args:
@@ -32,6 +49,7 @@ def trace(file: Path, case: str = "", only: tuple[str, ...] = (), *, quick: bool
             or mask.
         only: of a table, follow these experiments alone.
         quick: only look whether stores, models, masks and raw files are there.
+        tell: called with each file before it is compared.
 
     Raises:
         PipelineError: there is no such file, no record tells of it, or it holds no such case.
@@ -39,17 +57,17 @@ def trace(file: Path, case: str = "", only: tuple[str, ...] = (), *, quick: bool
     if not file.exists():
         raise PipelineError(f"{file}: not there; expected a file or store below results/")
     path = Path(os.path.normpath(file.absolute()))
-    record = find_record(path)
-    if record is None:
-        raise PipelineError(
-            f"{file}: no record tells of it; expected a result below results/ that a stage has "
-            "made since records are kept; run its stage again"
-        )
-    content = read_json(record)
-    written = Path(content["written"])
-    root = Path(os.path.normpath(record.parent / os.path.relpath(".", written.parent)))
-    chain = Chain(root, case or _case_of(path, record, content), quick, only)
+    record = None if is_record(path) else find_record(path)
+    content = None if record is None else read_record(record)
+    if record is None or content is None:
+        raise untold(file, path)
+    own = _case_of(path, record, content)
+    if case and own not in ("", case):
+        raise PipelineError(f"--case: found {case!r}, but {file} is of {own!r}; leave --case")
+    root = Path(os.path.normpath(record.parent / os.path.relpath(".", _folder(content))))
+    chain = Chain(root, case or own, quick, only, tell=tell)
     _follow(chain, record)
+    _find_asked(chain, path, record)
     named = {step.content["names"].get("experiment") for step in chain.steps.values()}
     for experiment in only:
         if experiment not in named:
@@ -59,27 +77,37 @@ def trace(file: Path, case: str = "", only: tuple[str, ...] = (), *, quick: bool
     return chain
 
 
-def find_record(path: Path) -> Path | None:
-    """The record of the job that made a file, a store or a part of one; None if there is none.
+def _folder(content: Mapping[str, Any]) -> Path:
+    return Path(content["written"]).parent
 
-    Of several that list it, as batches of another number leave them behind, the one that has it as
-    it is, or the newest.
-    """
-    found = []
-    for folder in path.parents:
-        relative = path.relative_to(folder).as_posix()
-        for record in sorted(folder.glob(f"*{RECORD}")):
-            content = read_json(record)
-            if content.get("format") != FORMAT:
-                continue
-            listed = [name for name in content["results"] if f"{relative}/".startswith(f"{name}/")]
-            beside = relative.startswith(f"{record.name.removesuffix(RECORD)}/")
-            if listed or beside or content["stage"] == "phantom":
-                digests = [content["results"][name]["sha256"] for name in listed]
-                current = [_digest(folder / name) for name in listed]
-                found.append((bool(listed), digests == current, max(content["runs"]), record))
-        if found:
-            return max(found)[-1]
+
+def _find_asked(chain: Chain, path: Path, record: Path) -> None:
+    """Name what was asked for, and see to it that its job's results have it."""
+    step = chain.first
+    name = listing(path, record, step.content)
+    result = record.parent / name
+    known = bool(name) and is_compared(path, result)
+    chain.asked = os.path.relpath(result if known else path, chain.root)
+    if not known:
+        unknown = Link(chain.asked, None, "no record of its content")
+        step.results.append(_ingested(chain, path) or unknown)
+    elif all(link.file != chain.asked for link in step.results):
+        digest = step.content["results"][name]["sha256"]
+        step.results.append(Link(chain.asked, digest, _state(chain, result, digest)))
+
+
+def _ingested(chain: Chain, path: Path) -> Link | None:
+    """A phantom's file, of which not its own record but that of ingest has the digest."""
+    if chain.first.content["stage"] != "phantom":
+        return None
+    record = record_of(Layout(chain.root, chain.first.content["dataset"]).cases)
+    content = read_record(record) if record.is_file() else None
+    runs = {} if content is None else finished(content)
+    raw = runs[max(runs)].get("raw_files", {}) if runs else {}
+    for case, files in raw.items():
+        for name, digest in files.items():
+            if _on_disk(chain, name) == path:
+                return Link(chain.asked, digest, _state(chain, path, digest), case)
     return None
 
 
@@ -111,14 +139,15 @@ def _follow(chain: Chain, record: Path) -> str:
     key = os.path.relpath(record, chain.root)
     if key in chain.steps:
         return key
-    content = read_json(record)
+    content = read_record(record)
+    assert content is not None  # find_record passes over records of another format
     step = chain.steps[key] = Step(key, content)
     step.results = list(_result_links(chain, record, content))
-    finished = {began: run for began, run in content["runs"].items() if run["finished"]}
-    if not finished:
+    runs = finished(content)
+    if not runs:
         step.results.append(Link(content["written"], None, "no record"))
         return key
-    latest = finished[max(finished)]
+    latest = runs[max(runs)]
     found = [
         *_follow_inputs(chain, step, latest["inputs"]),
         *_follow_raw(chain, step, latest.get("raw_files", {})),
@@ -196,7 +225,8 @@ def _state(chain: Chain, path: Path, digest: str | None) -> State:
     large = path.suffix not in (".json", ".csv", ".md", ".html")
     if chain.quick and large and path.suffix != ".zarr":
         return "not read"
-    if _digest(path) != digest:
+    chain.tell(os.path.relpath(path, chain.root))
+    if result_digest(path) != digest:
         return "differs"
     if path.suffix != ".zarr":
         return "as recorded"
@@ -207,11 +237,6 @@ def _state(chain: Chain, path: Path, digest: str | None) -> State:
     except PipelineError:
         return "differs"
     return "as recorded"
-
-
-def _digest(path: Path) -> str | None:
-    file = result_file(path)
-    return file_digest(file) if file.is_file() else None
 
 
 def _nearest(chain: Chain, sources: list[str]) -> list[str]:
@@ -232,7 +257,11 @@ def _behind(chain: Chain, key: str) -> set[str]:
 
 
 def _is_about_its_case(chain: Chain) -> bool:
-    first, *_ = chain.steps.values()
+    """Whether the case was ingested, and is one of those that the result is of."""
     stages = {step.content["stage"] for step in chain.steps.values()}
     cases = {link.case for step in chain.steps.values() for link in step.raw}
-    return chain.case in cases and (first.content["stage"] not in OF_A_CASE or "predict" in stages)
+    if chain.case not in cases:
+        return False
+    if chain.first.content["stage"] not in OF_A_CASE:
+        return True
+    return "predict" in stages and not leaves_out(chain, chain.case)

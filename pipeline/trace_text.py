@@ -3,39 +3,47 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from pipeline.lineage import Chain, Link, Step
 from pipeline.stores import fingerprint
+from pipeline.text_table import wrapped
 
 FEW = 2
 ORDER = ("kind", "mae", "residuals", "experiment", "table", "subset", "batch")
 
 
 def tree(chain: Chain) -> Iterator[str]:
-    """One line a job, what made a result below it; then the raw files, and links that are broken.
+    """A paragraph a job, what made a result below it; then the raw files, and what is broken.
 
-    A job that several others build on is told once.
+    A job that several others build on is told once, and so is a file that several have read.
     """
     told: set[str] = set()
-    yield from _subtree(chain, next(iter(chain.steps)), "", told)
-    links = sum(len(step.links) for step in chain.steps.values())
-    unread = sum(link.state == "not read" for step in chain.steps.values() for link in step.links)
+    yield from _subtree(chain, next(iter(chain.steps)), 0, told)
+    for step in chain.steps.values():
+        if step.raw:
+            yield from ("", f"{_title(step)} has read:")
+            # further in, a digest would not fit a line
+            yield from (line for file in _raw_files(chain, step) for line in wrapped(file, 2))
+    count = len({link.file for link in chain.links})
+    unread = len({link.file for link in chain.links if link.state == "not read"})
     yield ""
     if chain.broken:
-        yield f"{len(chain.broken)} of {links} files are not as recorded:"
-        yield from (f"  {link.file}: {link.state}" for link in chain.broken)
+        broken = {link.file: link.state for link in chain.broken}
+        yield f"{len(broken)} of {count} files are not as recorded:"
+        yield from (f"  {file}: {state}" for file, state in broken.items())
     else:
         rest = f"; {unread} of them were not read (--quick)" if unread else ""
-        yield f"all {links} files are there, as recorded{rest}"
+        yield f"all {count} files are there, as recorded{rest}"
 
 
 def records(chain: Chain) -> dict[str, Any]:
     """The chain as plain JSON values: steps by record, each with its files and its sources."""
     return {
         "root": str(chain.root),
+        "asked": chain.asked,
         "case": chain.case or None,
         "steps": {
             key: {
@@ -53,22 +61,25 @@ def records(chain: Chain) -> dict[str, Any]:
     }
 
 
-def _subtree(chain: Chain, key: str, indent: str, told: set[str]) -> Iterator[str]:
-    step = chain.steps[key]
+def _subtree(chain: Chain, key: str, indent: int, told: set[str]) -> Iterator[str]:
+    step, inside = chain.steps[key], indent + 2
     if key in told:
-        yield f"{indent}{_title(step)} (above)"
+        yield f"{' ' * indent}{_title(step)} (above)"
         return
     told.add(key)
-    yield f"{indent}{_title(step)}: {_results(step)} · {_circumstances(step)}"
-    inside = indent + "  "
-    yield from (
-        f"{inside}! {link.file}, which it read: {link.state}"
-        for link in step.inputs
-        if not link.holds
-    )
+    *results, last = _listed(_results(step, chain.asked), ",")
+    facts = _listed([last, *_circumstances(step)], " ·")
+    yield from wrapped([f"{_title(step)}:", *results, *facts], indent)
+    for link in step.inputs:
+        if not link.holds:
+            yield from wrapped([f"! {link.file},", f"which it read: {link.state}"], inside)
     for source in step.sources:
         yield from _subtree(chain, source, inside, told)
-    yield from (f"{inside}{line}" for line in _raw_files(chain, step))
+
+
+def _listed(parts: Sequence[str], mark: str) -> list[str]:
+    """All but the last with a mark after it."""
+    return [*(f"{part}{mark}" for part in parts[:-1]), parts[-1]]
 
 
 def _title(step: Step) -> str:
@@ -77,17 +88,17 @@ def _title(step: Step) -> str:
     return " ".join([step.content["stage"], step.content["dataset"], *about])
 
 
-def _results(step: Step) -> str:
-    """The results by name where there are few; of many how many, and each that is broken."""
+def _results(step: Step, asked: str) -> list[str]:
+    """The results by name where there are few; of many how many, the asked, and what is broken."""
     counted = Counter(link.state for link in step.results)
     few = len(step.results) <= FEW
     counts = ", ".join(f"{count} {state}" for state, count in counted.items())
-    named = [link for link in step.results if few or not link.holds]
+    named = [link for link in step.results if few or not link.holds or link.file == asked]
     told = [] if few else [f"{len(step.results)} files, {counts}"]
-    return ", ".join([*told, *(f"{link.file} {link.state}" for link in named)])
+    return [*told, *(f"{link.file} {link.state}" for link in named)]
 
 
-def _circumstances(step: Step) -> str:
+def _circumstances(step: Step) -> list[str]:
     began, run = step.made
     source = run["source"]
     told = [
@@ -106,17 +117,17 @@ def _circumstances(step: Step) -> str:
     if source is not None:
         changed = " with changes" if source["changed"] else ""
         commit = f"commit {source['commit'][:10]}{changed}"
-    return " · ".join([*told, commit])
+    return [*told, commit]
 
 
-def _raw_files(chain: Chain, step: Step) -> Iterator[str]:
+def _raw_files(chain: Chain, step: Step) -> Iterator[list[str]]:
     """A line a raw file: all, or those of the case in question and the broken ones."""
     others: list[Link] = []
     for link in step.raw:
         if chain.case and link.case not in ("", chain.case) and link.holds:
             others.append(link)
             continue
-        of = f"{link.case}: " if link.case else ""
-        yield f"{of}{link.file} {link.state}, SHA-256 {link.sha256}"
+        of = [f"{link.case}:"] if link.case else []
+        yield [*of, f"{link.file} {link.state},", f"SHA-256 {link.sha256}"]
     if others:
-        yield f"and {len(others)} raw files of other cases: {others[0].state}"
+        yield [f"and {len(others)} raw files of other cases: {others[0].state}"]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -30,7 +34,8 @@ def trace(
     from pipeline.trace_text import records, tree
     from pipeline.trace_values import lines, values
 
-    chain = run(file, case, tuple(experiment or ()), quick=quick)
+    with _progress() as tell:
+        chain = run(file, case, tuple(experiment or ()), quick=quick, tell=tell)
     numbers = values(chain, metric) if metric else []
     if as_json:
         found = {"values": [asdict(one) for one in numbers], **records(chain)}
@@ -40,3 +45,23 @@ def trace(
             typer.echo(line)
     if chain.broken:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], object]]:
+    """What shows the file in hand on one line of the terminal, where stderr is one."""
+    if not sys.stderr.isatty():
+        yield str
+        return
+    clear = "\r\033[K"
+
+    def tell(file: str) -> None:
+        width = shutil.get_terminal_size().columns - 1
+        sys.stderr.write(f"{clear}{f'comparing {file}'[:width]}")
+        sys.stderr.flush()
+
+    try:
+        yield tell
+    finally:
+        sys.stderr.write(clear)
+        sys.stderr.flush()

@@ -1,18 +1,21 @@
 """From a number back to the raw files, in a tiny project that has really run."""
 
+import io
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.cli import trace as command
 from pipeline.cli.job import log_lines
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout, is_record, record_of
-from pipeline.stores import file_digest, read_json
+from pipeline.stores import file_digest, read_json, write_json
 
 pytestmark = pytest.mark.slow
 TRAINING = {"epochs": 1, "batch_size": 8, "warmup_epochs": 1, "lesion_free_fraction": 0.3}
@@ -69,6 +72,11 @@ def trace(file, *options):
     return call("trace", file, *options)
 
 
+def flat(told):
+    """What was told without its line breaks."""
+    return " ".join(told.split())
+
+
 def stage(*arguments):
     code, told = call(*arguments, "--config", "config.yaml", "--dataset", "heart")
     assert code == 0, told
@@ -115,8 +123,10 @@ def test_the_chain_of_a_table_ends_at_the_raw_files(results):
     assert [depths[one] for one in order] == list(range(0, 2 * len(order), 2))
     for image in Path("images").rglob("*.mhd"):
         if "CTAI" not in image.name:
-            assert f"../{image} as recorded, SHA-256 {file_digest(image)}" in told
+            assert f"../{image} as recorded, SHA-256 {file_digest(image)}" in flat(told)
     assert lines[-1].endswith("files are there, as recorded")
+    # a path or digest is whole, and all fits a terminal
+    assert max(map(len, lines)) < 80
 
 
 def test_a_number_of_a_table_is_followed_to_its_patients(results):
@@ -149,8 +159,9 @@ def test_a_case_leads_to_its_mask_its_stores_and_its_raw_files(results):
     made = {link["file"] for link in steps["postprocess"]["results"]}
     mask = f"heart/postprocess/grcsf/subset-1/{case}.mha"
     assert made == {"heart/postprocess/grcsf/subset-1.json", mask}
-    raw = [line.split(":")[0].strip() for line in told.splitlines() if "SHA-256" in line]
-    assert set(raw) == {case}
+    raw = {link["case"] for link in steps["ingest"]["raw"]}
+    assert len(raw) > 1
+    assert [one for one in raw if f" {one}:" in told] == [case]
     assert "raw files of other cases: as recorded" in told
     # a mask is of one case by itself
     assert trace(results.root / mask)[1].splitlines()[0].startswith("postprocess heart")
@@ -161,7 +172,6 @@ def test_a_case_leads_to_its_mask_its_stores_and_its_raw_files(results):
     ("file", "first"),
     [
         ("train_mae/shared/model.safetensors", "train_mae heart mae shared"),
-        ("train_mae/shared/history.csv", "train_mae heart mae shared"),
         (
             "residual_maps/mrm/{case}.zarr/residual/c/0/0/0/0",
             "residual_maps heart residuals mrm batch",
@@ -186,7 +196,7 @@ def test_a_raw_file_that_was_edited_afterwards_is_told(results):
     code, told = trace(results.table(".csv"))
     assert code == 1
     assert f"  ../{image}: differs" in told.splitlines()
-    assert f"../{image} differs, SHA-256" in told
+    assert f"../{image} differs, SHA-256" in flat(told)
     image.unlink()
     code, told = trace(results.table(".csv"))
     assert code == 1
@@ -222,9 +232,9 @@ def test_scores_of_masks_made_since_are_told(results):
     stage("postprocess", "--experiment", "plain", "--set", json.dumps(other_threshold()))
     code, told = trace(results.table(".csv"))
     assert code == 1
-    assert "! heart/postprocess/plain/subset-1.json, which it read: differs" in told
+    assert "! heart/postprocess/plain/subset-1.json, which it read: differs" in flat(told)
     stage("evaluate", "--experiment", "plain")
-    assert "evaluate/plain.csv, which it read: differs" in trace(results.table(".csv"))[1]
+    assert "evaluate/plain.csv, which it read: differs" in flat(trace(results.table(".csv"))[1])
     stage("compare")
     assert trace(results.table(".csv"))[0] == 0
 
@@ -249,7 +259,104 @@ def test_a_result_without_record_ends_the_chain(results):
     record_of(results.masks("grcsf", 1)).unlink()
     code, told = trace(results.table(".csv"))
     assert code == 1
-    assert "! heart/postprocess/grcsf/subset-1.json, which it read: no record" in told
+    assert "! heart/postprocess/grcsf/subset-1.json, which it read: no record" in flat(told)
+
+
+def test_a_record_of_another_format_is_none_and_told_once(results):
+    record = record_of(results.cases)
+    write_json(record, {**read_json(record), "format": 2})
+    code, told = trace(results.table(".csv"))
+    assert code == 1
+    assert told.splitlines().count("  heart/ingest/manifest.json: no record") == 1
+    assert told.count("1 of ") == 1
+    code, error = trace(results.cases)
+    assert code == 1
+    assert "its record manifest.provenance.json has format 2, expected 1; run its stage" in error
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda record: record.pop("results"),
+        lambda record: record.update(runs={}),
+        lambda record: record["results"].update({"split.json": {}}),
+        lambda record: next(iter(record["runs"].values())).pop("inputs"),
+    ],
+)
+def test_a_damaged_record_is_one_line_and_replaced_by_the_next_run(results, damage):
+    record = record_of(results.split)
+    content = read_json(record)
+    damage(content)
+    write_json(record, content)
+    for file in (results.split, results.table(".csv")):
+        code, error = trace(file)
+        assert code == 1
+        assert f"{record}: damaged, found no whole '" in error
+        assert "delete the record and run its stage again" in error
+    stage("split")
+    assert trace(results.split)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "train_mae/shared/history.csv",
+        "train_segmentation/plain/subset-1/checkpoints/last.ckpt",
+        "postprocess/plain/subset-1/OLDCASE.mha",
+        "predict/plain/subset-1/gone.zarr",
+        "ingest/{case}.zarr/image/notes.txt",
+    ],
+)
+def test_a_file_that_no_record_lists_is_not_said_to_be_as_recorded(results, file):
+    """Nobody knows what it was when its job had ended."""
+    case = next(iter(read_json(results.cases)["cases"]))
+    path = results.root / "heart" / file.format(case=case)
+    if path.name == "last.ckpt" or not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("anything")
+    told_as = path.relative_to(results.root)
+    for options in ([], ["--quick"]):
+        code, told = trace(path, *options)
+        assert code == 1
+        assert f"{told_as} no record of its content" in flat(told.partition("\n\n")[0])
+        assert told.splitlines()[-1] == f"  {told_as}: no record of its content"
+    assert trace(results.table(".csv"))[0] == 0
+
+
+def test_a_phantom_s_file_is_compared_with_what_was_ingested(results):
+    folder = results.phantom_truth.parent
+    written = ["heart", folder, "--cases", 5, "--unlabelled", 1, "--seed", 3]
+    assert call("phantom", *written, "--shape", 8, 32, 32)[0] == 0
+    image = sorted(folder.rglob("TRV*CTI.*raw"))[0]
+    assert trace(image)[0] == 1
+    source = {"adapter": "orcascore", "root": str(folder)}
+    stage("ingest", "--set", json.dumps({"datasets": {"heart": {"source": source}}}))
+    code, told = trace(image)
+    assert code == 0, told
+    assert f"{image.relative_to(results.root)} as recorded" in flat(told)
+    assert trace(results.phantom_truth)[0] == 0
+    whole = image.read_bytes()
+    image.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    code, told = trace(image)
+    assert code == 1
+    assert told.splitlines()[-1] == f"  {image.relative_to(results.root)}: differs"
+    beside = folder / "unrelated.txt"
+    beside.write_text("x")
+    code, told = trace(beside)
+    assert code == 1
+    assert told.endswith("unrelated.txt: no record of its content\n")
+
+
+def test_what_is_compared_is_shown_on_a_terminal_alone(results, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for stderr, shown in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr(command, "sys", SimpleNamespace(stderr=stderr))
+        assert trace(results.split)[0] == 0
+        assert ("comparing heart/split/split.json" in stderr.getvalue()) == shown
+        assert stderr.getvalue().endswith("\r\033[K" * shown)
 
 
 @pytest.mark.parametrize(
@@ -257,6 +364,9 @@ def test_a_result_without_record_ends_the_chain(results):
     [
         (["gone.csv"], "gone.csv: not there"),
         (["config.yaml"], "config.yaml: no record tells of it"),
+        (["results/heart/logs/ingest.log"], "no record is kept of logs/"),
+        (["results/heart/benchmarks/ingest.tsv"], "name one of heart/, such as compare/table.md"),
+        (["results/heart/split/split.provenance.json"], "name the one beside it, split.json"),
         (["results/heart/compare/table.csv", "--case", "nobody"], "nothing of a case 'nobody'"),
         (["results/heart/compare/table.csv", "--experiment", "x"], "has nothing of 'x'"),
         (["results/heart/evaluate/plain.csv", "--metric", "x"], "has no 'x'; it has: case, group"),
@@ -265,6 +375,10 @@ def test_a_result_without_record_ends_the_chain(results):
 )
 @pytest.mark.usefixtures("results")
 def test_faults_are_one_line(options, told):
+    for file in ("logs/ingest.log", "benchmarks/ingest.tsv"):
+        path = Path("results/heart") / file
+        path.parent.mkdir()
+        path.touch()
     code, error = trace(*options)
     assert code == 1
     assert told in error
@@ -276,3 +390,11 @@ def test_a_training_case_is_in_no_table(results):
     code, error = trace(results.table(".csv"), "--case", case)
     assert code == 1
     assert f"nothing of a case {case!r}" in error
+
+
+def test_another_case_than_the_mask_s_is_refused(results):
+    one, other = read_json(results.split)["subsets"]["1"]["test"]
+    code, error = trace(results.mask("plain", 1, one, ".mha"), "--case", other)
+    assert code == 1
+    assert f"--case: found {other!r}, but " in error
+    assert f"is of {one!r}" in error
