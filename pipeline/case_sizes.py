@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.datasets import CaseFiles
+from pipeline.datasets.dicom import slices_among
 from pipeline.errors import PipelineError
 from pipeline.raw_files import stored_shape
 from pipeline.settings import Slices
 from pipeline.store_sizes import case_bytes, map_bytes
+from pipeline.volumes import read_geometry
 
 Shape = tuple[int, int, int]
 HEART: Shape = (40, 512, 512)
@@ -93,13 +95,19 @@ def _shape_of(image: Path) -> Shape | None:
 
     What is wrong with a file is for `ingest` to say, with all that is wrong with the others.
     """
-    if image.is_dir():  # a DICOM series has a file for each slice
-        count = sum(1 for _ in image.iterdir())
-        return count, *HEART[1:]
     try:
-        return stored_shape(image)
-    except (OSError, PipelineError):
+        return _series_shape(image) if image.is_dir() else stored_shape(image)
+    except (OSError, PipelineError, ImportError):  # Snakemake's own environment may lack ITK
         return None
+
+
+def _series_shape(folder: Path) -> Shape | None:
+    """Rows and columns of one file, so that a series costs one look; its files are its slices."""
+    names = slices_among(one.name for one in folder.iterdir())
+    if not names:
+        return None
+    frames, rows, columns = read_geometry(folder / names[0]).shape
+    return (len(names) if len(names) > 1 else frames), rows, columns
 
 
 def _middle(sizes: list[Shape]) -> Shape | None:

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from functools import cache
 
+import torch
+from torch import Tensor
+
 from grcsf.complexity import parameter_count, shapes_only, true_macs
-from pipeline.methods import Built, network_method, training_method
+from grcsf.mae.build import MaskedModel
+from pipeline.methods import Built, OneMask, masked_model, network_method
 from pipeline.settings import (
     Dataset,
     Experiment,
     Mae,
     Slices,
     Training,
+    TrainingResources,
     encoder_mae,
     residual_count,
 )
@@ -36,7 +41,7 @@ def network_macs(dataset: Dataset, experiment: str) -> int:
 
 def mae_parameters(settings: Mae) -> int:
     """Of an MAE."""
-    return parameter_count(_mae(_mae_shape(settings), settings.train_mask_ratios[0])[0])
+    return parameter_count(_mae(_mae_shape(settings))[0])
 
 
 def mae_macs(settings: Mae, mask_ratio: float) -> int:
@@ -57,20 +62,25 @@ def _network_macs(shape: Shape) -> int:
 
 
 @cache
-def _mae(settings: Mae, mask_ratio: float) -> Built:
+def _mae(settings: Mae) -> tuple[MaskedModel, Tensor]:
     with shapes_only():
-        return training_method(settings, mask_ratio).build()
+        return masked_model(settings), torch.rand(1, 1, settings.image_size, settings.image_size)
 
 
 @cache
 def _mae_macs(settings: Mae, mask_ratio: float) -> int:
-    model, inputs = _mae(settings, mask_ratio)
-    return true_macs(model.eval(), *inputs)
+    model, image = _mae(settings)
+    return true_macs(OneMask(model, mask_ratio).eval(), image)
 
 
 def _network_shape(dataset: Dataset, name: str) -> Shape:
-    without = {"training": Training(), "subsets": None, "residuals": None}
-    settings = dataset.experiments[name].model_copy(update=without)
+    no_shape = {
+        "training": Training(),
+        "resources": TrainingResources(),
+        "subsets": None,
+        "residuals": None,
+    }
+    settings = dataset.experiments[name].model_copy(update=no_shape)
     mae = encoder_mae(dataset, name)
     maps = residual_count(dataset, name)
     return settings, maps, dataset.slices, mae and _mae_shape(mae)

@@ -139,7 +139,7 @@ def network_method(
 def _passes(name: str, settings: Residuals, dataset: Dataset) -> Method:
 
     def build() -> Built:
-        maes = {one.mae: _masked_model(dataset.mae[one.mae]) for one in settings.maps}
+        maes = {one.mae: masked_model(dataset.mae[one.mae]) for one in settings.maps}
         per_map = [maes[one.mae] for one in settings.maps]
         return ResidualPasses(per_map, settings), (torch.rand(1, 1, *dataset.slices.size),)
 
@@ -147,18 +147,8 @@ def _passes(name: str, settings: Residuals, dataset: Dataset) -> Method:
     return Method(f"residual maps {name}, {count} passes", dataset.slices.size, build)
 
 
-def training_method(settings: Mae, mask_ratio: float) -> Method:
-    """One pass of an MAE as its training makes it."""
-    size = (settings.image_size, settings.image_size)
-
-    def build() -> Built:
-        model = _masked_model(settings)
-        return OneMask(model, mask_ratio), (torch.rand(1, 1, *size),)
-
-    return Method(f"MAE, {mask_ratio:.0%} masked", size, build)
-
-
-def _masked_model(settings: Mae) -> MaskedModel:
+def masked_model(settings: Mae) -> MaskedModel:
+    """The network of an MAE, with fresh weights."""
     return build_masked_model(
         settings.architecture,
         settings.preset,

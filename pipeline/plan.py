@@ -6,8 +6,9 @@ says so. docs/scale.md tells how to read the figures, and what they leave out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.case_sizes import CaseSize, case_sizes
@@ -32,10 +33,16 @@ MADE_BY = {
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage of a data set: `hours` and `size` (bytes) are None where they are not estimated."""
+    """One stage of a data set.
+
+    Attributes:
+        jobs: how many.
+        hours: by device (`cuda`, `cpu`), of those that it computes on; none is not estimated.
+        size: bytes; None where they are not estimated.
+    """
 
     jobs: int
-    hours: float | None = None
+    hours: dict[str, float] = field(default_factory=dict)
     size: int | None = None
 
 
@@ -64,16 +71,26 @@ class DatasetPlan:
     @property
     def total(self) -> StagePlan:
         """All stages together."""
-        stages = self.stages.values()
-        return StagePlan(
-            sum(one.jobs for one in stages),
-            sum(one.hours or 0.0 for one in stages),
-            sum(one.size or 0 for one in stages),
-        )
+        return together(list(self.stages.values()))
 
 
-def plan(settings: Settings, rates: Rates) -> list[DatasetPlan]:
+def together(parts: Sequence[StagePlan]) -> StagePlan:
+    """The sum of all parts, hours by device."""
+    hours: dict[str, float] = defaultdict(float)
+    for one in parts:
+        for device, count in one.hours.items():
+            hours[device] += count
+    return StagePlan(
+        sum(one.jobs for one in parts), dict(hours), sum(one.size or 0 for one in parts)
+    )
+
+
+def plan(settings: Settings, rates: Mapping[str, Rates]) -> list[DatasetPlan]:
     """What a run of the whole configuration takes, a data set each.
+
+    Args:
+        settings: the configuration.
+        rates: of every device that it uses (`pipeline.work.devices_used`).
 
     Raises:
         PipelineError: a data set that cannot be listed or split.
@@ -81,7 +98,7 @@ def plan(settings: Settings, rates: Rates) -> list[DatasetPlan]:
     return [_dataset_plan(settings, name, rates) for name in settings.datasets]
 
 
-def _dataset_plan(settings: Settings, name: str, rates: Rates) -> DatasetPlan:
+def _dataset_plan(settings: Settings, name: str, rates: Mapping[str, Rates]) -> DatasetPlan:
     dataset = settings.datasets[name]
     source = dataset.source
     files = planned_cases(settings, name)
@@ -91,10 +108,12 @@ def _dataset_plan(settings: Settings, name: str, rates: Rates) -> DatasetPlan:
     batches = batch_names(len(cases), settings.resources.cases_per_job)
     jobs = job_counts(Layout(Path(settings.results), name), dataset, batches)
     sizes = {MADE_BY[kind]: size for kind, size in disk_needed(dataset, cases).items()}
-    work = stage_work(dataset, cases, _subsets(dataset, cases, settings.seed))
-    hours: dict[str, float] = {}
-    for (stage, kind), macs in work.items():
-        hours[stage] = hours.get(stage, 0.0) + rates.hours(kind, macs)
+    subsets = _subsets(dataset, cases, settings.seed)
+    hours: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for (stage, device, kind), macs in stage_work(
+        dataset, cases, subsets, settings.resources
+    ).items():
+        hours[stage][device] += rates[device].hours(kind, macs)
     return DatasetPlan(
         name,
         len(cases),
@@ -103,7 +122,7 @@ def _dataset_plan(settings: Settings, name: str, rates: Rates) -> DatasetPlan:
         sum(one.known for one in cases),
         next((one.shape for one in cases if not one.known), None),
         {
-            stage: StagePlan(count, hours.get(stage), sizes.get(stage))
+            stage: StagePlan(count, dict(hours[stage]), sizes.get(stage))
             for stage, count in jobs.items()
         },
     )

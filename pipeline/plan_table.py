@@ -3,37 +3,42 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from textwrap import fill
 
-from pipeline.plan import DatasetPlan, StagePlan
+from pipeline.plan import DatasetPlan, StagePlan, together
 from pipeline.rates import Rates
 from pipeline.store_sizes import size_text
 from pipeline.text_table import aligned
 
+WIDTH = 79  # of a terminal that nobody widened
+UNITS = {"cuda": "GPU hours", "cpu": "core hours"}
 
-def table(plans: Sequence[DatasetPlan], rates: Rates, gpus: int) -> str:
-    """A table for each data set, and what its figures rest on."""
-    unit = "GPU hours" if gpus else "core hours"
+
+def table(plans: Sequence[DatasetPlan], rates: Mapping[str, Rates]) -> str:
+    """A table for each data set, and what its figures rest on; hours of each device with rates."""
     parts = []
     for one in plans:
-        rows = [["stage", "jobs", unit, "disk"]]
-        rows += [_cells(name, stage) for name, stage in one.stages.items()]
-        rows.append(_cells("together", one.total))
-        parts += [f"{one.dataset}: {_sizes(one)}", "", aligned(rows), ""]
+        rows = [["stage", "jobs", *(UNITS[device] for device in rates), "disk"]]
+        rows += [_cells(name, stage, rates) for name, stage in one.stages.items()]
+        rows.append(_cells("together", one.total, rates))
+        parts += [_wrapped(f"{one.dataset}: {_sizes(one)}"), "", aligned(rows), ""]
     if len(plans) > 1:
-        totals = [one.total for one in plans]
-        jobs, hours = sum(one.jobs for one in totals), sum(one.hours or 0 for one in totals)
-        disk = size_text(sum(one.size or 0 for one in totals))
-        parts += [f"all data sets: {jobs} jobs, {_hours(hours)} {unit}, {disk}", ""]
+        total = together([one.total for one in plans])
+        hours = [f"{_hours(total.hours.get(one))} {UNITS[one]}" for one in rates]
+        counts = ", ".join([f"{total.jobs} jobs", *hours, size_text(total.size or 0)])
+        parts += [_wrapped(f"all data sets: {counts}"), ""]
     return "\n".join([*parts, *_basis(rates)])
 
 
-def records(plans: Sequence[DatasetPlan], rates: Rates, gpus: int) -> str:
-    """The same as JSON: hours as they come out, sizes in bytes; null where nothing is estimated."""
+def records(plans: Sequence[DatasetPlan], rates: Mapping[str, Rates]) -> str:
+    """The same as JSON: rates and hours by device, hours as they come out, sizes in bytes.
+
+    What is not estimated has no hours of any device, and null for a size.
+    """
     content = {
-        "device": "cuda" if gpus else "cpu",
-        "rates": asdict(rates),
+        "rates": {device: asdict(one) for device, one in rates.items()},
         "datasets": [{**asdict(one), "total": asdict(one.total)} for one in plans],
     }
     return json.dumps(content, indent=2, ensure_ascii=False)
@@ -47,24 +52,40 @@ def _sizes(one: DatasetPlan) -> str:
     return f"{counts}; {one.cases - one.known} headers not readable, {voxels} voxels assumed"
 
 
-def _cells(name: str, stage: StagePlan) -> list[str]:
-    hours = "–" if stage.hours is None else _hours(stage.hours)
-    return [name, str(stage.jobs), hours, "–" if stage.size is None else size_text(stage.size)]
+def _cells(name: str, stage: StagePlan, devices: Iterable[str]) -> list[str]:
+    hours = [_hours(stage.hours.get(device)) for device in devices]
+    return [name, str(stage.jobs), *hours, "–" if stage.size is None else size_text(stage.size)]
 
 
-def _hours(hours: float) -> str:
+def _hours(hours: float | None) -> str:
+    if hours is None:
+        return "–"
     return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
 
 
-def _basis(rates: Rates) -> list[str]:
+def _basis(rates: Mapping[str, Rates]) -> list[str]:
     """What the hours are: counted work over measured rates, and which of these are not measured."""
     lines = [
-        "An estimate. Hours are at most: all epochs, every slice, empty or not. They are counted",
-        "multiplications over the rate of one device; reading, and stages with –, come on top.",
-        f"Rates of: {rates.machine} ({rates.origin}).",
+        _wrapped(
+            "An estimate. Hours are at most: all epochs, every slice, empty or not. They are "
+            "counted multiplications over the rate of one device; reading, and stages with –, "
+            "come on top."
+        )
     ]
-    for kind, rate in rates.per_second.items():
-        other = rates.derived.get(kind)
-        how = f"not measured: derived, the rate of {other}" if other else "measured"
-        lines.append(f"  {kind}: {rate / 1e9:,.4g} G MACs/s, {how}")
+    for one in rates.values():
+        lines.append(_wrapped(f"Rates of: {one.machine} ({one.origin})."))
+        for kind, rate in one.per_second.items():
+            other = one.derived.get(kind)
+            how = f"not measured: derived, the rate of {other}" if other else "measured"
+            lines.append(_wrapped(f"  {kind}: {rate / 1e9:,.4g} G MACs/s, {how}"))
     return lines
+
+
+def _wrapped(text: str) -> str:
+    return fill(
+        text,
+        WIDTH,
+        subsequent_indent="    ",
+        break_long_words=False,  # a path or a name that is cut cannot be copied
+        break_on_hyphens=False,
+    )

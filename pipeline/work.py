@@ -12,44 +12,63 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.case_sizes import CaseSize
 from pipeline.counts import mae_macs, network_macs
-from pipeline.settings import Dataset, GradCam
+from pipeline.settings import Dataset, GradCam, Resources, Settings
 from pipeline.subsets import Subset
 from pipeline.targets import used_maes, used_residuals
 
 TRAINED = 3  # forward passes that a training step is worth
-Work = dict[tuple[str, str], int]
-"""MACs by stage and by the kind of rate at which they are done (`pipeline/rates.py`)."""
+Work = dict[tuple[str, str, str], int]
+"""MACs by stage, device and the kind of rate at which they are done (`pipeline/rates.py`)."""
 
 
-def stage_work(dataset: Dataset, cases: Sequence[CaseSize], subsets: Sequence[Subset]) -> Work:
+def devices_used(settings: Settings) -> list[str]:
+    """What the networks of a run compute on: `cuda`, `cpu`, or both, in this order."""
+    used = {settings.resources.device}
+    for dataset in settings.datasets.values():
+        maes = (dataset.mae[name] for name in used_maes(dataset, list(dataset.experiments)))
+        own = [one.resources for one in maes]
+        own += [one.resources for one in dataset.experiments.values()]
+        used |= {one.over(settings.resources).device for one in own}
+    return sorted(used, reverse=True)
+
+
+def stage_work(
+    dataset: Dataset, cases: Sequence[CaseSize], subsets: Sequence[Subset], resources: Resources
+) -> Work:
     """The work of all stages that compute with networks.
 
     Args:
         dataset: its settings.
         cases: all of them.
         subsets: the cases' names by role, for each subset.
+        resources: of every job; a training may have its own.
     """
     experiments = list(dataset.experiments)
     work: Work = defaultdict(int)
     slices = {one.case: one.shape[0] for one in cases}
     unlabelled = _count(slices, (one.case for one in cases if not one.labelled))
     for name in used_maes(dataset, experiments):
-        work["train_mae", "mae_training"] += _mae_work(dataset, name, slices, subsets)
+        device = dataset.mae[name].resources.over(resources).device
+        work["train_mae", device, "mae_training"] += _mae_work(dataset, name, slices, subsets)
     for name in used_residuals(dataset, experiments):
         due = (subsets[number - 1] for number in dataset.subsets_with(name))
         seen = _count(slices, {case for roles in due for names in roles.values() for case in names})
         kind, macs = _residual_work(dataset, name)
-        work["residual_maps", kind] += (seen + unlabelled) * macs
+        work["residual_maps", resources.device, kind] += (seen + unlabelled) * macs
     for name, settings in dataset.experiments.items():
         forward = network_macs(dataset, name)
+        device = settings.resources.over(resources).device
         for number in dataset.subsets_of(name):
             roles = subsets[number - 1]
             train, validation, test = (
                 _count(slices, roles[role]) for role in ("train", "validation", "test")
             )
             epoch = (TRAINED * train + validation) * forward
-            work["train_segmentation", "segmentation_training"] += settings.training.epochs * epoch
-            work["predict", "segmentation_prediction"] += (test + unlabelled) * forward
+            trained = settings.training.epochs * epoch
+            work["train_segmentation", device, "segmentation_training"] += trained
+            work["predict", resources.device, "segmentation_prediction"] += (
+                test + unlabelled
+            ) * forward
     return work
 
 

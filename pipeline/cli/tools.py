@@ -87,11 +87,11 @@ def plan(
     from pipeline.plan import plan as run
     from pipeline.plan_table import records, table
     from pipeline.rates import SHIPPED, load_rates
+    from pipeline.work import devices_used
 
-    gpus = settings.resources.gpus
-    chosen = load_rates(rates or SHIPPED, "cuda" if gpus else "cpu")
+    chosen = {device: load_rates(rates or SHIPPED, device) for device in devices_used(settings)}
     plans = run(settings, chosen)
-    typer.echo(records(plans, chosen, gpus) if as_json else table(plans, chosen, gpus))
+    typer.echo(records(plans, chosen) if as_json else table(plans, chosen))
 
 
 @app.command()

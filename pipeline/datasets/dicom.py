@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.datasets import manifest
@@ -25,7 +26,7 @@ def list_cases(root: Path, table: str = "manifest.csv") -> list[CaseFiles]:
     """
     if (root / table).is_file():
         return manifest.list_cases(root, table)
-    folders = [Path(folder) for folder, _, files in os.walk(root) if _holds_slices(files)]
+    folders = [Path(folder) for folder, _, files in os.walk(root) if slices_among(files)]
     series = Counter(_patient(folder, root) for folder in folders)
     cases = []
     for folder in folders:
@@ -40,11 +41,14 @@ def _patient(folder: Path, root: Path) -> str:
     return (folder.relative_to(root).parts or (root.resolve().name,))[0]
 
 
-def _holds_slices(files: list[str]) -> bool:
-    return any(
-        Path(name).suffix.lower() in SUFFIXES and name.lower() not in NO_SLICES
-        for name in files
-        if not name.startswith(".")
+def slices_among(names: Iterable[str]) -> list[str]:
+    """The names that a DICOM slice may have, sorted."""
+    return sorted(
+        name
+        for name in names
+        if Path(name).suffix.lower() in SUFFIXES
+        and name.lower() not in NO_SLICES
+        and not name.startswith(".")
     )
 
 

@@ -19,6 +19,11 @@ class Resources(Section):
     minutes: Positive = 1_440
 
     @property
+    def device(self) -> str:
+        """What networks compute on: `cuda`, or `cpu` without a GPU."""
+        return "cuda" if self.gpus else "cpu"
+
+    @property
     def processes(self) -> int:
         """Processes that train one network together: one a GPU, or one a node without any."""
         return self.nodes * max(1, self.gpus)
