@@ -21,10 +21,11 @@ from pipeline.errors import PipelineError
 from pipeline.layout import Layout, folder_of
 from pipeline.mae_training import MaeTraining
 from pipeline.models import finished, keep_model
+from pipeline.resume import is_first_process
 from pipeline.settings import Mae, Resources, Slices
 from pipeline.slices import SliceDataset, SliceSampler, slice_loader
 from pipeline.stores import fingerprint, read_json
-from pipeline.training import fit, is_first_process, per_process
+from pipeline.training import fit, per_process
 
 VERSION = 1
 log = logging.getLogger(__name__)
@@ -83,10 +84,11 @@ def train_mae(
             epochs=settings.epochs,
             precision=settings.precision,
             resources=resources,
+            # the paper trains for a fixed number of epochs
+            kept="last",
         )
         if not is_first_process():
             return
-    # the last epoch's weights: the paper trains for a fixed number of epochs
     keep_model(model, manifest, key, record)
 
 

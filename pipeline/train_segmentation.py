@@ -17,10 +17,11 @@ from pipeline.errors import PipelineError
 from pipeline.layout import Layout
 from pipeline.models import finished, keep_model, load_best, residual_fingerprint
 from pipeline.networks import build_network, load_mae_encoder
+from pipeline.resume import is_first_process
 from pipeline.settings import Experiment, Mae, Resources, Slices, Training
 from pipeline.slices import SliceDataset, SliceSampler, slice_loader
 from pipeline.stores import fingerprint, read_json
-from pipeline.training import fit, is_first_process, per_process
+from pipeline.training import fit, per_process
 
 VERSION = 1
 log = logging.getLogger(__name__)
