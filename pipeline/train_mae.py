@@ -18,6 +18,7 @@ from grcsf.mae.build import build_masked_model
 from grcsf.mae.model import MaskedAutoencoder
 from pipeline.checkpoints import checkpoint_digest, load_public_mae
 from pipeline.errors import PipelineError
+from pipeline.intensity import shown_from
 from pipeline.layout import Layout, folder_of
 from pipeline.mae_training import MaeTraining
 from pipeline.models import finished, keep_model
@@ -48,7 +49,7 @@ def train_mae(
         "slices": slices.model_dump(mode="json"),
         "seed": seed,
     }
-    used = {case: cases[case]["sha256_image"] for case, _ in (*train, *validation)}
+    used = {case: shown_from(cases[case], slices) for case, _ in (*train, *validation)}
     start = Path(settings.checkpoint) if settings.checkpoint else None
     key = fingerprint(
         {

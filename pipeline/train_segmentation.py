@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from grcsf.losses import LOSSES
 from grcsf.schedule import plateau_reductions, warmup_cosine
 from pipeline.errors import PipelineError
+from pipeline.intensity import shown_from
 from pipeline.layout import Layout
 from pipeline.models import finished, keep_model, load_best, residual_fingerprint
 from pipeline.networks import build_network, load_mae_encoder
@@ -124,7 +125,7 @@ def train_segmentation(
         "seed": seed,
     }
     seen = {
-        role: {case: _digests(layout, settings, cases, case) for case in roles[role]}
+        role: {case: _seen(layout, settings, slices, cases[case], case) for case in roles[role]}
         for role in ("train", "validation")
     }
     encoder = settings.mae_encoder
@@ -166,13 +167,14 @@ def train_segmentation(
     keep_model(network, manifest, key, record)
 
 
-def _digests(
-    layout: Layout, settings: Experiment, cases: Mapping[str, Mapping[str, Any]], case: str
-) -> list[str]:
-    digests = [cases[case]["sha256_image"], cases[case]["sha256_label"]]
+def _seen(
+    layout: Layout, settings: Experiment, slices: Slices, entry: Mapping[str, Any], case: str
+) -> dict[str, Any]:
+    """What training sees of a case is made from, for the fingerprint; `entry` is ingest's."""
+    seen = {**shown_from(entry, slices), "label": entry["sha256_label"]}
     if settings.residuals is not None:
-        digests.append(residual_fingerprint(layout, settings.residuals, case))
-    return digests
+        seen["residuals"] = residual_fingerprint(layout, settings.residuals, case)
+    return seen
 
 
 def _loader(
