@@ -18,7 +18,7 @@ from torch import nn
 
 from grcsf.grad_cam import grad_cam
 from pipeline.devices import compute_device
-from pipeline.intensity import intensity_range
+from pipeline.intensity import intensity_range, shown_from
 from pipeline.layout import Layout, in_batch
 from pipeline.models import load_weights
 from pipeline.networks import build_network, encoder_of
@@ -66,7 +66,7 @@ def grad_cam_maps(
             "slices": slices.model_dump(mode="json"),
             "version": VERSION,
         }
-        keys[case] = fingerprint({**made_by, "image": cases[case]["sha256_image"]})
+        keys[case] = fingerprint({**made_by, **shown_from(cases[case], slices)})
         if is_made(layout, name, case, keys[case]):
             continue
         started = time.monotonic()

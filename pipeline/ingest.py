@@ -24,7 +24,7 @@ from pipeline.layout import Layout
 from pipeline.settings import QUANTILES, Source
 from pipeline.stores import file_digest, fingerprint, store_attributes, write_json, write_store
 
-VERSION = 1
+VERSION = 2
 log = logging.getLogger(__name__)
 IN_MANIFEST = (
     "dataset",
@@ -33,6 +33,7 @@ IN_MANIFEST = (
     "group",
     "labelled",
     "notes",
+    "quantiles",
     "role",
     "sha256_image",
     "sha256_label",

@@ -16,7 +16,7 @@ from torch import nn
 
 from pipeline.devices import compute_device
 from pipeline.errors import PipelineError
-from pipeline.intensity import intensity_range
+from pipeline.intensity import intensity_range, shown_from
 from pipeline.layout import Layout
 from pipeline.models import load_weights, residual_fingerprint
 from pipeline.networks import build_network
@@ -61,7 +61,7 @@ def predict(
         store = open_store(layout.case_store(case))
         key = {
             "weights": weights,
-            "image": store.attrs["sha256_image"],
+            **shown_from(store.attrs, slices),
             "geometry": [store.attrs[name] for name in GEOMETRY],
             "residuals": residual_fingerprint(layout, residuals, case) if residuals else None,
             "slices": slices.model_dump(mode="json"),

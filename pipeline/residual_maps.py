@@ -21,6 +21,7 @@ from grcsf.mae.precision import Precision, at_precision
 from grcsf.residuals import multi_ratio_residuals
 from pipeline.devices import compute_device, fetch, multiplies_bf16, send
 from pipeline.errors import PipelineError
+from pipeline.intensity import shown_from
 from pipeline.layout import Layout, in_batch
 from pipeline.models import load_weights
 from pipeline.open_cases import OpenCase, Work, open_cases, slices_of
@@ -59,7 +60,7 @@ def residual_maps(
         "seed": seed,
         "version": VERSION,
     }
-    keys = {case: fingerprint({**key_parts, "image": cases[case]["sha256_image"]}) for case in mine}
+    keys = {case: fingerprint({**key_parts, **shown_from(cases[case], slices)}) for case in mine}
     missing = [case for case in mine if not is_made(layout, name, case, keys[case])]
     log.info("%s %s: %d cases, %d to make", name, batch, len(mine), len(missing))
     if missing:

@@ -18,13 +18,15 @@ from grcsf.mae.build import build_masked_model
 from grcsf.mae.model import MaskedAutoencoder
 from pipeline.checkpoints import checkpoint_digest, load_public_mae
 from pipeline.errors import PipelineError
+from pipeline.intensity import shown_from
 from pipeline.layout import Layout, folder_of
 from pipeline.mae_training import MaeTraining
 from pipeline.models import finished, keep_model
+from pipeline.resume import is_first_process
 from pipeline.settings import Mae, Resources, Slices
 from pipeline.slices import SliceDataset, SliceSampler, slice_loader
 from pipeline.stores import fingerprint, read_json
-from pipeline.training import fit, is_first_process, per_process
+from pipeline.training import fit, per_process
 
 VERSION = 1
 log = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ def train_mae(
         "slices": slices.model_dump(mode="json"),
         "seed": seed,
     }
-    used = {case: cases[case]["sha256_image"] for case, _ in (*train, *validation)}
+    used = {case: shown_from(cases[case], slices) for case, _ in (*train, *validation)}
     start = Path(settings.checkpoint) if settings.checkpoint else None
     key = fingerprint(
         {
@@ -83,10 +85,11 @@ def train_mae(
             epochs=settings.epochs,
             precision=settings.precision,
             resources=resources,
+            # the paper trains for a fixed number of epochs
+            kept="last",
         )
         if not is_first_process():
             return
-    # the last epoch's weights: the paper trains for a fixed number of epochs
     keep_model(model, manifest, key, record)
 
 

@@ -14,13 +14,15 @@ from torch.utils.data import DataLoader
 from grcsf.losses import LOSSES
 from grcsf.schedule import plateau_reductions, warmup_cosine
 from pipeline.errors import PipelineError
+from pipeline.intensity import shown_from
 from pipeline.layout import Layout
 from pipeline.models import finished, keep_model, load_best, residual_fingerprint
 from pipeline.networks import build_network, load_mae_encoder
+from pipeline.resume import is_first_process
 from pipeline.settings import Experiment, Mae, Resources, Slices, Training
 from pipeline.slices import SliceDataset, SliceSampler, slice_loader
 from pipeline.stores import fingerprint, read_json
-from pipeline.training import fit, is_first_process, per_process
+from pipeline.training import fit, per_process
 
 VERSION = 1
 log = logging.getLogger(__name__)
@@ -123,7 +125,7 @@ def train_segmentation(
         "seed": seed,
     }
     seen = {
-        role: {case: _digests(layout, settings, cases, case) for case in roles[role]}
+        role: {case: _seen(layout, settings, slices, cases[case], case) for case in roles[role]}
         for role in ("train", "validation")
     }
     encoder = settings.mae_encoder
@@ -165,13 +167,14 @@ def train_segmentation(
     keep_model(network, manifest, key, record)
 
 
-def _digests(
-    layout: Layout, settings: Experiment, cases: Mapping[str, Mapping[str, Any]], case: str
-) -> list[str]:
-    digests = [cases[case]["sha256_image"], cases[case]["sha256_label"]]
+def _seen(
+    layout: Layout, settings: Experiment, slices: Slices, entry: Mapping[str, Any], case: str
+) -> dict[str, Any]:
+    """What training sees of a case is made from, for the fingerprint; `entry` is ingest's."""
+    seen = {**shown_from(entry, slices), "label": entry["sha256_label"]}
     if settings.residuals is not None:
-        digests.append(residual_fingerprint(layout, settings.residuals, case))
-    return digests
+        seen["residuals"] = residual_fingerprint(layout, settings.residuals, case)
+    return seen
 
 
 def _loader(

@@ -10,52 +10,38 @@ from __future__ import annotations
 import csv
 import logging
 import pickle
-import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from pipeline.devices import compute_device
 from pipeline.errors import PipelineError
 from pipeline.history import read_history
 from pipeline.layout import folder_of
+from pipeline.resume import (
+    MovableCheckpoint,
+    WholeCheckpoints,
+    await_start,
+    checkpoint_to_resume,
+    is_first_process,
+)
 from pipeline.settings import Resources
-from pipeline.stores import read_json, replacing, write_json
+from pipeline.stores import replacing
 
 log = logging.getLogger(__name__)
 # Lightning sets its own level when it is imported, and talks of devices and services not used here
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-START_SECONDS = 600
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-
-
-class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it.
-
-    Lightning writes it to the machine's temporary folder; from there it is copied to another file
-    system, and a job that is killed meanwhile leaves half of its only checkpoint.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
-    ) -> None:
-        """Write `checkpoint` to `path`, on a file system that has no `storage_options`."""
-        if storage_options is not None:
-            raise TypeError("storage_options: found some, expected None")
-        with replacing(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
 
 
 class Patience(EarlyStopping):
@@ -132,6 +118,7 @@ def fit(
     epochs: int,
     precision: str,
     resources: Resources,
+    kept: Literal["best", "last"] = "best",
     patience: int | None = None,
 ) -> Path:
     """Train, or go on from the last epoch of an interrupted training of the same inputs.
@@ -145,10 +132,11 @@ def fit(
         epochs: at most so many.
         precision: fp32, bf16 or fp16.
         resources: threads and GPUs.
+        kept: the epoch whose weights are wanted: the best by validation loss, or the last.
         patience: stop after so many epochs without a lower validation loss.
 
     Returns:
-        The checkpoint of the best epoch by validation loss.
+        The checkpoint of the epoch that is kept.
 
     Raises:
         PipelineError: the checkpoint to resume from is damaged, or a GPU is asked for where there
@@ -157,13 +145,13 @@ def fit(
     compute_device(resources.gpus)  # a GPU that is not there is told before anything is written
     folder = folder_of(manifest)
     if not is_first_process():
-        _await_start(folder, wanted_fingerprint)
-    checkpoint = _checkpoint_to_resume(folder, wanted_fingerprint)
+        await_start(folder, wanted_fingerprint)
+    checkpoints = folder / "checkpoints"
+    wanted = checkpoints / f"{kept}.ckpt"
+    checkpoint = checkpoint_to_resume(folder, wanted_fingerprint, wanted)
     best, last = (
         # `save_last` would write the last epoch only where it is the best, too
-        ModelCheckpoint(
-            folder / "checkpoints", filename=name, monitor=monitor, enable_version_counter=False
-        )
+        MovableCheckpoint(checkpoints, filename=name, monitor=monitor, enable_version_counter=False)
         for name, monitor in (("best", "validation_loss"), ("last", None))
     )
     callbacks: list[Callback] = [EpochHistory(folder / "history.csv", title), best, last]
@@ -208,8 +196,7 @@ def fit(
         ) from error
     if trainer.interrupted:
         raise KeyboardInterrupt
-    # by name: the path that a moved checkpoint remembers is no longer there
-    return folder / "checkpoints" / "best.ckpt"
+    return wanted
 
 
 def environment_of(nodes: int) -> ClusterEnvironment:
@@ -244,44 +231,3 @@ def per_process(batch_size: int, resources: Resources) -> int:
             "processes (nodes × gpus) that train together"
         )
     return batch_size // resources.processes
-
-
-def is_first_process() -> bool:
-    """Whether this is the one that keeps what several processes have trained together."""
-    return bool(getattr(rank_zero_only, "rank", 0) == 0)
-
-
-def _await_start(folder: Path, wanted_fingerprint: str) -> None:
-    """Wait until the first process has emptied the folder, or has found it to be of this training.
-
-    Raises:
-        PipelineError: it did not.
-    """
-    until = time.monotonic() + START_SECONDS
-    while not _is_of(folder, wanted_fingerprint):
-        if time.monotonic() > until:
-            raise PipelineError(
-                f"{folder}: the first process of this training has not started it within "
-                f"{START_SECONDS} s; see its node's output, and whether all nodes share this folder"
-            )
-        time.sleep(0.2)
-
-
-def _is_of(folder: Path, wanted_fingerprint: str) -> bool:
-    started = folder / "started.json"
-    return started.exists() and bool(read_json(started)["fingerprint"] == wanted_fingerprint)
-
-
-def _checkpoint_to_resume(folder: Path, wanted_fingerprint: str) -> Path | None:
-    """The last checkpoint, if it is of the same inputs; else the folder is emptied."""
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    if _is_of(folder, wanted_fingerprint):
-        if checkpoint.exists():
-            log.info("resuming from %s", checkpoint)
-            return checkpoint
-        return None
-    if folder.exists():
-        log.info("%s holds a training of other settings or data: starting anew", folder)
-        shutil.rmtree(folder)
-    write_json(folder / "started.json", {"fingerprint": wanted_fingerprint})
-    return None

@@ -6,8 +6,9 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.ingest import ingest
+from pipeline.intensity import intensity_range
 from pipeline.layout import Layout
-from pipeline.settings import Source
+from pipeline.settings import Slices, Source
 from pipeline.stores import open_store, read_array, read_json
 
 SHAPE = (4, 12, 10)  # z, y, x
@@ -52,6 +53,14 @@ def test_another_choice_makes_the_store_anew(folder):
     store = open_store(ingested(root, channel=0, foreground=(3,)).case_store("a"))
     np.testing.assert_array_equal(read_array(store, "image"), image[0])
     assert store.attrs["slices_with_lesion"] == [3]
+
+
+def test_the_manifest_tells_what_scales_a_case(folder):
+    layout = ingested(folder[0], channel=1)
+    attributes = open_store(layout.case_store("a")).attrs
+    slices = Slices(percentiles=(0.5, 99.9))
+    entry = read_json(layout.cases)["cases"]["a"]
+    assert intensity_range(entry, slices) == intensity_range(attributes, slices)
 
 
 def test_without_a_choice_a_4d_image_is_refused_in_one_line(folder):

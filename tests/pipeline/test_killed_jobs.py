@@ -20,12 +20,12 @@ from pipeline.ingest import ingest
 from pipeline.layout import Layout, folder_of
 from pipeline.models import keep_model
 from pipeline.residual_maps import residual_maps
+from pipeline.resume import WholeCheckpoints
 from pipeline.settings import Experiment, Mae, Residuals, Resources, Slices, Source, Training
 from pipeline.store import list_stores
 from pipeline.stores import file_digest, read_json, verify_store
 from pipeline.train_mae import train_mae
 from pipeline.train_segmentation import train_segmentation
-from pipeline.training import WholeCheckpoints
 
 KILLS = 20
 CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree", "os.symlink")

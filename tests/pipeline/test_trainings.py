@@ -16,11 +16,11 @@ from pipeline import train_mae as mae_stage
 from pipeline import training
 from pipeline.errors import PipelineError
 from pipeline.history import read_history
-from pipeline.layout import folder_of
+from pipeline.layout import Layout, folder_of
 from pipeline.mae_training import MaeTraining
 from pipeline.predict import predict
 from pipeline.residual_maps import residual_maps
-from pipeline.settings import Resources
+from pipeline.settings import Experiment, Resources, Training
 from pipeline.stores import open_store, read_array, read_json, write_json
 from pipeline.train_mae import lesion_free_slices, train_mae
 from pipeline.train_segmentation import train_segmentation
@@ -151,6 +151,30 @@ def test_a_training_goes_on_from_its_last_epoch_and_not_from_its_best(
     assert started == [3]
     best = folder_of(manifest) / "checkpoints" / "best.ckpt"
     assert torch.load(best, weights_only=True)["epoch"] == 0
+
+
+def test_a_training_that_was_moved_keeps_its_best_epoch(
+    ingested, mae, slices, resources, monkeypatch
+):
+    losses = (3.0, 1.0, 2.5, 2.0)  # the second epoch is the best; the stop comes after it
+
+    def given(self, batch, _):
+        self.log("validation_loss", losses[self.current_epoch], batch_size=len(batch["image"]))
+
+    monkeypatch.setattr(MaeTraining, "validation_step", given)
+    mae = mae.model_copy(update={"epochs": 4})
+    with monkeypatch.context() as patched:
+        kill_after_epoch(patched, 2)
+        with pytest.raises(KilledError):
+            train(ingested, mae, slices, resources)
+    moved = ingested.root.with_name("moved")
+    ingested.root.rename(moved)
+    manifest = train(Layout(moved, ingested.dataset), mae, slices, resources)
+    rows = read_history(folder_of(manifest) / "history.csv")
+    assert [row["validation_loss"] for row in rows] == list(losses)
+    best = folder_of(manifest) / "checkpoints" / "best.ckpt"
+    assert torch.load(best, weights_only=True)["epoch"] == 1
+    assert not ingested.root.exists()
 
 
 def test_a_finished_mae_is_not_trained_again_and_other_settings_start_anew(
@@ -331,6 +355,44 @@ def test_an_interrupted_segmentation_training_ends_in_the_same_bits(
         for folder in (tmp_path / "whole", folder_of(manifest))
     ]
     assert rates[0] == rates[1]
+
+
+UNET = Experiment(model="unet", width=2, training=Training(epochs=2, batch_size=4, warmup_epochs=1))
+
+
+def lose_model(manifest, checkpoint):
+    for name in ("model.safetensors", f"checkpoints/{checkpoint}.ckpt"):
+        (folder_of(manifest) / name).unlink()
+
+
+def test_a_model_without_its_best_checkpoint_is_trained_anew(
+    ingested, slices, resources, monkeypatch, caplog
+):
+    manifest = segment(ingested, UNET, slices, resources)
+    before = weights(manifest)
+    lose_model(manifest, "best")
+    caplog.clear()
+    with caplog.at_level("INFO"), monkeypatch.context() as patched:
+        kill_after_epoch(patched, 0)
+        with pytest.raises(KilledError):
+            segment(ingested, UNET, slices, resources)
+    best = folder_of(manifest) / "checkpoints" / "best.ckpt"
+    said = [record.getMessage() for record in caplog.records]
+    assert said.count(f"{best} is missing: starting anew") == 1
+    last = best.with_name("last.ckpt")
+    assert not last.exists(), "a second stop would go on from the lost training"
+    assert_same(before, weights(segment(ingested, UNET, slices, resources)))
+
+
+def test_an_mae_without_its_best_checkpoint_is_taken_from_its_last(
+    ingested, mae, slices, resources, monkeypatch
+):
+    manifest = train(ingested, mae, slices, resources)
+    before = weights(manifest)
+    lose_model(manifest, "best")
+    with monkeypatch.context() as patched:
+        kill_after_epoch(patched, 0)
+        assert_same(before, weights(train(ingested, mae, slices, resources)))
 
 
 def test_probabilities_lie_on_the_sources_grid_of_test_and_unlabelled_cases(

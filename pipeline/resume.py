@@ -1,0 +1,109 @@
+"""The checkpoints that a training keeps, and which of them it goes on from."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
+
+from pipeline.errors import PipelineError
+from pipeline.stores import read_json, replacing, write_json
+
+log = logging.getLogger(__name__)
+START_SECONDS = 600
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it.
+
+    Lightning writes it to the machine's temporary folder; from there it is copied to another file
+    system, and a job that is killed meanwhile leaves half of its only checkpoint.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write `checkpoint` to `path`, on a file system that has no `storage_options`."""
+        if storage_options is not None:
+            raise TypeError("storage_options: found some, expected None")
+        with replacing(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+
+class MovableCheckpoint(ModelCheckpoint):
+    """Knows its best epoch after its folder was moved, or has another real path on another node.
+
+    Lightning then forgets the best loss, and the next epoch, however bad, replaces the best one.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what a checkpoint remembers, with the files of its folder looked for in ours."""
+        paths = {
+            name: self._here(state_dict[name])
+            for name in ("best_model_path", "kth_best_model_path", "last_model_path")
+        }
+        scores = {self._here(path): one for path, one in state_dict["best_k_models"].items()}
+        moved = {**paths, "best_k_models": scores, "dirpath": self.dirpath}
+        super().load_state_dict({**state_dict, **moved})
+
+    def _here(self, path: str) -> str:
+        assert self.dirpath is not None
+        return str(Path(self.dirpath, Path(path).name)) if path else ""
+
+
+def is_first_process() -> bool:
+    """Whether this is the one that keeps what several processes have trained together."""
+    return bool(getattr(rank_zero_only, "rank", 0) == 0)
+
+
+def await_start(folder: Path, wanted_fingerprint: str) -> None:
+    """Wait until the first process has emptied the folder, or has found it to be of this training.
+
+    Raises:
+        PipelineError: it did not.
+    """
+    until = time.monotonic() + START_SECONDS
+    while not _is_of(folder, wanted_fingerprint):
+        if time.monotonic() > until:
+            raise PipelineError(
+                f"{folder}: the first process of this training has not started it within "
+                f"{START_SECONDS} s; see its node's output, and whether all nodes share this folder"
+            )
+        time.sleep(0.2)
+
+
+def checkpoint_to_resume(folder: Path, wanted_fingerprint: str, wanted: Path) -> Path | None:
+    """The last checkpoint, if the training goes on; nothing is left that one from anew could take.
+
+    It goes on if the folder is of the same inputs and holds `wanted`, the checkpoint whose weights
+    are wanted in the end: the best one may be of an epoch that does not come again.
+    """
+    last = folder / "checkpoints" / "last.ckpt"
+    if _is_of(folder, wanted_fingerprint):
+        if not last.exists():
+            return None
+        if wanted.exists():
+            log.info("resuming from %s", last)
+            return last
+        if is_first_process():
+            log.info("%s is missing: starting anew", wanted)
+            # not the folder: another process could take it for one of other settings meanwhile
+            last.unlink()
+        return None
+    if folder.exists():
+        log.info("%s holds a training of other settings or data: starting anew", folder)
+        shutil.rmtree(folder)
+    write_json(folder / "started.json", {"fingerprint": wanted_fingerprint})
+    return None
+
+
+def _is_of(folder: Path, wanted_fingerprint: str) -> bool:
+    started = folder / "started.json"
+    return started.exists() and bool(read_json(started)["fingerprint"] == wanted_fingerprint)
