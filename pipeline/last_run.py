@@ -9,7 +9,6 @@ are known by a mark that stays with them.
 from __future__ import annotations
 
 import ast
-import os
 import uuid
 from functools import cache
 from pathlib import Path
@@ -21,7 +20,6 @@ from pipeline.versions import stage_version
 
 CHECKOUT = Path(__file__).parents[1]
 PACKAGES = ("grcsf", "pipeline")
-LONG_AGO_NS = 10**9  # older than any image, but not 0, which Snakemake takes for no time
 SHOWN = 3  # of the files that changed
 
 
@@ -88,8 +86,8 @@ def mark_of(layout: Layout) -> str:
     return uuid.uuid4().hex
 
 
-def look_again(layout: Layout, records: Path) -> bool:
-    """Have every stage look at results that were recorded elsewhere; whether that is so.
+def recorded_elsewhere(layout: Layout, records: Path) -> bool:
+    """Whether there are results that Snakemake has not recorded here; every stage looks at them.
 
     Args:
         layout: the data set's results.
@@ -97,12 +95,7 @@ def look_again(layout: Layout, records: Path) -> bool:
     """
     recorded = _record(layout, records)
     known = recorded.exists() and read_json(recorded)["mark"] == mark_of(layout)
-    if known or not layout.cases.exists():
-        return False
-    content = read_json(layout.cases)
-    write_json(layout.cases, content)  # only the owner of a file may set its time
-    os.utime(layout.cases, ns=(LONG_AGO_NS, LONG_AGO_NS))  # ingest runs, and all that follows it
-    return True
+    return layout.cases.exists() and not known
 
 
 def note_code(layout: Layout, code: dict[str, Any]) -> None:

@@ -5,14 +5,13 @@ import copy
 import pytest
 
 from pipeline.last_run import (
-    LONG_AGO_NS,
     code_now,
     edited_code,
     imported,
-    look_again,
     mark_of,
     note_code,
     note_recorded,
+    recorded_elsewhere,
 )
 from pipeline.layout import STAGES, Layout
 from pipeline.stores import write_json
@@ -92,12 +91,11 @@ def test_every_stage_imports_itself():
 
 def test_results_are_looked_at_until_they_are_recorded_here(layout, code, tmp_path):
     records = tmp_path / ".snakemake"
-    assert look_again(layout, records)
-    assert layout.cases.stat().st_mtime_ns == LONG_AGO_NS
+    assert recorded_elsewhere(layout, records)
     note_code(layout, code)
-    assert look_again(layout, records)
+    assert recorded_elsewhere(layout, records)
     note_recorded(layout, records)
-    assert not look_again(layout, records)
+    assert not recorded_elsewhere(layout, records)
 
 
 def test_results_that_took_the_place_of_others_are_looked_at(layout, code, tmp_path):
@@ -108,7 +106,7 @@ def test_results_that_took_the_place_of_others_are_looked_at(layout, code, tmp_p
     mark_of.cache_clear()
     write_json(layout.last_run, {"code": code, "mark": "of other results"})
     assert mark_of(layout) != ours
-    assert look_again(layout, records)
+    assert recorded_elsewhere(layout, records)
 
 
 def test_the_same_results_under_another_path_are_looked_at(layout, code, tmp_path):
@@ -117,11 +115,11 @@ def test_the_same_results_under_another_path_are_looked_at(layout, code, tmp_pat
     note_recorded(layout, records)
     moved = Layout(tmp_path / "moved", "heart")
     layout.root.rename(moved.root)
-    assert look_again(moved, records)
+    assert recorded_elsewhere(moved, records)
 
 
 def test_without_results_there_is_nothing_to_look_at(tmp_path):
-    assert not look_again(Layout(tmp_path, "heart"), tmp_path)
+    assert not recorded_elsewhere(Layout(tmp_path, "heart"), tmp_path)
 
 
 def test_a_new_mark_stays_the_same_within_a_call(tmp_path):

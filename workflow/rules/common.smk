@@ -8,7 +8,7 @@ import shlex
 from snakemake.common.configfile import load_configfile
 
 from pipeline import preflight, targets
-from pipeline.calls import Call
+from pipeline.calls import Call, Plan, Planned
 from pipeline.checkpoint_files import checkpoint_files
 from pipeline.configuration import merge, read_configuration, validate
 from pipeline.datasets import ListingError
@@ -76,7 +76,7 @@ if workflow.is_main_process:
     if unchecked := or_exit(preflight.check_partitions, partitions_named()):
         logger.warning(unchecked)
     CALL = Call(LAYOUTS.values())
-    # what is no longer true would be set right on the disk
+    # what was found unchanged is noted on the disk
     for line in [UNWRITABLE] if UNWRITABLE else or_exit(list, CALL.before_plan()):
         logger.info(line)
 
@@ -139,6 +139,10 @@ def known(wildcards):
 
 def raw_files(wildcards):
     """The images and lists that ingest reads, or the truth that is written after the last phantom."""
+    if workflow.is_main_process:
+        # Every plan asks here, and has no other place for it: settings of a call are frozen, and
+        # Snakemake decides what has to run after all inputs are known.
+        workflow.dag.forcefiles.update(map(str, CALL.due))
     if SETTINGS.datasets[wildcards.dataset].source.phantom:
         further = further_images(SETTINGS, wildcards.dataset)
         source_cases(wildcards.dataset)
