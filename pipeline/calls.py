@@ -23,6 +23,7 @@ from pipeline.last_run import (
 )
 from pipeline.layout import Layout
 from pipeline.manifests import set_aside, untrue, withdraw
+from pipeline.sources import replaced
 
 RECORDS = Path(".snakemake")  # Snakemake's own, in the working directory
 
@@ -146,6 +147,11 @@ class Call:
             self._untrue.append(one.manifest)
             self.due.add(one.manifest)
             yield from one.told
+        for work, manifest in _given_files(layout):
+            if files := replaced(layout.sources(work)):
+                self.due.add(manifest)
+                further = f" and {len(files) - 1} more" if len(files) > 1 else ""
+                yield f"{layout.dataset}: replaced since {work} read it: {files[0]}{further}"
         if recorded_elsewhere(layout, RECORDS):
             self.due.add(layout.cases)
             yield (
@@ -161,6 +167,17 @@ class Call:
                 yield from set_aside(manifest)
             elif plan.whole and manifest not in made:  # of an experiment that is no longer there
                 yield from withdraw(manifest)
+
+
+def _given_files(layout: Layout) -> Iterator[tuple[str, Path]]:
+    """The jobs that read files which no stage has made, with their manifests, as far as made."""
+    if layout.cases.exists():
+        yield "ingest", layout.cases
+    for note in sorted(layout.claims.glob(layout.sources("train_mae *").name)):
+        work = note.name.removesuffix(layout.sources("").name)
+        manifest = layout.mae(work.removeprefix("train_mae "))
+        if manifest.exists():
+            yield work, manifest
 
 
 def _stopped(found: Iterable[Claim]) -> list[Claim]:

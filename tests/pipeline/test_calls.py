@@ -10,6 +10,7 @@ from pipeline.claims import alone, claim_call, claims, release_call
 from pipeline.errors import PipelineError
 from pipeline.last_run import code_now, mark_of, note_recorded
 from pipeline.layout import Layout
+from pipeline.sources import looks_of, note_sources
 from pipeline.stores import file_digest, write_json
 
 
@@ -178,6 +179,7 @@ def test_what_another_call_has_made_meanwhile_stays(layouts, edited):
 
 
 def test_a_manifest_of_no_job_is_withdrawn_by_a_whole_call_alone(layouts, edited):
+    assert edited.exists()
     manifest = layouts[0].masks("unet", 1)
     ingest = job(layouts[0], "ingest", layouts[0].cases, due=False)
     assert len(ran(layouts, partial(ingest))) == 1
@@ -188,6 +190,31 @@ def test_a_manifest_of_no_job_is_withdrawn_by_a_whole_call_alone(layouts, edited
     assert aside.startswith("set aside as ")
     assert line == f"withdrawn, as no job of this configuration makes it: {manifest}"
     assert said(layouts) == []
+
+
+@pytest.mark.parametrize("work", ["ingest", "train_mae m"])
+def test_files_that_were_replaced_since_they_were_read_have_their_job_planned(
+    layouts, tmp_path, work
+):
+    layout = layouts[0]
+    made(layout)
+    write_json(layout.mae("m"), {"outputs": []})
+    files = [tmp_path / name for name in ("one", "two")]
+    for path in files:
+        path.write_bytes(b"read")
+    looks = looks_of(files)
+    note_sources(layout.sources(work), looks, {path: file_digest(path) for path in files})
+    for path in files:
+        os.utime(path, (1_500_000_000, 1_500_000_000))
+    assert said(layouts) == [], "the same content"
+    for path in files:
+        path.write_bytes(b"corrected")
+        os.utime(path, (1_500_000_000, 1_500_000_000))
+    call = Call(layouts)
+    told = f"heart: replaced since {work} read it: {files[0]} and 1 more"
+    assert list(call.before_plan()) == [told]
+    assert call.due == {layout.cases if work == "ingest" else layout.mae("m")}
+    assert said(layouts) == [told]
 
 
 def test_two_calls_on_one_data_set_are_one_too_many(layouts):

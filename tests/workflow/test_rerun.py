@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -60,7 +61,9 @@ def change(text: str, about: str = r"\w+ head"):
 
 
 # what a plan tells of outputs, and of results from elsewhere
-FOUND = re.compile(r"^.*(?:no longer there|not as it was made|not recorded in).*$", re.MULTILINE)
+FOUND = re.compile(
+    r"^.*(?:replaced since|no longer there|not as it was made|not recorded in).*$", re.MULTILINE
+)
 GRCSF = r"\w+ head(: (grcsf|mrm)\b.*)?$"
 
 
@@ -151,6 +154,7 @@ def nothing(project):
 def touched(project):
     tiny.image_of(project.folder / "images", 0).touch()
     tiny.label_of(project.folder / "images", 4).touch()
+    os.utime(tiny.image_of(project.folder / "images", 3), (1_577_836_800, 1_577_836_800))
 
 
 @change("the configuration reordered and commented")
@@ -289,6 +293,13 @@ def image_edited(project):
     shutil.copy(tiny.image_of(images, 5), tiny.image_of(images, 3))
 
 
+@change("a test case's image replaced by an older file")
+def older_image(project):
+    images = project.folder / "images"
+    shutil.copy(tiny.image_of(images, 5), tiny.image_of(images, 3))
+    os.utime(tiny.image_of(images, 3), (1_577_836_800, 1_577_836_800))
+
+
 @change("the split deleted")
 def split_deleted(project):
     (project.folder / HEAD.split).unlink()
@@ -383,6 +394,7 @@ def test_edited_code_is_told_in_one_line_and_once(again):
         ("a residual store edited", "c3.zarr: residual has changed since it was written"),
         ("a residual store damaged", "c3.zarr: residual cannot be read"),
         ("a mask edited", "c3.nii.gz: has changed since it was written"),
+        ("a test case's image replaced by an older file", "head: replaced since ingest read it: "),
         ("results copied to another machine", "head: its results were not recorded in this work"),
     ],
 )
@@ -392,17 +404,17 @@ def test_what_is_found_is_told_in_one_line(again, text, told):
 
 
 def artifacts(project) -> dict[tuple[str, str], object]:
-    """Everything that the undeclared outputs of `head` hold, and when it was written."""
+    """Everything that the undeclared outputs of `head` hold, and which file that is."""
     results = project.folder / "results" / "head"
     found = {}
     for pattern in ("ingest/*.zarr", "residual_maps/*/*.zarr", "predict/grcsf/*/*.zarr"):
         for path in results.glob(pattern):
-            found[path.relative_to(results).parts[0], path.stem] = path.stat().st_mtime_ns
+            found[path.relative_to(results).parts[0], path.stem] = path.stat().st_ino
     for pattern in ("train_*/*/model.safetensors", "train_*/grcsf/*/model.safetensors"):
         for path in results.glob(pattern):
-            found[path.relative_to(results).parts[0], "model"] = path.stat().st_mtime_ns
+            found[path.relative_to(results).parts[0], "model"] = path.stat().st_ino
     for path in results.glob("postprocess/grcsf/*/*.nii.gz"):
-        found["postprocess", path.name.split(".")[0]] = path.stat().st_mtime_ns
+        found["postprocess", path.name.split(".")[0]] = path.stat().st_ino
     return found
 
 
@@ -422,7 +434,7 @@ def test_what_looks_makes_nothing_and_what_runs_makes_its_case(again, text, case
     before = artifacts(again)
     done = again.run(*WAY)
     after = artifacts(again)
-    made = {key for key, when in after.items() if before.get(key) != when}
+    made = {key for key, which in after.items() if before.get(key) != which}
     by_case = ROWS[text].computes & {"ingest", "residual_maps", "predict", "postprocess"}
     assert made == {(stage, case) for stage in by_case for case in cases}
     assert file_digest(model) == trained

@@ -12,7 +12,7 @@ from pipeline.calls import Call, Plan, Planned
 from pipeline.checkpoint_files import checkpoint_files
 from pipeline.configuration import merge, read_configuration, validate
 from pipeline.datasets import ListingError
-from pipeline.datasets.cases import source_files
+from pipeline.datasets.cases import list_files, source_files
 from pipeline.errors import PipelineError
 from pipeline.last_run import mark_of
 from pipeline.layout import Layout, batch_names
@@ -148,9 +148,8 @@ def raw_files(wildcards):
         source_cases(wildcards.dataset)
         return [LAYOUTS[wildcards.dataset].phantom_truth, *further]
     root = source_root(SETTINGS, wildcards.dataset)
-    lists = [root, root / "manifest.csv", root / "dataset.json"]
     images = [file for case in source_cases(wildcards.dataset) for file in source_files(case)]
-    return [*filter(Path.is_file, lists), *images]
+    return [*list_files(root), *images]
 
 
 def phantom_arguments(wildcards):
