@@ -145,11 +145,11 @@ def _changed(manifest: Path, outputs: Mapping[Path, dict[str, Any]]) -> Iterator
 
 
 def _changed_ns(path: Path) -> int:
-    """When the newest of an output's files was written."""
-    if not path.is_dir():
-        return path.stat().st_mtime_ns
-    files = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
-    return max((file.stat().st_mtime_ns for file in files), default=0)
+    """When the newest of an output's files was written, or one was removed."""
+    inside = (
+        Path(folder, name) for folder, folders, files in os.walk(path) for name in folders + files
+    )
+    return max(one.stat().st_mtime_ns for one in (path, *inside))
 
 
 def _verify(path: Path, content: Mapping[str, Any]) -> None:
@@ -174,9 +174,8 @@ def _unreadable(path: Path, error: OSError) -> PipelineError:
 
 def _remember_unchanged(path: Path, written_ns: int) -> None:
     """Spare the next call the reading: files were touched, or copied without their times."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    for file in files:
+    for file in [path, *path.rglob("*")]:
         # another's file, which the next call reads again; or one that is just being replaced
         with suppress(PermissionError, FileNotFoundError):
-            if file.is_file() and file.stat().st_mtime_ns > written_ns:
+            if file.stat().st_mtime_ns > written_ns:
                 os.utime(file, ns=(written_ns, written_ns))

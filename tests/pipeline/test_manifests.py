@@ -192,10 +192,21 @@ def test_a_manifest_that_nothing_makes_is_withdrawn_if_it_is_untrue(made):
     assert withdraw(manifest) == []
 
 
+@pytest.mark.parametrize("lost", ["residual/c/0/0/0/0", "zarr.json", "residual/zarr.json"])
+def test_a_store_that_lost_a_file_is_not_as_it_was_made(made, lost):
+    store = made.residual_store("r", "a")
+    (store / lost).unlink()
+    later = time.time_ns() + 10**9
+    os.utime((store / lost).parent, ns=(later, later))
+    (line,) = told(made)
+    assert line.startswith(f"not as it was made: store {store}: ")
+
+
 def test_what_was_only_touched_stays_and_is_read_once(made, monkeypatch):
-    for output, file, _ in outputs_of(made).values():
-        file.touch()
-        assert output.exists()
+    later = time.time_ns() + 10**9
+    for output, _, _ in outputs_of(made).values():
+        for path in [output, *output.rglob("*")]:
+            os.utime(path, ns=(later, later))
     assert untrue(made) == []
 
     def read_again(path):

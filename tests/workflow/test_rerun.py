@@ -329,6 +329,12 @@ def residual_store_damaged(project):
     shard.write_bytes(content)
 
 
+@change("a residual store's file deleted", GRCSF)
+def residual_file_deleted(project):
+    (shard,) = (project.folder / HEAD.residual_store("mrm", "c3")).rglob("c/0/0/0/0")
+    shard.unlink()
+
+
 @change("a model deleted", GRCSF)
 def model_deleted(project):
     (project.folder / HEAD.model("grcsf", 1).with_suffix("") / "model.safetensors").unlink()
