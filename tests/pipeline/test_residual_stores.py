@@ -63,6 +63,27 @@ def test_what_one_project_made_another_links(tmp_path, shared):
     assert [path.name for path in link.parent.iterdir()] == ["a.zarr"]
 
 
+@pytest.mark.parametrize("found", [False, True])
+def test_a_project_with_its_own_shared_folder_can_be_moved(tmp_path, monkeypatch, found):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    if found:
+        write(project(here / "first", Path("cache")))
+        assert is_made(Layout(Path("results"), "brain", Path("cache")), "mrm", "a", "f")
+    else:
+        write(Layout(Path("results"), "brain", Path("cache")))
+    here.rename(tmp_path / "there")
+    moved = Layout(tmp_path / "there" / "results", "brain")
+    np.testing.assert_array_equal(read(moved), MAPS)
+
+
+def test_a_link_out_of_the_project_stays_true_when_the_project_is_moved(tmp_path, shared):
+    write(project(tmp_path / "deep" / "here", shared))
+    (tmp_path / "deep" / "here").rename(tmp_path / "there")
+    np.testing.assert_array_equal(read(project(tmp_path / "there", shared)), MAPS)
+
+
 @pytest.mark.parametrize(("case", "key"), [("a", "g"), ("b", "f")])
 def test_other_settings_and_other_names_have_stores_of_their_own(tmp_path, shared, case, key):
     layout = project(tmp_path, shared)
