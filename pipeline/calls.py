@@ -88,6 +88,8 @@ class Call:
         Raises:
             PipelineError: a store of a shared folder is damaged, or a file is not readable.
         """
+        if line := edited_code(self._layouts, self._code):
+            yield line
         stopped: list[Claim] = []
         for layout in self._layouts:
             found = claims(layout)
@@ -96,8 +98,6 @@ class Call:
                 what = "another call works on it" if one.work == CALL else f"{one.work} still runs"
                 yield f"{layout.dataset}: {what} ({one.who}); planned as it stands"
             stopped += _stopped(found)
-            if line := edited_code(layout, self._code):
-                yield line
             if not running:
                 yield from self._look_at(layout)
         if stopped:

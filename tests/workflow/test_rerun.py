@@ -382,10 +382,9 @@ def test_edited_code_is_told_in_one_line_and_once(again):
         line for line in again.plan().output.splitlines() if "changed since the last run" in line
     ]
     assert told == [
-        f"{dataset}: grcsf/residuals.py changed since the last run and no VERSION was raised, so "
+        "head, heart: grcsf/residuals.py changed since the last run and no VERSION was raised, so "
         "nothing runs again because of it; if it changes a result, raise VERSION in pipeline/ of "
         "its stage (residual_maps)"
-        for dataset in ("head", "heart")
     ]
     assert "changed since the last run" in again.run().output
     assert "changed since the last run" not in again.run().output
