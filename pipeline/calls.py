@@ -1,17 +1,65 @@
-"""A call of snakemake: what it finds before it plans, and what it leaves for the next one."""
+"""A call of snakemake: what it finds before it plans, and what it leaves for the next one.
+
+Looking changes no result: a plan may be asked for at any time, of any results, by several calls at
+once. What is not true is only told, and its job is due; what has to be set right on the disk is,
+once the data sets are claimed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from pipeline.claims import CALL, Claim, claim_call, claims, forget_stopped, release_call
-from pipeline.last_run import code_now, edited_code, look_again, note_code, note_recorded
+from pipeline.errors import PipelineError
+from pipeline.last_run import (
+    code_now,
+    edited_code,
+    note_code,
+    note_recorded,
+    recorded_elsewhere,
+)
 from pipeline.layout import Layout
-from pipeline.manifests import withdraw_untrue
+from pipeline.manifests import set_aside, untrue, withdraw
+from pipeline.sources import replaced
 
 RECORDS = Path(".snakemake")  # Snakemake's own, in the working directory
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A job of a call's plan.
+
+    Attributes:
+        dataset: of which data set.
+        work: its stage and names, as in `claims.Claim`.
+        outputs: the files that it declares.
+        due: whether it has to run.
+    """
+
+    dataset: str
+    work: str
+    outputs: frozenset[Path]
+    due: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs of a call, those that need not run among them.
+
+    Attributes:
+        jobs: of all data sets.
+        whole: whether they are all that the configuration has results of.
+    """
+
+    jobs: Collection[Planned]
+    whole: bool
+
+    def works(self, dataset: str) -> set[str]:
+        """What the plan covers of a data set."""
+        return {one.work for one in self.jobs if one.dataset == dataset}
 
 
 class Call:
@@ -19,22 +67,29 @@ class Call:
 
     Args:
         layouts: the results of the data sets that the call may work on.
+
+    Attributes:
+        due: manifests whose jobs have to run, whatever Snakemake thinks of them.
     """
 
     def __init__(self, layouts: Collection[Layout]) -> None:
+        self.due: set[Path] = set()
         self._layouts = layouts
         self._code = code_now()
         self._new = [layout for layout in layouts if not layout.cases.exists()]
+        self._untrue: list[Path] = []
         self._claimed: list[IO[str]] = []
 
     def before_plan(self) -> Iterator[str]:
-        """Put manifests right that are no longer true, and tell what was found.
+        """Find what is no longer true, and tell of it; nothing is changed.
 
-        A data set on which something else works is left as it is.
+        A data set on which something else works is planned as it stands.
 
         Raises:
-            PipelineError: a store of a shared folder is damaged.
+            PipelineError: a store of a shared folder is damaged, or a file is not readable.
         """
+        if line := edited_code(self._layouts, self._code):
+            yield line
         stopped: list[Claim] = []
         for layout in self._layouts:
             found = claims(layout)
@@ -42,20 +97,11 @@ class Call:
             for one in running:
                 what = "another call works on it" if one.work == CALL else f"{one.work} still runs"
                 yield f"{layout.dataset}: {what} ({one.who}); planned as it stands"
-            stopped += [one for one in found if not one.alive and one.work != CALL]
-            if line := edited_code(layout, self._code):
-                yield line
-            if running:
-                continue
-            yield from withdraw_untrue(layout)
-            if look_again(layout, RECORDS):
-                yield (
-                    f"{layout.dataset}: its results were not recorded in this working directory; "
-                    "every stage looks at them once, and makes only what is missing"
-                )
+            stopped += _stopped(found)
+            if not running:
+                yield from self._look_at(layout)
         if stopped:
-            works = ", ".join(f"{one.dataset} {one.work}" for one in stopped)
-            yield f"stopped half-way, and now taken up where it stood: {works}"
+            yield f"stopped half-way: {_told(stopped)}"
 
     def begin(self) -> None:
         """Claim the data sets; their claims end with this process.
@@ -70,11 +116,73 @@ class Call:
         for layout in self._new:
             note_recorded(layout, RECORDS)
 
-    def end(self) -> None:
-        """Note that all is made, after a call without a failure."""
+    def take_up(self, plan: Plan) -> Iterator[str]:
+        """Make ready what the jobs of a claimed plan will find, and tell of it."""
+        due = {(one.dataset, one.work) for one in plan.jobs if one.due}
+        stopped = [one for layout in self._layouts for one in _stopped(claims(layout))]
+        if again := [one for one in stopped if (one.dataset, one.work) in due]:
+            yield f"taken up where it stood: {_told(again)}"
+        yield from self._set_right(plan)
+
+    def end(self, plan: Plan) -> Iterator[str]:
+        """Note that all of a plan is made, after a call without a failure."""
+        if not self._claimed:  # nothing was to be done, so nothing has begun
+            try:
+                self.begin()
+            except PipelineError:
+                return  # what another call works on is not ours to note
+            yield from self._set_right(plan)
         for layout in self._layouts:
-            forget_stopped(layout)
-            note_code(layout, self._code)
-            note_recorded(layout, RECORDS)
-        for file in self._claimed:
-            release_call(file)
+            works = plan.works(layout.dataset)
+            forget_stopped(layout, None if plan.whole else works)
+            if plan.whole:
+                note_code(layout, self._code)
+            if "ingest" in works:  # every job follows from it
+                note_recorded(layout, RECORDS)
+        while self._claimed:
+            release_call(self._claimed.pop())
+
+    def _look_at(self, layout: Layout) -> Iterator[str]:
+        for one in untrue(layout):
+            self._untrue.append(one.manifest)
+            self.due.add(one.manifest)
+            yield from one.told
+        for work, manifest in _given_files(layout):
+            if files := replaced(layout.sources(work)):
+                self.due.add(manifest)
+                further = f" and {len(files) - 1} more" if len(files) > 1 else ""
+                yield f"{layout.dataset}: replaced since {work} read it: {files[0]}{further}"
+        if recorded_elsewhere(layout, RECORDS):
+            self.due.add(layout.cases)
+            yield (
+                f"{layout.dataset}: its results were not recorded in this working directory; "
+                "every stage looks at them once, and makes only what is missing"
+            )
+
+    def _set_right(self, plan: Plan) -> Iterator[str]:
+        made = {path for one in plan.jobs for path in one.outputs}
+        due = {path for one in plan.jobs if one.due for path in one.outputs}
+        for manifest in self._untrue:
+            if manifest in due:
+                yield from set_aside(manifest)
+            elif plan.whole and manifest not in made:  # of an experiment that is no longer there
+                yield from withdraw(manifest)
+
+
+def _given_files(layout: Layout) -> Iterator[tuple[str, Path]]:
+    """The jobs that read files which no stage has made, with their manifests, as far as made."""
+    if layout.cases.exists():
+        yield "ingest", layout.cases
+    for note in sorted(layout.claims.glob(layout.sources("train_mae *").name)):
+        work = note.name.removesuffix(layout.sources("").name)
+        manifest = layout.mae(work.removeprefix("train_mae "))
+        if manifest.exists():
+            yield work, manifest
+
+
+def _stopped(found: Iterable[Claim]) -> list[Claim]:
+    return [one for one in found if not one.alive and one.work != CALL]
+
+
+def _told(stopped: Iterable[Claim]) -> str:
+    return ", ".join(f"{one.dataset} {one.work}" for one in stopped)

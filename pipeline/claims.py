@@ -14,7 +14,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
@@ -116,10 +116,15 @@ def claims(layout: Layout) -> list[Claim]:
     return found
 
 
-def forget_stopped(layout: Layout) -> None:
-    """Empty the claims of what was stopped, once all of it was taken up."""
+def forget_stopped(layout: Layout, works: Collection[str] | None = None) -> None:
+    """Empty the claims of what was stopped, once it is made.
+
+    Args:
+        layout: of the data set.
+        works: what is made; None forgets all.
+    """
     for one in claims(layout):
-        if not one.alive:
+        if not one.alive and (works is None or one.work in works):
             with _opened(layout, one.work) as file:
                 if _lock(file):
                     _sign_off(file)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ import numpy.typing as npt
 from grcsf.intensity import foreground_quantiles
 from pipeline.checks import LoadedCase, load_case
 from pipeline.datasets import CaseFiles, ListingError, list_cases
-from pipeline.datasets.cases import source_files
+from pipeline.datasets.cases import list_files, source_files
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout
 from pipeline.settings import QUANTILES, Source
+from pipeline.sources import looks_of, note_sources
 from pipeline.stores import file_digest, fingerprint, store_attributes, write_json, write_store
 
 VERSION = 2
@@ -55,9 +57,13 @@ def ingest(
     """
     files, unlisted = listed_cases(source, root, further)
     log.info("%d cases in %s", len(files), root)
+    looks = looks_of([*list_files(root), *_all_files(files)])
     jobs = [dask.delayed(ingest_case)(layout, source, one) for one in files]
     results = dask.compute(*jobs, scheduler="threads", num_workers=threads)
-    cases = {one.case: found for one, found in zip(files, results, strict=True)}
+    read = {path: file_digest(path) for path in list_files(root)}
+    for _, of_case in results:
+        read |= of_case
+    cases = {one.case: found for one, (found, _) in zip(files, results, strict=True)}
     cases |= {name: {"faults": faults} for name, faults in unlisted.items()}
     faulty = {name: found["faults"] for name, found in cases.items() if found.get("faults")}
     for name, found in cases.items():
@@ -73,6 +79,7 @@ def ingest(
     kept = {name: found for name, found in cases.items() if name not in faulty}
     labelled = sum(one.label is not None for one in files)
     log.info("%d cases with reference, %d without", labelled, len(files) - labelled)
+    note_sources(layout.sources("ingest"), looks, read)
     write_json(
         layout.cases,
         {"cases": kept, "set_aside": faulty, "outputs": [f"{name}.zarr" for name in kept]},
@@ -101,25 +108,39 @@ def listed_cases(
         return [one for one in error.cases if one.case not in faults], faults
 
 
-def ingest_case(layout: Layout, source: Source, files: CaseFiles) -> dict[str, Any]:
-    """Store one case unless its store is current; its manifest entry, or its `faults`."""
+def _all_files(cases: Iterable[CaseFiles]) -> Iterator[Path]:
+    for one in cases:
+        with suppress(OSError):  # told when the case is read
+            yield from (Path(os.path.normpath(path)) for path in source_files(one))
+
+
+def ingest_case(
+    layout: Layout, source: Source, files: CaseFiles
+) -> tuple[dict[str, Any], dict[Path, str]]:
+    """Store one case unless its store is current.
+
+    Returns:
+        Its manifest entry, or its `faults`; and the digests of the files that were read.
+    """
     path = layout.case_store(files.case)
     try:
         key, digests = case_key(files, source)
     except PipelineError as error:
-        return {"faults": [str(error)]}
+        return {"faults": [str(error)]}, {}
+    folder = files.image.parent
+    read = {Path(os.path.normpath(folder / name)): digest for name, digest in digests.items()}
     attributes = store_attributes(path)
     if attributes is None or attributes["fingerprint"] != key:
         loaded = read_case(files, source)
         if loaded.faults:
-            return {"faults": list(map(str, loaded.faults))}
+            return {"faults": list(map(str, loaded.faults))}, read
         arrays, made = case_content(layout.dataset, loaded, source.modality or files.modality)
         described = {"group": files.group, "role": files.role}
         write_store(path, arrays, {**made, **described, "fingerprint": key, "sources": digests})
         attributes = store_attributes(path)
         log.info("stored %s", files.case)
     assert attributes is not None
-    return {name: attributes[name] for name in IN_MANIFEST if name in attributes}
+    return {name: attributes[name] for name in IN_MANIFEST if name in attributes}, read
 
 
 def case_key(files: CaseFiles, source: Source) -> tuple[str, dict[str, str]]:

@@ -9,8 +9,8 @@ are known by a mark that stays with them.
 from __future__ import annotations
 
 import ast
-import os
 import uuid
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from pipeline.versions import stage_version
 
 CHECKOUT = Path(__file__).parents[1]
 PACKAGES = ("grcsf", "pipeline")
-LONG_AGO_NS = 10**9  # older than any image, but not 0, which Snakemake takes for no time
 SHOWN = 3  # of the files that changed
 
 
@@ -34,29 +33,37 @@ def code_now() -> dict[str, Any]:
     }
 
 
-def edited_code(layout: Layout, code: dict[str, Any]) -> str:
-    """A line about code that has changed since the last call without a raised `VERSION`, or ""."""
-    if not layout.last_run.exists():
+def edited_code(layouts: Collection[Layout], code: dict[str, Any]) -> str:
+    """A line about code that has changed since the last calls without a raised `VERSION`, or ""."""
+    by_layout = {layout.dataset: _edited(layout, code) for layout in layouts}
+    edited = set[str]().union(*by_layout.values())
+    if not edited:
         return ""
-    before = read_json(layout.last_run)["code"]
-    changed = {file for file in code["files"] if code["files"][file] != before["files"].get(file)}
-    if not changed:
-        return ""
-    behind = {stage: changed & imported(stage) for stage in STAGES}
-    raised = {stage for stage in STAGES if code["versions"][stage] != before["versions"].get(stage)}
-    told = {file for file in changed if not any(file in behind[stage] for stage in raised)}
-    stages = [stage for stage in STAGES if behind[stage] & told]
-    if not stages:
-        return ""
-    files = sorted(told & set().union(*behind.values()))
+    stages = [stage for stage in STAGES if edited & imported(stage)]
+    files = sorted(edited)
     further = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
+    names = [name for name, found in by_layout.items() if found]
     return (
-        f"{layout.dataset}: {', '.join(files[:SHOWN])}{further} changed since the last run and no "
-        "VERSION was raised, so nothing runs again because of it; if it changes a result, raise "
+        f"{', '.join(names)}: {', '.join(files[:SHOWN])}{further} changed since the last run and "
+        "no VERSION was raised, so nothing runs again because of it; if it changes a result, raise "
         f"VERSION in pipeline/ of its stage ({', '.join(stages)})"
     )
 
 
+def _edited(layout: Layout, code: dict[str, Any]) -> set[str]:
+    """The changed files that some stage imports, and none whose `VERSION` was raised."""
+    if not layout.last_run.exists():
+        return set()
+    before = read_json(layout.last_run)["code"]
+    changed = {file for file in code["files"] if code["files"][file] != before["files"].get(file)}
+    if not changed:
+        return set()
+    raised = {stage for stage in STAGES if code["versions"][stage] != before["versions"].get(stage)}
+    told = changed.difference(*(imported(stage) for stage in raised))
+    return told & set[str]().union(*map(imported, STAGES))
+
+
+@cache
 def imported(stage: str) -> set[str]:
     """The packages' files that a stage imports, its own among them, relative to the checkout."""
     waiting, found = [f"pipeline.{stage}"], set[str]()
@@ -88,8 +95,8 @@ def mark_of(layout: Layout) -> str:
     return uuid.uuid4().hex
 
 
-def look_again(layout: Layout, records: Path) -> bool:
-    """Have every stage look at results that were recorded elsewhere; whether that is so.
+def recorded_elsewhere(layout: Layout, records: Path) -> bool:
+    """Whether there are results that Snakemake has not recorded here; every stage looks at them.
 
     Args:
         layout: the data set's results.
@@ -97,12 +104,7 @@ def look_again(layout: Layout, records: Path) -> bool:
     """
     recorded = _record(layout, records)
     known = recorded.exists() and read_json(recorded)["mark"] == mark_of(layout)
-    if known or not layout.cases.exists():
-        return False
-    content = read_json(layout.cases)
-    write_json(layout.cases, content)  # only the owner of a file may set its time
-    os.utime(layout.cases, ns=(LONG_AGO_NS, LONG_AGO_NS))  # ingest runs, and all that follows it
-    return True
+    return layout.cases.exists() and not known
 
 
 def note_code(layout: Layout, code: dict[str, Any]) -> None:

@@ -53,6 +53,10 @@ class Layout:
         """What the last call left for the next one: its code, and where it was recorded."""
         return self.stage("running") / "last.json"
 
+    def sources(self, work: str) -> Path:
+        """What the files looked like that `ingest`, or `train_mae <name>`, was given and read."""
+        return self.stage("running") / f"{work}.sources.json"
+
     @property
     def phantom_truth(self) -> Path:
         """What is known about the phantoms, written after the last of them."""

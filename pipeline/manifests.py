@@ -2,10 +2,11 @@
 
 A job's declared output is a manifest; the stores, models and masks that it lists under `outputs`
 are not declared, because Snakemake deletes the declared outputs of a job that fails. So Snakemake
-cannot miss a store that somebody deleted or edited: a manifest whose outputs have vanished, or hold
-something else than its stage wrote, is withdrawn, and its job runs again and makes only what is
-missing. The workflow asks for every manifest by name, because Snakemake does not miss a file
-between others that are up to date.
+cannot miss a store that somebody deleted or edited. A call looks for itself: the job of a manifest
+whose outputs have vanished, or hold something else than its stage wrote, is planned whatever
+Snakemake thinks of it, and makes only what is missing. Looking changes nothing: what was edited is
+set aside when its job is about to begin. The workflow asks for every manifest by name, because
+Snakemake does not miss a file between others that are up to date.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.last_run import LONG_AGO_NS
 from pipeline.layout import Layout, is_record
 from pipeline.stores import file_digest, read_json, verify_store
 
@@ -33,30 +34,78 @@ MANIFESTS = (
 )
 
 
-def withdraw_untrue(layout: Layout) -> list[str]:
-    """Delete a data set's manifests that list an output which is not there, or not as it was made.
+@dataclass(frozen=True)
+class Untrue:
+    """A manifest whose job has to run, and why.
 
-    An output that was changed since its manifest was written is read and compared with its digest;
-    one that differs is set aside under a hidden name, which `grcsf store prune` finds.
+    Attributes:
+        manifest: its file.
+        told: a line for all outputs that are not there, and one for each that is not as it was
+            made.
+    """
 
-    Returns:
-        A line for each manifest and each output. A manifest that cannot be read, or that does not
-        say what its outputs are, is deleted too: its stage writes it anew.
+    manifest: Path
+    told: tuple[str, ...]
+
+
+def untrue(layout: Layout) -> list[Untrue]:
+    """A data set's manifests that list an output which is not there, or not as it was made.
+
+    An output that was changed since its manifest was written is read and compared with its digest.
+    A manifest that cannot be read, or that does not say what its outputs are, is among them: its
+    stage writes it anew.
 
     Raises:
-        PipelineError: a store of a shared folder is damaged.
+        PipelineError: a store of a shared folder is damaged, or a file is not readable.
     """
     folder = layout.root / layout.dataset
+    paths = sorted(path for pattern in MANIFESTS for path in folder.glob(pattern))
+    found = (Untrue(path, tuple(_doubts(path))) for path in paths if not is_record(path))
+    return [one for one in found if one.told]
+
+
+def set_aside(manifest: Path) -> list[str]:
+    """Rename what a manifest lists and what is not as it was made, for its stage to miss it.
+
+    The hidden name is one that `grcsf store prune` finds. The manifest stays: until its job has
+    run, it tells what is missing.
+
+    Returns:
+        A line for each output.
+    """
     lines = []
-    found = sorted(path for pattern in MANIFESTS for path in folder.glob(pattern))
-    for manifest in (path for path in found if not is_record(path)):
-        outputs = _outputs(manifest)
-        aside = list(_set_aside(manifest, outputs or {}))
-        lines += aside
-        if outputs is None or aside or not all(path.exists() for path in outputs):
-            manifest.unlink()
-            lines.append(f"withdrawn, because what it lists is not there: {manifest}")
+    for path, reason in _changed(manifest, _outputs(manifest) or {}):
+        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.old")
+        path.rename(aside)
+        lines.append(f"set aside as {aside.name}: {reason}")
     return lines
+
+
+def withdraw(manifest: Path) -> list[str]:
+    """Delete a manifest that no job of a configuration writes anew, if it still is not true.
+
+    Returns:
+        A line for it, and one for each output that is set aside.
+    """
+    if not any(_doubts(manifest)):
+        return []
+    lines = set_aside(manifest)
+    manifest.unlink(missing_ok=True)
+    return [*lines, f"withdrawn, as no job of this configuration makes it: {manifest}"]
+
+
+def _doubts(manifest: Path) -> Iterator[str]:
+    outputs = _outputs(manifest)
+    if outputs is None:
+        if manifest.exists():
+            yield f"damaged, it does not say what its job has made: {manifest}"
+        return
+    for _, reason in _changed(manifest, outputs):
+        yield f"not as it was made: {reason}"
+    missing = [path for path in outputs if not path.exists()]
+    if missing:
+        further = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        yield f"no longer there, though {manifest} lists it: {missing[0]}{further}"
 
 
 def _outputs(manifest: Path) -> dict[Path, dict[str, Any]] | None:
@@ -64,36 +113,43 @@ def _outputs(manifest: Path) -> dict[Path, dict[str, Any]] | None:
     try:
         content = json.loads(manifest.read_text("utf-8"))
         return {manifest.parent / output: content for output in content["outputs"]}
-    except (ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
+    except OSError as error:
+        raise _unreadable(manifest, error) from error
 
 
-def _set_aside(manifest: Path, outputs: Mapping[Path, dict[str, Any]]) -> Iterator[str]:
-    written_ns = manifest.stat().st_mtime_ns
-    if written_ns == LONG_AGO_NS:  # all is to be looked at again
-        return
+def _changed(manifest: Path, outputs: Mapping[Path, dict[str, Any]]) -> Iterator[tuple[Path, str]]:
+    """The outputs that are not as they were made, each with what is wrong with it.
+
+    Another call may end at this moment, and replace or delete what is looked at.
+    """
     for path, content in outputs.items():
-        if not path.exists() or _changed_ns(path) <= written_ns:
-            continue
         try:
+            written_ns = manifest.stat().st_mtime_ns
+            if _changed_ns(path) <= written_ns:
+                continue
             _verify(path, content)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise _unreadable(path, error) from error
         except PipelineError as error:
+            if not path.exists():
+                continue
             if path.is_symlink():
                 raise
-            aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.old")
-            path.rename(aside)
-            reason = str(error).partition("; delete")[0]
-            yield f"set aside as {aside.name} and made again: {reason}"
+            yield path, str(error).partition("; delete")[0]
         else:
             _remember_unchanged(path, written_ns)
 
 
 def _changed_ns(path: Path) -> int:
-    """When the newest of an output's files was written."""
-    if not path.is_dir():
-        return path.stat().st_mtime_ns
-    files = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
-    return max((file.stat().st_mtime_ns for file in files), default=0)
+    """When the newest of an output's files was written, or one was removed."""
+    inside = (
+        Path(folder, name) for folder, folders, files in os.walk(path) for name in folders + files
+    )
+    return max(one.stat().st_mtime_ns for one in (path, *inside))
 
 
 def _verify(path: Path, content: Mapping[str, Any]) -> None:
@@ -104,16 +160,22 @@ def _verify(path: Path, content: Mapping[str, Any]) -> None:
     if "weights_sha256" in content:
         expected = content["weights_sha256"]
     else:
-        case = next(case for case, one in content["cases"].items() if one["file"] == path.name)
-        expected = read_json(path.with_name(f"{case}.json"))["sha256"]
+        cases = content.get("cases", {})
+        named = [case for case, one in cases.items() if one.get("file") == path.name]
+        expected = read_json(path.with_name(f"{named[0]}.json"))["sha256"] if named else None
     if file_digest(path) != expected:
         raise PipelineError(f"{path}: has changed since it was written")
 
 
+def _unreadable(path: Path, error: OSError) -> PipelineError:
+    reason = error.strerror or type(error).__name__
+    return PipelineError(f"{error.filename or path}: {reason}; expected a readable file")
+
+
 def _remember_unchanged(path: Path, written_ns: int) -> None:
     """Spare the next call the reading: files were touched, or copied without their times."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    for file in files:
-        if file.is_file() and file.stat().st_mtime_ns > written_ns:
-            with suppress(PermissionError):  # another's file, which the next call reads again
+    for file in [path, *path.rglob("*")]:
+        # another's file, which the next call reads again; or one that is just being replaced
+        with suppress(PermissionError, FileNotFoundError):
+            if file.stat().st_mtime_ns > written_ns:
                 os.utime(file, ns=(written_ns, written_ns))

@@ -69,7 +69,7 @@ def predict_images(
             case = CaseFiles(name, image, None, role="unlabelled", modality=modality)
             # one by one: what else is predicted changes no bit of a mask, and fills no disk
             try:
-                found = ingest_case(layout, bundle.dataset.source, case)
+                found, _ = ingest_case(layout, bundle.dataset.source, case)
                 if "faults" in found:
                     faults[name] = found["faults"]
                     continue

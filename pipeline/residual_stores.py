@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import functools
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def is_made(layout: Layout, name: str, case: str, fingerprint: str) -> bool:
     shared = shared_store(layout.shared, case, fingerprint)
     if not is_current(shared, fingerprint):
         return False
-    _link(path, shared)
+    _link(layout, path, shared)
     log.info("%s: %s found in %s", name, case, layout.shared)
     return True
 
@@ -74,14 +75,18 @@ def write_residuals(
                 raise
             _tell_once(layout.shared, path.parent)
         else:
-            _link(path, shared)
+            _link(layout, path, shared)
             return
     write_store(path, arrays, attributes, slice_axis=1)
 
 
-def _link(path: Path, shared: Path) -> None:
+def _link(layout: Layout, path: Path, shared: Path) -> None:
+    """Link to the shared folder, so that a project that holds it can be moved as a whole."""
+    target = shared.resolve()
+    if target.is_relative_to(layout.root.resolve().parent):
+        target = Path(os.path.relpath(target, path.parent.resolve()))
     with replacing(path) as temporary:
-        temporary.symlink_to(shared.absolute())
+        temporary.symlink_to(target)
 
 
 @functools.cache

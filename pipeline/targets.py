@@ -1,7 +1,7 @@
 """What a configuration asks for: every manifest, table and page of a data set.
 
 Snakemake is asked for these by name, because it does not miss a file between others that are up to
-date, unless it is asked for; and a deleted file or a withdrawn manifest has to be missed.
+date, unless it is asked for; and a deleted file has to be missed.
 `grcsf plan` counts them.
 """
 

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from grcsf.mae.build import build_masked_model
 from grcsf.mae.model import MaskedAutoencoder
+from pipeline.checkpoint_files import checkpoint_files
 from pipeline.checkpoints import checkpoint_digest, load_public_mae
 from pipeline.errors import PipelineError
 from pipeline.intensity import shown_from
@@ -25,7 +26,8 @@ from pipeline.models import finished, keep_model
 from pipeline.resume import is_first_process
 from pipeline.settings import Mae, Resources, Slices
 from pipeline.slices import SliceDataset, SliceSampler, slice_loader
-from pipeline.stores import fingerprint, read_json
+from pipeline.sources import looks_of, note_sources
+from pipeline.stores import file_digest, fingerprint, read_json
 from pipeline.training import fit, per_process
 
 VERSION = 1
@@ -51,6 +53,8 @@ def train_mae(
     }
     used = {case: shown_from(cases[case], slices) for case, _ in (*train, *validation)}
     start = Path(settings.checkpoint) if settings.checkpoint else None
+    if start and is_first_process():
+        _note_checkpoint(layout, name, start)
     key = fingerprint(
         {
             **record,
@@ -91,6 +95,13 @@ def train_mae(
         if not is_first_process():
             return
     keep_model(model, manifest, key, record)
+
+
+def _note_checkpoint(layout: Layout, name: str, start: Path) -> None:
+    files = checkpoint_files(start)
+    looks = looks_of(files)
+    note = layout.sources(f"train_mae {name}")
+    note_sources(note, looks, {path: file_digest(path) for path in files})
 
 
 def lesion_free_slices(

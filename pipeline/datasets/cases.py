@@ -140,6 +140,11 @@ def source_files(files: CaseFiles) -> list[Path]:
     return found
 
 
+def list_files(root: Path) -> list[Path]:
+    """The lists that say which files of a data set are its cases, where it has some."""
+    return [path for path in (root, root / "manifest.csv", root / "dataset.json") if path.is_file()]
+
+
 def _meta_image_files(header: Path) -> list[Path]:
     """A MetaImage header, and the data file that it names."""
     with header.open("rb") as file:

@@ -1,5 +1,7 @@
 """From files to case stores: what the settings of `source` choose of an image and its label."""
 
+import os
+
 import nibabel
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from pipeline.ingest import ingest
 from pipeline.intensity import intensity_range
 from pipeline.layout import Layout
 from pipeline.settings import Slices, Source
+from pipeline.sources import replaced
 from pipeline.stores import open_store, read_array, read_json
 
 SHAPE = (4, 12, 10)  # z, y, x
@@ -73,6 +76,15 @@ def test_without_a_choice_a_4d_image_is_refused_in_one_line(folder):
     assert "source.channel" in line
 
 
+@pytest.mark.parametrize("name", ["a.nii.gz", "a-mask.nii.gz", "manifest.csv"])
+def test_an_older_file_in_the_place_of_an_image_or_a_list_is_noticed(folder, name):
+    layout, path = ingested(folder[0], channel=1), folder[0] / name
+    assert replaced(layout.sources("ingest")) == []
+    path.write_bytes(path.read_bytes() + b"corrected")
+    os.utime(path, (1_500_000_000, 1_500_000_000))
+    assert replaced(layout.sources("ingest")) == [path]
+
+
 @pytest.fixture
 def faulty(folder):
     """The same, with a case twice, one whose image is not there, and one cut-off image."""
@@ -104,6 +116,13 @@ def test_skip_sets_every_faulty_case_aside_with_its_reason(faulty):
     assert "gone.nii.gz not there" in reasons["gone"]
     assert "more than once" in reasons["twice"]
     assert "cut.nii.gz" in reasons["cut"]
+
+
+def test_a_corrected_image_of_a_case_that_was_set_aside_is_noticed(faulty):
+    layout, cut = ingested(faulty, on_error="skip"), faulty / "cut.nii.gz"
+    cut.write_bytes((faulty / "good.nii.gz").read_bytes())
+    os.utime(cut, (1_500_000_000, 1_500_000_000))
+    assert replaced(layout.sources("ingest")) == [cut]
 
 
 def test_skip_without_any_good_case_is_refused(folder):

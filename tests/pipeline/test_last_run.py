@@ -5,14 +5,13 @@ import copy
 import pytest
 
 from pipeline.last_run import (
-    LONG_AGO_NS,
     code_now,
     edited_code,
     imported,
-    look_again,
     mark_of,
     note_code,
     note_recorded,
+    recorded_elsewhere,
 )
 from pipeline.layout import STAGES, Layout
 from pipeline.stores import write_json
@@ -44,9 +43,9 @@ def test_every_file_and_version_is_in_the_note(code):
 
 
 def test_before_the_first_run_and_without_a_change_nothing_is_told(layout, code):
-    assert edited_code(layout, code) == ""
+    assert edited_code([layout], code) == ""
     note_code(layout, code)
-    assert edited_code(layout, code) == ""
+    assert edited_code([layout], code) == ""
 
 
 @pytest.mark.parametrize(
@@ -59,7 +58,7 @@ def test_before_the_first_run_and_without_a_change_nothing_is_told(layout, code)
 )
 def test_edited_code_names_the_stages_that_import_it(layout, code, file, stages):
     note_code(layout, code)
-    line = edited_code(layout, changed(code, file))
+    line = edited_code([layout], changed(code, file))
     assert line.startswith(f"heart: {file} changed since the last run and no VERSION was raised")
     assert line.endswith(f"raise VERSION in pipeline/ of its stage ({stages})")
     assert "\n" not in line
@@ -67,18 +66,30 @@ def test_edited_code_names_the_stages_that_import_it(layout, code, file, stages)
 
 def test_a_raised_version_of_a_stage_that_imports_it_is_enough(layout, code):
     note_code(layout, code)
-    assert edited_code(layout, changed(code, "pipeline/split.py", raised=["split"])) == ""
-    assert edited_code(layout, changed(code, "pipeline/split.py", raised=["train_mae"])) != ""
+    assert edited_code([layout], changed(code, "pipeline/split.py", raised=["split"])) == ""
+    assert edited_code([layout], changed(code, "pipeline/split.py", raised=["train_mae"])) != ""
 
 
 def test_code_that_no_stage_imports_is_not_told_of(layout, code):
     note_code(layout, code)
-    assert edited_code(layout, changed(code, "pipeline/store_prune.py", "pipeline/new.py")) == ""
+    assert edited_code([layout], changed(code, "pipeline/store_prune.py", "pipeline/new.py")) == ""
+
+
+def test_several_data_sets_are_one_line(layout, code):
+    other, new = Layout(layout.root, "head"), Layout(layout.root, "new")
+    note_code(layout, code)
+    note_code(other, changed(code, "pipeline/split.py"))
+    now = changed(code, "pipeline/split.py")
+    assert edited_code([layout, other, new], now).startswith("heart: pipeline/split.py changed")
+    now = changed(now, "pipeline/predict.py")
+    line = edited_code([layout, other, new], now)
+    assert line.startswith("heart, head: pipeline/predict.py, pipeline/split.py changed since")
+    assert "\n" not in line
 
 
 def test_many_files_are_one_line(layout, code):
     note_code(layout, code)
-    line = edited_code(layout, changed(code, *sorted(imported("report"))))
+    line = edited_code([layout], changed(code, *sorted(imported("report"))))
     assert " and " in line
     assert len(line) < 600
 
@@ -92,12 +103,11 @@ def test_every_stage_imports_itself():
 
 def test_results_are_looked_at_until_they_are_recorded_here(layout, code, tmp_path):
     records = tmp_path / ".snakemake"
-    assert look_again(layout, records)
-    assert layout.cases.stat().st_mtime_ns == LONG_AGO_NS
+    assert recorded_elsewhere(layout, records)
     note_code(layout, code)
-    assert look_again(layout, records)
+    assert recorded_elsewhere(layout, records)
     note_recorded(layout, records)
-    assert not look_again(layout, records)
+    assert not recorded_elsewhere(layout, records)
 
 
 def test_results_that_took_the_place_of_others_are_looked_at(layout, code, tmp_path):
@@ -108,7 +118,7 @@ def test_results_that_took_the_place_of_others_are_looked_at(layout, code, tmp_p
     mark_of.cache_clear()
     write_json(layout.last_run, {"code": code, "mark": "of other results"})
     assert mark_of(layout) != ours
-    assert look_again(layout, records)
+    assert recorded_elsewhere(layout, records)
 
 
 def test_the_same_results_under_another_path_are_looked_at(layout, code, tmp_path):
@@ -117,11 +127,11 @@ def test_the_same_results_under_another_path_are_looked_at(layout, code, tmp_pat
     note_recorded(layout, records)
     moved = Layout(tmp_path / "moved", "heart")
     layout.root.rename(moved.root)
-    assert look_again(moved, records)
+    assert recorded_elsewhere(moved, records)
 
 
 def test_without_results_there_is_nothing_to_look_at(tmp_path):
-    assert not look_again(Layout(tmp_path, "heart"), tmp_path)
+    assert not recorded_elsewhere(Layout(tmp_path, "heart"), tmp_path)
 
 
 def test_a_new_mark_stays_the_same_within_a_call(tmp_path):

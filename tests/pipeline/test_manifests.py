@@ -1,17 +1,18 @@
-"""A manifest stays only while everything that it lists is there."""
+"""A manifest is true only while everything that it lists is there, as it was made."""
 
 import json
 import os
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pipeline import manifests
 from pipeline.errors import PipelineError
-from pipeline.last_run import LONG_AGO_NS
 from pipeline.layout import Layout
-from pipeline.manifests import withdraw_untrue
-from pipeline.stores import file_digest, verify_store, write_json, write_store
+from pipeline.manifests import set_aside, untrue, withdraw
+from pipeline.stores import file_digest, write_json, write_store
 
 LAYOUT_PATHS = {
     "ingest": lambda layout: (layout.cases, layout.case_store("a")),
@@ -43,33 +44,43 @@ def write(manifest: Path, *outputs: Path) -> None:
         output.mkdir(parents=True)
 
 
-def withdrawn(manifest: Path) -> str:
-    return f"withdrawn, because what it lists is not there: {manifest}"
+def told(layout: Layout) -> list[str]:
+    return [line for one in untrue(layout) for line in one.told]
+
+
+def missing(manifest: Path, output: Path) -> str:
+    return f"no longer there, though {manifest} lists it: {output}"
+
+
+def everything(folder: Path) -> dict[Path, bytes | None]:
+    """All files and folders, with what is in them."""
+    return {one: one.read_bytes() if one.is_file() else None for one in folder.rglob("*")}
 
 
 @pytest.mark.parametrize("stage", LAYOUT_PATHS)
-def test_only_the_manifest_whose_output_vanished_is_withdrawn(tmp_path, stage):
+def test_only_the_manifest_whose_output_vanished_is_untrue(tmp_path, stage):
     layout, other = Layout(tmp_path, "heart"), Layout(tmp_path, "other")
     kept, kept_output = LAYOUT_PATHS[stage](other)
     manifest, output = LAYOUT_PATHS[stage](layout)
     write(kept, kept_output)
     write(manifest, output, output.with_name("second"))
-    assert withdraw_untrue(layout) == []
+    assert untrue(layout) == []
     output.rmdir()
     kept_output.rmdir()
-    assert withdraw_untrue(layout) == [withdrawn(manifest)]
-    assert not manifest.exists()
-    assert kept.exists(), "of another data set"
-    assert output.with_name("second").exists()
-    assert withdraw_untrue(layout) == []
+    for _ in range(2):  # looking again says the same
+        (found,) = untrue(layout)
+        assert found.manifest == manifest
+        assert found.told == (missing(manifest, output),)
+    output.with_name("second").rmdir()
+    assert told(layout) == [f"{missing(manifest, output)} and 1 more"]
 
 
 @pytest.mark.parametrize("content", ["", '{"outputs": [', "[]", "{}", '{"outputs": 3}'])
-def test_a_manifest_that_says_nothing_is_withdrawn(tmp_path, content):
+def test_a_manifest_that_says_nothing_is_untrue(tmp_path, content):
     layout = Layout(tmp_path, "heart")
     layout.cases.parent.mkdir(parents=True)
     layout.cases.write_text(content)
-    assert withdraw_untrue(layout) == [withdrawn(layout.cases)]
+    assert told(layout) == [f"damaged, it does not say what its job has made: {layout.cases}"]
 
 
 def test_other_files_are_left_alone(tmp_path):
@@ -79,12 +90,12 @@ def test_other_files_are_left_alone(tmp_path):
     for path in [*others, inside]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
-    assert withdraw_untrue(layout) == []
+    assert untrue(layout) == []
     assert all(path.exists() for path in [*others, inside])
 
 
-def test_without_results_there_is_nothing_to_withdraw(tmp_path):
-    assert withdraw_untrue(Layout(tmp_path / "missing", "heart")) == []
+def test_without_results_nothing_is_untrue(tmp_path):
+    assert untrue(Layout(tmp_path / "missing", "heart")) == []
 
 
 @pytest.fixture
@@ -126,36 +137,84 @@ def outputs_of(layout: Layout) -> dict[Path, tuple[Path, Path, str]]:
     }
 
 
-@pytest.mark.parametrize("index", range(3), ids=["store", "model", "mask"])
-def test_what_was_changed_after_its_manifest_is_set_aside_and_kept(made, index):
-    manifest, (output, file, told) = list(outputs_of(made).items())[index]
+def damage(file: Path) -> bytes:
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    first, second = withdraw_untrue(made)
-    aside = first.removeprefix("set aside as ").split(" ")[0]
-    assert told in first
-    assert second == withdrawn(manifest)
+    later = time.time_ns() + 10**9  # two writes may fall on one tick of the clock
+    os.utime(file, ns=(later, later))
+    return bytes(content)
+
+
+CHANGED = pytest.mark.parametrize("index", range(3), ids=["store", "model", "mask"])
+
+
+@CHANGED
+def test_looking_at_what_was_changed_moves_nothing_and_says_the_same_again(made, index):
+    manifest, (_, file, what) = list(outputs_of(made).items())[index]
+    damage(file)
+    before = everything(made.root)
+    for _ in range(2):
+        (found,) = untrue(made)
+        assert found.manifest == manifest
+        (line,) = found.told
+        assert line.startswith(f"not as it was made: {what}")
+    assert everything(made.root) == before
+
+
+@CHANGED
+def test_what_was_changed_is_set_aside_and_kept_when_its_job_begins(made, index):
+    manifest, (output, file, what) = list(outputs_of(made).items())[index]
+    content = damage(file)
+    (line,) = set_aside(manifest)
+    aside = line.removeprefix("set aside as ").split(": ")[0]
+    assert what in line
     assert not output.exists()
     kept = output.with_name(aside)
     assert (kept / file.relative_to(output)).read_bytes() == content
     assert aside.startswith(".")
     assert kept.suffix == ".old", "which prune finds"
-    assert [path.exists() for path in outputs_of(made)] == [i != index for i in range(3)]
+    assert all(path.exists() for path in outputs_of(made))
+    assert told(made) == [missing(manifest, output)], "until its job has run"
+    assert set_aside(manifest) == []
+
+
+def test_a_manifest_that_nothing_makes_is_withdrawn_if_it_is_untrue(made):
+    manifest, (output, file, _) = next(iter(outputs_of(made).items()))
+    assert withdraw(manifest) == []
+    assert manifest.exists()
+    damage(file)
+    aside, line = withdraw(manifest)
+    assert aside.startswith("set aside as ")
+    assert line == f"withdrawn, as no job of this configuration makes it: {manifest}"
+    assert not manifest.exists()
+    assert not output.exists()
+    assert withdraw(manifest) == []
+
+
+@pytest.mark.parametrize("lost", ["residual/c/0/0/0/0", "zarr.json", "residual/zarr.json"])
+def test_a_store_that_lost_a_file_is_not_as_it_was_made(made, lost):
+    store = made.residual_store("r", "a")
+    (store / lost).unlink()
+    later = time.time_ns() + 10**9
+    os.utime((store / lost).parent, ns=(later, later))
+    (line,) = told(made)
+    assert line.startswith(f"not as it was made: store {store}: ")
 
 
 def test_what_was_only_touched_stays_and_is_read_once(made, monkeypatch):
-    for output, file, _ in outputs_of(made).values():
-        file.touch()
-        assert output.exists()
-    assert withdraw_untrue(made) == []
+    later = time.time_ns() + 10**9
+    for output, _, _ in outputs_of(made).values():
+        for path in [output, *output.rglob("*")]:
+            os.utime(path, ns=(later, later))
+    assert untrue(made) == []
 
     def read_again(path):
         raise AssertionError(path)
 
     monkeypatch.setattr("pipeline.manifests.verify_store", read_again)
     monkeypatch.setattr("pipeline.manifests.file_digest", read_again)
-    assert withdraw_untrue(made) == []
+    assert untrue(made) == []
 
 
 def test_a_damaged_store_of_a_shared_folder_is_refused(made, tmp_path):
@@ -166,14 +225,52 @@ def test_a_damaged_store_of_a_shared_folder_is_refused(made, tmp_path):
     (shard,) = shared.rglob("c/0/0/0/0")
     shard.write_bytes(b"damaged")
     with pytest.raises(PipelineError, match=f"store {shared}: .*; delete the store and run again"):
-        withdraw_untrue(made)
-    assert made.residual_batch("r", "1of1").exists()
+        untrue(made)
 
 
-def test_results_that_are_to_be_looked_at_are_not_read(made):
-    manifest, (_, file, _) = next(iter(outputs_of(made).items()))
-    file.write_bytes(b"damaged")
-    os.utime(manifest, ns=(LONG_AGO_NS, LONG_AGO_NS))
-    assert withdraw_untrue(made) == []
-    with pytest.raises(PipelineError):
-        verify_store(made.residual_store("r", "a"))
+@CHANGED
+@pytest.mark.parametrize("when", ["before it is looked at", "while it is read"])
+def test_what_another_call_takes_away_at_this_moment_is_missing(made, monkeypatch, index, when):
+    manifest, (output, file, _) = list(outputs_of(made).items())[index]
+    damage(file)
+    name = {"before it is looked at": "_changed_ns", "while it is read": "_verify"}[when]
+    real = getattr(manifests, name)
+
+    def taken_away(path, *more):
+        if path == output and path.exists():
+            path.rename(path.with_name("elsewhere"))
+        return real(path, *more)
+
+    monkeypatch.setattr(manifests, name, taken_away)
+    assert told(made) == [missing(manifest, output)]
+
+
+@CHANGED
+def test_a_manifest_that_its_job_writes_anew_at_this_moment_is_none(made, monkeypatch, index):
+    manifest, (_, file, _) = list(outputs_of(made).items())[index]
+    damage(file)
+    real = manifests._outputs
+
+    def removed(path):
+        if path == manifest:
+            path.unlink()
+        return real(path)
+
+    monkeypatch.setattr(manifests, "_outputs", removed)
+    assert untrue(made) == []
+
+
+def test_a_manifest_without_the_case_of_a_mask_is_no_traceback(made):
+    mask = made.mask("unet", 1, "a", ".nii.gz")
+    write_json(made.masks("unet", 1), {"outputs": [f"subset-1/{mask.name}"]})
+    damage(mask)
+    assert told(made) == [f"not as it was made: {mask}: has changed since it was written"]
+
+
+def test_a_manifest_that_may_not_be_read_is_one_line(made, monkeypatch):
+    def refused(self, *_):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    with pytest.raises(PipelineError, match=r"\.json: Permission denied; expected a readable file"):
+        untrue(made)

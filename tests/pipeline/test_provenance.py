@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import surroundings
 from pipeline.layout import Layout, record_of
-from pipeline.manifests import withdraw_untrue
+from pipeline.manifests import untrue
 from pipeline.provenance import Inputs, Work, input_digests, recorded, told_path
 from pipeline.stores import file_digest, read_json, write_json, write_store
 
@@ -139,9 +139,9 @@ def test_a_missing_input_is_told_as_missing(work, tmp_path):
     assert one["inputs"] == {"../gone.json": None}
 
 
-def test_records_are_no_manifests_that_could_be_withdrawn(work):
+def test_records_are_no_manifests_that_could_be_untrue(work):
     run(work)
-    assert withdraw_untrue(Layout(work.root, work.dataset)) == []
+    assert untrue(Layout(work.root, work.dataset)) == []
     assert record_of(work.written[0]).exists()
 
 

@@ -18,7 +18,7 @@ from pipeline import residual_stores, stores
 from pipeline.configuration import validate
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout
-from pipeline.manifests import withdraw_untrue
+from pipeline.manifests import untrue
 from pipeline.models import keep_model
 from pipeline.residual_maps import residual_maps
 from pipeline.residual_stores import is_made, shared_store, write_residuals
@@ -63,6 +63,27 @@ def test_what_one_project_made_another_links(tmp_path, shared):
     assert [path.name for path in link.parent.iterdir()] == ["a.zarr"]
 
 
+@pytest.mark.parametrize("found", [False, True])
+def test_a_project_with_its_own_shared_folder_can_be_moved(tmp_path, monkeypatch, found):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    if found:
+        write(project(here / "first", Path("cache")))
+        assert is_made(Layout(Path("results"), "brain", Path("cache")), "mrm", "a", "f")
+    else:
+        write(Layout(Path("results"), "brain", Path("cache")))
+    here.rename(tmp_path / "there")
+    moved = Layout(tmp_path / "there" / "results", "brain")
+    np.testing.assert_array_equal(read(moved), MAPS)
+
+
+def test_a_link_out_of_the_project_stays_true_when_the_project_is_moved(tmp_path, shared):
+    write(project(tmp_path / "deep" / "here", shared))
+    (tmp_path / "deep" / "here").rename(tmp_path / "there")
+    np.testing.assert_array_equal(read(project(tmp_path / "there", shared)), MAPS)
+
+
 @pytest.mark.parametrize(("case", "key"), [("a", "g"), ("b", "f")])
 def test_other_settings_and_other_names_have_stores_of_their_own(tmp_path, shared, case, key):
     layout = project(tmp_path, shared)
@@ -95,10 +116,10 @@ def test_what_vanishes_from_the_shared_folder_is_missed(tmp_path, shared):
     write(layout)
     manifest = layout.residual_batch("mrm", "1of1")
     manifest.write_text('{"outputs": ["a.zarr"]}')
-    assert withdraw_untrue(layout) == []
+    assert untrue(layout) == []
     shutil.rmtree(shared)
     assert not is_made(layout, "mrm", "a", "f")
-    assert withdraw_untrue(layout) == [f"withdrawn, because what it lists is not there: {manifest}"]
+    assert [one.manifest for one in untrue(layout)] == [manifest]
     write(layout)
     np.testing.assert_array_equal(read(layout), MAPS)
 

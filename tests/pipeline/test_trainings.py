@@ -21,6 +21,7 @@ from pipeline.mae_training import MaeTraining
 from pipeline.predict import predict
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import Experiment, Resources, Training
+from pipeline.sources import replaced
 from pipeline.stores import open_store, read_array, read_json, write_json
 from pipeline.train_mae import lesion_free_slices, train_mae
 from pipeline.train_segmentation import train_segmentation
@@ -248,6 +249,11 @@ def test_a_checkpoint_of_another_shape_is_one_line(ingested, mae, slices, resour
     before = weights(manifest)
     train(ingested, same, slices, resources)
     assert_same(before, weights(manifest))
+    note = ingested.sources("train_mae shared")
+    assert replaced(note) == []
+    torch.save({"model": {}}, path)
+    os.utime(path, (1_500_000_000, 1_500_000_000))
+    assert replaced(note) == [path], "though it is older"
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ EPOCHS = 12
 HEAD = Layout(Path("results"), "head")
 MODEL = str(HEAD.model("unet", 1))
 CALL = ("--cores", "2", "--configfile", "config.yaml")
-TAKEN_UP = "stopped half-way, and now taken up where it stood: head train_segmentation unet 1"
+STOPPED = "stopped half-way: head train_segmentation unet 1"
+TAKEN_UP = "taken up where it stood: head train_segmentation unet 1"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
@@ -145,7 +146,9 @@ def test_the_next_call_goes_on_from_the_last_epoch_and_ends_in_the_same_bits(
     with running(project, MODEL, *CALL) as process:
         reach(process, f"epoch 3 of {EPOCHS}")
         stop(project, process)
-    wait_until(lambda: TAKEN_UP in planned(project))
+    wait_until(lambda: STOPPED in planned(project))
+    assert TAKEN_UP not in project.run(str(HEAD.split)).output, "it takes up nothing"
+    assert TAKEN_UP not in planned(project)
     done = project.run(MODEL)
     assert done.output.count(TAKEN_UP) == 1
     assert "resuming from " in done.output
@@ -154,6 +157,7 @@ def test_the_next_call_goes_on_from_the_last_epoch_and_ends_in_the_same_bits(
     assert trained(project) == expected
     again = project.run(MODEL)
     assert "Nothing to be done" in again.output
+    assert "half-way" not in again.output
     assert "taken up" not in again.output
 
 

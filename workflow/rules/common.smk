@@ -8,11 +8,11 @@ import shlex
 from snakemake.common.configfile import load_configfile
 
 from pipeline import preflight, targets
-from pipeline.calls import Call
+from pipeline.calls import Call, Plan, Planned
 from pipeline.checkpoint_files import checkpoint_files
 from pipeline.configuration import merge, read_configuration, validate
 from pipeline.datasets import ListingError
-from pipeline.datasets.cases import source_files
+from pipeline.datasets.cases import list_files, source_files
 from pipeline.errors import PipelineError
 from pipeline.last_run import mark_of
 from pipeline.layout import Layout, batch_names
@@ -76,7 +76,7 @@ if workflow.is_main_process:
     if unchecked := or_exit(preflight.check_partitions, partitions_named()):
         logger.warning(unchecked)
     CALL = Call(LAYOUTS.values())
-    # what is no longer true would be set right on the disk
+    # what was found unchanged is noted on the disk
     for line in [UNWRITABLE] if UNWRITABLE else or_exit(list, CALL.before_plan()):
         logger.info(line)
 
@@ -139,14 +139,17 @@ def known(wildcards):
 
 def raw_files(wildcards):
     """The images and lists that ingest reads, or the truth that is written after the last phantom."""
+    if workflow.is_main_process:
+        # Every plan asks here, and has no other place for it: settings of a call are frozen, and
+        # Snakemake decides what has to run after all inputs are known.
+        workflow.dag.forcefiles.update(map(str, CALL.due))
     if SETTINGS.datasets[wildcards.dataset].source.phantom:
         further = further_images(SETTINGS, wildcards.dataset)
         source_cases(wildcards.dataset)
         return [LAYOUTS[wildcards.dataset].phantom_truth, *further]
     root = source_root(SETTINGS, wildcards.dataset)
-    lists = [root, root / "manifest.csv", root / "dataset.json"]
     images = [file for case in source_cases(wildcards.dataset) for file in source_files(case)]
-    return [*filter(Path.is_file, lists), *images]
+    return [*list_files(root), *images]
 
 
 def phantom_arguments(wildcards):

@@ -36,11 +36,27 @@ def brief(record):
     # of such a call no hook is called
     nothing = record.getMessage().startswith(NOTHING_TO_BE_DONE_MSG)
     if nothing and not workflow.dryrun and not UNWRITABLE:
-        CALL.end()
+        end_call()
     # the whole shell line again, with all that makes it run anywhere
     repeated = record.getMessage().startswith("RuleException:\nCalledProcessError")
     idle = event == LogEvent.JOB_STARTED or record.getMessage() == "Select jobs to execute..."
     return not repeated and not idle
+
+
+def plan_of_call():
+    """The jobs of this call, as the stages call what they work on."""
+    due, planned = set(workflow.dag.needrun_jobs(exclude_finished=False)), []
+    for job in workflow.dag.jobs:
+        names = [value for name, value in job.wildcards.items() if name != "dataset"]
+        if "dataset" in job.wildcards.keys():
+            work, outputs = " ".join([job.rule.name, *names]), frozenset(map(Path, job.output))
+            planned.append(Planned(job.wildcards.dataset, work, outputs, job in due))
+    return Plan(planned, whole=any(job.rule.name == "all" for job in workflow.dag.jobs))
+
+
+def end_call():
+    for line in or_exit(list, CALL.end(plan_of_call())):
+        logger.info(line)
 
 
 def tell_failures():
@@ -61,10 +77,12 @@ onstart:
         or_exit(CALL.begin)
         for line in or_exit(take_up_cluster):
             logger.info(line)
+        for line in or_exit(list, CALL.take_up(plan_of_call())):
+            logger.info(line)
 
 
 onsuccess:
-    CALL.end()
+    end_call()
 
 
 onerror:
