@@ -59,8 +59,7 @@ onstart:
         if UNWRITABLE:
             sys.exit(f"error: {UNWRITABLE}")
         or_exit(CALL.begin)
-        for line in or_exit(take_up_cluster):
-            logger.info(line)
+        or_exit(take_up_cluster)
 
 
 onsuccess:
