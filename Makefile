@@ -30,12 +30,13 @@ demo: .venv/.ready
 test: .venv/.ready
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(CORES) --dist loadfile
 
+# Two clusters side by side, one for each file of tests.
 test-slurm:
 	@missing=$$(tests/slurm/cluster.sh missing); \
 	if [ -n "$$missing" ]; then \
 	    echo "skipped: $$missing (see docs/slurm.md)"; \
 	else \
-	    $(MAKE) --no-print-directory .venv/.ready && $(BIN)/pytest tests/slurm; \
+	    $(MAKE) --no-print-directory .venv/.ready && $(BIN)/pytest --numprocesses 2 --dist loadfile tests/slurm; \
 	fi
 
 lint: .venv/.ready

@@ -58,6 +58,11 @@ class Layout:
         return self.stage("running") / f"{work}.sources.json"
 
     @property
+    def cluster_runs(self) -> Path:
+        """The names that the data set's calls have given their jobs on a cluster."""
+        return self.stage("running") / "cluster.json"
+
+    @property
     def phantom_truth(self) -> Path:
         """What is known about the phantoms, written after the last of them."""
         return self.stage("phantom") / "truth.json"

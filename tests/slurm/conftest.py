@@ -1,4 +1,8 @@
-"""A private SLURM of two nodes, and runs of the workflow on it."""
+"""Private SLURMs of two nodes, and runs of the workflow on them.
+
+Time goes into starting Python, three times for each job, so tests share what they start from. The
+files beside this one need one cluster each, and run side by side (`make test-slurm`).
+"""
 
 import os
 import re
@@ -20,6 +24,7 @@ from pipeline.history import read_history
 
 CHECKOUT = Path(__file__).parents[2]
 CLUSTER = Path(__file__).with_name("cluster.sh")
+ACCOUNTING = "--accounting"
 PROFILE = CHECKOUT / "workflow" / "profiles" / "slurm"
 CONFIG = {
     "resources": {"threads": 2, "memory_mb": 1900, "minutes": 7},
@@ -62,9 +67,10 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A running SLURM: what a user's shell has to know of it."""
+    """A running SLURM: what a user's shell has to know of it, and whether it keeps accounts."""
 
     environment: dict[str, str]
+    accounting: bool
 
     def ask(self, *command: str) -> str:
         done = subprocess.run(
@@ -139,19 +145,23 @@ class Project:
         assert process.poll() is None, self.output
 
 
-def started(*options: str) -> Iterator[Cluster]:
-    missing = subprocess.run(
+def missing(*options: str) -> str:
+    """What a cluster needs and this machine has not, or ""."""
+    return subprocess.run(
         [CLUSTER, "missing", *options], capture_output=True, encoding="utf-8", check=True
     ).stdout.strip()
-    if missing:
-        pytest.skip(missing)
+
+
+def started(*options: str) -> Iterator[Cluster]:
+    if lacking := missing(*options):
+        pytest.skip(lacking)
     # its daemons' users may not enter pytest's own folders
     with tempfile.TemporaryDirectory(prefix="slurm-") as folder:
         try:
             subprocess.run([CLUSTER, "up", folder, *options], check=True)
             path = f"{folder}/bin:{os.environ['PATH']}"
             own = {"SLURM_CONF": f"{folder}/etc/slurm.conf", "PATH": path, "OMP_NUM_THREADS": "1"}
-            yield Cluster({**os.environ, **own})
+            yield Cluster({**os.environ, **own}, ACCOUNTING in options)
         finally:
             subprocess.run([CLUSTER, "down", folder], check=True)
 
@@ -164,7 +174,8 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def accounting_cluster() -> Iterator[Cluster]:
-    yield from started("--accounting")
+    """With accounting, where it is installed."""
+    yield from started(*([] if missing(ACCOUNTING) else [ACCOUNTING]))
 
 
 @pytest.fixture(scope="session")
@@ -181,15 +192,25 @@ def edited_profile(tmp_path_factory) -> Callable[[dict], Path]:
 
 
 @pytest.fixture(scope="session")
-def whole(cluster, edited_profile, tmp_path_factory) -> Project:
+def whole(accounting_cluster, edited_profile, tmp_path_factory) -> Project:
     """A project in which the whole pipeline has run on the cluster, undisturbed."""
-    project = Project(tmp_path_factory.mktemp("whole"), cluster)
+    project = Project(tmp_path_factory.mktemp("whole"), accounting_cluster)
     project.configure(CONFIG)
     # the four stages ask for a card, but compute on the CPU: there is none
     card = {"gpu": 1, "gpu_model": "pretended"}
-    profile = edited_profile({"set-resources": dict.fromkeys(ON_CARDS, card)})
-    assert project.run(profile=profile) == 0, project.output
+    changes = {"set-resources": dict.fromkeys(ON_CARDS, card)}
+    if accounting_cluster.accounting:
+        changes["default-resources"] = {"slurm_account": "research"}
+        changes["slurm-status-command"] = "sacct"
+    assert project.run(profile=edited_profile(changes)) == 0, project.output
     return project
+
+
+@pytest.fixture
+def copied(whole, tmp_path) -> Project:
+    """A copy of it."""
+    shutil.copytree(whole.folder, tmp_path / "copied")
+    return Project(tmp_path / "copied", whole.cluster)
 
 
 @pytest.fixture(scope="session")

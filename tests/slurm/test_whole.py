@@ -1,4 +1,7 @@
-"""The whole pipeline on a cluster of two nodes, as SLURM's own records tell of it."""
+"""The whole pipeline on a cluster of two nodes, as SLURM's own records tell of it.
+
+Where accounting is installed, `sacct` is the status command, and an account is charged.
+"""
 
 import copy
 import shutil
@@ -7,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.history import read_history
-from tests.slurm.conftest import CONFIG, ON_CARDS, TRAINED, Project
+from tests.slurm.conftest import ACCOUNTING, CONFIG, ON_CARDS, Project, missing
 
 pytestmark = pytest.mark.timeout(1800)
 OTHERS = ("phantom", "ingest", "postprocess", "evaluate", "report")
@@ -36,24 +39,39 @@ def test_a_second_call_finds_nothing_to_do(whole):
     assert len(whole.jobs) == before
 
 
-def test_cards_that_the_configuration_asks_for_are_asked_of_one_node(untrained):
-    untrained.configure({"resources": {"gpus": 2}})
-    assert untrained.run(TRAINED, "--retries", "0") != 0
-    (job,) = untrained.jobs
+def test_jobs_stand_in_the_accounts(whole):
+    if not whole.cluster.accounting:
+        pytest.skip(missing(ACCOUNTING))
+    columns = "WorkDir,Comment,State,Account,Partition,ReqCPUS,ReqMem,Timelimit"
+    lines = whole.cluster.ask("sacct", "-X", "-n", "-P", "-o", columns).splitlines()
+    own = [line.split("|", 1)[1] for line in lines if line.startswith(f"{whole.folder}|")]
+    assert len(own) == len(whole.jobs)
+    asked = "COMPLETED|research|main|{}|1900M|00:07:00"
+    assert own[:2] == [
+        f"rule_phantom_wildcards_heart|{asked.format(1)}",
+        f"rule_ingest_wildcards_heart|{asked.format(2)}",
+    ]
+
+
+def test_cards_that_the_configuration_asks_for_are_asked_of_one_node(copied):
+    training = "results/heart/train_segmentation"
+    shutil.rmtree(copied.folder / training)
+    copied.configure({"resources": {"gpus": 2}})
+    assert copied.run(f"{training}/grcsf/subset-1.json", "--retries", "0") != 0
+    (job,) = copied.jobs
     assert job["JOB_GRES"] == "gpu:pretended:2"
     assert job["NumNodes"] == "1"
     # and where there is none, the stage's own line is the last
-    *_, title, error = untrained.output.splitlines()
-    assert title == "train_segmentation failed (results/heart/logs/train_segmentation/unet-1.log):"
+    *_, title, error = copied.output.splitlines()
+    assert title == "train_segmentation failed (results/heart/logs/train_segmentation/grcsf-1.log):"
     assert error.startswith("error: resources.gpus: found 2, but this machine offers no GPU")
 
 
-def test_a_training_on_two_nodes_has_the_losses_of_one(whole, tmp_path):
+def test_a_training_on_two_nodes_has_the_losses_of_one(whole, copied):
     # nodes that stand for hosts of a network; these two are one machine, which knows no such names
     one_machine = {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
-    cluster = replace(whole.cluster, environment={**whole.cluster.environment, **one_machine})
-    project = Project(tmp_path / "spread", cluster)
-    shutil.copytree(whole.folder, project.folder)
+    environment = {**copied.cluster.environment, **one_machine}
+    project = replace(copied, cluster=replace(copied.cluster, environment=environment))
     shutil.rmtree(project.folder / "results/heart/train_mae")
     spread = {"nodes": 2, "threads": 1}
     project.configure({"datasets": {"heart": {"mae": {"m": {"resources": spread}}}}})

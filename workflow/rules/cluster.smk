@@ -1,6 +1,6 @@
 """What jobs ask a cluster for, and what a run that was killed has left there."""
 
-from pipeline.leftover_jobs import cancel_leftover_jobs, comment_of
+from pipeline.leftover_jobs import comment_of, take_up_jobs
 
 # With `--profile`, the default profile holds beside the cluster's, which puts cards out of its reach;
 # its number of cores, too, is that of this machine.
@@ -58,7 +58,7 @@ def training_tasks(wildcards):
 
 
 def take_up_cluster():
-    """Cancel what a run that was killed has left on the cluster, and tell of it.
+    """Cancel what a run that was killed has left on the cluster, and note what this one is called.
 
     Two jobs must not write into one training's folder. Called after the data sets are claimed.
     """
@@ -72,7 +72,8 @@ def take_up_cluster():
                     f"{job.resources.nodes}, which takes a cluster; run with "
                     "--profile workflow/profiles/slurm, or set nodes: 1"
                 )
-        return []
-    comments = {comment_of(job.rule.name, job.wildcards) for job in due}
-    left = cancel_leftover_jobs(workflow.workdir_init, comments)
-    return [f"cancelled, as a run that was killed has left it: SLURM job {job}" for job in left]
+        return
+    # only SLURM's executor gives its jobs a name of the run
+    if run := getattr(workflow.scheduler._executor, "run_uuid", None):
+        comments = {comment_of(job.rule.name, job.wildcards) for job in due}
+        take_up_jobs(LAYOUTS.values(), run, comments, tell=logger.info)

@@ -75,8 +75,7 @@ onstart:
         if UNWRITABLE:
             sys.exit(f"error: {UNWRITABLE}")
         or_exit(CALL.begin)
-        for line in or_exit(take_up_cluster):
-            logger.info(line)
+        or_exit(take_up_cluster)
         for line in or_exit(list, CALL.take_up(plan_of_call())):
             logger.info(line)
 
