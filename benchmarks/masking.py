@@ -29,12 +29,13 @@ from grcsf.mae.masking import slice_masks
 from grcsf.residuals import average_passes, residual_map
 from grcsf.statistics import bootstrap_interval
 from pipeline.configuration import load_settings
+from pipeline.files import read_json
 from pipeline.intensity import intensity_range
 from pipeline.layout import Layout
 from pipeline.residual_maps import masked_models
 from pipeline.settings import Dataset, Residuals
 from pipeline.slices import network_slices
-from pipeline.stores import open_store, read_array, read_json
+from pipeline.stores import open_store, read_array
 
 RATIOS = (0.5, 0.75)
 MOST = 10

@@ -26,11 +26,12 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import PipelineError
+from pipeline.files import file_digest, read_json, write_json
 from pipeline.layout import STAGES, Layout, folder_of
 from pipeline.model_card import model_card
 from pipeline.settings import Dataset, GradCam, residual_count
 from pipeline.settings.section import Name
-from pipeline.stores import file_digest, open_store, read_json, write_json
+from pipeline.stores import open_store
 from pipeline.versions import stage_version
 
 FORMAT = 1

@@ -11,10 +11,10 @@ import jinja2
 
 from pipeline.check_record import Check, read_check
 from pipeline.check_summary import counted, needs, summary
+from pipeline.files import replacing
 from pipeline.findings import Group, grouped
 from pipeline.grid_picture import grid_picture
 from pipeline.layout import Layout
-from pipeline.stores import replacing
 
 LISTED = 8  # names in one cell
 

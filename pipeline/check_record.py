@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pipeline.files import read_json, write_json
 from pipeline.findings import SEVERITIES, Finding
 from pipeline.layout import Layout
-from pipeline.stores import read_json, write_json
 from pipeline.volumes import Geometry
 
 VERSION = 2  # of check.json's form

@@ -16,7 +16,8 @@ from grcsf.mae.checkpoint import IMAGENET, load_mae_state
 from grcsf.mae.model import MaskedAutoencoder
 from pipeline.checkpoint_files import checkpoint_files
 from pipeline.errors import PipelineError
-from pipeline.stores import file_digest, fingerprint
+from pipeline.files import file_digest
+from pipeline.stores import fingerprint
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.comparison import Comparison, build_comparison
+from pipeline.files import replacing
 from pipeline.layout import Layout
 from pipeline.settings import Evaluation
-from pipeline.stores import replacing
 
 VERSION = 2
 log = logging.getLogger(__name__)

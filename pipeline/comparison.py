@@ -12,10 +12,10 @@ import pandas as pd
 from grcsf.statistics import bootstrap_interval, holm, mean_of_group_means, paired_wilcoxon
 from pipeline.columns import DICE, TABLE_1, TABLE_2, Column
 from pipeline.errors import PipelineError
+from pipeline.files import read_json
 from pipeline.layout import Layout
 from pipeline.scores import read_scores, read_summary
 from pipeline.settings import Evaluation
-from pipeline.stores import read_json
 from pipeline.table_notes import table_notes
 
 THRESHOLD_ALONE = "HU threshold alone"

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 import dask
 
 from pipeline.errors import PipelineError
+from pipeline.files import read_json, replacing, write_json
 from pipeline.layout import Layout
 from pipeline.masks import hounsfield, raw_mask, written_mask
 from pipeline.patient_scores import Row, calcium_row, voxel_row
 from pipeline.settings import Evaluation, Postprocess
-from pipeline.stores import open_store, read_array, read_json, replacing, write_json
+from pipeline.stores import open_store, read_array
 from pipeline.summary import summarise
 
 VERSION = 2

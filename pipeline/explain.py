@@ -17,6 +17,7 @@ from grcsf.mae.build import MaskedModel
 from pipeline.errors import PipelineError
 from pipeline.explain_picture import explain_picture
 from pipeline.explain_view import Subject, view_slice
+from pipeline.files import replacing
 from pipeline.layout import Layout
 from pipeline.models import load_weights
 from pipeline.networks import build_network
@@ -24,7 +25,7 @@ from pipeline.residual_maps import masked_models
 from pipeline.settings import Dataset, Residuals, encoder_mae, residual_count
 from pipeline.slices import SliceDataset
 from pipeline.store import ingested_store
-from pipeline.stores import Store, open_store, read_array, replacing
+from pipeline.stores import Store, open_store, read_array
 
 log = logging.getLogger(__name__)
 

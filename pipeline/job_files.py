@@ -11,9 +11,10 @@ from pathlib import Path
 
 from pipeline.checkpoint_files import checkpoint_files
 from pipeline.datasets import ListingError, list_cases
+from pipeline.files import read_json
 from pipeline.layout import Layout, in_batch, is_record
 from pipeline.settings import Dataset, GradCam
-from pipeline.stores import read_json, store_attributes
+from pipeline.stores import store_attributes
 
 Names = Mapping[str, str | int]
 """What a job is about beside its data set: `{"experiment": "grcsf", "subset": 1}`."""

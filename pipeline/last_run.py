@@ -15,8 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.files import file_digest, read_json, write_json
 from pipeline.layout import STAGES, Layout
-from pipeline.stores import file_digest, fingerprint, read_json, write_json
+from pipeline.stores import fingerprint
 from pipeline.versions import stage_version
 
 CHECKOUT = Path(__file__).parents[1]

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from pipeline.errors import PipelineError
+from pipeline.files import read_json, write_json
 from pipeline.layout import Layout
-from pipeline.stores import read_json, write_json
 
 POLL_S = 1.0
 PATIENCE_S = 300.0  # SLURM kills a cancelled job after KillWait, 30 s unless a cluster says more

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.files import file_digest, read_json
 from pipeline.layout import Layout, is_record
-from pipeline.stores import file_digest, read_json, verify_store
+from pipeline.stores import verify_store
 
 MANIFESTS = (
     "ingest/manifest.json",

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import PipelineError
+from pipeline.files import read_json
 from pipeline.layout import Layout, folder_of
-from pipeline.stores import Store, open_store, read_array, read_json
+from pipeline.stores import Store, open_store, read_array
 from pipeline.volumes import Geometry, read_volume
 
 Mask = npt.NDArray[np.bool_]

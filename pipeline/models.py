@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pipeline.errors import PipelineError
+from pipeline.files import file_digest, read_json, replacing, write_json
 from pipeline.history import read_history
 from pipeline.layout import Layout, folder_of
-from pipeline.stores import file_digest, read_json, replacing, store_attributes, write_json
+from pipeline.stores import store_attributes
 
 log = logging.getLogger(__name__)
 
@@ -99,13 +100,6 @@ def load_weights(network: nn.Module, manifest: Path) -> dict[str, Any]:
             "train again"
         ) from error
     return record
-
-
-def load_best(module: nn.Module, checkpoint: Path) -> None:
-    """Put the weights of a checkpoint back into the module that was trained."""
-    module.load_state_dict(
-        torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    )
 
 
 def residual_fingerprint(layout: Layout, residuals: str, case: str) -> str:

@@ -14,10 +14,11 @@ import numpy as np
 
 from grcsf.calcium import postprocess_calcium
 from grcsf.components import filter_components
+from pipeline.files import file_digest, read_json, write_json
 from pipeline.layout import Layout
 from pipeline.masks import Mask, hounsfield, mask_suffix, raw_mask, store_geometry
 from pipeline.settings import Postprocess
-from pipeline.stores import Store, file_digest, fingerprint, open_store, read_json, write_json
+from pipeline.stores import Store, fingerprint, open_store
 from pipeline.volumes import write_volume
 
 VERSION = 1

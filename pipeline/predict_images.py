@@ -24,6 +24,7 @@ from grcsf.components import lesion_sizes, voxel_volume_mm3
 from pipeline.bundle import Bundle, open_bundle
 from pipeline.datasets.cases import CASE_NAME, CaseFiles
 from pipeline.errors import PipelineError
+from pipeline.files import read_json, replacing, write_json
 from pipeline.grad_cam import grad_cam_maps
 from pipeline.ingest import ingest_case
 from pipeline.layout import Layout, folder_of
@@ -33,7 +34,7 @@ from pipeline.predict import predict
 from pipeline.prediction_page import prediction_page
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import GradCam, Resources, encoder_mae
-from pipeline.stores import open_store, read_array, read_json, replacing, write_json
+from pipeline.stores import open_store, read_array
 from pipeline.volumes import SUFFIXES, write_volume
 
 PER_IMAGE = ("ingest", "split", "residual_maps", "predict", "postprocess")

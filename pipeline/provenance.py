@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.files import file_digest, read_json, write_json
 from pipeline.job_files import Names
 from pipeline.launch import is_one_of_several
 from pipeline.layout import folder_of, record_of
 from pipeline.process_memory import peak_resident
 from pipeline.records import FORMAT, read_record, result_digest, result_file
-from pipeline.stores import file_digest, read_json, write_json
 from pipeline.surroundings import device, loaded_packages, source_state
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.files import file_digest, read_json
 from pipeline.layout import RECORD, is_record
-from pipeline.stores import DIGEST, file_digest, read_json, store_attributes
+from pipeline.stores import DIGEST, store_attributes
 
 FORMAT = 1
 PARTS = {

@@ -14,6 +14,7 @@ from pipeline.case_view import CaseView, view_case
 from pipeline.check_page import check_content, current_check, templates
 from pipeline.comparison import build_comparison
 from pipeline.evaluate import labelled_test_cases
+from pipeline.files import read_json, replacing
 from pipeline.history import training_histories
 from pipeline.layout import STAGES, Layout
 from pipeline.pictures import REFERENCE, case_picture, curves_picture, experiment_colours
@@ -32,7 +33,6 @@ from pipeline.residual_contrast import contrast_table
 from pipeline.score_pictures import agreement_picture, group_picture
 from pipeline.scores import read_scores, read_summary
 from pipeline.settings import Dataset
-from pipeline.stores import read_json, replacing
 from pipeline.versions import stage_version
 
 VERSION = 4

@@ -21,6 +21,7 @@ from grcsf.mae.precision import Precision, at_precision
 from grcsf.residuals import multi_ratio_residuals
 from pipeline.devices import compute_device, fetch, multiplies_bf16, send
 from pipeline.errors import PipelineError
+from pipeline.files import read_json, write_json
 from pipeline.intensity import shown_from
 from pipeline.layout import Layout, in_batch
 from pipeline.models import load_weights
@@ -28,7 +29,7 @@ from pipeline.open_cases import OpenCase, Work, open_cases, slices_of
 from pipeline.overlap import ahead, behind, one_behind
 from pipeline.residual_stores import is_made, write_residuals
 from pipeline.settings import Mae, Residuals, Resources, Slices
-from pipeline.stores import fingerprint, read_json, write_json
+from pipeline.stores import fingerprint
 
 VERSION = 2
 log = logging.getLogger(__name__)

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.files import replacing
 from pipeline.layout import Layout
-from pipeline.stores import is_current, replacing, write_store
+from pipeline.stores import is_current, write_store
 
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 log = logging.getLogger(__name__)

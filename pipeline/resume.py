@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import shutil
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +14,26 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
 
 from pipeline.errors import PipelineError
-from pipeline.stores import read_json, replacing, write_json
+from pipeline.files import read_json, replacing, write_json
 
 log = logging.getLogger(__name__)
 START_SECONDS = 600
+# what torch raises for a checkpoint that is cut off, or in which bits are flipped
+UNREADABLE = (
+    RuntimeError,
+    KeyError,
+    EOFError,
+    ValueError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it.
+    """Writes a checkpoint beside its place and renames it; reads none that has changed since.
 
     Lightning writes it to the machine's temporary folder; from there it is copied to another file
     system, and a job that is killed meanwhile leaves half of its only checkpoint.
@@ -35,6 +47,11 @@ class WholeCheckpoints(TorchCheckpointIO):
             raise TypeError("storage_options: found some, expected None")
         with replacing(Path(path)) as temporary:
             torch.save(checkpoint, temporary)
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **options: Any) -> dict[str, Any]:
+        """What lies at `path`; one of `UNREADABLE` where it is not what was written."""
+        _check_sums(Path(path))
+        return super().load_checkpoint(path, *args, **options)
 
 
 class MovableCheckpoint(ModelCheckpoint):
@@ -102,6 +119,42 @@ def checkpoint_to_resume(folder: Path, wanted_fingerprint: str, wanted: Path) ->
         shutil.rmtree(folder)
     write_json(folder / "started.json", {"fingerprint": wanted_fingerprint})
     return None
+
+
+def load_best(module: nn.Module, checkpoint: Path) -> None:
+    """Put the weights of a checkpoint back into the module that was trained.
+
+    Raises:
+        PipelineError: the checkpoint is damaged.
+    """
+    try:
+        _check_sums(checkpoint)
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        module.load_state_dict(state)
+    except UNREADABLE as error:
+        raise damaged_checkpoint(checkpoint, error) from error
+
+
+def _check_sums(checkpoint: Path) -> None:
+    """Compare a checkpoint with the sums that it holds: torch reads changed weights as they are.
+
+    Raises:
+        ValueError: a part has changed.
+        zipfile.BadZipFile: it is cut off.
+    """
+    with zipfile.ZipFile(checkpoint) as archive:
+        changed = archive.testzip()
+    if changed is not None:
+        raise ValueError(f"{changed} has changed since it was written")
+
+
+def damaged_checkpoint(checkpoint: Path, error: Exception) -> PipelineError:
+    """The line for a checkpoint that torch could not read."""
+    reason = " ".join(str(error).split())[:200]
+    folder = checkpoint.parent.parent
+    return PipelineError(
+        f"checkpoint {checkpoint}: damaged ({reason}); delete the folder {folder} to train anew"
+    )
 
 
 def _is_of(folder: Path, wanted_fingerprint: str) -> bool:

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from pipeline.errors import PipelineError, file_fault
+from pipeline.files import read_json
 from pipeline.layout import Layout
 from pipeline.settings import Evaluation
-from pipeline.stores import read_json
 from pipeline.summary import summarise
 
 

@@ -22,14 +22,7 @@ from grcsf.intensity import scale_window
 from pipeline.errors import PipelineError
 from pipeline.intensity import intensity_range
 from pipeline.settings import Slices
-from pipeline.stores import (
-    Store,
-    StoredArray,
-    open_store,
-    read_part,
-    stored_array,
-    worker_start,
-)
+from pipeline.stores import Store, StoredArray, open_store, read_part, stored_array, worker_start
 
 
 def network_slices(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.stores import file_digest, read_json, write_json
+from pipeline.files import file_digest, read_json, write_json
 
 Looks = dict[str, int]
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from pipeline.files import read_json, write_json
 from pipeline.layout import Layout
 from pipeline.settings import Split
-from pipeline.stores import fingerprint, read_json, write_json
+from pipeline.stores import fingerprint
 from pipeline.subsets import split_cases
 
 VERSION = 2

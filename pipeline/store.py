@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.files import read_json
 from pipeline.layout import Layout, is_record
 from pipeline.settings import Dataset
-from pipeline.stores import Store, open_store, read_json, verify_store
+from pipeline.stores import Store, open_store, verify_store
 
 PATTERNS = {"ingest": "*.zarr", "residual_maps": "*/*.zarr", "predict": "*/*/*.zarr"}
 MANIFESTS = {

@@ -10,10 +10,11 @@ from itertools import chain
 from pathlib import Path
 
 from pipeline.errors import PipelineError
+from pipeline.files import read_json
 from pipeline.layout import Layout
 from pipeline.settings import Dataset
 from pipeline.store import KeptStore, folder_bytes, list_stores
-from pipeline.stores import open_store, read_json
+from pipeline.stores import open_store
 
 # a job writes a temporary store within a minute or two; one this old belongs to no running job
 LEFT_AFTER_SECONDS = 3600

@@ -18,9 +18,10 @@ import numpy.typing as npt
 from grcsf.calcium import THRESHOLD_HU
 from grcsf.components import label_lesions
 from pipeline.errors import PipelineError
+from pipeline.files import read_json
 from pipeline.layout import Layout
 from pipeline.masks import TOLERANCE, hounsfield, store_geometry, written_mask
-from pipeline.stores import Store, open_store, read_json
+from pipeline.stores import Store, open_store
 from pipeline.volumes import Volume, read_volume, write_volume
 
 UNDETERMINED = 4

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.files import read_json
 from pipeline.layout import RECORD, Layout, is_record, record_of
 from pipeline.lineage import Chain, Link, State, Step
 from pipeline.records import (
@@ -24,7 +25,7 @@ from pipeline.records import (
     result_file,
     untold,
 )
-from pipeline.stores import read_json, verify_store
+from pipeline.stores import verify_store
 from pipeline.trace_values import leaves_out
 
 # whose results lie in folders or files of their name

@@ -19,6 +19,7 @@ from grcsf.mae.model import MaskedAutoencoder
 from pipeline.checkpoint_files import checkpoint_files
 from pipeline.checkpoints import checkpoint_digest, load_public_mae
 from pipeline.errors import PipelineError
+from pipeline.files import file_digest, read_json
 from pipeline.intensity import shown_from
 from pipeline.layout import Layout, folder_of
 from pipeline.mae_training import MaeTraining
@@ -27,7 +28,7 @@ from pipeline.resume import is_first_process
 from pipeline.settings import Mae, Resources, Slices
 from pipeline.slices import SliceDataset, SliceSampler, slice_loader
 from pipeline.sources import looks_of, note_sources
-from pipeline.stores import file_digest, fingerprint, read_json
+from pipeline.stores import fingerprint
 from pipeline.training import fit, per_process
 
 VERSION = 1

@@ -14,14 +14,15 @@ from torch.utils.data import DataLoader
 from grcsf.losses import LOSSES
 from grcsf.schedule import plateau_reductions, warmup_cosine
 from pipeline.errors import PipelineError
+from pipeline.files import read_json
 from pipeline.intensity import shown_from
 from pipeline.layout import Layout
-from pipeline.models import finished, keep_model, load_best, residual_fingerprint
+from pipeline.models import finished, keep_model, residual_fingerprint
 from pipeline.networks import build_network, load_mae_encoder
-from pipeline.resume import is_first_process
+from pipeline.resume import is_first_process, load_best
 from pipeline.settings import Experiment, Mae, Resources, Slices, Training
 from pipeline.slices import SliceDataset, SliceSampler, slice_loader
-from pipeline.stores import fingerprint, read_json
+from pipeline.stores import fingerprint
 from pipeline.training import fit, per_process
 
 VERSION = 1

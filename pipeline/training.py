@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import pickle
 import sys
 import time
 from pathlib import Path
@@ -26,17 +25,19 @@ from torch.utils.data import DataLoader
 
 from pipeline.devices import compute_device
 from pipeline.errors import PipelineError
+from pipeline.files import replacing
 from pipeline.history import read_history
 from pipeline.layout import folder_of
 from pipeline.resume import (
+    UNREADABLE,
     MovableCheckpoint,
     WholeCheckpoints,
     await_start,
     checkpoint_to_resume,
+    damaged_checkpoint,
     is_first_process,
 )
 from pipeline.settings import Resources
-from pipeline.stores import replacing
 
 log = logging.getLogger(__name__)
 # Lightning sets its own level when it is imported, and talks of devices and services not used here
@@ -146,17 +147,8 @@ def fit(
     folder = folder_of(manifest)
     if not is_first_process():
         await_start(folder, wanted_fingerprint)
-    checkpoints = folder / "checkpoints"
-    wanted = checkpoints / f"{kept}.ckpt"
+    wanted = folder / "checkpoints" / f"{kept}.ckpt"
     checkpoint = checkpoint_to_resume(folder, wanted_fingerprint, wanted)
-    best, last = (
-        # `save_last` would write the last epoch only where it is the best, too
-        MovableCheckpoint(checkpoints, filename=name, monitor=monitor, enable_version_counter=False)
-        for name, monitor in (("best", "validation_loss"), ("last", None))
-    )
-    callbacks: list[Callback] = [EpochHistory(folder / "history.csv", title), best, last]
-    if patience is not None:
-        callbacks.append(Patience("validation_loss", patience=patience))
     trainer = lightning.Trainer(
         max_epochs=epochs,
         accelerator="gpu" if resources.gpus else "cpu",
@@ -166,7 +158,7 @@ def fit(
         plugins=[environment_of(resources.nodes), WholeCheckpoints()],
         precision=PRECISIONS[precision],  # type: ignore[arg-type]
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
-        callbacks=callbacks,
+        callbacks=_callbacks(folder, title, patience),
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -176,27 +168,44 @@ def fit(
     )
     try:
         trainer.fit(module, *loaders, ckpt_path=checkpoint, weights_only=True)
-    except torch.OutOfMemoryError as error:
-        raise PipelineError(
-            f"{title}: the graphics card's memory is too small for this training; choose a smaller "
-            "batch_size or a card with more"
-        ) from error
-    except (RuntimeError, KeyError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        if "DataLoader worker" in str(error):
-            raise PipelineError(
-                f"{title}: a process that loads slices was killed, mostly for want of memory; "
-                "lower resources.workers or resources.cache_mb, or give more memory, and run "
-                "again: the training goes on from its last epoch"
-            ) from error
-        if checkpoint is None or trainer.global_step > 0:
+    except UNREADABLE as error:
+        told = _told(error, title, checkpoint if trainer.global_step == 0 else None)
+        if told is None:
             raise
-        reason = " ".join(str(error).split())[:200]
-        raise PipelineError(
-            f"checkpoint {checkpoint}: damaged ({reason}); delete the folder {folder} to train anew"
-        ) from error
+        raise told from error
     if trainer.interrupted:
         raise KeyboardInterrupt
     return wanted
+
+
+def _callbacks(folder: Path, title: str, patience: int | None) -> list[Callback]:
+    best, last = (
+        # `save_last` would write the last epoch only where it is the best, too
+        MovableCheckpoint(
+            folder / "checkpoints", filename=name, monitor=monitor, enable_version_counter=False
+        )
+        for name, monitor in (("best", "validation_loss"), ("last", None))
+    )
+    callbacks: list[Callback] = [EpochHistory(folder / "history.csv", title), best, last]
+    if patience is not None:
+        callbacks.append(Patience("validation_loss", patience=patience))
+    return callbacks
+
+
+def _told(error: Exception, title: str, checkpoint: Path | None) -> PipelineError | None:
+    """The line for a user behind an error of torch, which may have been reading `checkpoint`."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return PipelineError(
+            f"{title}: the graphics card's memory is too small for this training; choose a smaller "
+            "batch_size or a card with more"
+        )
+    if "DataLoader worker" in str(error):
+        return PipelineError(
+            f"{title}: a process that loads slices was killed, mostly for want of memory; lower "
+            "resources.workers or resources.cache_mb, or give more memory, and run again: the "
+            "training goes on from its last epoch"
+        )
+    return damaged_checkpoint(checkpoint, error) if checkpoint is not None else None
 
 
 def environment_of(nodes: int) -> ClusterEnvironment:

@@ -73,9 +73,9 @@ def prune(
     yes: Annotated[bool, typer.Option("--yes", help="delete; without it, only show")] = False,
 ) -> None:
     """Show what no configuration needs any longer, and delete it with --yes."""
+    from pipeline.files import remove
     from pipeline.store_prune import needless
     from pipeline.store_sizes import size_text
-    from pipeline.stores import remove
 
     jobs = [job for config in configs for job in open_jobs(config, override)]
     users: dict[Layout, list[Dataset]] = {}

@@ -8,10 +8,10 @@ import pytest
 from pipeline.calls import RECORDS, Call, Plan, Planned
 from pipeline.claims import alone, claim_call, claims, release_call
 from pipeline.errors import PipelineError
+from pipeline.files import file_digest, write_json
 from pipeline.last_run import code_now, mark_of, note_recorded
 from pipeline.layout import Layout
 from pipeline.sources import looks_of, note_sources
-from pipeline.stores import file_digest, write_json
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import cli, stores
+from pipeline import cli, files, stores
 from pipeline.errors import PipelineError
 
 IMAGE = np.random.default_rng(0).integers(-1000, 1000, (6, 30, 26)).astype(np.int16)
@@ -142,14 +142,14 @@ def test_a_store_that_appears_while_it_is_written_is_no_fault(tmp_path, monkeypa
     path = tmp_path / "a.zarr"
     if before:
         write(path, "old")
-    flush = stores._flush
+    flush = files._flush
 
     def appears(temporary):
-        monkeypatch.setattr(stores, "_flush", flush)
+        monkeypatch.setattr(files, "_flush", flush)
         write(path, "of the other job")
         flush(temporary)
 
-    monkeypatch.setattr(stores, "_flush", appears)
+    monkeypatch.setattr(files, "_flush", appears)
     write(path)
     stores.verify_store(path)
     assert stores.is_current(path, "f")
@@ -184,7 +184,7 @@ def test_a_full_file_system_is_told_with_the_path(tmp_path):
             write(disk / "b.zarr")
         assert str(told.value.filename).startswith(str(disk))
         stores.verify_store(disk / "a.zarr")
-        assert not list(disk.glob(f".*{stores.TEMPORARY}"))
+        assert not list(disk.glob(f".*{files.TEMPORARY}"))
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 
@@ -242,8 +242,8 @@ def test_new_files_follow_the_umask_and_the_group_of_the_folder(open_folder):
 def test_the_command_names_what_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     code = (
-        "import sys; from pathlib import Path; from pipeline import cli, stores\n"
-        "def fail(): stores.write_json(Path(sys.argv[1]) / 'a.json', {})\n"
+        "import sys; from pathlib import Path; from pipeline import cli, files\n"
+        "def fail(): files.write_json(Path(sys.argv[1]) / 'a.json', {})\n"
         "cli.app = fail; cli.main()"
     )
     done = subprocess.run(

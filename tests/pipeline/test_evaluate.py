@@ -10,9 +10,9 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.evaluate import evaluate
+from pipeline.files import read_json
 from pipeline.postprocess import postprocess
 from pipeline.settings import Evaluation, Postprocess
-from pipeline.stores import read_json
 from pipeline.volumes import read_volume, write_volume
 
 SHAPE = (6, 24, 20)

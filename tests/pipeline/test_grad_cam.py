@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from pipeline.errors import PipelineError
+from pipeline.files import read_json, write_json
 from pipeline.grad_cam import grad_cam_maps, subset_of_cases
 from pipeline.models import keep_model
 from pipeline.networks import build_network
 from pipeline.predict import predict
 from pipeline.settings import Experiment, GradCam
-from pipeline.stores import open_store, read_array, read_json, write_json
+from pipeline.stores import open_store, read_array
 from pipeline.train_segmentation import train_segmentation
 
 SEED = 5

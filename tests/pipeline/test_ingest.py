@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError
+from pipeline.files import read_json
 from pipeline.ingest import ingest
 from pipeline.intensity import intensity_range
 from pipeline.layout import Layout
 from pipeline.settings import Slices, Source
 from pipeline.sources import replaced
-from pipeline.stores import open_store, read_array, read_json
+from pipeline.stores import open_store, read_array
 
 SHAPE = (4, 12, 10)  # z, y, x
 

@@ -7,13 +7,13 @@ import zarr
 from grcsf.mae.build import build_masked_model
 from pipeline import train_mae as mae_stage
 from pipeline import train_segmentation as segmentation_stage
+from pipeline.files import read_json, write_json
 from pipeline.grad_cam import grad_cam_maps
 from pipeline.models import keep_model
 from pipeline.networks import build_network
 from pipeline.predict import predict
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import Experiment, GradCam, Slices
-from pipeline.stores import read_json, write_json
 from pipeline.train_mae import train_mae
 from pipeline.train_segmentation import train_segmentation
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.configuration import load_settings
+from pipeline.files import write_json
 from pipeline.job_files import read_files, written_files
 from pipeline.layout import STAGES, Layout, record_of
-from pipeline.stores import write_json
 
 CONFIG = Path(__file__).parents[2] / "config" / "ablations.yaml"
 NAMES = {

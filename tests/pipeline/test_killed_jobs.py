@@ -15,6 +15,7 @@ import torch
 
 from grcsf.mae.build import build_masked_model
 from pipeline.datasets.phantom import write_phantom
+from pipeline.files import file_digest, read_json
 from pipeline.history import read_history
 from pipeline.ingest import ingest
 from pipeline.layout import Layout, folder_of
@@ -23,7 +24,7 @@ from pipeline.residual_maps import residual_maps
 from pipeline.resume import WholeCheckpoints
 from pipeline.settings import Experiment, Mae, Residuals, Resources, Slices, Source, Training
 from pipeline.store import list_stores
-from pipeline.stores import file_digest, read_json, verify_store
+from pipeline.stores import verify_store
 from pipeline.train_mae import train_mae
 from pipeline.train_segmentation import train_segmentation
 

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 
+from pipeline.files import write_json
 from pipeline.last_run import (
     code_now,
     edited_code,
@@ -14,7 +15,6 @@ from pipeline.last_run import (
     recorded_elsewhere,
 )
 from pipeline.layout import STAGES, Layout
-from pipeline.stores import write_json
 
 
 @pytest.fixture

@@ -11,11 +11,12 @@ from grcsf.mae.model import build_mae
 from pipeline import train_segmentation as stage
 from pipeline import training
 from pipeline.errors import PipelineError
+from pipeline.files import read_json
 from pipeline.layout import folder_of
 from pipeline.models import keep_model
 from pipeline.predict import predict
 from pipeline.settings import Experiment
-from pipeline.stores import open_store, read_array, read_json
+from pipeline.stores import open_store, read_array
 from pipeline.train_segmentation import train_segmentation
 
 

@@ -10,9 +10,10 @@ import pytest
 
 from pipeline import manifests
 from pipeline.errors import PipelineError
+from pipeline.files import file_digest, write_json
 from pipeline.layout import Layout
 from pipeline.manifests import set_aside, untrue, withdraw
-from pipeline.stores import file_digest, write_json, write_store
+from pipeline.stores import write_store
 
 LAYOUT_PATHS = {
     "ingest": lambda layout: (layout.cases, layout.case_store("a")),

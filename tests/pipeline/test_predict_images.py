@@ -16,6 +16,7 @@ from pipeline import predict_images as images_module
 from pipeline.bundle import export_run, open_bundle
 from pipeline.cli import app
 from pipeline.errors import PipelineError
+from pipeline.files import read_json, write_json
 from pipeline.grad_cam import grad_cam_maps
 from pipeline.masks import store_geometry
 from pipeline.models import keep_model
@@ -25,7 +26,7 @@ from pipeline.predict_images import claimed_agatston, predict_images
 from pipeline.prediction_page import shown_slices
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import Dataset, Experiment, GradCam
-from pipeline.stores import open_store, read_array, read_json, write_json
+from pipeline.stores import open_store, read_array
 from pipeline.volumes import read_volume, write_volume
 
 SEED = 5

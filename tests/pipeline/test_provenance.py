@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from pipeline import surroundings
+from pipeline.files import file_digest, read_json, write_json
 from pipeline.layout import Layout, record_of
 from pipeline.manifests import untrue
 from pipeline.provenance import Inputs, Work, input_digests, recorded, told_path
-from pipeline.stores import file_digest, read_json, write_json, write_store
+from pipeline.stores import write_store
 
 STORES = ("a", "b")
 

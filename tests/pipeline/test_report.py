@@ -17,6 +17,7 @@ from pipeline.case_view import view_case
 from pipeline.check_record import CaseFacts, Check, write_check
 from pipeline.compare import compare
 from pipeline.evaluate import evaluate
+from pipeline.files import read_json
 from pipeline.findings import Finding
 from pipeline.layout import folder_of
 from pipeline.orientation import orientation_of
@@ -28,7 +29,7 @@ from pipeline.report_text import emphasis
 from pipeline.score_pictures import COLOURS, group_picture
 from pipeline.scores import read_scores
 from pipeline.settings import Dataset
-from pipeline.stores import open_store, read_array, read_json, write_store
+from pipeline.stores import open_store, read_array, write_store
 from pipeline.volumes import Geometry
 
 SHAPE = (6, 24, 20)

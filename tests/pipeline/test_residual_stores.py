@@ -17,13 +17,14 @@ from pipeline import residual_maps as stage
 from pipeline import residual_stores, stores
 from pipeline.configuration import validate
 from pipeline.errors import PipelineError
+from pipeline.files import read_json
 from pipeline.layout import Layout
 from pipeline.manifests import untrue
 from pipeline.models import keep_model
 from pipeline.residual_maps import residual_maps
 from pipeline.residual_stores import is_made, shared_store, write_residuals
 from pipeline.settings import store_root
-from pipeline.stores import open_store, read_array, read_json, verify_store
+from pipeline.stores import open_store, read_array, verify_store
 
 MAPS = np.linspace(0, 1, 2 * 3 * 8 * 8, dtype=np.float16).reshape(2, 3, 8, 8)
 NOBODY = 65534

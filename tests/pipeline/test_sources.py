@@ -6,8 +6,8 @@ import time
 import pytest
 
 from pipeline import sources
+from pipeline.files import file_digest, read_json
 from pipeline.sources import looks_of, note_sources, replaced
-from pipeline.stores import file_digest, read_json
 
 YEAR_2020_NS = 1_577_836_800 * 10**9
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError
+from pipeline.files import read_json, write_json
 from pipeline.layout import Layout
 from pipeline.settings import Split
 from pipeline.split import split
-from pipeline.stores import read_json, write_json
 from pipeline.subsets import closest_groups, pack, split_cases
 from pipeline.train_mae import lesion_free_slices
 

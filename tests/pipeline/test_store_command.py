@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.errors import PipelineError
+from pipeline.files import read_json, write_json
 from pipeline.masks import store_geometry
 from pipeline.residual_stores import write_residuals
 from pipeline.store import list_stores
-from pipeline.stores import open_store, read_array, read_json, write_json, write_store
+from pipeline.stores import open_store, read_array, write_store
 from pipeline.volumes import read_volume
 
 MAPS = [{"mae": "shared", "mask_ratio": 0.5}, {"mae": "shared", "mask_ratio": 0.75}]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import zarr
 
-from pipeline import stores
+from pipeline import files, stores
 from pipeline.errors import PipelineError
 
 RESIDUAL = np.linspace(0, 1, 2 * 3 * 8 * 9, dtype=np.float16).reshape(2, 3, 8, 9)
@@ -87,7 +87,7 @@ def test_a_full_disk_leaves_nothing_behind_and_the_old_store_intact(store, monke
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(store))
 
-    monkeypatch.setattr(stores, "_flush", full)
+    monkeypatch.setattr(files, "_flush", full)
     with pytest.raises(OSError, match="No space left"):
         stores.write_store(store, {"residual": RESIDUAL}, {"fingerprint": "g"}, slice_axis=1)
     assert sorted(store.parent.iterdir()) == [store]
@@ -114,14 +114,14 @@ def test_a_killed_writer_never_leaves_half_a_store_in_its_place(tmp_path, delay)
 
 def test_json_is_whole_or_refused(tmp_path):
     path = tmp_path / "a" / "m.json"
-    stores.write_json(path, {"b": 1, "a": [1, 2]})
-    assert stores.read_json(path) == {"a": [1, 2], "b": 1}
+    files.write_json(path, {"b": 1, "a": [1, 2]})
+    assert files.read_json(path) == {"a": [1, 2], "b": 1}
     path.write_text('{"a": [1,')
     with pytest.raises(PipelineError, match="damaged"):
-        stores.read_json(path)
+        files.read_json(path)
     shutil.rmtree(path.parent)
     with pytest.raises(PipelineError, match="not there"):
-        stores.read_json(path)
+        files.read_json(path)
 
 
 def test_a_fingerprint_depends_on_values_not_on_their_order():

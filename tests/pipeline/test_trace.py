@@ -14,8 +14,8 @@ from pipeline.cli import app
 from pipeline.cli import trace as command
 from pipeline.cli.job import log_lines
 from pipeline.errors import PipelineError
+from pipeline.files import file_digest, read_json, write_json
 from pipeline.layout import Layout, is_record, record_of
-from pipeline.stores import file_digest, read_json, write_json
 
 pytestmark = pytest.mark.slow
 TRAINING = {"epochs": 1, "batch_size": 8, "warmup_epochs": 1, "lesion_free_fraction": 0.3}

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.cli.job import open_job, recorded
 from pipeline.errors import PipelineError
+from pipeline.files import file_digest, read_json, write_json
 from pipeline.layout import Layout
 from pipeline.provenance import Inputs, Work
 from pipeline.provenance import recorded as recorded_work
-from pipeline.stores import file_digest, read_json, write_json
 
 SHAPE = (4, 16, 16)
 TESTS = {1: ["one", "two", "healthy"], 2: ["far"]}

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from pipeline import train_mae as mae_stage
 from pipeline import training
 from pipeline.errors import PipelineError
+from pipeline.files import read_json, write_json
 from pipeline.history import read_history
 from pipeline.layout import Layout, folder_of
 from pipeline.mae_training import MaeTraining
@@ -22,7 +23,7 @@ from pipeline.predict import predict
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import Experiment, Resources, Training
 from pipeline.sources import replaced
-from pipeline.stores import open_store, read_array, read_json, write_json
+from pipeline.stores import open_store, read_array
 from pipeline.train_mae import lesion_free_slices, train_mae
 from pipeline.train_segmentation import train_segmentation
 from pipeline.training import per_process
@@ -198,17 +199,45 @@ def test_the_masks_of_training_change_with_the_seed(ingested, mae, slices, resou
     assert not torch.equal(weights(ingested.mae("shared"))["mask_token"], first["mask_token"])
 
 
-def test_a_damaged_checkpoint_is_one_line(ingested, mae, slices, resources, monkeypatch):
+def cut(content):
+    del content[2000:]
+
+
+def flip_a_bit(content):
+    content[len(content) // 2] ^= 1
+
+
+damages = pytest.mark.parametrize("damage", [cut, flip_a_bit])
+
+
+def damage_file(path, damage):
+    content = bytearray(path.read_bytes())
+    damage(content)
+    path.write_bytes(content)
+
+
+@damages
+def test_a_damaged_checkpoint_is_one_line(ingested, mae, slices, resources, monkeypatch, damage):
     with monkeypatch.context() as patched:
         kill_after_epoch(patched, 1)
         with pytest.raises(KilledError):
             train(ingested, mae, slices, resources)
-    last = folder_of(ingested.mae("shared")) / "checkpoints" / "last.ckpt"
-    last.write_bytes(last.read_bytes()[:2000])
+    damage_file(folder_of(ingested.mae("shared")) / "checkpoints" / "last.ckpt", damage)
     with pytest.raises(
         PipelineError, match=r"checkpoint .*last.ckpt: damaged .*; delete the folder"
     ):
         train(ingested, mae, slices, resources)
+
+
+@damages
+def test_a_damaged_best_checkpoint_is_one_line(ingested, slices, resources, damage):
+    folder = folder_of(segment(ingested, UNET, slices, resources))
+    (folder / "model.safetensors").unlink()
+    damage_file(folder / "checkpoints" / "best.ckpt", damage)
+    with pytest.raises(
+        PipelineError, match=r"checkpoint .*best.ckpt: damaged .*; delete the folder"
+    ):
+        segment(ingested, UNET, slices, resources)
 
 
 def test_changed_weights_are_noticed(ingested, mae, slices, resources):

@@ -14,8 +14,8 @@ import pytest
 import yaml
 import zarr
 
+from pipeline.files import file_digest
 from pipeline.layout import record_of
-from pipeline.stores import file_digest
 from pipeline.volumes import read_geometry, read_volume
 
 CHECKOUT = Path(__file__).parents[2]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.files import file_digest
 from pipeline.layout import Layout, folder_of
-from pipeline.stores import file_digest
 
 spec = importlib.util.spec_from_file_location("tiny", Path(__file__).with_name("tiny.py"))
 tiny = importlib.util.module_from_spec(spec)

@@ -17,9 +17,9 @@ import yaml
 import zarr
 
 from pipeline.cli import app
+from pipeline.files import read_json
 from pipeline.layout import STAGES, Layout
 from pipeline.manifests import set_aside
-from pipeline.stores import read_json
 
 CHECKOUT = Path(__file__).parents[2]
 DOCUMENT = CHECKOUT / "docs" / "rerun.md"

@@ -1,0 +1,105 @@
+"""Files and folders that appear whole or not at all, and the JSON that stages leave in them."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError
+
+TEMPORARY = ".tmp"
+OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends without an error.
+
+    Several writers of one path each have their own; the last one's content stays.
+
+    Raises:
+        OSError: the machine's fault, with the path that was to be written.
+    """
+    # jobs on several nodes may share the folder, and their process numbers
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _flush(temporary)
+        _take_place(temporary, path)
+    except OSError as error:
+        if error.filename is None:  # as of a write to a full disk
+            error.filename = str(path)
+        raise
+    finally:
+        remove(temporary)
+
+
+def _take_place(temporary: Path, path: Path) -> None:
+    """Rename over `path`; a folder must make room first, and another writer may fill it again."""
+    while True:
+        try:
+            temporary.replace(path)
+        except OSError as error:
+            if error.errno not in OCCUPIED:
+                raise
+        else:
+            return
+        old = temporary.with_suffix(".old")
+        with suppress(FileNotFoundError):
+            path.rename(old)
+            remove(old)
+
+
+def _flush(path: Path) -> None:
+    if path.is_symlink():
+        return
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    for file in files:
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a folder with all that is in it, or a link; nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a small JSON file that a reader sees whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file written by a stage.
+
+    Raises:
+        PipelineError: the file is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise PipelineError(f"{path}: not there; run the stage that writes it first") from None
+    except (OSError, ValueError) as error:
+        raise PipelineError(f"{path}: damaged ({error}); delete it and run its stage") from error
+    if not isinstance(content, dict):
+        raise PipelineError(f"{path}: found {type(content).__name__}, expected a JSON object")
+    return content
