@@ -75,8 +75,8 @@ def ingest(
         raise PipelineError(
             "\n".join([f"{len(faulty)} of {len(cases)} cases cannot be used", *lines])
         )
-    for name, faults in faulty.items():
-        log.warning("set aside: %s: %s", name, "; ".join(faults))
+    for faults in faulty.values():
+        log.warning("set aside: %s", "; ".join(faults))
     kept = {name: found for name, found in cases.items() if name not in faulty}
     labelled = sum(one.label is not None for one in files)
     log.info("%d cases with reference, %d without", labelled, len(files) - labelled)
@@ -216,6 +216,6 @@ def case_content(
         "empty_slices": np.flatnonzero(flat.min(axis=1) == flat.max(axis=1)).tolist(),
         "quantiles": [float(value) for value in foreground_quantiles(image, QUANTILES)],
         "source_suffix": "".join(loaded.files.image.suffixes[-2:]),
-        "notes": [one.brief for one in loaded.notes],
+        "notes": [one.found for one in loaded.notes],
     }
     return arrays, attributes
