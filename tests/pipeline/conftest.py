@@ -97,6 +97,18 @@ def resources():
 
 
 @pytest.fixture
+def with_residuals(ingested, mae, residuals, slices, resources):
+    """`ingested` with an MAE and its residual stores."""
+    # imported here: they take seconds, and most tests do without
+    from pipeline.residual_maps import residual_maps
+    from pipeline.train_mae import train_mae
+
+    train_mae(ingested, "shared", mae, slices, 5, resources)
+    residual_maps(ingested, "mrm", "1of1", residuals, {"shared": mae}, (1,), slices, 5, resources)
+    return ingested
+
+
+@pytest.fixture
 def manifest_of():
     """Reads a manifest."""
     return read_json

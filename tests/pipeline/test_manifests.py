@@ -39,10 +39,10 @@ LAYOUT_PATHS = {
 
 def write(manifest: Path, *outputs: Path) -> None:
     manifest.parent.mkdir(parents=True, exist_ok=True)
-    relative = [str(output.relative_to(manifest.parent)) for output in outputs]
-    manifest.write_text(json.dumps({"outputs": relative}))
     for output in outputs:
         output.mkdir(parents=True)
+    relative = [str(output.relative_to(manifest.parent)) for output in outputs]
+    manifest.write_text(json.dumps({"outputs": relative}))
 
 
 def told(layout: Layout) -> list[str]:

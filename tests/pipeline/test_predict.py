@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 import torch
+import zarr
 from torch import nn
 
 from grcsf.models.build import build_segmentation_model
 from pipeline.errors import PipelineError
-from pipeline.predict import predict_case
+from pipeline.files import read_json
+from pipeline.predict import predict, predict_case
 from pipeline.settings import Slices
-from pipeline.stores import open_store, write_store
+from pipeline.stores import open_store, read_array, write_store
+from pipeline.train_segmentation import train_segmentation
 
 SLICES = Slices(size=(32, 32), window=(0, 100))
 
@@ -68,3 +71,30 @@ def test_a_lesion_comes_back_to_its_own_place(tmp_path):
     assert overlap > 0.9
     rows, columns = np.nonzero(mask[1])
     np.testing.assert_allclose([rows.mean(), columns.mean()], [19.5, 64.5], atol=1)
+
+
+def test_probabilities_lie_on_the_sources_grid_of_test_and_unlabelled_cases(
+    with_residuals, experiment, slices, resources
+):
+    train_segmentation(with_residuals, "grcsf", 1, experiment, 2, slices, 5, resources)
+    predict(with_residuals, "grcsf", 1, experiment, 2, slices, resources)
+    assert sorted(read_json(with_residuals.predictions("grcsf", 1))["cases"]) == ["d", "e"]
+    store = open_store(with_residuals.prediction_store("grcsf", 1, "d"))
+    probability = read_array(store, "probability")
+    source = open_store(with_residuals.case_store("d"))
+    assert probability.shape == source["image"].shape
+    assert 0 <= probability.min() <= probability.max() <= 1
+    for key in ("spacing", "origin", "direction"):
+        assert store.attrs[key] == source.attrs[key]
+
+
+def test_a_corrected_header_makes_a_prediction_again(with_residuals, experiment, slices, resources):
+    train_segmentation(with_residuals, "grcsf", 1, experiment, 2, slices, 5, resources)
+    predict(with_residuals, "grcsf", 1, experiment, 2, slices, resources)
+    before = read_json(with_residuals.predictions("grcsf", 1))["cases"]
+    group = zarr.open_group(with_residuals.case_store("d"), mode="r+")
+    group.attrs["origin"] = [9.0, 9.0, 9.0]
+    predict(with_residuals, "grcsf", 1, experiment, 2, slices, resources)
+    after = read_json(with_residuals.predictions("grcsf", 1))["cases"]
+    assert after["d"] != before["d"]
+    assert after["e"] == before["e"]

@@ -4,12 +4,9 @@ import multiprocessing
 import os
 import shutil
 import signal
-import time
 
-import numpy as np
 import pytest
 import torch
-import zarr
 from safetensors.torch import load_file, save_file
 
 from pipeline import train_mae as mae_stage
@@ -19,11 +16,8 @@ from pipeline.files import read_json, write_json
 from pipeline.history import read_history
 from pipeline.layout import Layout, folder_of
 from pipeline.mae_training import MaeTraining
-from pipeline.predict import predict
-from pipeline.residual_maps import residual_maps
 from pipeline.settings import Experiment, Resources, Training
 from pipeline.sources import replaced
-from pipeline.stores import open_store, read_array
 from pipeline.train_mae import lesion_free_slices, train_mae
 from pipeline.train_segmentation import train_segmentation
 from pipeline.training import per_process
@@ -285,85 +279,6 @@ def test_a_checkpoint_of_another_shape_is_one_line(ingested, mae, slices, resour
     assert replaced(note) == [path], "though it is older"
 
 
-@pytest.fixture
-def with_residuals(ingested, mae, residuals, slices, resources):
-    train(ingested, mae, slices, resources)
-    reconstruct(ingested, mae, residuals, slices, resources)
-    return ingested
-
-
-def reconstruct(layout, mae, residuals, slices, resources, batch="1of1", subsets=(1,)):
-    maes = {"shared": mae}
-    residual_maps(layout, "mrm", batch, residuals, maes, subsets, slices, SEED, resources)
-
-
-def modified(layout):
-    return {
-        path: path.stat().st_mtime_ns for path in layout.stage("residual_maps").rglob("zarr.json")
-    }
-
-
-def test_residual_stores_hold_what_the_settings_say(with_residuals, residuals):
-    store = open_store(with_residuals.residual_store("mrm", "a"))
-    maps = read_array(store, "residual")
-    assert maps.shape == (2, 6, 32, 32)
-    assert maps.dtype == np.float16
-    assert np.isfinite(maps).all()
-    assert 0 <= maps.min() < maps.max() <= 1
-    assert not maps[:, 0].any(), "an empty slice needs no pass"
-    assert store.attrs["coverage"] == [{"min": 1, "mean": 1.0}, {"min": 3, "mean": 3.0}]
-    assert store.attrs["image"] == open_store(with_residuals.case_store("a")).attrs["sha256_image"]
-    assert store.attrs["weights"] == {
-        "shared": read_json(with_residuals.mae("shared"))["weights_sha256"]
-    }
-    assert store.attrs["residuals"] == residuals.model_dump(mode="json")
-
-
-def test_a_current_residual_store_is_never_made_again(
-    with_residuals, mae, residuals, slices, resources
-):
-    before = modified(with_residuals)
-    reconstruct(with_residuals, mae, residuals, slices, resources)
-    assert modified(with_residuals) == before
-    shutil.rmtree(with_residuals.residual_store("mrm", "b"))
-    reconstruct(with_residuals, mae, residuals, slices, resources)
-    after = modified(with_residuals)
-    changed = {
-        path.relative_to(with_residuals.stage("residual_maps")).parts[1]
-        for path in after
-        if after[path] != before[path]
-    }
-    assert changed == {"b.zarr"}
-
-
-def test_masks_do_not_depend_on_the_batch(with_residuals, mae, residuals, slices, resources):
-    def maps():
-        return read_array(open_store(with_residuals.residual_store("mrm", "d")), "residual")
-
-    together = maps().astype(np.float32)
-    shutil.rmtree(with_residuals.residual_store("mrm", "d"))
-    one_by_one = resources.model_copy(update={"slices_per_batch": 1})
-    reconstruct(with_residuals, mae, residuals, slices, one_by_one)
-    np.testing.assert_allclose(maps().astype(np.float32), together, atol=1e-3)
-
-
-def test_cases_of_other_subsets_are_left_out(ingested, mae, residuals, slices, resources):
-    train(ingested, mae, slices, resources)
-    halves = {"1": {"train": ["a"], "test": ["d"]}, "2": {"train": ["b"], "test": ["c"]}}
-    write_json(ingested.split, {**read_json(ingested.split), "subsets": halves})
-    for subsets, expected in (((2,), ["b", "c", "e"]), ((1, 2), ["a", "b", "c", "d", "e"])):
-        reconstruct(ingested, mae, residuals, slices, resources, subsets=subsets)
-        assert sorted(read_json(ingested.residual_batch("mrm", "1of1"))["cases"]) == expected
-
-
-def test_batches_share_the_cases_out(with_residuals, mae, residuals, slices, resources):
-    named = []
-    for batch in ("1of2", "2of2"):
-        reconstruct(with_residuals, mae, residuals, slices, resources, batch)
-        named += read_json(with_residuals.residual_batch("mrm", batch))["cases"]
-    assert sorted(named) == ["a", "b", "c", "d", "e"]
-
-
 def segment(layout, experiment, slices, resources):
     train_segmentation(layout, "grcsf", 1, experiment, 2, slices, SEED, resources)
     return layout.model("grcsf", 1)
@@ -430,21 +345,6 @@ def test_an_mae_without_its_best_checkpoint_is_taken_from_its_last(
         assert_same(before, weights(train(ingested, mae, slices, resources)))
 
 
-def test_probabilities_lie_on_the_sources_grid_of_test_and_unlabelled_cases(
-    with_residuals, experiment, slices, resources
-):
-    segment(with_residuals, experiment, slices, resources)
-    predict(with_residuals, "grcsf", 1, experiment, 2, slices, resources)
-    assert sorted(read_json(with_residuals.predictions("grcsf", 1))["cases"]) == ["d", "e"]
-    store = open_store(with_residuals.prediction_store("grcsf", 1, "d"))
-    probability = read_array(store, "probability")
-    source = open_store(with_residuals.case_store("d"))
-    assert probability.shape == source["image"].shape
-    assert 0 <= probability.min() <= probability.max() <= 1
-    for key in ("spacing", "origin", "direction"):
-        assert store.attrs[key] == source.attrs[key]
-
-
 def test_a_missing_residual_store_names_its_case(with_residuals, experiment, slices, resources):
     shutil.rmtree(with_residuals.residual_store("mrm", "b"))
     with pytest.raises(PipelineError, match=r"case b: residual store .* run residual-maps again"):
@@ -462,18 +362,6 @@ def test_a_checkpoint_that_is_only_used_needs_no_slice(ingested, mae, slices, re
     write_json(ingested.cases, content)
     used = mae.model_copy(update={"checkpoint": str(path), "epochs": 0})
     assert_same(load_file(path), weights(train(ingested, used, slices, resources)))
-
-
-def test_a_corrected_header_makes_a_prediction_again(with_residuals, experiment, slices, resources):
-    segment(with_residuals, experiment, slices, resources)
-    predict(with_residuals, "grcsf", 1, experiment, 2, slices, resources)
-    before = read_json(with_residuals.predictions("grcsf", 1))["cases"]
-    group = zarr.open_group(with_residuals.case_store("d"), mode="r+")
-    group.attrs["origin"] = [9.0, 9.0, 9.0]
-    predict(with_residuals, "grcsf", 1, experiment, 2, slices, resources)
-    after = read_json(with_residuals.predictions("grcsf", 1))["cases"]
-    assert after["d"] != before["d"]
-    assert after["e"] == before["e"]
 
 
 def test_trainings_tell_a_gpu_that_is_not_there(ingested, mae, slices, resources):
@@ -497,26 +385,3 @@ def test_a_batch_is_shared_out_evenly_or_refused():
     assert per_process(21, Resources()) == 21
     with pytest.raises(PipelineError, match="found 21, expected a multiple of the 2 processes"):
         per_process(21, Resources(gpus=2))
-
-
-def test_cases_share_the_seconds_of_their_batches(with_residuals, mae, residuals, slices):
-    for case in with_residuals.stage("residual_maps").glob("*/*.zarr"):
-        shutil.rmtree(case)
-    started = time.monotonic()
-    together = Resources(threads=1, slices_per_batch=64)
-    reconstruct(with_residuals, mae, residuals, slices, together)
-    whole = time.monotonic() - started
-    stores = list(with_residuals.stage("residual_maps").glob("*/*.zarr"))
-    seconds = [float(open_store(store).attrs["seconds"]) for store in stores]
-    assert len(seconds) > 2
-    assert 0 < sum(seconds) <= whole + 0.001 * len(seconds), "each is rounded"
-
-
-def test_a_gpu_that_is_not_there_is_told(with_residuals, mae, residuals, slices, resources):
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
-    without = resources.model_copy(update={"gpus": 1})
-    reconstruct(with_residuals, mae, residuals, slices, without)  # all is made: none is needed
-    shutil.rmtree(with_residuals.residual_store("mrm", "a"))
-    with pytest.raises(PipelineError, match=r"resources\.gpus: found 1"):
-        reconstruct(with_residuals, mae, residuals, slices, without)

@@ -1,0 +1,112 @@
+"""Residual stores hold what the settings say, are made once, and do not depend on their batch."""
+
+import shutil
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import PipelineError
+from pipeline.files import read_json, write_json
+from pipeline.residual_maps import residual_maps
+from pipeline.settings import Resources
+from pipeline.stores import open_store, read_array
+from pipeline.train_mae import train_mae
+
+SEED = 5
+
+
+def reconstruct(layout, mae, residuals, slices, resources, batch="1of1", subsets=(1,)):
+    maes = {"shared": mae}
+    residual_maps(layout, "mrm", batch, residuals, maes, subsets, slices, SEED, resources)
+
+
+def modified(layout):
+    return {
+        path: path.stat().st_mtime_ns for path in layout.stage("residual_maps").rglob("zarr.json")
+    }
+
+
+def test_residual_stores_hold_what_the_settings_say(with_residuals, residuals):
+    store = open_store(with_residuals.residual_store("mrm", "a"))
+    maps = read_array(store, "residual")
+    assert maps.shape == (2, 6, 32, 32)
+    assert maps.dtype == np.float16
+    assert np.isfinite(maps).all()
+    assert 0 <= maps.min() < maps.max() <= 1
+    assert not maps[:, 0].any(), "an empty slice needs no pass"
+    assert store.attrs["coverage"] == [{"min": 1, "mean": 1.0}, {"min": 3, "mean": 3.0}]
+    assert store.attrs["image"] == open_store(with_residuals.case_store("a")).attrs["sha256_image"]
+    assert store.attrs["weights"] == {
+        "shared": read_json(with_residuals.mae("shared"))["weights_sha256"]
+    }
+    assert store.attrs["residuals"] == residuals.model_dump(mode="json")
+
+
+def test_a_current_residual_store_is_never_made_again(
+    with_residuals, mae, residuals, slices, resources
+):
+    before = modified(with_residuals)
+    reconstruct(with_residuals, mae, residuals, slices, resources)
+    assert modified(with_residuals) == before
+    shutil.rmtree(with_residuals.residual_store("mrm", "b"))
+    reconstruct(with_residuals, mae, residuals, slices, resources)
+    after = modified(with_residuals)
+    changed = {
+        path.relative_to(with_residuals.stage("residual_maps")).parts[1]
+        for path in after
+        if after[path] != before[path]
+    }
+    assert changed == {"b.zarr"}
+
+
+def test_masks_do_not_depend_on_the_batch(with_residuals, mae, residuals, slices, resources):
+    def maps():
+        return read_array(open_store(with_residuals.residual_store("mrm", "d")), "residual")
+
+    together = maps().astype(np.float32)
+    shutil.rmtree(with_residuals.residual_store("mrm", "d"))
+    one_by_one = resources.model_copy(update={"slices_per_batch": 1})
+    reconstruct(with_residuals, mae, residuals, slices, one_by_one)
+    np.testing.assert_allclose(maps().astype(np.float32), together, atol=1e-3)
+
+
+def test_cases_of_other_subsets_are_left_out(ingested, mae, residuals, slices, resources):
+    train_mae(ingested, "shared", mae, slices, SEED, resources)
+    halves = {"1": {"train": ["a"], "test": ["d"]}, "2": {"train": ["b"], "test": ["c"]}}
+    write_json(ingested.split, {**read_json(ingested.split), "subsets": halves})
+    for subsets, expected in (((2,), ["b", "c", "e"]), ((1, 2), ["a", "b", "c", "d", "e"])):
+        reconstruct(ingested, mae, residuals, slices, resources, subsets=subsets)
+        assert sorted(read_json(ingested.residual_batch("mrm", "1of1"))["cases"]) == expected
+
+
+def test_batches_share_the_cases_out(with_residuals, mae, residuals, slices, resources):
+    named = []
+    for batch in ("1of2", "2of2"):
+        reconstruct(with_residuals, mae, residuals, slices, resources, batch)
+        named += read_json(with_residuals.residual_batch("mrm", batch))["cases"]
+    assert sorted(named) == ["a", "b", "c", "d", "e"]
+
+
+def test_cases_share_the_seconds_of_their_batches(with_residuals, mae, residuals, slices):
+    for case in with_residuals.stage("residual_maps").glob("*/*.zarr"):
+        shutil.rmtree(case)
+    started = time.monotonic()
+    together = Resources(threads=1, slices_per_batch=64)
+    reconstruct(with_residuals, mae, residuals, slices, together)
+    whole = time.monotonic() - started
+    stores = list(with_residuals.stage("residual_maps").glob("*/*.zarr"))
+    seconds = [float(open_store(store).attrs["seconds"]) for store in stores]
+    assert len(seconds) > 2
+    assert 0 < sum(seconds) <= whole + 0.001 * len(seconds), "each is rounded"
+
+
+def test_a_gpu_that_is_not_there_is_told(with_residuals, mae, residuals, slices, resources):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    without = resources.model_copy(update={"gpus": 1})
+    reconstruct(with_residuals, mae, residuals, slices, without)  # all is made: none is needed
+    shutil.rmtree(with_residuals.residual_store("mrm", "a"))
+    with pytest.raises(PipelineError, match=r"resources\.gpus: found 1"):
+        reconstruct(with_residuals, mae, residuals, slices, without)
