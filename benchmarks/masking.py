@@ -25,8 +25,8 @@ from torch import Tensor
 from grcsf.complexity import true_macs
 from grcsf.contrast import lesion_contrast
 from grcsf.mae.build import MaskedModel
-from grcsf.mae.masking import slice_masks
-from grcsf.residuals import average_passes, residual_map
+from grcsf.mae.masking import slice_masks, tissue_masks
+from grcsf.residuals import average_passes, residual_map, resize, tissue_patches
 from grcsf.statistics import bootstrap_interval
 from pipeline.configuration import load_settings
 from pipeline.files import read_json
@@ -39,7 +39,6 @@ from pipeline.stores import open_store, read_array
 
 RATIOS = (0.5, 0.75)
 MOST = 10
-BACKGROUND = 0.05  # a patch that is nowhere brighter shows no tissue
 SETTLED = (0.2, 0.1, 0.05)
 # by name: masks, what a visible patch gives, passes at 50 % and at 75 %
 SETS = {
@@ -52,7 +51,7 @@ SETS = {
     "stratified, mask-aware, 2 + 2": ("stratified mask-aware", 2, 2),
     "stratified, mask-aware, 4 + 4": ("stratified mask-aware", 4, 4),
     "tissue only, mask-aware, 2 + 4": ("tissue mask-aware", 2, 4),
-    "tissue only, mask-aware, 2 + 2": ("tissue mask-aware", 2, 2),
+    "tissue: tissue only, mask-aware, 2 + 2": ("tissue mask-aware", 2, 2),
     "settled to 20 %, random, paste": ("settled 0.2", 0, 0),
     "settled to 10 %, random, paste": ("settled 0.1", 0, 0),
     "settled to 5 %, random, paste": ("settled 0.05", 0, 0),
@@ -161,11 +160,9 @@ def reconstruct(
     side = (model.image_size, model.image_size)
     height, width = images.shape[-2:]
     for z, image in enumerate(images):
-        small = torch.nn.functional.interpolate(
-            image[None], side, mode="bilinear", antialias=True
-        ).clamp(0, 1)
+        small = resize(image[None], side)
         patches = model.patchify(small)  # (1, L, v)
-        tissue = patches[0].amax(dim=1) > BACKGROUND  # (L,)
+        tissue = tissue_patches(model, image[None])[0]  # (L,)
         for scheme, masks, shown in schemes(tissue, case, z, ratio, seed):
             predicted = model.predict_passes(small, masks[None])  # (K, L, v)
             cost = macs_of_a_pass(model, int((~masks[0]).sum()))
@@ -177,12 +174,7 @@ def reconstruct(
                         predicted[None, :passes], patches, counted, visible=visible
                     )
                     rebuilt = model.unpatchify(mean).clamp(0, 1)
-                    one = torch.nn.functional.interpolate(
-                        residual_map(small, rebuilt, "abs"),
-                        (height, width),
-                        mode="bilinear",
-                        antialias=True,
-                    )[0, 0].clamp(0, 1)
+                    one = resize(residual_map(small, rebuilt, "abs"), (height, width))[0, 0]
                     never = float((~counted[0].any(dim=0))[shown].float().mean())
                     maps.append((one, passes * cost, never))
                     made.setdefault((f"{scheme} {label}", passes), []).append(maps[-1])
@@ -207,10 +199,10 @@ def schemes(
     for scheme in ("random", "stratified"):
         masks = drawn(case, z, ratio, seed, patches, scheme)
         yield scheme, masks, everywhere
-    # background is hidden from the encoder in every pass, and its residual is 0
-    masks = torch.ones(MOST, patches, dtype=torch.bool)
-    masks[:, tissue] = drawn(case, z, ratio, seed, int(tissue.sum()), "stratified")
-    yield "tissue", masks, tissue
+    masks = tissue_masks(
+        tissue.numpy(), seed=seed, case=case, slice_index=z, mask_ratio=ratio, passes=MOST
+    )
+    yield "tissue", torch.from_numpy(masks), tissue
 
 
 def drawn(case: str, z: int, ratio: float, seed: int, patches: int, scheme: str) -> Tensor:

@@ -29,7 +29,8 @@ from grcsf.mae.build import MaskedModel
 from grcsf.mae.masking import Scheme, slice_masks
 from grcsf.mae.model import PRESETS, build_mae
 from grcsf.mae.precision import Precision, at_precision
-from grcsf.residuals import Visible, multi_ratio_residuals, reference_residuals
+from grcsf.reference import reference_residuals
+from grcsf.residuals import Visible, multi_ratio_residuals
 from pipeline.datasets.phantom import write_phantom
 from pipeline.devices import multiplies_bf16
 from pipeline.slices import network_slices

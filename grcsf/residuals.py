@@ -6,6 +6,7 @@ Every slice is reconstructed under K masks; the mean reconstruction is compared 
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -21,11 +22,34 @@ Kind = Literal["abs", "squared", "ssim"]
 # 30 % from 5 to 40, so few suffice and keep memory low. 320 for a GPU is unmeasured: it bounds
 # ViT-L's widest activation, (320, 99, 4096) at 50 %, to 0.5 GB in float32.
 SEQUENCES = {"cpu": 10, "cuda": 320}
+BACKGROUND = 0.05  # a patch that is nowhere brighter shows no tissue
+LEAST_TISSUE = 16  # patches: of fewer no share could be masked
+
+
+def tissue_patches(model: MaskedModel, images: Tensor) -> Tensor:
+    """Which patches show tissue: those brighter somewhere than 5 % of the intensities' range.
+
+    Args:
+        model: whose patches are meant.
+        images: (B, 1, h, w), in [0, 1], of any size.
+
+    Returns:
+        (B, L) bool; the 16 brightest of a slice are always among them.
+    """
+    small = resize(images.float(), (model.image_size, model.image_size))
+    peaks = model.patchify(small).amax(dim=2)  # (B, L)
+    brightest = peaks.argsort(dim=1, descending=True, stable=True)[:, :LEAST_TISSUE]
+    return (peaks > BACKGROUND).scatter(1, brightest, True)
 
 
 @torch.inference_mode()
 def mean_reconstruction(
-    model: MaskedModel, images: Tensor, masks: Tensor, *, visible: Visible
+    model: MaskedModel,
+    images: Tensor,
+    masks: Tensor,
+    *,
+    visible: Visible,
+    counted: Tensor | None = None,
 ) -> Tensor:
     """Mean reconstruction of each slice over its K passes (Eq. 3, 4).
 
@@ -40,6 +64,7 @@ def mean_reconstruction(
         visible: what a pass gives where a patch was visible. `paste`: the slice's own pixels.
             `ignore`: nothing, only passes that masked the patch count, and a patch masked in none
             keeps its pixels, so that its residual is 0. `predict`: the raw, untrained output.
+        counted: (B, L) bool; a patch that is not keeps its pixels. None: all are.
 
     Returns:
         (B, 1, H, W) float32, in [0, 1].
@@ -52,6 +77,8 @@ def mean_reconstruction(
     predictions = model.predict_passes(images.to(model.dtype), masks)  # (B·K, L, p·p)
     patches = model.patchify(images.float())  # (B, L, p·p)
     mean = average_passes(predictions.reshape(*masks.shape, -1), patches, masks, visible=visible)
+    if counted is not None:
+        mean = torch.where(counted.to(mean.device).unsqueeze(-1), mean, patches)
     return model.unpatchify(mean).clamp(0.0, 1.0)
 
 
@@ -114,6 +141,7 @@ def multi_ratio_residuals(
     *,
     visible: Visible,
     kind: Kind,
+    counted: Sequence[Tensor] | None = None,
     dtype: torch.dtype = torch.float32,
     sequences: int | None = None,
 ) -> Tensor:
@@ -122,9 +150,10 @@ def multi_ratio_residuals(
     Args:
         models: R models, one per ratio; the same object may stand for several.
         images: (B, 1, h, w), in [0, 1], of any size and on the models' device.
-        masks: R tensors (B, K_r, L_r) bool, 1 = masked.
+        masks: R tensors (B, K_r, L_r) bool, 1 = masked; the passes of a slice mask equally many.
         visible: see `mean_reconstruction`.
         kind: see `residual_map`.
+        counted: R tensors (B, L_r) bool, patches outside of which residuals are 0; None: all are.
         dtype: precision of the models' matrix products. Weights already in it are used as they are
             (fastest: cast the model once); float32 weights go through autocast.
         sequences: slices × passes of one forward, at least one slice; by default by device, and
@@ -140,52 +169,17 @@ def multi_ratio_residuals(
     if len(models) != len(masks):
         raise ValueError(f"{len(models)} models but masks for {len(masks)} ratios")
     limit = sequences or SEQUENCES.get(images.device.type, SEQUENCES["cuda"])
-    maps = []
-    for model, ratio_masks in zip(models, masks, strict=True):
+    maps = images.new_empty(len(images), len(models), *images.shape[-2:], dtype=torch.float32)
+    for place, (model, ratio_masks) in enumerate(zip(models, masks, strict=True)):
         _check_masks(model, images, ratio_masks)
         step = max(1, limit // ratio_masks.shape[1])
+        everywhere = torch.ones(len(images), model.num_patches, dtype=torch.bool)
+        where = everywhere if counted is None else counted[place]
         with _full_float32(), _precision(model, dtype, images.device):
-            maps.append(_in_steps(model, images, ratio_masks, visible, kind, step))
-    return torch.cat(maps, dim=1)
-
-
-@torch.no_grad()
-def reference_residuals(
-    models: Sequence[MaskedModel],
-    images: Tensor,
-    masks: Sequence[Tensor],
-    *,
-    visible: Visible,
-    kind: Kind,
-) -> Tensor:
-    """`multi_ratio_residuals` as the equations read: one slice and one pass at a time, in float32.
-
-    The truth that tests and the benchmark hold the batched form against; arguments and result are
-    the same.
-    """
-    maps = []
-    for model, ratio_masks in zip(models, masks, strict=True):
-        residuals = []
-        for image, slice_masks in zip(torch.split(images, 1), ratio_masks, strict=True):
-            small = _resize(image, (model.image_size, model.image_size))
-            total, weight = torch.zeros_like(small), torch.zeros_like(small)
-            for mask in torch.split(slice_masks, 1):
-                predicted = model.unpatchify(model(small, mask))
-                hidden = _pixel_mask(model, mask).to(small.device)
-                if visible == "paste":
-                    total += torch.where(hidden, predicted, small)
-                    weight += 1
-                elif visible == "ignore":
-                    total += torch.where(hidden, predicted, torch.zeros_like(small))
-                    weight += hidden
-                else:
-                    total += predicted
-                    weight += 1
-            mean = torch.where(weight > 0, total / weight.clamp(min=1), small).clamp(0.0, 1.0)
-            height, width = images.shape[-2:]
-            residuals.append(_resize(residual_map(small, mean, kind), (height, width)))
-        maps.append(torch.cat(residuals))
-    return torch.cat(maps, dim=1)
+            for chosen in _equally_visible(ratio_masks):
+                part = (images[chosen], ratio_masks[chosen], where[chosen])
+                maps[chosen, place] = _in_steps(model, *part, visible, kind, step)[:, 0]
+    return maps
 
 
 def coverage(masks: Tensor) -> tuple[int, float]:
@@ -196,41 +190,57 @@ def coverage(masks: Tensor) -> tuple[int, float]:
 
     Returns:
         The minimum over all slices and patches (0: some patch was never reconstructed) and the
-        mean, which is K times the mask ratio.
+        mean, which is K times the mask ratio; more where `tissue_masks` hide background, too.
     """
     times = masks.sum(dim=-2)
     return int(times.min()), float(times.double().mean())
 
 
+def _equally_visible(masks: Tensor) -> list[Tensor | slice]:
+    """The slices that leave equally many patches visible, which one forward may take together."""
+    numbers = (~masks[:, 0]).sum(dim=1)
+    if bool((numbers == numbers[0]).all()):
+        return [slice(None)]
+    return [torch.nonzero(numbers == number).squeeze(1) for number in torch.unique(numbers)]
+
+
 def _in_steps(
-    model: MaskedModel, images: Tensor, masks: Tensor, visible: Visible, kind: Kind, step: int
+    model: MaskedModel,
+    images: Tensor,
+    masks: Tensor,
+    counted: Tensor,
+    visible: Visible,
+    kind: Kind,
+    step: int,
 ) -> Tensor:
     """`step` slices at once, or half as many where the device's memory ends."""
+    split = partial(torch.split, split_size_or_sections=step)
+    parts = zip(split(images), split(masks), split(counted), strict=True)
     try:
-        return torch.cat(
-            [
-                _residuals_at(model, images[start : start + step], chosen, visible, kind)
-                for start, chosen in _chunks(masks, step)
-            ]
-        )
+        return torch.cat([_residuals_at(model, *part, visible, kind) for part in parts])
     except torch.OutOfMemoryError:
         if step == 1:
             raise
     # outside the handler, whose traceback would keep what has filled the memory
-    return _in_steps(model, images, masks, visible, kind, step // 2)
+    return _in_steps(model, images, masks, counted, visible, kind, step // 2)
 
 
 def _residuals_at(
-    model: MaskedModel, images: Tensor, masks: Tensor, visible: Visible, kind: Kind
+    model: MaskedModel,
+    images: Tensor,
+    masks: Tensor,
+    counted: Tensor,
+    visible: Visible,
+    kind: Kind,
 ) -> Tensor:
     """Residuals at the model's size, brought back to the images' (Fig. 1)."""
-    small = _resize(images.float(), (model.image_size, model.image_size))
-    reconstructions = mean_reconstruction(model, small, masks, visible=visible)
+    small = resize(images.float(), (model.image_size, model.image_size))
+    reconstructions = mean_reconstruction(model, small, masks, visible=visible, counted=counted)
     height, width = images.shape[-2:]
-    return _resize(residual_map(small, reconstructions, kind), (height, width))
+    return resize(residual_map(small, reconstructions, kind), (height, width))
 
 
-def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear, anti-aliased where it shrinks: weights are ≥ 0 and sum to 1, so [0, 1] is kept."""
     if tuple(images.shape[-2:]) == size:
         return images
@@ -247,15 +257,6 @@ def _dissimilarity(images: Tensor, reconstructions: Tensor) -> Tensor:
         reconstructions.double(), images.double(), data_range=1.0, return_full_image=True
     )
     return (1.0 - similarity).clamp(0.0, 1.0).float()
-
-
-def _pixel_mask(model: MaskedModel, mask: Tensor) -> Tensor:
-    values = model.patch_size**2
-    return model.unpatchify(mask.unsqueeze(-1).expand(-1, -1, values))
-
-
-def _chunks(masks: Tensor, step: int) -> Iterator[tuple[int, Tensor]]:
-    return zip(range(0, len(masks), step), torch.split(masks, step), strict=True)
 
 
 def _precision(

@@ -144,12 +144,14 @@ def slice_passes(
     found = []
     for one, model in zip(residuals.maps, models, strict=True):
         small = resize(image, (model.image_size,) * 2)
-        masks = pass_masks(case, z, one, residuals.masks, model.num_patches, seed)  # (K, L)
+        masks, counted = pass_masks(case, z, image[0], one, residuals.masks, model, seed)  # (K, L)
         with torch.inference_mode():
             predictions = model.predict_passes(small, masks[None])  # (K, L, p·p)
         many = small.expand(len(masks), -1, -1, -1)
         hidden = model.unpatchify(masks.unsqueeze(-1).expand(-1, -1, model.patch_size**2))
-        mean = mean_reconstruction(model, small, masks[None], visible=residuals.visible)
+        mean = mean_reconstruction(
+            model, small, masks[None], visible=residuals.visible, counted=counted[None]
+        )
         found.append(
             Passes(
                 f"{one.mask_ratio:.0%} masked",

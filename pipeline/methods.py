@@ -60,7 +60,8 @@ class ResidualPasses(nn.Module):
                     mask_ratio=one.mask_ratio,
                     passes=one.passes,
                     patches=model.num_patches,
-                    scheme=chosen.masks,
+                    # a slice full of tissue is the dearest
+                    scheme="random" if chosen.masks == "random" else "stratified",
                 )
             )[None].to(image.device)  # (1, K, L)
             for one, model in zip(chosen.maps, self._per_map, strict=True)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from grcsf.mae.masking import slice_masks
-from grcsf.residuals import coverage
+from grcsf.mae.build import MaskedModel
+from grcsf.mae.masking import slice_masks, tissue_masks
+from grcsf.residuals import coverage, tissue_patches
 from pipeline.intensity import intensity_range
 from pipeline.layout import Layout
-from pipeline.settings import ResidualMap, Residuals, Slices
+from pipeline.settings import MaskScheme, ResidualMap, Residuals, Slices
 from pipeline.slices import network_slices
 from pipeline.stores import open_store, read_array
 
@@ -33,21 +35,28 @@ class OpenCase:
     seconds: float  # reading, and its slices' share of their batches
 
 
+class PassMasks(NamedTuple):
+    """What the passes of a slice hide for one map, and where their residual counts."""
+
+    masks: torch.Tensor  # (K, L) bool, 1 = masked
+    counted: torch.Tensor  # (L,) bool
+
+
 @dataclass(frozen=True)
 class Work:
-    """One slice to reconstruct: its case, number, pixels (1, h, w) and masks (K, L) per ratio."""
+    """One slice to reconstruct: its case and number, pixels (1, h, w), and its passes per ratio."""
 
     case: OpenCase
     z: int
     image: torch.Tensor
-    masks: list[torch.Tensor]
+    passes: list[PassMasks]
 
 
 def open_cases(
     layout: Layout,
     keys: Mapping[str, str],
     settings: Residuals,
-    patches: Sequence[int],
+    models: Sequence[MaskedModel],
     slices: Slices,
     seed: int,
 ) -> Iterator[tuple[OpenCase, list[Work]]]:
@@ -57,7 +66,7 @@ def open_cases(
         layout: where the case stores lie.
         keys: case → the fingerprint of its residuals.
         settings: the residual set.
-        patches: of a slice, for each of the set's maps.
+        models: for each of the set's maps.
         slices: how slices are scaled and resized.
         seed: of the masks.
     """
@@ -66,12 +75,14 @@ def open_cases(
         store = open_store(layout.case_store(name))
         image = read_array(store, "image")
         shown = [z for z, plane in enumerate(image) if plane.min() != plane.max()]
+        limits = intensity_range(store.attrs, slices)
+        planes = [network_slices(image[z : z + 1], limits, slices.size)[0] for z in shown]
         per_slice = [
             [
-                pass_masks(name, z, one, settings.masks, count, seed)
-                for one, count in zip(settings.maps, patches, strict=True)
+                pass_masks(name, z, plane, one, settings.masks, model, seed)
+                for one, model in zip(settings.maps, models, strict=True)
             ]
-            for z in shown
+            for z, plane in zip(shown, planes, strict=True)
         ]
         case = OpenCase(
             name=name,
@@ -79,14 +90,13 @@ def open_cases(
             residual=np.zeros((len(settings.maps), len(image), *slices.size), np.float16),
             image_digest=str(store.attrs["sha256_image"]),
             remaining=len(shown),
-            coverages=[coverage(torch.stack(one)) for one in zip(*per_slice, strict=True)],
+            coverages=[
+                coverage(torch.stack([one.masks for one in ratio]))
+                for ratio in zip(*per_slice, strict=True)
+            ],
             seconds=0.0,
         )
-        limits = intensity_range(store.attrs, slices)
-        work = [
-            Work(case, z, network_slices(image[z : z + 1], limits, slices.size)[0], masks)
-            for z, masks in zip(shown, per_slice, strict=True)
-        ]
+        work = [Work(case, *one) for one in zip(shown, planes, per_slice, strict=True)]
         case.seconds = time.monotonic() - started
         yield case, work
 
@@ -104,19 +114,18 @@ def slices_of(
 def pass_masks(
     case: str,
     z: int,
+    image: torch.Tensor,
     one: ResidualMap,
-    scheme: Literal["random", "stratified"],
-    patches: int,
+    scheme: MaskScheme,
+    model: MaskedModel,
     seed: int,
-) -> torch.Tensor:
-    """The masks of one slice's passes for one map: (K, L) bool, 1 = masked."""
-    masks = slice_masks(
-        seed=seed,
-        case=case,
-        slice_index=z,
-        mask_ratio=one.mask_ratio,
-        passes=one.passes,
-        patches=patches,
-        scheme=scheme,
-    )
-    return torch.from_numpy(masks)  # (K, L)
+) -> PassMasks:
+    """The masks of one slice's passes for one map; `image` is (1, h, w), in [0, 1]."""
+    if scheme == "tissue":
+        counted = tissue_patches(model, image[None])[0]
+        draw = partial(tissue_masks, counted.numpy())
+    else:
+        counted = torch.ones(model.num_patches, dtype=torch.bool)
+        draw = partial(slice_masks, patches=model.num_patches, scheme=scheme)
+    masks = draw(seed=seed, case=case, slice_index=z, mask_ratio=one.mask_ratio, passes=one.passes)
+    return PassMasks(torch.from_numpy(masks), counted)

@@ -117,8 +117,7 @@ def _make(
     precision = _precision(settings.precision, device)
     lowered = {mae: at_precision(model, precision).to(device) for mae, model in models.items()}
     per_map = [lowered[one.mae] for one in settings.maps]
-    patches = [model.num_patches for model in per_map]
-    opened = ahead(open_cases(layout, due, settings, patches, slices, seed))
+    opened = ahead(open_cases(layout, due, settings, per_map, slices, seed))
     count = itertools.count(1)
 
     def keep_case(case: OpenCase) -> None:
@@ -152,13 +151,16 @@ def _queue(
     Masks stay on the CPU: sorting them on a GPU would wait for all that is queued there.
     """
     images = send(torch.stack([item.image for item in group]), device)  # (B, 1, h, w)
-    masks = [torch.stack(one) for one in zip(*(item.masks for item in group), strict=True)]
+    per_map = list(zip(*(item.passes for item in group), strict=True))
+    masks = [torch.stack([one.masks for one in passes]) for passes in per_map]
+    counted = [torch.stack([one.counted for one in passes]) for passes in per_map]
     residuals = multi_ratio_residuals(
         list(models),
         images,
         masks,  # R of (B, K, L)
         visible=settings.visible,
         kind=settings.difference,
+        counted=counted,  # R of (B, L)
         dtype=torch.float32 if precision == "fp32" else torch.bfloat16,
     )
     return fetch(residuals)

@@ -17,7 +17,10 @@ def settings_schema() -> dict[str, Any]:
     schema = Settings.model_json_schema()
     residuals, one_map = schema["$defs"]["Residuals"], schema["$defs"]["ResidualMap"]
     # a preset stands for these, and the model has filled them in before it sees its fields
-    residuals["properties"]["preset"] = {"enum": ["paper", "fast", "lean"], "title": "Preset"}
+    residuals["properties"]["preset"] = {
+        "enum": ["paper", "fast", "lean", "tissue"],
+        "title": "Preset",
+    }
     residuals["required"] = ["maps"]
     residuals["anyOf"] = [{"required": ["preset"]}, {"required": ["masks", "visible"]}]
     one_map["required"] = ["mae", "mask_ratio"]

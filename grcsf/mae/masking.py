@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Scheme = Literal["random", "stratified"]
+STEP = 8  # numbers of visible patches under `tissue_masks` are multiples, so that slices share them
 
 
 def masked_count(patches: int, mask_ratio: float) -> int:
@@ -81,6 +82,53 @@ def slice_masks(
     masks = np.zeros((passes, patches), dtype=np.bool_)
     for row, indices in zip(masks, chosen, strict=True):
         row[indices] = True
+    return masks
+
+
+def tissue_masks(
+    tissue: NDArray[np.bool_],
+    *,
+    seed: int,
+    case: str,
+    slice_index: int,
+    mask_ratio: float,
+    passes: int,
+) -> NDArray[np.bool_]:
+    """`stratified` masks of the patches that show tissue; the others are hidden in every pass.
+
+    The encoder sees a share of the tissue and next to nothing else, as the paper's outlook has it
+    (section 6: masks on regions of interest). As many background patches are shown as bring the
+    number of visible ones to a multiple of 8, where there are so many.
+
+    Args:
+        tissue: (L,) bool, 1 = shows tissue.
+        seed: see `slice_masks`.
+        case: see `slice_masks`.
+        slice_index: see `slice_masks`.
+        mask_ratio: share of the tissue's patches that a pass masks, in (0, 1).
+        passes: see `slice_masks`.
+
+    Returns:
+        (passes, L) bool, 1 = masked; every row masks the same number of patches.
+
+    Raises:
+        ValueError: see `slice_masks`, of a slice with the tissue's patches alone.
+    """
+    inside, outside = np.flatnonzero(tissue), np.flatnonzero(~tissue)
+    masks = np.ones((passes, len(tissue)), dtype=np.bool_)
+    masks[:, inside] = slice_masks(
+        seed=seed,
+        case=case,
+        slice_index=slice_index,
+        mask_ratio=mask_ratio,
+        passes=passes,
+        patches=len(inside),
+        scheme="stratified",
+    )
+    shown = -(len(inside) - masked_count(len(inside), mask_ratio)) % STEP
+    for index, row in enumerate(masks):
+        key = (int(seed), case, int(slice_index), float(mask_ratio), "background", index)
+        row[outside[_permutation(key, len(outside))[:shown]]] = False
     return masks
 
 

@@ -100,11 +100,14 @@ class ResidualMap(Section):
     passes: Positive
 
 
+MaskScheme = Literal["random", "stratified", "tissue"]
+
+
 class Residuals(Section):
-    """A residual set; `preset` (paper: random masks; fast, lean: stratified) fills the rest."""
+    """A residual set; `preset` (`paper`, `fast`, `lean` or `tissue`) fills what is not given."""
 
     maps: Annotated[tuple[ResidualMap, ...], Field(min_length=1)]
-    masks: Literal["random", "stratified"]
+    masks: MaskScheme
     visible: Literal["paste", "ignore", "predict"]
     difference: Literal["abs", "squared", "ssim"] = "abs"
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
@@ -127,11 +130,17 @@ class Residuals(Section):
         if not isinstance(given, dict) or "preset" not in given:
             return given
         stratified = ("stratified", "ignore")
-        presets = {"paper": ("random", "paste"), "fast": stratified, "lean": stratified}
+        presets = {
+            "paper": ("random", "paste"),
+            "fast": stratified,
+            "lean": stratified,
+            "tissue": ("tissue", "ignore"),
+        }
         filled = dict(given)
         preset = filled.pop("preset")
         if not isinstance(preset, str) or preset not in presets:
-            raise ValueError(f"preset: found {preset!r}, expected 'paper', 'fast' or 'lean'")
+            expected = "'paper', 'fast', 'lean' or 'tissue'"
+            raise ValueError(f"preset: found {preset!r}, expected {expected}")
         masks, visible = presets[preset]
         filled.setdefault("masks", masks)
         filled.setdefault("visible", visible)
@@ -147,7 +156,7 @@ def _with_passes(given: Any, preset: str) -> Any:
     if preset == "paper":
         return {"passes": 5, **given}
     ratio = given.get("mask_ratio")
-    if preset == "lean" and isinstance(ratio, float) and 0 < ratio < 1:
+    if preset in ("lean", "tissue") and isinstance(ratio, float) and 0 < ratio < 1:
         # the fewest in which stratified masks can hide every patch
         return {"passes": math.ceil(1 / ratio - 1e-9), **given}
     # stratified masks cover every patch equally often in 2 passes of 1/2, and in 4 of 3/4

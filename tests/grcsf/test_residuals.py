@@ -7,14 +7,15 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from grcsf.mae.masking import slice_masks
+from grcsf.mae.masking import slice_masks, tissue_masks
 from grcsf.mae.model import MaeShape, MaskedAutoencoder
+from grcsf.reference import reference_residuals
 from grcsf.residuals import (
     coverage,
     mean_reconstruction,
     multi_ratio_residuals,
-    reference_residuals,
     residual_map,
+    tissue_patches,
 )
 
 VISIBLE = ["paste", "ignore", "predict"]
@@ -104,6 +105,45 @@ def test_neither_order_nor_batch_matter(two_ratios, visible):
     )
     torch.testing.assert_close(shuffled, whole[order], atol=1e-5, rtol=0)
     assert torch.equal(whole, multi_ratio_residuals(models, images, masks, **options))
+
+
+def tissue_of(model, images, ratio, passes):
+    """(B, K, L) masks and the (B, L) patches that count."""
+    counted = tissue_patches(model, images)
+    asked = {"seed": 0, "case": "a", "mask_ratio": ratio, "passes": passes}
+    drawn = [tissue_masks(one.numpy(), slice_index=z, **asked) for z, one in enumerate(counted)]
+    return torch.from_numpy(np.stack(drawn)), counted
+
+
+@pytest.mark.parametrize("visible", VISIBLE)
+def test_slices_with_more_and_less_tissue_share_a_batch(visible):
+    models = [random_mae(64), random_mae(80, seed=1)]
+    images = images_of(6, 48, 40)
+    for z, rows in enumerate((48, 30, 16, 30, 8, 0)):
+        images[z, :, rows:] = 0.02
+    drawn = [tissue_of(models[0], images, 0.5, 2), tissue_of(models[1], images, 0.75, 4)]
+    masks, counted = zip(*drawn, strict=True)
+    assert len({int((~one).sum()) for one in masks[0]}) > 2, "they leave unequal numbers visible"
+    options = {"visible": visible, "kind": "abs", "counted": counted}
+    found = multi_ratio_residuals(models, images, masks, **options)
+    plain = reference_residuals(models, images, masks, **options)
+    torch.testing.assert_close(found, plain, atol=1e-5, rtol=0)
+    few = multi_ratio_residuals(models, images, masks, sequences=1, **options)
+    torch.testing.assert_close(few, found, atol=1e-5, rtol=0)
+    assert found[1, :, :20].mean() > 0.05
+    assert not found[1, :, 40:].any(), "the background's residual is 0"
+
+
+def test_tissue_is_what_is_bright_somewhere_and_never_too_little():
+    model = random_mae(64)  # 64 patches of 8 × 8
+    image = torch.full((2, 1, 64, 64), 0.05)
+    image[0, 0, 8:40, 8:56] = 0.4
+    image[1, 0, 3, 3] = 0.06
+    shown = tissue_patches(model, image).reshape(2, 8, 8)
+    assert shown[0, 1:5, 1:7].all()
+    assert shown[0].sum() == 24
+    assert shown[1, 0, 0]
+    assert shown[1].sum() == 16, "a share of fewer could not be masked"
 
 
 def test_paste_keeps_visible_pixels_by_hand():

@@ -90,8 +90,8 @@ def test_every_shipped_configuration_is_valid(path):
         ("experiments.g.residuals", None, "'grcsf' needs residuals"),
         ("experiments.u.residuals", "mrm", "'unetpp' takes no residuals"),
         ("evaluation.baseline", "w", "names 'w', but experiments has only"),
-        ("residuals.mrm.preset", "slow", "expected 'paper', 'fast' or 'lean'"),
-        ("residuals.mrm.preset", ["paper"], "expected 'paper', 'fast' or 'lean'"),
+        ("residuals.mrm.preset", "slow", "expected 'paper', 'fast', 'lean' or 'tissue'"),
+        ("residuals.mrm.preset", ["paper"], "expected 'paper', 'fast', 'lean' or 'tissue'"),
         (
             "mae.shared",
             {"epochs": 10, "adversarial": {}},

@@ -110,3 +110,25 @@ def test_a_gpu_that_is_not_there_is_told(with_residuals, mae, residuals, slices,
     shutil.rmtree(with_residuals.residual_store("mrm", "a"))
     with pytest.raises(PipelineError, match=r"resources\.gpus: found 1"):
         reconstruct(with_residuals, mae, residuals, slices, without)
+
+
+def test_tissue_masks_leave_the_background_dark_whatever_the_batch(
+    ingested, mae, residuals, slices, resources
+):
+    mae = mae.model_copy(update={"patch_size": 4})
+    train_mae(ingested, "shared", mae, slices, SEED, resources)
+
+    def maps(masks, slices_per_batch=6):
+        chosen = residuals.model_copy(update={"masks": masks})
+        used = resources.model_copy(update={"slices_per_batch": slices_per_batch})
+        reconstruct(ingested, mae, chosen, slices, used)
+        store = ingested.residual_store("mrm", "d")
+        found = read_array(open_store(store), "residual")[:, 3].astype(np.float32)  # (R, h, w)
+        shutil.rmtree(store)
+        return found
+
+    found = maps("tissue")
+    assert not found[:, :4, :4].any(), "a corner beside the body"
+    assert (found[:, 12:20, 12:20].mean(axis=(1, 2)) > 0.01).all()
+    assert maps("stratified")[:, :4, :4].any()
+    np.testing.assert_allclose(maps("tissue", 1), found, atol=1e-3)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grcsf.mae.masking import masked_count, slice_masks, training_masks
+from grcsf.mae.masking import STEP, masked_count, slice_masks, tissue_masks, training_masks
 
 RATIOS = st.floats(0.1, 0.9)
 PATCHES = st.integers(8, 220)
@@ -81,6 +81,45 @@ def test_another_seed_case_or_slice_gets_other_masks(scheme, change):
     assert not np.array_equal(masks_of(scheme=scheme), masks_of(scheme=scheme, **change))
 
 
+TISSUES = st.lists(st.booleans(), min_size=16, max_size=196).map(
+    lambda drawn: np.array([True] * 16 + drawn)
+)
+
+
+def tissue_masks_of(tissue, **changes):
+    arguments = {"seed": 7, "case": "a", "slice_index": 9, "mask_ratio": 0.5, "passes": 4}
+    return tissue_masks(tissue, **arguments | changes)
+
+
+@settings(deadline=None, max_examples=60)
+@given(TISSUES, RATIOS, PASSES)
+def test_tissue_is_dealt_out_and_background_is_hidden(tissue, ratio, passes):
+    masks = tissue_masks_of(tissue, mask_ratio=ratio, passes=passes)
+    assert masks.shape == (passes, len(tissue))
+    assert (masks[:, tissue].sum(axis=1) == masked_count(int(tissue.sum()), ratio)).all()
+    times = masks[:, tissue].sum(axis=0)
+    assert times.max() - times.min() <= 1
+    visible = (~masks).sum(axis=1)
+    assert len(set(visible)) == 1
+    # background is shown for no other reason than to give slices a common number
+    assert visible[0] % STEP == 0 or not masks[:, ~tissue].any()
+    assert (~masks[:, ~tissue]).sum(axis=1).max(initial=0) < STEP
+
+
+def test_tissue_everywhere_is_masked_as_stratified():
+    everywhere = np.ones(196, np.bool_)
+    asked = {"seed": 7, "case": "a", "slice_index": 9, "mask_ratio": 0.75, "passes": 4}
+    expected = slice_masks(patches=196, scheme="stratified", **asked)
+    assert np.array_equal(tissue_masks(everywhere, **asked), expected)
+
+
+@settings(deadline=None, max_examples=30)
+@given(TISSUES, RATIOS, PASSES, st.integers(1, 4))
+def test_further_passes_leave_the_earlier_tissue_masks_alone(tissue, ratio, passes, more):
+    longer = tissue_masks_of(tissue, mask_ratio=ratio, passes=passes + more)
+    assert np.array_equal(longer[:passes], tissue_masks_of(tissue, mask_ratio=ratio, passes=passes))
+
+
 def test_ratios_and_passes_are_independent():
     masks = masks_of(passes=6)
     agreement = [(masks[a] == masks[b]).mean() for a in range(6) for b in range(a)]
@@ -105,7 +144,13 @@ def test_masks_stay_what_they_were():
         scheme: hashlib.sha256(np.packbits(masks_of(scheme=scheme)).tobytes()).hexdigest()[:16]
         for scheme in ("random", "stratified")
     }
-    assert digests == {"random": "35e428e98dad8c1c", "stratified": "80fb544be31b6142"}
+    half = tissue_masks_of(np.arange(196) < 90)
+    digests["tissue"] = hashlib.sha256(np.packbits(half).tobytes()).hexdigest()[:16]
+    assert digests == {
+        "random": "35e428e98dad8c1c",
+        "stratified": "80fb544be31b6142",
+        "tissue": "50f4f9fc5ff8d326",
+    }
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from scipy import stats
 from grcsf.mae.build import build_masked_model
 from grcsf.mae.masking import slice_masks
 from grcsf.mae.precision import Int8Linear, at_precision
-from grcsf.residuals import multi_ratio_residuals, reference_residuals
+from grcsf.reference import reference_residuals
+from grcsf.residuals import multi_ratio_residuals
 
 
 @pytest.fixture(params=["mae", "simmim"])

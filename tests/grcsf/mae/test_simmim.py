@@ -7,7 +7,8 @@ import torch
 from grcsf.mae.build import MASKED_LOSSES, build_masked_model, masked_l1
 from grcsf.mae.model import PRESETS, MaskedAutoencoder
 from grcsf.mae.simmim import SimMim
-from grcsf.residuals import mean_reconstruction, multi_ratio_residuals, reference_residuals
+from grcsf.reference import reference_residuals
+from grcsf.residuals import mean_reconstruction, multi_ratio_residuals
 
 
 @pytest.fixture(scope="module")

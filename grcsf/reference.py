@@ -1,0 +1,58 @@
+"""Residual maps as the equations read (section 3.3.1, Eq. 3–5): the truth for the batched form."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from grcsf.mae.build import MaskedModel
+from grcsf.residuals import Kind, Visible, residual_map, resize
+
+
+@torch.no_grad()
+def reference_residuals(
+    models: Sequence[MaskedModel],
+    images: Tensor,
+    masks: Sequence[Tensor],
+    *,
+    visible: Visible,
+    kind: Kind,
+    counted: Sequence[Tensor] | None = None,
+) -> Tensor:
+    """`multi_ratio_residuals` as the equations read: one slice and one pass at a time, in float32.
+
+    The truth that tests and the benchmark hold the batched form against; arguments and result are
+    the same.
+    """
+    maps = []
+    for place, (model, ratio_masks) in enumerate(zip(models, masks, strict=True)):
+        residuals = []
+        for z, (image, slice_masks) in enumerate(
+            zip(torch.split(images, 1), ratio_masks, strict=True)
+        ):
+            small = resize(image, (model.image_size, model.image_size))
+            total, weight = torch.zeros_like(small), torch.zeros_like(small)
+            for mask in torch.split(slice_masks, 1):
+                predicted = model.unpatchify(model(small, mask))
+                hidden = _pixel_mask(model, mask).to(small.device)
+                if visible == "paste":
+                    total += torch.where(hidden, predicted, small)
+                    weight += 1
+                elif visible == "ignore":
+                    total += torch.where(hidden, predicted, torch.zeros_like(small))
+                    weight += hidden
+                else:
+                    total += predicted
+                    weight += 1
+            mean = torch.where(weight > 0, total / weight.clamp(min=1), small).clamp(0.0, 1.0)
+            if counted is not None:
+                mean = torch.where(_pixel_mask(model, counted[place][z : z + 1]), mean, small)
+            height, width = images.shape[-2:]
+            residuals.append(resize(residual_map(small, mean, kind), (height, width)))
+        maps.append(torch.cat(residuals))
+    return torch.cat(maps, dim=1)
+
+
+def _pixel_mask(model: MaskedModel, mask: Tensor) -> Tensor:
+    values = model.patch_size**2
+    return model.unpatchify(mask.unsqueeze(-1).expand(-1, -1, values))
