@@ -91,12 +91,14 @@ def validate(given: Mapping[str, Any], origin: str) -> Settings:
         return Settings.model_validate(given)
     except ValidationError as error:
         found = error.errors()
-        faults = [
-            f"configuration {origin}: {_explain(fault)}"
-            for fault in found
-            if not _follows(fault, found)
-        ]
-        raise PipelineError("\n".join(faults)) from None
+        faults: dict[str, list[str]] = {}
+        for fault in found:
+            if not _follows(fault, found):
+                place, expected = _explain(fault)
+                faults.setdefault(place, []).append(expected)
+        # a value that may be of several types has a fault of each
+        lines = [f"configuration {origin}: {at}{' or '.join(one)}" for at, one in faults.items()]
+        raise PipelineError("\n".join(lines)) from None
 
 
 def _follows(fault: Any, found: Sequence[Any]) -> bool:
@@ -106,7 +108,8 @@ def _follows(fault: Any, found: Sequence[Any]) -> bool:
     return fault["type"] == "too_short" and len(within) > 1
 
 
-def _explain(fault: Any) -> str:
+def _explain(fault: Any) -> tuple[str, str]:
+    """Which key and what was found there, and what was expected."""
     location: Sequence[str | int] = fault["loc"]
     key = ".".join(str(part) for part in location if not _is_branch(part))
     kind: str = fault["type"]
@@ -114,13 +117,13 @@ def _explain(fault: Any) -> str:
         known = _known_keys(location[:-1])
         near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        return f"{key}: unknown key; {hint}known keys: {', '.join(known)}"
+        return f"{key}: unknown key; ", f"{hint}known keys: {', '.join(known)}"
     if kind == "missing":
-        return f"{key}: missing; this key must be given"
+        return f"{key}: missing; ", "this key must be given"
     if kind == "value_error":
-        return f"{key}: {fault['ctx']['error']}" if key else str(fault["ctx"]["error"])
+        return f"{key}: " if key else "", str(fault["ctx"]["error"])
     expected = fault["msg"][0].lower() + fault["msg"][1:]
-    return f"{key}: found {_shown(fault['input'])}; {expected}"
+    return f"{key}: found {_shown(fault['input'])}; ", expected
 
 
 def _is_branch(part: str | int) -> bool:

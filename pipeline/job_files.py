@@ -13,8 +13,9 @@ from pipeline.checkpoint_files import checkpoint_files
 from pipeline.datasets import ListingError, list_cases
 from pipeline.files import read_json
 from pipeline.layout import Layout, in_batch, is_record
-from pipeline.settings import Dataset, GradCam
+from pipeline.settings import Dataset
 from pipeline.stores import store_attributes
+from pipeline.targets import models_behind
 
 Names = Mapping[str, str | int]
 """What a job is about beside its data set: `{"experiment": "grcsf", "subset": 1}`."""
@@ -66,7 +67,7 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
             given = dataset.mae[first].checkpoint
             return [*both, *(checkpoint_files(Path(given)) if given else [])]
         case "residual_maps":
-            return [*both, *_models_behind(layout, dataset, first)]
+            return [*both, *models_behind(layout, dataset, first)]
         case "train_segmentation":
             encoder = dataset.experiments[first].mae_encoder
             maes = [layout.mae(encoder.mae)] if encoder else []
@@ -113,14 +114,6 @@ def raw_files(
                 for name, digest in sources.items()
             }
     return found
-
-
-def _models_behind(layout: Layout, dataset: Dataset, residuals: str) -> list[Path]:
-    settings = dataset.residuals[residuals]
-    if isinstance(settings, GradCam):
-        subsets = dataset.subsets_with(residuals)
-        return [layout.model(settings.grad_cam, subset) for subset in subsets]
-    return [layout.mae(name) for name in sorted({one.mae for one in settings.maps})]
 
 
 def _residuals(layout: Layout, dataset: Dataset, experiment: str) -> list[Path]:

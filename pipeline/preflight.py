@@ -32,12 +32,20 @@ KINDS = {"mae": "mae", "residuals": "residuals", "experiment": "experiments", "t
 
 
 def results_fault(results: Path) -> str | None:
-    """Why a results folder takes no file: not permitted, read-only, full, or no folder.
+    """Why a results folder takes no file: not permitted, read-only, or full.
 
     Returns:
         A line that names the nearest folder that is there, or None.
+
+    Raises:
+        PipelineError: a file is in its place, or in that of a folder above it.
     """
     nearest = _nearest(results)
+    if not nearest.is_dir():
+        raise PipelineError(
+            f"results {results}: found a file at {nearest}, expected a folder; choose another "
+            "`results`"
+        )
     try:
         with tempfile.TemporaryFile(dir=nearest) as probe:
             probe.write(bytes(PROBE_BYTES))

@@ -17,7 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from pipeline.errors import PipelineError
-from pipeline.files import read_json, replacing, write_json
+from pipeline.files import read_json, remove, replacing, write_json
 
 log = logging.getLogger(__name__)
 START_SECONDS = 600
@@ -116,9 +116,48 @@ def checkpoint_to_resume(folder: Path, wanted_fingerprint: str, wanted: Path) ->
         return None
     if folder.exists():
         log.info("%s holds a training of other settings or data: starting anew", folder)
-        shutil.rmtree(folder)
+        _set_aside(folder)
     write_json(folder / "started.json", {"fingerprint": wanted_fingerprint})
     return None
+
+
+def take_back(folder: Path, wanted_fingerprint: str) -> None:
+    """Put the training that was replaced last back, if it is of these inputs and this one is not.
+
+    A change that is taken back must not cost a second training.
+    """
+    if _is_of(folder, wanted_fingerprint):
+        return
+    former, moving = _beside(folder, "former"), _beside(folder, "moving")
+    if _is_of(former, wanted_fingerprint):
+        remove(moving)
+        former.rename(moving)
+    if not _is_of(moving, wanted_fingerprint):  # it is, too, where this was broken off
+        return
+    if folder.exists():
+        _set_aside(folder)
+    moving.rename(folder)
+    log.info("%s: taken back, as these settings and data have trained it before", folder)
+
+
+def _set_aside(folder: Path) -> None:
+    """Keep a training for `take_back`, if it is worth more than the one that is kept already."""
+    former = _beside(folder, "former")
+    if _worth(folder) < max(1, _worth(former)):
+        shutil.rmtree(folder)
+        return
+    remove(former)
+    folder.rename(former)
+
+
+def _worth(folder: Path) -> int:
+    if (folder / "model.json").exists():
+        return 2
+    return int((folder / "checkpoints" / "last.ckpt").exists())
+
+
+def _beside(folder: Path, name: str) -> Path:
+    return folder.with_name(f".{folder.name}.{name}.old")
 
 
 def load_best(module: nn.Module, checkpoint: Path) -> None:

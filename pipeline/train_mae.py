@@ -24,7 +24,7 @@ from pipeline.intensity import shown_from
 from pipeline.layout import Layout, folder_of
 from pipeline.mae_training import MaeTraining
 from pipeline.models import finished, keep_model
-from pipeline.resume import is_first_process
+from pipeline.resume import is_first_process, take_back
 from pipeline.settings import Mae, Resources, Slices
 from pipeline.slices import SliceDataset, SliceSampler, slice_loader
 from pipeline.sources import looks_of, note_sources
@@ -66,6 +66,8 @@ def train_mae(
             "checkpoint": checkpoint_digest(start) if start else None,
         }
     )
+    if resources.nodes == 1:  # of several, each would try it
+        take_back(folder_of(manifest), key)
     if finished(manifest, key):
         return
     lightning.seed_everything(seed, verbose=False)

@@ -16,10 +16,10 @@ from grcsf.schedule import plateau_reductions, warmup_cosine
 from pipeline.errors import PipelineError
 from pipeline.files import read_json
 from pipeline.intensity import shown_from
-from pipeline.layout import Layout
+from pipeline.layout import Layout, folder_of
 from pipeline.models import finished, keep_model, residual_fingerprint
 from pipeline.networks import build_network, load_mae_encoder
-from pipeline.resume import is_first_process, load_best
+from pipeline.resume import is_first_process, load_best, take_back
 from pipeline.settings import Experiment, Mae, Resources, Slices, Training
 from pipeline.slices import SliceDataset, SliceSampler, slice_loader
 from pipeline.stores import fingerprint
@@ -132,6 +132,8 @@ def train_segmentation(
     encoder = settings.mae_encoder
     start = read_json(layout.mae(encoder.mae))["weights_sha256"] if encoder else None
     key = fingerprint({**record, "version": VERSION, "cases": seen, "mae_weights": start})
+    if resources.nodes == 1:  # of several, each would try it
+        take_back(folder_of(manifest), key)
     if finished(manifest, key):
         return
     lightning.seed_everything(seed, verbose=False)

@@ -139,6 +139,11 @@ def test_every_shipped_configuration_is_valid(path):
             "'mae_unet' takes no encoder",
         ),
         ("split.test", "x", "split.test: found 'x'"),
+        (
+            "split.test",
+            0,
+            "split.test: found 0; input should be greater than or equal to 1 or input",
+        ),
         ("experiments.g.subsets", [2], "experiments.g.subsets: found 2, but split has 1"),
         ("tables.t", {**TABLE, "columns": ["dise"]}, "columns: found 'dise', expected any of"),
         ("tables.t", {**TABLE, "columns": ["pooled_voe_volume"]}, "metrics: voxel does not score"),

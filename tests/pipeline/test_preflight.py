@@ -49,7 +49,9 @@ def test_a_folder_that_takes_files_is_left_as_it_was(tmp_path):
 
 def test_results_below_a_file_are_refused(tmp_path):
     (tmp_path / "file").touch()
-    assert "Not a directory" in preflight.results_fault(tmp_path / "file" / "results")
+    for results in (tmp_path / "file", tmp_path / "file" / "results"):
+        with pytest.raises(PipelineError, match=f"found a file at {tmp_path}/file, expected a fol"):
+            preflight.results_fault(results)
 
 
 def test_cards_are_asked_for_only_where_there_are_some(monkeypatch):

@@ -187,6 +187,33 @@ def test_a_finished_mae_is_not_trained_again_and_other_settings_start_anew(
     assert not torch.equal(weights(manifest)["mask_token"], first["mask_token"])
 
 
+def test_a_change_that_is_taken_back_costs_no_second_training(
+    ingested, mae, slices, resources, monkeypatch
+):
+    other = mae.model_copy(update={"learning_rate": 2e-3})
+    first = weights(train(ingested, mae, slices, resources))
+    second = weights(train(ingested, other, slices, resources))
+    with monkeypatch.context() as patched:
+        kill_after_epoch(patched, 0)  # no training may start
+        assert_same(first, weights(train(ingested, mae, slices, resources)))
+        assert_same(second, weights(train(ingested, other, slices, resources)))
+
+
+def test_a_training_that_was_broken_off_takes_no_finished_one_s_place(
+    ingested, mae, slices, resources, monkeypatch
+):
+    first = weights(train(ingested, mae, slices, resources))
+    for rate in (2e-3, 3e-3):
+        other = mae.model_copy(update={"learning_rate": rate})
+        with monkeypatch.context() as patched:
+            kill_after_epoch(patched, 1)
+            with pytest.raises(KilledError):
+                train(ingested, other, slices, resources)
+    with monkeypatch.context() as patched:
+        kill_after_epoch(patched, 0)
+        assert_same(first, weights(train(ingested, mae, slices, resources)))
+
+
 def test_the_masks_of_training_change_with_the_seed(ingested, mae, slices, resources):
     first = weights(train(ingested, mae, slices, resources))
     train_mae(ingested, "shared", mae, slices, SEED + 1, resources)

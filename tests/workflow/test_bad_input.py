@@ -46,6 +46,34 @@ def test_every_data_set_s_folder_is_looked_at(project, config):
     assert line.startswith("error: data set more: elsewhere: not there")
 
 
+@pytest.mark.parametrize("results", ["config.yaml", "config.yaml/below"])
+def test_a_file_in_the_place_of_the_results(project, config, results):
+    project.configure({**config, "results": results})
+    project.write_images("atlas", 3)
+    line = the_one_line(project.call("-n", *CONFIG))
+    assert line.startswith(f"error: results {results}: found a file at ")
+
+
+def test_an_image_that_is_not_there(project, config):
+    project.configure(config)
+    project.write_images("atlas", 3)
+    (image, *_) = (project.folder / "images").rglob("*s001*_T1w.nii.gz")
+    image.unlink()
+    line = the_one_line(project.call("-n", *CONFIG))
+    assert line.startswith("error: data set images: images/Training/R001/sub-r001s001/")
+    assert line.endswith(": label without image; add the image or remove the label")
+    config["datasets"]["images"]["source"]["on_error"] = "skip"
+    project.configure(config)
+    assert "ingest images" in project.plan().jobs
+
+
+def test_an_image_to_predict_that_is_not_there(project, config):
+    config["datasets"]["images"]["source"]["also_predict"] = ["nope.nii.gz"]
+    project.configure(config)
+    project.write_images("atlas", 3)
+    assert "nope.nii.gz" in the_one_line(project.call("-n", *CONFIG))
+
+
 def test_a_split_into_more_subsets_than_groups(project, config):
     config["datasets"]["images"]["split"] = {"by": "group", "subsets": 9}
     project.configure(config)

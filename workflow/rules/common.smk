@@ -72,7 +72,7 @@ UNWRITABLE = None
 
 
 if workflow.is_main_process:
-    UNWRITABLE = preflight.results_fault(RESULTS)
+    UNWRITABLE = or_exit(preflight.results_fault, RESULTS)
     if unchecked := or_exit(preflight.check_partitions, partitions_named()):
         logger.warning(unchecked)
     CALL = Call(LAYOUTS.values())
@@ -118,15 +118,15 @@ def mark(wildcards):
 
 @functools.cache
 def source_cases(dataset):
-    """The cases of a data set; that they can be split is known before one of them is read."""
+    """The cases of a data set; that they can be listed and split is known before one is read."""
     try:
         cases = planned_cases(SETTINGS, dataset)
         if workflow.is_main_process:
             preflight.check_split(SETTINGS.datasets[dataset], cases, SETTINGS.seed)
     except PipelineError as error:
-        if isinstance(error, ListingError) and error.cases:
-            # ingest tells of the others, with all that is wrong with the images, or sets them aside
-            return error.cases
+        skip = SETTINGS.datasets[dataset].source.on_error == "skip"
+        if skip and isinstance(error, ListingError) and error.cases:
+            return error.cases  # ingest sets the others aside, and tells of them
         sys.exit(f"error: data set {dataset}: {error}")
     return cases
 
