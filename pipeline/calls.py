@@ -83,7 +83,8 @@ class Call:
     def before_plan(self) -> Iterator[str]:
         """Find what is no longer true, and tell of it; nothing is changed.
 
-        A data set on which something else works is planned as it stands.
+        A data set on which another call works is planned as it stands, and so is what a stage makes
+        that has outlived its call.
 
         Raises:
             PipelineError: a store of a shared folder is damaged, or a file is not readable.
@@ -93,13 +94,11 @@ class Call:
         stopped: list[Claim] = []
         for layout in self._layouts:
             found = claims(layout)
-            running = [one for one in found if one.alive]
-            for one in running:
-                what = "another call works on it" if one.work == CALL else f"{one.work} still runs"
-                yield f"{layout.dataset}: {what} ({one.who}); planned as it stands"
+            running = {one.work for one in found if one.alive}
+            yield from (_of_running(one) for one in found if one.alive)
             stopped += _stopped(found)
-            if not running:
-                yield from self._look_at(layout)
+            if CALL not in running:
+                yield from self._look_at(layout, running)
         if stopped:
             yield f"stopped half-way: {_told(stopped)}"
 
@@ -142,17 +141,17 @@ class Call:
         while self._claimed:
             release_call(self._claimed.pop())
 
-    def _look_at(self, layout: Layout) -> Iterator[str]:
-        for one in untrue(layout):
+    def _look_at(self, layout: Layout, running: Collection[str]) -> Iterator[str]:
+        for one in untrue(layout, running):
             self._untrue.append(one.manifest)
             self.due.add(one.manifest)
             yield from one.told
         for work, manifest in _given_files(layout):
-            if files := replaced(layout.sources(work)):
+            if work not in running and (files := replaced(layout.sources(work))):
                 self.due.add(manifest)
                 further = f" and {len(files) - 1} more" if len(files) > 1 else ""
                 yield f"{layout.dataset}: replaced since {work} read it: {files[0]}{further}"
-        if recorded_elsewhere(layout, RECORDS):
+        if "ingest" not in running and recorded_elsewhere(layout, RECORDS):
             self.due.add(layout.cases)
             yield (
                 f"{layout.dataset}: its results were not recorded in this working directory; "
@@ -178,6 +177,12 @@ def _given_files(layout: Layout) -> Iterator[tuple[str, Path]]:
         manifest = layout.mae(work.removeprefix("train_mae "))
         if manifest.exists():
             yield work, manifest
+
+
+def _of_running(one: Claim) -> str:
+    if one.work == CALL:
+        return f"{one.dataset}: another call works on it ({one.who}); planned as it stands"
+    return f"{one.dataset}: {one.work} still runs ({one.who}); what it makes is left to it"
 
 
 def _stopped(found: Iterable[Claim]) -> list[Claim]:

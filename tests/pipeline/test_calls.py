@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from pipeline.calls import RECORDS, Call, Plan, Planned
+from pipeline.calls import Call, Plan, Planned
 from pipeline.claims import alone, claim_call, claims, release_call
 from pipeline.errors import PipelineError
 from pipeline.files import file_digest, write_json
-from pipeline.last_run import code_now, mark_of, note_recorded
+from pipeline.last_run import code_now, mark_of
 from pipeline.layout import Layout
 from pipeline.sources import looks_of, note_sources
 
@@ -112,14 +112,9 @@ def test_a_partial_call_does_not_use_up_what_is_said_of_edited_code(layouts, mon
     assert said(layouts) == []
 
 
-def test_a_data_set_that_something_works_on_is_left_as_it_is(layouts):
+def test_a_data_set_that_a_call_works_on_is_left_as_it_is(layouts):
+    made(layouts[0])
     write_json(layouts[0].cases, {"cases": {}, "outputs": ["not-there.zarr"]})
-    note_recorded(layouts[0], RECORDS)
-    with alone(layouts[0], "ingest"):
-        call = Call(layouts)
-        (line,) = call.before_plan()
-        assert line.startswith("heart: ingest still runs (process ")
-        assert call.due == set()
     held = claim_call(layouts[0])
     (line,) = said(layouts)
     assert line.startswith("heart: another call works on it (process ")
@@ -128,6 +123,32 @@ def test_a_data_set_that_something_works_on_is_left_as_it_is(layouts):
     (line,) = call.before_plan()
     assert line.startswith(f"no longer there, though {layouts[0].cases} lists it: ")
     assert call.due == {layouts[0].cases}
+
+
+def test_of_a_stage_that_still_runs_only_its_own_outputs_are_left_alone(layouts, tmp_path):
+    layout = layouts[0]
+    made(layout)
+    (tmp_path / "image").write_bytes(b"read")
+    looks = looks_of([tmp_path / "image"])
+    note_sources(layout.sources("ingest"), looks, {tmp_path / "image": "of other content"})
+    os.utime(tmp_path / "image", (1_500_000_000, 1_500_000_000))
+    lost = {"cases": {}, "outputs": ["not-there"]}
+    for manifest in (layout.cases, layout.predictions("unet", 1), layout.predictions("unet", 2)):
+        write_json(manifest, lost)
+
+    def found():
+        call = Call(layouts)
+        return list(call.before_plan()), call.due
+
+    with alone(layout, "predict", "unet", 2):
+        lines, due = found()
+        assert due == {layout.cases, layout.predictions("unet", 1)}
+        assert lines[0].startswith("heart: predict unet 2 still runs (process ")
+        assert lines[-1] == f"heart: replaced since ingest read it: {tmp_path / 'image'}"
+    with alone(layout, "ingest"):
+        lines, due = found()
+        assert due == {layout.predictions("unet", 1), layout.predictions("unet", 2)}
+        assert not any("replaced" in line for line in lines)
 
 
 @pytest.fixture
