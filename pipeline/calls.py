@@ -19,7 +19,7 @@ from pipeline.last_run import (
     edited_code,
     note_code,
     note_recorded,
-    recorded_elsewhere,
+    unrecorded,
 )
 from pipeline.layout import Layout
 from pipeline.manifests import set_aside, untrue, withdraw
@@ -61,6 +61,11 @@ class Plan:
         """What the plan covers of a data set."""
         return {one.work for one in self.jobs if one.dataset == dataset}
 
+    def made(self, dataset: str) -> set[Path]:
+        """What the plan makes, or looks at, of a data set."""
+        jobs = (one for one in self.jobs if one.dataset == dataset and one.due)
+        return {path for one in jobs for path in one.outputs}
+
 
 class Call:
     """One call on several data sets.
@@ -76,7 +81,6 @@ class Call:
         self.due: set[Path] = set()
         self._layouts = layouts
         self._code = code_now()
-        self._new = [layout for layout in layouts if not layout.cases.exists()]
         self._untrue: list[Path] = []
         self._claimed: list[IO[str]] = []
 
@@ -112,11 +116,12 @@ class Call:
         for layout in self._layouts:
             if not layout.last_run.exists():
                 note_code(layout, self._code)
-        for layout in self._new:
-            note_recorded(layout, RECORDS)
 
     def take_up(self, plan: Plan) -> Iterator[str]:
         """Make ready what the jobs of a claimed plan will find, and tell of it."""
+        for layout in self._layouts:
+            if plan.made(layout.dataset):
+                note_recorded(layout, RECORDS)
         due = {(one.dataset, one.work) for one in plan.jobs if one.due}
         stopped = [one for layout in self._layouts for one in _stopped(claims(layout))]
         if again := [one for one in stopped if (one.dataset, one.work) in due]:
@@ -132,12 +137,12 @@ class Call:
                 return  # what another call works on is not ours to note
             yield from self._set_right(plan)
         for layout in self._layouts:
-            works = plan.works(layout.dataset)
-            forget_stopped(layout, None if plan.whole else works)
+            forget_stopped(layout, None if plan.whole else plan.works(layout.dataset))
             if plan.whole:
                 note_code(layout, self._code)
-            if "ingest" in works:  # every job follows from it
-                note_recorded(layout, RECORDS)
+            if made := plan.made(layout.dataset):
+                # anew, as the results may have been copied meanwhile
+                note_recorded(layout, RECORDS, made)
         while self._claimed:
             release_call(self._claimed.pop())
 
@@ -151,8 +156,9 @@ class Call:
                 self.due.add(manifest)
                 further = f" and {len(files) - 1} more" if len(files) > 1 else ""
                 yield f"{layout.dataset}: replaced since {work} read it: {files[0]}{further}"
-        if "ingest" not in running and recorded_elsewhere(layout, RECORDS):
-            self.due.add(layout.cases)
+        unknown = unrecorded(layout, RECORDS)
+        self.due.update(path for path in unknown if layout.work_of(path) not in running)
+        if layout.cases in unknown:
             yield (
                 f"{layout.dataset}: its results were not recorded in this working directory; "
                 "every stage looks at them once, and makes only what is missing"

@@ -386,6 +386,16 @@ def copied(project):
     shutil.rmtree(project.folder / ".snakemake")
 
 
+@change("results put back from a backup, made with another threshold of the post-processing")
+def put_back(project):
+    results, backup = project.folder / "results", project.folder / "backup"
+    shutil.copytree(results, backup)
+    threshold(project)
+    project.run(MASKS)
+    shutil.rmtree(results)
+    backup.rename(results)
+
+
 # --- what is said of some changes, and what is really made
 
 

@@ -14,7 +14,6 @@ from pipeline.configuration import merge, read_configuration, validate
 from pipeline.datasets import ListingError
 from pipeline.datasets.cases import list_files, source_files
 from pipeline.errors import PipelineError
-from pipeline.last_run import mark_of
 from pipeline.layout import Layout, batch_names
 from pipeline.listing import planned_cases
 from pipeline.settings import further_images, source_root, stage_settings
@@ -110,10 +109,6 @@ def settings_of(stage, kind=None):
         return stage_settings(SETTINGS, stage, wildcards.dataset, name)
 
     return chosen
-
-
-def mark(wildcards):
-    return mark_of(LAYOUTS[wildcards.dataset])
 
 
 @functools.cache
