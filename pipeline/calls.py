@@ -19,7 +19,7 @@ from pipeline.last_run import (
     edited_code,
     note_code,
     note_recorded,
-    recorded_elsewhere,
+    unrecorded,
 )
 from pipeline.layout import Layout
 from pipeline.manifests import set_aside, untrue, withdraw
@@ -61,6 +61,11 @@ class Plan:
         """What the plan covers of a data set."""
         return {one.work for one in self.jobs if one.dataset == dataset}
 
+    def made(self, dataset: str) -> set[Path]:
+        """What the plan makes, or looks at, of a data set."""
+        jobs = (one for one in self.jobs if one.dataset == dataset and one.due)
+        return {path for one in jobs for path in one.outputs}
+
 
 class Call:
     """One call on several data sets.
@@ -76,14 +81,14 @@ class Call:
         self.due: set[Path] = set()
         self._layouts = layouts
         self._code = code_now()
-        self._new = [layout for layout in layouts if not layout.cases.exists()]
         self._untrue: list[Path] = []
         self._claimed: list[IO[str]] = []
 
     def before_plan(self) -> Iterator[str]:
         """Find what is no longer true, and tell of it; nothing is changed.
 
-        A data set on which something else works is planned as it stands.
+        A data set on which another call works is planned as it stands, and so is what a stage makes
+        that has outlived its call.
 
         Raises:
             PipelineError: a store of a shared folder is damaged, or a file is not readable.
@@ -93,13 +98,11 @@ class Call:
         stopped: list[Claim] = []
         for layout in self._layouts:
             found = claims(layout)
-            running = [one for one in found if one.alive]
-            for one in running:
-                what = "another call works on it" if one.work == CALL else f"{one.work} still runs"
-                yield f"{layout.dataset}: {what} ({one.who}); planned as it stands"
+            running = {one.work for one in found if one.alive}
+            yield from (_of_running(one) for one in found if one.alive)
             stopped += _stopped(found)
-            if not running:
-                yield from self._look_at(layout)
+            if CALL not in running:
+                yield from self._look_at(layout, running)
         if stopped:
             yield f"stopped half-way: {_told(stopped)}"
 
@@ -113,11 +116,12 @@ class Call:
         for layout in self._layouts:
             if not layout.last_run.exists():
                 note_code(layout, self._code)
-        for layout in self._new:
-            note_recorded(layout, RECORDS)
 
     def take_up(self, plan: Plan) -> Iterator[str]:
         """Make ready what the jobs of a claimed plan will find, and tell of it."""
+        for layout in self._layouts:
+            if plan.made(layout.dataset):
+                note_recorded(layout, RECORDS)
         due = {(one.dataset, one.work) for one in plan.jobs if one.due}
         stopped = [one for layout in self._layouts for one in _stopped(claims(layout))]
         if again := [one for one in stopped if (one.dataset, one.work) in due]:
@@ -133,27 +137,28 @@ class Call:
                 return  # what another call works on is not ours to note
             yield from self._set_right(plan)
         for layout in self._layouts:
-            works = plan.works(layout.dataset)
-            forget_stopped(layout, None if plan.whole else works)
+            forget_stopped(layout, None if plan.whole else plan.works(layout.dataset))
             if plan.whole:
                 note_code(layout, self._code)
-            if "ingest" in works:  # every job follows from it
-                note_recorded(layout, RECORDS)
+            if made := plan.made(layout.dataset):
+                # anew, as the results may have been copied meanwhile
+                note_recorded(layout, RECORDS, made)
         while self._claimed:
             release_call(self._claimed.pop())
 
-    def _look_at(self, layout: Layout) -> Iterator[str]:
-        for one in untrue(layout):
+    def _look_at(self, layout: Layout, running: Collection[str]) -> Iterator[str]:
+        for one in untrue(layout, running):
             self._untrue.append(one.manifest)
             self.due.add(one.manifest)
             yield from one.told
         for work, manifest in _given_files(layout):
-            if files := replaced(layout.sources(work)):
+            if work not in running and (files := replaced(layout.sources(work))):
                 self.due.add(manifest)
                 further = f" and {len(files) - 1} more" if len(files) > 1 else ""
                 yield f"{layout.dataset}: replaced since {work} read it: {files[0]}{further}"
-        if recorded_elsewhere(layout, RECORDS):
-            self.due.add(layout.cases)
+        unknown = unrecorded(layout, RECORDS)
+        self.due.update(path for path in unknown if layout.work_of(path) not in running)
+        if layout.cases in unknown:
             yield (
                 f"{layout.dataset}: its results were not recorded in this working directory; "
                 "every stage looks at them once, and makes only what is missing"
@@ -178,6 +183,12 @@ def _given_files(layout: Layout) -> Iterator[tuple[str, Path]]:
         manifest = layout.mae(work.removeprefix("train_mae "))
         if manifest.exists():
             yield work, manifest
+
+
+def _of_running(one: Claim) -> str:
+    if one.work == CALL:
+        return f"{one.dataset}: another call works on it ({one.who}); planned as it stands"
+    return f"{one.dataset}: {one.work} still runs ({one.who}); what it makes is left to it"
 
 
 def _stopped(found: Iterable[Claim]) -> list[Claim]:

@@ -2,8 +2,11 @@
 
 Edited code starts nothing by itself, so the next call tells of it. And Snakemake keeps its records
 (settings and digests of what it ran) in the working directory, so results that came from another
-one are looked at once by every stage, which finds by its fingerprints what is made already. They
-are known by a mark that stays with them.
+one are looked at once by every stage, which finds by its fingerprints what is made already.
+
+A mark ties the records to the state of the results. It stands in both places, and every call that
+makes something draws a new one: results that went on elsewhere, or that were put back from a copy,
+carry another mark than the records here.
 """
 
 from __future__ import annotations
@@ -16,13 +19,23 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files import file_digest, read_json, write_json
-from pipeline.layout import STAGES, Layout
+from pipeline.layout import STAGES, Layout, is_record
+from pipeline.manifests import MANIFESTS
 from pipeline.stores import fingerprint
 from pipeline.versions import stage_version
 
 CHECKOUT = Path(__file__).parents[1]
 PACKAGES = ("grcsf", "pipeline")
 SHOWN = 3  # of the files that changed
+DECLARED = (
+    *MANIFESTS,
+    "split/split.json",
+    "evaluate/*.csv",
+    "evaluate/*.json",
+    "compare/table.*",
+    "tabulate/*.*",
+    "report/report.html",
+)
 
 
 def code_now() -> dict[str, Any]:
@@ -85,38 +98,58 @@ def imported(stage: str) -> set[str]:
     return found
 
 
-@cache
-def mark_of(layout: Layout) -> str:
-    """The mark of a data set's results; a new one where they have none yet.
-
-    A parameter of ingest: where Snakemake has recorded other results under these paths, it differs.
-    """
-    if layout.last_run.exists():
-        return str(read_json(layout.last_run)["mark"])
-    return uuid.uuid4().hex
+def results_there(layout: Layout) -> set[Path]:
+    """The declared results of a data set that exist."""
+    folder = layout.root / layout.dataset
+    found = (path for pattern in DECLARED for path in folder.glob(pattern))
+    return {path for path in found if not is_record(path) and not path.name.startswith(".")}
 
 
-def recorded_elsewhere(layout: Layout, records: Path) -> bool:
-    """Whether there are results that Snakemake has not recorded here; every stage looks at them.
+def unrecorded(layout: Layout, records: Path) -> set[Path]:
+    """Results that exist and that Snakemake has not recorded here as they are; they are looked at.
 
     Args:
         layout: the data set's results.
         records: Snakemake's folder in the working directory.
     """
-    recorded = _record(layout, records)
-    known = recorded.exists() and read_json(recorded)["mark"] == mark_of(layout)
-    return layout.cases.exists() and not known
+    there, noted = results_there(layout), _record(layout, records)
+    if not (noted.exists() and layout.last_run.exists()):
+        return there
+    record, folder = read_json(noted), layout.root / layout.dataset
+    if record["mark"] != read_json(layout.last_run)["mark"] or "unrecorded" not in record:
+        return there
+    return there & {folder / name for name in record["unrecorded"]}
 
 
 def note_code(layout: Layout, code: dict[str, Any]) -> None:
-    """Note which code a call ran."""
-    write_json(layout.last_run, {"code": code, "mark": mark_of(layout)})
+    """Note which code a call ran; the mark stays."""
+    there = layout.last_run.exists()
+    mark = read_json(layout.last_run)["mark"] if there else _new_mark()
+    write_json(layout.last_run, {"code": code, "mark": mark})
 
 
-def note_recorded(layout: Layout, records: Path) -> None:
-    """Note that Snakemake has recorded here all that there is of a data set's results."""
-    content = {"results": str(layout.root / layout.dataset), "mark": mark_of(layout)}
+def note_recorded(layout: Layout, records: Path, made: Collection[Path] = ()) -> None:
+    """Draw a new mark: the results change, or have changed, and Snakemake records it here.
+
+    Between the two writes the marks differ, so that a call which is killed there leaves results
+    that are looked at.
+
+    Args:
+        layout: the data set's results, of which `note_code` has noted the code.
+        records: Snakemake's folder in the working directory.
+        made: what was made or looked at since the last mark.
+    """
+    folder = layout.root / layout.dataset
+    left = unrecorded(layout, records).difference(made)
+    mark = _new_mark()
+    write_json(layout.last_run, {**read_json(layout.last_run), "mark": mark})
+    names = sorted(path.relative_to(folder).as_posix() for path in left)
+    content = {"results": str(folder), "mark": mark, "unrecorded": names}
     write_json(_record(layout, records), content)
+
+
+def _new_mark() -> str:
+    return uuid.uuid4().hex
 
 
 def _record(layout: Layout, records: Path) -> Path:

@@ -23,6 +23,7 @@ STAGES = (
     "tabulate",
     "report",
 )
+UNNAMED = ("ingest", "split", "compare", "report")  # of which a data set has one
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,16 @@ class Layout:
     def last_run(self) -> Path:
         """What the last call left for the next one: its code, and where it was recorded."""
         return self.stage("running") / "last.json"
+
+    def work_of(self, declared: Path) -> str:
+        """What a declared file is the result of, as its claim calls it: `predict unet 2`."""
+        stage, *folders, name = declared.relative_to(self.root / self.dataset).parts
+        if stage in UNNAMED:
+            return stage
+        last = Path(name).stem
+        if folders:
+            last = last.removeprefix("batch-").removeprefix("subset-")
+        return " ".join([stage, *folders, last])
 
     def sources(self, work: str) -> Path:
         """What the files looked like that `ingest`, or `train_mae <name>`, was given and read."""

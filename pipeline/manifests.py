@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,19 +49,24 @@ class Untrue:
     told: tuple[str, ...]
 
 
-def untrue(layout: Layout) -> list[Untrue]:
+def untrue(layout: Layout, running: Collection[str] = ()) -> list[Untrue]:
     """A data set's manifests that list an output which is not there, or not as it was made.
 
     An output that was changed since its manifest was written is read and compared with its digest.
     A manifest that cannot be read, or that does not say what its outputs are, is among them: its
     stage writes it anew.
 
+    Args:
+        layout: of the data set.
+        running: works of stages that still run, whose own outputs are left alone.
+
     Raises:
         PipelineError: a store of a shared folder is damaged, or a file is not readable.
     """
     folder = layout.root / layout.dataset
     paths = sorted(path for pattern in MANIFESTS for path in folder.glob(pattern))
-    found = (Untrue(path, tuple(_doubts(path))) for path in paths if not is_record(path))
+    ours = (one for one in paths if not is_record(one) and layout.work_of(one) not in running)
+    found = (Untrue(path, tuple(_doubts(path))) for path in ours)
     return [one for one in found if one.told]
 
 

@@ -8,8 +8,8 @@ import pytest
 from pipeline.calls import RECORDS, Call, Plan, Planned
 from pipeline.claims import alone, claim_call, claims, release_call
 from pipeline.errors import PipelineError
-from pipeline.files import file_digest, write_json
-from pipeline.last_run import code_now, mark_of, note_recorded
+from pipeline.files import file_digest, read_json, write_json
+from pipeline.last_run import code_now
 from pipeline.layout import Layout
 from pipeline.sources import looks_of, note_sources
 
@@ -17,7 +17,6 @@ from pipeline.sources import looks_of, note_sources
 @pytest.fixture
 def layouts(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    mark_of.cache_clear()
     return [Layout(tmp_path / "results", name) for name in ("heart", "head")]
 
 
@@ -53,10 +52,11 @@ def ran(layouts, plan):
 
 def made(layout):
     """A call that ends with a data set ingested."""
-    call = Call([layout])
+    call, plan = Call([layout]), whole(job(layout, "ingest", layout.cases))
     call.begin()
+    assert list(call.take_up(plan)) == []
     write_json(layout.cases, {"cases": {}, "outputs": []})
-    assert list(call.end(whole(job(layout, "ingest", layout.cases)))) == []
+    assert list(call.end(plan)) == []
 
 
 def test_a_first_call_has_nothing_to_say(layouts):
@@ -112,14 +112,9 @@ def test_a_partial_call_does_not_use_up_what_is_said_of_edited_code(layouts, mon
     assert said(layouts) == []
 
 
-def test_a_data_set_that_something_works_on_is_left_as_it_is(layouts):
+def test_a_data_set_that_a_call_works_on_is_left_as_it_is(layouts):
+    made(layouts[0])
     write_json(layouts[0].cases, {"cases": {}, "outputs": ["not-there.zarr"]})
-    note_recorded(layouts[0], RECORDS)
-    with alone(layouts[0], "ingest"):
-        call = Call(layouts)
-        (line,) = call.before_plan()
-        assert line.startswith("heart: ingest still runs (process ")
-        assert call.due == set()
     held = claim_call(layouts[0])
     (line,) = said(layouts)
     assert line.startswith("heart: another call works on it (process ")
@@ -128,6 +123,37 @@ def test_a_data_set_that_something_works_on_is_left_as_it_is(layouts):
     (line,) = call.before_plan()
     assert line.startswith(f"no longer there, though {layouts[0].cases} lists it: ")
     assert call.due == {layouts[0].cases}
+
+
+def test_of_a_stage_that_still_runs_only_its_own_outputs_are_left_alone(layouts, tmp_path):
+    layout = layouts[0]
+    made(layout)
+    (tmp_path / "image").write_bytes(b"read")
+    looks = looks_of([tmp_path / "image"])
+    note_sources(layout.sources("ingest"), looks, {tmp_path / "image": "of other content"})
+    os.utime(tmp_path / "image", (1_500_000_000, 1_500_000_000))
+    lost = {"cases": {}, "outputs": ["not-there"]}
+    for manifest in (layout.cases, layout.predictions("unet", 1), layout.predictions("unet", 2)):
+        write_json(manifest, lost)
+
+    def found():
+        call = Call(layouts)
+        return list(call.before_plan()), call.due
+
+    with alone(layout, "predict", "unet", 2):
+        lines, due = found()
+        assert due == {layout.cases, layout.predictions("unet", 1)}
+        assert lines[0].startswith("heart: predict unet 2 still runs (process ")
+        assert lines[-1] == f"heart: replaced since ingest read it: {tmp_path / 'image'}"
+    with alone(layout, "ingest"):
+        lines, due = found()
+        assert due == {layout.predictions("unet", 1), layout.predictions("unet", 2)}
+        assert not any("replaced" in line for line in lines)
+    RECORDS.joinpath("grcsf").rename("other records")
+    with alone(layout, "predict", "unet", 2):
+        lines, due = found()
+        assert due == {layout.cases, layout.predictions("unet", 1)}
+        assert any("not recorded in this working directory" in line for line in lines)
 
 
 @pytest.fixture
@@ -230,18 +256,58 @@ def test_two_calls_on_one_data_set_are_one_too_many(layouts):
 def test_results_of_a_call_that_failed_are_recorded_here_all_the_same(layouts):
     call = Call(layouts)
     call.begin()
+    list(call.take_up(whole(job(layouts[0], "ingest", layouts[0].cases))))
     write_json(layouts[0].cases, {"cases": {}, "outputs": []})
     assert not any("not recorded" in line for line in said(layouts))
+
+
+def mark(layout):
+    return read_json(layout.last_run)["mark"]
+
+
+def test_a_call_marks_the_data_sets_that_it_makes_something_of_and_no_other(layouts):
+    for layout in layouts:
+        made(layout)
+    before = [mark(layout) for layout in layouts]
+    idle = job(layouts[0], "ingest", layouts[0].cases, due=False)
+    assert list(Call(layouts).end(whole(idle))) == []
+    assert [mark(layout) for layout in layouts] == before, "nothing was to be done"
+    call, plan = Call(layouts), whole(idle, job(layouts[1], "split", layouts[1].split))
+    list(call.before_plan())
+    assert [mark(layout) for layout in layouts] == before, "a plan changes nothing"
+    call.begin()
+    list(call.take_up(plan))
+    begun = mark(layouts[1])
+    list(call.end(plan))
+    assert len({before[1], begun, mark(layouts[1])}) == 3, "a copy may be made at any time"
+    assert mark(layouts[0]) == before[0]
+    assert said(layouts) == []
+
+
+def test_results_that_another_working_directory_went_on_with_are_looked_at(
+    layouts, tmp_path, monkeypatch
+):
+    layout = layouts[0]
+    made(layout)
+    (tmp_path / "elsewhere").mkdir()
+    masks = job(layout, "postprocess unet 1", layout.masks("unet", 1))
+    for folder, lines in (("elsewhere", 1), (".", 1)):
+        monkeypatch.chdir(tmp_path / folder)
+        assert len(ran(layouts, whole(job(layout, "ingest", layout.cases), masks))) == lines
+        assert said(layouts) == []
 
 
 def test_results_from_elsewhere_are_looked_at_until_a_call_ends(layouts, tmp_path, monkeypatch):
     made(layouts[0])
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
+    write_json(layouts[0].masks("unet", 1), {"outputs": []})
     call = Call(layouts)
     (line,) = call.before_plan()
     assert line.startswith("heart: its results were not recorded in this working directory")
-    assert call.due == {layouts[0].cases}
+    assert call.due == {layouts[0].cases, layouts[0].masks("unet", 1)}
     assert ran(layouts, partial()) == [line], "without a job of the data set"
-    assert ran(layouts, partial(job(layouts[0], "ingest"))) == [line]
-    assert said(layouts) == []
+    assert ran(layouts, partial(job(layouts[0], "ingest", layouts[0].cases))) == [line]
+    call = Call(layouts)
+    assert list(call.before_plan()) == [], "it is told once"
+    assert call.due == {layouts[0].masks("unet", 1)}, "of which that call had no job"

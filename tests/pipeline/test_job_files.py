@@ -87,3 +87,10 @@ def test_batches_of_another_number_are_left_out(layout, atlas):
     files = read_files(layout, atlas, "predict", {"experiment": name, "subset": 1})
     batches = {f"residual_maps/{one.residuals}/batch-{n}of2.json" for n in (1, 2)}
     assert {file for file in told(layout, files) if "batch" in file} == batches
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_written_file_tells_the_work_that_claims_it(layout, stage):
+    names = NAMES.get(stage, {})
+    for file in written_files(layout, stage, names):
+        assert layout.work_of(file) == " ".join([stage, *map(str, names.values())])

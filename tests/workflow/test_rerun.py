@@ -110,7 +110,7 @@ def test_after_a_change_exactly_its_row_is_planned(again, jobs, text):
     make, about = CHANGES[text]
     make(again)
     row = ROWS[text]
-    added = {job.replace("unet", "more") for job in jobs if text == "a new experiment"}
+    added = {job.replace("unet", "more") for job in jobs if "more" in about}
     expected = {
         job
         for job in jobs | added
@@ -265,6 +265,22 @@ def new_experiment(project):
     configured(project, "datasets", "head", "experiments", "more", value=more)
 
 
+@change(
+    "an experiment renamed by moving its folders, and a setting of it changed",
+    r"\w+ head(: more\b.*)?$",
+)
+def experiment_moved(project):
+    results = project.folder / "results" / "head"
+    for stage in ("train_segmentation", "predict", "postprocess"):
+        (results / stage / "grcsf").rename(results / stage / "more")
+    for path in (results / "evaluate").glob("grcsf.*"):
+        path.rename(path.with_name(path.name.replace("grcsf", "more")))
+    grcsf = tiny.configuration()["datasets"]["head"]["experiments"]["grcsf"]
+    more = {**grcsf, "training": {**grcsf["training"], "learning_rate": 3e-4}}
+    configured(project, "datasets", "head", "experiments", "more", value=more)
+    configured(project, "datasets", "head", "experiments", "grcsf", value=None)
+
+
 @change("an experiment removed")
 def experiment_removed(project):
     configured(project, "datasets", "head", "experiments", "grcsf", value=None)
@@ -384,6 +400,16 @@ def report_deleted(project):
 def copied(project):
     without_times(project)
     shutil.rmtree(project.folder / ".snakemake")
+
+
+@change("results put back from a backup, made with another threshold of the post-processing")
+def put_back(project):
+    results, backup = project.folder / "results", project.folder / "backup"
+    shutil.copytree(results, backup)
+    threshold(project)
+    project.run(MASKS)
+    shutil.rmtree(results)
+    backup.rename(results)
 
 
 # --- what is said of some changes, and what is really made

@@ -6,6 +6,7 @@ import re
 import shlex
 
 from snakemake.common.configfile import load_configfile
+from snakemake.io import IOFile
 
 from pipeline import preflight, targets
 from pipeline.calls import Call, Plan, Planned
@@ -14,7 +15,7 @@ from pipeline.configuration import merge, read_configuration, validate
 from pipeline.datasets import ListingError
 from pipeline.datasets.cases import list_files, source_files
 from pipeline.errors import PipelineError
-from pipeline.last_run import mark_of
+from pipeline.last_run import results_there
 from pipeline.layout import Layout, batch_names
 from pipeline.listing import planned_cases
 from pipeline.settings import further_images, source_root, stage_settings
@@ -112,8 +113,11 @@ def settings_of(stage, kind=None):
     return chosen
 
 
-def mark(wildcards):
-    return mark_of(LAYOUTS[wildcards.dataset])
+def brought(dataset):
+    """Results of which Snakemake has recorded no job: they were put there by hand."""
+    known = workflow.persistence.metadata
+    paths = map(str, results_there(LAYOUTS[dataset]))
+    return [path for path in paths if not known(IOFile(path))]
 
 
 @functools.cache
@@ -143,6 +147,8 @@ def raw_files(wildcards):
         # Every plan asks here, and has no other place for it: settings of a call are frozen, and
         # Snakemake decides what has to run after all inputs are known.
         workflow.dag.forcefiles.update(map(str, CALL.due))
+        if not UNWRITABLE:
+            workflow.dag.forcefiles.update(brought(wildcards.dataset))
     if SETTINGS.datasets[wildcards.dataset].source.phantom:
         further = further_images(SETTINGS, wildcards.dataset)
         source_cases(wildcards.dataset)

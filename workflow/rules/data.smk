@@ -28,8 +28,6 @@ rule ingest:
         LAYOUT.cases,
     params:
         settings=settings_of("ingest"),
-        # other results under the same paths are looked at, however they came there
-        mark=mark,
         version=stage_version("ingest"),
     log:
         LOGS / "ingest.log",
