@@ -298,8 +298,10 @@ def write_small(layout: Layout, stage: str, *, killed: bool = False, content: st
 
 
 @pytest.fixture
-def small(tmp_path) -> Layout:
+def small(tmp_path, monkeypatch) -> Layout:
     """A split, scores, a comparison and a table, with their records."""
+    for slow in ("source_state", "loaded_packages"):
+        monkeypatch.setattr(f"pipeline.provenance.{slow}", dict)
     layout = Layout(tmp_path, "heart")
     for stage in SMALL:
         write_small(layout, stage)
