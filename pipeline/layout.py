@@ -155,6 +155,11 @@ def folder_of(manifest: Path) -> Path:
     return manifest.with_suffix("")
 
 
+def mask_note(mask: Path, case: str) -> Path:
+    """What postprocess notes beside a mask: its fingerprint, voxels and SHA-256."""
+    return mask.with_name(f"{case}.json")
+
+
 RECORD = ".provenance.json"
 
 

@@ -7,6 +7,8 @@ whose outputs have vanished, or hold something else than its stage wrote, is pla
 Snakemake thinks of it, and makes only what is missing. Looking changes nothing: what was edited is
 set aside when its job is about to begin. The workflow asks for every manifest by name, because
 Snakemake does not miss a file between others that are up to date.
+
+A split, scores and tables list nothing and are looked at themselves: `pipeline/small_results.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.files import file_digest, read_json
-from pipeline.layout import Layout, is_record
+from pipeline.layout import Layout, is_record, mask_note
+from pipeline.small_results import SMALL_RESULTS, edited, is_small_result
 from pipeline.stores import verify_store
 
 MANIFESTS = (
@@ -37,10 +40,10 @@ MANIFESTS = (
 
 @dataclass(frozen=True)
 class Untrue:
-    """A manifest whose job has to run, and why.
+    """A manifest, or a small result, whose job has to run, and why.
 
     Attributes:
-        manifest: its file.
+        manifest: the first file that the job declares.
         told: a line for all outputs that are not there, and one for each that is not as it was
             made.
     """
@@ -51,6 +54,8 @@ class Untrue:
 
 def untrue(layout: Layout, running: Collection[str] = ()) -> list[Untrue]:
     """A data set's manifests that list an output which is not there, or not as it was made.
+
+    Among them are a split, scores and tables that were edited.
 
     An output that was changed since its manifest was written is read and compared with its digest.
     A manifest that cannot be read, or that does not say what its outputs are, is among them: its
@@ -64,23 +69,26 @@ def untrue(layout: Layout, running: Collection[str] = ()) -> list[Untrue]:
         PipelineError: a store of a shared folder is damaged, or a file is not readable.
     """
     folder = layout.root / layout.dataset
-    paths = sorted(path for pattern in MANIFESTS for path in folder.glob(pattern))
+    patterns = (*MANIFESTS, *SMALL_RESULTS)
+    paths = sorted(path for pattern in patterns for path in folder.glob(pattern))
     ours = (one for one in paths if not is_record(one) and layout.work_of(one) not in running)
     found = (Untrue(path, tuple(_doubts(path))) for path in ours)
     return [one for one in found if one.told]
 
 
 def set_aside(manifest: Path) -> list[str]:
-    """Rename what a manifest lists and what is not as it was made, for its stage to miss it.
+    """Rename what is not as it was made, an output or the file itself, for its stage to miss it.
 
-    The hidden name is one that `grcsf store prune` finds. The manifest stays: until its job has
+    The hidden name is one that `grcsf store prune` finds. A manifest stays: until its job has
     run, it tells what is missing.
 
     Returns:
         A line for each output.
     """
     lines = []
-    for path, reason in _changed(manifest, _outputs(manifest) or {}):
+    small = is_small_result(manifest)
+    changed = _edited(manifest) if small else _changed(manifest, _outputs(manifest) or {})
+    for path, reason in changed:
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.old")
         path.rename(aside)
         lines.append(f"set aside as {aside.name}: {reason}")
@@ -101,6 +109,9 @@ def withdraw(manifest: Path) -> list[str]:
 
 
 def _doubts(manifest: Path) -> Iterator[str]:
+    if is_small_result(manifest):
+        yield from (f"not as it was made: {reason}" for _, reason in _edited(manifest))
+        return
     outputs = _outputs(manifest)
     if outputs is None:
         if manifest.exists():
@@ -123,6 +134,13 @@ def _outputs(manifest: Path) -> dict[Path, dict[str, Any]] | None:
         return None
     except OSError as error:
         raise _unreadable(manifest, error) from error
+
+
+def _edited(declared: Path) -> Iterator[tuple[Path, str]]:
+    try:
+        yield from edited(declared)
+    except OSError as error:
+        raise _unreadable(declared, error) from error
 
 
 def _changed(manifest: Path, outputs: Mapping[Path, dict[str, Any]]) -> Iterator[tuple[Path, str]]:
@@ -168,7 +186,7 @@ def _verify(path: Path, content: Mapping[str, Any]) -> None:
     else:
         cases = content.get("cases", {})
         named = [case for case, one in cases.items() if one.get("file") == path.name]
-        expected = read_json(path.with_name(f"{named[0]}.json"))["sha256"] if named else None
+        expected = read_json(mask_note(path, named[0]))["sha256"] if named else None
     if file_digest(path) != expected:
         raise PipelineError(f"{path}: has changed since it was written")
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import PipelineError
-from pipeline.files import read_json
-from pipeline.layout import Layout, folder_of
+from pipeline.files import file_digest, read_json
+from pipeline.layout import Layout, folder_of, mask_note
 from pipeline.stores import Store, open_store, read_array
 from pipeline.volumes import Geometry, read_volume
 
@@ -62,13 +63,14 @@ def written_mask(layout: Layout, experiment: str, subset: int, case: str, store:
         store: its image and geometry.
 
     Raises:
-        PipelineError: it is missing or damaged, or lies on another grid than its case.
+        PipelineError: it is missing, not as it was written, or lies on another grid than its case.
     """
     masks = layout.masks(experiment, subset)
     record = read_json(masks)["cases"].get(case)
     if record is None:
         raise PipelineError(f"case {case}: not in {masks}; run predict and postprocess again")
     path = folder_of(masks) / record["file"]
+    _refuse_changed(path, case)
     found, wanted = read_volume(path), store_geometry(store)
     for name in ("shape", "spacing", "origin", "direction"):
         there, here = getattr(found.geometry, name), getattr(wanted, name)
@@ -79,6 +81,23 @@ def written_mask(layout: Layout, experiment: str, subset: int, case: str, store:
             )
     mask: Mask = found.array > 0
     return mask
+
+
+def _refuse_changed(path: Path, case: str) -> None:
+    """Raises PipelineError where a mask is not the one that its note tells of.
+
+    A plan looks at masks that are newer than their manifest. One that was put in place with an
+    older time, or while a call runs, would be scored as the network's.
+    """
+    note = mask_note(path, case)
+    if not path.exists():  # who reads it tells of that
+        return
+    found, noted = file_digest(path), read_json(note)["sha256"] if note.exists() else None
+    if found != noted:
+        raise PipelineError(
+            f"case {case}: mask {path} is not as postprocess wrote it, found SHA-256 {found}, "
+            f"expected {noted or 'the one noted'} in {note.name}; delete the mask and run again"
+        )
 
 
 def hounsfield(store: Store) -> npt.NDArray[np.int16]:

@@ -15,7 +15,7 @@ import numpy as np
 from grcsf.calcium import postprocess_calcium
 from grcsf.components import filter_components
 from pipeline.files import file_digest, read_json, write_json
-from pipeline.layout import Layout
+from pipeline.layout import Layout, mask_note
 from pipeline.masks import Mask, hounsfield, mask_suffix, raw_mask, store_geometry
 from pipeline.settings import Postprocess
 from pipeline.stores import Store, fingerprint, open_store
@@ -56,7 +56,7 @@ def postprocess(layout: Layout, experiment: str, subset: int, settings: Postproc
             write_volume(path, mask.astype(dtype), store_geometry(store))
             voxels = int(np.count_nonzero(mask))
             record = {"fingerprint": key, "voxels": voxels, "sha256": file_digest(path)}
-            write_json(_record_path(path, case), record)
+            write_json(mask_note(path, case), record)
             log.info("%s, subset %d: %s, %d voxels", experiment, subset, path.name, voxels)
         records[case] = {
             "file": path.name,
@@ -99,13 +99,9 @@ def final_mask(raw: Mask, store: Store, settings: Postprocess) -> Mask:
             )
 
 
-def _record_path(mask: Path, case: str) -> Path:
-    return mask.with_name(f"{case}.json")
-
-
 def _current_record(mask: Path, case: str, key: str) -> dict[str, Any] | None:
     """What was noted beside a mask, if the mask is still what the note says."""
-    path = _record_path(mask, case)
+    path = mask_note(mask, case)
     if not path.exists() or not mask.exists():
         return None
     record = read_json(path)

@@ -1,7 +1,9 @@
 """Scores per patient and their summary, on masks counted by hand."""
 
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,9 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.evaluate import evaluate
-from pipeline.files import read_json
+from pipeline.files import file_digest, read_json, write_json
+from pipeline.layout import mask_note
+from pipeline.manifests import untrue
 from pipeline.postprocess import postprocess
 from pipeline.settings import Evaluation, Postprocess
 from pipeline.volumes import read_volume, write_volume
@@ -189,10 +193,17 @@ def test_threshold_alone_finds_all_calcium_and_the_rib_too(heart):
     assert alone["dice"] == pytest.approx(2 * 17 / (17 + 17 + 6 * 4 * 20))
 
 
+def written_as(path, case, array, geometry):
+    """As if postprocess had written this mask."""
+    write_volume(path, array, geometry)
+    note = mask_note(path, case)
+    write_json(note, {**read_json(note), "sha256": file_digest(path)})
+
+
 def test_the_written_file_is_what_is_scored(head):
     scored(head, subsets=(1, 2))
     path = head.layout.mask("unetpp", 1, "half", ".nii.gz")
-    write_volume(path, np.zeros(SHAPE, np.uint8), read_volume(path).geometry)
+    written_as(path, "half", np.zeros(SHAPE, np.uint8), read_volume(path).geometry)
     evaluate(head.layout, "unetpp", (1, 2), VOXEL, Postprocess(), seed=0, threads=1)
     rows = pd.read_csv(head.layout.scores("unetpp"), index_col="case")
     assert rows.loc["half", "predicted_voxels"] == 0
@@ -203,9 +214,37 @@ def test_mask_on_another_grid_is_refused(head):
     path = head.layout.mask("unetpp", 2, "extra", ".nii.gz")
     volume = read_volume(path)
     moved = type(volume.geometry)(SHAPE, volume.geometry.spacing)
-    write_volume(path, volume.array, moved)
+    written_as(path, "extra", volume.array, moved)
     with pytest.raises(PipelineError, match=r"case extra: mask .*origin.*run postprocess again"):
         evaluate(head.layout, "unetpp", (1, 2), VOXEL, Postprocess(), seed=0, threads=2)
+
+
+def test_another_case_s_mask_of_an_older_time_is_refused_until_it_is_made_again(head):
+    before, _ = scored(head, subsets=(1, 2))
+    path = head.layout.mask("unetpp", 2, "extra", ".nii.gz")
+    noted = file_digest(path)
+    shutil.copy(head.layout.mask("unetpp", 2, "none", ".nii.gz"), path)
+    os.utime(path, (1_577_836_800, 1_577_836_800))
+    assert untrue(head.layout) == [], "its time is that of a mask which was only made earlier"
+    told = (
+        f"case extra: mask {path} is not as postprocess wrote it, found SHA-256 "
+        f"{file_digest(path)}, expected {noted} in extra.json; delete the mask and run again"
+    )
+    with pytest.raises(PipelineError, match=f"^{re.escape(told)}"):
+        evaluate(head.layout, "unetpp", (1, 2), VOXEL, Postprocess(), seed=0, threads=2)
+    path.unlink()
+    (found,) = untrue(head.layout)
+    assert found.manifest == head.layout.masks("unetpp", 2)
+    again, _ = scored(head, subsets=(1, 2))
+    pd.testing.assert_frame_equal(again, before)
+
+
+def test_a_mask_without_its_note_is_refused(head):
+    scored(head, subsets=(1, 2))
+    path = head.layout.mask("unetpp", 1, "half", ".nii.gz")
+    mask_note(path, "half").unlink()
+    with pytest.raises(PipelineError, match=r"expected the one noted in half\.json; delete"):
+        evaluate(head.layout, "unetpp", (1, 2), VOXEL, Postprocess(), seed=0, threads=1)
 
 
 def test_no_labelled_test_case_is_one_line(results_tree):

@@ -11,8 +11,9 @@ import pytest
 from pipeline import manifests
 from pipeline.errors import PipelineError
 from pipeline.files import file_digest, write_json
-from pipeline.layout import Layout
+from pipeline.layout import Layout, record_of
 from pipeline.manifests import set_aside, untrue, withdraw
+from pipeline.provenance import Inputs, Work, recorded
 from pipeline.stores import write_store
 
 LAYOUT_PATHS = {
@@ -275,3 +276,105 @@ def test_a_manifest_that_may_not_be_read_is_one_line(made, monkeypatch):
     monkeypatch.setattr(Path, "read_text", refused)
     with pytest.raises(PipelineError, match=r"\.json: Permission denied; expected a readable file"):
         untrue(made)
+
+
+SMALL = {
+    "split": lambda layout: [layout.split],
+    "evaluate": lambda layout: [layout.scores("unet++"), layout.summary("unet++")],
+    "compare": lambda layout: [layout.table(".md"), layout.table(".csv")],
+    "tabulate": lambda layout: [layout.chosen_table("t", one) for one in (".md", ".csv")],
+}
+
+
+def write_small(layout: Layout, stage: str, *, killed: bool = False, content: str = "{}") -> None:
+    """A job of a stage that only writes small files, with its record."""
+    written = SMALL[stage](layout)
+    work = Work(stage, layout.dataset, {}, layout.root, written, {}, seed=0, version=1)
+    with recorded(work, lambda: Inputs({}, {})):
+        for path in written:
+            path.write_text(content)
+        if killed:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch) -> Layout:
+    """A split, scores, a comparison and a table, with their records."""
+    for slow in ("source_state", "loaded_packages"):
+        monkeypatch.setattr(f"pipeline.provenance.{slow}", dict)
+    layout = Layout(tmp_path, "heart")
+    for stage in SMALL:
+        write_small(layout, stage)
+    return layout
+
+
+OLDER = (1_577_836_800, 1_577_836_800)
+
+
+@pytest.mark.parametrize("content", ["{ }", "", "{}\n"])
+@pytest.mark.parametrize(("stage", "index"), [(one, at) for one in SMALL for at in (0, -1)])
+def test_an_edited_small_result_is_told_in_one_line_and_set_aside(small, stage, index, content):
+    declared, path = SMALL[stage](small)[0], SMALL[stage](small)[index]
+    assert untrue(small) == []
+    path.write_text(content)
+    before = everything(small.root)
+    for times in (None, OLDER):
+        os.utime(path, times)
+        (found,) = untrue(small)
+        assert found.manifest == declared
+        assert found.told == (f"not as it was made: {path}: has changed since it was written",)
+    assert everything(small.root) == before
+    (line,) = set_aside(declared)
+    aside = path.with_name(line.removeprefix("set aside as ").split(": ")[0])
+    assert aside.read_text() == content
+    assert (aside.name[0], aside.suffix) == (".", ".old"), "which prune finds"
+    assert not path.exists()
+    assert untrue(small) == [], "Snakemake misses it by itself"
+    write_small(small, stage)
+    assert untrue(small) == []
+
+
+@pytest.mark.parametrize("stage", SMALL)
+def test_a_small_result_that_was_only_touched_or_deleted_is_not_told(small, stage):
+    first, *_, last = [*SMALL[stage](small), *SMALL[stage](small)]
+    last.touch()
+    os.utime(first, OLDER)
+    assert untrue(small) == []
+    last.unlink()
+    assert untrue(small) == []
+
+
+@pytest.mark.parametrize("record", [None, "", "{", "[]", "{}", '{"format": 1}', '{"format": 9}'])
+def test_without_a_sound_record_nothing_is_said_of_a_small_result(small, record):
+    small.split.write_text("edited")
+    path = record_of(small.split)
+    path.unlink() if record is None else path.write_text(record)
+    assert untrue(small) == []
+    assert set_aside(small.split) == []
+
+
+def test_what_a_killed_job_has_written_is_not_compared_with_an_earlier_one_s(small):
+    with pytest.raises(KeyboardInterrupt):
+        write_small(small, "evaluate", killed=True, content="new")
+    assert untrue(small) == []
+    write_small(small, "evaluate", content="new")
+    assert untrue(small) == []
+
+
+def test_edited_scores_that_nothing_makes_are_withdrawn(small):
+    scores = small.scores("unet++")
+    assert withdraw(scores) == []
+    scores.write_text("edited")
+    aside, line = withdraw(scores)
+    assert aside.startswith("set aside as .unet++.csv.")
+    assert line == f"withdrawn, as no job of this configuration makes it: {scores}"
+    assert withdraw(scores) == []
+
+
+def test_a_split_that_may_not_be_read_is_one_line(small, monkeypatch):
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pipeline.small_results.file_digest", refused)
+    with pytest.raises(PipelineError, match=r"csv|md|json: Permission denied; expected a readable"):
+        untrue(small)

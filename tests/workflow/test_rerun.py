@@ -1,5 +1,6 @@
 """docs/rerun.md, row by row: what is planned after a change of a project that has really run."""
 
+import csv
 import importlib.util
 import json
 import multiprocessing
@@ -334,6 +335,15 @@ def split_deleted(project):
     (project.folder / HEAD.split).unlink()
 
 
+@change("the split edited")
+def split_edited(project):
+    path = project.folder / HEAD.split
+    split = read_json(path)
+    roles = split["subsets"]["1"]
+    roles["train"], roles["test"] = roles["test"], roles["train"]
+    path.write_text(json.dumps(split), "utf-8")
+
+
 @change("a case store deleted")
 def case_store_deleted(project):
     shutil.rmtree(project.folder / HEAD.case_store("c3"))
@@ -386,9 +396,26 @@ def scores_deleted(project):
     (project.folder / HEAD.scores("grcsf")).unlink()
 
 
+@change("an experiment's scores edited", GRCSF)
+def scores_edited(project):
+    path = project.folder / HEAD.scores("grcsf")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({**row, "dice": 0.99} for row in rows)
+
+
 @change("the comparison's numbers deleted")
 def numbers_deleted(project):
     (project.folder / HEAD.table(".csv")).unlink()
+
+
+@change("the comparison's numbers edited")
+def numbers_edited(project):
+    path = project.folder / HEAD.table(".csv")
+    path.write_text(path.read_text("utf-8").replace("unet", "best"), "utf-8")
 
 
 @change("the report deleted")
@@ -438,6 +465,9 @@ def test_edited_code_is_told_in_one_line_and_once(again):
         ("a residual store edited", "c3.zarr: residual has changed since it was written"),
         ("a residual store damaged", "c3.zarr: residual cannot be read"),
         ("a mask edited", "c3.nii.gz: has changed since it was written"),
+        ("the split edited", "split.json: has changed since it was written"),
+        ("an experiment's scores edited", "grcsf.csv: has changed since it was written"),
+        ("the comparison's numbers edited", "table.csv: has changed since it was written"),
         ("a test case's image replaced by an older file", "head: replaced since ingest read it: "),
         ("results copied to another machine", "head: its results were not recorded in this work"),
     ],
