@@ -91,4 +91,4 @@ def _leftovers(hidden: Iterable[Path]) -> Iterator[Needless]:
         parts = chain([path], path.rglob("*") if path.is_dir() else ())
         newest = max(part.lstat().st_mtime for part in parts)
         if newest < time.time() - LEFT_AFTER_SECONDS:
-            yield Needless(path, "left by a killed job", folder_bytes(path))
+            yield Needless(path, "left by a killed job, or set aside", folder_bytes(path))

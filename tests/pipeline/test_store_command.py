@@ -191,7 +191,7 @@ def test_prune_shows_first_and_deletes_with_yes(config, ingested):
         ingested.residual_store("mrm", "b"): "b is no case of the data set any longer",
         ingested.case_store("c"): "damaged",
         ingested.prediction_store("unet", 1, "d"): "no configuration has experiments.unet",
-        left: "left by a killed job",
+        left: "left by a killed job, or set aside",
     }
     shown = call("prune", "--config", other).stdout.splitlines()
     assert "may be deleted; add --yes" in shown[-1]
