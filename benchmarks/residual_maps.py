@@ -149,7 +149,7 @@ def in_batches(
 
 
 def masks_of(scheme: str, models: list[MaskedModel], images: Tensor) -> list[Tensor]:
-    """Each ratio's masks of all slices: (slices, passes, patches) bool, 1 = masked."""
+    """Each ratio's masks of all slices, on the CPU: (slices, passes, patches) bool, 1 = masked."""
     way, _, passes = SCHEMES[scheme]
     return [
         torch.from_numpy(
@@ -167,7 +167,7 @@ def masks_of(scheme: str, models: list[MaskedModel], images: Tensor) -> list[Ten
                     for index in range(len(images))
                 ]
             )
-        ).to(images.device)
+        )
         for ratio, count, model in zip(RATIOS, passes, models, strict=True)
     ]
 

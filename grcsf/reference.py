@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from grcsf.mae.build import MaskedModel
-from grcsf.residuals import Kind, Visible, residual_map, resize
+from grcsf.residuals import Kind, Visible, patch_pixels, residual_map, resize
 
 
 @torch.no_grad()
@@ -34,7 +34,7 @@ def reference_residuals(
             total, weight = torch.zeros_like(small), torch.zeros_like(small)
             for mask in torch.split(slice_masks, 1):
                 predicted = model.unpatchify(model(small, mask))
-                hidden = _pixel_mask(model, mask).to(small.device)
+                hidden = patch_pixels(model, mask).to(small.device)
                 if visible == "paste":
                     total += torch.where(hidden, predicted, small)
                     weight += 1
@@ -46,13 +46,12 @@ def reference_residuals(
                     weight += 1
             mean = torch.where(weight > 0, total / weight.clamp(min=1), small).clamp(0.0, 1.0)
             if counted is not None:
-                mean = torch.where(_pixel_mask(model, counted[place][z : z + 1]), mean, small)
+                inside = patch_pixels(model, counted[place][z : z + 1]).to(small.device)
+                mean = torch.where(inside, mean, small)
+            found = residual_map(small, mean, kind)
+            if counted is not None:
+                found = torch.where(inside, found, torch.zeros_like(found))
             height, width = images.shape[-2:]
-            residuals.append(resize(residual_map(small, mean, kind), (height, width)))
+            residuals.append(resize(found, (height, width)))
         maps.append(torch.cat(residuals))
     return torch.cat(maps, dim=1)
-
-
-def _pixel_mask(model: MaskedModel, mask: Tensor) -> Tensor:
-    values = model.patch_size**2
-    return model.unpatchify(mask.unsqueeze(-1).expand(-1, -1, values))

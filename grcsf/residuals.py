@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from grcsf.mae.build import MaskedModel
+from grcsf.transfer import send
 
 Visible = Literal["paste", "ignore", "predict"]
 Kind = Literal["abs", "squared", "ssim"]
@@ -77,8 +78,8 @@ def mean_reconstruction(
     predictions = model.predict_passes(images.to(model.dtype), masks)  # (B·K, L, p·p)
     patches = model.patchify(images.float())  # (B, L, p·p)
     mean = average_passes(predictions.reshape(*masks.shape, -1), patches, masks, visible=visible)
-    if counted is not None:
-        mean = torch.where(counted.to(mean.device).unsqueeze(-1), mean, patches)
+    if counted is not None and not bool(counted.all()):
+        mean = torch.where(send(counted, mean.device).unsqueeze(-1), mean, patches)
     return model.unpatchify(mean).clamp(0.0, 1.0)
 
 
@@ -99,7 +100,7 @@ def average_passes(
     predictions = predictions.float()
     if visible == "predict":
         return predictions.mean(dim=1)
-    hidden = masks.to(predictions.device).unsqueeze(-1).float()  # (B, K, L, 1)
+    hidden = send(masks, predictions.device).unsqueeze(-1).float()  # (B, K, L, 1)
     # Sums over the passes suffice, so pixels are put back in place once, not K times.
     predicted, times = (predictions * hidden).sum(dim=1), hidden.sum(dim=1)
     if visible == "paste":
@@ -177,8 +178,9 @@ def multi_ratio_residuals(
         where = everywhere if counted is None else counted[place]
         with _full_float32(), _precision(model, dtype, images.device):
             for chosen in _equally_visible(ratio_masks):
-                part = (images[chosen], ratio_masks[chosen], where[chosen])
-                maps[chosen, place] = _in_steps(model, *part, visible, kind, step)[:, 0]
+                there = chosen if isinstance(chosen, slice) else send(chosen, images.device)
+                part = (images[there], ratio_masks[chosen], where[chosen])
+                maps[there, place] = _in_steps(model, *part, visible, kind, step)[:, 0]
     return maps
 
 
@@ -236,8 +238,16 @@ def _residuals_at(
     """Residuals at the model's size, brought back to the images' (Fig. 1)."""
     small = resize(images.float(), (model.image_size, model.image_size))
     reconstructions = mean_reconstruction(model, small, masks, visible=visible, counted=counted)
+    maps = residual_map(small, reconstructions, kind)
+    if not bool(counted.all()):  # a window of the structural similarity reaches across patches
+        maps = maps * patch_pixels(model, send(counted, maps.device))
     height, width = images.shape[-2:]
-    return resize(residual_map(small, reconstructions, kind), (height, width))
+    return resize(maps, (height, width))
+
+
+def patch_pixels(model: MaskedModel, chosen: Tensor) -> Tensor:
+    """The pixels of chosen patches: (B, L) bool → (B, 1, H, W) bool."""
+    return model.unpatchify(chosen.unsqueeze(-1).expand(-1, -1, model.patch_size**2))
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -37,13 +37,6 @@ def multiplies_bf16(device: torch.device) -> bool:
     return "AVX512" in capability and bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A tensor on the device, without waiting for what is queued on a GPU."""
-    if device.type == "cpu":
-        return tensor
-    return tensor.pin_memory().to(device, non_blocking=True)
-
-
 def fetch(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
     """Start bringing a tensor to the CPU; the call waits for it, not for what is queued later."""
     if tensor.device.type == "cpu":

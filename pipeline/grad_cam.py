@@ -66,7 +66,7 @@ def grad_cam_maps(
         started = time.monotonic()
         store = open_store(layout.case_store(case))
         network = networks[subset].to(device).eval()
-        maps = case_maps(network, store, slices, device, resources.slices_per_batch)
+        maps = case_maps(network, store, slices, device, resources.slices_at_once)
         attributes = {
             **made_by,
             "case": case,

@@ -64,7 +64,7 @@ def predict(
         if is_current(path, keys[case]):
             continue
         maps = open_store(layout.residual_store(residuals, case)) if residuals else None
-        probability = predict_case(network, store, maps, slices, device, resources.slices_per_batch)
+        probability = predict_case(network, store, maps, slices, device, resources.slices_at_once)
         attributes = {
             **{name: store.attrs[name] for name in GEOMETRY},
             "case": case,

@@ -19,7 +19,8 @@ from toolz import partition_all
 from grcsf.mae.build import MaskedModel, build_masked_model
 from grcsf.mae.precision import Precision, at_precision
 from grcsf.residuals import multi_ratio_residuals
-from pipeline.devices import compute_device, fetch, multiplies_bf16, send
+from grcsf.transfer import send
+from pipeline.devices import compute_device, fetch, multiplies_bf16
 from pipeline.errors import PipelineError
 from pipeline.files import read_json, write_json
 from pipeline.intensity import shown_from
@@ -125,7 +126,7 @@ def _make(
         log.info("%s: %d of %d (%s)", name, next(count), len(due), case.name)
 
     with behind(keep_case) as keep:
-        groups = partition_all(resources.slices_per_batch, slices_of(opened, keep))
+        groups = partition_all(resources.slices_at_once, slices_of(opened, keep))
         queued = ((group, _queue(group, per_map, settings, device, precision)) for group in groups)
         started = time.monotonic()
         for group, residuals in one_behind(queued):

@@ -5,6 +5,7 @@ Polarity everywhere: 1 = masked (hidden from the encoder), 0 = visible.
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -105,27 +106,30 @@ def tissue_masks(
         seed: see `slice_masks`.
         case: see `slice_masks`.
         slice_index: see `slice_masks`.
-        mask_ratio: share of the tissue's patches that a pass masks, in (0, 1).
+        mask_ratio: share of the tissue's patches that a pass masks, in (0, 1), at least; one stays
+            visible.
         passes: see `slice_masks`.
 
     Returns:
         (passes, L) bool, 1 = masked; every row masks the same number of patches.
 
     Raises:
-        ValueError: see `slice_masks`, of a slice with the tissue's patches alone.
+        ValueError: no passes, or fewer than two patches of tissue.
     """
     inside, outside = np.flatnonzero(tissue), np.flatnonzero(~tissue)
+    # rounded up, so that passes which can hide every patch do
+    count = min(len(inside) - 1, math.ceil(len(inside) * mask_ratio - 1e-9))
     masks = np.ones((passes, len(tissue)), dtype=np.bool_)
     masks[:, inside] = slice_masks(
         seed=seed,
         case=case,
         slice_index=slice_index,
-        mask_ratio=mask_ratio,
+        mask_ratio=count / len(inside),
         passes=passes,
         patches=len(inside),
         scheme="stratified",
     )
-    shown = -(len(inside) - masked_count(len(inside), mask_ratio)) % STEP
+    shown = -(len(inside) - count) % STEP
     for index, row in enumerate(masks):
         key = (int(seed), case, int(slice_index), float(mask_ratio), "background", index)
         row[outside[_permutation(key, len(outside))[:shown]]] = False

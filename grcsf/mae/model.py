@@ -14,6 +14,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from grcsf.mae.patches import patchify, unpatchify
+from grcsf.transfer import send
 
 
 class MaeShape(NamedTuple):
@@ -119,7 +120,7 @@ class MaskedAutoencoder(nn.Module):
         batch, patches, width = tokens.shape
         if masks.ndim != 2 or masks.shape[1] != patches or len(masks) % batch:
             raise ValueError(f"masks are {tuple(masks.shape)}, expected ({batch}·K, {patches})")
-        visible = visible_indices(masks).to(tokens.device)  # (B·K, V)
+        visible = send(visible_indices(masks), tokens.device)  # (B·K, V)
         index = visible.reshape(batch, -1, 1).expand(-1, -1, width)  # (B, K·V, D)
         seen = tokens.gather(1, index).reshape(len(masks), -1, width)  # (B·K, V, D)
         cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(masks), -1, -1)
@@ -132,7 +133,7 @@ class MaskedAutoencoder(nn.Module):
     def decode(self, latents: Tensor, masks: Tensor) -> Tensor:
         """Predict all patches from latents: (N, 1 + visible, D), masks (N, L) → (N, L, p·p·C)."""
         tokens = self.decoder_embed(latents)  # (N, 1 + V, D')
-        visible = visible_indices(masks).to(tokens.device)
+        visible = send(visible_indices(masks), tokens.device)
         index = visible.unsqueeze(-1).expand(-1, -1, tokens.shape[-1])
         filled = self.mask_token.to(tokens.dtype).expand(*masks.shape, -1)  # (N, L, D')
         filled = filled.scatter(1, index, tokens[:, 1:])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from grcsf.mae.patches import patchify, unpatchify
+from grcsf.transfer import send
 
 
 class SimMim(nn.Module):
@@ -76,7 +77,7 @@ class SimMim(nn.Module):
         if tuple(masks.shape) != (len(images), self.num_patches):
             wanted = (len(images), self.num_patches)
             raise ValueError(f"masks are {tuple(masks.shape)}, expected {wanted}")
-        hidden = self.network.vit(images, bool_masked_pos=masks.to(images.device))
+        hidden = self.network.vit(images, bool_masked_pos=send(masks, images.device))
         tokens = hidden.last_hidden_state[:, 1:]  # (B, L, D)
         grid = self.image_size // self.patch_size
         latents = tokens.transpose(1, 2).reshape(len(images), -1, grid, grid)  # (B, D, g, g)

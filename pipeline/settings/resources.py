@@ -13,7 +13,7 @@ class Resources(Section):
     nodes: Positive = 1
     workers: Count = 0
     cache_mb: Count = 2_000
-    slices_per_batch: Positive = 8
+    slices_per_batch: Positive | None = None
     cases_per_job: Positive = 40
     memory_mb: Positive = 16_000
     minutes: Positive = 1_440
@@ -22,6 +22,11 @@ class Resources(Section):
     def device(self) -> str:
         """What networks compute on: `cuda`, or `cpu` without a GPU."""
         return "cuda" if self.gpus else "cpu"
+
+    @property
+    def slices_at_once(self) -> int:
+        """Slices that are reconstructed or predicted together; on a GPU as many as fill it."""
+        return self.slices_per_batch or (64 if self.gpus else 8)
 
     @property
     def processes(self) -> int:

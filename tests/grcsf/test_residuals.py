@@ -115,8 +115,9 @@ def tissue_of(model, images, ratio, passes):
     return torch.from_numpy(np.stack(drawn)), counted
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("visible", VISIBLE)
-def test_slices_with_more_and_less_tissue_share_a_batch(visible):
+def test_slices_with_more_and_less_tissue_share_a_batch(visible, kind):
     models = [random_mae(64), random_mae(80, seed=1)]
     images = images_of(6, 48, 40)
     for z, rows in enumerate((48, 30, 16, 30, 8, 0)):
@@ -124,13 +125,13 @@ def test_slices_with_more_and_less_tissue_share_a_batch(visible):
     drawn = [tissue_of(models[0], images, 0.5, 2), tissue_of(models[1], images, 0.75, 4)]
     masks, counted = zip(*drawn, strict=True)
     assert len({int((~one).sum()) for one in masks[0]}) > 2, "they leave unequal numbers visible"
-    options = {"visible": visible, "kind": "abs", "counted": counted}
+    options = {"visible": visible, "kind": kind, "counted": counted}
     found = multi_ratio_residuals(models, images, masks, **options)
     plain = reference_residuals(models, images, masks, **options)
     torch.testing.assert_close(found, plain, atol=1e-5, rtol=0)
     few = multi_ratio_residuals(models, images, masks, sequences=1, **options)
     torch.testing.assert_close(few, found, atol=1e-5, rtol=0)
-    assert found[1, :, :20].mean() > 0.05
+    assert found[1, :, :20].mean() > 0.01
     assert not found[1, :, 40:].any(), "the background's residual is 0"
 
 

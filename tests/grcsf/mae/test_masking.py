@@ -1,6 +1,7 @@
 """Masks: reproducible, of equal size, and balanced where that is promised."""
 
 import hashlib
+import math
 
 import numpy as np
 import pytest
@@ -92,13 +93,17 @@ def tissue_masks_of(tissue, **changes):
 
 
 @settings(deadline=None, max_examples=60)
-@given(TISSUES, RATIOS, PASSES)
+@given(TISSUES, st.floats(0.01, 0.99), PASSES)
 def test_tissue_is_dealt_out_and_background_is_hidden(tissue, ratio, passes):
     masks = tissue_masks_of(tissue, mask_ratio=ratio, passes=passes)
     assert masks.shape == (passes, len(tissue))
-    assert (masks[:, tissue].sum(axis=1) == masked_count(int(tissue.sum()), ratio)).all()
+    patches = int(tissue.sum())
+    count = min(patches - 1, math.ceil(patches * ratio - 1e-9))
+    assert (masks[:, tissue].sum(axis=1) == count).all()
     times = masks[:, tissue].sum(axis=0)
     assert times.max() - times.min() <= 1
+    if passes >= 1 / ratio:
+        assert times.min() >= 1, "every patch is hidden in one pass at least"
     visible = (~masks).sum(axis=1)
     assert len(set(visible)) == 1
     # background is shown for no other reason than to give slices a common number
