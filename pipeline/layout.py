@@ -155,6 +155,20 @@ def folder_of(manifest: Path) -> Path:
     return manifest.with_suffix("")
 
 
+FORMER = ".former.old"
+MOVING = ".moving.old"
+
+
+def former_of(folder: Path) -> Path:
+    """Where the training is kept that another one has replaced in its folder."""
+    return folder.with_name(f".{folder.name}{FORMER}")
+
+
+def moving_of(folder: Path) -> Path:
+    """Where a kept training lies while it changes places with the one in its folder."""
+    return folder.with_name(f".{folder.name}{MOVING}")
+
+
 def mask_note(mask: Path, case: str) -> Path:
     """What postprocess notes beside a mask: its fingerprint, voxels and SHA-256."""
     return mask.with_name(f"{case}.json")
