@@ -182,6 +182,11 @@ def record_of(declared: Path) -> Path:
     return declared.with_name(declared.stem + RECORD)
 
 
+def kept_record(folder: Path) -> Path:
+    """The record of a replaced training, kept in its folder until it is taken back."""
+    return folder / ".record.json"  # no case, whose files may lie there, begins with a full stop
+
+
 def is_record(path: Path) -> bool:
     """Whether a file is a record of a job, and no manifest; no result's name has a full stop."""
     return path.name.endswith(RECORD)

@@ -18,7 +18,7 @@ from torch import nn
 
 from pipeline.errors import PipelineError
 from pipeline.files import read_json, remove, replacing, write_json
-from pipeline.layout import former_of, moving_of
+from pipeline.layout import former_of, kept_record, moving_of, record_of
 
 log = logging.getLogger(__name__)
 START_SECONDS = 600
@@ -159,8 +159,12 @@ def _set_aside(folder: Path) -> None:
     former = former_of(folder)
     if _worth(folder) < max(1, _worth(former)):
         shutil.rmtree(folder)
-    else:
-        _keep(folder, former)
+        return
+    record = record_of(folder)
+    if record.exists():  # or nobody knew, when it is taken back, which run has made it
+        with replacing(kept_record(folder)) as temporary:
+            shutil.copyfile(record, temporary)
+    _keep(folder, former)
 
 
 def _keep(training: Path, former: Path) -> None:
