@@ -16,7 +16,8 @@ from typing import Any
 from pipeline.errors import PipelineError
 
 TEMPORARY = ".tmp"
-OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR)
+# ENOTDIR: a folder finds a link in its place, or a file
+OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
 
 
 def file_digest(path: Path) -> str:
@@ -50,7 +51,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _take_place(temporary: Path, path: Path) -> None:
-    """Rename over `path`; a folder must make room first, and another writer may fill it again."""
+    """Rename over `path`; what no rename replaces makes room first, and may be there again."""
     while True:
         try:
             temporary.replace(path)

@@ -18,6 +18,7 @@ from torch import nn
 
 from pipeline.errors import PipelineError
 from pipeline.files import read_json, remove, replacing, write_json
+from pipeline.layout import former_of, kept_record, moving_of, record_of
 
 log = logging.getLogger(__name__)
 START_SECONDS = 600
@@ -128,36 +129,54 @@ def take_back(folder: Path, wanted_fingerprint: str) -> None:
     """
     if _is_of(folder, wanted_fingerprint):
         return
-    former, moving = _beside(folder, "former"), _beside(folder, "moving")
-    if _is_of(former, wanted_fingerprint):
-        remove(moving)
+    former, moving = former_of(folder), moving_of(folder)
+    if not _is_of(moving, wanted_fingerprint):  # it is, where this was broken off
+        _settle(folder)
+        if not _is_of(former, wanted_fingerprint):
+            return
         former.rename(moving)
-    if not _is_of(moving, wanted_fingerprint):  # it is, too, where this was broken off
-        return
     if folder.exists():
         _set_aside(folder)
     moving.rename(folder)
     log.info("%s: taken back, as these settings and data have trained it before", folder)
 
 
+def _settle(folder: Path) -> None:
+    """Give the training a place that a `take_back` of another call has left between two."""
+    former, moving = former_of(folder), moving_of(folder)
+    if not moving.exists():
+        return
+    if not folder.exists():
+        moving.rename(folder)
+    elif _worth(moving) > _worth(former):
+        _keep(moving, former)
+    else:
+        remove(moving)
+
+
 def _set_aside(folder: Path) -> None:
-    """Keep a training for `take_back`, if it is worth more than the one that is kept already."""
-    former = _beside(folder, "former")
+    """Keep a training for `take_back`, if it is worth as much as the one that is kept already."""
+    former = former_of(folder)
     if _worth(folder) < max(1, _worth(former)):
         shutil.rmtree(folder)
         return
+    record = record_of(folder)
+    if record.exists():  # or nobody knew, when it is taken back, which run has made it
+        with replacing(kept_record(folder)) as temporary:
+            shutil.copyfile(record, temporary)
+    _keep(folder, former)
+
+
+def _keep(training: Path, former: Path) -> None:
     remove(former)
-    folder.rename(former)
+    training.touch()  # the hour after which `grcsf store prune` finds it begins now
+    training.rename(former)
 
 
 def _worth(folder: Path) -> int:
     if (folder / "model.json").exists():
         return 2
     return int((folder / "checkpoints" / "last.ckpt").exists())
-
-
-def _beside(folder: Path, name: str) -> Path:
-    return folder.with_name(f".{folder.name}.{name}.old")
 
 
 def load_best(module: nn.Module, checkpoint: Path) -> None:

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from pipeline.errors import PipelineError
 from pipeline.files import read_json
-from pipeline.layout import Layout
+from pipeline.layout import FORMER, MOVING, Layout
 from pipeline.settings import Dataset
 from pipeline.store import KeptStore, folder_bytes, list_stores
 from pipeline.stores import open_store
 
 # a job writes a temporary store within a minute or two; one this old belongs to no running job
 LEFT_AFTER_SECONDS = 3600
+REPLACED = "a replaced training, kept to be taken back"
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,16 @@ def _of_shared_folder(root: Path) -> Iterator[Needless]:
 
 def _leftovers(hidden: Iterable[Path]) -> Iterator[Needless]:
     for path in sorted(hidden):
-        if path.suffix not in (".tmp", ".old"):
+        # one that is on its way back may be the only finished network of its settings
+        if path.suffix not in (".tmp", ".old") or path.name.endswith(MOVING):
             continue
-        parts = chain([path], path.rglob("*") if path.is_dir() else ())
-        newest = max(part.lstat().st_mtime for part in parts)
-        if newest < time.time() - LEFT_AFTER_SECONDS:
-            yield Needless(path, "left by a killed job, or set aside", folder_bytes(path))
+        replaced = path.name.endswith(FORMER)
+        changed = path.lstat().st_mtime if replaced else _last_change(path)
+        if changed < time.time() - LEFT_AFTER_SECONDS:
+            reason = REPLACED if replaced else "left by a killed job, or set aside"
+            yield Needless(path, reason, folder_bytes(path))
+
+
+def _last_change(path: Path) -> float:
+    parts = chain([path], path.rglob("*") if path.is_dir() else ())
+    return max(part.lstat().st_mtime for part in parts)

@@ -28,6 +28,16 @@ STORE_VERSION = 1
 ZSTD_LEVEL = 3
 BLOCK_BYTES = 32 * 2**20
 DIGEST = "sha256_"
+# what zarr raises for metadata in which bits are flipped, and for chunks that do not fit it
+UNREADABLE = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+)
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:
@@ -111,7 +121,7 @@ def open_store(path: Path) -> Store:
         raise PipelineError(f"store {path}: not there; run the stage that writes it") from None
     except PermissionError:
         raise PipelineError(f"store {path}: not readable for you; have it opened to you") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise PipelineError(f"store {path}: damaged ({reason}); delete it and run again") from error
     if attributes.get("complete") is not True:
@@ -146,7 +156,7 @@ def stored_array(group: Store, name: str) -> StoredArray:
     """
     try:
         array = group[name]
-    except (OSError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         raise _unreadable(str(group.store_path), name, error) from error
     assert isinstance(array, zarr.Array)
     return array
@@ -157,7 +167,7 @@ def read_part(array: StoredArray, index: Any = slice(None)) -> npt.NDArray[Any]:
     try:
         whole = isinstance(index, slice) and index == slice(None)
         return _read_in_blocks(array) if whole else np.asarray(array[index])
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except UNREADABLE as error:
         store, _, name = str(array.store_path).rpartition("/")
         raise _unreadable(store, name, error) from error
 

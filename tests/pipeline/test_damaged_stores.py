@@ -1,6 +1,7 @@
 """What can befall a store: two writers, full and read-only disks, and damage of every kind."""
 
 import errno
+import itertools
 import multiprocessing
 import os
 import random
@@ -95,6 +96,36 @@ def test_truncated_metadata_is_refused_and_the_store_made_again(store, name, kep
     with pytest.raises(PipelineError, match="delete it and run again"):
         stores.open_store(store)
     assert not stores.is_current(store, "f")
+
+
+def flip_each_digit(path):
+    """The file with each bit of each of its digits flipped that leaves it a digit."""
+    good = path.read_bytes()
+    digits = [place for place, byte in enumerate(good) if chr(byte).isdigit()]
+    for place, bit in itertools.product(digits, range(4)):
+        data = bytearray(good)
+        data[place] ^= 1 << bit
+        if not chr(data[place]).isdigit():
+            continue
+        path.write_bytes(data)
+        yield
+    path.write_bytes(good)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("index", [slice(None), (0, 2)])
+def test_no_flipped_digit_of_an_array_s_metadata_ends_in_a_traceback(tmp_path, index):
+    path, maps = tmp_path / "a.zarr", np.ones((2, 6, 8, 8), np.float16)
+    stores.write_store(path, {"residual": maps}, {"fingerprint": "f"}, slice_axis=1)
+    told = []
+    for _ in flip_each_digit(path / "residual" / "zarr.json"):
+        stores.is_current(path, "f")
+        try:
+            stores.read_array(stores.open_store(path), "residual", index)
+        except PipelineError as error:
+            told.append(str(error))
+    assert told
+    assert all(line.startswith(f"store {path}: ") for line in told)
 
 
 @pytest.mark.filterwarnings("ignore:Object at")

@@ -1,5 +1,6 @@
 """A folder of residual stores that several projects and users share."""
 
+import errno
 import logging
 import multiprocessing
 import os
@@ -103,6 +104,38 @@ def test_a_store_in_the_results_makes_room_for_the_link(tmp_path, shared):
     np.testing.assert_array_equal(read(project(tmp_path, shared)), MAPS)
     folder = project(tmp_path, shared).residual_store("mrm", "a").parent
     assert [path.name for path in folder.iterdir()] == ["a.zarr"]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_link_makes_room_for_a_store_in_the_results(tmp_path, shared, gone):
+    write(project(tmp_path, shared), key="old")
+    if gone:
+        shutil.rmtree(shared)
+    alone = project(tmp_path, None)
+    write(alone, maps=MAPS / 2)
+    path = alone.residual_store("mrm", "a")
+    assert not path.is_symlink()
+    np.testing.assert_array_equal(read(alone), MAPS / 2)
+    assert [one.name for one in path.parent.iterdir()] == ["a.zarr"]
+    if not gone:
+        verify_store(shared_store(shared, "a", "old"))
+
+
+def test_a_link_makes_room_where_the_shared_folder_takes_no_more(tmp_path, shared, monkeypatch):
+    layout = project(tmp_path, shared)
+    write(layout, key="old")
+    write_store = residual_stores.write_store
+
+    def refused(path, *arguments, **options):
+        if shared in path.parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        write_store(path, *arguments, **options)
+
+    monkeypatch.setattr(residual_stores, "write_store", refused)
+    write(layout, maps=MAPS / 2)
+    assert not layout.residual_store("mrm", "a").is_symlink()
+    np.testing.assert_array_equal(read(layout), MAPS / 2)
+    verify_store(shared_store(shared, "a", "old"))
 
 
 def test_the_store_of_a_faster_job_stays_as_it_is(tmp_path, shared):
