@@ -26,7 +26,7 @@ from pipeline.files import read_json, write_json
 from pipeline.ingest import ingest
 from pipeline.layout import Layout
 from pipeline.models import keep_model
-from pipeline.open_cases import open_cases
+from pipeline.open_cases import open_case
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import Mae, Residuals, Resources, Slices, Source
 
@@ -84,10 +84,12 @@ def prepared(
 ) -> list[tuple[torch.Tensor, list[torch.Tensor]]]:
     """Groups of slices on the device, each with the masks of both maps."""
     names = read_json(layout.cases)["cases"]
-    opened = open_cases(
-        layout, dict.fromkeys(names, "x"), chosen, [model] * len(chosen.maps), SLICES, SEED
-    )
-    work = [one for _, slices in opened for one in slices]
+    models = [model] * len(chosen.maps)
+    work = [
+        one
+        for name in names
+        for one in open_case(layout, name, "x", chosen, models, SLICES, SEED)[1]
+    ]
     size = resources.slices_at_once
     return [
         (

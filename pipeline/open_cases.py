@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from toolz import partition_all
 
 from grcsf.mae.build import MaskedModel
 from grcsf.mae.masking import slice_masks, tissue_masks
@@ -20,6 +21,8 @@ from pipeline.layout import Layout
 from pipeline.settings import MaskScheme, ResidualMap, Residuals, Slices
 from pipeline.slices import network_slices
 from pipeline.stores import open_store, read_array
+
+PREPARED = 32  # slices resized at once: one by one takes eight times as long, all take memory
 
 
 @dataclass
@@ -52,53 +55,58 @@ class Work:
     passes: list[PassMasks]
 
 
-def open_cases(
+def open_case(
     layout: Layout,
-    keys: Mapping[str, str],
+    name: str,
+    fingerprint: str,
     settings: Residuals,
     models: Sequence[MaskedModel],
     slices: Slices,
     seed: int,
-) -> Iterator[tuple[OpenCase, list[Work]]]:
-    """Each case with its slices to reconstruct: no pass is due for an empty (constant) one.
+) -> tuple[OpenCase, list[Work]]:
+    """A case with its slices to reconstruct: no pass is due for an empty (constant) one.
 
     Args:
         layout: where the case stores lie.
-        keys: case → the fingerprint of its residuals.
+        name: of the case.
+        fingerprint: of its residuals.
         settings: the residual set.
         models: for each of the set's maps.
         slices: how slices are scaled and resized.
         seed: of the masks.
     """
-    for name, key in keys.items():
-        started = time.monotonic()
-        store = open_store(layout.case_store(name))
-        image = read_array(store, "image")
-        shown = [z for z, plane in enumerate(image) if plane.min() != plane.max()]
-        limits = intensity_range(store.attrs, slices)
-        planes = [network_slices(image[z : z + 1], limits, slices.size)[0] for z in shown]
-        per_slice = [
-            [
-                pass_masks(name, z, plane, one, settings.masks, model, seed)
-                for one, model in zip(settings.maps, models, strict=True)
-            ]
-            for z, plane in zip(shown, planes, strict=True)
+    started = time.monotonic()
+    store = open_store(layout.case_store(name))
+    image = read_array(store, "image")
+    shown = [z for z, plane in enumerate(image) if plane.min() != plane.max()]
+    limits = intensity_range(store.attrs, slices)
+    planes = [
+        plane  # (1, h, w)
+        for some in partition_all(PREPARED, shown)
+        for plane in network_slices(image[list(some)], limits, slices.size)
+    ]
+    passes = [
+        [
+            pass_masks(name, z, plane, one, settings.masks, model, seed)
+            for one, model in zip(settings.maps, models, strict=True)
         ]
-        case = OpenCase(
-            name=name,
-            fingerprint=key,
-            residual=np.zeros((len(settings.maps), len(image), *slices.size), np.float16),
-            image_digest=str(store.attrs["sha256_image"]),
-            remaining=len(shown),
-            coverages=[
-                coverage(torch.stack([one.masks for one in ratio]))
-                for ratio in zip(*per_slice, strict=True)
-            ],
-            seconds=0.0,
-        )
-        work = [Work(case, *one) for one in zip(shown, planes, per_slice, strict=True)]
-        case.seconds = time.monotonic() - started
-        yield case, work
+        for z, plane in zip(shown, planes, strict=True)
+    ]
+    case = OpenCase(
+        name=name,
+        fingerprint=fingerprint,
+        residual=np.zeros((len(settings.maps), len(image), *slices.size), np.float16),
+        image_digest=str(store.attrs["sha256_image"]),
+        remaining=len(shown),
+        coverages=[
+            coverage(torch.stack([one.masks for one in ratio]))
+            for ratio in zip(*passes, strict=True)
+        ],
+        seconds=0.0,
+    )
+    work = [Work(case, *one) for one in zip(shown, planes, passes, strict=True)]
+    case.seconds = time.monotonic() - started
+    return case, work
 
 
 def slices_of(

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
+S = TypeVar("S")
 T = TypeVar("T")
 
 
-def ahead(items: Iterable[T]) -> Iterator[T]:
-    """The same items, of which the next one is made in another thread while one is in use.
+def ahead(make: Callable[[S], T], items: Iterable[S], readers: int = 1) -> Iterator[T]:
+    """`make` of every item in turn, of which the next ones are made in threads while one is in use.
 
-    Two are in memory at a time. What making one raises is raised where it would be due.
+    One more than `readers` are in memory at a time. What making one raises is raised where it would
+    be due.
     """
     rest = iter(items)
-    end = object()
-    with ThreadPoolExecutor(1) as reader:
-        coming: Future[T | object] = reader.submit(next, rest, end)
-        while (item := coming.result()) is not end:
-            coming = reader.submit(next, rest, end)
-            yield item  # type: ignore[misc]  # all but `end` are of T
+    with ThreadPoolExecutor(readers) as pool:
+        coming = deque(pool.submit(make, item) for item in islice(rest, readers))
+        while coming:
+            made = coming.popleft().result()
+            coming.extend(pool.submit(make, item) for item in islice(rest, 1))
+            yield made
 
 
 def one_behind(items: Iterable[T]) -> Iterator[T]:
@@ -39,20 +43,19 @@ def one_behind(items: Iterable[T]) -> Iterator[T]:
 
 
 @contextmanager
-def behind(write: Callable[P, None]) -> Iterator[Callable[P, None]]:
-    """`write` in another thread: a call waits only for the one before it, not for its own.
+def behind(write: Callable[P, None], writers: int = 1) -> Iterator[Callable[P, None]]:
+    """`write` in other threads: a call waits for the one `writers` before it, not for its own.
 
-    What a call raises, the next one raises, or the end of the block, which waits for the last.
+    What a call raises, a later one raises, or the end of the block, which waits for all.
     """
-    with ThreadPoolExecutor(1) as writer:
-        last: Future[None] | None = None
+    with ThreadPoolExecutor(writers) as pool:
+        waiting: deque[Future[None]] = deque()
 
         def later(*args: P.args, **kwargs: P.kwargs) -> None:
-            nonlocal last
-            if last is not None:
-                last.result()
-            last = writer.submit(write, *args, **kwargs)
+            if len(waiting) == writers:
+                waiting.popleft().result()
+            waiting.append(pool.submit(write, *args, **kwargs))
 
         yield later
-        if last is not None:
-            last.result()
+        for one in waiting:
+            one.result()

@@ -26,7 +26,7 @@ from pipeline.files import read_json, write_json
 from pipeline.intensity import shown_from
 from pipeline.layout import Layout, in_batch
 from pipeline.models import load_weights
-from pipeline.open_cases import OpenCase, Work, open_cases, slices_of
+from pipeline.open_cases import OpenCase, Work, open_case, slices_of
 from pipeline.overlap import ahead, behind, one_behind
 from pipeline.residual_stores import is_made, write_residuals
 from pipeline.settings import Mae, Residuals, Resources, Slices
@@ -118,14 +118,19 @@ def _make(
     precision = _precision(settings.precision, device)
     lowered = {mae: at_precision(model, precision).to(device) for mae, model in models.items()}
     per_map = [lowered[one.mae] for one in settings.maps]
-    opened = ahead(open_cases(layout, due, settings, per_map, slices, seed))
+    threads = 2 if resources.gpus else 1  # a GPU is faster than one thread reads, or writes
+    opened = ahead(
+        lambda case: open_case(layout, case, due[case], settings, per_map, slices, seed),
+        due,
+        threads,
+    )
     count = itertools.count(1)
 
     def keep_case(case: OpenCase) -> None:
         _keep(layout, name, case, made_by, precision, device)
         log.info("%s: %d of %d (%s)", name, next(count), len(due), case.name)
 
-    with behind(keep_case) as keep:
+    with behind(keep_case, threads) as keep:
         groups = partition_all(resources.slices_at_once, slices_of(opened, keep))
         queued = ((group, _queue(group, per_map, settings, device, precision)) for group in groups)
         started = time.monotonic()

@@ -8,39 +8,39 @@ import pytest
 from pipeline.overlap import ahead, behind, one_behind
 
 
-def test_items_come_in_order_and_one_ahead():
-    made = []
+@pytest.mark.parametrize("readers", [1, 2, 9])
+def test_items_come_in_order_and_few_ahead(readers):
+    made, seen = [], []
 
-    def items():
-        for number in range(5):
-            made.append(number)
-            yield number
+    def make(number):
+        made.append(number)
+        return number * 10
 
-    seen = []
-    for number in ahead(items()):
+    for number in ahead(make, range(5), readers):
         seen.append(number)
-        assert len(made) <= len(seen) + 1
-    assert seen == list(range(5))
+        assert len(made) <= len(seen) + readers
+    assert seen == [0, 10, 20, 30, 40]
 
 
 def test_the_next_item_is_made_while_one_is_in_use():
     second = threading.Event()
 
-    def items():
-        yield 1
-        second.set()
-        yield 2
+    def make(number):
+        if number == 2:
+            second.set()
 
-    for _ in ahead(items()):
+    for _ in ahead(make, (1, 2)):
         assert second.wait(timeout=30)
 
 
-def test_a_fault_of_making_comes_where_it_is_due():
-    def items():
-        yield 1
-        raise OSError("disk gone")
+@pytest.mark.parametrize("readers", [1, 2])
+def test_a_fault_of_making_comes_where_it_is_due(readers):
+    def make(number):
+        if number == 2:
+            raise OSError("disk gone")
+        return number
 
-    due = ahead(items())
+    due = ahead(make, (1, 2), readers)
     assert next(due) == 1
     with pytest.raises(OSError, match="disk gone"):
         next(due)
@@ -85,6 +85,19 @@ def test_at_most_one_write_waits():
         write(2)
         assert written[0] == 1
     assert written == [1, 2]
+
+
+def test_several_write_side_by_side_and_all_before_the_block_ends():
+    together, written = threading.Barrier(2), []
+
+    def meet(number):
+        together.wait(timeout=30)
+        written.append(number)
+
+    with behind(meet, writers=2) as write:
+        for number in range(4):
+            write(number)
+    assert sorted(written) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("more", [0, 3])
