@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -28,6 +29,7 @@ STORE_VERSION = 1
 ZSTD_LEVEL = 3
 BLOCK_BYTES = 32 * 2**20
 DIGEST = "sha256_"
+SETTLING_SECONDS = 0.2
 # what zarr raises for metadata in which bits are flipped, and for chunks that do not fit it
 UNREADABLE = (
     OSError,
@@ -70,25 +72,40 @@ def write_store(
         slice_axis: the axis that counts slices.
     """
     with replacing(path) as temporary:
-        group = zarr.create_group(temporary, zarr_format=3)
-        for name, array in arrays.items():
-            chunks = list(array.shape)
-            chunks[slice_axis] = 1
-            stored = group.create_array(
-                name,
-                shape=array.shape,
-                dtype=array.dtype,
-                chunks=tuple(chunks),
-                shards=array.shape,
-                # without the checksum most flipped bits decode to other values and no error
-                compressors=ZstdCodec(level=ZSTD_LEVEL, checksum=True),
-                fill_value=np.nan if array.dtype.kind == "f" else 0,
-                config={"write_empty_chunks": True},
-            )
-            stored[:] = array
-        digests = {f"{DIGEST}{name}": array_digest(array) for name, array in arrays.items()}
-        group.attrs.update({**attributes, **digests, "store_version": STORE_VERSION})
-        group.attrs["complete"] = True
+        try:
+            _write_arrays(temporary, arrays, attributes, slice_axis)
+        except OSError:
+            # zarr writes side by side: the others end a moment after the one that failed, and
+            # would make the folder again that is now removed
+            time.sleep(SETTLING_SECONDS)
+            raise
+
+
+def _write_arrays(
+    path: Path,
+    arrays: Mapping[str, npt.NDArray[Any]],
+    attributes: Mapping[str, Any],
+    slice_axis: int,
+) -> None:
+    group = zarr.create_group(path, zarr_format=3)
+    for name, array in arrays.items():
+        chunks = list(array.shape)
+        chunks[slice_axis] = 1
+        stored = group.create_array(
+            name,
+            shape=array.shape,
+            dtype=array.dtype,
+            chunks=tuple(chunks),
+            shards=array.shape,
+            # without the checksum most flipped bits decode to other values and no error
+            compressors=ZstdCodec(level=ZSTD_LEVEL, checksum=True),
+            fill_value=np.nan if array.dtype.kind == "f" else 0,
+            config={"write_empty_chunks": True},
+        )
+        stored[:] = array
+    digests = {f"{DIGEST}{name}": array_digest(array) for name, array in arrays.items()}
+    group.attrs.update({**attributes, **digests, "store_version": STORE_VERSION})
+    group.attrs["complete"] = True
 
 
 def worker_start() -> str | None:

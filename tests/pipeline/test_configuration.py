@@ -142,7 +142,7 @@ def test_every_shipped_configuration_is_valid(path):
         (
             "split.test",
             0,
-            "split.test: found 0; input should be greater than or equal to 1 or input",
+            "split.test: found 0 (int); input should be greater than or equal to 1 or input",
         ),
         ("experiments.g.subsets", [2], "experiments.g.subsets: found 2, but split has 1"),
         ("tables.t", {**TABLE, "columns": ["dise"]}, "columns: found 'dise', expected any of"),
