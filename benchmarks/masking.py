@@ -95,7 +95,7 @@ def trained_models(tree: str) -> tuple[Layout, Dataset, dict[float, MaskedModel]
     dataset = load_settings(Path(config)).datasets[name]
     layout = Layout(Path(results), name)
     residuals = next(one for one in dataset.residuals.values() if isinstance(one, Residuals))
-    models, _ = masked_models(layout, dataset.mae)
+    models = masked_models(layout, dataset.mae)
     return layout, dataset, {one.mask_ratio: models[one.mae] for one in residuals.maps}
 
 

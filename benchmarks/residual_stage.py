@@ -27,7 +27,7 @@ from pipeline.ingest import ingest
 from pipeline.layout import Layout
 from pipeline.models import keep_model
 from pipeline.open_cases import open_case
-from pipeline.residual_maps import residual_maps
+from pipeline.residual_maps import precision_on, residual_maps
 from pipeline.settings import Mae, Residuals, Resources, Slices, Source
 
 SLICES = Slices(size=(224, 224), percentiles=(0, 99.9))
@@ -121,7 +121,8 @@ def run_passes(
     """Seconds of the passes of the same slices, the models lowered and sent as the stage does."""
     start = time.perf_counter()
     device = torch.device(resources.device)
-    lowered = at_precision(model, "bf16" if resources.gpus else "fp32").to(device)
+    precision = precision_on(chosen.precision, device)
+    lowered = at_precision(model.to(device), precision)
     for images, masks in groups:
         multi_ratio_residuals(
             [lowered] * len(masks),
@@ -129,7 +130,7 @@ def run_passes(
             masks,
             visible=chosen.visible,
             kind="abs",
-            dtype=torch.bfloat16 if resources.gpus else torch.float32,
+            dtype=torch.float32 if precision == "fp32" else torch.bfloat16,
         )
     if resources.gpus:
         torch.cuda.synchronize()

@@ -19,7 +19,7 @@ from pipeline.explain_picture import explain_picture
 from pipeline.explain_view import Subject, view_slice
 from pipeline.files import replacing
 from pipeline.layout import Layout
-from pipeline.models import load_weights
+from pipeline.models import load_weights, weights_digest
 from pipeline.networks import build_network
 from pipeline.residual_maps import masked_models
 from pipeline.settings import Dataset, Residuals, encoder_mae, residual_count
@@ -114,11 +114,11 @@ def _masked_models(
     if not isinstance(residuals, Residuals):
         return []
     maes = {one.mae: dataset.mae[one.mae] for one in residuals.maps}
-    models, weights = masked_models(layout, maes)
+    models = masked_models(layout, maes)
     path = layout.residual_store(name, case)
     made_by = open_store(path).attrs
     wanted = {
-        "weights": weights,
+        "weights": {mae: weights_digest(layout.mae(mae)) for mae in maes},
         "residuals": residuals.model_dump(mode="json"),
         "slices": dataset.slices.model_dump(mode="json"),
         "seed": seed,

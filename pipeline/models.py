@@ -77,7 +77,9 @@ def _is_finite(value: torch.Tensor) -> bool:
 
 
 def load_weights(network: nn.Module, manifest: Path) -> dict[str, Any]:
-    """Fill a network with a finished model's weights, and return the model's record.
+    """Give a network a finished model's weights, and return the model's record.
+
+    A network on `meta`, which has none yet, gets its memory with them.
 
     Raises:
         PipelineError: the weights are missing, damaged, or belong to another network.
@@ -90,7 +92,7 @@ def load_weights(network: nn.Module, manifest: Path) -> dict[str, Any]:
             f"{path.parent} and train again"
         )
     try:
-        network.load_state_dict(load_file(path))
+        network.load_state_dict(load_file(path), assign=True)
     except FileNotFoundError:
         raise PipelineError(f"model {path}: not there; run its training again") from None
     except Exception as error:  # safetensors raises its own, untyped errors
@@ -100,6 +102,15 @@ def load_weights(network: nn.Module, manifest: Path) -> dict[str, Any]:
             "train again"
         ) from error
     return record
+
+
+def weights_digest(manifest: Path) -> str:
+    """SHA-256 of a finished model's weights, as its record has it.
+
+    Raises:
+        PipelineError: there is no finished model.
+    """
+    return str(read_json(manifest)["weights_sha256"])
 
 
 def residual_fingerprint(layout: Layout, residuals: str, case: str) -> str:

@@ -17,16 +17,21 @@ T = TypeVar("T")
 def ahead(make: Callable[[S], T], items: Iterable[S], readers: int = 1) -> Iterator[T]:
     """`make` of every item in turn, of which the next ones are made in threads while one is in use.
 
-    One more than `readers` are in memory at a time. What making one raises is raised where it would
-    be due.
+    The first ones are begun by the call itself. One more than `readers` are in memory at a time.
+    What making one raises is raised where it would be due.
     """
     rest = iter(items)
-    with ThreadPoolExecutor(readers) as pool:
-        coming = deque(pool.submit(make, item) for item in islice(rest, readers))
-        while coming:
-            made = coming.popleft().result()
-            coming.extend(pool.submit(make, item) for item in islice(rest, 1))
-            yield made
+    pool = ThreadPoolExecutor(readers)
+    coming = deque(pool.submit(make, item) for item in islice(rest, readers))
+
+    def handed_on() -> Iterator[T]:
+        with pool:
+            while coming:
+                made = coming.popleft().result()
+                coming.extend(pool.submit(make, item) for item in islice(rest, 1))
+                yield made
+
+    return handed_on()
 
 
 def one_behind(items: Iterable[T]) -> Iterator[T]:

@@ -25,7 +25,7 @@ from pipeline.errors import PipelineError
 from pipeline.files import read_json, write_json
 from pipeline.intensity import shown_from
 from pipeline.layout import Layout, in_batch
-from pipeline.models import load_weights
+from pipeline.models import load_weights, weights_digest
 from pipeline.open_cases import OpenCase, Work, open_case, slices_of
 from pipeline.overlap import ahead, behind, one_behind
 from pipeline.residual_stores import is_made, write_residuals
@@ -54,9 +54,8 @@ def residual_maps(
     cases = read_json(layout.cases)["cases"]
     others = cases_of_other_subsets(layout, subsets)
     mine = sorted(case for case in cases if in_batch(case, batch) and case not in others)
-    models, weights = masked_models(layout, maes)
     key_parts = {
-        "weights": {mae: weights[mae] for mae in sorted(weights)},
+        "weights": {mae: weights_digest(layout.mae(mae)) for mae in sorted(maes)},
         "residuals": settings.model_dump(mode="json"),
         "slices": slices.model_dump(mode="json"),
         "seed": seed,
@@ -67,7 +66,7 @@ def residual_maps(
     log.info("%s %s: %d cases, %d to make", name, batch, len(mine), len(missing))
     if missing:
         due = {case: keys[case] for case in missing}
-        _make(layout, name, due, models, key_parts, settings, slices, seed, resources)
+        _make(layout, name, due, maes, key_parts, settings, slices, seed, resources)
     write_json(
         layout.residual_batch(name, batch),
         {"cases": keys, "outputs": [f"{case}.zarr" for case in mine]},
@@ -81,32 +80,37 @@ def cases_of_other_subsets(layout: Layout, subsets: Sequence[int]) -> set[str]:
     return {case for roles in others for cases in roles.values() for case in cases}
 
 
-def masked_models(
-    layout: Layout, maes: Mapping[str, Mae]
-) -> tuple[dict[str, MaskedModel], dict[str, str]]:
-    """Trained masked models by name, in evaluation mode, and the digests of their weights.
+def masked_model(settings: Mae) -> MaskedModel:
+    """The masked model of these settings in evaluation mode, still without weights.
 
-    Raises:
-        PipelineError: one of them is missing or damaged.
+    Fresh weights would be thrown away: to draw ViT-L's takes several times as long as to load it.
     """
-    models, weights = {}, {}
-    for name, settings in maes.items():
-        model = build_masked_model(
+    with torch.device("meta"):
+        return build_masked_model(
             settings.architecture,
             settings.preset,
             image_size=settings.image_size,
             patch_size=settings.patch_size,
-        )
-        weights[name] = load_weights(model, layout.mae(name))["weights_sha256"]
-        models[name] = model.eval()
-    return models, weights
+        ).eval()
+
+
+def masked_models(layout: Layout, maes: Mapping[str, Mae]) -> dict[str, MaskedModel]:
+    """Trained masked models by name, in evaluation mode.
+
+    Raises:
+        PipelineError: one of them is missing or damaged.
+    """
+    models = {name: masked_model(settings) for name, settings in maes.items()}
+    for name, model in models.items():
+        load_weights(model, layout.mae(name))
+    return models
 
 
 def _make(
     layout: Layout,
     name: str,
     due: Mapping[str, str],
-    models: Mapping[str, MaskedModel],
+    maes: Mapping[str, Mae],
     made_by: Mapping[str, Any],
     settings: Residuals,
     slices: Slices,
@@ -115,15 +119,20 @@ def _make(
 ) -> None:
     """Reconstruct the slices of the cases that are due (case → fingerprint), and keep the maps."""
     device = compute_device(resources.gpus)
-    precision = _precision(settings.precision, device)
-    lowered = {mae: at_precision(model, precision).to(device) for mae, model in models.items()}
-    per_map = [lowered[one.mae] for one in settings.maps]
+    precision = precision_on(settings.precision, device)
+    shapes = {mae: masked_model(one) for mae, one in maes.items()}
+    drawn_for = [shapes[one.mae] for one in settings.maps]
     threads = 2 if resources.gpus else 1  # a GPU is faster than one thread reads, or writes
     opened = ahead(
-        lambda case: open_case(layout, case, due[case], settings, per_map, slices, seed),
+        lambda case: open_case(layout, case, due[case], settings, drawn_for, slices, seed),
         due,
         threads,
     )
+    lowered = {
+        mae: at_precision(model.to(device), precision)
+        for mae, model in masked_models(layout, maes).items()
+    }
+    per_map = [lowered[one.mae] for one in settings.maps]
     count = itertools.count(1)
 
     def keep_case(case: OpenCase) -> None:
@@ -193,7 +202,12 @@ def _keep(
     write_residuals(layout, name, case.name, case.residual, attributes)
 
 
-def _precision(asked: Literal["auto", "fp32", "bf16", "int8"], device: torch.device) -> Precision:
+def precision_on(asked: Literal["auto", "fp32", "bf16", "int8"], device: torch.device) -> Precision:
+    """What a job's device computes in.
+
+    Raises:
+        PipelineError: int8 on a GPU.
+    """
     if asked == "auto":
         return "bf16" if multiplies_bf16(device) else "fp32"
     if asked == "int8" and device.type != "cpu":

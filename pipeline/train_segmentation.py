@@ -17,7 +17,7 @@ from pipeline.errors import PipelineError
 from pipeline.files import read_json
 from pipeline.intensity import shown_from
 from pipeline.layout import Layout, folder_of
-from pipeline.models import finished, keep_model, residual_fingerprint
+from pipeline.models import finished, keep_model, residual_fingerprint, weights_digest
 from pipeline.networks import build_network, load_mae_encoder
 from pipeline.resume import is_first_process, load_best, take_back
 from pipeline.settings import Experiment, Mae, Resources, Slices, Training
@@ -130,7 +130,7 @@ def train_segmentation(
         for role in ("train", "validation")
     }
     encoder = settings.mae_encoder
-    start = read_json(layout.mae(encoder.mae))["weights_sha256"] if encoder else None
+    start = weights_digest(layout.mae(encoder.mae)) if encoder else None
     key = fingerprint({**record, "version": VERSION, "cases": seen, "mae_weights": start})
     if resources.nodes == 1:  # of several, each would try it
         take_back(folder_of(manifest), key)

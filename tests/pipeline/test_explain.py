@@ -60,7 +60,7 @@ def test_the_passes_are_those_behind_the_stored_maps(ready, mae, residuals, slic
     store = open_store(layout.case_store("d"))
     z = 3
     image = network_slices(read_array(store, "image", slice(z, z + 1)), (0, 150), slices.size)
-    models, _ = masked_models(layout, {"shared": mae})
+    models = masked_models(layout, {"shared": mae})
     passes = slice_passes([models["shared"]] * 2, residuals, image, "d", z, SEED)
     stored = read_array(open_store(layout.residual_store("mrm", "d")), "residual", (slice(None), z))
     assert [len(one.masked) for one in passes] == [2, 4]

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from grcsf.mae.build import build_masked_model
 from pipeline.errors import PipelineError
 from pipeline.files import read_json, write_json
-from pipeline.residual_maps import residual_maps
+from pipeline.layout import folder_of
+from pipeline.models import keep_model
+from pipeline.residual_maps import masked_models, residual_maps
 from pipeline.settings import Resources
 from pipeline.stores import open_store, read_array
 from pipeline.train_mae import train_mae
@@ -100,6 +103,25 @@ def test_cases_share_the_seconds_of_their_batches(with_residuals, mae, residuals
     seconds = [float(open_store(store).attrs["seconds"]) for store in stores]
     assert len(seconds) > 2
     assert 0 < sum(seconds) <= whole + 0.001 * len(seconds), "each is rounded"
+
+
+@pytest.mark.parametrize("architecture", ["mae", "simmim"])
+def test_a_model_without_weights_becomes_the_one_that_was_kept(ingested, mae, architecture):
+    kind = mae.model_copy(update={"architecture": architecture})
+    torch.manual_seed(1)
+    model = build_masked_model(architecture, kind.preset, image_size=32, patch_size=8).eval()
+    keep_model(model, ingested.mae("shared"), "x", {})
+    loaded = masked_models(ingested, {"shared": kind})["shared"]
+    images, masks = torch.rand(2, 1, 32, 32), torch.arange(16).expand(2, 16) < 8
+    assert torch.equal(loaded(images, masks), model(images, masks))
+
+
+def test_where_all_is_made_no_model_is_needed(with_residuals, mae, residuals, slices, resources):
+    shutil.rmtree(folder_of(with_residuals.mae("shared")))
+    reconstruct(with_residuals, mae, residuals, slices, resources)
+    shutil.rmtree(with_residuals.residual_store("mrm", "a"))
+    with pytest.raises(PipelineError, match=r"model .*: not there; run its training again"):
+        reconstruct(with_residuals, mae, residuals, slices, resources)
 
 
 def test_a_gpu_that_is_not_there_is_told(with_residuals, mae, residuals, slices, resources):
