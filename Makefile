@@ -75,6 +75,7 @@ bench: .venv/.ready
 # On a machine with a GPU: seconds, the share of its matrix peak, and a training step's memory.
 bench-gpu: .venv/.ready
 	$(BIN)/python benchmarks/residual_maps.py --device cuda --slices 189
+	$(BIN)/python benchmarks/residual_stage.py --device cuda --cases 40
 	$(BIN)/python benchmarks/memory.py --measure
 	$(BIN)/python benchmarks/rates.py --device cuda
 

