@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.files import read_json, write_json
 from pipeline.layout import Layout
@@ -14,6 +15,10 @@ from pipeline.stores import fingerprint, store_attributes, write_store
 
 ROLES = {"a": "train", "b": "train", "c": "validation", "d": "test", "e": "unlabelled"}
 DIRECTION = (1.0, 0.0, 0.0, 0.0, 0.8, -0.6, 0.0, 0.6, 0.8)
+
+# The first backward pass settles for the whole process whether torch's gradients have threads of
+# their own, which no fork may have. After a `FakeTensorMode` they would, also without a GPU.
+torch.ones(1, requires_grad=True).backward()
 
 
 def write_case(layout, name, *, seed, shape=(6, 30, 26), labelled=True):
