@@ -16,7 +16,7 @@ from pipeline.layout import Layout, folder_of
 spec = importlib.util.spec_from_file_location("tiny", Path(__file__).with_name("tiny.py"))
 tiny = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tiny)
-EPOCHS = 12
+EPOCHS = 40
 HEAD = Layout(Path("results"), "head")
 MODEL = str(HEAD.model("unet", 1))
 CALL = ("--cores", "2", "--configfile", "config.yaml")
