@@ -49,12 +49,12 @@ def load_public_mae(model: MaskedAutoencoder, path: Path) -> None:
 
 
 def checkpoint_digest(path: Path) -> str:
-    """What a checkpoint holds, as a SHA-256 that changes with any of its files.
+    """What a checkpoint holds, as a SHA-256 that changes with any of its files, not their names.
 
     Raises:
         PipelineError: see `checkpoint_files`.
     """
-    return fingerprint({file.name: file_digest(file) for file in checkpoint_files(path)})
+    return fingerprint({"files": [file_digest(file) for file in checkpoint_files(path)]})
 
 
 def _check_shape(described: Mapping[str, Any], model: MaskedAutoencoder, path: Path) -> None:

@@ -40,13 +40,18 @@ def read_configuration(path: Path) -> dict[str, Any]:
     try:
         twice = _key_given_twice(yaml.compose(text, yaml.SafeLoader))
         given = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = f" line {error.problem_mark.line + 1}:" if error.problem_mark else ""
+        raise PipelineError(
+            f"configuration {path}:{line} not valid YAML: {error.problem}"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise PipelineError(f"configuration {path}: not valid YAML: {reason}") from error
     if twice:
         raise PipelineError(
-            f"configuration {path}: line {twice.start_mark.line + 1}: found {twice.value} a second "
-            "time in its section, expected it once; the first would be lost"
+            f"configuration {path}: line {twice.start_mark.line + 1}: found {twice.value!r} a "
+            "second time in its section, expected it once; the first would be lost"
         )
     if not isinstance(given, dict):
         raise PipelineError(

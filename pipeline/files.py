@@ -16,6 +16,7 @@ from typing import Any
 from pipeline.errors import PipelineError
 
 TEMPORARY = ".tmp"
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 # ENOTDIR: a folder finds a link in its place, or a file
 OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
 

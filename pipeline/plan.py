@@ -15,7 +15,7 @@ from pipeline.case_sizes import CaseSize, case_sizes
 from pipeline.disk import disk_needed
 from pipeline.layout import Layout, batch_names
 from pipeline.listing import planned_cases
-from pipeline.preflight import check_split
+from pipeline.preflight import check_split, check_units
 from pipeline.rates import Rates
 from pipeline.settings import Dataset, Settings
 from pipeline.subsets import Subset, split_cases
@@ -93,7 +93,7 @@ def plan(settings: Settings, rates: Mapping[str, Rates]) -> list[DatasetPlan]:
         rates: of every device that it uses (`pipeline.work.devices_used`).
 
     Raises:
-        PipelineError: a data set that cannot be listed or split.
+        PipelineError: a data set that cannot be listed or split, or whose units do not fit.
     """
     return [_dataset_plan(settings, name, rates) for name in settings.datasets]
 
@@ -103,6 +103,7 @@ def _dataset_plan(settings: Settings, name: str, rates: Mapping[str, Rates]) -> 
     source = dataset.source
     files = planned_cases(settings, name)
     check_split(dataset, files, settings.seed)
+    check_units(dataset, files)
     shape = source.phantom.shape if source.phantom else None
     cases = case_sizes(files, source.adapter, dataset.slices, shape=shape)
     batches = batch_names(len(cases), settings.resources.cases_per_job)

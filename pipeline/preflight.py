@@ -16,6 +16,7 @@ from pathlib import Path
 from pipeline.case_sizes import case_sizes
 from pipeline.datasets import CaseFiles
 from pipeline.errors import PipelineError
+from pipeline.files import READ_ONLY
 from pipeline.layout import Layout
 from pipeline.settings import Dataset, Settings, store_root
 from pipeline.store_sizes import size_text, stores_needed
@@ -40,11 +41,38 @@ def results_fault(results: Path) -> str | None:
     Raises:
         PipelineError: a file is in its place, or in that of a folder above it.
     """
-    nearest = _nearest(results)
+    return _fault("results", results, _refusal("results", results))
+
+
+def store_fault(settings: Settings) -> str | None:
+    """Why the shared folder of residual stores takes none; one that is there may be read-only.
+
+    Returns:
+        A line that names the nearest folder that is there, or None.
+
+    Raises:
+        PipelineError: a file is in its place, or in that of a folder above it, or it names an
+            environment variable that is not set.
+    """
+    root = store_root(settings)
+    if root is None:
+        return None
+    refusal = _refusal("store.root", root)
+    if refusal and refusal.errno in READ_ONLY and root.is_dir():
+        return None
+    return _fault("store.root", root, refusal)
+
+
+def _refusal(key: str, folder: Path) -> OSError | None:
+    """What the machine says to a file in a folder, or in the nearest one above it.
+
+    Raises:
+        PipelineError: a file is in its place.
+    """
+    nearest = _nearest(folder)
     if not nearest.is_dir():
         raise PipelineError(
-            f"results {results}: found a file at {nearest}, expected a folder; choose another "
-            "`results`"
+            f"{key} {folder}: found a file at {nearest}, expected a folder; choose another `{key}`"
         )
     try:
         with tempfile.TemporaryFile(dir=nearest) as probe:
@@ -52,11 +80,15 @@ def results_fault(results: Path) -> str | None:
             probe.flush()
             os.fsync(probe.fileno())
     except OSError as error:
-        return (
-            f"results {results}: nothing can be written to {nearest} ({error.strerror}); free some "
-            "space, make it writable, or choose another `results`"
-        )
+        return error
     return None
+
+
+def _fault(key: str, folder: Path, refusal: OSError | None) -> str | None:
+    return refusal and (
+        f"{key} {folder}: nothing can be written to {_nearest(folder)} ({refusal.strerror}); free "
+        f"some space, make it writable, or choose another `{key}`"
+    )
 
 
 def check_split(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> None:
@@ -74,6 +106,27 @@ def check_split(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> None
             "their labels, or use grcsf predict with a trained run"
         )
     split_cases(labelled, dataset.split, seed)
+
+
+def check_units(dataset: Dataset, files: Sequence[CaseFiles]) -> None:
+    """Refuse to look for calcium, which is told by its HU, in images that are no CT.
+
+    Raises:
+        PipelineError: naming the first of them, and the setting that asks for calcium.
+    """
+    asking = {
+        "postprocess.method": dataset.postprocess.method,
+        "evaluation.metrics": dataset.evaluation.metrics,
+    }
+    keys = [key for key, value in asking.items() if value == "calcium"]
+    others = [one for one in files if (dataset.source.modality or one.modality) != "CT"]
+    if keys and others:
+        found = dataset.source.modality or others[0].modality or "an unknown modality"
+        raise PipelineError(
+            f"{keys[0]}: found calcium, and {found} for case {others[0].case}, expected CT, as "
+            "calcium is told by its HU; use postprocess.method none or components and "
+            "evaluation.metrics voxel, or set source.modality to CT where the images are in HU"
+        )
 
 
 def check_names(settings: Settings, asked: Mapping[str, str]) -> None:
@@ -179,16 +232,17 @@ def check_disk(settings: Settings, files: Mapping[str, Sequence[CaseFiles]]) -> 
         missing[elsewhere] = missing.get(elsewhere, 0) + of_shared
     warnings = []
     for folder, needed in missing.items():
+        key = "results" if folder == results else "store.root"
         free = shutil.disk_usage(_nearest(folder)).free
         if needed <= free:
             continue
         if free < LEAST_FREE:
             raise PipelineError(
-                f"results {folder}: found {size_text(free)} of free disk, expected about "
+                f"{key} {folder}: found {size_text(free)} of free disk, expected about "
                 f"{size_text(needed)} for the stores alone; free some, or choose another disk"
             )
         warnings.append(
-            f"results {folder}: the stores alone will take about {size_text(needed)}, and "
+            f"{key} {folder}: the stores alone will take about {size_text(needed)}, and "
             f"{size_text(free)} are free; see grcsf plan"
         )
     return warnings

@@ -7,7 +7,6 @@ hold a link to it, and every other stage reads through the link.
 
 from __future__ import annotations
 
-import errno
 import functools
 import logging
 import os
@@ -18,11 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.files import replacing
+from pipeline.errors import PipelineError
+from pipeline.files import READ_ONLY, replacing
 from pipeline.layout import Layout
 from pipeline.stores import is_current, write_store
 
-READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 log = logging.getLogger(__name__)
 
 
@@ -61,6 +60,9 @@ def write_residuals(
         case: the case's name.
         residual: in [0, 1].
         attributes: what made them; `fingerprint` is among them.
+
+    Raises:
+        PipelineError: the shared folder is full, or is none.
     """
     path = layout.residual_store(name, case)
     arrays = {"residual": residual}
@@ -73,7 +75,11 @@ def write_residuals(
                 write_store(shared, arrays, attributes, slice_axis=1)
         except OSError as error:
             if error.errno not in READ_ONLY:
-                raise
+                raise PipelineError(
+                    f"case {case}: store.root {layout.shared}: its residuals cannot be written "
+                    f"there ({error.strerror or error}); free some space or choose another "
+                    "`store.root`, and run again"
+                ) from error
             _tell_once(layout.shared, path.parent)
         else:
             _link(layout, path, shared)

@@ -47,7 +47,7 @@ def train_mae(
     # a checkpoint that is only used needs no slices
     train, validation = lesion_free_slices(layout, cases) if settings.epochs else ([], [])
     manifest = layout.mae(name)
-    record = {
+    record: dict[str, Any] = {
         "mae": settings.model_dump(mode="json", exclude={"picture_epochs"}),
         "slices": slices.model_dump(mode="json"),
         "seed": seed,
@@ -59,6 +59,8 @@ def train_mae(
     key = fingerprint(
         {
             **record,
+            # what it holds counts, wherever it lies
+            "mae": {**record["mae"], "checkpoint": None},
             "version": VERSION,
             "cases": used,
             "train": train,

@@ -3,6 +3,7 @@
 import argparse
 import json
 import pickle
+import shutil
 
 import pytest
 import torch
@@ -153,3 +154,10 @@ def test_the_digest_covers_every_file_of_a_folder(tmp_path, trained):
     before = checkpoint_digest(folder)
     (folder / "config.json").write_text('{"model_type": "vit_mae", "x": 1}', "utf-8")
     assert checkpoint_digest(folder) != before
+
+
+def test_the_digest_knows_no_names(tmp_path, trained):
+    torch.save(trained.state_dict(), tmp_path / "mae.pth")
+    shutil.copy(tmp_path / "mae.pth", tmp_path / "elsewhere.bin")
+    digest = checkpoint_digest(tmp_path / "mae.pth")
+    assert digest == checkpoint_digest(tmp_path / "elsewhere.bin")

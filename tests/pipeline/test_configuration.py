@@ -194,7 +194,7 @@ def test_a_list_is_not_called_too_short_for_its_faulty_members():
 def test_a_key_given_twice_is_refused(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("a: {b: 1}\nc: &d {e: 1}\nf: {<<: *d, e: 2}\ng: [{h: 1}, {i: 1, i: 2}]\n")
-    with pytest.raises(PipelineError, match="line 4: found i a second time"):
+    with pytest.raises(PipelineError, match="line 4: found 'i' a second time"):
         read_configuration(path)
     path.write_text("a: {b: 1}\nc: &d {e: 1}\nf: {<<: *d, e: 2}\n")
     assert read_configuration(path)["f"] == {"e": 2}
@@ -203,9 +203,16 @@ def test_a_key_given_twice_is_refused(tmp_path):
 def test_unreadable_files_are_one_line(tmp_path):
     with pytest.raises(PipelineError, match="No such file"):
         load_settings(tmp_path / "none.yaml")
-    (tmp_path / "bad.yaml").write_text("a: [1,")
-    with pytest.raises(PipelineError, match="not valid YAML"):
-        load_settings(tmp_path / "bad.yaml")
+    for text, told in [
+        ("a: [1\nb: 2\n", r"bad.yaml: line 2: not valid YAML: expected ',' or ']', but got ':'"),
+        ("a: b: c\n", "bad.yaml: line 1: not valid YAML: mapping values are not allowed here"),
+        ("a: \x00\n", "bad.yaml: not valid YAML: unacceptable character"),
+        ("", r"bad.yaml: found None \(NoneType\), expected keys and values"),
+    ]:
+        (tmp_path / "bad.yaml").write_text(text)
+        with pytest.raises(PipelineError, match=told) as raised:
+            load_settings(tmp_path / "bad.yaml")
+        assert len(str(raised.value).splitlines()) == 1
     (tmp_path / "list.yaml").write_text("- 1")
     with pytest.raises(PipelineError, match="expected keys and values"):
         load_settings(tmp_path / "list.yaml")

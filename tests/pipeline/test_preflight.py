@@ -1,6 +1,10 @@
 """What is refused before the first job, and what is let through."""
 
+import errno
+import os
 import shutil
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -52,6 +56,67 @@ def test_results_below_a_file_are_refused(tmp_path):
     for results in (tmp_path / "file", tmp_path / "file" / "results"):
         with pytest.raises(PipelineError, match=f"found a file at {tmp_path}/file, expected a fol"):
             preflight.results_fault(results)
+
+
+def sharing(tmp_path: Path, root: str | Path) -> Settings:
+    chosen = settings(tmp_path)
+    return chosen.model_copy(
+        update={"store": chosen.store.model_copy(update={"root": str(root)})},
+    )
+
+
+def test_a_shared_folder_that_takes_stores_is_left_as_it_was(tmp_path):
+    assert preflight.store_fault(settings(tmp_path)) is None
+    assert preflight.store_fault(sharing(tmp_path, tmp_path / "not" / "there")) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shared_folder_that_is_none_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    for root in (tmp_path / "file", tmp_path / "file" / "maps"):
+        told = f"store.root {root}: found a file at {tmp_path}/file, expected a folder; choose"
+        with pytest.raises(PipelineError, match=told):
+            preflight.store_fault(sharing(tmp_path, root))
+    assert str(preflight.store_fault(sharing(tmp_path, "/proc/nope"))).startswith(
+        "store.root /proc/nope: nothing can be written to /proc ("
+    )
+
+
+@pytest.mark.parametrize(("number", "refused"), [(errno.EROFS, False), (errno.ENOSPC, True)])
+def test_a_shared_folder_may_be_read_only_but_not_full(tmp_path, monkeypatch, number, refused):
+    def refuse(**_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    assert bool(preflight.store_fault(sharing(tmp_path, tmp_path))) == refused
+    not_there = sharing(tmp_path, tmp_path / "not" / "there")
+    assert preflight.store_fault(not_there) == (
+        f"store.root {tmp_path}/not/there: nothing can be written to {tmp_path} "
+        f"({os.strerror(number)}); free some space, make it writable, or choose another "
+        "`store.root`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "modality", "told"),
+    [
+        ({"postprocess": {"method": "calcium"}}, "MR", "postprocess.method: found calcium, and MR"),
+        ({"evaluation": {"metrics": "calcium"}}, "MR", "evaluation.metrics: found calcium, and MR"),
+        ({"evaluation": {"metrics": "calcium"}}, "", "and an unknown modality for case case0"),
+        ({"evaluation": {"metrics": "calcium"}}, "CT", None),
+        ({"postprocess": {"method": "components"}}, "MR", None),
+    ],
+)
+def test_calcium_is_looked_for_in_ct_alone(tmp_path, changed, modality, told):
+    files = [replace(one, modality=modality) for one in cases(3)]
+    chosen = settings(tmp_path, **changed).datasets["head"]
+    if told is None:
+        preflight.check_units(chosen, files)
+        return
+    with pytest.raises(PipelineError, match=told):
+        preflight.check_units(chosen, files)
+    source = {"adapter": "atlas", "root": "images", "modality": "CT"}
+    preflight.check_units(settings(tmp_path, source=source, **changed).datasets["head"], files)
 
 
 def test_cards_are_asked_for_only_where_there_are_some(monkeypatch):

@@ -454,6 +454,25 @@ def test_a_checkpoint_that_is_only_used_needs_no_slice(ingested, mae, slices, re
     assert_same(load_file(path), weights(train(ingested, used, slices, resources)))
 
 
+def test_an_mae_is_not_trained_again_where_its_checkpoint_has_moved(
+    ingested, mae, slices, resources, monkeypatch, tmp_path
+):
+    first, moved = tmp_path / "mae.safetensors", tmp_path / "elsewhere" / "weights.safetensors"
+    shutil.copy(folder_of(train(ingested, mae, slices, resources)) / "model.safetensors", first)
+
+    def start_from(path):
+        return train(ingested, mae.model_copy(update={"checkpoint": str(path)}), slices, resources)
+
+    before = weights(start_from(first))
+    moved.parent.mkdir()
+    first.rename(moved)
+    kill_after_epoch(monkeypatch, 0)
+    assert_same(before, weights(start_from(moved)))
+    save_file({name: value + 1 for name, value in before.items()}, moved)
+    with pytest.raises(KilledError):
+        start_from(moved)
+
+
 def test_trainings_tell_a_gpu_that_is_not_there(ingested, mae, slices, resources):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")

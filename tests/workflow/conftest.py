@@ -60,6 +60,8 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # a shell's `pytest &` ignores Ctrl-C, and so would what is started from it
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def call(self, *arguments: str, timeout: int = 120) -> Plan:

@@ -54,6 +54,35 @@ def test_a_file_in_the_place_of_the_results(project, config, results):
     assert line.startswith(f"error: results {results}: found a file at ")
 
 
+@pytest.mark.parametrize("target", [(), ("results/images/split/split.json",)])
+@pytest.mark.parametrize(
+    ("root", "told"),
+    [
+        ("config.yaml", "error: store.root config.yaml: found a file at "),
+        ("$GRCSF_NOT_SET/maps", "error: store.root: found '$GRCSF_NOT_SET/maps', whose environ"),
+        ("/proc/nope", "error: store.root /proc/nope: nothing can be written to /proc ("),
+    ],
+)
+def test_a_shared_folder_that_takes_no_stores(project, config, root, told, target):
+    project.configure({**config, "store": {"root": root}})
+    project.write_images("atlas", 3)
+    done = project.call(*target, "--cores", "1", *CONFIG)
+    assert done.code == 1
+    assert done.output.splitlines()[-1].startswith(told)
+    assert "Traceback" not in done.output
+    assert not (project.folder / "results" / "images" / "ingest").exists()
+
+
+def test_calcium_in_images_that_are_no_ct(project, config):
+    config["datasets"]["images"]["evaluation"] = {"metrics": "calcium"}
+    project.configure(config)
+    project.write_images("atlas", 3)
+    line = the_one_line(project.call("-n", *CONFIG))
+    assert line.startswith(
+        "error: data set images: evaluation.metrics: found calcium, and MR for case sub-r001s001"
+    )
+
+
 def test_an_image_that_is_not_there(project, config):
     project.configure(config)
     project.write_images("atlas", 3)

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 import zarr
 
+from grcsf.mae.model import build_mae
 from pipeline.cli import app
 from pipeline.files import read_json
 from pipeline.layout import STAGES, Layout
@@ -72,6 +74,7 @@ FOUND = re.compile(
     r"^.*(?:replaced since|no longer there|not as it was made|not recorded in).*$", re.MULTILINE
 )
 GRCSF = r"\w+ head(: (grcsf|mrm)\b.*)?$"
+MAE_ON = r"train_mae head|" + GRCSF
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +86,19 @@ def finished(tmp_path_factory, new_project):
         shutil.copytree(CHECKOUT / part, folder / "checkout" / part, ignore=ignored)
     project = new_project(folder, folder / "checkout")
     tiny.write_images(folder / "images")
-    project.configure(tiny.configuration())
+    config = tiny.configuration()
+    config["datasets"]["head"]["mae"]["shared"]["checkpoint"] = "weights.pth"
+    project.configure(config)
+    write_weights(project, seed=3)
     project.run()
     return project
+
+
+def write_weights(project, seed: int) -> None:
+    """Weights for the MAE to start from."""
+    torch.manual_seed(seed)
+    model = build_mae("tiny", image_size=32, patch_size=8)
+    torch.save(model.state_dict(), project.folder / "weights.pth")
 
 
 @pytest.fixture(scope="module")
@@ -234,9 +247,22 @@ def learning_rate(project):
     configured(project, *keys, value=3e-4)
 
 
-@change("epochs of an MAE", r"train_mae head|" + GRCSF)
+@change("epochs of an MAE", MAE_ON)
 def mae_epochs(project):
     configured(project, "datasets", "head", "mae", "shared", "epochs", value=2)
+
+
+@change("the weights that an MAE starts from moved to another path", MAE_ON)
+def weights_moved(project):
+    (project.folder / "elsewhere").mkdir()
+    (project.folder / "weights.pth").rename(project.folder / "elsewhere" / "mae.pth")
+    keys = ("datasets", "head", "mae", "shared", "checkpoint")
+    configured(project, *keys, value="elsewhere/mae.pth")
+
+
+@change("the weights that an MAE starts from replaced by others", MAE_ON)
+def weights_replaced(project):
+    write_weights(project, seed=4)
 
 
 @change("number of passes", GRCSF)
@@ -481,6 +507,7 @@ BY_CASE = set(STAGES) - {"split", "evaluate", "compare", "tabulate", "report"}
 COMPUTES = [text for text, row in ROWS.items() if row.looks] + [
     "learning rate of an experiment",
     "epochs of an MAE",
+    "the weights that an MAE starts from replaced by others",
     "number of passes",
     "threshold of the post-processing",
     "a stage's `VERSION` raised",

@@ -73,7 +73,8 @@ UNWRITABLE = None
 
 
 if workflow.is_main_process:
-    UNWRITABLE = or_exit(preflight.results_fault, RESULTS)
+    store_fault = or_exit(preflight.store_fault, SETTINGS)
+    UNWRITABLE = or_exit(preflight.results_fault, RESULTS) or store_fault
     if unchecked := or_exit(preflight.check_partitions, partitions_named()):
         logger.warning(unchecked)
     CALL = Call(LAYOUTS.values())
@@ -127,6 +128,7 @@ def source_cases(dataset):
         cases = planned_cases(SETTINGS, dataset)
         if workflow.is_main_process:
             preflight.check_split(SETTINGS.datasets[dataset], cases, SETTINGS.seed)
+            preflight.check_units(SETTINGS.datasets[dataset], cases)
     except PipelineError as error:
         skip = SETTINGS.datasets[dataset].source.on_error == "skip"
         if skip and isinstance(error, ListingError) and error.cases:
