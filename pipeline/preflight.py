@@ -85,7 +85,9 @@ def _refusal(key: str, folder: Path) -> OSError | None:
 
 
 def _fault(key: str, folder: Path, refusal: OSError | None) -> str | None:
-    return refusal and (
+    if refusal is None:
+        return None
+    return (
         f"{key} {folder}: nothing can be written to {_nearest(folder)} ({refusal.strerror}); free "
         f"some space, make it writable, or choose another `{key}`"
     )
