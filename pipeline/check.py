@@ -19,6 +19,7 @@ from pipeline.datasets.left_out import left_out
 from pipeline.disk import disk_needed
 from pipeline.doubts import disk_doubts, spacing_doubts, twin_doubts
 from pipeline.errors import PipelineError
+from pipeline.files import nearest_there
 from pipeline.findings import SEVERITIES, Finding
 from pipeline.layout import Layout
 from pipeline.needs import memory_needed
@@ -51,7 +52,7 @@ def check(
     findings += twin_doubts([(one.case, one.voxel_digest) for one in usable if one.voxel_digest])
     disk = disk_needed(dataset, usable) if usable else {}
     memory = memory_needed(dataset, usable, resources) if usable else {}
-    free = shutil.disk_usage(_existing(layout.root)).free
+    free = shutil.disk_usage(nearest_there(layout.root)).free
     findings += disk_doubts(sum(disk.values()), free)
     findings.sort(key=lambda one: SEVERITIES.index(one.severity))
     found = Check(layout.dataset, cases, findings, disk, memory, free)
@@ -75,7 +76,3 @@ def _listed(
         told = f"{unlabelled} of {len(files)} cases without reference: predicted, not scored"
         findings.append(Finding(told, severity="note"))
     return files, [*findings, *left_out(adapter, root)]
-
-
-def _existing(folder: Path) -> Path:
-    return next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())

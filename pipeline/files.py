@@ -27,6 +27,13 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def nearest_there(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that can be seen."""
+    whole = path.absolute()
+    # Path.exists raises where a folder on the way may not be entered
+    return next(one for one in (whole, *whole.parents) if os.access(one, os.F_OK))
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends without an error.

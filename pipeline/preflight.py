@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.case_sizes import case_sizes
 from pipeline.datasets import CaseFiles
 from pipeline.errors import PipelineError
-from pipeline.files import READ_ONLY
+from pipeline.files import READ_ONLY, nearest_there
 from pipeline.layout import Layout
 from pipeline.settings import Dataset, Settings, store_root
 from pipeline.store_sizes import size_text, stores_needed
@@ -69,7 +69,7 @@ def _refusal(key: str, folder: Path) -> OSError | None:
     Raises:
         PipelineError: a file is in its place.
     """
-    nearest = _nearest(folder)
+    nearest = nearest_there(folder)
     if not nearest.is_dir():
         raise PipelineError(
             f"{key} {folder}: found a file at {nearest}, expected a folder; choose another `{key}`"
@@ -88,8 +88,8 @@ def _fault(key: str, folder: Path, refusal: OSError | None) -> str | None:
     if refusal is None:
         return None
     return (
-        f"{key} {folder}: nothing can be written to {_nearest(folder)} ({refusal.strerror}); free "
-        f"some space, make it writable, or choose another `{key}`"
+        f"{key} {folder}: nothing can be written to {nearest_there(folder)} ({refusal.strerror}); "
+        f"free some space, make it writable, or choose another `{key}`"
     )
 
 
@@ -229,13 +229,13 @@ def check_disk(settings: Settings, files: Mapping[str, Sequence[CaseFiles]]) -> 
     for name, cases in files.items():
         layout, dataset = Layout(results, name), settings.datasets[name]
         of_results, of_shared = _missing_bytes(layout, dataset, cases)
-        elsewhere = shared if shared and os.access(_nearest(shared), os.W_OK) else results
+        elsewhere = shared if shared and os.access(nearest_there(shared), os.W_OK) else results
         missing[results] += of_results
         missing[elsewhere] = missing.get(elsewhere, 0) + of_shared
     warnings = []
     for folder, needed in missing.items():
         key = "results" if folder == results else "store.root"
-        free = shutil.disk_usage(_nearest(folder)).free
+        free = shutil.disk_usage(nearest_there(folder)).free
         if needed <= free:
             continue
         if free < LEAST_FREE:
@@ -281,8 +281,3 @@ def _stores_in(folder: Path) -> int:
         return 0
     with os.scandir(folder) as found:
         return sum(one.name.endswith(".zarr") for one in found)
-
-
-def _nearest(folder: Path) -> Path:
-    """The folder itself, or the nearest one above it that is there."""
-    return next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())

@@ -1,6 +1,7 @@
 """What is refused before the first job, and what is let through."""
 
 import errno
+import multiprocessing
 import os
 import shutil
 import tempfile
@@ -20,6 +21,7 @@ from pipeline.settings import Settings
 from pipeline.store_sizes import stores_needed
 
 GB = 10**9
+NOBODY = 65534
 
 
 def settings(tmp_path: Path, **dataset) -> Settings:
@@ -56,6 +58,32 @@ def test_results_below_a_file_are_refused(tmp_path):
     for results in (tmp_path / "file", tmp_path / "file" / "results"):
         with pytest.raises(PipelineError, match=f"found a file at {tmp_path}/file, expected a fol"):
             preflight.results_fault(results)
+
+
+def ask_as_nobody(answers, results: Path) -> None:
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setuid(NOBODY)
+    answers.put(preflight.results_fault(results))
+
+
+def test_results_in_a_folder_that_may_not_be_entered_are_told():
+    folder = Path(tempfile.mkdtemp(prefix="grcsf-test-"))
+    try:
+        folder.chmod(0o755)
+        (folder / "closed").mkdir()
+        (folder / "closed").chmod(0)
+        fork = multiprocessing.get_context("fork")
+        answers = fork.SimpleQueue()
+        child = fork.Process(target=ask_as_nobody, args=(answers, folder / "closed" / "a" / "b"))
+        child.start()
+        child.join()
+        assert child.exitcode == 0
+        told = f"nothing can be written to {folder}/closed (Permission denied)"
+        assert told in answers.get()
+    finally:
+        (folder / "closed").chmod(0o755)
+        shutil.rmtree(folder)
 
 
 def sharing(tmp_path: Path, root: str | Path) -> Settings:
