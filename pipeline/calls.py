@@ -7,7 +7,7 @@ once the data sets are claimed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -72,14 +72,18 @@ class Call:
 
     Args:
         layouts: the results of the data sets that the call may work on.
+        pretrained: of each data set, the MAEs that start from given weights.
 
     Attributes:
         due: manifests whose jobs have to run, whatever Snakemake thinks of them.
     """
 
-    def __init__(self, layouts: Collection[Layout]) -> None:
+    def __init__(
+        self, layouts: Collection[Layout], pretrained: Mapping[str, Collection[str]]
+    ) -> None:
         self.due: set[Path] = set()
         self._layouts = layouts
+        self._pretrained = pretrained
         self._code = code_now()
         self._untrue: list[Path] = []
         self._claimed: list[IO[str]] = []
@@ -151,7 +155,7 @@ class Call:
             self._untrue.append(one.manifest)
             self.due.add(one.manifest)
             yield from one.told
-        for work, manifest in _given_files(layout):
+        for work, manifest in self._given_files(layout):
             if work not in running and (files := replaced(layout.sources(work))):
                 self.due.add(manifest)
                 further = f" and {len(files) - 1} more" if len(files) > 1 else ""
@@ -164,6 +168,16 @@ class Call:
                 "every stage looks at them once, and makes only what is missing"
             )
 
+    def _given_files(self, layout: Layout) -> Iterator[tuple[str, Path]]:
+        """The jobs that read files which no stage has made, with their manifests, as far as made.
+
+        An MAE that started from weights once may be trained from none by now.
+        """
+        jobs = {"ingest": layout.cases}
+        for name in self._pretrained[layout.dataset]:
+            jobs[f"train_mae {name}"] = layout.mae(name)
+        yield from ((work, manifest) for work, manifest in jobs.items() if manifest.exists())
+
     def _set_right(self, plan: Plan) -> Iterator[str]:
         made = {path for one in plan.jobs for path in one.outputs}
         due = {path for one in plan.jobs if one.due for path in one.outputs}
@@ -172,17 +186,6 @@ class Call:
                 yield from set_aside(manifest)
             elif plan.whole and manifest not in made:  # of an experiment that is no longer there
                 yield from withdraw(manifest)
-
-
-def _given_files(layout: Layout) -> Iterator[tuple[str, Path]]:
-    """The jobs that read files which no stage has made, with their manifests, as far as made."""
-    if layout.cases.exists():
-        yield "ingest", layout.cases
-    for note in sorted(layout.claims.glob(layout.sources("train_mae *").name)):
-        work = note.name.removesuffix(layout.sources("").name)
-        manifest = layout.mae(work.removeprefix("train_mae "))
-        if manifest.exists():
-            yield work, manifest
 
 
 def _of_running(one: Claim) -> str:

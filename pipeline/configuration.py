@@ -37,6 +37,10 @@ def read_configuration(path: Path) -> dict[str, Any]:
         raise PipelineError(
             f"configuration {path}: {error.strerror or error}; expected a readable YAML file"
         ) from error
+    except UnicodeDecodeError as error:
+        raise PipelineError(
+            f"configuration {path}: found no UTF-8 text ({error.reason})"
+        ) from error
     try:
         twice = _key_given_twice(yaml.compose(text, yaml.SafeLoader))
         given = yaml.safe_load(text)
@@ -45,7 +49,7 @@ def read_configuration(path: Path) -> dict[str, Any]:
         raise PipelineError(
             f"configuration {path}:{line} not valid YAML: {error.problem}"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise PipelineError(f"configuration {path}: not valid YAML: {reason}") from error
     if twice:
@@ -73,10 +77,12 @@ def _key_given_twice(root: yaml.Node | None) -> yaml.Node | None:
         elif isinstance(node, yaml.MappingNode):
             keys = set[str]()
             for key, value in node.value:
+                waiting.append(value)
+                if not isinstance(key, yaml.ScalarNode):  # no key of ours, which loading tells
+                    continue
                 if key.value in keys:
                     return cast(yaml.Node, key)
                 keys.add(key.value)
-                waiting.append(value)
     return None
 
 

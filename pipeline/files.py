@@ -28,10 +28,10 @@ def file_digest(path: Path) -> str:
 
 
 def nearest_there(path: Path) -> Path:
-    """The path itself, or the nearest folder above it that can be seen."""
+    """The path itself, be it a link to nothing, or the nearest folder above it that can be seen."""
     whole = path.absolute()
-    # Path.exists raises where a folder on the way may not be entered
-    return next(one for one in (whole, *whole.parents) if os.access(one, os.F_OK))
+    # those of Path raise where a folder on the way may not be entered
+    return next(one for one in (whole, *whole.parents) if os.path.lexists(one))
 
 
 @contextmanager

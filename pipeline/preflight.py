@@ -45,7 +45,7 @@ def results_fault(results: Path) -> str | None:
 
 
 def store_fault(settings: Settings) -> str | None:
-    """Why the shared folder of residual stores takes none; one that is there may be read-only.
+    """Why the shared folder takes no residual stores; one that can be read may be read-only.
 
     Returns:
         A line that names the nearest folder that is there, or None.
@@ -58,7 +58,7 @@ def store_fault(settings: Settings) -> str | None:
     if root is None:
         return None
     refusal = _refusal("store.root", root)
-    if refusal and refusal.errno in READ_ONLY and root.is_dir():
+    if refusal and refusal.errno in READ_ONLY and os.access(root, os.R_OK | os.X_OK):
         return None
     return _fault("store.root", root, refusal)
 
@@ -67,9 +67,14 @@ def _refusal(key: str, folder: Path) -> OSError | None:
     """What the machine says to a file in a folder, or in the nearest one above it.
 
     Raises:
-        PipelineError: a file is in its place.
+        PipelineError: a file, or a link to nothing, is in its place.
     """
     nearest = nearest_there(folder)
+    if not os.access(nearest, os.F_OK):
+        raise PipelineError(
+            f"{key} {folder}: found a link at {nearest} to what is not there or cannot be seen, "
+            f"expected a folder; mount its disk, correct the link, or choose another `{key}`"
+        )
     if not nearest.is_dir():
         raise PipelineError(
             f"{key} {folder}: found a file at {nearest}, expected a folder; choose another `{key}`"

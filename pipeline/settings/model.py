@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.columns import TABLE_1, TABLE_2
 from pipeline.settings.data import Evaluation, Postprocess, Slices, Source, Split
@@ -153,6 +153,17 @@ class Settings(Section):
     seed: Count = 2026
     resources: Resources = Resources()
     datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
+
+    @field_validator("results")
+    @classmethod
+    def _plain_path(cls, results: str) -> str:
+        # Snakemake reads braces as wildcards
+        if results.startswith("~") or set(results) & set("${}"):
+            raise ValueError(
+                f"found {results!r}, expected a path without ~, $ and braces, which are not filled "
+                "in here"
+            )
+        return results
 
     @model_validator(mode="after")
     def _batches_are_shared_out_evenly(self) -> Self:

@@ -153,4 +153,9 @@ def _expanded(given: str, key: str) -> Path:
             f"{key}: found {given!r}, whose environment variable is not set; set it or write the "
             "path out"
         )
-    return Path(path).expanduser()
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise PipelineError(
+            f"{key}: found {given!r}, whose user is not known here; write the path out"
+        ) from None

@@ -13,6 +13,8 @@ from pipeline.last_run import code_now
 from pipeline.layout import Layout
 from pipeline.sources import looks_of, note_sources
 
+PRETRAINED = {"heart": ["m"], "head": []}
+
 
 @pytest.fixture
 def layouts(tmp_path, monkeypatch):
@@ -21,7 +23,7 @@ def layouts(tmp_path, monkeypatch):
 
 
 def said(layouts):
-    return list(Call(layouts).before_plan())
+    return list(Call(layouts, PRETRAINED).before_plan())
 
 
 def stop(layout, *work):
@@ -43,7 +45,7 @@ def partial(*jobs):
 
 def ran(layouts, plan):
     """What a call without a failure says of what it has found and done."""
-    call = Call(layouts)
+    call = Call(layouts, PRETRAINED)
     lines = list(call.before_plan())
     call.begin()
     lines += call.take_up(plan)
@@ -52,7 +54,7 @@ def ran(layouts, plan):
 
 def made(layout):
     """A call that ends with a data set ingested."""
-    call, plan = Call([layout]), whole(job(layout, "ingest", layout.cases))
+    call, plan = Call([layout], PRETRAINED), whole(job(layout, "ingest", layout.cases))
     call.begin()
     assert list(call.take_up(plan)) == []
     write_json(layout.cases, {"cases": {}, "outputs": []})
@@ -93,7 +95,7 @@ def test_only_what_a_call_does_is_taken_up_and_the_rest_is_not_forgotten(layouts
 
 def test_a_call_that_finds_nothing_to_do_forgets_what_is_made(layouts):
     stop(layouts[0], "train_mae", "m")
-    call = Call(layouts)
+    call = Call(layouts, PRETRAINED)
     assert list(call.end(whole(job(layouts[0], "train_mae m", due=False)))) == []
     assert said(layouts) == []
     assert claims(layouts[0]) == []
@@ -119,7 +121,7 @@ def test_a_data_set_that_a_call_works_on_is_left_as_it_is(layouts):
     (line,) = said(layouts)
     assert line.startswith("heart: another call works on it (process ")
     release_call(held)
-    call = Call(layouts)
+    call = Call(layouts, PRETRAINED)
     (line,) = call.before_plan()
     assert line.startswith(f"no longer there, though {layouts[0].cases} lists it: ")
     assert call.due == {layouts[0].cases}
@@ -137,7 +139,7 @@ def test_of_a_stage_that_still_runs_only_its_own_outputs_are_left_alone(layouts,
         write_json(manifest, lost)
 
     def found():
-        call = Call(layouts)
+        call = Call(layouts, PRETRAINED)
         return list(call.before_plan()), call.due
 
     with alone(layout, "predict", "unet", 2):
@@ -196,7 +198,7 @@ def test_it_is_set_aside_by_the_call_that_makes_it(layouts, edited):
 
 def test_what_another_call_has_made_meanwhile_stays(layouts, edited):
     plan = whole(job(layouts[0], "postprocess unet 1", layouts[0].masks("unet", 1)))
-    call = Call(layouts)
+    call = Call(layouts, PRETRAINED)
     assert len(list(call.before_plan())) == 1
     edited.write_bytes(b"mask")
     call.begin()
@@ -210,7 +212,7 @@ def test_a_manifest_of_no_job_is_withdrawn_by_a_whole_call_alone(layouts, edited
     ingest = job(layouts[0], "ingest", layouts[0].cases, due=False)
     assert len(ran(layouts, partial(ingest))) == 1
     assert manifest.exists()
-    call = Call(layouts)
+    call = Call(layouts, PRETRAINED)
     list(call.before_plan())
     aside, line = call.end(whole(ingest))  # there was nothing to do
     assert aside.startswith("set aside as ")
@@ -236,25 +238,29 @@ def test_files_that_were_replaced_since_they_were_read_have_their_job_planned(
     for path in files:
         path.write_bytes(b"corrected")
         os.utime(path, (1_500_000_000, 1_500_000_000))
-    call = Call(layouts)
+    call = Call(layouts, PRETRAINED)
     told = f"heart: replaced since {work} read it: {files[0]} and 1 more"
     assert list(call.before_plan()) == [told]
     assert call.due == {layout.cases if work == "ingest" else layout.mae("m")}
     assert said(layouts) == [told]
+    without = Call(layouts, {"heart": [], "head": []})
+    assert list(without.before_plan()) == ([told] if work == "ingest" else [])
 
 
 def test_two_calls_on_one_data_set_are_one_too_many(layouts):
-    first = Call(layouts[:1])
+    first = Call(layouts[:1], PRETRAINED)
     first.begin()
-    Call(layouts[1:]).begin()
+    Call(layouts[1:], PRETRAINED).begin()
     with pytest.raises(PipelineError, match="data set heart: another call works on its results"):
-        Call(layouts).begin()
-    assert list(Call(layouts).end(whole())) == [], "nothing was to be done, and nothing is noted"
+        Call(layouts, PRETRAINED).begin()
+    assert list(Call(layouts, PRETRAINED).end(whole())) == [], (
+        "nothing was to be done, and nothing is noted"
+    )
     list(first.end(whole()))
 
 
 def test_results_of_a_call_that_failed_are_recorded_here_all_the_same(layouts):
-    call = Call(layouts)
+    call = Call(layouts, PRETRAINED)
     call.begin()
     list(call.take_up(whole(job(layouts[0], "ingest", layouts[0].cases))))
     write_json(layouts[0].cases, {"cases": {}, "outputs": []})
@@ -270,9 +276,9 @@ def test_a_call_marks_the_data_sets_that_it_makes_something_of_and_no_other(layo
         made(layout)
     before = [mark(layout) for layout in layouts]
     idle = job(layouts[0], "ingest", layouts[0].cases, due=False)
-    assert list(Call(layouts).end(whole(idle))) == []
+    assert list(Call(layouts, PRETRAINED).end(whole(idle))) == []
     assert [mark(layout) for layout in layouts] == before, "nothing was to be done"
-    call, plan = Call(layouts), whole(idle, job(layouts[1], "split", layouts[1].split))
+    call, plan = Call(layouts, PRETRAINED), whole(idle, job(layouts[1], "split", layouts[1].split))
     list(call.before_plan())
     assert [mark(layout) for layout in layouts] == before, "a plan changes nothing"
     call.begin()
@@ -302,12 +308,12 @@ def test_results_from_elsewhere_are_looked_at_until_a_call_ends(layouts, tmp_pat
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     write_json(layouts[0].masks("unet", 1), {"outputs": []})
-    call = Call(layouts)
+    call = Call(layouts, PRETRAINED)
     (line,) = call.before_plan()
     assert line.startswith("heart: its results were not recorded in this working directory")
     assert call.due == {layouts[0].cases, layouts[0].masks("unet", 1)}
     assert ran(layouts, partial()) == [line], "without a job of the data set"
     assert ran(layouts, partial(job(layouts[0], "ingest", layouts[0].cases))) == [line]
-    call = Call(layouts)
+    call = Call(layouts, PRETRAINED)
     assert list(call.before_plan()) == [], "it is told once"
     assert call.due == {layouts[0].masks("unet", 1)}, "of which that call had no job"

@@ -207,12 +207,16 @@ def test_unreadable_files_are_one_line(tmp_path):
         ("a: [1\nb: 2\n", r"bad.yaml: line 2: not valid YAML: expected ',' or ']', but got ':'"),
         ("a: b: c\n", "bad.yaml: line 1: not valid YAML: mapping values are not allowed here"),
         ("a: \x00\n", "bad.yaml: not valid YAML: unacceptable character"),
+        ("results: {{ scratch }}\n", "bad.yaml: line 1: not valid YAML: found unhashable key"),
         ("", r"bad.yaml: found None \(NoneType\), expected keys and values"),
     ]:
         (tmp_path / "bad.yaml").write_text(text)
         with pytest.raises(PipelineError, match=told) as raised:
             load_settings(tmp_path / "bad.yaml")
         assert len(str(raised.value).splitlines()) == 1
+    (tmp_path / "bad.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(PipelineError, match=r"bad.yaml: found no UTF-8 text"):
+        load_settings(tmp_path / "bad.yaml")
     (tmp_path / "list.yaml").write_text("- 1")
     with pytest.raises(PipelineError, match="expected keys and values"):
         load_settings(tmp_path / "list.yaml")

@@ -60,14 +60,16 @@ def test_results_below_a_file_are_refused(tmp_path):
             preflight.results_fault(results)
 
 
-def ask_as_nobody(answers, results: Path) -> None:
+def ask_as_nobody(answers, check, folder: Path) -> None:
     if os.geteuid() == 0:
         os.setgroups([])
         os.setuid(NOBODY)
-    answers.put(preflight.results_fault(results))
+    answers.put(check(folder))
 
 
-def test_results_in_a_folder_that_may_not_be_entered_are_told():
+@pytest.mark.parametrize("below", ["closed", "closed/a/b"])
+@pytest.mark.parametrize("key", ["results", "store.root"])
+def test_a_folder_that_may_not_be_entered_is_told(key, below):
     folder = Path(tempfile.mkdtemp(prefix="grcsf-test-"))
     try:
         folder.chmod(0o755)
@@ -75,12 +77,13 @@ def test_results_in_a_folder_that_may_not_be_entered_are_told():
         (folder / "closed").chmod(0)
         fork = multiprocessing.get_context("fork")
         answers = fork.SimpleQueue()
-        child = fork.Process(target=ask_as_nobody, args=(answers, folder / "closed" / "a" / "b"))
+        check = preflight.results_fault if key == "results" else shared_fault
+        child = fork.Process(target=ask_as_nobody, args=(answers, check, folder / below))
         child.start()
         child.join()
         assert child.exitcode == 0
-        told = f"nothing can be written to {folder}/closed (Permission denied)"
-        assert told in answers.get()
+        told = f"{key} {folder / below}: nothing can be written to {folder}/closed (Permission"
+        assert answers.get().startswith(told)
     finally:
         (folder / "closed").chmod(0o755)
         shutil.rmtree(folder)
@@ -145,6 +148,20 @@ def test_calcium_is_looked_for_in_ct_alone(tmp_path, changed, modality, told):
         preflight.check_units(chosen, files)
     source = {"adapter": "atlas", "root": "images", "modality": "CT"}
     preflight.check_units(settings(tmp_path, source=source, **changed).datasets["head"], files)
+
+
+def test_a_link_to_a_disk_that_is_not_mounted_is_refused(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "disk")
+    for check, key in [(preflight.results_fault, "results"), (shared_fault, "store.root")]:
+        with pytest.raises(PipelineError, match=f"{key} {link}/a: found a link at {link} to what"):
+            check(link / "a")
+    (tmp_path / "disk").mkdir()
+    assert preflight.results_fault(link) is None
+
+
+def shared_fault(root: Path) -> str | None:
+    return preflight.store_fault(sharing(root.parents[1], root))
 
 
 def test_cards_are_asked_for_only_where_there_are_some(monkeypatch):

@@ -28,6 +28,10 @@ def the_one_line(plan) -> str:
         ("predict/grcsf/subset-9.json", "experiment grcsf has no subset 9; it has: 1"),
         ("train_mae/mae90.json", "mae has no 'mae90'; it has: m50, m75, spare"),
         ("residual_maps/ssim/batch-1of1.json", "residuals has no 'ssim'; it has: mrm, unused"),
+        (
+            "residual_maps/mrm/batch-9of9.json",
+            "there is no batch 9of9 with resources.cases_per_job 8; the first are: 1of1",
+        ),
     ],
 )
 def test_a_target_of_an_unknown_name(project, config, target, told):
@@ -54,13 +58,18 @@ def test_a_file_in_the_place_of_the_results(project, config, results):
     assert line.startswith(f"error: results {results}: found a file at ")
 
 
-@pytest.mark.parametrize("target", [(), ("results/images/split/split.json",)])
+SPLIT = ("results/images/split/split.json",)
+NOWHERE = "store.root /proc/nope: nothing can be written to /proc ("
+
+
 @pytest.mark.parametrize(
-    ("root", "told"),
+    ("root", "told", "target"),
     [
-        ("config.yaml", "error: store.root config.yaml: found a file at "),
-        ("$GRCSF_NOT_SET/maps", "error: store.root: found '$GRCSF_NOT_SET/maps', whose environ"),
-        ("/proc/nope", "error: store.root /proc/nope: nothing can be written to /proc ("),
+        ("config.yaml", "error: store.root config.yaml: found a file at ", ()),
+        ("config.yaml", "error: store.root config.yaml: found a file at ", SPLIT),
+        ("$GRCSF_NOT_SET/maps", "error: store.root: found '$GRCSF_NOT_SET/maps', whose", SPLIT),
+        ("~no-such-user/maps", "error: store.root: found '~no-such-user/maps', whose", SPLIT),
+        ("/proc/nope", f"error: {NOWHERE}", ()),
     ],
 )
 def test_a_shared_folder_that_takes_no_stores(project, config, root, told, target):
@@ -71,6 +80,26 @@ def test_a_shared_folder_that_takes_no_stores(project, config, root, told, targe
     assert done.output.splitlines()[-1].startswith(told)
     assert "Traceback" not in done.output
     assert not (project.folder / "results" / "images" / "ingest").exists()
+
+
+@pytest.mark.parametrize("results", ["~/results", "$HOME/results", "results-{a}"])
+def test_a_results_folder_that_would_be_taken_at_its_word(project, config, results):
+    project.configure({**config, "results": results})
+    line = the_one_line(project.call("-n", *CONFIG))
+    assert line.endswith(
+        f"config.yaml: results: found {results!r}, expected a path without ~, $ and braces, which "
+        "are not filled in here"
+    )
+
+
+def test_a_shared_folder_is_needed_where_residuals_are_made(project, config):
+    project.configure({**config, "store": {"root": "/proc/nope"}})
+    project.write_images("atlas", 3)
+    for target, jobs in [(SPLIT, {"ingest", "split"}), ((), None)]:
+        plan = project.call(*target, "-n", *CONFIG)
+        assert plan.code == 0, plan.output
+        assert sum(NOWHERE in line for line in plan.output.splitlines()) == 1
+        assert jobs is None or set(plan.counts) == jobs
 
 
 def test_calcium_in_images_that_are_no_ct(project, config):
@@ -85,7 +114,7 @@ def test_calcium_in_images_that_are_no_ct(project, config):
 
 def test_an_image_that_is_not_there(project, config):
     project.configure(config)
-    project.write_images("atlas", 3)
+    project.write_images("atlas", 4)
     (image, *_) = (project.folder / "images").rglob("*s001*_T1w.nii.gz")
     image.unlink()
     line = the_one_line(project.call("-n", *CONFIG))

@@ -29,8 +29,15 @@ def or_exit(check, *arguments):
     """
     try:
         return check(*arguments)
-    except PipelineError as error:
-        sys.exit(f"error: {error}")
+    except (PipelineError, OSError) as error:
+        sys.exit(f"error: {told(error)}")
+
+
+def told(fault):
+    """A fault in one line; the machine's, such as a folder that may not be entered, too."""
+    if isinstance(fault, OSError):
+        return f"{fault.filename}: {fault.strerror}; correct the path or who may read it"
+    return str(fault)
 
 
 CONFIG_FILES = [Path(file) for file in workflow.config_settings.configfiles] or [DEFAULT_CONFIG]
@@ -68,18 +75,27 @@ def partitions_named():
     return [str(one) for one in named]
 
 
+def pretrained(dataset):
+    """The MAEs that start from given weights."""
+    maes = SETTINGS.datasets[dataset].mae
+    return [name for name, settings in maes.items() if settings.checkpoint]
+
+
 # Why nothing can be written, or None: an archive may still be planned and reported on.
 UNWRITABLE = None
+# Why no residual store can be shared, or None: refused where one is to be made.
+UNSHARED = None
 
 
 if workflow.is_main_process:
-    store_fault = or_exit(preflight.store_fault, SETTINGS)
-    UNWRITABLE = or_exit(preflight.results_fault, RESULTS) or store_fault
+    UNWRITABLE = or_exit(preflight.results_fault, RESULTS)
+    UNSHARED = or_exit(preflight.store_fault, SETTINGS)
     if unchecked := or_exit(preflight.check_partitions, partitions_named()):
         logger.warning(unchecked)
-    CALL = Call(LAYOUTS.values())
+    CALL = Call(LAYOUTS.values(), {dataset: pretrained(dataset) for dataset in LAYOUTS})
     # what was found unchanged is noted on the disk
-    for line in [UNWRITABLE] if UNWRITABLE else or_exit(list, CALL.before_plan()):
+    found = [UNWRITABLE] if UNWRITABLE else or_exit(list, CALL.before_plan())
+    for line in [*filter(None, [UNSHARED]), *found]:
         logger.info(line)
 
 
@@ -124,16 +140,19 @@ def brought(dataset):
 @functools.cache
 def source_cases(dataset):
     """The cases of a data set; that they can be listed and split is known before one is read."""
+    chosen = SETTINGS.datasets[dataset]
     try:
-        cases = planned_cases(SETTINGS, dataset)
+        try:
+            cases = planned_cases(SETTINGS, dataset)
+        except ListingError as error:
+            if chosen.source.on_error != "skip" or not error.cases:
+                raise
+            cases = error.cases  # ingest sets the others aside, and tells of them
         if workflow.is_main_process:
-            preflight.check_split(SETTINGS.datasets[dataset], cases, SETTINGS.seed)
-            preflight.check_units(SETTINGS.datasets[dataset], cases)
-    except PipelineError as error:
-        skip = SETTINGS.datasets[dataset].source.on_error == "skip"
-        if skip and isinstance(error, ListingError) and error.cases:
-            return error.cases  # ingest sets the others aside, and tells of them
-        sys.exit(f"error: data set {dataset}: {error}")
+            preflight.check_split(chosen, cases, SETTINGS.seed)
+            preflight.check_units(chosen, cases)
+    except (PipelineError, OSError) as error:
+        sys.exit(f"error: data set {dataset}: {told(error)}")
     return cases
 
 
@@ -184,6 +203,12 @@ def pretrained_checkpoint(wildcards):
 
 def residual_models(wildcards):
     chosen = known(wildcards)
+    if workflow.is_main_process and wildcards.batch not in batches(wildcards.dataset):
+        one_of = ", ".join(batches(wildcards.dataset)[:INPUTS_TOLD])
+        sys.exit(
+            f"error: data set {wildcards.dataset}: there is no batch {wildcards.batch} with "
+            f"resources.cases_per_job {SETTINGS.resources.cases_per_job}; the first are: {one_of}"
+        )
     return targets.models_behind(LAYOUTS[wildcards.dataset], chosen, wildcards.residuals)
 
 
@@ -260,7 +285,7 @@ def wanted_tables(wildcards):
 
 def asked_for(paths):
     """Paths of all data sets; a disk that is too small for their stores is told."""
-    if workflow.is_main_process and not UNWRITABLE:
+    if workflow.is_main_process and not UNWRITABLE and not UNSHARED:
         cases = {dataset: source_cases(dataset) for dataset in SETTINGS.datasets}
         for warning in or_exit(preflight.check_disk, SETTINGS, cases):
             logger.warning(warning)

@@ -37,10 +37,12 @@ def brief(record):
     nothing = record.getMessage().startswith(NOTHING_TO_BE_DONE_MSG)
     if nothing and not workflow.dryrun and not UNWRITABLE:
         end_call()
+    # advice to spoil the records that a plan rests on
+    spoiling = record.getMessage().startswith("Some jobs were triggered by provenance")
     # the whole shell line again, with all that makes it run anywhere
     repeated = record.getMessage().startswith("RuleException:\nCalledProcessError")
     idle = event == LogEvent.JOB_STARTED or record.getMessage() == "Select jobs to execute..."
-    return not repeated and not idle
+    return not repeated and not idle and not spoiling
 
 
 def plan_of_call():
@@ -74,9 +76,14 @@ onstart:
     if workflow.is_main_process:
         if UNWRITABLE:
             sys.exit(f"error: {UNWRITABLE}")
+        plan = plan_of_call()
+        if UNSHARED and any(
+            one.due and one.work.startswith("residual_maps ") for one in plan.jobs
+        ):
+            sys.exit(f"error: {UNSHARED}")
         or_exit(CALL.begin)
         or_exit(take_up_cluster)
-        for line in or_exit(list, CALL.take_up(plan_of_call())):
+        for line in or_exit(list, CALL.take_up(plan)):
             logger.info(line)
 
 
