@@ -50,6 +50,18 @@ def test_every_data_set_s_folder_is_looked_at(project, config):
     assert line.startswith("error: data set more: elsewhere: not there")
 
 
+@pytest.mark.parametrize("key", ["root", "checkpoint"])
+def test_a_path_that_the_machine_refuses(project, config, key):
+    """As one below a folder that may not be entered, which stops no superuser."""
+    images, path = config["datasets"]["images"], 300 * "x"
+    (images["source"] if key == "root" else images["mae"]["m50"])[key] = path
+    project.configure(config)
+    project.write_images("atlas", 4)
+    line = the_one_line(project.call("-n", *CONFIG))
+    about = "data set images: " if key == "root" else ""
+    assert line == f"error: {about}{path}: File name too long; correct the path or who may read it"
+
+
 @pytest.mark.parametrize("results", ["config.yaml", "config.yaml/below"])
 def test_a_file_in_the_place_of_the_results(project, config, results):
     project.configure({**config, "results": results})
