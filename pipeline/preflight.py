@@ -39,7 +39,8 @@ def results_fault(results: Path) -> str | None:
         A line that names the nearest folder that is there, or None.
 
     Raises:
-        PipelineError: a file is in its place, or in that of a folder above it.
+        PipelineError: a file, or a link to nothing, is in its place or in that of a folder above
+            it.
     """
     return _fault("results", results, _refusal("results", results))
 
@@ -51,8 +52,8 @@ def store_fault(settings: Settings) -> str | None:
         A line that names the nearest folder that is there, or None.
 
     Raises:
-        PipelineError: a file is in its place, or in that of a folder above it, or it names an
-            environment variable that is not set.
+        PipelineError: a file, or a link to nothing, is in its place or in that of a folder above
+            it, or it names an environment variable that is not set.
     """
     root = store_root(settings)
     if root is None:

@@ -59,7 +59,8 @@ def test_a_path_that_the_machine_refuses(project, config, key):
     project.write_images("atlas", 4)
     line = the_one_line(project.call("-n", *CONFIG))
     about = "data set images: " if key == "root" else ""
-    assert line == f"error: {about}{path}: File name too long; correct the path or who may read it"
+    remedy = "correct the path, its rights or its disk"
+    assert line == f"error: {about}{path}: File name too long; {remedy}"
 
 
 @pytest.mark.parametrize("results", ["config.yaml", "config.yaml/below"])

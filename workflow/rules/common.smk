@@ -36,7 +36,8 @@ def or_exit(check, *arguments):
 def told(fault):
     """A fault in one line; the machine's, such as a folder that may not be entered, too."""
     if isinstance(fault, OSError):
-        return f"{fault.filename}: {fault.strerror}; correct the path or who may read it"
+        where = f"{fault.filename}: " if fault.filename else ""
+        return f"{where}{fault.strerror or fault}; correct the path, its rights or its disk"
     return str(fault)
 
 
