@@ -90,7 +90,7 @@ def prepared(
     work = [
         one
         for name in names
-        for one in open_case(layout, name, "x", chosen, models, SLICES, SEED)[1]
+        for one in open_case(layout, name, names[name], "x", chosen, models, SLICES, SEED)[1]
     ]
     size = resources.slices_at_once
     return [

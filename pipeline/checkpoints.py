@@ -17,7 +17,7 @@ from grcsf.mae.model import MaskedAutoencoder
 from pipeline.checkpoint_files import checkpoint_files
 from pipeline.errors import PipelineError
 from pipeline.files import file_digest
-from pipeline.stores import fingerprint
+from pipeline.fingerprints import fingerprint
 
 log = logging.getLogger(__name__)
 

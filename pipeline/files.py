@@ -60,18 +60,26 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def _take_place(temporary: Path, path: Path) -> None:
     """Rename over `path`; what no rename replaces makes room first, and may be there again."""
-    while True:
-        try:
-            temporary.replace(path)
-        except OSError as error:
-            if error.errno not in OCCUPIED:
-                raise
-        else:
-            return
-        old = temporary.with_suffix(".old")
+    moved: list[Path] = []
+    while not _replaced(temporary, path):
+        old = temporary.with_suffix(f".{len(moved)}.old")
         with suppress(FileNotFoundError):
             path.rename(old)
+            moved.append(old)
+    for old in moved:
+        # a folder of another user's may be moved, and not emptied
+        with suppress(PermissionError):
             remove(old)
+
+
+def _replaced(temporary: Path, path: Path) -> bool:
+    try:
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno not in OCCUPIED:
+            raise
+        return False
+    return True
 
 
 def _flush(path: Path) -> None:

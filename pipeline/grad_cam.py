@@ -19,6 +19,7 @@ from torch import nn
 from grcsf.grad_cam import grad_cam
 from pipeline.devices import compute_device
 from pipeline.files import read_json, write_json
+from pipeline.fingerprints import fingerprint
 from pipeline.intensity import intensity_range, shown_from
 from pipeline.layout import Layout, in_batch
 from pipeline.models import load_weights
@@ -27,7 +28,7 @@ from pipeline.residual_maps import VERSION
 from pipeline.residual_stores import is_made, write_residuals
 from pipeline.settings import Experiment, GradCam, Resources, Slices
 from pipeline.slices import network_slices
-from pipeline.stores import Store, fingerprint, open_store, read_array
+from pipeline.stores import Store, open_store, read_array
 
 log = logging.getLogger(__name__)
 

@@ -22,10 +22,11 @@ from pipeline.datasets import CaseFiles, ListingError, list_cases
 from pipeline.datasets.cases import list_files, source_files
 from pipeline.errors import PipelineError
 from pipeline.files import file_digest, write_json
+from pipeline.fingerprints import fingerprint
 from pipeline.layout import Layout
 from pipeline.settings import QUANTILES, Source
 from pipeline.sources import looks_of, note_sources
-from pipeline.stores import fingerprint, store_attributes, write_store
+from pipeline.stores import store_attributes, write_store
 
 VERSION = 2
 log = logging.getLogger(__name__)

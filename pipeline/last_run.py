@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files import file_digest, read_json, write_json
+from pipeline.fingerprints import fingerprint
 from pipeline.layout import STAGES, Layout, is_record
 from pipeline.manifests import MANIFESTS
-from pipeline.stores import fingerprint
 from pipeline.versions import stage_version
 
 CHECKOUT = Path(__file__).parents[1]

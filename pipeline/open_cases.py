@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,12 @@ from toolz import partition_all
 from grcsf.mae.build import MaskedModel
 from grcsf.mae.masking import slice_masks, tissue_masks
 from grcsf.residuals import coverage, tissue_patches
-from pipeline.intensity import intensity_range
+from pipeline.errors import PipelineError
+from pipeline.intensity import intensity_range, shown_from
 from pipeline.layout import Layout
 from pipeline.settings import MaskScheme, ResidualMap, Residuals, Slices
 from pipeline.slices import network_slices
-from pipeline.stores import open_store, read_array
+from pipeline.stores import array_digest, open_store, read_array
 
 PREPARED = 32  # slices resized at once: one by one takes eight times as long, all take memory
 
@@ -58,6 +59,7 @@ class Work:
 def open_case(
     layout: Layout,
     name: str,
+    ingested: Mapping[str, Any],
     fingerprint: str,
     settings: Residuals,
     models: Sequence[MaskedModel],
@@ -69,15 +71,28 @@ def open_case(
     Args:
         layout: where the case stores lie.
         name: of the case.
+        ingested: what the manifest says of it.
         fingerprint: of its residuals.
         settings: the residual set.
         models: for each of the set's maps.
         slices: how slices are scaled and resized.
         seed: of the masks.
+
+    Raises:
+        PipelineError: the store is damaged, or holds another image than the manifest says, from
+            which the fingerprint comes.
     """
     started = time.monotonic()
-    store = open_store(layout.case_store(name))
+    path = layout.case_store(name)
+    store = open_store(path)
     image = read_array(store, "image")
+    if shown_from(store.attrs, slices) != shown_from(ingested, slices) or (
+        array_digest(image) != ingested["sha256_image"]
+    ):
+        raise PipelineError(
+            f"case {name}: {path} holds another image than {layout.cases} says; delete it and run "
+            "again"
+        )
     shown = [z for z, plane in enumerate(image) if plane.min() != plane.max()]
     limits = intensity_range(store.attrs, slices)
     planes = [
@@ -96,7 +111,7 @@ def open_case(
         name=name,
         fingerprint=fingerprint,
         residual=np.zeros((len(settings.maps), len(image), *slices.size), np.float16),
-        image_digest=str(store.attrs["sha256_image"]),
+        image_digest=str(ingested["sha256_image"]),
         remaining=len(shown),
         coverages=[
             coverage(torch.stack([one.masks for one in ratio]))

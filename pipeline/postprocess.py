@@ -15,10 +15,11 @@ import numpy as np
 from grcsf.calcium import postprocess_calcium
 from grcsf.components import filter_components
 from pipeline.files import file_digest, read_json, write_json
+from pipeline.fingerprints import fingerprint
 from pipeline.layout import Layout, mask_note
 from pipeline.masks import Mask, hounsfield, mask_suffix, raw_mask, store_geometry
 from pipeline.settings import Postprocess
-from pipeline.stores import Store, fingerprint, open_store
+from pipeline.stores import Store, open_store
 from pipeline.volumes import write_volume
 
 VERSION = 1

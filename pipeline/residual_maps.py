@@ -10,9 +10,10 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from toolz import partition_all
 
@@ -23,6 +24,7 @@ from grcsf.transfer import send
 from pipeline.devices import compute_device, fetch, multiplies_bf16
 from pipeline.errors import PipelineError
 from pipeline.files import read_json, write_json
+from pipeline.fingerprints import fingerprint
 from pipeline.intensity import shown_from
 from pipeline.layout import Layout, in_batch
 from pipeline.models import load_weights, weights_digest
@@ -30,7 +32,6 @@ from pipeline.open_cases import OpenCase, Work, open_case, slices_of
 from pipeline.overlap import ahead, behind, one_behind
 from pipeline.residual_stores import is_made, write_residuals
 from pipeline.settings import Mae, Residuals, Resources, Slices
-from pipeline.stores import fingerprint
 
 VERSION = 2
 log = logging.getLogger(__name__)
@@ -50,6 +51,9 @@ def residual_maps(
     """Make the missing residual stores of one batch of cases, and write the batch's manifest.
 
     Only cases of these subsets of the split are due, and those that no subset has.
+
+    Raises:
+        PipelineError: an MAE or a case store is missing or damaged; all other cases are made first.
     """
     cases = read_json(layout.cases)["cases"]
     others = cases_of_other_subsets(layout, subsets)
@@ -65,7 +69,7 @@ def residual_maps(
     missing = [case for case in mine if not is_made(layout, name, case, keys[case])]
     log.info("%s %s: %d cases, %d to make", name, batch, len(mine), len(missing))
     if missing:
-        due = {case: keys[case] for case in missing}
+        due = {case: (keys[case], cases[case]) for case in missing}
         _make(layout, name, due, maes, key_parts, settings, slices, seed, resources)
     write_json(
         layout.residual_batch(name, batch),
@@ -109,7 +113,7 @@ def masked_models(layout: Layout, maes: Mapping[str, Mae]) -> dict[str, MaskedMo
 def _make(
     layout: Layout,
     name: str,
-    due: Mapping[str, str],
+    due: Mapping[str, tuple[str, Mapping[str, Any]]],
     maes: Mapping[str, Mae],
     made_by: Mapping[str, Any],
     settings: Residuals,
@@ -117,17 +121,25 @@ def _make(
     seed: int,
     resources: Resources,
 ) -> None:
-    """Reconstruct the slices of the cases that are due (case → fingerprint), and keep the maps."""
+    """Reconstruct the slices of the cases that are due, and keep the maps.
+
+    A case comes with its fingerprint, and with what the manifest says of it.
+    """
     device = compute_device(resources.gpus)
     precision = precision_on(settings.precision, device)
     shapes = {mae: masked_model(one) for mae, one in maes.items()}
     drawn_for = [shapes[one.mae] for one in settings.maps]
     threads = 2 if resources.gpus else 1  # a GPU is faster than one thread reads, or writes
-    opened = ahead(
-        lambda case: open_case(layout, case, due[case], settings, drawn_for, slices, seed),
-        due,
-        threads,
-    )
+
+    def opened_or_fault(case: str) -> tuple[OpenCase, list[Work]] | PipelineError:
+        key, ingested = due[case]
+        try:
+            return open_case(layout, case, ingested, key, settings, drawn_for, slices, seed)
+        except PipelineError as error:
+            return error
+
+    opened = ahead(opened_or_fault, due, threads)
+    faults: list[PipelineError] = []
     lowered = {
         mae: at_precision(model.to(device), precision)
         for mae, model in masked_models(layout, maes).items()
@@ -140,7 +152,8 @@ def _make(
         log.info("%s: %d of %d (%s)", name, next(count), len(due), case.name)
 
     with behind(keep_case, threads) as keep:
-        groups = partition_all(resources.slices_at_once, slices_of(opened, keep))
+        sound = slices_of(_without(faults, opened), keep)
+        groups = partition_all(resources.slices_at_once, sound)
         queued = ((group, _queue(group, per_map, settings, device, precision)) for group in groups)
         started = time.monotonic()
         for group, residuals in one_behind(queued):
@@ -152,6 +165,19 @@ def _make(
                 item.case.remaining -= 1
                 if item.case.remaining == 0:
                     keep(item.case)
+    if faults:
+        raise PipelineError(*(finding for fault in faults for finding in fault.findings))
+
+
+def _without(
+    faults: list[PipelineError], made: Iterable[tuple[OpenCase, list[Work]] | PipelineError]
+) -> Iterator[tuple[OpenCase, list[Work]]]:
+    """What could be made; the errors of all else are put aside."""
+    for one in made:
+        if isinstance(one, PipelineError):
+            faults.append(one)
+        else:
+            yield one
 
 
 def _queue(
@@ -189,6 +215,12 @@ def _keep(
     precision: Precision,
     device: torch.device,
 ) -> None:
+    if not np.isfinite(case.residual).all():
+        raise PipelineError(
+            f"case {case.name}: found residuals that are no finite numbers; the weights of the MAE "
+            f"{' or '.join(made_by['weights'])} make them: train it again, from another checkpoint "
+            "or with precision: fp32"
+        )
     attributes = {
         **made_by,
         "case": case.name,

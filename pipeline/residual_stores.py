@@ -20,6 +20,7 @@ import numpy.typing as npt
 from pipeline.errors import PipelineError
 from pipeline.files import READ_ONLY, replacing
 from pipeline.layout import Layout
+from pipeline.store_errors import UntouchableError
 from pipeline.stores import is_current, write_store
 
 log = logging.getLogger(__name__)
@@ -31,14 +32,19 @@ def shared_store(root: Path, case: str, fingerprint: str) -> Path:
 
 
 def is_made(layout: Layout, name: str, case: str, fingerprint: str) -> bool:
-    """Whether a case's residuals are at hand; those of the shared folder are linked."""
+    """Whether a case's residuals are at hand; those of the shared folder are linked.
+
+    Raises:
+        UntouchableError: the results hold a store that cannot be looked at.
+    """
     path = layout.residual_store(name, case)
-    if is_current(path, fingerprint):
+    # what a link leads to may be another user's by now; a store of one's own can take its place
+    if (_can_be_read if path.is_symlink() else is_current)(path, fingerprint):
         return True
     if layout.shared is None:
         return False
     shared = shared_store(layout.shared, case, fingerprint)
-    if not is_current(shared, fingerprint):
+    if not _can_be_read(shared, fingerprint):
         return False
     _link(layout, path, shared)
     log.info("%s: %s found in %s", name, case, layout.shared)
@@ -73,6 +79,8 @@ def write_residuals(
             # another project's job may have been faster, and may be reading its store by now
             if not is_current(shared, key):
                 write_store(shared, arrays, attributes, slice_axis=1)
+        except UntouchableError as error:
+            log.warning("%s: %s; its residuals are kept in %s", case, error, path.parent)
         except OSError as error:
             if error.errno not in READ_ONLY:
                 raise PipelineError(
@@ -85,6 +93,14 @@ def write_residuals(
             _link(layout, path, shared)
             return
     write_store(path, arrays, attributes, slice_axis=1)
+
+
+def _can_be_read(store: Path, fingerprint: str) -> bool:
+    """`is_current`, but for stores of others: those that cannot be read are as good as none."""
+    try:
+        return is_current(store, fingerprint)
+    except UntouchableError:
+        return False
 
 
 def _link(layout: Layout, path: Path, shared: Path) -> None:

@@ -48,9 +48,9 @@ def source_slices(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 class SliceDataset(Dataset[dict[str, Any]]):
     """Slices of several cases, with label and residual maps.
 
-    Up to `cache_mb` of items are kept in memory once read. An item is a dictionary: `image`
-    (1, h, w) float32 in [0, 1], `label` (1, h, w) float32 {0, 1}, and with residuals `residuals`
-    (R, h, w) float32 in [0, 1].
+    Items are kept in memory once read, where `share_cache` gives room. An item is a dictionary:
+    `image` (1, h, w) float32 in [0, 1], `label` (1, h, w) float32 {0, 1}, and with residuals
+    `residuals` (R, h, w) float32 in [0, 1].
     """
 
     def __init__(
@@ -59,8 +59,6 @@ class SliceDataset(Dataset[dict[str, Any]]):
         case_stores: Mapping[str, Path],
         settings: Slices,
         residual_stores: Mapping[str, Path] | None = None,
-        *,
-        cache_mb: int = 0,
     ) -> None:
         self.slices = list(slices)
         self._case_stores = dict(case_stores)
@@ -70,7 +68,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         self._arrays: dict[tuple[Path, str], StoredArray] = {}
         self._opened_by = os.getpid()
         self._limits: dict[str, tuple[float, float]] = {}
-        self._cache_bytes = cache_mb * 1_000_000
+        self._cache_bytes = 0
         self._kept: dict[int, dict[str, Any]] = {}
 
     def __len__(self) -> int:
@@ -85,6 +83,10 @@ class SliceDataset(Dataset[dict[str, Any]]):
             self._cache_bytes -= size
             self._kept[index] = item
         return item
+
+    def keep(self, size: int) -> None:
+        """Keep up to so many bytes of items in memory, in each process that reads."""
+        self._cache_bytes = size
 
     def _read(self, case: str, z: int) -> dict[str, Any]:
         path = self._case_stores[case]
@@ -145,6 +147,14 @@ def slice_loader(
         persistent_workers=workers > 0,
         multiprocessing_context=worker_start() if workers else None,
     )
+
+
+def share_cache(loaders: Sequence[DataLoader[Any]], cache_mb: int, readers: int) -> None:
+    """Let a training's loaders keep `cache_mb` together, by their sizes, in so many processes."""
+    parts = [one.dataset for one in loaders if isinstance(one.dataset, SliceDataset)]
+    slices = max(1, sum(map(len, parts)))
+    for part in parts:
+        part.keep(cache_mb * 1_000_000 * len(part) // slices // readers)
 
 
 class SliceSampler(Sampler[int]):

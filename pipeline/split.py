@@ -9,9 +9,9 @@ import logging
 from typing import Any
 
 from pipeline.files import read_json, write_json
+from pipeline.fingerprints import fingerprint
 from pipeline.layout import Layout
 from pipeline.settings import Split
-from pipeline.stores import fingerprint
 from pipeline.subsets import split_cases
 
 VERSION = 2

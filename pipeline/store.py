@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from pipeline.errors import PipelineError
 from pipeline.files import read_json
 from pipeline.layout import Layout, is_record
 from pipeline.settings import Dataset
+from pipeline.store_errors import UntouchableError
 from pipeline.stores import Store, open_store, verify_store
 
 PATTERNS = {"ingest": "*.zarr", "residual_maps": "*/*.zarr", "predict": "*/*/*.zarr"}
@@ -20,6 +23,7 @@ MANIFESTS = {
     "residual_maps": "*/batch-*.json",
     "predict": "*/subset-*.json",
 }
+UNTOUCHABLE = "untouchable"
 MAIN_ARRAY = {"ingest": "image", "residual_maps": "residual", "predict": "probability"}
 
 
@@ -33,7 +37,8 @@ class KeptStore:
         of: the residual set, or experiment and subset; "" for case stores.
         case: the case's name.
         size: bytes on disk.
-        state: complete, linked (complete, in the shared folder), or unusable.
+        state: complete, linked (complete, in the shared folder), unusable, or untouchable (perhaps
+            sound, but not to be read: closed to this user, or of newer software).
         shape: of its image, residuals or probabilities.
         raw_bytes: of all its arrays, uncompressed.
         fingerprint: of all that it was made from.
@@ -83,15 +88,19 @@ def _kept(path: Path, stage: str, folder: Path) -> KeptStore:
     }
     try:
         store = open_store(path)
-    except PipelineError as error:
+        arrays = dict(store.arrays())
+        attributes = store.attrs.asdict()
+    except UntouchableError as error:
+        return KeptStore(**known, state=UNTOUCHABLE, fault=str(error))
+    except (PipelineError, FileNotFoundError) as error:  # the latter: deleted since it was opened
         return KeptStore(**known, state="unusable", fault=str(error))
-    arrays = {name: array.shape for name, array in store.arrays()}
+    main = arrays.get(MAIN_ARRAY[stage])
     return KeptStore(
         **known,
         state="linked" if path.is_symlink() else "complete",
-        shape=arrays.get(MAIN_ARRAY[stage], ()),
-        raw_bytes=sum(array.nbytes for _, array in store.arrays()),
-        fingerprint=str(store.attrs["fingerprint"]),
+        shape=main.shape if main is not None else (),
+        raw_bytes=sum(array.nbytes for array in arrays.values()),
+        fingerprint=str(attributes.get("fingerprint", "")),
     )
 
 
@@ -113,17 +122,25 @@ def ingested_store(layout: Layout, case: str) -> Store:
 
 def folder_bytes(path: Path) -> int:
     """What a file, or all files of a folder, take on disk."""
-    files = path.resolve().rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
+    folders = os.walk(os.path.realpath(path)) if path.is_dir() else [("", [], [str(path)])]
+    total = 0
+    for folder, _, names in folders:
+        for name in names:
+            with suppress(OSError):  # gone, or a link to nothing
+                total += Path(folder, name).stat().st_size
+    return total
 
 
 def store_faults(layout: Layout, dataset: Dataset) -> Iterator[tuple[Path, str]]:
     """Read every chunk of every store; yields each store with what is wrong with it, or "".
 
+    A damaged manifest comes before them, in the place of a store.
+
     What is looked at: that it is whole, its values' digests, that they are finite, their shape, and
     that it is the one that its manifest lists.
     """
-    listed = _listed(layout)
+    listed, faults = _listed(layout)
+    yield from faults
     cases = read_json(layout.cases)["cases"] if layout.cases.exists() else {}
     seen = set()
     for kept in list_stores(layout):
@@ -131,7 +148,8 @@ def store_faults(layout: Layout, dataset: Dataset) -> Iterator[tuple[Path, str]]
         try:
             verify_store(kept.path)
         except PipelineError as error:
-            yield kept.path, str(error)
+            if os.path.lexists(kept.path) or kept.path in listed:
+                yield kept.path, str(error)
             continue
         current = kept.fingerprint in listed.get(kept.path, [kept.fingerprint])
         fault = "" if current else "is not the one that its manifest lists"
@@ -141,22 +159,31 @@ def store_faults(layout: Layout, dataset: Dataset) -> Iterator[tuple[Path, str]]
         yield path, f"store {path}: listed in its manifest and not there; run again"
 
 
-def _listed(layout: Layout) -> dict[Path, list[str]]:
-    """Fingerprints of the stores that the manifests list, by path.
+def _listed(layout: Layout) -> tuple[dict[Path, list[str]], list[tuple[Path, str]]]:
+    """Fingerprints of the stores that the manifests list, by path; and manifests with their faults.
 
     There may be several: batches of another number leave their manifests behind.
     """
     found: dict[Path, list[str]] = {}
+    faults = []
     for stage, pattern in MANIFESTS.items():
         for manifest in sorted(layout.stage(stage).glob(pattern)):
             if is_record(manifest):
                 continue
-            content = read_json(manifest)
-            for output in content.get("outputs", ()):
-                entry = content["cases"][Path(output).stem]
-                key = entry["fingerprint"] if isinstance(entry, dict) else entry
-                found.setdefault(manifest.parent / output, []).append(key)
-    return found
+            try:
+                content = read_json(manifest)
+                for output in content.get("outputs", ()):
+                    entry = content["cases"][Path(output).stem]
+                    key = entry["fingerprint"] if isinstance(entry, dict) else entry
+                    found.setdefault(manifest.parent / output, []).append(key)
+            except PipelineError as error:
+                faults.append((manifest, str(error)))
+            except (LookupError, TypeError):
+                line = (
+                    f"{manifest}: damaged (it lists no fingerprints); delete it and run its stage"
+                )
+                faults.append((manifest, line))
+    return found, faults
 
 
 def _shape_fault(kept: KeptStore, dataset: Dataset, case: Mapping[str, Any] | None) -> str:
@@ -168,7 +195,7 @@ def _shape_fault(kept: KeptStore, dataset: Dataset, case: Mapping[str, Any] | No
             return ""
         maps = len(dataset.residuals[kept.of].titles)
         expected = (maps, expected[0], *dataset.slices.size)
-        made_from = open_store(kept.path).attrs["image"]
+        made_from = open_store(kept.path).attrs.get("image")
         if made_from != case["sha256_image"]:
             return "was made from another image"
     if kept.shape != expected:

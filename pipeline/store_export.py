@@ -49,7 +49,14 @@ def export_case(
     write_volume(written[0], read_array(store, "image"), geometry)
     for name in chosen:
         path = layout.residual_store(name, case)
-        maps = read_array(open_store(path), "residual")  # (R, z, h, w)
+        maps_store = open_store(path)
+        made_with = maps_store.attrs.get("residuals")
+        if made_with is not None and made_with != dataset.residuals[name].model_dump(mode="json"):
+            raise PipelineError(
+                f"store {path}: made with other settings than residuals.{name} has now; run "
+                "residual-maps again"
+            )
+        maps = read_array(maps_store, "residual")  # (R, z, h, w)
         titles = dataset.residuals[name].titles
         if len(maps) != len(titles) or maps.shape[1] != geometry.shape[0]:
             raise PipelineError(

@@ -10,11 +10,12 @@ from itertools import chain
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-from pipeline.files import read_json
+from pipeline.files import read_json, remove
 from pipeline.layout import FORMER, MOVING, Layout
 from pipeline.settings import Dataset
-from pipeline.store import KeptStore, folder_bytes, list_stores
-from pipeline.stores import open_store
+from pipeline.store import UNTOUCHABLE, KeptStore, folder_bytes, list_stores
+from pipeline.store_errors import UntouchableError
+from pipeline.stores import open_store, store_attributes
 
 # a job writes a temporary store within a minute or two; one this old belongs to no running job
 LEFT_AFTER_SECONDS = 3600
@@ -28,6 +29,20 @@ class Needless:
     path: Path
     reason: str
     size: int
+    faulty: bool = False  # as it was found; a running job may have made it again since
+
+
+def delete(one: Needless) -> str:
+    """Delete something needless; returns why it is still there, or ""."""
+    if one.faulty and store_attributes(one.path) is not None:
+        return "it has been made again"
+    try:
+        remove(one.path)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def needless(
@@ -51,10 +66,12 @@ def needless(
 def _of_results(layout: Layout, datasets: Sequence[Dataset]) -> Iterator[Needless]:
     cases = set(read_json(layout.cases)["cases"]) if layout.cases.exists() else None
     for kept in list_stores(layout):
+        if kept.state == UNTOUCHABLE:
+            continue
         reason = kept.fault or _reason(kept, datasets, cases)
         if reason:
             size = 0 if kept.path.is_symlink() else kept.size
-            yield Needless(kept.path, reason, size)
+            yield Needless(kept.path, reason, size, faulty=bool(kept.fault))
     yield from _leftovers(layout.root.glob(f"{layout.dataset}/**/.*"))
 
 
@@ -64,11 +81,13 @@ def _reason(kept: KeptStore, datasets: Sequence[Dataset], cases: set[str] | None
     if kept.stage == "residual_maps" and not any(kept.of in one.residuals for one in datasets):
         return f"no configuration has residuals.{kept.of}"
     if kept.stage == "predict":
-        experiment, subset = kept.of.split("/subset-")
+        experiment, _, subset = kept.of.partition("/subset-")
+        if not subset:  # somebody's own folder
+            return ""
         users = [one for one in datasets if experiment in one.experiments]
         if not users:
             return f"no configuration has experiments.{experiment}"
-        if not any(int(subset) in one.subsets_of(experiment) for one in users):
+        if not any(subset in map(str, one.subsets_of(experiment)) for one in users):
             return f"no configuration has subset {subset} of experiments.{experiment}"
     return ""
 
@@ -80,8 +99,12 @@ def _of_shared_folder(root: Path) -> Iterator[Needless]:
             continue
         try:
             open_store(path)
+        except UntouchableError:
+            continue
         except PipelineError as error:
-            yield Needless(path, str(error), folder_bytes(path))
+            if not os.path.lexists(path):  # replaced by a running job, a moment ago
+                continue
+            yield Needless(path, str(error), folder_bytes(path), faulty=True)
     yield from _leftovers(path for path in root.glob("*/.*") if os.access(path.parent, os.W_OK))
 
 
@@ -91,7 +114,10 @@ def _leftovers(hidden: Iterable[Path]) -> Iterator[Needless]:
         if path.suffix not in (".tmp", ".old") or path.name.endswith(MOVING):
             continue
         replaced = path.name.endswith(FORMER)
-        changed = path.lstat().st_mtime if replaced else _last_change(path)
+        try:
+            changed = path.lstat().st_mtime if replaced else _last_change(path)
+        except FileNotFoundError:  # a running job has put it in its place
+            continue
         if changed < time.time() - LEFT_AFTER_SECONDS:
             reason = REPLACED if replaced else "left by a killed job, or set aside"
             yield Needless(path, reason, folder_bytes(path))

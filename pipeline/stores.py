@@ -1,4 +1,4 @@
-"""The Zarr case, residual and probability stores, and the fingerprint that makes them a cache.
+"""The Zarr case, residual and probability stores: written whole, read with damage told.
 
 A store appears whole or not at all: it is written under a temporary name beside its place, marked
 complete last, flushed, and then renamed. Everything is in `(z, y, x)` order. This module is the
@@ -8,7 +8,7 @@ only user of zarr.
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,30 +22,25 @@ from zarr.codecs import ZstdCodec
 
 from pipeline.errors import PipelineError
 from pipeline.files import replacing
+from pipeline.store_errors import (
+    OF_ATTRIBUTES,
+    STORE_VERSION,
+    UNREADABLE,
+    UntouchableError,
+    attributes_digest,
+    check_attributes,
+    does_not_answer,
+    lost,
+    of_the_machine,
+    unreadable,
+)
 
 Store = zarr.Group
 StoredArray: TypeAlias = "zarr.Array[Any]"
-STORE_VERSION = 1
 ZSTD_LEVEL = 3
 BLOCK_BYTES = 32 * 2**20
 DIGEST = "sha256_"
 SETTLING_SECONDS = 0.2
-# what zarr raises for metadata in which bits are flipped, and for chunks that do not fit it
-UNREADABLE = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-)
-
-
-def fingerprint(parts: Mapping[str, Any]) -> str:
-    """SHA-256 over plain JSON values, independent of the order of keys."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def array_digest(array: npt.NDArray[Any]) -> str:
@@ -104,7 +99,8 @@ def _write_arrays(
         )
         stored[:] = array
     digests = {f"{DIGEST}{name}": array_digest(array) for name, array in arrays.items()}
-    group.attrs.update({**attributes, **digests, "store_version": STORE_VERSION})
+    made = {**attributes, **digests, "store_version": STORE_VERSION}
+    group.attrs.update({**made, OF_ATTRIBUTES: attributes_digest(made)})
     group.attrs["complete"] = True
 
 
@@ -126,10 +122,11 @@ def open_store(path: Path) -> Store:
     """A finished store, for reading.
 
     Raises:
-        PipelineError: there is no store, or it is unfinished, damaged or of another version.
+        UntouchableError: it cannot be looked at, or is of a newer version.
+        PipelineError: there is no store, or it is unfinished, damaged or of an older version.
     """
-    if path.is_symlink():  # what is at fault, and has to be deleted, is not the link
-        path = path.resolve()
+    # what is at fault, and has to be deleted, is not the link
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
     try:
         group = zarr.open_group(path, mode="r")
         attributes = dict(group.attrs)
@@ -137,23 +134,26 @@ def open_store(path: Path) -> Store:
     except FileNotFoundError:
         raise PipelineError(f"store {path}: not there; run the stage that writes it") from None
     except PermissionError:
-        raise PipelineError(f"store {path}: not readable for you; have it opened to you") from None
+        raise UntouchableError(
+            f"store {path}: not readable for you; have it opened to you"
+        ) from None
     except UNREADABLE as error:
+        if of_the_machine(error):
+            raise does_not_answer(path, error) from error
         reason = " ".join(str(error).split())
         raise PipelineError(f"store {path}: damaged ({reason}); delete it and run again") from error
-    if attributes.get("complete") is not True:
-        raise PipelineError(f"store {path}: unfinished; delete it and run again")
-    if attributes.get("store_version") != STORE_VERSION:
-        found = attributes.get("store_version")
-        raise PipelineError(
-            f"store {path}: version {found}, expected {STORE_VERSION}; delete it and run again"
-        )
+    check_attributes(path, attributes)
     for name in _written_arrays(attributes):
-        # zarr reads a missing or empty shard as fill values, and lists no array without metadata
-        shard = path / name / "c" / Path(*"0" * arrays[name].ndim) if name in arrays else None
-        if shard is None or not shard.is_file() or not shard.stat().st_size:
-            raise PipelineError(f"store {path}: {name} has lost its data; delete it and run again")
+        # zarr lists no array without metadata
+        if name not in arrays or not _has_data(path / name, arrays[name].ndim):
+            raise lost(path, name)
     return group
+
+
+def _has_data(array: Path, dimensions: int) -> bool:
+    """Whether an array's shard is there: zarr reads a missing or empty one as fill values."""
+    shard = array / "c" / Path(*"0" * dimensions)
+    return shard.is_file() and shard.stat().st_size > 0
 
 
 def _written_arrays(attributes: Mapping[str, Any]) -> list[str]:
@@ -174,27 +174,26 @@ def stored_array(group: Store, name: str) -> StoredArray:
     try:
         array = group[name]
     except UNREADABLE as error:
-        raise _unreadable(str(group.store_path), name, error) from error
+        raise unreadable(str(group.store_path), name, error) from error
     assert isinstance(array, zarr.Array)
     return array
 
 
 def read_part(array: StoredArray, index: Any = slice(None)) -> npt.NDArray[Any]:
-    """A part of an array, or all of it, with damage told as a user's error."""
+    """A part of an array, or all of it, with damage told as a user's error.
+
+    Raises:
+        PipelineError: it is damaged, or has gone since its store was opened.
+    """
+    folder = Path(str(array.store_path).removeprefix("file://"))
     try:
         whole = isinstance(index, slice) and index == slice(None)
-        return _read_in_blocks(array) if whole else np.asarray(array[index])
+        read = _read_in_blocks(array) if whole else np.asarray(array[index])
     except UNREADABLE as error:
-        store, _, name = str(array.store_path).rpartition("/")
-        raise _unreadable(store, name, error) from error
-
-
-def _unreadable(store: str, name: str, error: Exception) -> PipelineError:
-    where = store.removeprefix("file://")
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return PipelineError(
-        f"store {where}: {name} cannot be read ({reason}); delete the store and run again"
-    )
+        raise unreadable(str(folder.parent), folder.name, error) from error
+    if not _has_data(folder, array.ndim):
+        raise lost(folder.parent, folder.name)
+    return read
 
 
 def _read_in_blocks(array: StoredArray) -> npt.NDArray[Any]:
@@ -210,15 +209,25 @@ def _read_in_blocks(array: StoredArray) -> npt.NDArray[Any]:
 
 
 def store_attributes(path: Path) -> dict[str, Any] | None:
-    """The attributes of a finished store, or None where there is none that can be used."""
+    """The attributes of a finished store, or None where there is none that can be used.
+
+    Raises:
+        UntouchableError: there may be one, but it cannot be looked at, or is of a newer version.
+    """
     try:
         return open_store(path).attrs.asdict()
+    except UntouchableError:
+        raise
     except PipelineError:
         return None
 
 
 def is_current(path: Path, wanted_fingerprint: str) -> bool:
-    """Whether a finished store made from exactly these inputs and settings lies at `path`."""
+    """Whether a finished store made from exactly these inputs and settings lies at `path`.
+
+    Raises:
+        UntouchableError: as for `store_attributes`.
+    """
     attributes = store_attributes(path)
     return attributes is not None and attributes.get("fingerprint") == wanted_fingerprint
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from pipeline.fingerprints import fingerprint
 from pipeline.lineage import Chain, Link, Step
-from pipeline.stores import fingerprint
 from pipeline.text_table import wrapped
 
 FEW = 2

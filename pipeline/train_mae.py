@@ -20,6 +20,7 @@ from pipeline.checkpoint_files import checkpoint_files
 from pipeline.checkpoints import checkpoint_digest, load_public_mae
 from pipeline.errors import PipelineError
 from pipeline.files import file_digest, read_json
+from pipeline.fingerprints import fingerprint
 from pipeline.intensity import shown_from
 from pipeline.layout import Layout, folder_of
 from pipeline.mae_training import MaeTraining
@@ -28,7 +29,6 @@ from pipeline.resume import is_first_process, take_back
 from pipeline.settings import Mae, Resources, Slices
 from pipeline.slices import SliceDataset, SliceSampler, slice_loader
 from pipeline.sources import looks_of, note_sources
-from pipeline.stores import fingerprint
 from pipeline.training import fit, per_process
 
 VERSION = 1
@@ -159,7 +159,7 @@ def _loaders(
     order = SliceSampler([], range(len(train)), 1.0, seed)
 
     def loader(part: list[tuple[str, int]], sampler: SliceSampler | None) -> DataLoader[Any]:
-        data = SliceDataset(part, stores, slices, cache_mb=resources.cache_mb)
+        data = SliceDataset(part, stores, slices)
         # every process validates on all slices, in the batches that one alone would see
         size = per_process(settings.batch_size, resources) if sampler else settings.batch_size
         return slice_loader(data, size, sampler, resources.workers)

@@ -15,6 +15,7 @@ from grcsf.losses import LOSSES
 from grcsf.schedule import plateau_reductions, warmup_cosine
 from pipeline.errors import PipelineError
 from pipeline.files import read_json
+from pipeline.fingerprints import fingerprint
 from pipeline.intensity import shown_from
 from pipeline.layout import Layout, folder_of
 from pipeline.models import finished, keep_model, residual_fingerprint, weights_digest
@@ -22,7 +23,6 @@ from pipeline.networks import build_network, load_mae_encoder
 from pipeline.resume import is_first_process, load_best, take_back
 from pipeline.settings import Experiment, Mae, Resources, Slices, Training
 from pipeline.slices import SliceDataset, SliceSampler, slice_loader
-from pipeline.stores import fingerprint
 from pipeline.training import fit, per_process
 
 VERSION = 1
@@ -212,7 +212,6 @@ def _loader(
         {case: layout.case_store(case) for case in names},
         slices,
         residual_stores,
-        cache_mb=resources.cache_mb,
     )
     whole = settings.training.batch_size
     if not training:

@@ -38,6 +38,7 @@ from pipeline.resume import (
     is_first_process,
 )
 from pipeline.settings import Resources
+from pipeline.slices import share_cache
 
 log = logging.getLogger(__name__)
 # Lightning sets its own level when it is imported, and talks of devices and services not used here
@@ -144,6 +145,7 @@ def fit(
             is none, or memory ran out.
     """
     compute_device(resources.gpus)  # a GPU that is not there is told before anything is written
+    share_cache(loaders, resources.cache_mb, resources.readers)
     folder = folder_of(manifest)
     if not is_first_process():
         await_start(folder, wanted_fingerprint)
@@ -168,7 +170,7 @@ def fit(
     )
     try:
         trainer.fit(module, *loaders, ckpt_path=checkpoint, weights_only=True)
-    except UNREADABLE as error:
+    except (PipelineError, *UNREADABLE) as error:
         told = _told(error, title, checkpoint if trainer.global_step == 0 else None)
         if told is None:
             raise
@@ -199,13 +201,21 @@ def _told(error: Exception, title: str, checkpoint: Path | None) -> PipelineErro
             f"{title}: the graphics card's memory is too small for this training; choose a smaller "
             "batch_size or a card with more"
         )
-    if "DataLoader worker" in str(error):
+    if isinstance(error, PipelineError):
+        return _raised_by_worker(error)
+    if "DataLoader worker (pid" in str(error):
         return PipelineError(
             f"{title}: a process that loads slices was killed, mostly for want of memory; lower "
             "resources.workers or resources.cache_mb, or give more memory, and run again: the "
             "training goes on from its last epoch"
         )
     return damaged_checkpoint(checkpoint, error) if checkpoint is not None else None
+
+
+def _raised_by_worker(error: PipelineError) -> PipelineError | None:
+    """The line of an error of a process that loads slices, which torch wraps in a traceback."""
+    _, raised, line = str(error).rpartition(f"{PipelineError.__name__}: ")
+    return PipelineError(line.strip()) if raised else None
 
 
 def environment_of(nodes: int) -> ClusterEnvironment:

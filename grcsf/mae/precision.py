@@ -9,6 +9,7 @@ import copy
 from typing import Literal, get_args
 
 import torch
+from timm.layers.attention import Attention
 from torch import Tensor, nn
 
 from grcsf.mae.build import MaskedModel
@@ -41,7 +42,16 @@ def at_precision(model: MaskedModel, precision: Precision) -> MaskedModel:
             setattr(lowered.get_submodule(parent), own, Int8Linear(layer))
         else:
             layer.to(torch.bfloat16)
+    if next(lowered.parameters()).device.type == "cpu":
+        _multiply_attention(lowered)
     return lowered
+
+
+def _multiply_attention(model: nn.Module) -> None:
+    """Attention as two products: of some hundred tokens a CPU makes them faster than fused."""
+    for part in model.modules():
+        if isinstance(part, Attention):
+            part.fused_attn = False  # type: ignore[misc]  # final for TorchScript alone
 
 
 class Int8Linear(nn.Module):

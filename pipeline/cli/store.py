@@ -73,8 +73,7 @@ def prune(
     yes: Annotated[bool, typer.Option("--yes", help="delete; without it, only show")] = False,
 ) -> None:
     """Show what no configuration needs any longer, and delete it with --yes."""
-    from pipeline.files import remove
-    from pipeline.store_prune import needless
+    from pipeline.store_prune import delete, needless
     from pipeline.store_sizes import size_text
 
     jobs = [job for config in configs for job in open_jobs(config, override)]
@@ -83,13 +82,17 @@ def prune(
         users.setdefault(replace(job.layout, shared=None), []).append(job.dataset)
     shared = {job.layout.shared for job in jobs if job.layout.shared is not None}
     found = needless(users, sorted(shared))
+    gone = []
     for one in found:
-        typer.echo(f"{one.path}: {one.reason} ({size_text(one.size)})")
-        if yes:
-            remove(one.path)
-    freed = size_text(sum(one.size for one in found))
+        kept = delete(one) if yes else ""
+        gone += [] if kept else [one]
+        still = f"; not deleted: {kept}" if kept else ""
+        typer.echo(f"{one.path}: {one.reason} ({size_text(one.size)}){still}")
+    freed = size_text(sum(one.size for one in gone))
     done = "deleted" if yes else "may be deleted; add --yes to do so"
-    typer.echo(f"{len(found)} of them, {freed}: {done}" if found else "nothing to delete")
+    typer.echo(f"{len(gone)} of them, {freed}: {done}" if found else "nothing to delete")
+    if len(gone) < len(found):
+        raise typer.Exit(1)
 
 
 @store_app.command()

@@ -29,6 +29,11 @@ class Resources(Section):
         return self.slices_per_batch or (64 if self.gpus else 8)
 
     @property
+    def readers(self) -> int:
+        """Processes of a node that read a training's slices, each with a memory of its own."""
+        return max(1, self.gpus) * max(1, self.workers)
+
+    @property
     def processes(self) -> int:
         """Processes that train one network together: one a GPU, or one a node without any."""
         return self.nodes * max(1, self.gpus)

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from pipeline.files import read_json, write_json
+from pipeline.fingerprints import fingerprint
 from pipeline.layout import Layout
 from pipeline.settings import QUANTILES, Experiment, Mae, Residuals, Resources, Slices, Training
-from pipeline.stores import fingerprint, store_attributes, write_store
+from pipeline.stores import store_attributes, write_store
 
 ROLES = {"a": "train", "b": "train", "c": "validation", "d": "test", "e": "unlabelled"}
 DIRECTION = (1.0, 0.0, 0.0, 0.0, 0.8, -0.6, 0.0, 0.6, 0.8)

@@ -18,6 +18,7 @@ import pytest
 
 from pipeline import cli, files, stores
 from pipeline.errors import PipelineError
+from pipeline.store_errors import UntouchableError
 
 IMAGE = np.random.default_rng(0).integers(-1000, 1000, (6, 30, 26)).astype(np.int16)
 LABEL = (IMAGE > 900).astype(np.uint8)
@@ -126,6 +127,57 @@ def test_no_flipped_digit_of_an_array_s_metadata_ends_in_a_traceback(tmp_path, i
             told.append(str(error))
     assert told
     assert all(line.startswith(f"store {path}: ") for line in told)
+
+
+def test_no_flipped_bit_of_a_store_s_attributes_passes_for_another_value(tmp_path):
+    path = tmp_path / "a.zarr"
+    made = {"fingerprint": "f" * 64, "quantiles": [0.5, 12.25], "spacing": [3.0, 0.8, 0.8]}
+    stores.write_store(path, {"image": IMAGE}, made)
+    file = path / "zarr.json"
+    good, bits = file.read_bytes(), random.Random(0)
+    expected = stores.open_store(path).attrs.asdict()
+    refused = 0
+    for _ in range(300):
+        data = bytearray(good)
+        data[bits.randrange(len(data))] ^= 1 << bits.randrange(8)
+        file.write_bytes(data)
+        try:
+            found = stores.open_store(path).attrs.asdict()
+        except PipelineError as error:
+            refused += 1
+            assert str(error).startswith(f"store {path}: ")
+        else:
+            assert found == expected
+    assert refused > 200
+
+
+@pytest.mark.parametrize("index", [slice(None), slice(1, 2)])
+def test_a_shard_that_goes_after_its_store_was_opened_is_never_read_as_zeros(store, index):
+    opened = stores.open_store(store)
+    array = stores.stored_array(opened, "image")
+    assert stores.read_part(array, index).any()
+    (store / "image/c/0/0/0").unlink()
+    with pytest.raises(PipelineError, match=f"store {store}: image has lost its data"):
+        stores.read_part(array, index)
+
+
+@pytest.mark.parametrize("fault", [errno.EIO, errno.ESTALE, errno.EMFILE])
+def test_a_disk_that_does_not_answer_is_no_damage(store, monkeypatch, fault):
+    def silent(*_, **__):
+        raise OSError(fault, os.strerror(fault), str(store))
+
+    monkeypatch.setattr(stores.zarr, "open_group", silent)
+    with pytest.raises(UntouchableError, match=f"{os.strerror(fault)}.; run again when it can"):
+        stores.is_current(store, "f")
+
+
+def test_links_that_lead_to_each_other_are_refused_in_a_line(tmp_path):
+    path = tmp_path / "a.zarr"
+    path.symlink_to(tmp_path / "b.zarr")
+    (tmp_path / "b.zarr").symlink_to(path)
+    with pytest.raises(PipelineError, match=r"store .*\.zarr: "):
+        stores.open_store(path)
+    assert not stores.is_current(path, "f")
 
 
 @pytest.mark.filterwarnings("ignore:Object at")
@@ -250,6 +302,15 @@ def test_a_store_that_is_closed_to_the_user_is_told_apart_from_damage(open_folde
     (open_folder / "a.zarr" / "zarr.json").chmod(0o000)
     error = in_child(_as_another, stores.open_store, open_folder / "a.zarr")
     assert "not readable for you" in str(error)
+
+
+def test_what_cannot_be_emptied_is_moved_and_its_place_taken(open_folder):
+    write(open_folder / "a.zarr", "old")
+    open_folder.chmod(0o777)
+    assert in_child(_as_another, write, open_folder / "a.zarr", "new") is None
+    assert stores.is_current(open_folder / "a.zarr", "new")
+    (old,) = open_folder.glob(".*.old")
+    assert stores.is_current(old, "old") == (os.geteuid() == 0)
 
 
 def _write_with_umask(path):

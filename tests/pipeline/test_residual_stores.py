@@ -218,6 +218,43 @@ def test_a_cache_of_another_user_is_read_and_never_written():
         shutil.rmtree(folder)
 
 
+def make_beside(folder, results):
+    """In a process of another user, who may write to the cache and not read what it has."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+    layout = Layout(results, "brain", folder / "cache")
+    assert not is_made(layout, "mrm", "a", "f")
+    write(layout)
+    assert not layout.residual_store("mrm", "a").is_symlink()
+    assert is_made(layout, "mrm", "a", "f")
+
+
+def test_a_store_that_is_closed_to_another_user_stays_in_its_place():
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to act as another user")
+    folder = Path(tempfile.mkdtemp(prefix="grcsf-test-"))
+    try:
+        folder.chmod(0o755)
+        write(project(folder / "owner", folder / "cache"))
+        for path in (folder / "cache", folder / "cache" / "a"):
+            path.chmod(0o777)
+        kept = shared_store(folder / "cache", "a", "f")
+        kept.chmod(0o700)
+        (folder / "other").mkdir()
+        (folder / "other").chmod(0o777)
+        fork = multiprocessing.get_context("fork")
+        child = fork.Process(target=make_beside, args=(folder, folder / "other" / "results"))
+        child.start()
+        child.join()
+        assert child.exitcode == 0
+        verify_store(kept)
+        assert list((folder / "cache" / "a").iterdir()) == [kept]
+    finally:
+        shutil.rmtree(folder)
+
+
 def test_residual_maps_of_a_second_project_are_found_and_read_the_same(
     ingested, tmp_path, mae, residuals, slices, resources, caplog
 ):

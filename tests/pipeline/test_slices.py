@@ -9,7 +9,7 @@ import torch
 from pipeline.errors import PipelineError
 from pipeline.intensity import intensity_range
 from pipeline.settings import Slices
-from pipeline.slices import SliceDataset, SliceSampler, network_slices
+from pipeline.slices import SliceDataset, SliceSampler, network_slices, share_cache, slice_loader
 from pipeline.stores import open_store, write_store
 
 
@@ -44,7 +44,8 @@ def test_percentiles_come_from_the_case(ingested):
 
 def test_the_cache_changes_nothing_and_stays_out_of_pickles(ingested, slices):
     wanted = [("a", z) for z in range(6)]
-    plain, cached = dataset(ingested, slices, wanted), dataset(ingested, slices, wanted, cache_mb=1)
+    plain, cached = dataset(ingested, slices, wanted), dataset(ingested, slices, wanted)
+    cached.keep(1_000_000)
     for index in range(6):
         cached[index]
         torch.testing.assert_close(plain[index], cached[index], rtol=0, atol=0)
@@ -52,6 +53,31 @@ def test_the_cache_changes_nothing_and_stays_out_of_pickles(ingested, slices):
     assert plain[3] is not plain[3]
     assert len(pickle.dumps(cached)) < 5_000
     assert len(pickle.loads(pickle.dumps(cached))) == 6
+
+
+def test_the_cache_is_one_for_all_processes_that_read_a_training_s_slices(ingested, slices):
+    parts = [
+        dataset(ingested, slices, [(case, z) for case in cases for z in range(6)])
+        for cases in ("abc", "d")
+    ]
+    share_cache([slice_loader(one, 2, None, 0) for one in parts], cache_mb=1, readers=4)
+    item = parts[0][0]
+    size = sum(tensor.nbytes for tensor in item.values())
+    assert size == 8192
+    for part in parts:
+        for index in range(len(part)):
+            part[index]
+    kept = [sum(part[i] is part[i] for i in range(len(part))) for part in parts]
+    assert kept == [18, 6], "a quarter of a megabyte holds 30 slices"
+    for part in parts:
+        part.keep(0)
+    parts = [dataset(ingested, slices, part.slices) for part in parts]
+    share_cache([slice_loader(one, 2, None, 0) for one in parts], cache_mb=1, readers=16)
+    for part in parts:
+        for index in range(len(part)):
+            part[index]
+    kept = [sum(part[i] is part[i] for i in range(len(part))) for part in parts]
+    assert kept == [5, 1], "62,500 bytes, of which three quarters are for the larger part"
 
 
 def test_residual_maps_come_along_and_a_hole_is_refused(ingested, slices):

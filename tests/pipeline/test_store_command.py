@@ -1,5 +1,6 @@
 """`grcsf store ls | verify | prune | export` on a small results tree."""
 
+import errno
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import yaml
 from torch.nn import functional as F
 from typer.testing import CliRunner
 
+from pipeline import store_prune
 from pipeline.cli import app
 from pipeline.errors import PipelineError
 from pipeline.files import read_json, write_json
@@ -223,6 +225,73 @@ def test_prune_finds_a_replaced_training_an_hour_after_it_was_replaced(config, i
     assert moving_of(folder).exists(), "it may be the only one of its settings"
 
 
+def test_prune_keeps_what_may_be_sound(config, ingested):
+    path = ingested.residual_store("mrm", "a") / "zarr.json"
+    text = path.read_text("utf-8")
+    path.write_text(text.replace('"store_version": 2', '"store_version": 3'), "utf-8")
+    assert call("prune", "--config", config, "--yes").stdout == "nothing to delete\n"
+    shown = json.loads(call("ls", "--config", config, "--json").stdout)
+    (one,) = [one for one in shown if one["fault"]]
+    assert (one["state"], one["case"]) == ("untouchable", "a")
+    assert "newer software has written it" in one["fault"]
+
+
+def test_prune_goes_on_past_what_cannot_be_deleted(config, ingested, monkeypatch):
+    for case in "ab":
+        (ingested.case_store(case) / "zarr.json").write_text("{", "utf-8")
+    remove = store_prune.remove
+
+    def refused(path):
+        if path == ingested.case_store("a"):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+        remove(path)
+
+    monkeypatch.setattr(store_prune, "remove", refused)
+    done = call("prune", "--config", config, "--yes")
+    assert done.exit_code == 1
+    first, second, last = done.stdout.splitlines()
+    assert first.endswith("; not deleted: Operation not permitted")
+    assert second.startswith(f"{ingested.case_store('b')}: ")
+    assert last.startswith("1 of them, ")
+    assert not ingested.case_store("b").exists()
+
+
+def test_prune_leaves_a_store_that_was_made_again_meanwhile(config, ingested):
+    file = ingested.case_store("a") / "zarr.json"
+    text = file.read_text("utf-8")
+    file.write_text("{", "utf-8")
+    (one,) = store_prune.needless({ingested: []})[:1]
+    file.write_text(text, "utf-8")
+    assert one.path == ingested.case_store("a")
+    assert store_prune.delete(one) == "it has been made again"
+    assert one.path.exists()
+
+
+def test_somebody_s_own_folders_and_links_end_in_no_traceback(config, ingested):
+    own = ingested.stage("predict") / "unet" / "old" / "d.zarr"
+    own.parent.mkdir()
+    ingested.prediction_store("unet", 1, "d").rename(own)
+    loop = ingested.stage("ingest") / "z.zarr"
+    loop.symlink_to("z.zarr")
+    for command in ("ls", "prune"):
+        done = call(command, "--config", config)
+        assert done.exit_code == 0, done.output
+        assert str(loop) in done.stdout
+    assert str(own) not in call("prune", "--config", config).stdout
+    assert call("verify", "--config", config).stdout.endswith("9 stores, 1 of them bad\n")
+
+
+@pytest.mark.parametrize("content", ["{", '{"outputs": ["a.zarr"]}'])
+def test_verify_tells_of_a_damaged_manifest_and_goes_on(config, ingested, content):
+    manifest = ingested.residual_batch("mrm", "1of1")
+    manifest.write_text(content, "utf-8")
+    done = call("verify", "--config", config)
+    assert done.exit_code == 1
+    told, last = done.stdout.splitlines()
+    assert told.startswith(f"{manifest}: damaged")
+    assert last == "9 stores, 1 of them bad"
+
+
 def test_prune_keeps_what_any_of_several_configurations_needs(config, ingested):
     other = edit(config, lambda discs: discs["residuals"].clear())
     alone = call("prune", "--config", other).stdout
@@ -287,6 +356,18 @@ def test_export_says_what_it_lacks(config, tmp_path, case, more, said):
     done = call("export", case, *arguments)
     assert isinstance(done.exception, PipelineError)
     assert said in str(done.exception)
+
+
+def test_export_refuses_maps_of_other_settings(config, ingested, tmp_path):
+    path = ingested.residual_store("mrm", "a")
+    settings = {"maps": MAPS, "visible": "paste"}
+    made = {"fingerprint": "f", "residuals": settings}
+    maps = {"residual": np.zeros((2, 6, 32, 32), np.float16)}
+    write_store(path, maps, made, slice_axis=1)
+    arguments = ("--config", config, "--dataset", "discs", "--output", tmp_path / "out")
+    done = call("export", "a", *arguments)
+    assert isinstance(done.exception, PipelineError)
+    assert "made with other settings than residuals.mrm has now" in str(done.exception)
 
 
 def test_an_unknown_data_set_is_named(config):

@@ -1,6 +1,7 @@
 """Stores appear whole or not at all, open with plain zarr, and notice damage."""
 
 import errno
+import json
 import multiprocessing
 import os
 import shutil
@@ -14,6 +15,8 @@ import zarr
 
 from pipeline import files, stores
 from pipeline.errors import PipelineError
+from pipeline.fingerprints import fingerprint
+from pipeline.store_errors import OF_ATTRIBUTES, UntouchableError
 
 RESIDUAL = np.linspace(0, 1, 2 * 3 * 8 * 9, dtype=np.float16).reshape(2, 3, 8, 9)
 
@@ -77,10 +80,32 @@ def test_truncated_metadata_is_refused(store, content):
         stores.open_store(store)
 
 
-def test_another_version_is_refused(store, monkeypatch):
-    monkeypatch.setattr(stores, "STORE_VERSION", 2)
-    with pytest.raises(PipelineError, match="version 1, expected 2"):
+def of_version(store, version, without=()):
+    """The store as other software would have written it."""
+    content = json.loads((store / "zarr.json").read_text("utf-8"))
+    content["attributes"]["store_version"] = version
+    for name in without:
+        del content["attributes"][name]
+    (store / "zarr.json").write_text(json.dumps(content), "utf-8")
+
+
+def test_an_older_version_is_refused_and_made_again(store):
+    of_version(store, 0)
+    with pytest.raises(PipelineError, match="version 0, expected 2; delete it and run again"):
         stores.open_store(store)
+    assert not stores.is_current(store, "f")
+
+
+def test_a_newer_version_is_refused_and_never_replaced(store):
+    of_version(store, stores.STORE_VERSION + 1)
+    with pytest.raises(UntouchableError, match="version 3, expected 2; newer software has written"):
+        stores.is_current(store, "f")
+
+
+def test_a_store_of_version_1_is_read_as_ever(store):
+    of_version(store, 1, without=[OF_ATTRIBUTES])
+    stores.verify_store(store)
+    assert stores.is_current(store, "f")
 
 
 def test_a_full_disk_leaves_nothing_behind_and_the_old_store_intact(store, monkeypatch):
@@ -125,8 +150,8 @@ def test_json_is_whole_or_refused(tmp_path):
 
 
 def test_a_fingerprint_depends_on_values_not_on_their_order():
-    assert stores.fingerprint({"a": 1, "b": [2]}) == stores.fingerprint({"b": [2], "a": 1})
-    assert stores.fingerprint({"a": 1}) != stores.fingerprint({"a": 2})
+    assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
     zeros = np.zeros((2, 3), np.int16)
     assert stores.array_digest(zeros) != stores.array_digest(zeros.reshape(3, 2))
     assert stores.array_digest(zeros) != stores.array_digest(zeros.astype(np.uint16))
