@@ -1,10 +1,10 @@
 """What reading costs a training: the stores against memory-mapped chunks, and the wait in an epoch.
 
-Run as `python benchmarks/reading.py [--repeats 7] [--epochs 2]`. Random slices of stores as a
+Run as `python benchmarks/reading.py [--repeats 7]`. Random slices of stores as a
 training reads them (image, label and two residual maps) are timed in turns with the same compressed
-chunks, cut out of one memory-mapped `.npy` and decompressed. Then GRCSF of the demo trains on cases
-of that size with Lightning's profiler, which tells how long the training waited for its batches,
-in the first epoch, which reads, and in the next, which finds what it has read in memory.
+chunks, cut out of one memory-mapped `.npy` and decompressed. Then the demo's GRCSF trains on such
+made-up cases with Lightning's profiler, which tells how long the training waited for its batches:
+two epochs that read every slice, and eight that find what the first has read in memory.
 """
 
 import argparse

@@ -145,6 +145,7 @@ def multi_ratio_residuals(
     counted: Sequence[Tensor] | None = None,
     dtype: torch.dtype = torch.float32,
     sequences: int | None = None,
+    fitting: dict[tuple[int, int], int] | None = None,
 ) -> Tensor:
     """One residual map of each slice for each mask ratio (section 3.3.1, Fig. 1).
 
@@ -159,6 +160,8 @@ def multi_ratio_residuals(
             (fastest: cast the model once); float32 weights go through autocast.
         sequences: slices × passes of one forward, at least one slice; by default by device, and
             half as many, again and again, where its memory does not suffice.
+        fitting: what was found to suffice, by map and visible patches: filled here, and minded
+            when it is given again, so that a device is overfilled once and not in every batch.
 
     Returns:
         (B, R, h, w) float32, in [0, 1].
@@ -170,17 +173,23 @@ def multi_ratio_residuals(
     if len(models) != len(masks):
         raise ValueError(f"{len(models)} models but masks for {len(masks)} ratios")
     limit = sequences or SEQUENCES.get(images.device.type, SEQUENCES["cuda"])
+    fitting = {} if fitting is None else fitting
     maps = images.new_empty(len(images), len(models), *images.shape[-2:], dtype=torch.float32)
     for place, (model, ratio_masks) in enumerate(zip(models, masks, strict=True)):
         _check_masks(model, images, ratio_masks)
-        step = max(1, limit // ratio_masks.shape[1])
+        passes = ratio_masks.shape[1]
         everywhere = torch.ones(len(images), model.num_patches, dtype=torch.bool)
         where = everywhere if counted is None else counted[place]
         with _full_float32(), _precision(model, dtype, images.device):
             for chosen in _equally_visible(ratio_masks):
                 there = chosen if isinstance(chosen, slice) else send(chosen, images.device)
                 part = (images[there], ratio_masks[chosen], where[chosen])
-                maps[there, place] = _in_steps(model, *part, visible, kind, step)[:, 0]
+                key = (place, int((~part[1][0, 0]).sum()))
+                step = max(1, min(limit, fitting.get(key, limit)) // passes)
+                found, fits = _in_steps(model, *part, visible, kind, step)
+                maps[there, place] = found[:, 0]
+                if fits < step:
+                    fitting[key] = fits * passes
     return maps
 
 
@@ -214,12 +223,12 @@ def _in_steps(
     visible: Visible,
     kind: Kind,
     step: int,
-) -> Tensor:
-    """`step` slices at once, or half as many where the device's memory ends."""
+) -> tuple[Tensor, int]:
+    """`step` slices at once, or half as many where the device's memory ends; and how many fit."""
     split = partial(torch.split, split_size_or_sections=step)
     parts = zip(split(images), split(masks), split(counted), strict=True)
     try:
-        return torch.cat([_residuals_at(model, *part, visible, kind) for part in parts])
+        return torch.cat([_residuals_at(model, *part, visible, kind) for part in parts]), step
     except torch.OutOfMemoryError:
         if step == 1:
             raise

@@ -154,7 +154,11 @@ def _make(
     with behind(keep_case, threads) as keep:
         sound = slices_of(_without(faults, opened), keep)
         groups = partition_all(resources.slices_at_once, sound)
-        queued = ((group, _queue(group, per_map, settings, device, precision)) for group in groups)
+        fitting: dict[tuple[int, int], int] = {}
+        queued = (
+            (group, _queue(group, per_map, settings, device, precision, fitting))
+            for group in groups
+        )
         started = time.monotonic()
         for group, residuals in one_behind(queued):
             maps = residuals().numpy()
@@ -186,6 +190,7 @@ def _queue(
     settings: Residuals,
     device: torch.device,
     precision: Precision,
+    fitting: dict[tuple[int, int], int],
 ) -> Callable[[], torch.Tensor]:
     """Start reconstructing a batch; the call gives its residuals (B, R, h, w), once they are there.
 
@@ -203,6 +208,7 @@ def _queue(
         kind=settings.difference,
         counted=counted,  # R of (B, L)
         dtype=torch.float32 if precision == "fp32" else torch.bfloat16,
+        fitting=fitting,
     )
     return fetch(residuals)
 

@@ -349,6 +349,12 @@ def test_where_memory_ends_fewer_slices_go_at_once(fits, monkeypatch):
     found = multi_ratio_residuals([model], images, [masks], **chosen)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     assert max(tried) > fits
+    fitting = {}
+    for _ in range(2):
+        tried.clear()
+        again = multi_ratio_residuals([model], images, [masks], fitting=fitting, **chosen)
+        torch.testing.assert_close(again, expected, rtol=0, atol=1e-5)
+    assert max(tried) <= fits, "what did not fit is not tried again"
 
 
 def test_a_slice_that_does_not_fit_is_an_error(monkeypatch):

@@ -154,3 +154,70 @@ def test_tissue_masks_leave_the_background_dark_whatever_the_batch(
     assert (found[:, 12:20, 12:20].mean(axis=(1, 2)) > 0.01).all()
     assert maps("stratified")[:, :4, :4].any()
     np.testing.assert_allclose(maps("tissue", 1), found, atol=1e-3)
+
+
+def made_cases(layout):
+    return sorted(path.stem for path in layout.stage("residual_maps").glob("mrm/*.zarr"))
+
+
+@pytest.fixture
+def with_mae(ingested):
+    torch.manual_seed(0)
+    keep_model(
+        build_masked_model("mae", "tiny", image_size=32, patch_size=8),
+        ingested.mae("shared"),
+        "x",
+        {},
+    )
+    return ingested
+
+
+def swap_images(layout):
+    one, other = layout.case_store("b"), layout.case_store("c")
+    one.rename(layout.root / "x")
+    other.rename(one)
+    (layout.root / "x").rename(other)
+
+
+def swap_shards(layout):
+    one, other = (layout.case_store(case) / "image/c/0/0/0" for case in "bc")
+    bits = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(bits)
+
+
+@pytest.mark.parametrize("swap", [swap_images, swap_shards])
+def test_another_image_than_the_manifest_s_is_refused_and_all_others_are_made(
+    with_mae, mae, residuals, slices, resources, swap
+):
+    swap(with_mae)
+    with pytest.raises(PipelineError) as told:
+        reconstruct(with_mae, mae, residuals, slices, resources)
+    lines = str(told.value).splitlines()
+    for case, line in zip("bc", lines, strict=True):
+        store = with_mae.case_store(case)
+        assert line.startswith(f"case {case}: {store} holds another image than {with_mae.cases}")
+    assert made_cases(with_mae) == ["a", "d", "e"]
+    assert not with_mae.residual_batch("mrm", "1of1").exists()
+    swap(with_mae)
+    reconstruct(with_mae, mae, residuals, slices, resources)
+    assert made_cases(with_mae) == list("abcde")
+
+
+def test_a_damaged_case_does_not_keep_the_others_from_being_made(
+    with_mae, mae, residuals, slices, resources
+):
+    (with_mae.case_store("c") / "zarr.json").write_text("{", "utf-8")
+    with pytest.raises(PipelineError, match=f"store {with_mae.case_store('c')}: damaged"):
+        reconstruct(with_mae, mae, residuals, slices, resources)
+    assert made_cases(with_mae) == list("abde")
+
+
+def test_residuals_that_are_no_numbers_are_never_kept(ingested, mae, residuals, slices, resources):
+    model = build_masked_model("mae", "tiny", image_size=32, patch_size=8)
+    with torch.no_grad():
+        model.decoder_pred.weight.fill_(3e38)
+    keep_model(model, ingested.mae("shared"), "x", {})
+    with pytest.raises(PipelineError, match="found residuals that are no finite numbers"):
+        reconstruct(ingested, mae, residuals, slices, resources)
+    assert made_cases(ingested) == []

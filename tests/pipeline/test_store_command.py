@@ -256,7 +256,8 @@ def test_prune_goes_on_past_what_cannot_be_deleted(config, ingested, monkeypatch
     assert not ingested.case_store("b").exists()
 
 
-def test_prune_leaves_a_store_that_was_made_again_meanwhile(config, ingested):
+@pytest.mark.usefixtures("config")
+def test_prune_leaves_a_store_that_was_made_again_meanwhile(ingested):
     file = ingested.case_store("a") / "zarr.json"
     text = file.read_text("utf-8")
     file.write_text("{", "utf-8")

@@ -85,6 +85,21 @@ def test_a_killed_loading_process_is_one_line_and_loses_no_epoch(
     assert [row["epoch"] for row in rows] == [0, 1]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_store_is_one_line_whoever_reads_it(ingested, mae, slices, resources, workers):
+    shard = ingested.case_store("b") / "image/c/0/0/0"
+    data = bytearray(shard.read_bytes())
+    for place in range(20, len(data) - 300, 40):  # in every slice
+        data[place] ^= 4
+    shard.write_bytes(data)
+    resources = resources.model_copy(update={"workers": workers})
+    with pytest.raises(PipelineError) as told:
+        train(ingested, mae, slices, resources)
+    (line,) = str(told.value).splitlines()
+    assert line.startswith(f"store {ingested.case_store('b')}: image cannot be read (")
+    assert line.endswith("; delete the store and run again")
+
+
 def test_only_lesion_free_slices_of_training_cases_are_learnt(ingested):
     cases = read_json(ingested.cases)["cases"]
     train_slices, validation = lesion_free_slices(ingested, cases)
