@@ -158,8 +158,12 @@ def _lock(file: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
 def _sign(file: IO[str]) -> None:
     file.truncate(0)
     started = time.strftime("%Y-%m-%d %H:%M:%S")
-    json.dump({"pid": os.getpid(), "host": socket.gethostname(), "started": started}, file)
-    file.flush()
+    signature = {"pid": os.getpid(), "host": socket.gethostname(), "started": started}
+    try:
+        os.write(file.fileno(), json.dumps(signature).encode())
+    except OSError as error:  # of a full disk, it names no file
+        error.filename = file.name
+        raise
 
 
 def _sign_off(file: IO[str]) -> None:

@@ -145,3 +145,20 @@ def test_without_locks_one_line_warns(layout, monkeypatch, caplog):
     with alone(layout, "split"):
         pass
     assert caplog.text.count("no locks on this file system") == 1
+
+
+def test_a_claim_that_cannot_be_written_is_told_with_its_path(layout):
+    code = """
+import resource, sys
+from pathlib import Path
+from pipeline.claims import claim_call
+from pipeline.layout import Layout
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+try:
+    claim_call(Layout(Path(sys.argv[1]), "heart"))
+except OSError as error:
+    print(error.errno, error.filename)
+"""
+    command = [sys.executable, "-c", code, str(layout.root)]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout == f"{errno.EFBIG} {layout.claims / 'call.claim'}\n"
