@@ -12,7 +12,7 @@ from pipeline.files import read_json, write_json
 from pipeline.fingerprints import fingerprint
 from pipeline.layout import Layout
 from pipeline.settings import QUANTILES, Experiment, Mae, Residuals, Resources, Slices, Training
-from pipeline.stores import store_attributes, write_store
+from pipeline.stores import open_store, read_array, store_attributes, write_store
 
 ROLES = {"a": "train", "b": "train", "c": "validation", "d": "test", "e": "unlabelled"}
 DIRECTION = (1.0, 0.0, 0.0, 0.0, 0.8, -0.6, 0.0, 0.6, 0.8)
@@ -54,6 +54,18 @@ def write_case(layout, name, *, seed, shape=(6, 30, 26), labelled=True):
     }
     write_store(layout.case_store(name), arrays, attributes)
     return store_attributes(layout.case_store(name))
+
+
+@pytest.fixture
+def rewrite_attributes():
+    """Writes a store again whose attributes are others."""
+
+    def rewrite(path, **changed):
+        store = open_store(path)
+        arrays = {name: read_array(store, name) for name in store.array_keys()}
+        write_store(path, arrays, {**store.attrs.asdict(), **changed})
+
+    return rewrite
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-import zarr
 from torch import nn
 
 from grcsf.models.build import build_segmentation_model
@@ -88,12 +87,13 @@ def test_probabilities_lie_on_the_sources_grid_of_test_and_unlabelled_cases(
         assert store.attrs[key] == source.attrs[key]
 
 
-def test_a_corrected_header_makes_a_prediction_again(with_residuals, experiment, slices, resources):
+def test_a_corrected_header_makes_a_prediction_again(
+    with_residuals, rewrite_attributes, experiment, slices, resources
+):
     train_segmentation(with_residuals, "grcsf", 1, experiment, 2, slices, 5, resources)
     predict(with_residuals, "grcsf", 1, experiment, 2, slices, resources)
     before = read_json(with_residuals.predictions("grcsf", 1))["cases"]
-    group = zarr.open_group(with_residuals.case_store("d"), mode="r+")
-    group.attrs["origin"] = [9.0, 9.0, 9.0]
+    rewrite_attributes(with_residuals.case_store("d"), origin=[9.0, 9.0, 9.0])
     predict(with_residuals, "grcsf", 1, experiment, 2, slices, resources)
     after = read_json(with_residuals.predictions("grcsf", 1))["cases"]
     assert after["d"] != before["d"]

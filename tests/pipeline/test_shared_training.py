@@ -11,6 +11,7 @@ from torch import nn
 from torch.distributed.nn.functional import all_reduce
 
 from pipeline import train_segmentation as stage
+from pipeline import training as fitting
 from pipeline.history import read_history
 from pipeline.layout import folder_of
 from pipeline.networks import build_network
@@ -84,6 +85,8 @@ def test_two_processes_train_an_mae_as_one_does(ingested, mae, slices):
 @pytest.mark.usefixtures("two_processes")
 def test_two_processes_train_a_network_as_one_does(ingested, slices, monkeypatch):
     monkeypatch.setattr(stage, "build_network", with_gloo_batch_norm)
+    # in float32 three epochs make some 5 % of a rounding, and which one depends on the processor
+    monkeypatch.setitem(fitting.PRECISIONS, "fp32", "64-true")
     training = Training(epochs=3, batch_size=4, warmup_epochs=1, loss="mixed", learning_rate=0.01)
     network = Experiment(model="unet", width=2, training=training)
     run = partial(
@@ -99,4 +102,4 @@ def test_two_processes_train_a_network_as_one_does(ingested, slices, monkeypatch
     run(name="together", resources=TOGETHER)
     alone, together = curve(ingested.model("alone", 1)), curve(ingested.model("together", 1))
     assert len(alone) == 3
-    np.testing.assert_allclose(together, alone, rtol=1e-4)
+    np.testing.assert_allclose(together, alone, rtol=1e-6)

@@ -194,9 +194,9 @@ def test_nothing_is_told_in_lines_that_nobody_reads(project, config):
 
 def test_a_partition_that_does_not_exist(project, config, monkeypatch, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bin")
-    sinfo = folder / "sinfo"
-    sinfo.write_text("#!/bin/sh\nprintf 'main\\nlong\\n'\n")
-    sinfo.chmod(0o755)
+    for name, does in (("sinfo", "printf 'main\\nlong\\n'"), ("squeue", ":"), ("sacct", ":")):
+        (folder / name).write_text(f"#!/bin/sh\n{does}\n")
+        (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=":")
     project.configure(config)
     project.write_images("atlas", 3)
