@@ -1,9 +1,7 @@
 """Trainings resume to the same bits, start anew for new settings, and leak no test case."""
 
-import multiprocessing
 import os
 import shutil
-import signal
 import time
 from pathlib import Path
 
@@ -13,19 +11,22 @@ from safetensors.torch import load_file, save_file
 
 from pipeline import train_mae as mae_stage
 from pipeline import training
-from pipeline.errors import PipelineError
 from pipeline.files import read_json, write_json
 from pipeline.history import read_history
 from pipeline.layout import Layout, folder_of, former_of, moving_of
 from pipeline.mae_training import MaeTraining
 from pipeline.resume import take_back
-from pipeline.settings import Experiment, Resources, Training
-from pipeline.sources import replaced
 from pipeline.train_mae import lesion_free_slices, train_mae
-from pipeline.train_segmentation import train_segmentation
-from pipeline.training import per_process
-
-SEED = 5
+from tests.pipeline.trainings import (
+    SEED,
+    UNET,
+    KilledError,
+    assert_same,
+    kill_after_epoch,
+    segment,
+    train,
+    weights,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -33,94 +34,11 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
-def weights(manifest):
-    return load_file(folder_of(manifest) / "model.safetensors")
-
-
-def assert_same(left, right):
-    assert left.keys() == right.keys()
-    for name, value in left.items():
-        assert torch.equal(value, right[name]), name
-
-
-def train(layout, mae, slices, resources):
-    train_mae(layout, "shared", mae, slices, SEED, resources)
-    return layout.mae("shared")
-
-
-class KilledError(Exception):
-    pass
-
-
-def kill_after_epoch(monkeypatch, epoch):
-    """Break the training off once the checkpoint of `epoch` has been written."""
-    original = training.EpochHistory.on_train_epoch_start
-
-    def dying(self, trainer, *rest):
-        if trainer.current_epoch == epoch:
-            raise KilledError
-        original(self, trainer, *rest)
-
-    monkeypatch.setattr(training.EpochHistory, "on_train_epoch_start", dying)
-
-
-def test_a_killed_loading_process_is_one_line_and_loses_no_epoch(
-    ingested, mae, slices, resources, monkeypatch
-):
-    resources = resources.model_copy(update={"workers": 1})
-    original = training.EpochHistory.on_train_epoch_start
-
-    def killing(self, trainer, *rest):
-        if trainer.current_epoch == 1:
-            for child in multiprocessing.active_children():
-                os.kill(child.pid, signal.SIGKILL)
-        original(self, trainer, *rest)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(training.EpochHistory, "on_train_epoch_start", killing)
-        with pytest.raises(PipelineError, match="MAE shared: a process that loads slices was kill"):
-            train(ingested, mae, slices, resources)
-    resumed = train(ingested, mae, slices, resources)
-    rows = read_history(folder_of(resumed) / "history.csv")
-    assert [row["epoch"] for row in rows] == [0, 1]
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_damaged_store_is_one_line_whoever_reads_it(ingested, mae, slices, resources, workers):
-    shard = ingested.case_store("b") / "image/c/0/0/0"
-    data = bytearray(shard.read_bytes())
-    for place in range(20, len(data) - 300, 40):  # in every slice
-        data[place] ^= 4
-    shard.write_bytes(data)
-    resources = resources.model_copy(update={"workers": workers})
-    with pytest.raises(PipelineError) as told:
-        train(ingested, mae, slices, resources)
-    (line,) = str(told.value).splitlines()
-    assert line.startswith(f"store {ingested.case_store('b')}: image cannot be read (")
-    assert line.endswith("; delete the store and run again")
-
-
 def test_only_lesion_free_slices_of_training_cases_are_learnt(ingested):
     cases = read_json(ingested.cases)["cases"]
     train_slices, validation = lesion_free_slices(ingested, cases)
     assert train_slices == [(case, z) for case in "ab" for z in (1, 4, 5)]
     assert validation == [("c", z) for z in (1, 4, 5)]
-
-
-def test_a_split_that_leaks_is_refused(ingested):
-    content = read_json(ingested.split)
-    content["subsets"]["2"] = {"train": ["d"], "validation": ["c"], "test": ["a"]}
-    write_json(ingested.split, content)
-    with pytest.raises(PipelineError, match="a, d both train and test"):
-        lesion_free_slices(ingested, read_json(ingested.cases)["cases"])
-
-
-def test_without_lesion_free_slices_the_fault_is_told(ingested):
-    content = read_json(ingested.cases)
-    for case in content["cases"].values():
-        case["slices_with_lesion"] = list(range(6))
-    with pytest.raises(PipelineError, match="the 2 train cases hold no slice without lesion"):
-        lesion_free_slices(ingested, content["cases"])
 
 
 def test_an_interrupted_mae_training_ends_in_the_same_bits(
@@ -298,97 +216,6 @@ def test_the_masks_of_training_change_with_the_seed(ingested, mae, slices, resou
     assert not torch.equal(weights(ingested.mae("shared"))["mask_token"], first["mask_token"])
 
 
-def cut(content):
-    del content[2000:]
-
-
-def flip_a_bit(content):
-    content[len(content) // 2] ^= 1
-
-
-damages = pytest.mark.parametrize("damage", [cut, flip_a_bit])
-
-
-def damage_file(path, damage):
-    content = bytearray(path.read_bytes())
-    damage(content)
-    path.write_bytes(content)
-
-
-@damages
-def test_a_damaged_checkpoint_is_one_line(ingested, mae, slices, resources, monkeypatch, damage):
-    with monkeypatch.context() as patched:
-        kill_after_epoch(patched, 1)
-        with pytest.raises(KilledError):
-            train(ingested, mae, slices, resources)
-    damage_file(folder_of(ingested.mae("shared")) / "checkpoints" / "last.ckpt", damage)
-    with pytest.raises(
-        PipelineError, match=r"checkpoint .*last.ckpt: damaged .*; delete the folder"
-    ):
-        train(ingested, mae, slices, resources)
-
-
-@damages
-def test_a_damaged_best_checkpoint_is_one_line(ingested, slices, resources, damage):
-    folder = folder_of(segment(ingested, UNET, slices, resources))
-    (folder / "model.safetensors").unlink()
-    damage_file(folder / "checkpoints" / "best.ckpt", damage)
-    with pytest.raises(
-        PipelineError, match=r"checkpoint .*best.ckpt: damaged .*; delete the folder"
-    ):
-        segment(ingested, UNET, slices, resources)
-
-
-def test_changed_weights_are_noticed(ingested, mae, slices, resources):
-    manifest = train(ingested, mae, slices, resources)
-    path = folder_of(manifest) / "model.safetensors"
-    state = load_file(path)
-    state["mask_token"] += 1
-    save_file(state, path)
-    with pytest.raises(PipelineError, match="its content is not what training wrote"):
-        train(ingested, mae, slices, resources)
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [(None, "not there"), (b"no weights at all", "damaged, or holds more than weights")],
-)
-def test_a_public_checkpoint_that_cannot_be_used_is_one_line(
-    ingested, mae, slices, resources, tmp_path, content, said
-):
-    path = tmp_path / "mae.pth"
-    if content is not None:
-        path.write_bytes(content)
-    start = mae.model_copy(update={"checkpoint": str(path), "epochs": 0})
-    with pytest.raises(PipelineError, match=said) as raised:
-        train(ingested, start, slices, resources)
-    assert len(str(raised.value).splitlines()) == 1
-
-
-def test_a_checkpoint_of_another_shape_is_one_line(ingested, mae, slices, resources, tmp_path):
-    manifest = train(ingested, mae, slices, resources)
-    path = tmp_path / "other.pth"
-    torch.save({"model": weights(manifest)}, path)
-    start = mae.model_copy(update={"checkpoint": str(path), "epochs": 0, "preset": "small"})
-    with pytest.raises(PipelineError, match=r"checkpoint .*other.pth") as raised:
-        train(ingested, start, slices, resources)
-    assert len(str(raised.value).splitlines()) == 1
-    same = mae.model_copy(update={"checkpoint": str(path), "epochs": 0})
-    before = weights(manifest)
-    train(ingested, same, slices, resources)
-    assert_same(before, weights(manifest))
-    note = ingested.sources("train_mae shared")
-    assert replaced(note) == []
-    torch.save({"model": {}}, path)
-    os.utime(path, (1_500_000_000, 1_500_000_000))
-    assert replaced(note) == [path], "though it is older"
-
-
-def segment(layout, experiment, slices, resources):
-    train_segmentation(layout, "grcsf", 1, experiment, 2, slices, SEED, resources)
-    return layout.model("grcsf", 1)
-
-
 def test_an_interrupted_segmentation_training_ends_in_the_same_bits(
     with_residuals, experiment, slices, resources, monkeypatch, tmp_path
 ):
@@ -410,9 +237,6 @@ def test_an_interrupted_segmentation_training_ends_in_the_same_bits(
         for folder in (tmp_path / "whole", folder_of(manifest))
     ]
     assert rates[0] == rates[1]
-
-
-UNET = Experiment(model="unet", width=2, training=Training(epochs=2, batch_size=4, warmup_epochs=1))
 
 
 def lose_model(manifest, checkpoint):
@@ -450,12 +274,6 @@ def test_an_mae_without_its_best_checkpoint_is_taken_from_its_last(
         assert_same(before, weights(train(ingested, mae, slices, resources)))
 
 
-def test_a_missing_residual_store_names_its_case(with_residuals, experiment, slices, resources):
-    shutil.rmtree(with_residuals.residual_store("mrm", "b"))
-    with pytest.raises(PipelineError, match=r"case b: residual store .* run residual-maps again"):
-        segment(with_residuals, experiment, slices, resources)
-
-
 def test_a_checkpoint_that_is_only_used_needs_no_slice(ingested, mae, slices, resources, tmp_path):
     path = tmp_path / "mae.safetensors"
     path.write_bytes(
@@ -486,26 +304,3 @@ def test_an_mae_is_not_trained_again_where_its_checkpoint_has_moved(
     save_file({name: value + 1 for name, value in before.items()}, moved)
     with pytest.raises(KilledError):
         start_from(moved)
-
-
-def test_trainings_tell_a_gpu_that_is_not_there(ingested, mae, slices, resources):
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
-    with pytest.raises(PipelineError, match=r"resources\.gpus: found 1"):
-        train_mae(ingested, "shared", mae, slices, SEED, resources.model_copy(update={"gpus": 1}))
-    assert not folder_of(ingested.mae("shared")).exists()
-
-
-def test_a_training_that_diverged_is_no_finished_model(ingested, mae, slices, resources):
-    wild = mae.model_copy(update={"learning_rate": 1e30})
-    with pytest.raises(PipelineError, match=r"diverged, \d+ of its weights"):
-        train_mae(ingested, "shared", wild, slices, SEED, resources)
-    assert not ingested.mae("shared").exists()
-
-
-def test_a_batch_is_shared_out_evenly_or_refused():
-    assert per_process(21, Resources(gpus=3)) == 7
-    assert per_process(24, Resources(gpus=3, nodes=2)) == 4
-    assert per_process(21, Resources()) == 21
-    with pytest.raises(PipelineError, match="found 21, expected a multiple of the 2 processes"):
-        per_process(21, Resources(gpus=2))

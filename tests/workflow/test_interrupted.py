@@ -1,6 +1,5 @@
 """Calls that are stopped by force, and calls at the same time: the next one just goes on."""
 
-import importlib.util
 import os
 import shutil
 import signal
@@ -12,10 +11,8 @@ import pytest
 
 from pipeline.files import file_digest
 from pipeline.layout import Layout, folder_of
+from tests.workflow import tiny
 
-spec = importlib.util.spec_from_file_location("tiny", Path(__file__).with_name("tiny.py"))
-tiny = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tiny)
 EPOCHS = 40
 HEAD = Layout(Path("results"), "head")
 MODEL = str(HEAD.model("unet", 1))
