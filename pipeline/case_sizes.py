@@ -96,7 +96,9 @@ def _shape_of(image: Path) -> Shape | None:
     What is wrong with a file is for `ingest` to say, with all that is wrong with the others.
     """
     try:
-        return _series_shape(image) if image.is_dir() else stored_shape(image)
+        if image.is_dir():
+            return _series_shape(image)
+        return stored_shape(image) or read_geometry(image).shape
     except (OSError, PipelineError, ImportError):  # Snakemake's own environment may lack ITK
         return None
 

@@ -49,7 +49,9 @@ def _sizes(one: DatasetPlan) -> str:
     if one.assumed is None:
         return counts
     voxels = " × ".join(map(str, one.assumed))
-    return f"{counts}; {one.cases - one.known} headers not readable, {voxels} voxels assumed"
+    unknown = one.cases - one.known
+    headers = f"{unknown} header{'s' if unknown > 1 else ''}"
+    return f"{counts}; {headers} not readable, {voxels} voxels assumed"
 
 
 def _cells(name: str, stage: StagePlan, devices: Iterable[str]) -> list[str]:

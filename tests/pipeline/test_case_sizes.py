@@ -26,8 +26,8 @@ def test_assumed_sizes_are_the_phantoms():
 
 def test_sizes_are_the_headers_or_the_middle_one_of_those_that_can_be_read(tmp_path):
     files = []
-    for index, depth in enumerate((4, 6, 9)):
-        path = tmp_path / f"{index}.{'mha' if index else 'nii.gz'}"
+    for index, (depth, suffix) in enumerate([(4, "nii.gz"), (6, "mha"), (9, "nrrd")]):
+        path = tmp_path / f"{index}.{suffix}"
         write_volume(path, *volume((depth, 8, 5)))
         files.append(CaseFiles(str(index), path, None))
     (tmp_path / "empty.nii.gz").touch()
