@@ -26,6 +26,7 @@ from pipeline.errors import PipelineError
 from pipeline.files import file_digest, read_json
 from pipeline.layout import Layout, is_record, mask_note
 from pipeline.small_results import SMALL_RESULTS, edited, is_small_result
+from pipeline.store_errors import UntouchableError
 from pipeline.stores import verify_store
 
 MANIFESTS = (
@@ -66,7 +67,7 @@ def untrue(layout: Layout, running: Collection[str] = ()) -> list[Untrue]:
         running: works of stages that still run, whose own outputs are left alone.
 
     Raises:
-        PipelineError: a store of a shared folder is damaged, or a file is not readable.
+        PipelineError: a store of a shared folder is damaged, or a store or file cannot be read.
     """
     folder = layout.root / layout.dataset
     patterns = (*MANIFESTS, *SMALL_RESULTS)
@@ -158,6 +159,8 @@ def _changed(manifest: Path, outputs: Mapping[Path, dict[str, Any]]) -> Iterator
             continue
         except OSError as error:
             raise _unreadable(path, error) from error
+        except UntouchableError:
+            raise
         except PipelineError as error:
             if not path.exists():
                 continue

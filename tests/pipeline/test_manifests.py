@@ -1,5 +1,6 @@
 """A manifest is true only while everything that it lists is there, as it was made."""
 
+import errno
 import json
 import os
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import manifests
+from pipeline import manifests, stores
 from pipeline.errors import PipelineError
 from pipeline.files import file_digest, write_json
 from pipeline.layout import Layout, record_of
@@ -378,3 +379,22 @@ def test_a_split_that_may_not_be_read_is_one_line(small, monkeypatch):
     monkeypatch.setattr("pipeline.small_results.file_digest", refused)
     with pytest.raises(PipelineError, match=r"csv|md|json: Permission denied; expected a readable"):
         untrue(small)
+
+
+def test_a_store_on_a_disk_that_does_not_answer_is_told_and_stays(tmp_path, monkeypatch):
+    layout = Layout(tmp_path, "heart")
+    manifest, store = layout.residual_batch("r", "1of2"), layout.residual_store("r", "a")
+    write_store(store, {"residual": np.ones((2, 3, 4))}, {"fingerprint": "f"})
+    write_json(manifest, {"outputs": ["a.zarr"]})
+    os.utime(store / "zarr.json", (time.time() + 5,) * 2)
+
+    def silent(*_, **__):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(store))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stores.zarr, "open_group", silent)
+        for look in (untrue, lambda _: set_aside(manifest)):
+            with pytest.raises(PipelineError, match="cannot be read now .*; run again when it can"):
+                look(layout)
+    assert untrue(layout) == []
+    assert [one.name for one in store.parent.glob("*.zarr")] == ["a.zarr"]
