@@ -127,11 +127,11 @@ def ingest_case(
     path = layout.case_store(files.case)
     try:
         key, digests = case_key(files, source)
+        attributes = store_attributes(path)
     except PipelineError as error:
         return {"faults": [str(error)]}, {}
     folder = files.image.parent
     read = {Path(os.path.normpath(folder / name)): digest for name, digest in digests.items()}
-    attributes = store_attributes(path)
     if attributes is None or attributes["fingerprint"] != key:
         loaded = read_case(files, source)
         if loaded.faults:
