@@ -394,7 +394,7 @@ def test_a_store_on_a_disk_that_does_not_answer_is_told_and_stays(tmp_path, monk
     with monkeypatch.context() as patched:
         patched.setattr(stores.zarr, "open_group", silent)
         for look in (untrue, lambda _: set_aside(manifest)):
-            with pytest.raises(PipelineError, match=r"cannot be read now .*; run again when it can"):
+            with pytest.raises(PipelineError, match="cannot be read now"):
                 look(layout)
     assert untrue(layout) == []
     assert [one.name for one in store.parent.glob("*.zarr")] == ["a.zarr"]
