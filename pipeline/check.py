@@ -23,16 +23,23 @@ from pipeline.files import nearest_there
 from pipeline.findings import SEVERITIES, Finding
 from pipeline.layout import Layout
 from pipeline.needs import memory_needed
+from pipeline.preflight import check_split, check_units
 from pipeline.settings import Dataset, Resources
 
 
 def check(
-    layout: Layout, dataset: Dataset, root: Path, further: Sequence[Path], resources: Resources
+    layout: Layout,
+    dataset: Dataset,
+    root: Path,
+    further: Sequence[Path],
+    seed: int,
+    resources: Resources,
 ) -> Check:
     """Read every case, write what was found as `check.json`, and return it.
 
     What is wrong with the listing (no case, a case twice, a label without image) is among the
-    findings; the cases that can be told apart are read all the same.
+    findings; the cases that can be told apart are read all the same. So is a split that the listed
+    cases cannot have.
 
     Raises:
         PipelineError: the phantoms that the configuration asks for are not written yet.
@@ -48,6 +55,7 @@ def check(
     cases = [facts for facts, _ in read]
     findings += [one for _, found in read for one in found]
     usable = Check(layout.dataset, cases, findings).usable
+    findings += _split_faults(dataset, files, seed)
     findings += spacing_doubts([(one.case, one.spacing) for one in usable if one.spacing])
     findings += twin_doubts([(one.case, one.voxel_digest) for one in usable if one.voxel_digest])
     disk = disk_needed(dataset, usable) if usable else {}
@@ -58,6 +66,17 @@ def check(
     found = Check(layout.dataset, cases, findings, disk, memory, free)
     write_check(layout, found)
     return found
+
+
+def _split_faults(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> list[Finding]:
+    if not files:  # there are worse faults
+        return []
+    try:
+        check_split(dataset, files, seed)
+        check_units(dataset, files)
+    except PipelineError as error:
+        return list(error.findings)
+    return []
 
 
 def _listed(

@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pipeline.datasets import CaseFiles, ListingError, list_cases
 from pipeline.datasets.cases import list_files, source_files
 from pipeline.errors import PipelineError
 from pipeline.files import file_digest, write_json
+from pipeline.findings import Finding
 from pipeline.fingerprints import fingerprint
 from pipeline.layout import Layout
 from pipeline.settings import QUANTILES, Source
@@ -175,13 +177,28 @@ def case_key(files: CaseFiles, source: Source) -> tuple[str, dict[str, str]]:
 
 def read_case(files: CaseFiles, source: Source) -> LoadedCase:
     """A case as the data set's settings say that it is read, with all of its faults."""
-    return load_case(
+    loaded = load_case(
         files,
         modality=source.modality,
         binarise=source.binarise,
         foreground=source.foreground,
         channel=source.channel,
     )
+    # orCaScore's values are arteries, and told apart by its scores
+    if source.foreground is not None or source.adapter == "orcascore" or loaded.label is None:
+        return loaded
+    values = np.unique(loaded.label[loaded.label > 0])
+    if values.size < 2:
+        return loaded
+    told = Finding(
+        f"label values {', '.join(map(str, values))}, all taken as lesion",
+        "",
+        "set source.foreground if some of them are not",
+        str(files.label),
+        files.case,
+        "note",
+    )
+    return replace(loaded, notes=(*loaded.notes, told))
 
 
 def case_content(

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from grcsf.calcium import calcium_score, claim_candidates
 from grcsf.components import lesion_sizes, voxel_volume_mm3
 from pipeline.bundle import Bundle, open_bundle
-from pipeline.datasets.cases import CASE_NAME, CaseFiles
+from pipeline.datasets.cases import CASE_NAME, NAMED, CaseFiles
 from pipeline.errors import PipelineError
 from pipeline.files import read_json, replacing, write_json
 from pipeline.grad_cam import grad_cam_maps
@@ -56,7 +56,7 @@ def predict_images(
         PipelineError: the bundle cannot be used, masks would lie among the images, or some images
             cannot be used: the others are done first, then each of these is named in a line.
     """
-    files = _named(images)
+    files, faults = _named(images)
     if probabilities:
         _check_probabilities(files)
     _check_apart(files, output)
@@ -64,7 +64,6 @@ def predict_images(
     with tempfile.TemporaryDirectory(prefix="grcsf-") as temporary:
         bundle = open_bundle(model, Path(temporary))
         layout = Layout(Path(temporary), bundle.name)
-        faults: dict[str, list[str]] = {}
         for name, image in files.items():
             modality = bundle.dataset.source.modality or ""
             case = CaseFiles(name, image, None, role="unlabelled", modality=modality)
@@ -83,32 +82,32 @@ def predict_images(
                     shutil.rmtree(layout.stage(stage), ignore_errors=True)
     if faults:
         lines = [line for found in faults.values() for line in found]
+        unusable = sum(name in faults for name in files) + len(images) - len(files)
         raise PipelineError(
-            "\n".join([f"{len(faults)} of {len(files)} images could not be used:", *lines])
+            "\n".join([f"{unusable} of {len(images)} images could not be used:", *lines])
         )
 
 
-def _named(images: Sequence[Path]) -> dict[str, Path]:
-    """Each image by its name, without the ending.
+def _named(images: Sequence[Path]) -> tuple[dict[str, Path], dict[str, list[str]]]:
+    """Each image by its name, without the ending; and by name the faults of all others.
 
-    Raises:
-        PipelineError: two have one name, or a name would be no file name.
+    Those that would share one name are at fault, and those whose name would be no file name.
     """
-    named = defaultdict(list)
+    named, faults = defaultdict(list), defaultdict(list)
     for image in images:
         ending = next((one for one in SUFFIXES if image.name.lower().endswith(one)), "")
         name = image.name[: len(image.name) - len(ending)]
         if not CASE_NAME.fullmatch(name):
-            raise PipelineError(
-                f"{image}: expected a name of letters, digits and . _ + -, starting with a letter "
-                "or digit; rename it"
+            faults[str(image)].append(
+                f"{image}: found the name {name!r}, expected {NAMED}; rename it"
             )
+            continue
         named[name].append(image)
     for name, found in named.items():
         if len(found) > 1:
             listed = " and ".join(map(str, found))
-            raise PipelineError(f"{listed}: both would be called {name}; rename one")
-    return {name: found[0] for name, found in named.items()}
+            faults[name].append(f"{listed}: all would be called {name}; rename all but one")
+    return {name: found[0] for name, found in named.items() if len(found) == 1}, faults
 
 
 def _check_probabilities(files: Mapping[str, Path]) -> None:

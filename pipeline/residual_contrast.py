@@ -16,13 +16,15 @@ from pipeline.settings import Dataset
 from pipeline.stores import open_store, read_array, store_attributes
 
 Plane = npt.NDArray[np.float32]
+IMAGE = "the image itself"
 
 
 def contrast_table(layout: Layout, dataset: Dataset) -> Comparison | None:
     """Mean over test cases of each map's `lesion_contrast`; None where no experiment has maps.
 
-    A case without lesion at the maps' size, or whose residual store is no longer there, is left
-    out.
+    Below each set's maps stands the image itself: a lesion that is brighter or darker than what
+    surrounds it is told from it without any map. A case without lesion at the maps' size, or whose
+    residual store is no longer there, is left out.
 
     Raises:
         PipelineError: a store is damaged.
@@ -30,7 +32,7 @@ def contrast_table(layout: Layout, dataset: Dataset) -> Comparison | None:
     used = [one.residuals for one in dataset.experiments.values() if one.residuals]
     table = Comparison(["Residual set", "Map", "Cases", "Lesion against surroundings, AUC"])
     for name in dict.fromkeys(used):
-        titles = dataset.residuals[name].titles
+        titles = [*dataset.residuals[name].titles, IMAGE]
         found: list[list[float]] = [[] for _ in titles]
         for case in _mapped_cases(layout, dataset, name):
             shown = _slices_with_lesion(layout, name, case)
@@ -58,8 +60,9 @@ def _mapped_cases(layout: Layout, dataset: Dataset, name: str) -> Iterator[str]:
 def _slices_with_lesion(
     layout: Layout, name: str, case: str
 ) -> tuple[npt.NDArray[np.bool_], Plane] | None:
-    """(z, h, w) bool, 1 = lesion, and all maps (R, z, h, w), of slices with lesion if any."""
-    label = read_array(open_store(layout.case_store(case)), "label") > 0
+    """Slices with lesion, if any: (z, h, w) bool, 1 = lesion; maps and image (R + 1, z, h, w)."""
+    ingested = open_store(layout.case_store(case))
+    label = read_array(ingested, "label") > 0
     planes = np.flatnonzero(label.any(axis=(1, 2)))
     if not planes.size:
         return None
@@ -69,6 +72,7 @@ def _slices_with_lesion(
         ((np.arange(here) + 0.5) * there / here).astype(int)
         for here, there in zip(maps.shape[2:], label.shape[1:], strict=True)
     )
-    # each of the map's pixels takes the label of the source's pixel that its centre lies in
+    # each of the map's pixels takes what the source's pixel has that its centre lies in
     lesion = label[planes][:, rows][:, :, columns]
-    return lesion, maps.astype(np.float32)
+    image = read_array(ingested, "image")[planes][:, rows][:, :, columns]
+    return lesion, np.concatenate([maps, image[None]]).astype(np.float32)

@@ -80,9 +80,10 @@ def closest_groups(groups: Mapping[str, Sequence[str]], wanted: float, seed: int
     whole = sum(len(names) for names in groups.values())
     sums = [total for total in reached if 0 < total < whole]
     if not sums:
+        remedy = "use split.by: case" if whole > 1 else "add cases"
         raise PipelineError(
             f"split: found {len(groups)} group(s) of {whole} cases in a subset, expected at least "
-            "2 to hold one out for test; lower split.subsets or use split.by: case"
+            f"2 to hold one out for test; lower split.subsets or {remedy}"
         )
     return list(reached[min(sums, key=lambda total: (abs(total - wanted), total))])
 
@@ -90,6 +91,11 @@ def closest_groups(groups: Mapping[str, Sequence[str]], wanted: float, seed: int
 def _one_subset(groups: Mapping[str, Sequence[str]], settings: Split, seed: int) -> Subset:
     total = sum(len(names) for names in groups.values())
     wanted = settings.test if isinstance(settings.test, int) else settings.test * total
+    if wanted >= total > 1:
+        raise PipelineError(
+            f"split.test: found {wanted:g}, expected less than the {total} cases of a subset; "
+            "lower it"
+        )
     held_out = closest_groups(groups, wanted, seed)
     test = [name for group in held_out for name in groups[group]]
     rest = sorted(

@@ -30,6 +30,7 @@ SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 UNEVEN_GAP = 0.01  # of the median distance between DICOM slices
 DAMAGED = "truncated or damaged"
+DICOM_MARK_AT = 128  # bytes
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ def read_volume(path: Path, channel: int | None = None) -> Volume:
         check_complete(path)
         header = _header(path)
         geometry = _geometry(header, path, channel)
+        _check_whole(path, geometry)
         reader = itk.ImageFileReader()
         reader.SetFileName(str(path))
         if header.GetDimension() == 4:
@@ -103,6 +105,15 @@ def read_volume(path: Path, channel: int | None = None) -> Volume:
     if path.is_file():
         restore_not_finite(path, array, channel or 0)
     return Volume(array, geometry)
+
+
+def _check_whole(path: Path, geometry: Geometry) -> None:
+    """Refuse one slice of a DICOM series, which would pass for a scan."""
+    with path.open("rb") as file:
+        file.seek(DICOM_MARK_AT)
+        dicom = file.read(4) == b"DICM"
+    if dicom and geometry.shape[0] == 1:
+        raise file_fault(path, "one slice of a DICOM series", "a scan", "give the series' folder")
 
 
 def write_volume(

@@ -66,7 +66,8 @@ def check(config: Config, dataset: DatasetName, override: Override = "") -> None
 
     root = source_root(job.settings, dataset)
     further = further_images(job.settings, dataset)
-    found = run(job.layout, job.dataset, root, further, job.settings.resources)
+    settings = job.settings
+    found = run(job.layout, job.dataset, root, further, settings.seed, settings.resources)
     write_page(job.layout, found)
     print_check(found)
     if found.errors:

@@ -13,6 +13,7 @@ from pipeline.findings import Finding
 
 ROLES = ("", "train", "validation", "test", "unlabelled")
 CASE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+NAMED = "letters, digits and . _ + -, starting with a letter or digit"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def checked(
             found.append(
                 Finding(
                     f"the name {one.case!r}",
-                    "letters, digits and . _ + -, starting with a letter or digit",
+                    NAMED,
                     "rename it",
                     str(one.image),
                     one.case,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from pipeline.datasets.cases import ROLES, CaseFiles, checked
+from pipeline.datasets.cases import CASE_NAME, NAMED, ROLES, CaseFiles, checked
 from pipeline.errors import PipelineError, file_fault
 from pipeline.findings import Finding
 
@@ -51,11 +51,12 @@ def _check_columns(found: object, path: Path) -> None:
     unknown = [name for name in names if name not in COLUMNS]
     missing = [name for name in COLUMNS[:2] if name not in names]
     if unknown or missing:
+        apart = any(mark in name for name in names for mark in ";\t")
         raise file_fault(
             path,
-            f"found the columns {','.join(names) or 'none'}",
+            f"the columns {','.join(names) or 'none'}",
             f"{','.join(COLUMNS)}, of which case and image must be there",
-            "correct the first line",
+            "save it with commas between the values" if apart else "correct the first line",
         )
 
 
@@ -69,6 +70,8 @@ def _case(row: dict[str, str | None], path: Path, line: int) -> CaseFiles:
     case, role = values["case"], values.get("role", "")
     if not case or not values["image"]:
         raise file_fault(path, f"{at}: case or image is empty", "", "fill in both")
+    if not CASE_NAME.fullmatch(case):
+        raise _fault(path, "", f"{at}: the name {case!r}", NAMED, "correct it there")
     if role not in ROLES:
         expected = f"{', '.join(ROLES[1:])} or nothing"
         raise _fault(path, case, f"{at}: role {role!r}", expected, "correct it")

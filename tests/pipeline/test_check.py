@@ -75,7 +75,7 @@ def root(tmp_path):
 
 
 def checked(tmp_path, root, **over):
-    return check(Layout(tmp_path / "results", "ct"), settings(**over), root, [], RESOURCES)
+    return check(Layout(tmp_path / "results", "ct"), settings(**over), root, [], 1, RESOURCES)
 
 
 def told(found, severity):
@@ -87,15 +87,30 @@ def told(found, severity):
     return lines
 
 
+def add_a_third(root):
+    """Fewer cases than three cannot train, validate and test."""
+    image = np.random.default_rng(7).integers(-900, 300, SHAPE).astype(np.int16)
+    image[0] = -1000
+    write(root, "c", image, np.zeros(SHAPE, np.uint8))
+
+
+def test_a_split_that_the_cases_cannot_have_is_an_error(tmp_path, root):
+    found = checked(tmp_path, root)
+    (line,) = told(found, "error")[""]
+    assert line.startswith("split: 2 cases leave 1 for training and validation")
+    assert found.errors == 1
+
+
 def test_a_good_data_set_is_described(tmp_path, root):
+    add_a_third(root)
     found = checked(tmp_path, root)
     assert found.errors == 0
-    assert told(found, "warning") == {"b": ["the label holds no lesion"]}
-    assert told(found, "note") == {}
+    assert told(found, "warning") == {case: ["the label holds no lesion"] for case in "bc"}
+    assert set(told(found, "note")) <= {""}
     lines = dict(summary(found))
-    assert lines["cases"] == "2, of which 2 can be used"
-    assert lines["roles"] == "2 left to the split"
-    assert lines["with reference"] == "2, 1 without lesion"
+    assert lines["cases"] == "3, of which 3 can be used"
+    assert lines["roles"] == "3 left to the split"
+    assert lines["with reference"] == "3, 2 without lesion"
     assert lines["voxels in z"] == "8"
     assert lines["spacing in z, mm"] == "3"
     assert lines["empty slices a case"] == "1"
@@ -112,7 +127,7 @@ def test_a_good_data_set_is_described(tmp_path, root):
     )
     written = json.loads((tmp_path / "results/ct/check/check.json").read_text("utf-8"))
     assert written["disk_bytes"] == found.disk
-    assert {one["case"]: one["lesions"] for one in written["cases"]} == {"a": 2, "b": 0}
+    assert {one["case"]: one["lesions"] for one in written["cases"]} == {"a": 2, "b": 0, "c": 0}
     first = written["cases"][0]
     assert sorted(first["each_lesion_voxels"]) == [1, 40]
     assert sorted(first["each_lesion_mm3"]) == pytest.approx([0.75, 30.0])
@@ -294,14 +309,15 @@ def test_the_command_ends_with_1_on_errors(tmp_path, root):
         yaml.safe_dump({"results": str(tmp_path / "results"), "datasets": {"ct": given}}), "utf-8"
     )
     call = ["check", "--config", str(config), "--dataset", "ct"]
+    add_a_third(root)
     good = CliRunner().invoke(app, call)
     assert good.exit_code == 0, "a warning alone is no error"
-    assert "ct: 0 errors, 1 warning, 0 notes" in good.output
+    assert "ct: 0 errors, 2 warnings, 0 notes" in good.output
     assert (tmp_path / "results/ct/check/check.html").exists()
     (root / "labelsTr" / "b.nii.gz").write_bytes(b"nothing")
     bad = CliRunner().invoke(app, call)
     assert bad.exit_code == 1
-    assert "ct: 1 error, 0 warnings" in bad.output
+    assert "ct: 1 error, 1 warning" in bad.output
 
 
 def test_all_kinds_of_faults_of_one_folder_end_with_1(tmp_path):

@@ -6,9 +6,10 @@ import nibabel
 import numpy as np
 import pytest
 
+from pipeline.datasets import list_cases
 from pipeline.errors import PipelineError
 from pipeline.files import read_json
-from pipeline.ingest import ingest
+from pipeline.ingest import ingest, read_case
 from pipeline.intensity import intensity_range
 from pipeline.layout import Layout
 from pipeline.settings import Slices, Source
@@ -131,3 +132,20 @@ def test_skip_without_any_good_case_is_refused(folder):
     (folder[0] / "manifest.csv").write_text("case,image,label\na,a.nii.gz,gone.nii.gz\n", "utf-8")
     with pytest.raises(PipelineError, match=r"gone\.nii\.gz not there"):
         ingested(folder[0], on_error="skip")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [
+        ({}, ["label values 1, 2, 3, all taken as lesion"]),
+        ({"foreground": (1, 2, 3)}, []),
+        ({"binarise": True}, []),
+    ],
+)
+def test_several_label_values_are_told_unless_they_are_chosen(folder, chosen, told):
+    root, _, _ = folder
+    source = Source(adapter="manifest", root=str(root), modality="MR", channel=0, **chosen)
+    (files,) = list_cases("manifest", root)
+    notes = [one for one in read_case(files, source).notes if one.severity == "note"]
+    assert [one.found for one in notes] == told
+    assert {one.file for one in notes} <= {str(root / "a-mask.nii.gz")}

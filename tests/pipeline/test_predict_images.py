@@ -15,6 +15,7 @@ from grcsf.mae.build import build_masked_model
 from pipeline import predict_images as images_module
 from pipeline.bundle import export_run, open_bundle
 from pipeline.cli import app
+from pipeline.datasets.cases import NAMED
 from pipeline.errors import PipelineError
 from pipeline.files import read_json, write_json
 from pipeline.grad_cam import grad_cam_maps
@@ -298,14 +299,22 @@ def test_an_image_is_never_replaced_by_its_mask(run, tmp_path, resources):
     assert list((tmp_path / "scans").iterdir()) == [image]
 
 
-@pytest.mark.parametrize(
-    ("names", "said"),
-    [(["a/x.nii.gz", "b/x.nii"], "both would be called x"), (["a/é.nii"], "rename it")],
-)
-def test_names_must_tell_images_apart(tmp_path, resources, names, said):
+def test_names_must_tell_images_apart_and_keep_no_other_from_its_mask(run, tmp_path, resources):
+    model = exported(run, tmp_path / "run", "unet")
+    names = ["a/x.nii.gz", "b/x.nii", "a/é.nii", "good.nii.gz"]
     images = [tmp_path / name for name in names]
-    with pytest.raises(PipelineError, match=said):
-        predict_images(images, tmp_path / "run", tmp_path / "out", resources)
+    for image in images:
+        image.parent.mkdir(exist_ok=True)
+        raw(run, image)
+    with pytest.raises(PipelineError) as raised:
+        predict_images(images, model, tmp_path / "out", resources)
+    first, *lines = str(raised.value).splitlines()
+    assert first == "3 of 4 images could not be used:"
+    assert sorted(line.rpartition(": ")[2] for line in lines) == [
+        "all would be called x; rename all but one",
+        f"found the name 'é', expected {NAMED}; rename it",
+    ]
+    assert [path.name for path in (tmp_path / "out").glob("*.nii.gz")] == ["good.nii.gz"]
 
 
 def test_a_mask_never_has_the_name_of_a_probability_map(tmp_path, resources):

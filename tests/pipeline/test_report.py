@@ -175,16 +175,22 @@ def test_page_names_cases_faults_notes_and_settings(page):
 def test_page_tells_how_bright_lesions_are_in_the_residual_maps(tree, page, box):
     label = box(SHAPE, (4, 5), (14, 20), (3, 9)) | box(SHAPE, (1, 2), (3, 5), (3, 5))
     small = box(SHAPE, (1, 2), (3, 5), (3, 5))
-    expected = []
+    expected, plain = [], []
     for case, lesion in [("big", label), ("small", small)]:
         maps = read_array(open_store(tree.layout.residual_store("mrm", case)), "residual")
         planes = np.flatnonzero(lesion.any(axis=(1, 2)))
         # of 24 × 20 pixels, 16 × 16: each map's pixel by the centre that it covers
         rows, columns = np.int_(np.arange(0.75, 24, 1.5)), np.int_(np.arange(0.625, 20, 1.25))
-        expected.append(lesion_contrast(maps[0, planes], lesion[planes][:, rows][:, :, columns]))
+        shown = lesion[planes][:, rows][:, :, columns]
+        expected.append(lesion_contrast(maps[0, planes], shown))
+        image = read_array(open_store(tree.layout.case_store(case)), "image")
+        plain.append(lesion_contrast(image[planes][:, rows][:, :, columns], shown))
     row = re.search(r"<td>mrm</td><td>Residual, 50% masked</td><td>2</td><td>(.*?)</td>", page)
     assert row is not None
     assert float(row[1]) == pytest.approx(np.mean(expected), abs=6e-4)
+    itself = re.search(r"<td>mrm</td><td>the image itself</td><td>2</td><td>(.*?)</td>", page)
+    assert itself is not None
+    assert float(itself[1]) == pytest.approx(np.mean(plain), abs=6e-4)
 
 
 def test_example_is_the_picture_of_the_median_case(page, example):

@@ -11,6 +11,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 
 from pipeline.errors import PipelineError
 from pipeline.volumes import Geometry, read_geometry, read_volume, write_volume
@@ -353,3 +354,18 @@ def test_folder_without_dicom_is_refused(tmp_path, capfd):
 def test_importing_the_module_does_not_load_itk():
     code = "import sys, pipeline.volumes; sys.exit('SimpleITK' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_one_slice_of_a_dicom_series_does_not_pass_for_a_scan(tmp_path):
+    SimpleITK.WriteImage(
+        SimpleITK.GetImageFromArray(np.ones((1, 12, 20), np.int16)), str(tmp_path / "IM1.dcm")
+    )
+    (tmp_path / "IM1.dcm").rename(tmp_path / "IM1")
+    for name in ("IM1", "IM1.dcm"):
+        (tmp_path / "IM1").rename(tmp_path / name)
+        with pytest.raises(
+            PipelineError, match="one slice of a DICOM series, expected a scan; giv"
+        ):
+            read_volume(tmp_path / name)
+        (tmp_path / name).rename(tmp_path / "IM1")
+    assert read_volume(tmp_path).array.shape == (1, 12, 20), "a folder may hold a single one"

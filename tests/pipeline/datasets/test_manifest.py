@@ -48,8 +48,9 @@ def test_another_table(write, tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "found the columns none"),
-        ("case;image\n", "expected case,image,label,group,role"),
+        ("", "the columns none"),
+        ("case;image\n", "expected case,image,label,group,role.*; save it with commas"),
+        ("case,bild\n", "expected case,image,label,group,role.*; correct the first line"),
         ("case,image,hospital\n", "case,image,hospital"),
         (HEADER + "a,images/c.nii.gz,,,\n", r"case a: .*line 2: image .*c\.nii\.gz not there"),
         (HEADER + "a,images/a.nii.gz,masks/c.nii.gz,,\n", r"label .*c\.nii\.gz not there"),
@@ -59,7 +60,10 @@ def test_another_table(write, tmp_path):
         (HEADER + "a,images/a.nii.gz,masks/a.nii.gz,,unlabelled\n", "unlabelled with a label"),
         (HEADER + ",images/a.nii.gz,,,\n", "line 2: case or image is empty"),
         (HEADER + "a,images/a.nii.gz,,,,extra\n", "more values than columns"),
-        (HEADER + "a/b,images/a.nii.gz,,,\n", "the name 'a/b'"),
+        (
+            HEADER + "a/b,images/a.nii.gz,,,\n",
+            r"manifest\.csv: line 2: the name 'a/b', .*; correct it",
+        ),
         (HEADER + "a,images/a.nii.gz,,,\n" + "a,images/b.nii.gz,,,\n", "more than once"),
     ],
 )
