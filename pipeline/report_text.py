@@ -39,9 +39,7 @@ def residual_note(dataset: Dataset) -> str:
     return (
         f"Residual maps ({name}): {formula} by a masked autoencoder that has learned lesion-free "
         f"slices only, averaged over {passes} passes of {chosen.masks} masks. Bright is what the "
-        "autoencoder could not foresee: lesions, and also edges and fine texture. (Where lesions "
-        "stand out in the image itself, they do in the maps of an autoencoder that has learned "
-        "nothing, too: the table has both, and its training's pictures tell.) Both maps of a "
+        "autoencoder could not foresee: lesions, and also edges and fine texture. Both maps of a "
         "case share one scale; the green line is the reference."
     )
 
