@@ -22,6 +22,7 @@ REFERENCE = "#2fd36b"
 EXPERIMENTS = ("#ff9f1c", "#5bc0f8", "#f78fc6", "#f5e663", "#ff6b4a", "#b9a5ff", "#ffffff")
 DPI = 110
 HEIGHT = 2.25  # inches of a panel
+WIDEST = 8 * HEIGHT  # inches of all panels: those of long planes are lower
 CLOSE_UP_MM = 40.0  # shortest side of the close-up
 FINER = 5  # points of a contour along a pixel
 BODY = 0.08  # intensity in [0, 1] above which a pixel is no air
@@ -42,7 +43,8 @@ def case_picture(view: CaseView) -> bytes:
     near = close_up(view.target, view.pixel_mm) if view.target.any() else body
     panels = [body] * (1 + len(view.residuals)) + [near, near]
     widths = [HEIGHT * (right - left) / (bottom - top) for left, right, top, bottom in panels]
-    size = (sum(widths) + 0.06 * (len(panels) - 1), HEIGHT + 0.5)
+    shrink = min(1.0, WIDEST / sum(widths))
+    size = (shrink * sum(widths) + 0.06 * (len(panels) - 1), shrink * HEIGHT + 0.5)
     figure = Figure(figsize=size, dpi=DPI, facecolor="white")
     grid: dict[str, Any] = {"width_ratios": widths, "wspace": 0.03}
     margins: dict[str, Any] = {"left": 0, "right": 1, "bottom": 0.25 / size[1]}

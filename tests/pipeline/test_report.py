@@ -260,7 +260,9 @@ def test_view_shows_the_slice_of_the_largest_lesion_in_every_plane(tree):
     np.testing.assert_array_equal(view.predictions["grcsf"], view.reference)
     assert set(view.residuals) == {"Residual, 50% masked", "Residual, 75% masked"}
     assert view.pixel_mm == (0.5, 0.7)
-    assert imread(io.BytesIO(case_picture(view))).shape[1] > 800
+    assert 800 < imread(io.BytesIO(case_picture(view))).shape[1] < 2100
+    long = replace(view, pixel_mm=(0.5, 7.0))
+    assert imread(io.BytesIO(case_picture(long))).shape[1] < 2100, "long planes are drawn lower"
 
 
 LPS = (1, 0, 0, 0, 1, 0, 0, 0, 1)
