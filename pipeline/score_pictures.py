@@ -19,6 +19,7 @@ SCORES = {
     "Agatston score": ("agatston_reference", "agatston_prediction"),
     "Calcium volume, mm³": ("calcium_volume_reference_mm3", "calcium_volume_prediction_mm3"),
 }
+LEAST_SHOWN = 1e-3  # of the highest score: differences below it lie on the line
 SPREAD = 0.16  # of a category's width that one experiment's dots take
 
 
@@ -79,6 +80,10 @@ def agreement_picture(scores: Mapping[str, pd.DataFrame]) -> bytes:
         scatter.set_xlabel(f"{title}: reference", fontsize=8)
         scatter.set_ylabel("prediction", fontsize=8)
         differences.axhline(0, color="#999999", linewidth=0.8, zorder=0)
+        low, high = differences.get_ylim()
+        # where all agree, the rounding of sums would fill the panel
+        least = LEAST_SHOWN * highest
+        differences.set_ylim(min(low, -least), max(high, least))
         differences.set_xlabel(f"{title}: mean of both", fontsize=8)
         differences.set_ylabel("prediction − reference", fontsize=8)
     _finish(figure, panels.ravel(), list(scores))

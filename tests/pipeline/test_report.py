@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
@@ -26,7 +27,7 @@ from pipeline.postprocess import postprocess
 from pipeline.report import report
 from pipeline.report_tables import cohort_table, dice_by_cohort
 from pipeline.report_text import emphasis
-from pipeline.score_pictures import COLOURS, group_picture
+from pipeline.score_pictures import COLOURS, SCORES, agreement_picture, group_picture
 from pipeline.scores import read_scores
 from pipeline.settings import Dataset
 from pipeline.stores import open_store, read_array, write_store
@@ -250,6 +251,16 @@ def test_a_size_group_s_picture_has_a_dot_for_every_patient():
     assert picture.std() > 0.05
     fewer = {**values, "1–100": {**values["1–100"], "a": [math.nan]}}
     assert coloured(values).sum() > coloured(fewer).sum() > 0, "the legend keeps its dot"
+
+
+def test_scores_that_agree_but_for_rounding_lie_on_the_line():
+    columns = [name for pair in SCORES.values() for name in pair]
+    exact = pd.DataFrame([[value] * 4 for value in (0.0, 60.0, 2485.0)], columns=columns)
+    rounded = exact.copy()
+    for _, predicted in SCORES.values():
+        rounded[predicted] += [0.0, 1e-14, 4e-13]
+    pictures = [imread(io.BytesIO(agreement_picture({"a": one}))) for one in (exact, rounded)]
+    np.testing.assert_allclose(pictures[0], pictures[1], atol=0.05)
 
 
 def test_view_shows_the_slice_of_the_largest_lesion_in_every_plane(tree):
