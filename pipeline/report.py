@@ -35,7 +35,7 @@ from pipeline.scores import read_scores, read_summary
 from pipeline.settings import Dataset
 from pipeline.versions import stage_version
 
-VERSION = 4
+VERSION = 5
 log = logging.getLogger(__name__)
 
 
