@@ -99,7 +99,7 @@ def case_maps(
         if shown:
             images = network_slices(planes[shown], limits, slices.size).to(device)
             found = grad_cam(network, encoder_of(network), images)  # (b, 1, h, w)
-            maps[0, [start + z for z in shown]] = found[:, 0].cpu().numpy()
+            maps[0, [start + z for z in shown]] = found[:, 0].half().cpu().numpy()
     return maps
 
 

@@ -104,7 +104,7 @@ def predict_case(
                     f"residual store {residual_store.store_path}: has a hole in slices {start} to "
                     f"{part.stop - 1}; delete it and run again"
                 )
-            stacked = torch.from_numpy(maps.astype(np.float32).swapaxes(0, 1).copy())
+            stacked = torch.from_numpy(maps).float().swapaxes(0, 1).contiguous()
             residuals = resize(stacked, slices.size).to(device)
         with torch.inference_mode():
             found = torch.sigmoid(network(shown, residuals))  # (b, 1, h, w)
@@ -114,5 +114,5 @@ def predict_case(
                 f"case {store.attrs.get('case', store.store_path)}: the network's output is no "
                 f"number in slices {start} to {part.stop - 1}; train with precision fp32"
             )
-        probability[part] = found[:, 0].cpu().numpy()
+        probability[part] = found[:, 0].half().cpu().numpy()
     return probability

@@ -126,7 +126,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         assert self._residual_stores is not None
         path = self._residual_stores[case]
         read = self._read_part(path, "residual", (slice(None), z))
-        maps = torch.from_numpy(read.astype(np.float32))
+        maps = torch.from_numpy(read).float()
         if bool(torch.isnan(maps).any()):
             raise PipelineError(
                 f"case {case}: residual store {path} has a hole at slice "
