@@ -76,6 +76,7 @@ bench: .venv/.ready
 bench-gpu: .venv/.ready
 	$(BIN)/python benchmarks/residual_maps.py --device cuda --slices 189
 	$(BIN)/python benchmarks/residual_stage.py --device cuda --cases 40
+	$(BIN)/python benchmarks/residual_stage.py --device cuda --cases 40 --compile
 	$(BIN)/python benchmarks/memory.py --measure
 	$(BIN)/python benchmarks/rates.py --device cuda
 

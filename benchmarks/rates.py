@@ -18,8 +18,8 @@ from statistics import median
 
 import torch
 from keeping import RESULTS, processor
-from residual_maps import RATIOS, in_batches, random_model
 from torch import Tensor, nn
+from variants import RATIOS, in_batches, random_model
 
 from grcsf.losses import mixed_loss
 from grcsf.mae.masking import training_masks

@@ -10,11 +10,8 @@ On a GPU the matrix rate is measured beside it: how much of the peak the passes 
 """
 
 import argparse
-import copy
 import tempfile
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,31 +21,28 @@ import torch
 from keeping import keep, processor
 from masking import lesion_slices, macs_of_a_pass, trained_models
 from scipy import stats
-from timm.layers.attention import Attention
 from torch import Tensor
+from variants import (
+    COMPILED,
+    LOOP,
+    LOWERED,
+    RATIOS,
+    SCHEMES,
+    Variant,
+    both_ways,
+    build_variants,
+    random_model,
+    shown_slices,
+)
 
 from grcsf.mae.build import MaskedModel
-from grcsf.mae.masking import Scheme, slice_masks
-from grcsf.mae.model import PRESETS, build_mae
-from grcsf.mae.precision import Precision, at_precision
-from grcsf.reference import reference_residuals
-from grcsf.residuals import BACKGROUND, Visible, multi_ratio_residuals
+from grcsf.mae.model import PRESETS
+from grcsf.residuals import BACKGROUND
 from pipeline.datasets.phantom import write_phantom
-from pipeline.devices import multiplies_bf16
 from pipeline.slices import network_slices
 from pipeline.volumes import read_volume
 
-RATIOS = (0.5, 0.75)
-LOOP = "plain loop, fp32"
-FUSED = "batched, bf16, attention fused"
-SKIPPING = ", empty slices skipped"
-SCHEMES: dict[str, tuple[Scheme, Visible, tuple[int, int]]] = {
-    "5 + 5": ("random", "paste", (5, 5)),
-    "fast 2 + 4": ("stratified", "ignore", (2, 4)),
-    "lean 2 + 2": ("stratified", "ignore", (2, 2)),
-}
 PRODUCT = 4096  # side of the matrices whose product tells a device's peak
-Variant = Callable[[Tensor], Tensor]  # images (B, 1, h, w) → maps (B, 2, h, w)
 
 
 def main() -> None:
@@ -61,6 +55,7 @@ def main() -> None:
     model = random_model(options.preset).to(device)
     variants = build_variants([model, model], device)
     middle = images[len(images) // 2 :][:2]
+    compiling = seconds_of_compiling(variants, middle, device)
     deviations = {name: deviation(variants, middle, name) for name in variants}
     seconds: dict[str, list[float]] = {name: [] for name in both_ways(variants)}
     for _ in range(options.repeats):
@@ -71,7 +66,9 @@ def main() -> None:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     print(f"{name}, {torch.get_num_threads()} threads, {options.repeats} repeats\n")
     print_seconds(seconds)
-    figures: dict[str, Any] = {"preset": options.preset, "seconds": seconds}
+    if compiling is not None:
+        print(f"\ncompiling the layers took {compiling:.1f} s")
+    figures: dict[str, Any] = {"preset": options.preset, "seconds": seconds, "compiling": compiling}
     print("\ndeviation from the plain loop, random weights")
     print_deviations(deviations)
     figures["deviations"] = {"random weights": deviations}
@@ -108,103 +105,14 @@ def phantom_slices(count: int) -> Tensor:
     return network_slices(image[planes], (float(image.min()), top), (224, 224))
 
 
-def random_model(preset: str) -> MaskedModel:
-    """Random weights whose predictions lie around 0.5, where clipping does not hide errors."""
-    torch.manual_seed(0)
-    model = build_mae(preset).eval()
-    torch.nn.init.constant_(model.decoder_pred.bias, 0.5)
-    return model
-
-
-def build_variants(models: list[MaskedModel], device: torch.device) -> dict[str, Variant]:
-    """What is compared, by the name that the table prints; all but the last are 5 + 5 passes."""
-    batched = {"batched, fp32": partial(in_batches, models, "5 + 5", torch.float32)}
-    variants: dict[str, Variant] = {LOOP: partial(in_turn, models), **batched}
-    lower: list[Precision] = ["bf16"] if multiplies_bf16(device) else []
-    if device.type == "cpu":
-        lower.append("int8")
-    for precision in lower:
-        lowered = [at_precision(one, precision) for one in models]
-        if device.type == "cpu" and precision == "bf16":
-            variants[FUSED] = partial(in_batches, fused(lowered), "5 + 5", torch.bfloat16)
-        for scheme in SCHEMES:
-            name = f"batched, {precision}" + ("" if scheme == "5 + 5" else f", {scheme}")
-            variants[name] = partial(in_batches, lowered, scheme, torch.bfloat16)
-    return variants
-
-
-def fused(models: list[MaskedModel]) -> list[MaskedModel]:
-    """Copies whose attention is one call, as torch advises, and not two products."""
-    copies = copy.deepcopy(models)
-    for model in copies:
-        for part in model.modules():
-            if isinstance(part, Attention):
-                part.fused_attn = True  # type: ignore[misc]  # final for TorchScript alone
-    return copies
-
-
-def in_turn(models: list[MaskedModel], images: Tensor) -> Tensor:
-    """The plain loop."""
-    masks = masks_of("5 + 5", models, images)
-    return reference_residuals(models, images, masks, visible="paste", kind="abs")
-
-
-def in_batches(
-    models: list[MaskedModel], scheme: str, dtype: torch.dtype, images: Tensor
-) -> Tensor:
-    """As the stage makes them."""
-    return multi_ratio_residuals(
-        models,
-        images,
-        masks_of(scheme, models, images),
-        visible=SCHEMES[scheme][1],
-        kind="abs",
-        dtype=dtype,
-    )
-
-
-def masks_of(scheme: str, models: list[MaskedModel], images: Tensor) -> list[Tensor]:
-    """Each ratio's masks of all slices, on the CPU: (slices, passes, patches) bool, 1 = masked."""
-    way, _, passes = SCHEMES[scheme]
-    return [
-        torch.from_numpy(
-            np.stack(
-                [
-                    slice_masks(
-                        seed=0,
-                        case="benchmark",
-                        slice_index=index,
-                        mask_ratio=ratio,
-                        passes=count,
-                        patches=model.num_patches,
-                        scheme=way,
-                    )
-                    for index in range(len(images))
-                ]
-            )
-        )
-        for ratio, count, model in zip(RATIOS, passes, models, strict=True)
-    ]
-
-
-def shown_slices(images: Tensor) -> Tensor:
-    """(B,) bool, 1 = not constant."""
-    return images.flatten(1).amax(dim=1) > images.flatten(1).amin(dim=1)
-
-
-def both_ways(variants: dict[str, Variant]) -> dict[str, Variant]:
-    """Every variant, and all but the loops of fp32 without the empty slices, too."""
-    skipping = {
-        f"{name}{SKIPPING}": partial(without_empty, run)
-        for name, run in variants.items()
-        if "bf16" in name or "int8" in name
-    }
-    return {**variants, **skipping}
-
-
-def without_empty(run: Variant, images: Tensor) -> Tensor:
-    """A variant that is given slices that are not constant only."""
-    return run(images[shown_slices(images)])
+def seconds_of_compiling(
+    variants: dict[str, Variant], images: Tensor, device: torch.device
+) -> float | None:
+    """What the first run of compiled layers takes longer than the second; None without any."""
+    if COMPILED not in variants:
+        return None
+    first, second = (timed(variants[COMPILED], images, device) for _ in range(2))
+    return first - second
 
 
 def timed(run: Variant, images: Tensor, device: torch.device) -> float:
@@ -264,7 +172,7 @@ def print_deviations(found: dict[str, dict[str, float] | None]) -> None:
 
 def roofline(
     model: MaskedModel, seconds: dict[str, list[float]], device: torch.device
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Multiplications of a slice counted, the bf16 peak measured, and the share reached."""
     macs = sum(
         5 * macs_of_a_pass(model, round(model.num_patches * (1 - ratio))) for ratio in RATIOS
@@ -277,9 +185,10 @@ def roofline(
         left @ right
         torch.cuda.synchronize(device)
         rates.append(2 * PRODUCT**3 / (time.perf_counter() - start))
-    reached = 2 * macs / median(seconds["batched, bf16"])
-    print(f"\n{2 * macs / 1e9:.0f} GFLOP a slice; peak {max(rates) / 1e12:.0f} TFLOP/s, ", end="")
-    print(f"reached {reached / 1e12:.0f} TFLOP/s, {reached / max(rates):.0%}")
+    print(f"\n{2 * macs / 1e9:.0f} GFLOP a slice; peak {max(rates) / 1e12:.0f} TFLOP/s")
+    reached = {name: 2 * macs / median(seconds[name]) for name in (LOWERED, COMPILED)}
+    for name, rate in reached.items():
+        print(f"{name}: reached {rate / 1e12:.0f} TFLOP/s, {rate / max(rates):.0%}")
     return {"flop": 2 * macs, "peak": max(rates), "reached": reached}
 
 

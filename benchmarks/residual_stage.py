@@ -16,10 +16,10 @@ from statistics import median
 
 import torch
 from keeping import keep, processor
-from residual_maps import random_model
+from variants import random_model
 
 from grcsf.mae.build import MaskedModel
-from grcsf.mae.precision import at_precision
+from grcsf.mae.precision import at_precision, compile_layers
 from grcsf.residuals import multi_ratio_residuals
 from pipeline.datasets.phantom import write_phantom
 from pipeline.files import read_json, write_json
@@ -43,11 +43,12 @@ def main() -> None:
     parser.add_argument("--set", choices=["paper", "fast", "lean"], default="paper")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--compile", action="store_true", help="resources.compile, in both")
     options = parser.parse_args()
     logging.disable(logging.INFO)
     maps = [{"mae": "shared", "mask_ratio": ratio} for ratio in (0.5, 0.75)]
     chosen = Residuals.model_validate({"preset": options.set, "maps": maps})
-    resources = Resources(gpus=int(options.device == "cuda"))
+    resources = Resources(gpus=int(options.device == "cuda"), compile=options.compile)
     with tempfile.TemporaryDirectory() as folder:
         layout = copies_of_a_head(Path(folder), options.cases, options.slices)
         model = random_model(options.preset)
@@ -125,6 +126,8 @@ def run_passes(
     device = torch.device(resources.device)
     precision = precision_on(chosen.precision, device)
     lowered = at_precision(model.to(device), precision)
+    if resources.compile:
+        compile_layers(lowered)
     for images, masks in groups:
         multi_ratio_residuals(
             [lowered] * len(masks),

@@ -16,9 +16,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from toolz import partition_all
+from torch._dynamo.exc import TorchDynamoException
 
 from grcsf.mae.build import MaskedModel, build_masked_model
-from grcsf.mae.precision import Precision, at_precision
+from grcsf.mae.precision import Precision, at_precision, compile_layers
 from grcsf.residuals import multi_ratio_residuals
 from grcsf.transfer import send
 from pipeline.devices import compute_device, fetch, multiplies_bf16
@@ -144,11 +145,15 @@ def _make(
         mae: at_precision(model.to(device), precision)
         for mae, model in masked_models(layout, maes).items()
     }
+    if resources.compile:
+        for model in lowered.values():
+            compile_layers(model)
     per_map = [lowered[one.mae] for one in settings.maps]
+    computed = {"precision": precision, "device": device.type, "compiled": resources.compile}
     count = itertools.count(1)
 
     def keep_case(case: OpenCase) -> None:
-        _keep(layout, name, case, made_by, precision, device)
+        _keep(layout, name, case, made_by, computed)
         log.info("%s: %d of %d (%s)", name, next(count), len(due), case.name)
 
     with behind(keep_case, threads) as keep:
@@ -195,23 +200,29 @@ def _queue(
     """Start reconstructing a batch; the call gives its residuals (B, R, h, w), once they are there.
 
     Masks stay on the CPU: sorting them on a GPU would wait for all that is queued there. Residuals
-    are rounded to float16 where they are computed: numpy takes fifty times as long, in which this
-    thread would queue nothing.
+    are rounded to float16 on the device, too: numpy is slow at it, and meanwhile this thread would
+    queue nothing.
     """
     images = send(torch.stack([item.image for item in group]), device)  # (B, 1, h, w)
     per_map = list(zip(*(item.passes for item in group), strict=True))
     masks = [torch.stack([one.masks for one in passes]) for passes in per_map]
     counted = [torch.stack([one.counted for one in passes]) for passes in per_map]
-    residuals = multi_ratio_residuals(
-        list(models),
-        images,
-        masks,  # R of (B, K, L)
-        visible=settings.visible,
-        kind=settings.difference,
-        counted=counted,  # R of (B, L)
-        dtype=torch.float32 if precision == "fp32" else torch.bfloat16,
-        fitting=fitting,
-    )
+    try:
+        residuals = multi_ratio_residuals(
+            list(models),
+            images,
+            masks,  # R of (B, K, L)
+            visible=settings.visible,
+            kind=settings.difference,
+            counted=counted,  # R of (B, L)
+            dtype=torch.float32 if precision == "fp32" else torch.bfloat16,
+            fitting=fitting,
+        )
+    except TorchDynamoException as error:
+        raise PipelineError(
+            f"resources.compile: torch cannot compile here ({str(error).splitlines()[0]}); install "
+            "what it lacks, or set it to false"
+        ) from error
     return fetch(residuals.half())
 
 
@@ -220,8 +231,7 @@ def _keep(
     name: str,
     case: OpenCase,
     made_by: Mapping[str, Any],
-    precision: Precision,
-    device: torch.device,
+    computed: Mapping[str, Any],
 ) -> None:
     if not np.isfinite(case.residual).all():
         raise PipelineError(
@@ -236,7 +246,7 @@ def _keep(
         "fingerprint": case.fingerprint,
         "image": case.image_digest,
         "coverage": [{"min": least, "mean": mean} for least, mean in case.coverages],
-        "computed": {"precision": precision, "device": device.type},
+        "computed": computed,
         "seconds": round(case.seconds, 3),
     }
     write_residuals(layout, name, case.name, case.residual, attributes)

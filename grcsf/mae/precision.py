@@ -1,18 +1,21 @@
-"""Masked models that compute at lower precision where it does little harm.
+"""Masked models that compute at lower precision where it does little harm, and compiled.
 
 What is large is lowered: the products of the transformer's linear layers. What is small stays in
-float32: the embedding of the patches, the sums along the residual stream, and the last layer, whose
-rounding would be the largest part of a small residual's error.
+float32: the embedding of the patches, the sums along the residual stream, and an MAE's last layers,
+where rounding would make most of a small residual's error.
 """
 
 import copy
-from typing import Literal, get_args
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, get_args
 
 import torch
 from timm.layers.attention import Attention
 from torch import Tensor, nn
 
 from grcsf.mae.build import MaskedModel
+from grcsf.mae.model import MaskedAutoencoder
 
 Precision = Literal["fp32", "bf16", "int8"]
 
@@ -23,8 +26,9 @@ def at_precision(model: MaskedModel, precision: Precision) -> MaskedModel:
     Args:
         model: with weights in float32.
         precision: `fp32` changes nothing. `bf16` keeps weights of linear layers in bf16, which
-            autocast would cast anew at every call. `int8` also multiplies the encoder's in 8 bits:
-            weights scaled by output channel, activations by tensor as they come; CPUs only.
+            autocast would cast anew at every call, but those of an MAE's last transformer layer
+            and of the head. `int8` also multiplies the encoder's in 8 bits: weights scaled by
+            output channel, activations by tensor as they come; CPUs only.
 
     Raises:
         ValueError: an unknown precision.
@@ -42,6 +46,10 @@ def at_precision(model: MaskedModel, precision: Precision) -> MaskedModel:
             setattr(lowered.get_submodule(parent), own, Int8Linear(layer))
         else:
             layer.to(torch.bfloat16)
+    if isinstance(model, MaskedAutoencoder):
+        last = f"decoder_blocks.{len(model.decoder_blocks) - 1}"
+        exact = copy.deepcopy(model.get_submodule(last)).requires_grad_(False)
+        lowered.set_submodule(last, InFloat32(exact))
     if next(lowered.parameters()).device.type == "cpu":
         _multiply_attention(lowered)
     return lowered
@@ -52,6 +60,52 @@ def _multiply_attention(model: nn.Module) -> None:
     for part in model.modules():
         if isinstance(part, Attention):
             part.fused_attn = False  # type: ignore[misc]  # final for TorchScript alone
+
+
+def compile_layers(model: MaskedModel) -> None:
+    """Let `torch.compile` join the small operations between a model's large matrix products.
+
+    Its transformer layers are compiled when they are first called, for every batch size and number
+    of visible patches at once.
+
+    Args:
+        model: at its precision, and on its device.
+    """
+    for part in model.modules():
+        if isinstance(part, nn.ModuleList):
+            for layer in part:
+                (layer.layer if isinstance(layer, InFloat32) else layer).compile(dynamic=True)
+
+
+class InFloat32(nn.Module):
+    """A transformer layer that computes in float32 under autocast: tokens (N, L, D) → (N, L, D).
+
+    A GPU rounds what it multiplies to TF32, as much finer than bf16 as it needs to be here.
+
+    Args:
+        layer: with weights in float32.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, tokens: Tensor, **options: Any) -> Tensor:
+        """(N, L, D) of any precision → (N, L, D) float32."""
+        with torch.autocast(tokens.device.type, enabled=False), _tf32():
+            found: Tensor = self.layer(tokens.float(), **options)
+        return found
+
+
+@contextmanager
+def _tf32() -> Iterator[None]:
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    matmul.allow_tf32 = True
+    try:
+        yield
+    finally:
+        matmul.allow_tf32 = before
 
 
 class Int8Linear(nn.Module):

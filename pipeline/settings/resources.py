@@ -6,7 +6,7 @@ from pipeline.settings.section import Count, Positive, Section
 
 
 class Resources(Section):
-    """What a job may use. It changes no result, but several GPUs a training's last bits."""
+    """What a job may use. It changes no result, but for last bits: several GPUs, and `compile`."""
 
     threads: Positive = 2
     gpus: Count = 0
@@ -14,6 +14,7 @@ class Resources(Section):
     workers: Count = 0
     cache_mb: Count = 2_000
     slices_per_batch: Positive | None = None
+    compile: bool = False
     cases_per_job: Positive = 40
     memory_mb: Positive = 16_000
     minutes: Positive = 1_440

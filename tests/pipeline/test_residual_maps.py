@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from torch._inductor import config as inductor
 
 from grcsf.mae.build import build_masked_model
 from pipeline.errors import PipelineError
@@ -73,6 +74,35 @@ def test_masks_do_not_depend_on_the_batch(with_residuals, mae, residuals, slices
     one_by_one = resources.model_copy(update={"slices_per_batch": 1})
     reconstruct(with_residuals, mae, residuals, slices, one_by_one)
     np.testing.assert_allclose(maps().astype(np.float32), together, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")
+def test_compiled_layers_make_the_same_maps(with_residuals, mae, residuals, slices, resources):
+    store = with_residuals.residual_store("mrm", "d")
+    expected = read_array(open_store(store), "residual").astype(np.float32)
+    shutil.rmtree(store)
+    torch.compiler.reset()
+    compiling = resources.model_copy(update={"compile": True})
+    reconstruct(with_residuals, mae, residuals, slices, compiling)
+    found = read_array(open_store(store), "residual").astype(np.float32)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert open_store(store).attrs["computed"]["compiled"]
+
+
+def test_a_machine_that_cannot_compile_is_told(with_residuals, mae, residuals, slices, resources):
+    store = with_residuals.residual_store("mrm", "d")
+    shutil.rmtree(store)
+    torch.compiler.reset()
+    compiling = resources.model_copy(update={"compile": True})
+    without_compiler = {"cpp.cxx": (None, "no-such-compiler"), "force_disable_caches": True}
+    with inductor.patch(without_compiler), pytest.raises(PipelineError) as raised:
+        reconstruct(with_residuals, mae, residuals, slices, compiling)
+    (line,) = str(raised.value).splitlines()
+    assert line.startswith("resources.compile: torch cannot compile here (")
+    assert "no-such-compiler" in line
+    assert line.endswith("install what it lacks, or set it to false")
+    assert not store.exists()
 
 
 def test_cases_of_other_subsets_are_left_out(ingested, mae, residuals, slices, resources):

@@ -1,15 +1,21 @@
-"""Lower precision: what is lowered, what is not, and how little it changes."""
+"""Lower precision and compiled layers: what is lowered, and how little either changes."""
+
+import copy
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch._dynamo.utils import counters
 
 from grcsf.mae.build import build_masked_model
 from grcsf.mae.masking import slice_masks
-from grcsf.mae.precision import Int8Linear, at_precision
+from grcsf.mae.precision import Int8Linear, at_precision, compile_layers
 from grcsf.reference import reference_residuals
 from grcsf.residuals import multi_ratio_residuals
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @pytest.fixture(params=["mae", "simmim"])
@@ -64,12 +70,26 @@ def test_only_products_of_linear_layers_are_lowered(model, precision):
     lowered = at_precision(model, precision)
     for name, weights in lowered.named_parameters():
         layer = lowered.get_submodule(name.rpartition(".")[0])
-        half = isinstance(layer, torch.nn.Linear) and not name.startswith(model.head)
+        last = name.startswith((model.head, "decoder_blocks.1"))
+        half = isinstance(layer, torch.nn.Linear) and not last
         assert weights.dtype == (torch.bfloat16 if half else torch.float32), name
     quantised = [name for name, layer in lowered.named_modules() if isinstance(layer, Int8Linear)]
     assert all(name.startswith(model.encoder) for name in quantised)
     assert bool(quantised) == (precision == "int8")
     assert all(weights.dtype == torch.float32 for weights in model.parameters()), "a copy is made"
+
+
+@pytest.mark.parametrize("model", ["mae"], indirect=True)
+def test_the_last_layer_computes_in_float32(model):
+    tokens = torch.rand(2, 37, 128, generator=torch.Generator().manual_seed(2))
+    expected = model.decoder_blocks[-1](tokens)
+    last = at_precision(model, "bf16").decoder_blocks[-1]
+    before = torch.backends.cuda.matmul.allow_tf32
+    with torch.autocast("cpu", torch.bfloat16):
+        found = last(tokens)
+        assert not torch.equal(model.decoder_blocks[-1](tokens), expected)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert torch.backends.cuda.matmul.allow_tf32 == before
 
 
 def test_full_precision_is_the_model_itself(model):
@@ -79,6 +99,31 @@ def test_full_precision_is_the_model_itself(model):
 def test_unknown_precision(model):
     with pytest.raises(ValueError, match="found 'fp8', expected fp32, bf16 or int8"):
         at_precision(model, "fp8")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_layers_are_compiled_once_for_all_batches_and_change_rounding_alone(
+    model, images, masks, precision
+):
+    torch.compiler.reset()
+    counters.clear()
+    lowered = at_precision(model, precision)
+    compiled = copy.deepcopy(lowered)
+    compile_layers(compiled)
+    options = {"visible": "paste", "kind": "abs", "dtype": DTYPES[precision]}
+    kinds = {"fp32": 2, "bf16": 3}[precision] if hasattr(model, "decoder_blocks") else 1
+    three_of_four = (torch.arange(36) % 4 > 0).expand(3, 5, 36)
+    for hidden, count in ((masks, 3), (masks, 2), (three_of_four, 3)):
+        part = (images[:count], [hidden[:count]])
+        expected = multi_ratio_residuals([lowered], *part, **options)
+        found = multi_ratio_residuals([compiled], *part, **options)
+        difference = (found - expected).abs()
+        if precision == "fp32":
+            assert difference.max() <= 1e-5
+        assert difference.mean() <= 0.01 * expected.mean()
+        assert counters["stats"]["unique_graphs"] == kinds
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -1,0 +1,140 @@
+"""The ways to make residual maps that `residual_maps.py` compares, and their model."""
+
+import copy
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from timm.layers.attention import Attention
+from torch import Tensor
+
+from grcsf.mae.build import MaskedModel
+from grcsf.mae.masking import Scheme, slice_masks
+from grcsf.mae.model import build_mae
+from grcsf.mae.precision import Precision, at_precision, compile_layers
+from grcsf.reference import reference_residuals
+from grcsf.residuals import Visible, multi_ratio_residuals
+from pipeline.devices import multiplies_bf16
+
+RATIOS = (0.5, 0.75)
+LOOP = "plain loop, fp32"
+LOWERED = "batched, bf16"
+FUSED = f"{LOWERED}, attention fused"
+COMPILED = f"{LOWERED}, compiled"
+SKIPPING = ", empty slices skipped"
+SCHEMES: dict[str, tuple[Scheme, Visible, tuple[int, int]]] = {
+    "5 + 5": ("random", "paste", (5, 5)),
+    "fast 2 + 4": ("stratified", "ignore", (2, 4)),
+    "lean 2 + 2": ("stratified", "ignore", (2, 2)),
+}
+Variant = Callable[[Tensor], Tensor]  # images (B, 1, h, w) → maps (B, 2, h, w)
+
+
+def random_model(preset: str) -> MaskedModel:
+    """Random weights whose predictions lie around 0.5, where clipping does not hide errors."""
+    torch.manual_seed(0)
+    model = build_mae(preset).eval()
+    torch.nn.init.constant_(model.decoder_pred.bias, 0.5)
+    return model
+
+
+def build_variants(models: list[MaskedModel], device: torch.device) -> dict[str, Variant]:
+    """What is compared, by the name that the table prints; all but the last are 5 + 5 passes."""
+    batched = {"batched, fp32": partial(in_batches, models, "5 + 5", torch.float32)}
+    variants: dict[str, Variant] = {LOOP: partial(in_turn, models), **batched}
+    lower: list[Precision] = ["bf16"] if multiplies_bf16(device) else []
+    if device.type == "cpu":
+        lower.append("int8")
+    for precision in lower:
+        lowered = [at_precision(one, precision) for one in models]
+        if device.type == "cpu" and precision == "bf16":
+            variants[FUSED] = partial(in_batches, fused(lowered), "5 + 5", torch.bfloat16)
+        if precision == "bf16":
+            variants[COMPILED] = partial(in_batches, compiled(lowered), "5 + 5", torch.bfloat16)
+        for scheme in SCHEMES:
+            name = f"batched, {precision}" + ("" if scheme == "5 + 5" else f", {scheme}")
+            variants[name] = partial(in_batches, lowered, scheme, torch.bfloat16)
+    return variants
+
+
+def fused(models: list[MaskedModel]) -> list[MaskedModel]:
+    """Copies whose attention is one call, as torch advises, and not two products."""
+    copies = copy.deepcopy(models)
+    for model in copies:
+        for part in model.modules():
+            if isinstance(part, Attention):
+                part.fused_attn = True  # type: ignore[misc]  # final for TorchScript alone
+    return copies
+
+
+def compiled(models: list[MaskedModel]) -> list[MaskedModel]:
+    """Copies whose layers `resources.compile` joins."""
+    copies = copy.deepcopy(models)
+    for model in copies:
+        compile_layers(model)
+    return copies
+
+
+def in_turn(models: list[MaskedModel], images: Tensor) -> Tensor:
+    """The plain loop."""
+    masks = masks_of("5 + 5", models, images)
+    return reference_residuals(models, images, masks, visible="paste", kind="abs")
+
+
+def in_batches(
+    models: list[MaskedModel], scheme: str, dtype: torch.dtype, images: Tensor
+) -> Tensor:
+    """As the stage makes them."""
+    return multi_ratio_residuals(
+        models,
+        images,
+        masks_of(scheme, models, images),
+        visible=SCHEMES[scheme][1],
+        kind="abs",
+        dtype=dtype,
+    )
+
+
+def masks_of(scheme: str, models: list[MaskedModel], images: Tensor) -> list[Tensor]:
+    """Each ratio's masks of all slices, on the CPU: (slices, passes, patches) bool, 1 = masked."""
+    way, _, passes = SCHEMES[scheme]
+    return [
+        torch.from_numpy(
+            np.stack(
+                [
+                    slice_masks(
+                        seed=0,
+                        case="benchmark",
+                        slice_index=index,
+                        mask_ratio=ratio,
+                        passes=count,
+                        patches=model.num_patches,
+                        scheme=way,
+                    )
+                    for index in range(len(images))
+                ]
+            )
+        )
+        for ratio, count, model in zip(RATIOS, passes, models, strict=True)
+    ]
+
+
+def shown_slices(images: Tensor) -> Tensor:
+    """(B,) bool, 1 = not constant."""
+    return images.flatten(1).amax(dim=1) > images.flatten(1).amin(dim=1)
+
+
+def both_ways(variants: dict[str, Variant]) -> dict[str, Variant]:
+    """Every variant, and all but the loops of fp32 without the empty slices, too."""
+    skipping = {
+        f"{name}{SKIPPING}": partial(without_empty, run)
+        for name, run in variants.items()
+        if "bf16" in name or "int8" in name
+    }
+    return {**variants, **skipping}
+
+
+def without_empty(run: Variant, images: Tensor) -> Tensor:
+    """A variant that is given slices that are not constant only."""
+    return run(images[shown_slices(images)])
