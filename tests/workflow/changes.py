@@ -114,9 +114,9 @@ def reordered(project):
     path.write_text("# a comment\n" + text.replace("\n", "  # another\n", 1), "utf-8")
 
 
-@change("threads, memory or minutes")
+@change("threads, memory, minutes or `compile`")
 def resources(project):
-    for key, value in {"threads": 2, "memory_mb": 10, "minutes": 3}.items():
+    for key, value in {"threads": 2, "memory_mb": 10, "minutes": 3, "compile": True}.items():
         configured(project, "resources", key, value=value)
 
 
