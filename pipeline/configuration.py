@@ -14,6 +14,23 @@ from pipeline import settings as settings_model
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
 
+# pydantic's kinds of faults in a user's words; `{…}` are what the schema asks for
+EXPECTED = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    **dict.fromkeys(("tuple_type", "list_type"), "a list in brackets"),
+    **dict.fromkeys(("dict_type", "model_type"), "keys and values"),
+    "string_type": "text",
+    "finite_number": "a finite number",
+    "literal_error": "{expected}",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "string_pattern_mismatch": "letters, digits, _, + and -, beginning with a letter or digit",
+}
+
 
 def load_settings(path: Path, overrides: Mapping[str, Any] | None = None) -> Settings:
     """The validated settings of one YAML file, with `overrides` merged over it.
@@ -58,9 +75,8 @@ def read_configuration(path: Path) -> dict[str, Any]:
             "second time in its section, expected it once; the first would be lost"
         )
     if not isinstance(given, dict):
-        raise PipelineError(
-            f"configuration {path}: found {_shown(given)}, expected keys and values"
-        )
+        found = "nothing" if given is None else _shown(given)
+        raise PipelineError(f"configuration {path}: found {found}, expected keys and values")
     return given
 
 
@@ -133,8 +149,10 @@ def _explain(fault: Any) -> tuple[str, str]:
         return f"{key}: missing; ", "this key must be given"
     if kind == "value_error":
         return f"{key}: " if key else "", str(fault["ctx"]["error"])
-    expected = fault["msg"][0].lower() + fault["msg"][1:]
-    return f"{key}: found {_shown(fault['input'])}; ", expected
+    found = f"{key}: found {_shown(fault['input'])}"
+    if kind in EXPECTED:
+        return f"{found}, expected ", EXPECTED[kind].format(**fault.get("ctx", {}))
+    return f"{found}; ", fault["msg"][0].lower() + fault["msg"][1:]
 
 
 def _is_branch(part: str | int) -> bool:

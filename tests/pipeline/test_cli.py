@@ -35,7 +35,7 @@ def run(*arguments: str, cwd: Path = CHECKOUT) -> subprocess.CompletedProcess[st
         (["--config", "config/demo.yaml", "--dataset", "hart"], "no 'hart'; it has: heart, head"),
         (
             ["--config", "config/demo.yaml", "--dataset", "heart", "--set", '{"seed": "x"}'],
-            "seed: found 'x' (str); input should be a valid integer",
+            "seed: found 'x' (str), expected a whole number",
         ),
         (
             ["--config", "config/demo.yaml", "--dataset", "heart", "--set", "{"],

@@ -60,7 +60,7 @@ def test_every_shipped_configuration_is_valid(path):
         (
             "mae.shared.batch_size",
             0,
-            "mae.shared.batch_size: found 0 (int); input should be greater",
+            "mae.shared.batch_size: found 0 (int), expected at least 1",
         ),
         ("mae.shared.image_size", 100, "image_size 100 is no multiple of patch_size 16"),
         ("mae.shared.epochs", 0, "epochs 0 needs a checkpoint"),
@@ -142,8 +142,13 @@ def test_every_shipped_configuration_is_valid(path):
         (
             "split.test",
             0,
-            "split.test: found 0 (int); input should be greater than or equal to 1 or input",
+            "split.test: found 0 (int), expected at least 1 or more than 0",
         ),
+        ("slices.size", 48, "slices.size: found 48 (int), expected a list in brackets"),
+        ("experiments.a b", {}, "experiments.a b: found 'a b' (str), expected letters, digits,"),
+        ("experiments.u.model", 3, "found 3 (int), expected 'unet', 'unetpp', 'mae_unet' or"),
+        ("source.binarise", "maybe", "source.binarise: found 'maybe' (str), expected true or"),
+        ("mae", [], "datasets.brain.mae: found [] (list), expected keys and values"),
         ("experiments.g.subsets", [2], "experiments.g.subsets: found 2, but split has 1"),
         ("tables.t", {**TABLE, "columns": ["dise"]}, "columns: found 'dise', expected any of"),
         ("tables.t", {**TABLE, "columns": ["pooled_voe_volume"]}, "metrics: voxel does not score"),
@@ -208,7 +213,7 @@ def test_unreadable_files_are_one_line(tmp_path):
         ("a: b: c\n", "bad.yaml: line 1: not valid YAML: mapping values are not allowed here"),
         ("a: \x00\n", "bad.yaml: not valid YAML: unacceptable character"),
         ("results: {{ scratch }}\n", "bad.yaml: line 1: not valid YAML: found unhashable key"),
-        ("", r"bad.yaml: found None \(NoneType\), expected keys and values"),
+        ("", r"bad.yaml: found nothing, expected keys and values"),
     ]:
         (tmp_path / "bad.yaml").write_text(text)
         with pytest.raises(PipelineError, match=told) as raised:
