@@ -57,6 +57,12 @@ def write_case(layout, name, *, seed, shape=(6, 30, 26), labelled=True):
 
 
 @pytest.fixture
+def one_thread():
+    """A training's sums are in the same order every time, and several fit beside one another."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
 def rewrite_attributes():
     """Writes a store again whose attributes are others."""
 

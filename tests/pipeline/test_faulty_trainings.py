@@ -29,10 +29,7 @@ from tests.pipeline.trainings import (
     weights,
 )
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_killed_loading_process_is_one_line_and_loses_no_epoch(

@@ -17,11 +17,7 @@ from pipeline.train_mae import train_mae
 
 SEED = 5
 JUDGED = Adversarial(weight=0.5, start_epoch=1)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def train(layout, mae, slices, resources, name="shared"):

@@ -11,11 +11,7 @@ from pipeline.settings import Adversarial
 from pipeline.training import strategy_of
 
 JUDGED = Adversarial(start_epoch=0)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class RunningAway(MaeTraining):

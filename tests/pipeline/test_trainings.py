@@ -28,10 +28,7 @@ from tests.pipeline.trainings import (
     weights,
 )
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_only_lesion_free_slices_of_training_cases_are_learnt(ingested):
