@@ -12,7 +12,7 @@ from torch import Tensor
 from grcsf.mae.build import MaskedModel
 from grcsf.mae.masking import Scheme, slice_masks
 from grcsf.mae.model import build_mae
-from grcsf.mae.precision import Precision, at_precision, compile_layers
+from grcsf.mae.precision import InFloat32, Precision, at_precision, compile_layers
 from grcsf.reference import reference_residuals
 from grcsf.residuals import Visible, multi_ratio_residuals
 from pipeline.devices import multiplies_bf16
@@ -22,6 +22,7 @@ LOOP = "plain loop, fp32"
 LOWERED = "batched, bf16"
 FUSED = f"{LOWERED}, attention fused"
 COMPILED = f"{LOWERED}, compiled"
+THROUGHOUT = f"{LOWERED}, last layer, too"
 SKIPPING = ", empty slices skipped"
 SCHEMES: dict[str, tuple[Scheme, Visible, tuple[int, int]]] = {
     "5 + 5": ("random", "paste", (5, 5)),
@@ -51,6 +52,9 @@ def build_variants(models: list[MaskedModel], device: torch.device) -> dict[str,
         if device.type == "cpu" and precision == "bf16":
             variants[FUSED] = partial(in_batches, fused(lowered), "5 + 5", torch.bfloat16)
         if precision == "bf16":
+            variants[THROUGHOUT] = partial(
+                in_batches, without_float32_layer(lowered), "5 + 5", torch.bfloat16
+            )
             variants[COMPILED] = partial(in_batches, compiled(lowered), "5 + 5", torch.bfloat16)
         for scheme in SCHEMES:
             name = f"batched, {precision}" + ("" if scheme == "5 + 5" else f", {scheme}")
@@ -65,6 +69,19 @@ def fused(models: list[MaskedModel]) -> list[MaskedModel]:
         for part in model.modules():
             if isinstance(part, Attention):
                 part.fused_attn = True  # type: ignore[misc]  # final for TorchScript alone
+    return copies
+
+
+def without_float32_layer(models: list[MaskedModel]) -> list[MaskedModel]:
+    """Copies whose last transformer layer multiplies in bf16 as the others do."""
+    copies = copy.deepcopy(models)
+    for model in copies:
+        for name, part in list(model.named_modules()):
+            if isinstance(part, InFloat32):
+                for layer in part.modules():
+                    if isinstance(layer, torch.nn.Linear):
+                        layer.to(torch.bfloat16)
+                model.set_submodule(name, part.layer)
     return copies
 
 

@@ -28,6 +28,8 @@ EXPECTED = {
     "greater_than_equal": "at least {ge}",
     "less_than": "less than {lt}",
     "less_than_equal": "at most {le}",
+    "too_short": "at least {min_length} of them",
+    "too_long": "at most {max_length} of them",
     "string_pattern_mismatch": "letters, digits, _, + and -, beginning with a letter or digit",
 }
 
@@ -75,8 +77,9 @@ def read_configuration(path: Path) -> dict[str, Any]:
             "second time in its section, expected it once; the first would be lost"
         )
     if not isinstance(given, dict):
-        found = "nothing" if given is None else _shown(given)
-        raise PipelineError(f"configuration {path}: found {found}, expected keys and values")
+        raise PipelineError(
+            f"configuration {path}: found {_shown(given)}, expected keys and values"
+        )
     return given
 
 
@@ -189,5 +192,7 @@ def _model_within(annotation: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
     text = repr(value)
     return f"{text if len(text) <= 60 else text[:57] + '…'} ({type(value).__name__})"
