@@ -195,7 +195,7 @@ def test_a_list_is_not_called_too_short_for_its_faulty_members():
     with pytest.raises(PipelineError) as raised:
         validate(given, "my.yaml")
     assert len(str(raised.value).splitlines()) == 1
-    with pytest.raises(PipelineError, match="at least 1 item"):
+    with pytest.raises(PipelineError, match="expected at least 1 of them"):
         validate(changed("residuals.mrm.maps", []), "my.yaml")
 
 
