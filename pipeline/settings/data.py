@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.settings.section import Count, Fraction, Name, Number, Positive, Rate, Section, Size
+from pipeline.settings.section import Count, Fraction, Name, Positive, Rate, Section, Size
 
 QUANTILES = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.5, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
 
@@ -32,7 +32,8 @@ class Source(Section):
     channel: Count | None = None
     binarise: bool = False
     foreground: (
-        Annotated[tuple[Annotated[int, Field(ge=1, le=255)], ...], Field(min_length=1)] | None
+        Annotated[tuple[Annotated[int, Field(ge=1, le=255, strict=True)], ...], Field(min_length=1)]
+        | None
     ) = None
     on_error: Literal["stop", "skip"] = "stop"
 
@@ -73,8 +74,8 @@ class Split(Section):
 
     by: Literal["case", "group"] = "case"
     subsets: Positive = 1
-    test: Number | Fraction = 0.2
-    validation: Number | Fraction = 0.2
+    test: Positive | Fraction = 0.2
+    validation: Positive | Fraction = 0.2
 
 
 class Postprocess(Section):
@@ -105,5 +106,5 @@ class Evaluation(Section):
     baseline: Name | None = None
     majority_over: Literal["labelled", "all"] = "labelled"
     agatston_slice_mm: Rate = 3.0
-    bootstrap_samples: Annotated[int, Field(ge=100)] = 2000
+    bootstrap_samples: Annotated[int, Field(ge=100, strict=True)] = 2000
     confidence: Fraction = 0.95

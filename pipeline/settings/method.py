@@ -25,7 +25,7 @@ from pipeline.settings.section import (
     Section,
 )
 
-Level = Annotated[int, Field(ge=0, le=3)]
+Level = Annotated[int, Field(ge=0, le=3, strict=True)]
 """A level of a U-shaped network: 0 is full scale, 3 is 1/8."""
 
 
@@ -42,8 +42,8 @@ class Mae(Section):
 
     architecture: Literal["mae", "simmim"] = "mae"
     preset: Literal["large", "base", "small", "tiny"] = "large"
-    image_size: Annotated[int, Field(ge=32)] = 224
-    patch_size: Annotated[int, Field(ge=2)] = 16
+    image_size: Annotated[int, Field(ge=32, strict=True)] = 224
+    patch_size: Annotated[int, Field(ge=2, strict=True)] = 16
     train_mask_ratios: Annotated[tuple[Fraction, ...], Field(min_length=1)] = (0.5, 0.75)
     checkpoint: str | None = None
     epochs: Count = 200

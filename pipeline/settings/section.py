@@ -5,13 +5,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Number = Annotated[int, Field(ge=1, strict=True)]
+Positive = Annotated[int, Field(ge=1, strict=True)]  # strict: `true` is no 1
+Count = Annotated[int, Field(ge=0, strict=True)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$")]
 # pixels; below it, a batch of one slice leaves batch normalisation one value at the lowest level
 SMALLEST_SIDE = 32
-Side = Annotated[int, Field(ge=SMALLEST_SIDE)]
+Side = Annotated[int, Field(ge=SMALLEST_SIDE, strict=True)]
 Size = tuple[Side, Side]
 Rate = Annotated[float, Field(gt=0)]
 Precision = Literal["fp32", "bf16", "fp16"]

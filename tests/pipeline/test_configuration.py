@@ -145,6 +145,8 @@ def test_every_shipped_configuration_is_valid(path):
             "split.test: found 0 (int), expected at least 1 or more than 0",
         ),
         ("slices.size", 48, "slices.size: found 48 (int), expected a list in brackets"),
+        ("mae.shared.epochs", True, "epochs: found True (bool), expected a whole number"),
+        ("mae.shared.epochs", "12", "epochs: found '12' (str), expected a whole number"),
         ("slices.percentiles", [0, 1, 99], "(list), expected at most 2 of them"),
         ("experiments", {}, "experiments: found {} (dict), expected at least 1 of them"),
         ("split.subsets", None, "split.subsets: found nothing, expected a whole number"),
