@@ -80,7 +80,7 @@ def build_work(options: argparse.Namespace, device: torch.device) -> list[Work]:
     settings = Mae(preset=options.preset)
     by_ratio = [mae_macs(settings, ratio) for ratio in RATIOS]
     of_network = grcsf_macs()
-    model = at_precision(random_model(options.preset), name).to(device)
+    model = at_precision(random_model(options.preset).to(device), name)
     network = build_segmentation_model("grcsf").to(device)
     size = (SIDE, SIDE)
     images = torch.rand(predicted, 1, *size, device=device)

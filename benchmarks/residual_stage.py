@@ -151,7 +151,8 @@ def report(options: argparse.Namespace, seconds: dict[str, list[float]]) -> None
     pairs = zip(seconds["passes alone"], seconds["stage"], strict=True)
     shares = [alone / whole for alone, whole in pairs]
     print(f"of the bare rate: {median(shares):.0%} ({min(shares):.0%}–{max(shares):.0%})")
-    keep("residual_stage", {**vars(options), "seconds": seconds, "share": median(shares)})
+    name = "residual_stage_compiled" if options.compile else "residual_stage"
+    keep(name, {**vars(options), "seconds": seconds, "share": median(shares)})
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def random_model(preset: str) -> MaskedModel:
 
 
 def build_variants(models: list[MaskedModel], device: torch.device) -> dict[str, Variant]:
-    """What is compared, by the name that the table prints; all but the last are 5 + 5 passes."""
+    """What is compared, by the name that the table prints; 5 + 5 passes unless it says so."""
     batched = {"batched, fp32": partial(in_batches, models, "5 + 5", torch.float32)}
     variants: dict[str, Variant] = {LOOP: partial(in_turn, models), **batched}
     lower: list[Precision] = ["bf16"] if multiplies_bf16(device) else []

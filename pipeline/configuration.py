@@ -16,22 +16,23 @@ from pipeline.settings import Settings
 
 # pydantic's kinds of faults in a user's words; `{…}` are what the schema asks for
 EXPECTED = {
-    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    "int_type": "a whole number",
     **dict.fromkeys(("float_type", "float_parsing"), "a number"),
     **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
     **dict.fromkeys(("tuple_type", "list_type"), "a list in brackets"),
     **dict.fromkeys(("dict_type", "model_type"), "keys and values"),
-    "string_type": "text",
+    **dict.fromkeys(("string_type", "invalid_key"), "text"),
     "finite_number": "a finite number",
     "literal_error": "{expected}",
-    "greater_than": "more than {gt}",
-    "greater_than_equal": "at least {ge}",
-    "less_than": "less than {lt}",
-    "less_than_equal": "at most {le}",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "at most {le:g}",
     "too_short": "at least {min_length} of them",
     "too_long": "at most {max_length} of them",
     "string_pattern_mismatch": "letters, digits, _, + and -, beginning with a letter or digit",
 }
+EITHER = "a whole number from 1 on, or a fraction between 0 and 1"
 
 
 def load_settings(path: Path, overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -126,8 +127,11 @@ def validate(given: Mapping[str, Any], origin: str) -> Settings:
             if not _follows(fault, found):
                 place, expected = _explain(fault)
                 faults.setdefault(place, []).append(expected)
-        # a value that may be of several types has a fault of each
-        lines = [f"configuration {origin}: {at}{' or '.join(one)}" for at, one in faults.items()]
+        lines = [
+            # of several types, a number of cases or their share has a fault each
+            f"configuration {origin}: {at}{EITHER if len(set(one)) > 1 else one[0]}"
+            for at, one in faults.items()
+        ]
         raise PipelineError("\n".join(lines)) from None
 
 
@@ -148,6 +152,9 @@ def _explain(fault: Any) -> tuple[str, str]:
         near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
         return f"{key}: unknown key; ", f"{hint}known keys: {', '.join(known)}"
+    if kind == "missing" and isinstance(location[-1], int):
+        key = ".".join(str(part) for part in location[:-1])
+        return f"{key}: found {_shown(fault['input'])}, expected ", "more of them"
     if kind == "missing":
         return f"{key}: missing; ", "this key must be given"
     if kind == "value_error":

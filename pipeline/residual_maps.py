@@ -34,7 +34,7 @@ from pipeline.overlap import ahead, behind, one_behind
 from pipeline.residual_stores import is_made, write_residuals
 from pipeline.settings import Mae, Residuals, Resources, Slices
 
-VERSION = 2
+VERSION = 3
 log = logging.getLogger(__name__)
 
 
@@ -220,10 +220,19 @@ def _queue(
         )
     except TorchDynamoException as error:
         raise PipelineError(
-            f"resources.compile: torch cannot compile here ({str(error).splitlines()[0]}); install "
-            "what it lacks, or set it to false"
+            f"resources.compile: torch cannot compile here ({_said(error)}); install what is "
+            "missing, or set resources.compile: false"
         ) from error
     return fetch(residuals.half())
+
+
+def _said(error: TorchDynamoException) -> str:
+    """The line that says why, out of what a compiler, Triton or torch itself wrote."""
+    cause = getattr(error, "inner_exception", error)
+    written = getattr(cause, "output", "") or getattr(cause, "details", "") or str(cause)
+    lines = [line.strip() for line in str(written).splitlines() if line.strip()]
+    errors = [line for line in lines if "error:" in line.lower()]
+    return [type(cause).__name__, *lines[-1:], *errors[:1]][-1][:300]
 
 
 def _keep(

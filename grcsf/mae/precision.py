@@ -65,8 +65,8 @@ def _multiply_attention(model: nn.Module) -> None:
 def compile_layers(model: MaskedModel) -> None:
     """Let `torch.compile` join the small operations between a model's large matrix products.
 
-    Its transformer layers are compiled when they are first called, for every batch size and number
-    of visible patches at once.
+    Its transformer layers are compiled when they are first called, for every number of visible
+    patches and every batch at once but that of a single sequence.
 
     Args:
         model: at its precision, and on its device.
@@ -80,7 +80,7 @@ def compile_layers(model: MaskedModel) -> None:
 class InFloat32(nn.Module):
     """A transformer layer that computes in float32 under autocast: tokens (N, L, D) → (N, L, D).
 
-    A GPU rounds what it multiplies to TF32, as much finer than bf16 as it needs to be here.
+    A GPU rounds what it multiplies to TF32, with 10 bits where bf16 has 7.
 
     Args:
         layer: with weights in float32.

@@ -6,7 +6,17 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.settings.section import Count, Fraction, Name, Positive, Rate, Section, Size
+from pipeline.settings.section import (
+    NO_TRUTH,
+    Count,
+    Fraction,
+    Name,
+    Number,
+    Positive,
+    Rate,
+    Section,
+    Size,
+)
 
 QUANTILES = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.5, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
 
@@ -50,8 +60,8 @@ class Slices(Section):
     """How a slice becomes the network's input: intensity in [0, 1], resized to `size` (y, x)."""
 
     size: Size = (224, 224)
-    window: tuple[float, float] | None = None
-    percentiles: tuple[float, float] | None = None
+    window: tuple[Number, Number] | None = None
+    percentiles: tuple[Number, Number] | None = None
 
     @model_validator(mode="after")
     def _one_scaling(self) -> Self:
@@ -83,8 +93,8 @@ class Postprocess(Section):
 
     probability: Fraction = 0.5
     method: Literal["none", "components", "calcium"] = "none"
-    threshold_hu: float = 130.0
-    min_volume_mm3: Annotated[float, Field(ge=0)] = 0.0
+    threshold_hu: Number = 130.0
+    min_volume_mm3: Annotated[float, Field(ge=0, allow_inf_nan=False), NO_TRUTH] = 0.0
     grow: bool = False
     majority_over: Literal["labelled", "all"] = "labelled"
 

@@ -16,6 +16,7 @@ from pydantic import (
 
 from pipeline.settings.resources import TrainingResources
 from pipeline.settings.section import (
+    NO_TRUTH,
     Count,
     Fraction,
     Name,
@@ -49,7 +50,7 @@ class Mae(Section):
     epochs: Count = 200
     batch_size: Positive = 32
     learning_rate: Rate = 1e-3
-    decay: Annotated[float, Field(gt=0, le=1)] = 0.9
+    decay: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), NO_TRUTH] = 0.9
     decay_epochs: Positive = 50
     precision: Precision = "fp32"
     adversarial: Adversarial | None = None
@@ -201,10 +202,10 @@ class Training(Section):
     epochs: Positive = 200
     learning_rate: Rate = 1e-4
     warmup_epochs: Count = 5
-    warmup_factor: Annotated[float, Field(ge=1)] = 10.0
+    warmup_factor: Annotated[float, Field(ge=1, allow_inf_nan=False), NO_TRUTH] = 10.0
     plateau: Plateau | None = None
     patience: Positive = 10
-    lesion_free_fraction: Annotated[float, Field(ge=0, le=1)] = 1.0
+    lesion_free_fraction: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), NO_TRUTH] = 1.0
     precision: Precision = "fp32"
 
 

@@ -1,10 +1,21 @@
 """What all sections share: strictness, and the types of their values."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
-Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("float_type", "a truth value is no number")
+    return value
+
+
+# a number is not strict, because YAML reads 1e-4 as text
+NO_TRUTH = BeforeValidator(_no_truth)
+Number = Annotated[float, Field(allow_inf_nan=False), NO_TRUTH]
+Fraction = Annotated[float, Field(gt=0, lt=1), NO_TRUTH]
 Positive = Annotated[int, Field(ge=1, strict=True)]  # strict: `true` is no 1
 Count = Annotated[int, Field(ge=0, strict=True)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$")]
@@ -12,7 +23,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$")]
 SMALLEST_SIDE = 32
 Side = Annotated[int, Field(ge=SMALLEST_SIDE, strict=True)]
 Size = tuple[Side, Side]
-Rate = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False), NO_TRUTH]
 Precision = Literal["fp32", "bf16", "fp16"]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from pipeline.columns import COLUMNS
-from pipeline.settings.section import Name, Section
+from pipeline.settings.section import Name, Number, Section
 
 COSTS = ("parameters", "residual_seconds")
 """Columns that are no scores: size of the network, seconds of residual maps per patient."""
@@ -18,7 +18,7 @@ class TableRow(Section):
 
     labels: Annotated[tuple[str, ...], Field(min_length=1)]
     experiment: Name
-    published: Annotated[dict[str, float], Field(default_factory=dict)]
+    published: Annotated[dict[str, Number], Field(default_factory=dict)]
 
 
 class Table(Section):

@@ -2,10 +2,12 @@
 
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.utils import counters
 from torch._inductor import config as inductor
 
 from grcsf.mae.build import build_masked_model
@@ -83,25 +85,39 @@ def test_compiled_layers_make_the_same_maps(with_residuals, mae, residuals, slic
     expected = read_array(open_store(store), "residual").astype(np.float32)
     shutil.rmtree(store)
     torch.compiler.reset()
+    counters.clear()
     compiling = resources.model_copy(update={"compile": True})
     reconstruct(with_residuals, mae, residuals, slices, compiling)
+    assert counters["stats"]["unique_graphs"]
     found = read_array(open_store(store), "residual").astype(np.float32)
     np.testing.assert_allclose(found, expected, atol=1e-3)
     assert open_store(store).attrs["computed"]["compiled"]
 
 
-def test_a_machine_that_cannot_compile_is_told(with_residuals, mae, residuals, slices, resources):
+@pytest.mark.parametrize(
+    ("compiler", "said"),
+    [(None, "no-such-compiler"), ("fatal error: Python.h: No such file", "Python.h: No such file")],
+)
+def test_a_machine_that_cannot_compile_is_told(
+    with_residuals, mae, residuals, slices, resources, tmp_path, compiler, said
+):
+    path = "no-such-compiler"
+    if compiler:
+        path = str(tmp_path / "cxx")
+        answer = f'case "$*" in *--version*) echo g++ 13;; *) echo "{compiler}" >&2; exit 1;; esac'
+        Path(path).write_text(f"#!/bin/sh\n{answer}\n", "utf-8")
+        Path(path).chmod(0o755)
     store = with_residuals.residual_store("mrm", "d")
     shutil.rmtree(store)
     torch.compiler.reset()
     compiling = resources.model_copy(update={"compile": True})
-    without_compiler = {"cpp.cxx": (None, "no-such-compiler"), "force_disable_caches": True}
+    without_compiler = {"cpp.cxx": (None, path), "force_disable_caches": True}
     with inductor.patch(without_compiler), pytest.raises(PipelineError) as raised:
         reconstruct(with_residuals, mae, residuals, slices, compiling)
     (line,) = str(raised.value).splitlines()
     assert line.startswith("resources.compile: torch cannot compile here (")
-    assert "no-such-compiler" in line
-    assert line.endswith("install what it lacks, or set it to false")
+    assert said in line
+    assert line.endswith("install what is missing, or set resources.compile: false")
     assert not store.exists()
 
 

@@ -85,11 +85,30 @@ def test_the_last_layer_computes_in_float32(model):
     expected = model.decoder_blocks[-1](tokens)
     last = at_precision(model, "bf16").decoder_blocks[-1]
     before = torch.backends.cuda.matmul.allow_tf32
+    within = []
+    last.layer.register_forward_hook(
+        lambda *_: within.append(torch.backends.cuda.matmul.allow_tf32)
+    )
     with torch.autocast("cpu", torch.bfloat16):
         found = last(tokens)
         assert not torch.equal(model.decoder_blocks[-1](tokens), expected)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert within == [True], "a GPU needs TF32 for speed"
     assert torch.backends.cuda.matmul.allow_tf32 == before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("compiling", [False, True])
+def test_bf16_on_a_gpu_is_close_to_the_plain_loop(model, images, masks, compiling):
+    chosen = {"visible": "paste", "kind": "abs"}
+    expected = reference_residuals([model], images, [masks], **chosen)
+    lowered = at_precision(copy.deepcopy(model).to("cuda"), "bf16")
+    if compiling:
+        compile_layers(lowered)
+    found = multi_ratio_residuals(
+        [lowered], images.to("cuda"), [masks], dtype=torch.bfloat16, **chosen
+    )
+    assert (found.cpu() - expected).abs().mean() <= 0.02 * expected.mean()
 
 
 def test_full_precision_is_the_model_itself(model):
