@@ -43,7 +43,9 @@ def main() -> None:
     parser.add_argument("--set", choices=["paper", "fast", "lean"], default="paper")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--compile", action="store_true", help="resources.compile, in both")
+    parser.add_argument(
+        "--compile", action="store_true", help="resources.compile, in both; not counted itself"
+    )
     options = parser.parse_args()
     logging.disable(logging.INFO)
     maps = [{"mae": "shared", "mask_ratio": ratio} for ratio in (0.5, 0.75)]
