@@ -111,7 +111,12 @@ def test_a_machine_that_cannot_compile_is_told(
     shutil.rmtree(store)
     torch.compiler.reset()
     compiling = resources.model_copy(update={"compile": True})
-    without_compiler = {"cpp.cxx": (None, path), "force_disable_caches": True}
+    # a process remembers what vectors its compiler takes, so this one must not be asked
+    without_compiler = {
+        "cpp.cxx": (None, path),
+        "cpp.vec_isa_ok": True,
+        "force_disable_caches": True,
+    }
     with inductor.patch(without_compiler), pytest.raises(PipelineError) as raised:
         reconstruct(with_residuals, mae, residuals, slices, compiling)
     (line,) = str(raised.value).splitlines()
