@@ -122,9 +122,13 @@ def test_unknown_precision(model):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("model", "precision", "kinds"),
+    [("mae", "fp32", 2), ("mae", "bf16", 3), ("simmim", "fp32", 1)],
+    indirect=["model"],
+)
 def test_layers_are_compiled_once_for_all_batches_and_change_rounding_alone(
-    model, images, masks, precision
+    model, images, masks, precision, kinds
 ):
     torch.compiler.reset()
     counters.clear()
@@ -132,7 +136,6 @@ def test_layers_are_compiled_once_for_all_batches_and_change_rounding_alone(
     compiled = copy.deepcopy(lowered)
     compile_layers(compiled)
     options = {"visible": "paste", "kind": "abs", "dtype": DTYPES[precision]}
-    kinds = {"fp32": 2, "bf16": 3}[precision] if hasattr(model, "decoder_blocks") else 1
     three_of_four = (torch.arange(36) % 4 > 0).expand(3, 5, 36)
     for hidden, count in ((masks, 3), (masks, 2), (three_of_four, 3)):
         part = (images[:count], [hidden[:count]])
