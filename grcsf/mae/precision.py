@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from timm.layers.attention import Attention
 from torch import Tensor, nn
+from torch import _dynamo as dynamo
 
 from grcsf.mae.build import MaskedModel
 from grcsf.mae.model import MaskedAutoencoder
@@ -66,21 +67,26 @@ def compile_layers(model: MaskedModel) -> None:
     """Let `torch.compile` join the small operations between a model's large matrix products.
 
     Its transformer layers are compiled when they are first called, for every number of visible
-    patches and every batch at once but that of a single sequence.
+    patches and every batch at once but that of a single sequence. Those in 8 bits are left alone:
+    `torch.compile` cannot look into their products.
 
     Args:
         model: at its precision, and on its device.
     """
+    # counted for the code that all layers share: torch's 8 are too few for MAEs of several widths
+    dynamo.config.recompile_limit = max(64, dynamo.config.recompile_limit)
     for part in model.modules():
         if isinstance(part, nn.ModuleList):
             for layer in part:
+                if any(isinstance(one, Int8Linear) for one in layer.modules()):
+                    continue
                 (layer.layer if isinstance(layer, InFloat32) else layer).compile(dynamic=True)
 
 
 class InFloat32(nn.Module):
     """A transformer layer that computes in float32 under autocast: tokens (N, L, D) → (N, L, D).
 
-    A GPU rounds what it multiplies to TF32, with 10 bits where bf16 has 7.
+    A GPU rounds what its linear layers multiply to TF32, with 10 bits where bf16 has 7.
 
     Args:
         layer: with weights in float32.

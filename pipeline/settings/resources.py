@@ -6,7 +6,7 @@ from pipeline.settings.section import Count, Positive, Section
 
 
 class Resources(Section):
-    """What a job may use. It changes no result, but for last bits: several GPUs, and `compile`."""
+    """What a job may use. It changes no result, but for rounding: several GPUs, and `compile`."""
 
     threads: Positive = 2
     gpus: Count = 0
