@@ -28,14 +28,14 @@ from grcsf.mae.build import MaskedModel
 from grcsf.mae.masking import slice_masks, tissue_masks
 from grcsf.residuals import average_passes, residual_map, resize, tissue_patches
 from grcsf.statistics import bootstrap_interval
-from pipeline.configuration import load_settings
-from pipeline.files import read_json
-from pipeline.intensity import intensity_range
-from pipeline.layout import Layout
-from pipeline.residual_maps import masked_models
+from pipeline.networks.build import masked_models
 from pipeline.settings import Dataset, Residuals
-from pipeline.slices import network_slices
-from pipeline.stores import open_store, read_array
+from pipeline.settings.reading import load_settings
+from pipeline.storage.files import read_json
+from pipeline.storage.intensity import intensity_range
+from pipeline.storage.layout import Layout
+from pipeline.storage.slices import network_slices
+from pipeline.storage.zarr_store import open_store, read_array
 
 RATIOS = (0.5, 0.75)
 MOST = 10

@@ -21,7 +21,7 @@ from statistics import median
 import yaml
 from keeping import keep
 
-from pipeline.layout import in_batch
+from pipeline.storage.layout import in_batch
 
 ROOT = Path(__file__).parents[1]
 PEERS = ("unet", "unetpp", "deeplabv3", "swinunet", "transunet")

@@ -25,13 +25,13 @@ from scipy import ndimage
 
 from grcsf.calcium import postprocess_calcium
 from grcsf.components import filter_components
-from pipeline.files import write_json
-from pipeline.layout import Layout
-from pipeline.masks import hounsfield, raw_mask
+from pipeline.orchestration.environment import peak_resident
 from pipeline.postprocess import postprocess
-from pipeline.process_memory import peak_resident
 from pipeline.settings import Postprocess
-from pipeline.stores import open_store, read_array, write_store
+from pipeline.storage.files import write_json
+from pipeline.storage.layout import Layout
+from pipeline.storage.masks import hounsfield, raw_mask
+from pipeline.storage.zarr_store import open_store, read_array, write_store
 
 SPACING = (3.0, 0.5, 0.5)  # mm
 LAYOUT, EXPERIMENT, CASE = "large", "network", "heart"

@@ -26,11 +26,11 @@ from grcsf.mae.masking import training_masks
 from grcsf.mae.model import PRESETS, build_mae, masked_mse
 from grcsf.mae.precision import Precision, at_precision
 from grcsf.models.build import build_segmentation_model
-from pipeline.counts import mae_macs, network_macs
-from pipeline.devices import multiplies_bf16
-from pipeline.rates import load_rates
+from pipeline.networks.devices import multiplies_bf16
+from pipeline.planning.network_costs import mae_macs, network_macs
+from pipeline.planning.rates import load_rates
+from pipeline.planning.workload import TRAINED
 from pipeline.settings import Dataset, Mae
-from pipeline.work import TRAINED
 
 SIDE = 224
 # slices in a batch of passes, MAE training, network training, prediction

@@ -26,12 +26,12 @@ from keeping import keep
 from lightning.pytorch.profilers import SimpleProfiler
 from scipy import ndimage
 
-from pipeline.configuration import load_settings
-from pipeline.files import write_json
-from pipeline.layout import Layout
-from pipeline.residual_stores import write_residuals
 from pipeline.settings import QUANTILES, Resources
-from pipeline.stores import open_store, read_array, read_part, stored_array, write_store
+from pipeline.settings.reading import load_settings
+from pipeline.storage.files import write_json
+from pipeline.storage.layout import Layout
+from pipeline.storage.residual_store import write_residuals
+from pipeline.storage.zarr_store import open_store, read_array, read_part, stored_array, write_store
 from pipeline.train_segmentation import train_segmentation
 
 DEMO = Path(__file__).parents[1] / "config" / "demo.yaml"

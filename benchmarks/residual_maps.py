@@ -39,9 +39,9 @@ from variants import (
 from grcsf.mae.build import MaskedModel
 from grcsf.mae.model import PRESETS
 from grcsf.residuals import BACKGROUND
-from pipeline.datasets.phantom import write_phantom
-from pipeline.slices import network_slices
-from pipeline.volumes import read_volume
+from pipeline.datasets.phantoms.phantom import write_phantom
+from pipeline.storage.slices import network_slices
+from pipeline.storage.volumes import read_volume
 
 PRODUCT = 4096  # side of the matrices whose product tells a device's peak
 

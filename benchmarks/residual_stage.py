@@ -21,14 +21,14 @@ from variants import random_model
 from grcsf.mae.build import MaskedModel
 from grcsf.mae.precision import at_precision, compile_layers
 from grcsf.residuals import multi_ratio_residuals
-from pipeline.datasets.phantom import write_phantom
-from pipeline.files import read_json, write_json
+from pipeline.datasets.phantoms.phantom import write_phantom
 from pipeline.ingest import ingest
-from pipeline.layout import Layout
-from pipeline.models import keep_model
-from pipeline.open_cases import open_case
+from pipeline.networks.reconstruction import open_case
+from pipeline.networks.weights import keep_model
 from pipeline.residual_maps import precision_on, residual_maps
 from pipeline.settings import Mae, Residuals, Resources, Slices, Source
+from pipeline.storage.files import read_json, write_json
+from pipeline.storage.layout import Layout
 
 SLICES = Slices(size=(224, 224), percentiles=(0, 99.9))
 SEED = 5

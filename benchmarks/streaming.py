@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 from keeping import keep
 
-from pipeline.datasets.phantom import write_phantom
+from pipeline.datasets.phantoms.phantom import write_phantom
 from pipeline.evaluate import evaluate
-from pipeline.files import read_json, write_json
 from pipeline.ingest import ingest
-from pipeline.layout import Layout
+from pipeline.orchestration.environment import peak_resident
 from pipeline.postprocess import postprocess
-from pipeline.process_memory import peak_resident
 from pipeline.settings import Evaluation, Phantom, Postprocess, Source
-from pipeline.stores import open_store, read_array, write_store
+from pipeline.storage.files import read_json, write_json
+from pipeline.storage.layout import Layout
+from pipeline.storage.zarr_store import open_store, read_array, write_store
 
 SHAPE = (40, 128, 112)
 EXPERIMENT = "network"

@@ -15,7 +15,7 @@ from grcsf.mae.model import build_mae
 from grcsf.mae.precision import InFloat32, Precision, at_precision, compile_layers
 from grcsf.reference import reference_residuals
 from grcsf.residuals import Visible, multi_ratio_residuals
-from pipeline.devices import multiplies_bf16
+from pipeline.networks.devices import multiplies_bf16
 
 RATIOS = (0.5, 0.75)
 LOOP = "plain loop, fp32"

@@ -75,9 +75,14 @@ def pinned(stages: Iterable[str]) -> list[str]:
 def packages_of(stages: Iterable[str]) -> set[str]:
     """Top-level third-party packages that are imported on the way to these stages."""
     # what every command imports, the last two when it begins
-    waiting = ["pipeline.cli", "pipeline.__main__", "pipeline.provenance", "pipeline.job_files"]
+    waiting = [
+        "pipeline.cli",
+        "pipeline.__main__",
+        "pipeline.orchestration.record_writer",
+        "pipeline.orchestration.job_files",
+    ]
     for stage in stages:
-        waiting += [f"pipeline.{stage}", f"pipeline.datasets.{stage}"]
+        waiting += [f"pipeline.{stage}", f"pipeline.datasets.phantoms.{stage}"]
     seen: set[str] = set()
     outside: set[str] = set()
     while waiting:

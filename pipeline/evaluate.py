@@ -12,13 +12,14 @@ from collections.abc import Sequence
 import dask
 
 from pipeline.errors import PipelineError
-from pipeline.files import read_json, replacing, write_json
-from pipeline.layout import Layout
-from pipeline.masks import hounsfield, raw_mask, written_mask
-from pipeline.patient_scores import Row, calcium_row, voxel_row
+from pipeline.evaluation.patient_scores import Row, calcium_row, voxel_row
+from pipeline.evaluation.summary import summarise
 from pipeline.settings import Evaluation, Postprocess
-from pipeline.stores import open_store, read_array
-from pipeline.summary import summarise
+from pipeline.storage.files import replacing, write_json
+from pipeline.storage.layout import Layout
+from pipeline.storage.masks import hounsfield, raw_mask, written_mask
+from pipeline.storage.roles import labelled_test_cases
+from pipeline.storage.zarr_store import open_store, read_array
 
 VERSION = 2
 log = logging.getLogger(__name__)
@@ -72,18 +73,6 @@ def evaluate(
         layout.summary(experiment),
         {"experiment": experiment, **summary, "settings": settings, "outputs": []},
     )
-
-
-def labelled_test_cases(layout: Layout, subsets: Sequence[int]) -> list[tuple[int, str]]:
-    """(subset, case) of the subsets' test cases that have a reference, in order."""
-    cases = read_json(layout.cases)["cases"]
-    split = read_json(layout.split)["subsets"]
-    return [
-        (number, case)
-        for number in subsets
-        for case in split[str(number)]["test"]
-        if cases[case]["labelled"]
-    ]
 
 
 def score_case(

@@ -18,17 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from grcsf.intensity import foreground_quantiles
-from pipeline.checks import LoadedCase, load_case
 from pipeline.datasets import CaseFiles, ListingError, list_cases
 from pipeline.datasets.cases import list_files, source_files
-from pipeline.errors import PipelineError
-from pipeline.files import file_digest, write_json
-from pipeline.findings import Finding
-from pipeline.fingerprints import fingerprint
-from pipeline.layout import Layout
+from pipeline.datasets.loading import LoadedCase, load_case
+from pipeline.errors import Finding, PipelineError
 from pipeline.settings import QUANTILES, Source
-from pipeline.sources import looks_of, note_sources
-from pipeline.stores import store_attributes, write_store
+from pipeline.storage.files import file_digest, fingerprint, write_json
+from pipeline.storage.layout import Layout
+from pipeline.storage.source_notes import looks_of, note_sources
+from pipeline.storage.zarr_store import store_attributes, write_store
 
 VERSION = 2
 log = logging.getLogger(__name__)

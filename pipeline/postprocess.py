@@ -14,13 +14,12 @@ import numpy as np
 
 from grcsf.calcium import postprocess_calcium
 from grcsf.components import filter_components
-from pipeline.files import file_digest, read_json, write_json
-from pipeline.fingerprints import fingerprint
-from pipeline.layout import Layout, mask_note
-from pipeline.masks import Mask, hounsfield, mask_suffix, raw_mask, store_geometry
 from pipeline.settings import Postprocess
-from pipeline.stores import Store, open_store
-from pipeline.volumes import write_volume
+from pipeline.storage.files import file_digest, fingerprint, read_json, write_json
+from pipeline.storage.layout import Layout, mask_note
+from pipeline.storage.masks import Mask, hounsfield, mask_suffix, raw_mask, store_geometry
+from pipeline.storage.volumes import write_volume
+from pipeline.storage.zarr_store import Store, open_store
 
 VERSION = 1
 log = logging.getLogger(__name__)

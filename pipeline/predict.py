@@ -14,17 +14,17 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from pipeline.devices import compute_device
 from pipeline.errors import PipelineError
-from pipeline.files import read_json, write_json
-from pipeline.fingerprints import fingerprint
-from pipeline.intensity import intensity_range, shown_from
-from pipeline.layout import Layout
-from pipeline.models import load_weights, residual_fingerprint
-from pipeline.networks import build_network
+from pipeline.networks.build import build_network
+from pipeline.networks.devices import compute_device
+from pipeline.networks.weights import load_weights
 from pipeline.settings import Experiment, Mae, Resources, Slices
-from pipeline.slices import network_slices, resize, source_slices
-from pipeline.stores import Store, is_current, open_store, read_array, write_store
+from pipeline.storage.files import fingerprint, read_json, write_json
+from pipeline.storage.intensity import intensity_range, shown_from
+from pipeline.storage.layout import Layout
+from pipeline.storage.residual_store import residual_fingerprint
+from pipeline.storage.slices import network_slices, resize, source_slices
+from pipeline.storage.zarr_store import Store, is_current, open_store, read_array, write_store
 
 VERSION = 1
 log = logging.getLogger(__name__)

@@ -10,30 +10,31 @@ import jinja2
 import pandas as pd
 import yaml
 
-from pipeline.case_view import CaseView, view_case
-from pipeline.check_page import check_content, current_check, templates
-from pipeline.comparison import build_comparison
-from pipeline.evaluate import labelled_test_cases
-from pipeline.files import read_json, replacing
-from pipeline.history import training_histories
-from pipeline.layout import STAGES, Layout
-from pipeline.pictures import REFERENCE, case_picture, curves_picture, experiment_colours
-from pipeline.report_tables import (
+from pipeline.evaluation.case_view import CaseView, view_case
+from pipeline.evaluation.check_section import check_content, current_check, templates
+from pipeline.evaluation.comparison import build_comparison
+from pipeline.evaluation.contrast import contrast_table
+from pipeline.evaluation.pictures import REFERENCE, case_picture, curves_picture, experiment_colours
+from pipeline.evaluation.report_parts import (
     agatston_table,
     cohort_table,
+    data_summary,
     dice_by_cohort,
     dice_by_size,
+    emphasis,
     group_table,
     note_rows,
+    residual_note,
     size_table,
     split_table,
 )
-from pipeline.report_text import data_summary, emphasis, residual_note
-from pipeline.residual_contrast import contrast_table
-from pipeline.score_pictures import agreement_picture, group_picture
-from pipeline.scores import read_scores, read_summary
+from pipeline.evaluation.score_files import read_scores, read_summary
+from pipeline.evaluation.score_pictures import agreement_picture, group_picture
+from pipeline.networks.history import training_histories
 from pipeline.settings import Dataset
-from pipeline.versions import stage_version
+from pipeline.storage.files import read_json, replacing
+from pipeline.storage.layout import STAGES, Layout, stage_version
+from pipeline.storage.roles import labelled_test_cases
 
 VERSION = 5
 log = logging.getLogger(__name__)

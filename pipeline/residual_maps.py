@@ -18,21 +18,22 @@ import torch
 from toolz import partition_all
 from torch._dynamo.exc import TorchDynamoException
 
-from grcsf.mae.build import MaskedModel, build_masked_model
+from grcsf.mae.build import MaskedModel
 from grcsf.mae.precision import Precision, at_precision, compile_layers
 from grcsf.residuals import multi_ratio_residuals
 from grcsf.transfer import send
-from pipeline.devices import compute_device, fetch, multiplies_bf16
 from pipeline.errors import PipelineError
-from pipeline.files import read_json, write_json
-from pipeline.fingerprints import fingerprint
-from pipeline.intensity import shown_from
-from pipeline.layout import Layout, in_batch
-from pipeline.models import load_weights, weights_digest
-from pipeline.open_cases import OpenCase, Work, open_case, slices_of
-from pipeline.overlap import ahead, behind, one_behind
-from pipeline.residual_stores import is_made, write_residuals
+from pipeline.networks.build import masked_model, masked_models
+from pipeline.networks.devices import compute_device, fetch, multiplies_bf16
+from pipeline.networks.prefetch import ahead, behind, one_behind
+from pipeline.networks.reconstruction import OpenCase, Work, open_case, slices_of
+from pipeline.networks.weights import weights_digest
 from pipeline.settings import Mae, Residuals, Resources, Slices
+from pipeline.storage.files import fingerprint, read_json, write_json
+from pipeline.storage.intensity import shown_from
+from pipeline.storage.layout import Layout, in_batch
+from pipeline.storage.residual_store import is_made, write_residuals
+from pipeline.storage.roles import cases_of_other_subsets
 
 VERSION = 3
 log = logging.getLogger(__name__)
@@ -76,39 +77,6 @@ def residual_maps(
         layout.residual_batch(name, batch),
         {"cases": keys, "outputs": [f"{case}.zarr" for case in mine]},
     )
-
-
-def cases_of_other_subsets(layout: Layout, subsets: Sequence[int]) -> set[str]:
-    """Cases that train, validate or test in other subsets of the split than these."""
-    split = read_json(layout.split)["subsets"]
-    others = (roles for number, roles in split.items() if int(number) not in subsets)
-    return {case for roles in others for cases in roles.values() for case in cases}
-
-
-def masked_model(settings: Mae) -> MaskedModel:
-    """The masked model of these settings in evaluation mode, still without weights.
-
-    Fresh weights would be thrown away: to draw ViT-L's takes several times as long as to load it.
-    """
-    with torch.device("meta"):
-        return build_masked_model(
-            settings.architecture,
-            settings.preset,
-            image_size=settings.image_size,
-            patch_size=settings.patch_size,
-        ).eval()
-
-
-def masked_models(layout: Layout, maes: Mapping[str, Mae]) -> dict[str, MaskedModel]:
-    """Trained masked models by name, in evaluation mode.
-
-    Raises:
-        PipelineError: one of them is missing or damaged.
-    """
-    models = {name: masked_model(settings) for name, settings in maes.items()}
-    for name, model in models.items():
-        load_weights(model, layout.mae(name))
-    return models
 
 
 def _make(

@@ -1,6 +1,6 @@
 """Stage `split`: who trains, who validates, who tests, in every subset (section 4.3, design 6).
 
-`pipeline/subsets.py` decides; a change of what it decides raises the `VERSION` here.
+`pipeline/datasets/subsets.py` decides; a change of what it decides raises the `VERSION` here.
 """
 
 from __future__ import annotations
@@ -8,11 +8,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from pipeline.files import read_json, write_json
-from pipeline.fingerprints import fingerprint
-from pipeline.layout import Layout
+from pipeline.datasets.subsets import split_cases
 from pipeline.settings import Split
-from pipeline.subsets import split_cases
+from pipeline.storage.files import fingerprint, read_json, write_json
+from pipeline.storage.layout import Layout
 
 VERSION = 2
 log = logging.getLogger(__name__)

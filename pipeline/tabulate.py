@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.columns import COLUMNS, Column
-from pipeline.compare import write_table
-from pipeline.comparison import Comparison, best_value, experiment_numbers, score_cell
-from pipeline.evaluate import labelled_test_cases
-from pipeline.layout import Layout
-from pipeline.scores import read_summary
+from pipeline.evaluation.comparison import best_value, experiment_numbers, score_cell
+from pipeline.evaluation.score_files import read_summary
+from pipeline.evaluation.tables import Comparison, write_table
 from pipeline.settings import COSTS, Dataset, Table
-from pipeline.stores import open_store
+from pipeline.settings.score_columns import COLUMNS, Column
+from pipeline.storage.layout import Layout
+from pipeline.storage.roles import labelled_test_cases
+from pipeline.storage.zarr_store import open_store
 
 VERSION = 1
 log = logging.getLogger(__name__)

@@ -16,20 +16,19 @@ from torch.utils.data import DataLoader
 
 from grcsf.mae.build import build_masked_model
 from grcsf.mae.model import MaskedAutoencoder
-from pipeline.checkpoint_files import checkpoint_files
-from pipeline.checkpoints import checkpoint_digest, load_public_mae
 from pipeline.errors import PipelineError
-from pipeline.files import file_digest, read_json
-from pipeline.fingerprints import fingerprint
-from pipeline.intensity import shown_from
-from pipeline.layout import Layout, folder_of
-from pipeline.mae_training import MaeTraining
-from pipeline.models import finished, keep_model
-from pipeline.resume import is_first_process, take_back
+from pipeline.networks.mae_training import MaeTraining
+from pipeline.networks.public_checkpoints import checkpoint_digest, load_public_mae
+from pipeline.networks.resume import is_first_process, take_back
+from pipeline.networks.trainer import fit, per_process
+from pipeline.networks.weights import finished, keep_model
 from pipeline.settings import Mae, Resources, Slices
-from pipeline.slices import SliceDataset, SliceSampler, slice_loader
-from pipeline.sources import looks_of, note_sources
-from pipeline.training import fit, per_process
+from pipeline.settings.paths import checkpoint_files
+from pipeline.storage.files import file_digest, fingerprint, read_json
+from pipeline.storage.intensity import shown_from
+from pipeline.storage.layout import Layout, folder_of
+from pipeline.storage.slices import SliceDataset, SliceSampler, slice_loader
+from pipeline.storage.source_notes import looks_of, note_sources
 
 VERSION = 1
 log = logging.getLogger(__name__)

@@ -14,9 +14,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline.configuration import load_settings
 from pipeline.errors import PipelineError
-from pipeline.layout import Layout
 from pipeline.settings import (
     Dataset,
     Experiment,
@@ -28,7 +26,8 @@ from pipeline.settings import (
     stage_settings,
     store_root,
 )
-from pipeline.versions import stage_version
+from pipeline.settings.reading import load_settings
+from pipeline.storage.layout import Layout, stage_version
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -94,9 +93,9 @@ def recorded(job: Job, stage: str, **names: str | int) -> Iterator[None]:
         stage: module name of the stage.
         names: what else the job is about, the MAE, residual set, experiment or table first.
     """
-    from pipeline import provenance
-    from pipeline.claims import alone
-    from pipeline.job_files import raw_files, read_files, written_files
+    from pipeline.orchestration import record_writer as provenance
+    from pipeline.orchestration.job_files import raw_files, read_files, written_files
+    from pipeline.orchestration.locks import alone
 
     layout, first = job.layout, str(next(iter(names.values()), ""))
     work = provenance.Work(

@@ -26,7 +26,7 @@ from pipeline.cli.job import (
     recorded,
 )
 from pipeline.errors import PipelineError
-from pipeline.launch import is_to_be_spread, train_on_nodes
+from pipeline.networks.nodes import is_to_be_spread, train_on_nodes
 from pipeline.settings import (
     GradCam,
     Resources,
@@ -99,7 +99,7 @@ def residual_maps(
 def _residual_maps(job: Job, residuals: str, batch: str) -> None:
     chosen = job.dataset.residuals[residuals]
     if isinstance(chosen, GradCam):
-        from pipeline.grad_cam import grad_cam_maps
+        from pipeline.networks.grad_cam import grad_cam_maps
 
         grad_cam_maps(
             job.layout,
@@ -226,7 +226,7 @@ def _predict_images(
     if model is None or output is None:
         raise PipelineError("predict: images need --model (see grcsf export) and --output")
     bound_threads(resources.threads)
-    from pipeline.predict_images import predict_images as run
+    from pipeline.tools.export.predict_images import predict_images as run
 
     run(images, model, output, resources, probabilities=probabilities)
 

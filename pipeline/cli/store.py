@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.job import Config, DatasetName, Override, app, check_named, open_job, open_jobs
-from pipeline.layout import Layout
 from pipeline.settings import Dataset
+from pipeline.storage.layout import Layout
 
 store_app = typer.Typer(
     no_args_is_help=True, help="List, verify and prune stores; export residuals as NIfTI."
@@ -34,8 +34,8 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="records in place of a table")] = False,
 ) -> None:
     """List every store: shape, size on disk, ratio, fingerprint, state."""
-    from pipeline.store import list_stores
-    from pipeline.store_table import print_stores, records
+    from pipeline.tools.store.inventory import list_stores
+    from pipeline.tools.store.table import print_stores, records
 
     found = {
         job.layout.dataset: list_stores(job.layout) for job in open_jobs(config, override, dataset)
@@ -49,7 +49,7 @@ def list_(
 @store_app.command()
 def verify(config: Config, dataset: AnyDataset = None, override: Override = "") -> None:
     """Read every chunk of every store; name each bad one, and exit with 1 if there is any."""
-    from pipeline.store import store_faults
+    from pipeline.tools.store.inventory import store_faults
 
     checked = bad = 0
     for job in open_jobs(config, override, dataset):
@@ -73,8 +73,8 @@ def prune(
     yes: Annotated[bool, typer.Option("--yes", help="delete; without it, only show")] = False,
 ) -> None:
     """Show what no configuration needs any longer, and delete it with --yes."""
-    from pipeline.store_prune import delete, needless
-    from pipeline.store_sizes import size_text
+    from pipeline.planning.sizes import size_text
+    from pipeline.tools.store.prune import delete, needless
 
     jobs = [job for config in configs for job in open_jobs(config, override)]
     users: dict[Layout, list[Dataset]] = {}
@@ -110,7 +110,7 @@ def export(
     job = open_job(config, override, dataset)
     for name in residuals or ():
         check_named("residuals", name, dict(job.dataset.residuals))
-    from pipeline.store_export import export_case
+    from pipeline.tools.store.export import export_case
 
     for path in export_case(job.layout, job.dataset, case, residuals or (), output):
         typer.echo(path)

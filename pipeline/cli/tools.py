@@ -26,7 +26,7 @@ from pipeline.cli.job import (
 from pipeline.errors import PipelineError
 from pipeline.settings import further_images, source_root
 from pipeline.settings.section import SMALLEST_SIDE
-from pipeline.versions import stage_version
+from pipeline.storage.layout import stage_version
 
 
 @app.command()
@@ -39,8 +39,8 @@ def phantom(
     unlabelled: Annotated[int, typer.Option(min=0, help="further cases without mask")] = 0,
 ) -> None:
     """Write synthetic cases in a reference data set's own layout, with their known truth."""
-    from pipeline.datasets.phantom import TRUTH, write_phantom
-    from pipeline.provenance import Inputs, Work, recorded
+    from pipeline.datasets.phantoms.phantom import TRUTH, write_phantom
+    from pipeline.orchestration.record_writer import Inputs, Work, recorded
 
     work = Work(
         stage="phantom",
@@ -50,7 +50,7 @@ def phantom(
         written=[output / TRUTH],
         settings={"cases": cases, "shape": shape, "unlabelled": unlabelled},
         seed=seed,
-        version=stage_version("datasets/phantom"),
+        version=stage_version("datasets/phantoms/phantom"),
     )
     with recorded(work, lambda: Inputs({}, {})):
         write_phantom(kind, output, cases=cases, seed=seed, shape=shape, unlabelled=unlabelled)
@@ -60,9 +60,9 @@ def phantom(
 def check(config: Config, dataset: DatasetName, override: Override = "") -> None:
     """Read every case and tell all that is wrong, what it is like, and what a run will need."""
     job = open_job(config, override, dataset)
-    from pipeline.check import check as run
-    from pipeline.check_page import write_page
-    from pipeline.check_table import print_check
+    from pipeline.evaluation.check_section import write_page
+    from pipeline.tools.check.check import check as run
+    from pipeline.tools.check.table import print_check
 
     root = source_root(job.settings, dataset)
     further = further_images(job.settings, dataset)
@@ -85,10 +85,10 @@ def plan(
 ) -> None:
     """Print jobs, hours and disk of a run, per data set and stage, before anything runs."""
     settings = open_jobs(config, override)[0].settings
-    from pipeline.plan import plan as run
-    from pipeline.plan_table import records, table
-    from pipeline.rates import SHIPPED, load_rates
-    from pipeline.work import devices_used
+    from pipeline.planning.rates import SHIPPED, load_rates
+    from pipeline.planning.workload import devices_used
+    from pipeline.tools.plan.plan import plan as run
+    from pipeline.tools.plan.table import records, table
 
     chosen = {device: load_rates(rates or SHIPPED, device) for device in devices_used(settings)}
     plans = run(settings, chosen)
@@ -121,9 +121,9 @@ def complexity(
             f"{SMALLEST_SIDE} pixels"
         )
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or the profiler talks of itself on stderr
-    from pipeline.complexity import complexity as run
-    from pipeline.complexity import records, table
-    from pipeline.methods import configured_methods, paper_methods
+    from pipeline.planning.network_costs import configured_methods, paper_methods
+    from pipeline.tools.complexity import complexity as run
+    from pipeline.tools.complexity import records, table
 
     methods = configured_methods(job.dataset) if job else paper_methods(input_size or (224, 224))
     costs = run(methods, repeats, gpus)
@@ -147,7 +147,7 @@ def explain(
     job = open_job(config, override, dataset)
     check_named("experiment", experiment, dict(job.dataset.experiments))
     check_subset(subset, job.dataset, experiment)
-    from pipeline.explain import explain as run
+    from pipeline.tools.explain.explain import explain as run
 
     folder = output or job.layout.stage("explain") / experiment
     seed = job.settings.seed
@@ -167,8 +167,8 @@ def submission(
 ) -> None:
     """Write the test scans' masks as orCaScore takes them, and check them."""
     job = open_job(config, override, dataset)
-    from pipeline.submission import check_submission
-    from pipeline.submission import submission as run
+    from pipeline.tools.submission import check_submission
+    from pipeline.tools.submission import submission as run
 
     if not experiment:
         check_submission(job.layout, output)
@@ -191,6 +191,6 @@ def export(
     job = open_job(config, override, dataset)
     check_named("experiment", experiment, dict(job.dataset.experiments))
     check_subset(subset, job.dataset, experiment)
-    from pipeline.bundle import export_run
+    from pipeline.tools.export.bundle import export_run
 
     export_run(job.layout, job.dataset, experiment, subset, job.settings.seed, output)

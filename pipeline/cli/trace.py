@@ -30,9 +30,9 @@ def trace(
     as_json: Annotated[bool, typer.Option("--json", help="records in place of a tree")] = False,
 ) -> None:
     """Follow FILE back to the raw files; exit with 1 if one on the way is not as recorded."""
-    from pipeline.trace import trace as run
-    from pipeline.trace_text import records, tree
-    from pipeline.trace_values import lines, values
+    from pipeline.tools.trace.numbers import lines, values
+    from pipeline.tools.trace.text import records, tree
+    from pipeline.tools.trace.trace import trace as run
 
     with _progress() as tell:
         chain = run(file, case, tuple(experiment or ()), quick=quick, tell=tell)

@@ -9,8 +9,7 @@ from typing import Any
 
 from pipeline.datasets import atlas, dicom, manifest, msd, nnunet, orcascore
 from pipeline.datasets.cases import CaseFiles, ListingError, checked, further_cases
-from pipeline.errors import PipelineError, file_fault
-from pipeline.findings import Finding
+from pipeline.errors import Finding, PipelineError, file_fault
 
 __all__ = ["ADAPTERS", "CaseFiles", "ListingError", "list_cases"]
 

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import PipelineError
-from pipeline.findings import Finding
+from pipeline.errors import Finding, PipelineError
 
 ROLES = ("", "train", "validation", "test", "unlabelled")
 CASE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")

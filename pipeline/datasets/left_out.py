@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pipeline.datasets import atlas, msd, orcascore
-from pipeline.findings import Finding, Severity
+from pipeline.errors import Finding, Severity
 
 NAMED = 3
 

@@ -6,8 +6,7 @@ import csv
 from pathlib import Path
 
 from pipeline.datasets.cases import CASE_NAME, NAMED, ROLES, CaseFiles, checked
-from pipeline.errors import PipelineError, file_fault
-from pipeline.findings import Finding
+from pipeline.errors import Finding, PipelineError, file_fault
 
 COLUMNS = ("case", "image", "label", "group", "role")
 NEED_LABEL = ("train", "validation", "test")

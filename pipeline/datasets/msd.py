@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.datasets.cases import CaseFiles, checked, missing_label, orphans
-from pipeline.errors import file_fault
-from pipeline.findings import Finding
+from pipeline.errors import Finding, file_fault
 
 SUFFIX = ".nii.gz"
 PAPER_LUNG_CASES = 64  # section 4.1; the release has 63

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.datasets.cases import CaseFiles, checked, missing_label, orphans
 from pipeline.datasets.msd import named_modality, read_description, visible_files
-from pipeline.findings import Finding
+from pipeline.errors import Finding
 
 
 def list_cases(root: Path) -> list[CaseFiles]:

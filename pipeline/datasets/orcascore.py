@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from pipeline.datasets.cases import CaseFiles, checked, missing_label, orphans
-from pipeline.findings import Finding
+from pipeline.errors import Finding
 
 IMAGE = re.compile(r"((?:TR|TE|VA)(V\d+)P\d+)[ _]?CTI\.mh[ad]", re.IGNORECASE)
 CONTRAST = re.compile(r"(?:TR|TE|VA)V\d+P\d+[ _]?CTAI\.mh[ad]", re.IGNORECASE)

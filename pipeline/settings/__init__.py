@@ -28,16 +28,10 @@ from pipeline.settings.method import (
     Training,
 )
 from pipeline.settings.model import Dataset, Settings
+from pipeline.settings.paths import further_images, source_root, store_root
 from pipeline.settings.resources import Resources, TrainingResources
 from pipeline.settings.section import Section
-from pipeline.settings.stages import (
-    encoder_mae,
-    further_images,
-    residual_count,
-    source_root,
-    stage_settings,
-    store_root,
-)
+from pipeline.settings.stage_settings import encoder_mae, residual_count, stage_settings
 from pipeline.settings.tables import COSTS, Table
 
 __all__ = [

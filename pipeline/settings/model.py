@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.columns import TABLE_1, TABLE_2
 from pipeline.settings.data import Evaluation, Postprocess, Slices, Source, Split
 from pipeline.settings.method import Experiment, GradCam, Mae, Residuals, ResidualSet
 from pipeline.settings.resources import Resources
+from pipeline.settings.score_columns import TABLE_1, TABLE_2
 from pipeline.settings.section import Count, Name, Section
 from pipeline.settings.tables import COSTS, Table
 
@@ -186,3 +187,22 @@ class Settings(Section):
 def _must_exist(key: str, name: str, kind: str, known: dict[str, Any]) -> None:
     if name not in known:
         raise ValueError(f"{key} names {name!r}, but {kind} has only: {', '.join(known)}")
+
+
+def used_residuals(chosen: Dataset, experiments: Iterable[str]) -> list[str]:
+    """The residual sets that these experiments see."""
+    names = {chosen.experiments[name].residuals for name in experiments}
+    return sorted(name for name in names if name)
+
+
+def used_maes(chosen: Dataset, experiments: Sequence[str]) -> list[str]:
+    """The MAEs behind these experiments: of their residual maps, and of their encoders."""
+    sets = [chosen.residuals[name] for name in used_residuals(chosen, experiments)]
+    maps = {one.mae for chosen_set in sets for one in getattr(chosen_set, "maps", ())}
+    encoders = (chosen.experiments[name].mae_encoder for name in experiments)
+    return sorted(maps | {one.mae for one in encoders if one})
+
+
+def table_experiments(table: Table) -> list[str]:
+    """The experiments that stand in a table's rows, each once."""
+    return list(dict.fromkeys(row.experiment for row in table.rows))

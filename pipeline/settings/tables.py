@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.columns import COLUMNS
+from pipeline.settings.score_columns import COLUMNS
 from pipeline.settings.section import Name, Number, Section
 
 COSTS = ("parameters", "residual_seconds")

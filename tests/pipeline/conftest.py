@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.files import read_json, write_json
-from pipeline.fingerprints import fingerprint
-from pipeline.layout import Layout
 from pipeline.settings import QUANTILES, Experiment, Mae, Residuals, Resources, Slices, Training
-from pipeline.stores import open_store, read_array, store_attributes, write_store
+from pipeline.storage.files import fingerprint, read_json, write_json
+from pipeline.storage.layout import Layout
+from pipeline.storage.zarr_store import open_store, read_array, store_attributes, write_store
 
 ROLES = {"a": "train", "b": "train", "c": "validation", "d": "test", "e": "unlabelled"}
 DIRECTION = (1.0, 0.0, 0.0, 0.0, 0.8, -0.6, 0.0, 0.6, 0.8)

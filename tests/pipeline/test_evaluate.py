@@ -12,12 +12,12 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.evaluate import evaluate
-from pipeline.files import file_digest, read_json, write_json
-from pipeline.layout import mask_note
-from pipeline.manifests import untrue
+from pipeline.orchestration.changed_results import untrue
 from pipeline.postprocess import postprocess
 from pipeline.settings import Evaluation, Postprocess
-from pipeline.volumes import read_volume, write_volume
+from pipeline.storage.files import file_digest, read_json, write_json
+from pipeline.storage.layout import mask_note
+from pipeline.storage.volumes import read_volume, write_volume
 
 SHAPE = (6, 24, 20)
 VOXEL = Evaluation(bootstrap_samples=100)

@@ -8,13 +8,13 @@ import pytest
 
 from pipeline.datasets import list_cases
 from pipeline.errors import PipelineError
-from pipeline.files import read_json
 from pipeline.ingest import ingest, read_case
-from pipeline.intensity import intensity_range
-from pipeline.layout import Layout
 from pipeline.settings import Slices, Source
-from pipeline.sources import replaced
-from pipeline.stores import open_store, read_array
+from pipeline.storage.files import read_json
+from pipeline.storage.intensity import intensity_range
+from pipeline.storage.layout import Layout
+from pipeline.storage.source_notes import replaced
+from pipeline.storage.zarr_store import open_store, read_array
 
 SHAPE = (4, 12, 10)  # z, y, x
 

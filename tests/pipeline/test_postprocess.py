@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.files import read_json
-from pipeline.masks import mask_suffix
 from pipeline.postprocess import postprocess
 from pipeline.settings import Postprocess
-from pipeline.volumes import read_volume
+from pipeline.storage.files import read_json
+from pipeline.storage.masks import mask_suffix
+from pipeline.storage.volumes import read_volume
 
 SHAPE = (6, 24, 20)
 

@@ -7,10 +7,10 @@ from torch import nn
 
 from grcsf.models.build import build_segmentation_model
 from pipeline.errors import PipelineError
-from pipeline.files import read_json
 from pipeline.predict import predict, predict_case
 from pipeline.settings import Slices
-from pipeline.stores import open_store, read_array, write_store
+from pipeline.storage.files import read_json
+from pipeline.storage.zarr_store import open_store, read_array, write_store
 from pipeline.train_segmentation import train_segmentation
 
 SLICES = Slices(size=(32, 32), window=(0, 100))

@@ -14,24 +14,23 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from grcsf.contrast import lesion_contrast
-from pipeline.case_view import view_case
-from pipeline.check_record import CaseFacts, Check, write_check
 from pipeline.compare import compare
+from pipeline.errors import Finding
 from pipeline.evaluate import evaluate
-from pipeline.files import read_json
-from pipeline.findings import Finding
-from pipeline.layout import folder_of
-from pipeline.orientation import orientation_of
-from pipeline.pictures import body_window, case_picture, close_up
+from pipeline.evaluation.case_view import view_case
+from pipeline.evaluation.check_record import CaseFacts, Check, write_check
+from pipeline.evaluation.orientation import orientation_of
+from pipeline.evaluation.pictures import body_window, case_picture, close_up
+from pipeline.evaluation.report_parts import cohort_table, dice_by_cohort, emphasis
+from pipeline.evaluation.score_files import read_scores
+from pipeline.evaluation.score_pictures import COLOURS, SCORES, agreement_picture, group_picture
 from pipeline.postprocess import postprocess
 from pipeline.report import report
-from pipeline.report_tables import cohort_table, dice_by_cohort
-from pipeline.report_text import emphasis
-from pipeline.score_pictures import COLOURS, SCORES, agreement_picture, group_picture
-from pipeline.scores import read_scores
 from pipeline.settings import Dataset
-from pipeline.stores import open_store, read_array, write_store
-from pipeline.volumes import Geometry
+from pipeline.storage.files import read_json
+from pipeline.storage.layout import folder_of
+from pipeline.storage.volumes import Geometry
+from pipeline.storage.zarr_store import open_store, read_array, write_store
 
 SHAPE = (6, 24, 20)
 NAMES = ("unetpp", "grcsf")

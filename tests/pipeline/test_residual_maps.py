@@ -12,12 +12,13 @@ from torch._inductor import config as inductor
 
 from grcsf.mae.build import build_masked_model
 from pipeline.errors import PipelineError
-from pipeline.files import read_json, write_json
-from pipeline.layout import folder_of
-from pipeline.models import keep_model
-from pipeline.residual_maps import masked_models, residual_maps
+from pipeline.networks.build import masked_models
+from pipeline.networks.weights import keep_model
+from pipeline.residual_maps import residual_maps
 from pipeline.settings import Resources
-from pipeline.stores import open_store, read_array
+from pipeline.storage.files import read_json, write_json
+from pipeline.storage.layout import folder_of
+from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.train_mae import train_mae
 
 SEED = 5

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.datasets.subsets import closest_groups, pack, split_cases
 from pipeline.errors import PipelineError
-from pipeline.files import read_json, write_json
-from pipeline.layout import Layout
 from pipeline.settings import Split
 from pipeline.split import split
-from pipeline.subsets import closest_groups, pack, split_cases
+from pipeline.storage.files import read_json, write_json
+from pipeline.storage.layout import Layout
 from pipeline.train_mae import lesion_free_slices
 
 COHORTS = st.lists(st.integers(3, 40), min_size=8, max_size=14)

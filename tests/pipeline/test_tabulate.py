@@ -9,7 +9,7 @@ from pipeline.errors import PipelineError
 from pipeline.evaluate import evaluate
 from pipeline.postprocess import postprocess
 from pipeline.settings import Dataset, Postprocess
-from pipeline.stores import write_store
+from pipeline.storage.zarr_store import write_store
 from pipeline.tabulate import tabulate
 
 SHAPE = (4, 16, 16)

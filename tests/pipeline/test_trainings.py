@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline import train_mae as mae_stage
-from pipeline import training
-from pipeline.files import read_json, write_json
-from pipeline.history import read_history
-from pipeline.layout import Layout, folder_of, former_of, moving_of
-from pipeline.mae_training import MaeTraining
-from pipeline.resume import take_back
+from pipeline.networks import trainer as training
+from pipeline.networks.history import read_history
+from pipeline.networks.mae_training import MaeTraining
+from pipeline.networks.resume import take_back
+from pipeline.storage.files import read_json, write_json
+from pipeline.storage.layout import Layout, folder_of, former_of, moving_of
 from pipeline.train_mae import lesion_free_slices, train_mae
 from tests.pipeline.trainings import (
     SEED,

@@ -3,9 +3,9 @@
 import torch
 from safetensors.torch import load_file
 
-from pipeline import training
-from pipeline.layout import folder_of
+from pipeline.networks import trainer as training
 from pipeline.settings import Experiment, Training
+from pipeline.storage.layout import folder_of
 from pipeline.train_mae import train_mae
 from pipeline.train_segmentation import train_segmentation
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.configuration import merge
-from pipeline.history import read_history
+from pipeline.networks.history import read_history
+from pipeline.settings.reading import merge
 
 CHECKOUT = Path(__file__).parents[2]
 CLUSTER = Path(__file__).with_name("cluster.sh")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.files import file_digest
-from pipeline.history import read_history
+from pipeline.networks.history import read_history
+from pipeline.storage.files import file_digest
 from tests.slurm.conftest import TRAINED, TRAINING, wait_until
 
 pytestmark = pytest.mark.timeout(1800)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.history import read_history
+from pipeline.networks.history import read_history
 from tests.slurm.conftest import ACCOUNTING, CONFIG, ON_CARDS, Project, missing
 
 pytestmark = pytest.mark.timeout(1800)

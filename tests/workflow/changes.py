@@ -13,8 +13,8 @@ import yaml
 import zarr
 
 from grcsf.mae.model import build_mae
-from pipeline.files import read_json
-from pipeline.layout import Layout
+from pipeline.storage.files import read_json
+from pipeline.storage.layout import Layout
 from tests.workflow import tiny
 
 CHECKOUT = Path(__file__).parents[2]

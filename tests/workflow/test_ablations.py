@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.configuration import load_settings
+from pipeline.settings.reading import load_settings
 
 CONFIG = Path(__file__).parents[2] / "config" / "ablations.yaml"
 ROOT = ["--config", "datasets={atlas: {source: {root: images}}}"]

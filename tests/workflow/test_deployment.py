@@ -21,7 +21,7 @@ import yaml
 from packaging.version import Version
 from snakemake.deployment.conda import MIN_CONDA_VER
 
-from pipeline.layout import Layout, record_of
+from pipeline.storage.layout import Layout, record_of
 
 ROOT = Path(__file__).parents[2]
 FIRST = ["results/heart/split/split.json"]
@@ -151,11 +151,11 @@ def test_every_stage_s_modules_are_found_with_the_listed_packages_alone(name, tm
     link_environment(str(file), str(tmp_path / "env"))
     stages = re.search(r"For ([\w, ]+)\.", file.read_text("utf-8"))[1].split(", ")
     modules = [
-        "pipeline.datasets.phantom" if one == "phantom" else f"pipeline.{one}" for one in stages
+        "pipeline.datasets.phantoms.phantom" if one == "phantom" else f"pipeline.{one}"
+        for one in stages
     ]
-    command = (
-        f"import pipeline.cli, pipeline.provenance, {', '.join(modules)}, sys; print(sys.prefix)"
-    )
+    modules += ["pipeline.cli", "pipeline.orchestration.record_writer"]
+    command = f"import {', '.join(modules)}, sys; print(sys.prefix)"
     done = subprocess.run(
         [tmp_path / "env" / "bin" / "python", "-c", command],
         cwd=tmp_path,

@@ -14,9 +14,9 @@ import pytest
 import yaml
 import zarr
 
-from pipeline.files import file_digest
-from pipeline.layout import record_of
-from pipeline.volumes import read_geometry, read_volume
+from pipeline.storage.files import file_digest
+from pipeline.storage.layout import record_of
+from pipeline.storage.volumes import read_geometry, read_volume
 
 CHECKOUT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]

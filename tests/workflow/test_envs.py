@@ -11,7 +11,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from pipeline.layout import STAGES
+from pipeline.storage.layout import STAGES
 
 ROOT = Path(__file__).parents[2]
 spec = importlib.util.spec_from_file_location("pins", ROOT / "envs" / "pins.py")

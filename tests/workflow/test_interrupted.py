@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.files import file_digest
-from pipeline.layout import Layout, folder_of
+from pipeline.storage.files import file_digest
+from pipeline.storage.layout import Layout, folder_of
 from tests.workflow import tiny
 
 EPOCHS = 40

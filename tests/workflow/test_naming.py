@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import app
-from pipeline.layout import STAGES, Layout
+from pipeline.storage.layout import STAGES, Layout
 
 ROOT = Path(__file__).parents[2]
 RULES = re.compile(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", re.MULTILINE | re.DOTALL)
@@ -175,7 +175,7 @@ def test_the_method_knows_no_files_no_settings_and_no_command_line(path):
 
 @pytest.mark.parametrize("path", PIPELINE, ids=relative)
 def test_one_module_each_uses_simpleitk_and_zarr(path):
-    owners = {"SimpleITK": "pipeline/volumes.py", "zarr": "pipeline/stores.py"}
+    owners = {"SimpleITK": "pipeline/storage/volumes.py", "zarr": "pipeline/storage/zarr_store.py"}
     for package, owner in owners.items():
         assert package not in imported(path) or relative(path) == owner
     assert "snakemake" not in imported(path)

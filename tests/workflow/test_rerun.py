@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import app
-from pipeline.files import read_json
-from pipeline.layout import STAGES, Layout
-from pipeline.manifests import set_aside
+from pipeline.orchestration.changed_results import set_aside
+from pipeline.storage.files import read_json
+from pipeline.storage.layout import STAGES, Layout
 from tests.workflow import tiny
 from tests.workflow.changes import (
     CHANGES,

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pipeline.cli import app
-from pipeline.layout import batch_names
+from pipeline.storage.layout import batch_names
 
 ROOT = Path(__file__).parents[2]
 PEERS = ("unet", "unetpp", "deeplabv3", "swinunet", "transunet")

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.datasets.phantom import write_phantom
+from pipeline.datasets.phantoms.phantom import write_phantom
 
 ROLES = ("train", "train", "validation", "test", "test", "train", "test")
 LISTED = 5  # of the images; the others join later

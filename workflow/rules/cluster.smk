@@ -1,6 +1,6 @@
 """What jobs ask a cluster for, and what a run that was killed has left there."""
 
-from pipeline.leftover_jobs import comment_of, take_up_jobs
+from pipeline.orchestration.cluster_jobs import comment_of, take_up_jobs
 
 # With `--profile`, the default profile holds beside the cluster's, which puts cards out of its reach;
 # its number of cores, too, is that of this machine.

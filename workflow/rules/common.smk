@@ -8,18 +8,19 @@ import shlex
 from snakemake.common.configfile import load_configfile
 from snakemake.io import IOFile
 
-from pipeline import preflight, targets
-from pipeline.calls import Call, Plan, Planned
-from pipeline.checkpoint_files import checkpoint_files
-from pipeline.configuration import merge, read_configuration, validate
+from pipeline.planning import preflight
+from pipeline.orchestration import job_files as targets
+from pipeline.orchestration.call import Call, Plan, Planned
+from pipeline.settings.paths import checkpoint_files
+from pipeline.settings.reading import merge, read_configuration, validate
 from pipeline.datasets import ListingError
 from pipeline.datasets.cases import list_files, source_files
 from pipeline.errors import PipelineError
-from pipeline.last_run import results_there
-from pipeline.layout import Layout, batch_names
-from pipeline.listing import planned_cases
+from pipeline.orchestration.last_run import results_there
+from pipeline.storage.layout import Layout, batch_names
+from pipeline.datasets.configured import planned_cases
 from pipeline.settings import further_images, source_root, stage_settings
-from pipeline.versions import stage_version
+from pipeline.storage.layout import stage_version
 
 
 def or_exit(check, *arguments):

@@ -4,7 +4,7 @@ rule phantom:
     params:
         arguments=phantom_arguments,
         settings=settings_of("phantom"),
-        version=stage_version("datasets/phantom"),
+        version=stage_version("datasets/phantoms/phantom"),
     log:
         LOGS / "phantom.log",
     benchmark:

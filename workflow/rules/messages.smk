@@ -8,7 +8,7 @@ from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from pipeline.last_words import last_words
+from pipeline.orchestration.failed_job import last_words
 
 INPUTS_TOLD = 3  # of a failed job: an ingest has two for every patient
 # log of a failed job → its stage and how it ended, and SLURM's own log of it, where there is one; a

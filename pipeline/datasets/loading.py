@@ -1,0 +1,259 @@
+"""Reading one case and finding all that is wrong with it, before anything is computed from it.
+
+A fault makes the case unusable; other findings are what a person should look at or know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.datasets.cases import CaseFiles
+from pipeline.errors import Finding, PipelineError
+from pipeline.storage.volumes import Geometry, Volume, read_volume
+
+SPACING_TOLERANCE = 1e-3  # of the image's spacing
+ORIGIN_TOLERANCE = 0.1  # of the image's smallest spacing: a tenth of a voxel
+DIRECTION_TOLERANCE = 1e-3  # of each direction cosine
+INTEGER_TOLERANCE = 1e-5  # labels scaled by a header's slope come back this inexact
+LABEL_MAXIMUM = 255
+NO_LESION = "the label holds no lesion"
+
+HU_RANGE = (-8192, 32767)  # padding values and metal reach far; a case store holds int16
+HU_SMALLEST_SPAN = 10
+AIR_OR_FAT_HU = -150  # below it lie air, lung and fat, of which every CT shows some
+AIR_OR_FAT_SHARE = 1e-3
+DENSE_HU = 500  # above it lie bone and metal, or soft tissue that still has 1024 added
+DENSE_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class LoadedCase:
+    """A case as read and checked.
+
+    Attributes:
+        files: where it came from.
+        image: the image; None if it could not be read.
+        label: (z, y, x) uint8; None if unlabelled or unusable.
+        notes: warnings and notes; those of `files` come first.
+        faults: errors; the case can be used only if there is none.
+    """
+
+    files: CaseFiles
+    image: Volume | None
+    label: npt.NDArray[np.uint8] | None
+    notes: tuple[Finding, ...]
+    faults: tuple[Finding, ...]
+
+
+def load_case(
+    files: CaseFiles,
+    *,
+    modality: str | None = None,
+    binarise: bool = False,
+    foreground: Sequence[int] | None = None,
+    channel: int | None = None,
+) -> LoadedCase:
+    """Read one case and list all of its faults at once; a fault raises nothing.
+
+    Args:
+        files: the case.
+        modality: "CT" checks Hounsfield units; None takes what the adapter says.
+        binarise: label values above 0 all become 1 (ATLAS has masks with a maximum near 0.01);
+            else labels must be whole numbers.
+        foreground: the label values that are lesion, others become 0; None keeps all.
+        channel: which volume of a 4D or multi-channel image; None refuses these.
+
+    Returns:
+        The case with its notes and faults.
+    """
+    image, faults = _read(files, files.image, channel)
+    notes = [Finding(note, severity="note") for note in files.notes]
+    if image is not None:
+        modality = modality or files.modality
+        faults += _of(files, files.image, image_faults(image.array, modality=modality))
+    label = None
+    if files.label is not None:
+        volume, label_faults = _read(files, files.label)
+        if volume is not None:
+            label, told, found = usable_label(
+                volume.array, binarise=binarise, foreground=foreground
+            )
+            if image is not None:
+                found += geometry_faults(image.geometry, volume.geometry)
+            label_faults += _of(files, files.label, found)
+            notes += _of(files, files.label, told)
+        faults += label_faults
+    return LoadedCase(files, image, label, tuple(notes), tuple(faults))
+
+
+def image_faults(image: npt.NDArray[Any], *, modality: str) -> list[Finding]:
+    """Faults of an image's values.
+
+    Args:
+        image: (z, y, x) in the source's units.
+        modality: "CT" expects Hounsfield units; others are in arbitrary units.
+
+    Returns:
+        One per fault, without case and file.
+    """
+    faults = []
+    broken = _not_finite(image)
+    if broken:
+        faults = [Finding(f"{broken} voxels with NaN or infinity", "none", "export it again")]
+        image = image[np.isfinite(image)]
+        if not image.size:
+            return faults
+    low, high = image.min(), image.max()
+    if low == high:
+        return [
+            *faults,
+            Finding(
+                f"empty, every voxel is {low:g}", "an image", "export it again or remove the case"
+            ),
+        ]
+    if modality != "CT":
+        return faults
+    implausible = _implausible_hu(image, float(low), float(high))
+    if implausible is None:
+        return faults
+    return [
+        *faults,
+        Finding(
+            f"values {low:g} … {high:g} are no plausible HU ({implausible})",
+            "Hounsfield units",
+            "export it with its rescale slope and intercept applied, or set the modality if it is "
+            "no CT",
+        ),
+    ]
+
+
+def _implausible_hu(image: npt.NDArray[Any], low: float, high: float) -> str | None:
+    """Why these cannot be Hounsfield units; None if they can."""
+    if low < HU_RANGE[0] or high > HU_RANGE[1]:
+        return f"expected values within {HU_RANGE[0]} … {HU_RANGE[1]}"
+    if high - low <= HU_SMALLEST_SPAN:
+        return "they look scaled to a small range"
+    if low >= 0:
+        return "no voxel lies below 0, where air, lung and fat must"
+    # The lowest value may be the scanner's padding, which an offset leaves below 0.
+    light = np.count_nonzero((image < AIR_OR_FAT_HU) & (image > low)) / image.size
+    dense = np.count_nonzero(image > DENSE_HU) / image.size
+    if light < AIR_OR_FAT_SHARE and dense > DENSE_SHARE:
+        return "an offset such as 1024 seems to be left in"
+    return None
+
+
+def usable_label(
+    label: npt.NDArray[Any], *, binarise: bool, foreground: Sequence[int] | None = None
+) -> tuple[npt.NDArray[np.uint8] | None, list[Finding], list[Finding]]:
+    """A mask as it is stored.
+
+    Args:
+        label: (z, y, x) as read.
+        binarise: see `load_case`.
+        foreground: see `load_case`.
+
+    Returns:
+        The mask as uint8 (None with a fault), warnings and notes, and faults; without case and
+        file.
+    """
+    broken = _not_finite(label)
+    if broken:
+        found = f"{broken} label voxels with NaN or infinity"
+        return None, [], [Finding(found, "none", "export it again")]
+    low, high = label.min(), label.max()
+    whole = _are_whole(label)
+    faults = []
+    if low < 0:
+        faults.append(Finding(f"label {low:g}", "none below 0", "redraw or export it again"))
+    if not whole and not binarise:
+        faults.append(
+            Finding("labels that are no whole numbers", "0, 1, …", "set source.binarise or redraw")
+        )
+    if high > LABEL_MAXIMUM and not binarise:
+        faults.append(Finding(f"label {high:g}", f"at most {LABEL_MAXIMUM}", "renumber"))
+    if faults:
+        return None, [], faults
+    if binarise:
+        mask = (label > 0).astype(np.uint8)
+        mapped = Finding(
+            f"values up to {high:.4g} binarised at > 0",
+            "0 and 1",
+            "look whether the mask was only scaled; a blurred one grows by this: redraw it",
+            severity="warning",
+        )
+        return mask, [*([] if whole and high <= 1 else [mapped]), *_empty(mask)], []
+    mask = np.rint(label).astype(np.uint8)
+    if foreground is None:
+        return mask, _empty(mask), []
+    others = sorted({*np.unique(mask).tolist()} - {0, *foreground})
+    mask[~np.isin(mask, foreground)] = 0
+    listed = ", ".join(map(str, others))
+    told = f"label values {listed} taken as background, as source.foreground says"
+    notes = [Finding(told, severity="note")] if others else []
+    return mask, [*notes, *_empty(mask)], []
+
+
+def geometry_faults(image: Geometry, label: Geometry) -> list[Finding]:
+    """Where a label's grid differs from its image's by more than the tolerances above."""
+    faults = []
+    if label.shape != image.shape:
+        expected = f"the image's {image.shape} (z, y, x)"
+        faults = [Finding(f"label shape {label.shape}", expected, "resample the label")]
+    spacing = np.array(image.spacing)
+    if np.any(np.abs(np.array(label.spacing) - spacing) > SPACING_TOLERANCE * spacing):
+        faults.append(_mismatch("spacing", label.spacing, image.spacing, " mm"))
+    shift = np.abs(np.array(label.origin) - np.array(image.origin))
+    if np.any(shift > ORIGIN_TOLERANCE * spacing.min()):
+        faults.append(_mismatch("origin", label.origin, image.origin, " mm"))
+    turn = np.abs(np.array(label.direction) - np.array(image.direction))
+    if np.any(turn > DIRECTION_TOLERANCE):
+        faults.append(_mismatch("direction", label.direction, image.direction, ""))
+    return faults
+
+
+def _mismatch(
+    what: str, found: tuple[float, ...], expected: tuple[float, ...], unit: str
+) -> Finding:
+    shown, wanted = (", ".join(f"{value:.6g}" for value in values) for values in (found, expected))
+    return Finding(
+        f"label {what} ({shown}){unit}",
+        f"the image's ({wanted}){unit} (z, y, x)",
+        "resample the label on to the image, or correct the header that is wrong",
+    )
+
+
+def _not_finite(array: npt.NDArray[Any]) -> int:
+    return 0 if array.dtype.kind in "biu" else int(np.count_nonzero(~np.isfinite(array)))
+
+
+def _are_whole(label: npt.NDArray[Any]) -> bool:
+    if label.dtype.kind in "biu":
+        return True
+    return bool(np.all(np.abs(label - np.rint(label)) <= INTEGER_TOLERANCE))
+
+
+def _empty(mask: npt.NDArray[np.uint8]) -> list[Finding]:
+    if mask.any():
+        return []
+    remedy = "look whether the mask was lost; keep the case if the patient has none"
+    return [Finding(NO_LESION, "a lesion", remedy, severity="warning")]
+
+
+def _read(
+    files: CaseFiles, path: Path, channel: int | None = None
+) -> tuple[Volume | None, list[Finding]]:
+    try:
+        return read_volume(path, channel), []
+    except PipelineError as error:
+        return None, _of(files, path, error.findings)
+
+
+def _of(files: CaseFiles, path: Path, findings: Sequence[Finding]) -> list[Finding]:
+    return [replace(one, case=files.case, file=one.file or str(path)) for one in findings]

@@ -1,0 +1,1 @@
+"""To be written: what phantoms/ is for, in one line."""

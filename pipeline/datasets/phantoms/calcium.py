@@ -1,0 +1,60 @@
+"""What an annotator and a calcium score make of a heart phantom, by plain means of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from pipeline.datasets.phantoms.fields import Array, Grid
+
+THRESHOLD_HU = 130
+ARTERIES = ("LAD", "LCX", "RCA")
+
+
+def reference(image: npt.NDArray[np.int16], shares: Array, dense: Array) -> npt.NDArray[np.uint8]:
+    """What an annotator's clicks give: whole components above 130 HU, named by their artery.
+
+    Args:
+        image: (z, y, x) HU, as scanned.
+        shares: (3, z, y, x) share of each artery's plaques.
+        dense: (z, y, x) share of bone and aortic calcium; a component that runs into it is no
+            coronary lesion.
+
+    Returns:
+        (z, y, x) uint8: 1 LAD, 2 LCX, 3 RCA; components are 3D, 6-connected.
+    """
+    parts, count = ndimage.label(image > THRESHOLD_HU)
+    votes = np.zeros((4, count + 1))
+    for number in range(3):
+        touched = shares[number] > 0.3
+        votes[number + 1] = np.bincount(parts[touched], minlength=count + 1)
+    in_dense = np.bincount(parts[dense > 0.5], minlength=count + 1)
+    winner = np.argmax(votes, axis=0).astype(np.uint8)
+    winner[0] = 0
+    winner[in_dense > 0] = 0
+    named: npt.NDArray[np.uint8] = winner[parts]
+    return named
+
+
+def agatston(image: npt.NDArray[Any], label: npt.NDArray[np.uint8], grid: Grid) -> dict[str, float]:
+    """Agatston scores by artery and in total, by plain loops over lesions and slices.
+
+    Area in mm² × 1, 2, 3 or 4 by the lesion's highest HU in the slice (from 130, 200, 300, 400),
+    × slice spacing / 3 mm. A lesion is a 3D, 6-connected part of one artery's label.
+    """
+    pixel_mm2 = grid.spacing[1] * grid.spacing[2]
+    scores = {}
+    for number, artery in enumerate(ARTERIES, start=1):
+        parts, count = ndimage.label(label == number)
+        score = 0.0
+        for lesion in range(1, count + 1):
+            for k in np.flatnonzero((parts == lesion).any(axis=(1, 2))):
+                values = image[k][parts[k] == lesion]
+                peak = float(values.max())
+                weight = sum(peak >= step for step in (THRESHOLD_HU, 200, 300, 400))
+                score += len(values) * pixel_mm2 * weight
+        scores[artery] = score * grid.spacing[0] / 3
+    return {**scores, "total": sum(scores.values())}

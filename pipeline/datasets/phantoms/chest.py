@@ -1,0 +1,244 @@
+"""A chest CT with irregular lung tumours, many of which touch the wall or a vessel.
+
+Axes are the patient's: x to the left, y to the back, z to the head; mm from the middle.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from pipeline.datasets.phantoms.fields import (
+    Array,
+    Grid,
+    PhantomCase,
+    blend,
+    blur,
+    capsule,
+    centred_geometry,
+    inside,
+    lesion_truth,
+    oblique,
+    radius,
+    random_field,
+    soft_width,
+)
+
+DEFAULT_SHAPE = (120, 512, 512)
+HEIGHT_MM = 300.0
+SLICE_MM = (0.625, 5.0)
+LUNG_HU, SOFT_HU, FAT_HU, MARROW_HU, CORTEX_HU = -850, 45, -105, 190, 620
+
+
+def chest_case(rng: np.random.Generator, index: int, shape: tuple[int, int, int]) -> PhantomCase:
+    """One patient.
+
+    Args:
+        rng: the case's own generator.
+        index: number of the case; every third one lies obliquely, the others mirrored.
+        shape: (z, y, x); the field of view in the plane is 330 to 390 mm whatever the shape,
+            slices are at most 5 mm apart, so that few slices show the middle of the chest.
+
+    Returns:
+        Image int16 HU, label 0/1.
+    """
+    fov = rng.uniform(330, 390)
+    thickness = float(np.clip(HEIGHT_MM / shape[0], *SLICE_MM)) * rng.uniform(0.85, 1.0)
+    grid = Grid(shape, (thickness, fov / shape[1], fov / shape[2]))
+    tissue, lung = _anatomy(rng, grid)
+    label = _tumours(rng, grid, tissue, lung)
+    image = _scan(rng, blur(tissue, grid, 1.0), sigma=rng.uniform(14, 28))
+    tilted = index % 3 == 2
+    direction = (
+        oblique(rng.uniform(-8, 8), rng.uniform(4, 12)) if tilted else oblique(0, 0, mirrored=True)
+    )
+    if not tilted:
+        # The file's axes run against the patient's: the anatomy must stay where it is.
+        image, label = image[:, ::-1, ::-1], label[:, ::-1, ::-1]
+    geometry = centred_geometry(grid, direction)
+    truth = {**lesion_truth(label, grid), "direction": list(geometry.direction)}
+    return PhantomCase(image, label, geometry, truth)
+
+
+def _scan(rng: np.random.Generator, noise_free: Array, sigma: float) -> npt.NDArray[np.int16]:
+    noise = rng.standard_normal(noise_free.shape, dtype=np.float32)
+    smooth = ndimage.uniform_filter1d(noise, 2, axis=2)
+    noise_free += ndimage.uniform_filter1d(smooth, 2, axis=1) * np.float32(2 * sigma)
+    scanned: npt.NDArray[np.int16] = np.rint(np.clip(noise_free, -1024, 3071)).astype(np.int16)
+    return scanned
+
+
+def _anatomy(rng: np.random.Generator, grid: Grid) -> tuple[Array, Array]:
+    """Tissue in HU, and the depth in mm inside the lungs before vessels are drawn."""
+    z, y, x = grid.axes()
+    width = soft_width(grid)
+    girth = rng.uniform(0.93, 1.03)
+    lumps = random_field(rng, grid, 40)
+    chest = 115 * (1 - _superellipse(y, x, 114 * girth, 160 * girth)) + 2.5 * lumps
+    tissue = np.full(grid.shape, -1000.0, np.float32)
+    blend(tissue, FAT_HU, inside(chest, width))
+    texture = random_field(rng, grid, 9)
+    blend(tissue, SOFT_HU + 8 * texture, inside(chest - 11 - 3 * lumps, width))
+    cage, wall = _thorax(z, y, x, girth)
+    blend(tissue, FAT_HU + 40, inside(1.2 - np.abs(wall + 11), width))  # between muscles
+    lung = np.minimum(wall, _beside_mediastinum(rng, grid, lumps))
+    posterior = 45 * y / np.float32(90)  # blood sinks to the back of a lying patient
+    blend(tissue, LUNG_HU + posterior + 14 * texture, inside(lung, width))
+    _bones(rng, grid, tissue, cage, chest)
+    _mediastinum(grid, tissue, lung)
+    for side in (-1, 1):
+        _tree(rng, grid, tissue, lung, side)
+    return tissue, lung
+
+
+def _superellipse(y: Array, x: Array, half_y: float, half_x: float) -> Array:
+    """1 on the surface of a cylinder along z with a flattened section."""
+    power = np.float32(2.4)
+    result: Array = (
+        np.abs(y / np.float32(half_y)) ** power + np.abs(x / np.float32(half_x)) ** power
+    ) ** (1 / power)
+    return result
+
+
+def _thorax(z: Array, y: Array, x: Array, girth: float) -> tuple[Array, Array]:
+    """Depth in mm inside the rib cage, and inside its part above the diaphragm's domes."""
+    narrow = 1 - 0.38 * np.clip((z - 20) / np.float32(140), 0, 1) ** 2
+    section = _superellipse(y / narrow, x / narrow, 84 * girth, 130 * girth)
+    cage = (1 - section) * narrow * 88
+    spine_bulge = 30 * (radius(z, y, x, (0, 84, 0), (1e6, 32, 34)) - 1)
+    domes = [60 * (radius(z, y, x, (-165, 5, side), (95, 105, 80)) - 1) for side in (-62, 66)]
+    return cage, np.minimum(np.minimum(cage, spine_bulge), np.minimum(*domes))
+
+
+def _beside_mediastinum(rng: np.random.Generator, grid: Grid, lumps: Array) -> Array:
+    """Distance in mm to the heart and the vessels between the lungs; positive in the lungs."""
+    z, y, x = grid.axes()
+    size = rng.uniform(0.92, 1.08)
+    heart = 45 * (radius(z, y, x, (-55, -22, 20), (58 * size, 46 * size, 60 * size)) - 1)
+    middle = 30 * (radius(z, y, x, (30, -5, 2), (1e6, 78, 33)) - 1)
+    arch = 18 * (radius(z, y, x, (55, 2, 20), (18, 42, 22)) - 1)
+    result: Array = np.minimum(np.minimum(heart, middle), arch) + 2 * lumps
+    return result
+
+
+def _mediastinum(grid: Grid, tissue: Array, lung: Array) -> None:
+    """Heart, great vessels, airways and oesophagus in the fat between the lungs."""
+    z, y, x = grid.axes()
+    width = soft_width(grid)
+    between = inside(26 * (1 - radius(z, y, x, (30, -8, 2), (1e6, 74, 29))), width)
+    blend(tissue, FAT_HU + 20, between * inside(-lung - 1, width))
+    parts = [
+        ((-58, -22, 20), (52, 41, 54), 44),  # heart
+        ((15, -22, -12), (40, 15, 15), 46),  # ascending aorta
+        ((15, -24, 14), (26, 13, 14), 46),  # pulmonary trunk
+        ((58, -2, 10), (13, 34, 15), 46),  # aortic arch
+        ((30, -8, -30), (70, 9, 8), 44),  # superior vena cava
+        ((-60, 48, 22), (122, 12, 12), 46),  # descending aorta
+        ((0, 40, 4), (1e6, 6, 8), 25),  # oesophagus
+    ]
+    for centre, radii, value in parts:
+        depth = min(radii[1:]) * (1 - radius(z, y, x, centre, radii))
+        blend(tissue, value, inside(depth, width) * inside(1 - lung, width))
+    airway = [((180, 6, 0), (18, 14, 0)), ((18, 14, 0), (0, 20, 32)), ((18, 14, 0), (-6, 18, -28))]
+    for start, end in airway:
+        for bore, filling in ((9.5, 20.0), (8.0, -1000.0)):
+            drawn = capsule(grid, start, end, (bore, bore * 0.85))
+            if drawn is not None:
+                blend(tissue[drawn[0]], filling, drawn[1])
+
+
+def _bones(rng: np.random.Generator, grid: Grid, tissue: Array, cage: Array, chest: Array) -> None:
+    """Spine with discs, sternum, sloping ribs and shoulder blades: dense shells around marrow."""
+    z, y, x = grid.axes()
+    width = soft_width(grid)
+    phase = rng.uniform(0, 26)
+    level = np.abs((z + phase) % 26 - 13)
+    body = 17 * (1 - radius(z, y, x, (0, 76, 0), (1e6, 15, 18)))
+    arch = np.minimum(9 * (1 - radius(z, y, x, (0, 98, 0), (1e6, 13, 22))), chest - 5)
+    vertebra = np.maximum(np.minimum(body, 11 - level), np.minimum(arch, 8 - level))
+    canal = 7 * (1 - radius(z, y, x, (0, 95, 0), (1e6, 7, 8)))
+    sternum = 6 * (1 - radius(z, y, x, (40, -93, 0), (110, 6, 20)))
+    slope = (z + phase + 0.45 * y + 0.1 * np.abs(x)) % 27
+    rib = np.minimum(4.0 - np.abs(cage + 5), 6.0 - np.abs(slope - 13.5))
+    rib = np.minimum(rib, np.abs(x) - 22)
+    blade_side = np.abs(x) - 98 - 0.25 * y
+    blade = np.minimum(3 - np.abs(blade_side + 0.8 * (y - 70)) * 0.7, 26 - np.abs(y - 72))
+    blade = np.minimum(np.minimum(blade, z - 10), chest - 14)
+    blend(tissue, 80, inside(np.minimum(body, level - 11), width))
+    for depth in (vertebra, sternum, rib, blade):
+        blend(tissue, CORTEX_HU, inside(depth, width))
+        blend(tissue, MARROW_HU, inside(depth - 2.2, width))
+    blend(tissue, 25, inside(canal, width))
+
+
+def _tree(rng: np.random.Generator, grid: Grid, tissue: Array, lung: Array, side: int) -> None:
+    """Vessels that branch from a hilum into the lung."""
+    first = (np.array([5.0, 12.0, 26.0 * side]), 5.5, np.array([0.0, 0.0, float(side)]), 0)
+    tips = [first]
+    while tips:
+        start, thickness, heading, order = tips.pop()
+        for _ in range(5 if order == 0 else 2):
+            turn = heading + rng.normal(0, 1.0 if order == 0 else 0.55, 3) * np.array((1.3, 1, 0.8))
+            turn /= np.linalg.norm(turn)
+            end = start + turn * rng.uniform(14, 26) * (0.93**order)
+            thinner = thickness * rng.uniform(0.68, 0.82)
+            drawn = capsule(grid, start, end, (thickness * 0.85, thinner))
+            if drawn is None:
+                continue
+            box, share = drawn
+            blend(tissue[box], 35, share * (lung[box] > 0))
+            if order < 6 and thinner > 0.5:
+                tips.append((end, thinner, turn, order + 1))
+
+
+def _tumours(
+    rng: np.random.Generator, grid: Grid, tissue: Array, lung: Array
+) -> npt.NDArray[np.uint8]:
+    """Draw one or two tumours into the tissue, inside the lung; their mask."""
+    label = np.zeros(grid.shape, np.uint8)
+    edge = int(min(3, (grid.shape[0] - 1) // 2))
+    inner = np.zeros(grid.shape[0], bool)
+    inner[edge : grid.shape[0] - edge] = True
+    for _ in range(2 if rng.random() < 0.25 else 1):
+        size = float(np.exp(rng.uniform(np.log(7), np.log(26))))
+        touching = rng.random() < 0.55
+        low, high = (0.15 * size, 0.7 * size) if touching else (1.1 * size, 3 * size)
+        allowed = (lung > low) & (lung < max(high, low + 4)) & inner[:, None, None]
+        candidates = np.flatnonzero(allowed if allowed.any() else lung > 2)
+        if not len(candidates):
+            continue
+        place = np.unravel_index(int(rng.choice(candidates)), grid.shape)
+        _tumour(rng, grid, tissue, lung, label, grid.points(np.array(place)[None])[0], size)
+    return label
+
+
+def _tumour(
+    rng: np.random.Generator,
+    grid: Grid,
+    tissue: Array,
+    lung: Array,
+    label: npt.NDArray[np.uint8],
+    middle: npt.NDArray[np.float64],
+    size: float,
+) -> None:
+    """A lobulated mass with spicules; what lies beyond the pleura is not part of it."""
+    box = grid.box(middle - 2.2 * size, middle + 2.2 * size)
+    if box is None:
+        return
+    shape = tuple(part.stop - part.start for part in box)
+    patch = Grid((shape[0], shape[1], shape[2]), grid.spacing)
+    centre = grid.points(np.array([[(cut.start + cut.stop - 1) / 2 for cut in box]]))[0]
+    z, y, x = patch.axes()
+    stretch = np.exp(rng.normal(0, 0.18, 3))
+    away = radius(z, y, x, middle - centre, size * stretch)
+    lobes = 0.2 * random_field(rng, patch, 0.9 * size)
+    spicules = 0.16 * np.abs(random_field(rng, patch, max(0.3 * size, 2.0)))
+    depth = np.minimum((1 - away + lobes + spicules) * np.float32(size), lung[box] + 0.5)
+    share = inside(depth, soft_width(grid))
+    necrosis = np.where(size > 16, inside((0.45 - away) * np.float32(size), 6.0), 0)
+    blend(tissue[box], 38 + 10 * random_field(rng, patch, 8) - 22 * necrosis, share)
+    parts, count = ndimage.label(share > 0.5)
+    if count:
+        largest = int(np.argmax(np.bincount(parts.ravel())[1:])) + 1
+        label[box][parts == largest] = 1

@@ -1,0 +1,254 @@
+"""Synthetic cases of known truth in the native layouts of ATLAS, MSD Task06 and orCaScore."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.datasets.cases import CaseFiles
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pipeline.datasets.phantoms.fields import PhantomCase
+
+VERSION = 1
+KINDS = ("head", "chest", "heart")
+ADAPTER_OF = {"head": "atlas", "chest": "msd", "heart": "orcascore"}
+SMALLEST = 8  # voxels along any axis
+TRUTH = "truth.json"
+WRITTEN = ".phantom.json"
+# Cohort of each case in a block of 24: unequal cohorts, several of them among the first few cases.
+COHORTS = (1, 2, 3, 1, 4, 2, 1, 5, 3, 1, 2, 6, 1, 4, 2, 1, 3, 1, 5, 2, 1, 3, 2, 4)
+FIRST_UNLABELLED_COHORT = 200
+FIRST_UNLABELLED_LUNG = 900
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A case's name, number and files (relative to the root); `mask` is None if unlabelled."""
+
+    name: str
+    index: int
+    image: str
+    mask: str | None
+    decoy: str | None = None
+    cohort: int = 0
+    size_class: int = 0
+    group: str = ""
+
+
+def phantom_files(kind: str, root: Path, cases: int, unlabelled: int = 0) -> list[CaseFiles]:
+    """What listing `root` will find once `write_phantom` has written there.
+
+    Raises:
+        PipelineError: unknown kind.
+    """
+    modality = "MR" if kind == "head" else "CT"
+    return [
+        CaseFiles(
+            place.name,
+            root / place.image,
+            root / place.mask if place.mask else None,
+            group=place.group,
+            role="" if place.mask else "unlabelled",
+            modality=modality,
+        )
+        for place in sorted(_places(kind, cases, unlabelled), key=lambda place: place.name)
+    ]
+
+
+def write_phantom(
+    kind: str,
+    root: Path,
+    *,
+    cases: int,
+    seed: int = 0,
+    shape: tuple[int, int, int] | None = None,
+    unlabelled: int = 0,
+) -> Path:
+    """Write a phantom data set, for the adapter `ADAPTER_OF[kind]`.
+
+    A case depends on `seed`, `shape` and its own number only, never on how many others there are.
+    Files of an earlier call into the same folder are removed first.
+
+    Args:
+        kind: "head", "chest" or "heart".
+        root: folder to write into.
+        cases: number of labelled cases.
+        seed: of everything random.
+        shape: (z, y, x); None takes the real data set's: (189, 233, 197) for the head,
+            (120, 512, 512) for the chest, (40, 512, 512) for the heart.
+        unlabelled: number of further cases without mask.
+
+    Returns:
+        `truth.json`, written last. Per case: shape, `spacing_mm`, `voxel_mm3`, `voxels`,
+        `volume_mm3` (also by label), `lesions` (6-connected, each with its voxels), `labelled`;
+        for the heart `agatston` per artery and `total`, by plain loops over the stored image and
+        label, and `agatston_noise_free`, the same over the image before noise; for the head
+        `darkening`, the share of signal lost in each lesion's core. Unlabelled cases have their
+        truth, too.
+
+    Raises:
+        PipelineError: unknown kind, or a shape below 8 voxels along an axis.
+    """
+    places = _places(kind, cases, unlabelled)
+    if shape is not None and min(shape) < SMALLEST:
+        raise PipelineError(f"phantom shape {shape}: expected at least {SMALLEST} along each axis")
+    _remove_former(root)
+    _note_written(kind, root, places)
+    make = _maker(kind, shape)
+    truths: dict[str, Any] = {}
+    for place in places:
+        case = make(_generator(kind, seed, place), place)
+        _write_case(root, place, case, compress=kind != "heart" or place.index % 4 == 3)
+        truths[place.name] = {**case.truth, "labelled": place.mask is not None}
+        log.info("wrote phantom %s", place.name)
+    if kind == "chest":
+        _write_json(root / "dataset.json", _decathlon_description(places))
+    truth = root / TRUTH
+    _write_json(truth, {"kind": kind, "seed": seed, "version": VERSION, "cases": truths})
+    return truth
+
+
+def _places(kind: str, cases: int, unlabelled: int) -> list[_Place]:
+    layouts: dict[str, Callable[[int, bool], _Place]] = {
+        "head": _head_place,
+        "chest": _chest_place,
+        "heart": _heart_place,
+    }
+    if kind not in layouts:
+        raise PipelineError(f"phantom kind {kind!r}: unknown; use one of {', '.join(KINDS)}")
+    place = layouts[kind]
+    return [place(k, True) for k in range(cases)] + [place(k, False) for k in range(unlabelled)]
+
+
+def _head_place(index: int, labelled: bool) -> _Place:
+    block, within = divmod(index, len(COHORTS))
+    cohort = COHORTS[within] + block * max(COHORTS)
+    number = COHORTS[: within + 1].count(COHORTS[within])
+    if not labelled:
+        cohort += FIRST_UNLABELLED_COHORT
+    subject = f"sub-r{cohort:03}s{number:03}"
+    part = "Training" if labelled else "Testing"
+    stem = f"{part}/R{cohort:03}/{subject}/ses-1/anat/{subject}_ses-1_space-MNI152NLin2009aSym"
+    mask = f"{stem}_label-L_desc-T1lesion_mask.nii.gz" if labelled else None
+    # Every cohort runs through the three size classes: cohort and size must not be confounded.
+    size_class = (cohort + number) % 3
+    return _Place(
+        subject,
+        index,
+        f"{stem}_T1w.nii.gz",
+        mask,
+        cohort=cohort,
+        size_class=size_class,
+        group=f"R{cohort:03}",
+    )
+
+
+def _chest_place(index: int, labelled: bool) -> _Place:
+    name = f"lung_{index + 1 if labelled else FIRST_UNLABELLED_LUNG + index + 1:03}"
+    if labelled:
+        return _Place(name, index, f"imagesTr/{name}.nii.gz", f"labelsTr/{name}.nii.gz")
+    return _Place(name, index, f"imagesTs/{name}.nii.gz", None)
+
+
+def _heart_place(index: int, labelled: bool) -> _Place:
+    vendor = f"V{index % 4 + 1}"
+    name = f"{'TR' if labelled else 'TE'}{vendor}P{index // 4 + 1}"
+    folder = "Training Set" if labelled else "Test Set"
+    return _Place(
+        name,
+        index,
+        f"{folder}/Images/{name}CTI.mhd",
+        f"{folder}/Reference standard/{name}R.mhd" if labelled else None,
+        decoy=f"{folder}/Images/{name}CTAI.mhd",
+        group=vendor,
+    )
+
+
+def _generator(kind: str, seed: int, place: _Place) -> np.random.Generator:
+    import numpy as np
+
+    return np.random.default_rng([seed, KINDS.index(kind), place.mask is None, place.index])
+
+
+def _maker(
+    kind: str, shape: tuple[int, int, int] | None
+) -> Callable[[np.random.Generator, _Place], PhantomCase]:
+    from pipeline.datasets.phantoms import chest as phantom_chest
+    from pipeline.datasets.phantoms import head as phantom_head
+    from pipeline.datasets.phantoms import heart as phantom_heart
+
+    if kind == "head":
+        size = shape or phantom_head.DEFAULT_SHAPE
+        return lambda rng, place: phantom_head.head_case(rng, size, place.cohort, place.size_class)
+    if kind == "chest":
+        size = shape or phantom_chest.DEFAULT_SHAPE
+        return lambda rng, place: phantom_chest.chest_case(rng, place.index, size)
+    size = shape or phantom_heart.DEFAULT_SHAPE
+    return lambda rng, place: phantom_heart.heart_case(rng, place.index, size)
+
+
+def _write_case(root: Path, place: _Place, case: PhantomCase, *, compress: bool) -> None:
+    from pipeline.storage.volumes import write_volume
+
+    write_volume(root / place.image, case.image, case.geometry, compress=compress)
+    if place.mask is not None:
+        write_volume(root / place.mask, case.label, case.geometry, compress=compress)
+    if place.decoy is not None and case.decoy is not None:
+        write_volume(root / place.decoy, case.decoy, case.geometry, compress=compress)
+
+
+def _decathlon_description(places: list[_Place]) -> dict[str, Any]:
+    training = [place for place in places if place.mask is not None]
+    tests = [place for place in places if place.mask is None]
+    return {
+        "name": "Lung phantom",
+        "description": "Synthetic chest CT in the layout of MSD Task06_Lung",
+        "tensorImageSize": "3D",
+        "modality": {"0": "CT"},
+        "labels": {"0": "background", "1": "cancer"},
+        "numTraining": len(training),
+        "numTest": len(tests),
+        "training": [
+            {"image": f"./{place.image}", "label": f"./{place.mask}"} for place in training
+        ],
+        "test": [f"./{place.image}" for place in tests],
+    }
+
+
+def _files(places: list[_Place]) -> Iterator[str]:
+    for place in places:
+        for name in (place.image, place.mask, place.decoy):
+            if name is not None:
+                yield name
+                if name.endswith(".mhd"):
+                    yield from (name[:-4] + suffix for suffix in (".raw", ".zraw"))
+
+
+def _note_written(kind: str, root: Path, places: list[_Place]) -> None:
+    """Keep a list of what this call may write, so that the next one can remove it."""
+    files = [TRUTH, *_files(places)] + (["dataset.json"] if kind == "chest" else [])
+    _write_json(root / WRITTEN, {"files": files})
+
+
+def _remove_former(root: Path) -> None:
+    """Remove what an earlier call wrote: its cases would be listed beside the new ones."""
+    former = root / WRITTEN
+    if former.is_file():
+        for name in json.loads(former.read_text("utf-8"))["files"]:
+            (root / name).unlink(missing_ok=True)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
+    temporary.replace(path)

@@ -1,0 +1,1 @@
+"""To be written: what evaluation/ is for, in one line."""

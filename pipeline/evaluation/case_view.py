@@ -1,0 +1,114 @@
+"""What the report's picture of a case shows: one slice with its maps and masks, turned for display.
+
+The slice is that of the largest lesion; without a reference, that with most prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from grcsf.components import component_sizes, label_lesions
+from grcsf.intensity import scale_window
+from pipeline.evaluation.orientation import Orientation, orientation_of
+from pipeline.settings import Dataset
+from pipeline.storage.intensity import intensity_range
+from pipeline.storage.layout import Layout
+from pipeline.storage.masks import Mask, written_mask
+from pipeline.storage.zarr_store import open_store, read_array, store_attributes
+
+Plane = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class CaseView:
+    """One slice of a case, turned for display; all planes cover the same field.
+
+    Attributes:
+        case: its name.
+        z: number of the slice, from 0.
+        slices: how many the case has.
+        image: (rows, columns) in [0, 1].
+        residuals: title → (h, w) in [0, 1], at the network's size.
+        reference: (rows, columns), 1 = lesion; None without a reference.
+        predictions: experiment → (rows, columns), 1 = lesion.
+        target: what the picture is about: the largest lesion, or all that is predicted.
+        pixel_mm: height and width of a pixel.
+        edges: the patient's sides at left, right, top and bottom.
+    """
+
+    case: str
+    z: int
+    slices: int
+    image: Plane
+    residuals: dict[str, Plane]
+    reference: Mask | None
+    predictions: dict[str, Mask]
+    target: Mask
+    pixel_mm: tuple[float, float]
+    edges: tuple[str, str, str, str]
+
+
+def view_case(
+    layout: Layout, dataset: Dataset, case: str, subset: int, z: int | None = None
+) -> CaseView:
+    """The view of a test or unlabelled case, as predicted by the networks of one subset.
+
+    `z` chooses the slice.
+
+    Raises:
+        PipelineError: a store or a mask is missing, damaged or on another grid.
+    """
+    store = open_store(layout.case_store(case))
+    attributes: Any = store.attrs
+    orientation = orientation_of(attributes["direction"])
+    masks = {name: written_mask(layout, name, subset, case, store) for name in dataset.experiments}
+    label = read_array(store, "label") > 0 if attributes["labelled"] else None
+    target = _largest(label) if label is not None and label.any() else _union(masks)
+    if z is None:
+        z = int(target.sum(axis=(1, 2)).argmax()) if target.any() else len(target) // 2
+    limits = intensity_range(attributes, dataset.slices)
+    return CaseView(
+        case=case,
+        z=z,
+        slices=len(target),
+        image=orientation.plane(scale_window(read_array(store, "image", z), *limits)),
+        residuals=_residuals(layout, dataset, case, z, orientation),
+        reference=None if label is None else orientation.plane(label[z]),
+        predictions={name: orientation.plane(mask[z]) for name, mask in masks.items()},
+        target=orientation.plane(target[z]),
+        pixel_mm=orientation.pixel_mm(attributes["spacing"]),
+        edges=orientation.edges,
+    )
+
+
+def shown_residuals(dataset: Dataset) -> str | None:
+    """The residual set that the pictures show: that of the first experiment that uses one."""
+    used = (one.residuals for one in dataset.experiments.values() if one.residuals)
+    return next(used, None)
+
+
+def _largest(label: Mask) -> Mask:
+    lesions, number = label_lesions(label)
+    largest: Mask = lesions == 1 + int(component_sizes(lesions, number).argmax())
+    return largest
+
+
+def _union(masks: Mapping[str, Mask]) -> Mask:
+    union: Mask = np.any(np.stack(list(masks.values())), axis=0)
+    return union
+
+
+def _residuals(
+    layout: Layout, dataset: Dataset, case: str, z: int, orientation: Orientation
+) -> dict[str, Plane]:
+    name = shown_residuals(dataset)
+    if name is None or store_attributes(layout.residual_store(name, case)) is None:
+        return {}
+    maps = read_array(open_store(layout.residual_store(name, case)), "residual", (slice(None), z))
+    planes = [orientation.plane(found.astype(np.float32)) for found in maps]
+    return dict(zip(dataset.residuals[name].titles, planes, strict=True))

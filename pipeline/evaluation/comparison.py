@@ -1,0 +1,186 @@
+"""The experiments of a data set side by side: cells, numbers and what stands below the table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from grcsf.statistics import bootstrap_interval, holm, mean_of_group_means, paired_wilcoxon
+from pipeline.errors import PipelineError
+from pipeline.evaluation.score_files import read_scores, read_summary
+from pipeline.evaluation.table_notes import table_notes
+from pipeline.evaluation.tables import Comparison
+from pipeline.settings import Evaluation
+from pipeline.settings.score_columns import DICE, TABLE_1, TABLE_2, Column
+from pipeline.storage.files import read_json
+from pipeline.storage.layout import Layout
+
+THRESHOLD_ALONE = "HU threshold alone"
+
+
+def build_comparison(
+    layout: Layout,
+    experiments: Sequence[str],
+    subsets: Sequence[int],
+    evaluation: Evaluation,
+    seed: int,
+) -> Comparison:
+    """The table in the shape of the paper's Table 1, or for calcium of its Table 2.
+
+    Args:
+        layout: where the results lie.
+        experiments: the rows, in this order.
+        subsets: whose test patients count.
+        evaluation: which table, and which experiment the others are tested against.
+        seed: of the bootstrap of the differences.
+
+    Raises:
+        PipelineError: an experiment has no summary or no model yet.
+    """
+    columns = TABLE_2 if evaluation.metrics == "calcium" else TABLE_1
+    summaries = {
+        name: read_summary(layout, name, evaluation, seed, subsets) for name in experiments
+    }
+    patients = {name: read_scores(layout, name, subsets) for name in experiments}
+    _check_same_patients(layout, patients)
+    numbers = {
+        name: experiment_numbers(layout, name, summaries[name], columns) for name in experiments
+    }
+    others = [name for name in experiments if name != evaluation.baseline]
+    if evaluation.baseline in experiments and others:
+        for column in columns:
+            _test(column, others, evaluation, patients, numbers, seed)
+    table = Comparison(["Method", *(column.title for column in columns), "Parameters"])
+    best = {
+        column.key: best_value([row[column.key] for row in numbers.values()], column.low_is_best)
+        for column in columns
+    }
+    for name in experiments:
+        cells = [
+            score_cell(column, numbers[name], best[column.key], evaluation) for column in columns
+        ]
+        table.rows.append([name, *cells, f"{numbers[name]['parameters'] / 1e6:.2f} M"])
+        table.numbers.append(numbers[name])
+    first = next(iter(summaries.values()))
+    if evaluation.metrics == "calcium":
+        _add_threshold_row(table, columns, first)
+    table.notes = table_notes(columns, summaries, numbers, evaluation)
+    return table
+
+
+def _check_same_patients(layout: Layout, patients: Mapping[str, pd.DataFrame]) -> None:
+    (first, wanted), *others = patients.items()
+    for name, scores in others:
+        if set(scores.index) != set(wanted.index):
+            raise PipelineError(
+                f"{layout.scores(name)} scores other patients ({len(scores)}) than "
+                f"{layout.scores(first)} ({len(wanted)}), expected the same; run evaluate again"
+            )
+
+
+def experiment_numbers(
+    layout: Layout, name: str, summary: Mapping[str, Any], columns: Sequence[Column]
+) -> dict[str, Any]:
+    """An experiment's figures by column, with their intervals, and its number of parameters."""
+    numbers: dict[str, Any] = {"experiment": name, "patients": summary["patients"]}
+    for column in columns:
+        value = _value(summary, column.where)
+        if isinstance(value, dict):
+            numbers[column.key] = value["mean"]
+            numbers[f"{column.key}_low"], numbers[f"{column.key}_high"] = (
+                value["low"],
+                value["high"],
+            )
+            numbers[f"{column.key}_undefined"] = value["undefined"]
+        else:
+            numbers[column.key] = value
+    model = layout.model(name, summary["subsets"][0])
+    numbers["parameters"] = read_json(model)["parameters"]
+    return numbers
+
+
+def _value(summary: Any, where: Sequence[str]) -> Any:
+    for key in where:
+        summary = summary[key]
+    return summary
+
+
+def _test(
+    column: Column,
+    others: Sequence[str],
+    evaluation: Evaluation,
+    patients: Mapping[str, pd.DataFrame],
+    numbers: Mapping[str, dict[str, Any]],
+    seed: int,
+) -> None:
+    """Difference from the baseline with its interval, and Holm-corrected p over the experiments."""
+    baseline = patients[str(evaluation.baseline)]
+    tests = []
+    for name in others:
+        mine = patients[name].loc[baseline.index]
+        subsets = baseline["subset"].tolist()
+        difference = (mine[column.patient] - baseline[column.patient]).tolist()
+        several = len(set(subsets)) > 1
+        interval = bootstrap_interval(
+            difference,
+            subsets if several else None,
+            seed=seed,
+            confidence=evaluation.confidence,
+            resamples=evaluation.bootstrap_samples,
+        )
+        test = paired_wilcoxon(mine[column.patient].tolist(), baseline[column.patient].tolist())
+        tests.append(test)
+        numbers[name] |= {
+            f"{column.key}_difference": mean_of_group_means(difference, subsets).mean,
+            f"{column.key}_difference_low": interval.low,
+            f"{column.key}_difference_high": interval.high,
+            f"{column.key}_pairs": test.pairs,
+            f"{column.key}_differing": test.differing,
+        }
+    found = holm([test.p_value for test in tests])
+    # the correction never falls when a p rises, so that of the smallest is the smallest there is
+    smallest = holm([test.smallest_p for test in tests])
+    for name, p_value, least in zip(others, found, smallest, strict=True):
+        numbers[name] |= {f"{column.key}_p": float(p_value), f"{column.key}_smallest_p": least}
+
+
+def best_value(figures: Iterable[float | None], low_is_best: bool) -> float | None:
+    """The best of the figures that are defined; None where all read the same."""
+    values = [value for value in figures if value is not None]
+    if len({f"{value:.3f}" for value in values}) < 2:
+        return None
+    return min(values) if low_is_best else max(values)
+
+
+def score_cell(
+    column: Column, numbers: Mapping[str, Any], best: float | None, evaluation: Evaluation
+) -> str:
+    """A score as the table shows it: bold when best, starred when it differs, with its interval."""
+    value = numbers[column.key]
+    if value is None:
+        return "undefined"
+    shown = f"{value:.3f}"
+    if best is not None and shown == f"{best:.3f}":
+        shown = f"**{shown}**"
+    if numbers.get(f"{column.key}_p", math.nan) < 1 - evaluation.confidence:
+        shown += r"\*"
+    low, high = numbers.get(f"{column.key}_low"), numbers.get(f"{column.key}_high")
+    if low is not None and high is not None:
+        shown += f" [{low:.{column.digits}f}, {high:.{column.digits}f}]"
+    return shown
+
+
+def _add_threshold_row(
+    table: Comparison, columns: Sequence[Column], summary: Mapping[str, Any]
+) -> None:
+    alone = summary["calcium"]["threshold_alone"]
+    numbers: dict[str, Any] = {"experiment": THRESHOLD_ALONE, "patients": summary["patients"]}
+    for column in columns:
+        value = alone["dice"] if column is DICE else _value(alone, column.where[1:])
+        numbers[column.key] = value
+    cells = ["undefined" if numbers[c.key] is None else f"{numbers[c.key]:.3f}" for c in columns]
+    table.rows.append([THRESHOLD_ALONE, *cells, "–"])
+    table.numbers.append(numbers)

@@ -1,0 +1,166 @@
+"""One patient's scores: a row of `evaluate`'s table. `docs/metrics.md` explains every column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from grcsf.calcium import (
+    RISK_GROUPS,
+    THRESHOLD_HU,
+    CalciumScore,
+    LesionMatch,
+    artery_scores,
+    calcium_score,
+    claim_candidates,
+    match_lesions,
+    risk_group,
+)
+from grcsf.components import lesion_sizes, voxel_volume_mm3
+from grcsf.lesions import LesionCounts, Tally, lesion_f1, lesion_scores, volume_difference_mm3
+from grcsf.metrics import VoxelCounts, count_voxels, voe, voxel_scores
+from pipeline.settings import Evaluation
+from pipeline.storage.masks import Mask
+
+Row = dict[str, Any]
+Labels = npt.NDArray[np.integer[Any]]
+ARTERIES = {1: "LAD", 2: "LCX", 3: "RCA"}
+
+
+def voxel_row(label: Labels, final: Mask, raw: Mask, spacing_mm: Sequence[float]) -> Row:
+    """Voxel and lesion-wise scores after post-processing, voxel scores before it (`raw_`).
+
+    Args:
+        label: (z, y, x) integers, 0 = background.
+        final: (z, y, x) bool, 1 = lesion, after post-processing.
+        raw: the same before post-processing.
+        spacing_mm: (z, y, x) in mm.
+    """
+    reference = np.asarray(label > 0)
+    sizes, predicted = lesion_sizes(reference), lesion_sizes(final)
+    voxel = voxel_volume_mm3(spacing_mm)
+    return {
+        "reference_voxels": int(sizes.sum()),
+        "predicted_voxels": int(predicted.sum()),
+        "reference_volume_mm3": float(sizes.sum() * voxel),
+        "predicted_volume_mm3": float(predicted.sum() * voxel),
+        "reference_lesions": len(sizes),
+        "predicted_lesions": len(predicted),
+        "largest_lesion_voxels": int(sizes.max(initial=0)),
+        **_counted("", count_voxels(final, reference)),
+        "lesion_f1": lesion_f1(final, reference),
+        "lesion_count_difference": abs(len(predicted) - len(sizes)),
+        "volume_difference_mm3": volume_difference_mm3(final, reference, spacing_mm),
+        **_counted("raw_", count_voxels(raw, reference)),
+    }
+
+
+def calcium_row(
+    label: Labels,
+    final: Mask,
+    hu: npt.NDArray[np.int16],
+    spacing_mm: Sequence[float],
+    evaluation: Evaluation,
+    threshold_hu: float = THRESHOLD_HU,
+) -> Row:
+    """The orCaScore challenge's scores, and those of the threshold alone (`threshold_`).
+
+    Lesions are whole candidates on both sides, as the challenge wants: matched as such, and
+    Agatston and volume scores are theirs.
+
+    Args:
+        label: (z, y, x) integers, 0 = background, 1 LAD, 2 LCX, 3 RCA.
+        final: (z, y, x) bool, 1 = calcium, after post-processing.
+        hu: (z, y, x), HU, the whole volume.
+        spacing_mm: (z, y, x) in mm.
+        evaluation: who votes on a candidate's label, and the Agatston score's slice distance.
+        threshold_hu: calcium lies strictly above.
+    """
+    vote: Any = {"threshold_hu": threshold_hu, "majority_over": evaluation.majority_over}
+    match = match_lesions(final, label, hu, spacing_mm, **vote)
+    above = np.asarray(hu > threshold_hu)
+    alone = match_lesions(above, label, hu, spacing_mm, **vote).total
+    claimed = claim_candidates(label, hu, **vote)
+    marked = claim_candidates(final, hu, **vote) > 0
+    measure: Any = {
+        "threshold_hu": threshold_hu,
+        "reference_spacing_mm": evaluation.agatston_slice_mm,
+    }
+    reference = artery_scores(claimed, hu, spacing_mm, **measure)
+    predicted = artery_scores(claimed * marked, hu, spacing_mm, **measure)
+    return {
+        **tally_columns(match.total),
+        **lesion_columns(match.total),
+        **_counted("threshold_", count_voxels(above, np.asarray(label > 0))),
+        **tally_columns(alone, "threshold_"),
+        **_total_columns("reference", sum(reference.values(), start=CalciumScore())),
+        **_total_columns("prediction", calcium_score(marked, hu, spacing_mm, **measure)),
+        **_artery_columns(match, reference, predicted),
+    }
+
+
+def lesion_columns(counts: LesionCounts) -> Row:
+    """Scores of Table 2 after post-processing from a patient's or from pooled counts."""
+    return {**lesion_scores(counts), "voe_volume": voe(counts.volume_mm3)}
+
+
+def tally_columns(counts: LesionCounts, prefix: str = "") -> Row:
+    """Counts by number and by volume as columns; `pooled_lesions` reads them back."""
+    number, volume = counts.number, counts.volume_mm3
+    return {
+        **{f"{prefix}lesions_{part}": getattr(number, part) for part in ("tp", "fp", "fn")},
+        **{f"{prefix}volume_{part}_mm3": getattr(volume, part) for part in ("tp", "fp", "fn")},
+    }
+
+
+def pooled_lesions(rows: Sequence[Mapping[str, Any]], prefix: str = "") -> LesionCounts:
+    """All patients' lesion counts added up."""
+    parts = ("tp", "fp", "fn")
+    number = (sum(row[f"{prefix}lesions_{part}"] for row in rows) for part in parts)
+    volume = (sum(row[f"{prefix}volume_{part}_mm3"] for row in rows) for part in parts)
+    return LesionCounts(Tally(*number), Tally(*volume))
+
+
+def pooled_voxels(rows: Sequence[Mapping[str, Any]], prefix: str = "") -> VoxelCounts:
+    """All patients' voxel counts added up."""
+    return VoxelCounts(*(sum(row[f"{prefix}{part}"] for row in rows) for part in _PARTS))
+
+
+_PARTS = ("tp", "fp", "fn", "tn")
+
+
+def _counted(prefix: str, counts: VoxelCounts) -> Row:
+    columns = {part: getattr(counts, part) for part in _PARTS} | voxel_scores(counts)
+    return {f"{prefix}{name}": value for name, value in columns.items()}
+
+
+def _total_columns(side: str, score: CalciumScore) -> Row:
+    return {
+        f"agatston_{side}": score.agatston,
+        f"calcium_volume_{side}_mm3": score.volume_mm3,
+        f"risk_{side}": RISK_GROUPS[risk_group(score.agatston)],
+    }
+
+
+def _artery_columns(
+    match: LesionMatch, reference: dict[int, CalciumScore], predicted: dict[int, CalciumScore]
+) -> Row:
+    columns: Row = {}
+    for artery in sorted({*ARTERIES, *match.by_artery}):
+        name = ARTERIES.get(artery, f"label{artery}")
+        counts = match.by_artery.get(artery, LesionCounts().without_fp())
+        scores = lesion_scores(counts)
+        columns |= {
+            f"lesions_tp_{name}": counts.number.tp,
+            f"lesions_fn_{name}": counts.number.fn,
+            f"volume_tp_mm3_{name}": counts.volume_mm3.tp,
+            f"volume_fn_mm3_{name}": counts.volume_mm3.fn,
+            f"sensitivity_lesions_{name}": scores["sensitivity_lesions"],
+            f"sensitivity_volume_{name}": scores["sensitivity_volume"],
+            f"agatston_reference_{name}": reference.get(artery, CalciumScore()).agatston,
+            f"agatston_prediction_{name}": predicted.get(artery, CalciumScore()).agatston,
+        }
+    return columns

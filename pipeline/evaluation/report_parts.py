@@ -1,0 +1,175 @@
+"""The report's smaller tables: scores by lesion size, calcium scores, split, groups, notes."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup, escape
+
+from grcsf.lesions import SIZE_GROUPS, size_group
+from pipeline.evaluation.case_view import shown_residuals
+from pipeline.evaluation.tables import Comparison
+from pipeline.settings import Dataset, GradCam
+
+ROLES = ("train", "validation", "test")
+
+
+def size_table(summaries: Mapping[str, Mapping[str, Any]]) -> Comparison:
+    """Mean Dice of each experiment by lesion size: the paper's three groups, then quarters."""
+    table = Comparison(["Lesion voxels", "Cases", *summaries])
+    first = next(iter(summaries.values()))
+    for kind, of in (("by_lesion_size", ""), ("by_lesion_quartile", " of 4")):
+        for group, content in first[kind].items():
+            low, high = content["voxels"] or (0, 0)
+            title = group if not of else f"quarter {group}{of}"
+            reach = f"{low:,}" if low == high else f"{low:,}–{high:,}"
+            seen = f" ({reach})" if content["patients"] else ""
+            dice = [summary[kind][group]["dice"] for summary in summaries.values()]
+            cells = ["–" if value is None else f"{value:.3f}" for value in dice]
+            table.rows.append([title.replace("-", "–") + seen, str(content["patients"]), *cells])
+    return table
+
+
+def cohort_table(summaries: Mapping[str, Mapping[str, Any]]) -> Comparison | None:
+    """Mean Dice of each experiment by cohort; None where the test cases have no two of them."""
+    first = next(iter(summaries.values()))["by_group"]
+    if len(first) < 2:
+        return None
+    table = Comparison(["Group", "Cases", *summaries])
+    for group, content in first.items():
+        dice = [summary["by_group"][group]["dice"] for summary in summaries.values()]
+        cells = ["–" if value is None else f"{value:.3f}" for value in dice]
+        table.rows.append([group, str(content["patients"]), *cells])
+    return table
+
+
+def dice_by_size(scores: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, list[float]]]:
+    """Size group of Fig. 9 → experiment → Dice of each of its patients."""
+    sizes = next(iter(scores.values()))["reference_voxels"]
+    of = sizes[sizes > 0].map(size_group)
+    return {
+        group.replace("-", "–"): {
+            name: one["dice"].loc[of.index[of == group]].tolist() for name, one in scores.items()
+        }
+        for group in SIZE_GROUPS
+    }
+
+
+def dice_by_cohort(scores: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, list[float]]]:
+    """Cohort → experiment → Dice of each of its patients."""
+    of = next(iter(scores.values()))["group"].fillna("")
+    return {
+        str(group): {
+            name: one["dice"].loc[of.index[of == group]].tolist() for name, one in scores.items()
+        }
+        for group in sorted(set(of) - {""})
+    }
+
+
+def agatston_table(scores: Mapping[str, pd.DataFrame]) -> Comparison:
+    """Agatston score and risk group of every case: the reference's, then each experiment's."""
+    table = Comparison(["Case", "Reference", *scores])
+    first = next(iter(scores.values()))
+    for case in first.index:
+        sides = [("reference", first), *(("prediction", one) for one in scores.values())]
+        cells = [
+            f"{one[f'agatston_{side}'].loc[case]:.1f} ({one[f'risk_{side}'].loc[case]})"
+            for side, one in sides
+        ]
+        table.rows.append([str(case), *(cell.replace("-", "–") for cell in cells)])
+    return table
+
+
+def split_table(split: Mapping[str, Any], cases: Mapping[str, Mapping[str, Any]]) -> Comparison:
+    """Cases of every subset by role, and the test fraction and groups that were reached."""
+    table = Comparison(["Subset", *(role.capitalize() for role in ROLES), "Test fraction"])
+    grouped = any(case["group"] for case in cases.values())
+    if grouped:
+        table.headings.append("Test groups")
+    for number in sorted(split["subsets"], key=int):
+        roles = split["subsets"][number]
+        fraction = split["fractions"].get(number, {}).get("test")
+        row = [number, *(str(len(roles[role])) for role in ROLES)]
+        row.append("–" if fraction is None else f"{fraction:.1%}")
+        if grouped:
+            row.append(", ".join(sorted({cases[case]["group"] for case in roles["test"]})))
+        table.rows.append(row)
+    return table
+
+
+def group_table(split: Mapping[str, Any], cases: Mapping[str, Mapping[str, Any]]) -> Comparison:
+    """Cases of every group by role; empty where the data set has no groups."""
+    role_of = {
+        case: role for roles in split["subsets"].values() for role in ROLES for case in roles[role]
+    }
+    counts = Counter((one["group"], role_of.get(name, "unlabelled")) for name, one in cases.items())
+    table = Comparison(["Group", *(role.capitalize() for role in (*ROLES, "unlabelled"))])
+    for group in sorted({group for group, _ in counts if group}):
+        row = [str(counts[group, role]) for role in (*ROLES, "unlabelled")]
+        table.rows.append([group, *row])
+    return table
+
+
+def note_rows(cases: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """What ingest noted: each note once, with its cases."""
+    noted = defaultdict(list)
+    for name, case in cases.items():
+        for note in case.get("notes", ()):
+            noted[note].append(name)
+    return [(note, _listed(names, len(cases))) for note, names in noted.items()]
+
+
+def _listed(names: Sequence[str], whole: int) -> str:
+    if len(names) == whole and whole > 1:
+        return f"all {whole}"
+    return ", ".join(names) if len(names) <= 10 else f"{', '.join(names[:8])} … ({len(names)})"
+
+
+def emphasis(text: str) -> Markup:
+    r"""The comparison's Markdown as HTML: `**best**`, `\*`, and intervals set small."""
+    marked = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(escape(text)))
+    marked = re.sub(r"(?<=[\d>*] )(\[[^\]]+, [^\]]+\])$", r"<small>\1</small>", marked)
+    return Markup(marked.replace("\\*", "*"))
+
+
+def residual_note(dataset: Dataset) -> str:
+    """What the residual maps in the pictures are; nothing where no experiment has any."""
+    name = shown_residuals(dataset)
+    if name is None:
+        return ""
+    chosen = dataset.residuals[name]
+    if isinstance(chosen, GradCam):
+        return (
+            f"Maps ({name}): Grad-CAM of {chosen.grad_cam}, where its deepest features speak for a "
+            "lesion, each slice over its own maximum; the green line is the reference."
+        )
+    formula = {
+        "abs": "the absolute difference between the image and its reconstruction",
+        "squared": "the squared difference between the image and its reconstruction",
+        "ssim": "1 − the local structural similarity of the image and its reconstruction",
+    }[chosen.difference]
+    passes = " and ".join(str(one.passes) for one in chosen.maps)
+    return (
+        f"Residual maps ({name}): {formula} by a masked autoencoder that has learned lesion-free "
+        f"slices only, averaged over {passes} passes of {chosen.masks} masks. Bright is what the "
+        "autoencoder could not foresee: lesions, and also edges and fine texture. Both maps of a "
+        "case share one scale; the green line is the reference."
+    )
+
+
+def data_summary(dataset: Dataset, manifest: Mapping[str, Any]) -> str:
+    """How many cases of which kind there are, from ingest's manifest."""
+    cases, aside = manifest["cases"], len(manifest["set_aside"])
+    labelled = sum(case["labelled"] for case in cases.values())
+    groups = len({case["group"] for case in cases.values() if case["group"]})
+    origin = "synthetic cases (phantoms)" if dataset.source.phantom else "cases"
+    return (
+        f"{len(cases)} {origin}: {labelled} with a reference, {len(cases) - labelled} without"
+        + (f", {aside} set aside" if aside else "")
+        + (f"; {groups} groups" if groups else "")
+        + f". Split by {dataset.split.by}."
+    )

@@ -1,0 +1,56 @@
+"""Reading what evaluate wrote: a row per patient, and the summary over the patients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.errors import PipelineError, file_fault
+from pipeline.evaluation.summary import summarise
+from pipeline.settings import Evaluation
+from pipeline.storage.files import read_json
+from pipeline.storage.layout import Layout
+
+
+def read_scores(layout: Layout, experiment: str, subsets: Sequence[int]) -> pd.DataFrame:
+    """An experiment's row per patient of these subsets, by case; undefined values are NaN.
+
+    Raises:
+        PipelineError: the table is not there, or was damaged.
+    """
+    path = layout.scores(experiment)
+    if not path.exists():
+        raise PipelineError(f"{path}: not there; run evaluate for experiment {experiment} first")
+    names = dict.fromkeys(("case", "group", "risk_reference", "risk_prediction"), str)
+    try:
+        scores = pd.read_csv(path, dtype=names, keep_default_na=False, na_values=["nan"])
+    except (ValueError, OSError) as error:
+        raise _fault(path, str(error), experiment) from None
+    if missing := {"case", "subset"} - set(scores):
+        raise _fault(path, f"no column {min(missing)}", experiment)
+    return scores[scores["subset"].isin(list(subsets))].set_index("case")
+
+
+def read_summary(
+    layout: Layout, experiment: str, evaluation: Evaluation, seed: int, subsets: Sequence[int]
+) -> dict[str, Any]:
+    """An experiment's summary over these subsets, anew where it was scored on more of them.
+
+    Raises:
+        PipelineError: it has not been evaluated.
+    """
+    summary = read_json(layout.summary(experiment))
+    if summary["subsets"] == list(subsets):
+        return summary
+    rows = read_scores(layout, experiment, subsets).reset_index().to_dict("records")
+    threshold_hu = summary["settings"]["postprocess"]["threshold_hu"]
+    found = [{str(column): value for column, value in row.items()} for row in rows]
+    return summarise(found, evaluation, seed, threshold_hu=threshold_hu)
+
+
+def _fault(path: Path, found: str, experiment: str) -> PipelineError:
+    remedy = "delete it and run again, which scores that experiment anew"
+    return file_fault(path, found, f"the scores of experiment {experiment}", remedy)

@@ -1,0 +1,108 @@
+"""The report's figures of scores: Dice by group of patients, and agreement of calcium scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from grcsf.agreement import limits_of_agreement
+from pipeline.evaluation.pictures import DPI, as_png
+
+# dark enough on white, told apart with any colour vision (Okabe and Ito)
+COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+SCORES = {
+    "Agatston score": ("agatston_reference", "agatston_prediction"),
+    "Calcium volume, mm³": ("calcium_volume_reference_mm3", "calcium_volume_prediction_mm3"),
+}
+LEAST_SHOWN = 1e-3  # of the highest score: differences below it lie on the line
+SPREAD = 0.16  # of a category's width that one experiment's dots take
+
+
+def group_picture(values: Mapping[str, Mapping[str, Sequence[float]]]) -> bytes:
+    """PNG of Dice by group of patients: a dot each, a line at the mean.
+
+    Args:
+        values: group → experiment → one value a patient; nan is not drawn.
+    """
+    experiments = list(next(iter(values.values())))
+    width = max(4.0, 1.1 * len(values) + 0.25 * len(values) * len(experiments))
+    figure = Figure(figsize=(min(width, 13), 2.8), dpi=DPI, layout="constrained")
+    panel = figure.subplots()
+    for place, by_experiment in enumerate(values.values()):
+        for index, (name, found) in enumerate(by_experiment.items()):
+            defined = np.array([value for value in found if not np.isnan(value)])
+            if not defined.size:
+                continue
+            middle = place + (index - (len(experiments) - 1) / 2) * 0.8 / len(experiments)
+            # spread evenly in order, so that the picture is the same each time
+            aside = np.linspace(-SPREAD, SPREAD, defined.size) if defined.size > 1 else [0.0]
+            across = middle + np.array(aside) / len(experiments)
+            colour = colour_of(experiments, name)
+            panel.plot(across, np.sort(defined), "o", color=colour, markersize=3, alpha=0.6)
+            reach = 0.3 / len(experiments)
+            panel.hlines(defined.mean(), middle - reach, middle + reach, color=colour, linewidth=2)
+    panel.set_xticks(range(len(values)), list(values), fontsize=8)
+    panel.set_xlim(-0.6, len(values) - 0.4)
+    panel.set_ylim(-0.03, 1.03)
+    panel.set_ylabel("Dice", fontsize=8)
+    _finish(figure, [panel], experiments)
+    return as_png(figure)
+
+
+def agreement_picture(scores: Mapping[str, pd.DataFrame]) -> bytes:
+    """PNG of calcium scores: prediction against reference, and Bland and Altman's differences.
+
+    Args:
+        scores: experiment → its rows, one a patient.
+    """
+    figure = Figure(figsize=(8.6, 6.4), dpi=DPI, layout="constrained")
+    panels = figure.subplots(2, 2)
+    for (title, (reference, predicted)), (scatter, differences) in zip(
+        SCORES.items(), panels, strict=True
+    ):
+        highest = 1.0
+        for name, rows in scores.items():
+            true, found = rows[reference].to_numpy(float), rows[predicted].to_numpy(float)
+            highest = max(highest, true.max(initial=0), found.max(initial=0))
+            look: dict[str, Any] = {"color": colour_of(list(scores), name), "markersize": 4}
+            scatter.plot(true, found, "o", alpha=0.7, **look)
+            differences.plot((true + found) / 2, found - true, "o", alpha=0.7, **look)
+            limits = limits_of_agreement(found.tolist(), true.tolist())
+            for level, style in zip(limits, ("-", "--", "--"), strict=True):
+                if not np.isnan(level):
+                    differences.axhline(level, color=look["color"], linestyle=style, linewidth=1)
+        scatter.plot([0, highest], [0, highest], color="#999999", linewidth=0.8, zorder=0)
+        scatter.set_xlabel(f"{title}: reference", fontsize=8)
+        scatter.set_ylabel("prediction", fontsize=8)
+        differences.axhline(0, color="#999999", linewidth=0.8, zorder=0)
+        low, high = differences.get_ylim()
+        # where all agree, the rounding of sums would fill the panel
+        least = LEAST_SHOWN * highest
+        differences.set_ylim(min(low, -least), max(high, least))
+        differences.set_xlabel(f"{title}: mean of both", fontsize=8)
+        differences.set_ylabel("prediction − reference", fontsize=8)
+    _finish(figure, panels.ravel(), list(scores))
+    return as_png(figure)
+
+
+def colour_of(experiments: Sequence[str], name: str) -> str:
+    """An experiment's colour on white."""
+    return COLOURS[list(experiments).index(name) % len(COLOURS)]
+
+
+def _finish(figure: Figure, panels: Sequence[Any], experiments: Sequence[str]) -> None:
+    for panel in panels:
+        panel.tick_params(labelsize=7)
+        panel.spines[["top", "right"]].set_visible(False)
+    handles = [
+        Line2D([], [], marker="o", linestyle="", color=colour_of(experiments, name), label=name)
+        for name in experiments
+    ]
+    figure.legend(
+        handles=handles, loc="outside upper left", ncols=len(handles), fontsize=8, frameon=False
+    )

@@ -1,0 +1,220 @@
+"""What the patients' rows say together: means, intervals, pooled lesions, scores by lesion size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from grcsf.agreement import (
+    icc_absolute_agreement,
+    icc_interval,
+    kappa_interval,
+    limits_of_agreement,
+    linear_weighted_kappa,
+)
+from grcsf.calcium import RISK_GROUPS
+from grcsf.lesions import SIZE_GROUPS, Tally, quartile_groups, size_group
+from grcsf.metrics import VoxelCounts, f1, mean_defined, precision, recall, voe
+from grcsf.statistics import bootstrap_interval, mean_of_group_means
+from pipeline.evaluation.patient_scores import Row, lesion_columns, pooled_lesions, pooled_voxels
+from pipeline.settings import Evaluation
+
+VOXEL = ("dice", "iou", "precision", "recall", "voe", "fpr_percent")
+LESION = ("lesion_f1", "lesion_count_difference", "volume_difference_mm3")
+CALCIUM = (
+    "f1_volume",
+    "sensitivity_volume",
+    "ppv_volume",
+    "sensitivity_lesions",
+    "ppv_lesions",
+    "voe_volume",
+)
+
+
+def summarise(
+    rows: Sequence[Row], evaluation: Evaluation, seed: int, *, threshold_hu: float
+) -> dict[str, Any]:
+    """The summary of one experiment; undefined values are None.
+
+    With several subsets a mean is that of the subsets' means, else that of the patients.
+
+    Args:
+        rows: one per patient.
+        evaluation: which scores, and the bootstrap's size.
+        seed: of the bootstrap.
+        threshold_hu: what the threshold-alone baseline and the lesions were made with.
+    """
+    names = [*VOXEL, *LESION, *(f"raw_{name}" for name in VOXEL)]
+    calcium = evaluation.metrics == "calcium"
+    if calcium:
+        names += [*CALCIUM, *(f"threshold_{name}" for name in VOXEL)]
+    subsets = sorted({row["subset"] for row in rows})
+    summary = {
+        "patients": len(rows),
+        "subsets": subsets,
+        "mean_over": "subsets" if len(subsets) > 1 else "patients",
+        "confidence": evaluation.confidence,
+        "scores": {name: _score(rows, name, evaluation, seed) for name in names},
+        "by_lesion_size": by_lesion_size(rows),
+        "by_lesion_quartile": by_lesion_quartile(rows),
+        "by_group": by_group(rows),
+    }
+    if calcium:
+        summary["calcium"] = {
+            "threshold_hu": threshold_hu,
+            "majority_over": evaluation.majority_over,
+            "agatston_slice_mm": evaluation.agatston_slice_mm,
+            **calcium_summary(rows, evaluation, seed),
+        }
+    plain: dict[str, Any] = _without_nan(summary)
+    return plain
+
+
+def by_lesion_size(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """Voxel scores of the patients with 1–100, 101–1,000 and > 1,000 lesion voxels (Fig. 9)."""
+    return {
+        group: _group([row for row in _with_lesion(rows) if _size(row) == group])
+        for group in SIZE_GROUPS
+    }
+
+
+def by_group(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """Voxel scores by cohort, hospital or vendor, where the data set has any."""
+    groups = sorted({row["group"] for row in rows if row["group"]})
+    return {group: _group([row for row in rows if row["group"] == group]) for group in groups}
+
+
+def by_lesion_quartile(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """Voxel scores of each quarter of the patients by lesion voxels, 1 = smallest."""
+    listed = _with_lesion(rows)
+    quarters = quartile_groups([row["reference_voxels"] for row in listed]).tolist()
+    return {
+        str(quarter): _group([row for row, q in zip(listed, quarters, strict=True) if q == quarter])
+        for quarter in (1, 2, 3, 4)
+    }
+
+
+def calcium_summary(rows: Sequence[Row], evaluation: Evaluation, seed: int) -> dict[str, Any]:
+    """Pooled challenge scores after and before post-processing, agreement, the threshold alone."""
+    prefix = "lesions_tp_"
+    arteries = {name for row in rows for name in row if name.startswith(prefix)}
+    return {
+        "pooled": lesion_columns(pooled_lesions(rows)),
+        "pooled_raw": voxel_columns(pooled_voxels(rows, "raw_")),
+        "pooled_by_artery": {
+            name.removeprefix(prefix): _artery(rows, name.removeprefix(prefix))
+            for name in sorted(arteries)
+        },
+        "agatston": _agreement(rows, "agatston", evaluation) | _risk(rows, evaluation, seed),
+        "calcium_volume": _agreement(rows, "calcium_volume", evaluation, "_mm3"),
+        "threshold_alone": {
+            "dice": mean_defined(row["threshold_dice"] for row in rows)[0],
+            "pooled": lesion_columns(pooled_lesions(rows, "threshold_")),
+            "pooled_raw": voxel_columns(pooled_voxels(rows, "threshold_")),
+        },
+    }
+
+
+def _agreement(
+    rows: Sequence[Row], score: str, evaluation: Evaluation, unit: str = ""
+) -> dict[str, float]:
+    """How well a calcium score agrees with the reference's: ICC(A,1), limits of agreement."""
+    predicted = [row[f"{score}_prediction{unit}"] for row in rows]
+    reference = [row[f"{score}_reference{unit}"] for row in rows]
+    pairs = list(zip(reference, predicted, strict=True))
+    interval = icc_interval(pairs, confidence=evaluation.confidence)
+    limits = limits_of_agreement(predicted, reference)
+    return {
+        "icc": icc_absolute_agreement(pairs),
+        "icc_low": interval.low,
+        "icc_high": interval.high,
+        "bias": limits.bias,
+        "limit_low": limits.low,
+        "limit_high": limits.high,
+    }
+
+
+def _risk(rows: Sequence[Row], evaluation: Evaluation, seed: int) -> dict[str, float]:
+    true = [RISK_GROUPS.index(row["risk_reference"]) for row in rows]
+    found = [RISK_GROUPS.index(row["risk_prediction"]) for row in rows]
+    interval = kappa_interval(
+        true,
+        found,
+        len(RISK_GROUPS),
+        seed=seed,
+        confidence=evaluation.confidence,
+        resamples=evaluation.bootstrap_samples,
+    )
+    return {
+        "risk_kappa": linear_weighted_kappa(true, found, len(RISK_GROUPS)),
+        "risk_kappa_low": interval.low,
+        "risk_kappa_high": interval.high,
+        "same_risk": sum(a == b for a, b in zip(true, found, strict=True)),
+    }
+
+
+def voxel_columns(counts: VoxelCounts) -> Row:
+    """Scores of Table 2 before post-processing, from pooled voxel counts."""
+    return {
+        "f1": f1(counts),
+        "sensitivity": recall(counts),
+        "ppv": precision(counts),
+        "voe": voe(counts),
+    }
+
+
+def _score(rows: Sequence[Row], name: str, evaluation: Evaluation, seed: int) -> dict[str, Any]:
+    values = [row[name] for row in rows]
+    subsets = [row["subset"] for row in rows]
+    several = len(set(subsets)) > 1
+    grouped = mean_of_group_means(values, subsets)
+    interval = bootstrap_interval(
+        values,
+        subsets if several else None,
+        seed=seed,
+        confidence=evaluation.confidence,
+        resamples=evaluation.bootstrap_samples,
+    )
+    return {
+        "mean": grouped.mean,
+        "low": interval.low,
+        "high": interval.high,
+        "undefined": grouped.undefined,
+        "by_subset": {str(subset): mean for subset, mean in grouped.by_group.items()},
+    }
+
+
+def _with_lesion(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row["reference_voxels"] > 0]
+
+
+def _size(row: Row) -> str:
+    return size_group(row["reference_voxels"])
+
+
+def _group(rows: Sequence[Row]) -> dict[str, Any]:
+    voxels = [row["reference_voxels"] for row in rows]
+    means = {name: mean_defined(row[name] for row in rows)[0] for name in VOXEL}
+    return {"patients": len(rows), "voxels": [min(voxels), max(voxels)] if rows else None, **means}
+
+
+def _artery(rows: Sequence[Row], name: str) -> dict[str, float]:
+    found, missed, found_mm3, missed_mm3 = (
+        math.fsum(row.get(f"{column}_{name}", 0) for row in rows)
+        for column in ("lesions_tp", "lesions_fn", "volume_tp_mm3", "volume_fn_mm3")
+    )
+    return {
+        "lesions": found + missed,
+        "sensitivity_lesions": recall(Tally(found, math.nan, missed)),
+        "sensitivity_volume": recall(Tally(found_mm3, math.nan, missed_mm3)),
+    }
+
+
+def _without_nan(value: Any) -> Any:
+    """NaN is no JSON: None stands for undefined."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

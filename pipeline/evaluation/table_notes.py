@@ -1,0 +1,133 @@
+"""What stands below the comparison: how its numbers came about, and what they cannot say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.settings import Evaluation
+from pipeline.settings.score_columns import DICE, Column
+
+Numbers = Mapping[str, Mapping[str, Any]]
+
+
+def table_notes(
+    columns: Sequence[Column],
+    summaries: Mapping[str, Mapping[str, Any]],
+    numbers: Numbers,
+    evaluation: Evaluation,
+) -> list[str]:
+    """The lines below the table.
+
+    Args:
+        columns: of the table.
+        summaries: by experiment, as evaluate wrote them.
+        numbers: by experiment, the table's own.
+        evaluation: the settings that the numbers depend on.
+    """
+    first = next(iter(summaries.values()))
+    notes = [_means(first, evaluation)]
+    if evaluation.metrics == "calcium":
+        notes.append(_calcium(first))
+    notes += _tests(columns, numbers, evaluation)
+    notes += _undefined(columns, numbers)
+    if evaluation.metrics == "calcium":
+        notes += [_agatston(name, summary) for name, summary in summaries.items()]
+    return notes
+
+
+def _means(summary: Mapping[str, Any], evaluation: Evaluation) -> str:
+    patients, subsets = summary["patients"], len(summary["subsets"])
+    over = f"over {patients} test patient{'s' if patients > 1 else ''}"
+    if subsets > 1:
+        over = f"within each of {subsets} subsets, then over the subsets ({patients} test patients)"
+    scores = "Dice: mean" if evaluation.metrics == "calcium" else "Means"
+    return (
+        f"{scores} {over}, each over all voxels of the volume; in brackets the "
+        f"{evaluation.confidence:.0%} bootstrap interval over patients (BCa, "
+        f"{evaluation.bootstrap_samples:,} samples), where one is defined. Bold: the best method."
+    )
+
+
+def _calcium(summary: Mapping[str, Any]) -> str:
+    calcium = summary["calcium"]
+    voters = "labelled voxels" if calcium["majority_over"] == "labelled" else "all its voxels"
+    return (
+        "After post-processing, lesions are 3D 6-connected components of HU > "
+        f"{calcium['threshold_hu']:g} of the whole volume, labelled by the majority of {voters}, "
+        "and pooled over patients; before it, plain voxel counts, pooled. The last row takes every "
+        "voxel above the threshold for calcium."
+    )
+
+
+def _tests(columns: Sequence[Column], numbers: Numbers, evaluation: Evaluation) -> list[str]:
+    baseline = evaluation.baseline
+    tested = {name: row for name, row in numbers.items() if f"{DICE.key}_p" in row}
+    if not tested:
+        return []
+    pooled = any(column.where[0] != "scores" for column in columns)
+    level = f"{1 - evaluation.confidence:.2g}"
+    notes = [
+        f"\\* differs from {baseline}: paired two-sided Wilcoxon signed-rank test over patients, "
+        f"Holm-corrected over {len(tested)} method{'s' if len(tested) > 1 else ''} in each "
+        f"column, p < {level}"
+        + ("; of pooled columns, the patients' own scores are tested." if pooled else ".")
+    ]
+    out_of_reach = [
+        (row[f"{column.key}_differing"], row[f"{column.key}_smallest_p"])
+        for row in tested.values()
+        for column in columns
+        if not row[f"{column.key}_smallest_p"] < 1 - evaluation.confidence
+        and not math.isnan(row[f"{column.key}_smallest_p"])
+    ]
+    if out_of_reach:
+        pairs, smallest = max(out_of_reach)
+        notes.append(
+            f"With {pairs} patient{'' if pairs == 1 else 's'} that differ{'s' * (pairs == 1)} from "
+            f"{baseline}, the smallest p that this test can reach after the correction is "
+            f"{smallest:.2g}: no star can appear there, however large the difference."
+        )
+    return notes + [_difference(name, row, baseline) for name, row in tested.items()]
+
+
+def _difference(name: str, row: Mapping[str, Any], baseline: str | None) -> str:
+    low, high = row["dice_difference_low"], row["dice_difference_high"]
+    interval = "" if math.isnan(low) else f" [{low:+.3f}, {high:+.3f}]"
+    return (
+        f"{name} − {baseline}, Dice: {row['dice_difference']:+.3f}{interval}, "
+        f"p = {row['dice_p']:.2g}."
+    )
+
+
+def _undefined(columns: Sequence[Column], numbers: Numbers) -> list[str]:
+    notes = []
+    for name, row in numbers.items():
+        counts: dict[int, list[str]] = {}
+        for column in columns:
+            missing = row.get(f"{column.key}_undefined", 0)
+            if missing:
+                counts.setdefault(missing, []).append(column.title)
+        notes += [
+            f"{name}: {' and '.join(titles)} undefined for {missing} of {row['patients']} patients "
+            "(no lesion in the reference), left out of the mean."
+            for missing, titles in counts.items()
+        ]
+    return notes
+
+
+def _agatston(name: str, summary: Mapping[str, Any]) -> str:
+    found = summary["calcium"]["agatston"]
+    shown = {key: _with_interval(found, key) for key in ("icc", "risk_kappa")}
+    return (
+        f"{name}, Agatston score against the reference's: ICC (absolute agreement) {shown['icc']}; "
+        f"risk group the same in {found['same_risk']} of {summary['patients']} patients, linearly "
+        f"weighted kappa {shown['risk_kappa']}."
+    )
+
+
+def _with_interval(found: Mapping[str, Any], key: str) -> str:
+    if found[key] is None:
+        return "undefined"
+    low, high = found[f"{key}_low"], found[f"{key}_high"]
+    return f"{found[key]:.3f}" + ("" if low is None else f" [{low:.2f}, {high:.2f}]")

@@ -1,0 +1,1 @@
+"""To be written: what networks/ is for, in one line."""

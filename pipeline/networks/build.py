@@ -1,0 +1,97 @@
+"""The network that an experiment's settings describe, and the MAE encoder that it starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import nn
+
+from grcsf.mae.build import MaskedModel, build_masked_model
+from grcsf.mae.model import build_mae
+from grcsf.models.build import (
+    GlobalUnits,
+    PretrainedEncoder,
+    RegionalUnits,
+    build_segmentation_model,
+)
+from grcsf.models.grcsf import GRCSF
+from grcsf.models.mae_unet import MaeUNet
+from pipeline.networks.weights import load_weights
+from pipeline.settings import Experiment, Mae, Slices
+from pipeline.storage.layout import Layout
+
+
+def build_network(
+    settings: Experiment, residual_count: int, slices: Slices, mae: Mae | None = None
+) -> nn.Module:
+    """The network that an experiment names, with fresh weights.
+
+    Args:
+        settings: of the experiment.
+        residual_count: how many residual maps it sees.
+        slices: their size.
+        mae: the MAE that `settings.mae_encoder` names, if it names one.
+    """
+    gcu, rcu = settings.gcu, settings.rcu
+    pretrained = None
+    if settings.mae_encoder and mae:
+        frozen = settings.mae_encoder.frozen
+        pretrained = PretrainedEncoder(mae.preset, mae.image_size, mae.patch_size, frozen)
+    return build_segmentation_model(
+        settings.model,
+        width=settings.width,
+        input_size=slices.size,
+        encoder=settings.encoder,
+        backbone=settings.backbone,
+        gcu=GlobalUnits(gcu.kind, gcu.levels) if gcu else None,
+        rcu=RegionalUnits(rcu.levels, rcu.patch_sizes, rcu.importance) if rcu else None,
+        residual_maps=residual_count,
+        mae=pretrained,
+    )
+
+
+def encoder_of(network: nn.Module) -> nn.Module:
+    """The part of a network that gives its features as a list, the deepest last."""
+    backbone = network.backbone if isinstance(network, GRCSF) else network
+    encoder = backbone.encoder
+    assert isinstance(encoder, nn.Module)
+    return encoder
+
+
+def load_mae_encoder(network: nn.Module, layout: Layout, name: str, mae: Mae) -> None:
+    """Fill a `mae_unet`'s encoder with a trained MAE's weights.
+
+    Raises:
+        PipelineError: the MAE is missing, damaged, or of another shape.
+    """
+    autoencoder = build_mae(mae.preset, image_size=mae.image_size, patch_size=mae.patch_size)
+    load_weights(autoencoder, layout.mae(name))
+    cast(MaeUNet, network).encoder.load_mae(autoencoder)
+
+
+def masked_model(settings: Mae) -> MaskedModel:
+    """The masked model of these settings in evaluation mode, still without weights.
+
+    Fresh weights would be thrown away: to draw ViT-L's takes several times as long as to load it.
+    """
+    with torch.device("meta"):
+        return build_masked_model(
+            settings.architecture,
+            settings.preset,
+            image_size=settings.image_size,
+            patch_size=settings.patch_size,
+        ).eval()
+
+
+def masked_models(layout: Layout, maes: Mapping[str, Mae]) -> dict[str, MaskedModel]:
+    """Trained masked models by name, in evaluation mode.
+
+    Raises:
+        PipelineError: one of them is missing or damaged.
+    """
+    models = {name: masked_model(settings) for name, settings in maes.items()}
+    for name, model in models.items():
+        load_weights(model, layout.mae(name))
+    return models

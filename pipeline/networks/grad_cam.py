@@ -1,0 +1,117 @@
+"""Residual maps of another kind: Grad-CAM of a trained network (Table 7), in the same stores.
+
+A case is looked at by the network of its own subset, whose test cases it has not seen; the other
+cases have trained it, and their maps are the sharper for it, as in the paper.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from grcsf.grad_cam import grad_cam
+from pipeline.networks.build import build_network, encoder_of
+from pipeline.networks.devices import compute_device
+from pipeline.networks.weights import load_weights
+from pipeline.settings import Experiment, GradCam, Resources, Slices
+from pipeline.storage.files import fingerprint, read_json, write_json
+from pipeline.storage.intensity import intensity_range, shown_from
+from pipeline.storage.layout import Layout, in_batch, stage_version
+from pipeline.storage.residual_store import is_made, write_residuals
+from pipeline.storage.roles import subset_of_cases
+from pipeline.storage.slices import network_slices
+from pipeline.storage.zarr_store import Store, open_store, read_array
+
+log = logging.getLogger(__name__)
+
+
+def grad_cam_maps(
+    layout: Layout,
+    name: str,
+    batch: str,
+    settings: GradCam,
+    experiment: Experiment,
+    subsets: Sequence[int],
+    slices: Slices,
+    resources: Resources,
+) -> None:
+    """Make the missing stores of one batch of cases, and write the batch's manifest.
+
+    Raises:
+        PipelineError: the network of a subset is missing or damaged.
+    """
+    cases = read_json(layout.cases)["cases"]
+    networks, weights = _networks(layout, settings, experiment, subsets, slices)
+    device = compute_device(resources.gpus)
+    keys = {}
+    for case, subset in subset_of_cases(layout, subsets).items():
+        if not in_batch(case, batch):
+            continue
+        made_by = {
+            "weights": {f"{settings.grad_cam}, subset {subset}": weights[subset]},
+            "residuals": settings.model_dump(mode="json"),
+            "slices": slices.model_dump(mode="json"),
+            "version": stage_version("residual_maps"),
+        }
+        keys[case] = fingerprint({**made_by, **shown_from(cases[case], slices)})
+        if is_made(layout, name, case, keys[case]):
+            continue
+        started = time.monotonic()
+        store = open_store(layout.case_store(case))
+        network = networks[subset].to(device).eval()
+        maps = case_maps(network, store, slices, device, resources.slices_at_once)
+        attributes = {
+            **made_by,
+            "case": case,
+            "dataset": layout.dataset,
+            "fingerprint": keys[case],
+            "image": str(store.attrs["sha256_image"]),
+            "coverage": [],
+            "computed": {"dtype": "float32", "device": device.type},
+            "seconds": round(time.monotonic() - started, 3),
+        }
+        write_residuals(layout, name, case, maps, attributes)
+        log.info("%s: %s by the network of subset %d", name, case, subset)
+    write_json(
+        layout.residual_batch(name, batch),
+        {"cases": keys, "outputs": [f"{case}.zarr" for case in keys]},
+    )
+
+
+def case_maps(
+    network: nn.Module, store: Store, slices: Slices, device: torch.device, batch: int
+) -> npt.NDArray[np.float16]:
+    """Grad-CAM of every slice: (1, z, h, w) in [0, 1]; empty (constant) slices stay 0."""
+    image: Any = store["image"]
+    limits = intensity_range(store.attrs, slices)
+    maps = np.zeros((1, image.shape[0], *slices.size), np.float16)
+    for start in range(0, image.shape[0], batch):
+        planes = read_array(store, "image", slice(start, min(start + batch, image.shape[0])))
+        shown = [z for z, plane in enumerate(planes) if plane.min() != plane.max()]
+        if shown:
+            images = network_slices(planes[shown], limits, slices.size).to(device)
+            found = grad_cam(network, encoder_of(network), images)  # (b, 1, h, w)
+            maps[0, [start + z for z in shown]] = found[:, 0].half().cpu().numpy()
+    return maps
+
+
+def _networks(
+    layout: Layout,
+    settings: GradCam,
+    experiment: Experiment,
+    subsets: Sequence[int],
+    slices: Slices,
+) -> tuple[Mapping[int, nn.Module], Mapping[int, str]]:
+    networks, weights = {}, {}
+    for subset in subsets:
+        networks[subset] = build_network(experiment, 0, slices)
+        record = load_weights(networks[subset], layout.model(settings.grad_cam, subset))
+        weights[subset] = record["weights_sha256"]
+    return networks, weights

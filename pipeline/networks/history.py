@@ -1,0 +1,46 @@
+"""The epochs of a training, as written beside its checkpoints."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from pipeline.settings import Dataset
+from pipeline.storage.layout import Layout, folder_of
+
+History = list[dict[str, float]]
+
+
+def read_history(path: Path) -> History:
+    """The rows of a `history.csv`, as numbers; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        # a killed training may have left half a row
+        whole = [row for row in rows if None not in row.values() and "" not in row.values()]
+        return [{key: float(value) for key, value in row.items()} for row in whole]
+
+
+def training_histories(
+    layout: Layout, dataset: Dataset
+) -> tuple[dict[str, dict[str, History]], list[str]]:
+    """Histories by title and run, and a line for each training without any."""
+    runs = {f"MAE {name}": {"": layout.mae(name)} for name in dataset.mae}
+    for name in dataset.experiments:
+        runs[name] = {
+            f"subset {number}": layout.model(name, number) for number in dataset.subsets_of(name)
+        }
+    histories: dict[str, dict[str, History]] = {}
+    for title, manifests in runs.items():
+        for run, manifest in manifests.items():
+            rows = read_history(folder_of(manifest) / "history.csv")
+            if rows:
+                histories.setdefault(title, {})[run] = rows
+    return histories, [
+        f"{title}: not trained here, used as its checkpoint is."
+        if title.startswith("MAE ")
+        else f"{title}: no training history is left."
+        for title in runs
+        if title not in histories
+    ]

@@ -1,0 +1,199 @@
+"""How a masked model is trained: losses, rates, masks, and pictures of what it predicts."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from matplotlib.image import imsave
+
+from grcsf.mae.adversarial import (
+    build_discriminator,
+    discriminator_loss,
+    generator_term,
+    pasted,
+)
+from grcsf.mae.build import MASKED_LOSSES, MaskedModel
+from grcsf.mae.masking import slice_masks, training_masks
+from grcsf.schedule import step_decay
+from pipeline.settings import Mae
+from pipeline.storage.slices import resize
+
+log = logging.getLogger(__name__)
+SHOWN = 4  # validation slices in a picture
+
+
+class MaeTraining(lightning.LightningModule):
+    """Masked training; every batch draws its mask ratio and masks from (seed, epoch, batch).
+
+    Args:
+        model: predicts masked patches.
+        settings: rates, ratios, and the adversarial term if there is one.
+        seed: of the masks.
+        pictures: folder for pictures of validation slices.
+    """
+
+    def __init__(self, model: MaskedModel, settings: Mae, seed: int, pictures: Path) -> None:
+        super().__init__()
+        self.model = model
+        self.discriminator = build_discriminator() if settings.adversarial else None
+        # two networks take turns, which Lightning leaves to the module
+        self.automatic_optimization = settings.adversarial is None
+        self._settings = settings
+        self._seed = seed
+        self._pictures = pictures
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Adam at the paper's rate; the discriminator, if there is one, has its own."""
+        optimisers = [torch.optim.Adam(self.model.parameters(), lr=self._settings.learning_rate)]
+        if self.discriminator is not None and self._settings.adversarial is not None:
+            rate = self._settings.adversarial.learning_rate
+            optimisers.append(
+                torch.optim.Adam(self.discriminator.parameters(), lr=rate, betas=(0.5, 0.999))
+            )
+        return list(optimisers)
+
+    def on_train_epoch_start(self) -> None:
+        """Set the epoch's learning rate."""
+        settings = self._settings
+        rate = step_decay(
+            self.current_epoch, settings.learning_rate, settings.decay, settings.decay_epochs
+        )
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = rate
+
+    def training_step(self, batch: dict[str, Any], index: int) -> torch.Tensor | None:
+        """Loss of one batch under masks of one ratio."""
+        images = resize(batch["image"], (self._settings.image_size,) * 2)
+        generator = torch.Generator().manual_seed(_step_seed(self._seed, self.current_epoch, index))
+        ratios = self._settings.train_mask_ratios
+        ratio = ratios[int(torch.randint(len(ratios), (1,), generator=generator))]
+        # every process draws the whole batch's masks and takes those of its slices, which the
+        # sampler deals out in turn
+        whole = len(images) * self.trainer.world_size
+        masks = training_masks(generator, whole, self.model.num_patches, ratio)
+        masks = masks[self.global_rank :: self.trainer.world_size].to(images.device)
+        if self.automatic_optimization:
+            loss = self._loss(self.model, images, masks)
+        else:
+            loss = self._adversarial_step(images, masks)
+        self._log("train_loss", loss, len(images))
+        return loss if self.automatic_optimization else None
+
+    def validation_step(self, batch: dict[str, Any], index: int) -> None:
+        """Loss under masks that stay the same from epoch to epoch, over all ratios."""
+        images = resize(batch["image"], (self._settings.image_size,) * 2)
+        for ratio in self._settings.train_mask_ratios:
+            masks = torch.stack([self._fixed_mask(index, row, ratio) for row in range(len(images))])
+            masks = masks.to(images.device)
+            loss = self._loss(self.model, images, masks)
+            self.log("validation_loss", loss, batch_size=len(images), sync_dist=True)
+            if index == 0 and self._is_picture_due():
+                self._show(images[:SHOWN], masks[:SHOWN], ratio)
+
+    def _loss(self, model: Any, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        return MASKED_LOSSES[self._settings.architecture](model, images, masks)
+
+    def _adversarial_step(self, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        """One step of the model, and after the first epochs one of the discriminator.
+
+        Returns:
+            The masked loss alone, without the adversarial term.
+        """
+        chosen = self._settings.adversarial
+        assert chosen is not None
+        assert self.discriminator is not None
+        for_model, for_discriminator = self.optimizers()  # type: ignore[attr-defined]
+        predictions = self.model(images, masks)
+        loss = self._loss(lambda *_: predictions, images, masks)
+        total, judged = loss, self.current_epoch >= chosen.start_epoch
+        reconstructions = pasted(predictions, images, masks)
+        if judged:
+            self.discriminator.requires_grad_(False)
+            term = generator_term(self.discriminator, reconstructions)
+            self.discriminator.requires_grad_(True)
+            # the masked loss alone trains the model where the term has run away
+            if self._finite_everywhere(term):
+                total = loss + chosen.weight * term
+            self._log("adversarial_loss", term, len(images))
+        self._step(for_model, total)
+        if judged:
+            doubt = discriminator_loss(self.discriminator, reconstructions, images)
+            if self._finite_everywhere(doubt):
+                self._step(for_discriminator, doubt)
+            self._log("discriminator_loss", doubt, len(images))
+        return loss.detach()
+
+    def _finite_everywhere(self, value: torch.Tensor) -> bool:
+        """Whether the value is finite in every process: they skip a step together or not at all."""
+        gathered: Any = self.all_gather(value.detach())
+        return bool(torch.isfinite(gathered).all())
+
+    def _step(self, optimiser: Any, loss: torch.Tensor) -> None:
+        optimiser.zero_grad()
+        self.manual_backward(loss)
+        optimiser.step()
+
+    def _log(self, name: str, value: torch.Tensor, count: int) -> None:
+        self.log(name, value, on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
+
+    def _is_picture_due(self) -> bool:
+        every = self._settings.picture_epochs
+        return bool(every) and self.current_epoch % every == 0 and self.trainer.is_global_zero
+
+    def _show(self, images: torch.Tensor, masks: torch.Tensor, ratio: float) -> None:
+        """Slices, what is visible of them, and their reconstructions, as PNG and in TensorBoard."""
+        with torch.no_grad():
+            reconstructions = pasted(self.model(images, masks), images, masks)
+        picture = reconstruction_picture(images, masks, reconstructions, self.model)
+        self._pictures.mkdir(parents=True, exist_ok=True)
+        name = f"epoch-{self.current_epoch + 1:04d}-masked-{round(100 * ratio)}.png"
+        imsave(self._pictures / name, picture, cmap="gray", vmin=0, vmax=1)
+        if self.logger is not None:
+            board: Any = self.logger.experiment  # type: ignore[attr-defined]
+            title = f"reconstructions, {ratio:.0%} masked"
+            board.add_image(title, picture, self.current_epoch, dataformats="HW")
+
+    def _fixed_mask(self, batch: int, row: int, ratio: float) -> torch.Tensor:
+        masks = slice_masks(
+            seed=self._seed,
+            case=f"validation batch {batch}",
+            slice_index=row,
+            mask_ratio=ratio,
+            passes=1,
+            patches=self.model.num_patches,
+            scheme="random",
+        )
+        return torch.from_numpy(masks[0])
+
+
+def reconstruction_picture(
+    images: torch.Tensor,
+    masks: torch.Tensor,
+    reconstructions: torch.Tensor,
+    model: MaskedModel,
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """One row a slice: the slice, its visible patches on grey, its reconstruction.
+
+    Args:
+        images: (B, 1, H, W), in [0, 1].
+        masks: (B, L) bool, 1 = masked.
+        reconstructions: (B, 1, H, W).
+        model: cuts patches.
+
+    Returns:
+        (B·H, 3·W) float32, in [0, 1].
+    """
+    hidden = masks.unsqueeze(-1).expand(-1, -1, model.patch_size**2)
+    shown = torch.where(model.unpatchify(hidden), torch.full_like(images, 0.5), images)
+    columns = torch.cat([images, shown, reconstructions.clamp(0, 1)], dim=-1)  # (B, 1, H, 3·W)
+    rows = columns[:, 0].flatten(0, 1)  # (B·H, 3·W)
+    return rows.float().cpu().numpy()
+
+
+def _step_seed(seed: int, epoch: int, batch: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch, batch]).generate_state(1, np.uint64)[0] >> 1)

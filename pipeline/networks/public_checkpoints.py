@@ -1,0 +1,109 @@
+"""Opening public MAE checkpoints: files in, weights in the model, nothing unpickled."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from grcsf.mae.checkpoint import IMAGENET, load_mae_state
+from grcsf.mae.model import MaskedAutoencoder
+from pipeline.errors import PipelineError
+from pipeline.settings.paths import checkpoint_files
+from pipeline.storage.files import file_digest, fingerprint
+
+log = logging.getLogger(__name__)
+
+
+def load_public_mae(model: MaskedAutoencoder, path: Path) -> None:
+    """Fill a one-channel MAE from a checkpoint in the public MAE's or in Hugging Face's format.
+
+    Three-channel weights are taken to be trained on ImageNet-normalised images, as the public ones
+    are, and folded to grey exactly.
+
+    Args:
+        model: the model, changed in place.
+        path: `.pth`, `.bin` or `.safetensors`, or a Hugging Face folder with `config.json`.
+
+    Raises:
+        PipelineError: it is missing, damaged, of another architecture, or says that it was trained
+            with `norm_pix_loss`.
+    """
+    weights, *described = checkpoint_files(path)
+    for file in described:
+        config = _read_config(file)
+        _check_targets(config, file)
+        _check_shape(config, model, file)
+    try:
+        load_mae_state(model, _read_state(weights), normalisation=IMAGENET)
+    except ValueError as error:
+        raise PipelineError(f"checkpoint {weights}: {error}") from error
+    log.info("MAE starts from %s", path)
+
+
+def checkpoint_digest(path: Path) -> str:
+    """What a checkpoint holds, as a SHA-256 that changes with any of its files, not their names.
+
+    Raises:
+        PipelineError: see `checkpoint_files`.
+    """
+    return fingerprint({"files": [file_digest(file) for file in checkpoint_files(path)]})
+
+
+def _check_shape(described: Mapping[str, Any], model: MaskedAutoencoder, path: Path) -> None:
+    """Refuse what weights fit and yet compute otherwise: heads, activation, biases."""
+    wanted = {
+        "num_attention_heads": model.shape.heads,
+        "decoder_num_attention_heads": model.shape.decoder_heads,
+        "hidden_act": "gelu",
+        "qkv_bias": True,
+    }
+    for key, value in wanted.items():
+        if described.get(key, value) != value:
+            raise PipelineError(
+                f"checkpoint {path}: {key} is {described[key]!r}, the MAE's is {value!r}; choose "
+                "the preset that it was trained with, or another checkpoint"
+            )
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        # The public training script saves its arguments beside the weights; a Namespace is data.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch and safetensors raise many kinds for a damaged file
+        reason = " ".join(str(error).split())[:200]
+        raise PipelineError(
+            f"checkpoint {path}: damaged, or holds more than weights ({reason}); expected a "
+            "state dict saved by torch or safetensors"
+        ) from error
+    if isinstance(content.get("args"), argparse.Namespace):
+        _check_targets(vars(content["args"]), path)
+    return content
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise PipelineError(
+            f"checkpoint {path}: no readable JSON ({error}); fetch the folder again"
+        ) from error
+
+
+def _check_targets(described: Mapping[str, Any], path: Path) -> None:
+    """Refuse a model of per-patch normalised targets: its outputs cannot become intensities."""
+    if described.get("norm_pix_loss"):
+        raise PipelineError(
+            f"checkpoint {path}: trained with norm_pix_loss, so that its outputs are no "
+            "intensities and give no residuals; expected one trained on pixels, such as the public "
+            "visualisation checkpoints"
+        )

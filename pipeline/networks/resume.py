@@ -1,0 +1,220 @@
+"""The checkpoints that a training keeps, and which of them it goes on from."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import shutil
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
+
+from pipeline.errors import PipelineError
+from pipeline.storage.files import read_json, remove, replacing, write_json
+from pipeline.storage.layout import former_of, kept_record, moving_of, record_of
+
+log = logging.getLogger(__name__)
+START_SECONDS = 600
+# what torch raises for a checkpoint that is cut off, or in which bits are flipped
+UNREADABLE = (
+    RuntimeError,
+    KeyError,
+    EOFError,
+    ValueError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it; reads none that has changed since.
+
+    Lightning writes it to the machine's temporary folder; from there it is copied to another file
+    system, and a job that is killed meanwhile leaves half of its only checkpoint.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write `checkpoint` to `path`, on a file system that has no `storage_options`."""
+        if storage_options is not None:
+            raise TypeError("storage_options: found some, expected None")
+        with replacing(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **options: Any) -> dict[str, Any]:
+        """What lies at `path`; one of `UNREADABLE` where it is not what was written."""
+        _check_sums(Path(path))
+        return super().load_checkpoint(path, *args, **options)
+
+
+class MovableCheckpoint(ModelCheckpoint):
+    """Knows its best epoch after its folder was moved, or has another real path on another node.
+
+    Lightning then forgets the best loss, and the next epoch, however bad, replaces the best one.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what a checkpoint remembers, with the files of its folder looked for in ours."""
+        paths = {
+            name: self._here(state_dict[name])
+            for name in ("best_model_path", "kth_best_model_path", "last_model_path")
+        }
+        scores = {self._here(path): one for path, one in state_dict["best_k_models"].items()}
+        moved = {**paths, "best_k_models": scores, "dirpath": self.dirpath}
+        super().load_state_dict({**state_dict, **moved})
+
+    def _here(self, path: str) -> str:
+        assert self.dirpath is not None
+        return str(Path(self.dirpath, Path(path).name)) if path else ""
+
+
+def is_first_process() -> bool:
+    """Whether this is the one that keeps what several processes have trained together."""
+    return bool(getattr(rank_zero_only, "rank", 0) == 0)
+
+
+def await_start(folder: Path, wanted_fingerprint: str) -> None:
+    """Wait until the first process has emptied the folder, or has found it to be of this training.
+
+    Raises:
+        PipelineError: it did not.
+    """
+    until = time.monotonic() + START_SECONDS
+    while not _is_of(folder, wanted_fingerprint):
+        if time.monotonic() > until:
+            raise PipelineError(
+                f"{folder}: the first process of this training has not started it within "
+                f"{START_SECONDS} s; see its node's output, and whether all nodes share this folder"
+            )
+        time.sleep(0.2)
+
+
+def checkpoint_to_resume(folder: Path, wanted_fingerprint: str, wanted: Path) -> Path | None:
+    """The last checkpoint, if the training goes on; nothing is left that one from anew could take.
+
+    It goes on if the folder is of the same inputs and holds `wanted`, the checkpoint whose weights
+    are wanted in the end: the best one may be of an epoch that does not come again.
+    """
+    last = folder / "checkpoints" / "last.ckpt"
+    if _is_of(folder, wanted_fingerprint):
+        if not last.exists():
+            return None
+        if wanted.exists():
+            log.info("resuming from %s", last)
+            return last
+        if is_first_process():
+            log.info("%s is missing: starting anew", wanted)
+            # not the folder: another process could take it for one of other settings meanwhile
+            last.unlink()
+        return None
+    if folder.exists():
+        log.info("%s holds a training of other settings or data: starting anew", folder)
+        _set_aside(folder)
+    write_json(folder / "started.json", {"fingerprint": wanted_fingerprint})
+    return None
+
+
+def take_back(folder: Path, wanted_fingerprint: str) -> None:
+    """Put the training that was replaced last back, if it is of these inputs and this one is not.
+
+    A change that is taken back must not cost a second training.
+    """
+    if _is_of(folder, wanted_fingerprint):
+        return
+    former, moving = former_of(folder), moving_of(folder)
+    if not _is_of(moving, wanted_fingerprint):  # it is, where this was broken off
+        _settle(folder)
+        if not _is_of(former, wanted_fingerprint):
+            return
+        former.rename(moving)
+    if folder.exists():
+        _set_aside(folder)
+    moving.rename(folder)
+    log.info("%s: taken back, as these settings and data have trained it before", folder)
+
+
+def _settle(folder: Path) -> None:
+    """Give the training a place that a `take_back` of another call has left between two."""
+    former, moving = former_of(folder), moving_of(folder)
+    if not moving.exists():
+        return
+    if not folder.exists():
+        moving.rename(folder)
+    elif _worth(moving) > _worth(former):
+        _keep(moving, former)
+    else:
+        remove(moving)
+
+
+def _set_aside(folder: Path) -> None:
+    """Keep a training for `take_back`, if it is worth as much as the one that is kept already."""
+    former = former_of(folder)
+    if _worth(folder) < max(1, _worth(former)):
+        shutil.rmtree(folder)
+        return
+    record = record_of(folder)
+    if record.exists():  # or nobody knew, when it is taken back, which run has made it
+        with replacing(kept_record(folder)) as temporary:
+            shutil.copyfile(record, temporary)
+    _keep(folder, former)
+
+
+def _keep(training: Path, former: Path) -> None:
+    remove(former)
+    training.touch()  # the hour after which `grcsf store prune` finds it begins now
+    training.rename(former)
+
+
+def _worth(folder: Path) -> int:
+    if (folder / "model.json").exists():
+        return 2
+    return int((folder / "checkpoints" / "last.ckpt").exists())
+
+
+def load_best(module: nn.Module, checkpoint: Path) -> None:
+    """Put the weights of a checkpoint back into the module that was trained.
+
+    Raises:
+        PipelineError: the checkpoint is damaged.
+    """
+    try:
+        _check_sums(checkpoint)
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        module.load_state_dict(state)
+    except UNREADABLE as error:
+        raise damaged_checkpoint(checkpoint, error) from error
+
+
+def _check_sums(checkpoint: Path) -> None:
+    """Compare a checkpoint with the sums that it holds: torch reads changed weights as they are.
+
+    Raises:
+        ValueError: a part has changed.
+        zipfile.BadZipFile: it is cut off.
+    """
+    with zipfile.ZipFile(checkpoint) as archive:
+        changed = archive.testzip()
+    if changed is not None:
+        raise ValueError(f"{changed} has changed since it was written")
+
+
+def damaged_checkpoint(checkpoint: Path, error: Exception) -> PipelineError:
+    """The line for a checkpoint that torch could not read."""
+    reason = " ".join(str(error).split())[:200]
+    folder = checkpoint.parent.parent
+    return PipelineError(
+        f"checkpoint {checkpoint}: damaged ({reason}); delete the folder {folder} to train anew"
+    )
+
+
+def _is_of(folder: Path, wanted_fingerprint: str) -> bool:
+    started = folder / "started.json"
+    return started.exists() and bool(read_json(started)["fingerprint"] == wanted_fingerprint)

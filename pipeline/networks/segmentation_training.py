@@ -1,0 +1,86 @@
+"""How a segmentation network is trained: loss, rates, and what a resumed training remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning
+import torch
+from torch import nn
+
+from grcsf.losses import LOSSES
+from grcsf.schedule import plateau_reductions, warmup_cosine
+from pipeline.settings import Training
+
+
+class SegmentationTraining(lightning.LightningModule):
+    """The loss of section 3.4 under the schedule of section 4.3."""
+
+    def __init__(self, network: nn.Module, settings: Training) -> None:
+        super().__init__()
+        self.network = network
+        self._settings = settings
+        self._loss = LOSSES[settings.loss]
+        self._validation_losses: list[float] = []
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam, moments 0.9 and 0.999, of what is not frozen."""
+        rate = self._settings.learning_rate
+        learnt = [value for value in self.network.parameters() if value.requires_grad]
+        return torch.optim.Adam(learnt, lr=rate, betas=(0.9, 0.999))
+
+    def on_train_epoch_start(self) -> None:
+        """Set the epoch's learning rate."""
+        rate = learning_rate(self.current_epoch, self._settings, self._validation_losses)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = rate
+
+    def training_step(self, batch: dict[str, Any], _: int) -> torch.Tensor:
+        """Loss of one batch of slices."""
+        logits, label = self._logits(batch), batch["label"]
+        if self.trainer.world_size > 1:
+            # Dice is of the whole batch's foreground, which no process sees alone
+            logits = self.all_gather(logits, sync_grads=True).flatten(0, 1)  # type: ignore[union-attr]
+            label = self.all_gather(label).flatten(0, 1)  # type: ignore[union-attr]
+        loss: torch.Tensor = self._loss(logits, label)
+        size = len(batch["image"])
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], _: int) -> None:
+        """Loss of one validation batch."""
+        loss = self._loss(self._logits(batch), batch["label"])
+        size = len(batch["image"])
+        self.log("validation_loss", loss, batch_size=size, sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Remember the loss for the plateau rule."""
+        self._validation_losses.append(float(self.trainer.callback_metrics["validation_loss"]))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what the plateau rule has seen."""
+        checkpoint["validation_losses"] = list(self._validation_losses)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the plateau rule where it stood."""
+        self._validation_losses = list(checkpoint["validation_losses"])
+
+    def _logits(self, batch: dict[str, Any]) -> torch.Tensor:
+        logits: torch.Tensor = self.network(batch["image"], batch.get("residuals"))
+        return logits  # (B, 1, h, w)
+
+
+def learning_rate(epoch: int, settings: Training, validation_losses: Sequence[float]) -> float:
+    """The rate of an epoch: warm-up and cosine, and on orCaScore halved at each plateau."""
+    rate = warmup_cosine(
+        epoch,
+        settings.learning_rate,
+        warmup_epochs=settings.warmup_epochs,
+        factor=settings.warmup_factor,
+        epochs=settings.epochs,
+    )
+    if settings.plateau is None:
+        return rate
+    reductions = plateau_reductions(validation_losses, settings.plateau.patience)
+    return rate * settings.plateau.factor**reductions

@@ -1,0 +1,252 @@
+"""What both trainings share: the Lightning trainer, checkpoints, resume, history, finished models.
+
+Beside its manifest a training has a folder: `checkpoints/last.ckpt` (every epoch) and `best.ckpt`,
+`history.csv` (one row an epoch), `tensorboard/`, and at the end `model.safetensors` with
+`model.json`. Snakemake does not know the folder, so a failed or interrupted job keeps it.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning
+import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from pipeline.errors import PipelineError
+from pipeline.networks.devices import compute_device
+from pipeline.networks.history import read_history
+from pipeline.networks.resume import (
+    UNREADABLE,
+    MovableCheckpoint,
+    WholeCheckpoints,
+    await_start,
+    checkpoint_to_resume,
+    damaged_checkpoint,
+    is_first_process,
+)
+from pipeline.settings import Resources
+from pipeline.storage.files import replacing
+from pipeline.storage.layout import folder_of
+from pipeline.storage.slices import share_cache
+
+log = logging.getLogger(__name__)
+# Lightning sets its own level when it is imported, and talks of devices and services not used here
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+class Patience(EarlyStopping):
+    """Early stopping that has not forgotten, after a resume, that it stopped the training."""
+
+    def on_train_start(self, trainer: lightning.Trainer, *_: object) -> None:
+        """Train no further epoch, if the checkpoint is of the last one."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
+class EpochHistory(Callback):
+    """Appends a row an epoch to `history.csv`: losses, learning rate, seconds.
+
+    A resumed training first drops rows of epochs that it will run again.
+    """
+
+    columns = ("epoch", "train_loss", "validation_loss", "learning_rate", "seconds")
+
+    def __init__(self, path: Path, title: str) -> None:
+        self._path = path
+        self._title = title
+        self._started = 0.0
+
+    def on_train_start(self, trainer: lightning.Trainer, *_: object) -> None:
+        """Keep the rows of the epochs before the first one to be run."""
+        if not trainer.is_global_zero:
+            return
+        rows = [row for row in read_history(self._path) if row["epoch"] < trainer.current_epoch]
+        with (
+            replacing(self._path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, self.columns)
+            writer.writeheader()
+            writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
+
+    def on_train_epoch_start(self, *_: object) -> None:
+        """Start the epoch's clock."""
+        self._started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, *_: object) -> None:
+        """Write the epoch's row."""
+        if not trainer.is_global_zero:
+            return
+        metrics = trainer.callback_metrics
+        row = {
+            "epoch": trainer.current_epoch,
+            "train_loss": float(metrics["train_loss"]),
+            "validation_loss": float(metrics["validation_loss"]),
+            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "seconds": round(time.monotonic() - self._started, 2),
+        }
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self.columns).writerow(row)
+        log.info(
+            "%s: epoch %d of %s: loss %.4f, validation %.4f, %.1f s",
+            self._title,
+            row["epoch"] + 1,
+            trainer.max_epochs,
+            row["train_loss"],
+            row["validation_loss"],
+            row["seconds"],
+        )
+
+
+def fit(
+    module: lightning.LightningModule,
+    loaders: tuple[DataLoader[Any], DataLoader[Any]],
+    manifest: Path,
+    wanted_fingerprint: str,
+    *,
+    title: str,
+    epochs: int,
+    precision: str,
+    resources: Resources,
+    kept: Literal["best", "last"] = "best",
+    patience: int | None = None,
+) -> Path:
+    """Train, or go on from the last epoch of an interrupted training of the same inputs.
+
+    Args:
+        module: logs `train_loss` and `validation_loss` once an epoch.
+        loaders: training and validation batches.
+        manifest: where the manifest will lie; the training's folder is named after it.
+        wanted_fingerprint: of everything that the result depends on.
+        title: what is trained, for the lines that tell of it.
+        epochs: at most so many.
+        precision: fp32, bf16 or fp16.
+        resources: threads and GPUs.
+        kept: the epoch whose weights are wanted: the best by validation loss, or the last.
+        patience: stop after so many epochs without a lower validation loss.
+
+    Returns:
+        The checkpoint of the epoch that is kept.
+
+    Raises:
+        PipelineError: the checkpoint to resume from is damaged, or a GPU is asked for where there
+            is none, or memory ran out.
+    """
+    compute_device(resources.gpus)  # a GPU that is not there is told before anything is written
+    share_cache(loaders, resources.cache_mb, resources.readers)
+    folder = folder_of(manifest)
+    if not is_first_process():
+        await_start(folder, wanted_fingerprint)
+    wanted = folder / "checkpoints" / f"{kept}.ckpt"
+    checkpoint = checkpoint_to_resume(folder, wanted_fingerprint, wanted)
+    trainer = lightning.Trainer(
+        max_epochs=epochs,
+        accelerator="gpu" if resources.gpus else "cpu",
+        devices=max(1, resources.gpus),
+        num_nodes=resources.nodes,
+        strategy=strategy_of(module, resources.processes),
+        plugins=[environment_of(resources.nodes), WholeCheckpoints()],
+        precision=PRECISIONS[precision],  # type: ignore[arg-type]
+        logger=TensorBoardLogger(folder, name="tensorboard", version=""),
+        callbacks=_callbacks(folder, title, patience),
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # the sampler shares its slices out itself
+        sync_batchnorm=resources.gpus > 0 and resources.processes > 1,
+        log_every_n_steps=1,
+    )
+    try:
+        trainer.fit(module, *loaders, ckpt_path=checkpoint, weights_only=True)
+    except (PipelineError, *UNREADABLE) as error:
+        told = _told(error, title, checkpoint if trainer.global_step == 0 else None)
+        if told is None:
+            raise
+        raise told from error
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return wanted
+
+
+def _callbacks(folder: Path, title: str, patience: int | None) -> list[Callback]:
+    best, last = (
+        # `save_last` would write the last epoch only where it is the best, too
+        MovableCheckpoint(
+            folder / "checkpoints", filename=name, monitor=monitor, enable_version_counter=False
+        )
+        for name, monitor in (("best", "validation_loss"), ("last", None))
+    )
+    callbacks: list[Callback] = [EpochHistory(folder / "history.csv", title), best, last]
+    if patience is not None:
+        callbacks.append(Patience("validation_loss", patience=patience))
+    return callbacks
+
+
+def _told(error: Exception, title: str, checkpoint: Path | None) -> PipelineError | None:
+    """The line for a user behind an error of torch, which may have been reading `checkpoint`."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return PipelineError(
+            f"{title}: the graphics card's memory is too small for this training; choose a smaller "
+            "batch_size or a card with more"
+        )
+    if isinstance(error, PipelineError):
+        return _raised_by_worker(error)
+    if "DataLoader worker (pid" in str(error):
+        return PipelineError(
+            f"{title}: a process that loads slices was killed, mostly for want of memory; lower "
+            "resources.workers or resources.cache_mb, or give more memory, and run again: the "
+            "training goes on from its last epoch"
+        )
+    return damaged_checkpoint(checkpoint, error) if checkpoint is not None else None
+
+
+def _raised_by_worker(error: PipelineError) -> PipelineError | None:
+    """The line of an error of a process that loads slices, which torch wraps in a traceback."""
+    _, raised, line = str(error).rpartition(f"{PipelineError.__name__}: ")
+    return PipelineError(line.strip()) if raised else None
+
+
+def environment_of(nodes: int) -> ClusterEnvironment:
+    """How the processes of a training find each other.
+
+    On one node this process starts the others itself, inside a SLURM job, too: the job has one
+    task. On several `srun` has started them all, and SLURM, not Lightning, starts lost ones again.
+    """
+    return LightningEnvironment() if nodes == 1 else SLURMEnvironment(auto_requeue=False)
+
+
+def strategy_of(module: lightning.LightningModule, processes: int) -> str:
+    """How Lightning shares a training among processes, one for each GPU.
+
+    Two networks that take turns leave one without gradients in every backward pass, which
+    distributed training awaits for ever unless it looks for them.
+    """
+    if processes < 2:
+        return "auto"
+    return "ddp" if module.automatic_optimization else "ddp_find_unused_parameters_true"
+
+
+def per_process(batch_size: int, resources: Resources) -> int:
+    """A process's part of a batch, so that several together see batches of the same size.
+
+    Raises:
+        PipelineError: the batch cannot be shared out evenly.
+    """
+    if batch_size % resources.processes:
+        raise PipelineError(
+            f"batch_size: found {batch_size}, expected a multiple of the {resources.processes} "
+            "processes (nodes × gpus) that train together"
+        )
+    return batch_size // resources.processes

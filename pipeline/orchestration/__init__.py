@@ -1,0 +1,1 @@
+"""To be written: what orchestration/ is for, in one line."""

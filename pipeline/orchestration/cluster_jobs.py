@@ -1,0 +1,101 @@
+"""Jobs of a SLURM cluster that a killed run of the workflow has left behind.
+
+Snakemake does not know them again, and would start the same work beside them. They are cancelled:
+a training goes on from its last epoch, other stages keep what they have finished.
+
+All jobs of a run bear its name, which is noted beside the claims of its data sets. Who holds these
+claims knows that the runs noted before are dead; no other run's jobs are touched.
+"""
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Collection, Sequence
+
+from pipeline.errors import PipelineError
+from pipeline.storage.files import read_json, write_json
+from pipeline.storage.layout import Layout
+
+POLL_S = 1.0
+PATIENCE_S = 300.0  # SLURM kills a cancelled job after KillWait, 30 s unless a cluster says more
+
+
+def comment_of(rule: str, wildcards: Sequence[str]) -> str:
+    """What Snakemake's SLURM executor gives as the comment of a rule's job."""
+    values = "_".join(wildcards).replace("/", "_")
+    return f"rule_{rule}_wildcards_{values}" if values else f"rule_{rule}"
+
+
+def take_up_jobs(
+    layouts: Collection[Layout], run: str, comments: Collection[str], tell: Callable[[str], object]
+) -> None:
+    """Cancel what dead runs do of that which a run is about to do, wait for its end, note the run.
+
+    Args:
+        layouts: the results of the run's data sets, which it has claimed.
+        run: the name that the run gives its jobs.
+        comments: `comment_of` each job that the run will start.
+        tell: is called with lines for the user, before what they tell of.
+
+    Raises:
+        PipelineError: SLURM cannot be asked, a job does not end, or the user stopped the waiting.
+    """
+    if shutil.which("squeue") is None:
+        return
+    noted = {layout: _noted_runs(layout) for layout in layouts}
+    dead = {name for runs in noted.values() for name in runs}
+    left = {
+        number: comment
+        for number, (name, comment) in _jobs().items()
+        if name in dead and comment in comments
+    }
+    if left:
+        for number, comment in left.items():
+            tell(
+                "cancelling, as a run that was killed has left it: "
+                f"SLURM job {number} ({comment}); waiting for its end"
+            )
+        _cancel(left)
+    # those whose other jobs this run has no use for are met by a later one
+    there = {name for name, _ in _jobs().values()} if dead else set()
+    for layout, runs in noted.items():
+        write_json(layout.cluster_runs, {"runs": [*(one for one in runs if one in there), run]})
+
+
+def _noted_runs(layout: Layout) -> list[str]:
+    if not layout.cluster_runs.exists():
+        return []
+    return list(map(str, read_json(layout.cluster_runs)["runs"]))
+
+
+def _jobs() -> dict[str, tuple[str, str]]:
+    """Name and comment of the user's jobs that have not ended, by number."""
+    lines = _ask("squeue", "--me", "--noheader", "--format", "%i|%j|%k").splitlines()
+    found = [line.split("|", 2) for line in lines]
+    return {number: (name, comment) for number, name, comment in found}
+
+
+def _cancel(jobs: dict[str, str]) -> None:
+    """Cancel jobs and wait until none is in the queue; they are given by number, with comments."""
+    start = time.monotonic()
+    try:
+        _ask("scancel", "--quiet", *jobs)  # no error if one has just ended
+        while waiting := sorted(jobs.keys() & _jobs().keys()):
+            if time.monotonic() - start > PATIENCE_S:
+                raise PipelineError(
+                    f"SLURM job {waiting[0]} ({jobs[waiting[0]]}): cancelled, but there after "
+                    f"{PATIENCE_S / 60:.0f} minutes; look at `squeue -j {','.join(waiting)}`, and "
+                    "run again when it is gone"
+                )
+            time.sleep(POLL_S)
+    except KeyboardInterrupt:
+        raise PipelineError(
+            f"interrupted while cancelled jobs end (`squeue -j {','.join(jobs)}`); run again"
+        ) from None
+
+
+def _ask(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    if done.returncode:
+        raise PipelineError(f"{command[0]}: SLURM does not answer: {done.stderr.strip()}")
+    return done.stdout

@@ -1,0 +1,93 @@
+"""What a job runs on and with: device, packages, and the state of the checkout."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).parents[1]
+SOURCES = ("pipeline", "grcsf", "workflow")
+
+
+def device() -> tuple[dict[str, Any], int | None]:
+    """What the process has computed on, and the most bytes it held on a GPU, if it used one."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        names = [torch.cuda.get_device_name(one) for one in range(torch.cuda.device_count())]
+        return {"type": "cuda", "name": ", ".join(names)}, int(torch.cuda.max_memory_allocated())
+    return {"type": "cpu", "name": _processor()}, None
+
+
+def loaded_packages() -> dict[str, str]:
+    """The version of every installed package of which the process has imported anything."""
+    providers = metadata.packages_distributions()
+    loaded = {name.partition(".")[0] for name in sys.modules}
+    found = {one for name in loaded for one in providers.get(name, ())}
+    return {one: metadata.version(one) for one in sorted(found, key=str.lower)}
+
+
+def source_state() -> dict[str, Any] | None:
+    """Commit of the checkout, and which of its sources differ from it; None where git knows none.
+
+    An installed package may lie in a folder that somebody keeps in a repository of their own; that
+    repository's commit says nothing of it.
+    """
+    if _git("ls-files", "--error-unmatch", "pipeline/__init__.py") is None:
+        return None
+    commit = _git("rev-parse", "HEAD")
+    changed = _git("status", "--porcelain", "--", *SOURCES)
+    if commit is None or changed is None:
+        return None
+    return {"commit": commit.strip(), "changed": [line[3:] for line in changed.splitlines()]}
+
+
+def _git(*arguments: str) -> str | None:
+    # variables of a git that called us, as of a hook, would lead to another repository
+    environment = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(PACKAGE.parent), *arguments],
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _processor() -> str:
+    """The processor's name; its architecture where the system does not say."""
+    try:
+        text = Path("/proc/cpuinfo").read_text("utf-8", "replace")
+    except OSError:
+        text = ""
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+# getrusage's unit: 1,024 bytes, but on macOS 1
+KILOBYTE = 1 if sys.platform == "darwin" else 1024
+
+
+def peak_resident() -> int:
+    """The most memory that this process has held so far, in bytes.
+
+    The kernel's count of the process image comes first: `getrusage` also remembers
+    the program that started this one, whose size a child takes over.
+    """
+    status = Path("/proc/self/status")
+    if status.exists() and (
+        found := re.search(r"^VmHWM:\s+(\d+) kB", status.read_text("utf-8"), re.MULTILINE)
+    ):
+        return int(found[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILOBYTE

@@ -1,0 +1,230 @@
+"""Which files a job reads and declares: the edges of the workflow, for the records of its results.
+
+The workflow's rules name the same files; `tests/workflow/test_end_to_end.py` compares the two.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.datasets import ListingError, list_cases
+from pipeline.settings import Dataset, GradCam
+from pipeline.settings.model import table_experiments, used_maes, used_residuals
+from pipeline.settings.paths import checkpoint_files
+from pipeline.storage.files import read_json
+from pipeline.storage.layout import STAGES, Layout, in_batch, is_record
+from pipeline.storage.zarr_store import store_attributes
+
+Names = Mapping[str, str | int]
+"""What a job is about beside its data set: `{"experiment": "grcsf", "subset": 1}`."""
+
+
+def written_files(layout: Layout, stage: str, names: Names) -> list[Path]:
+    """What a job writes beside its stores, models and masks, which the first of these lists."""
+    first, *others = [str(name) for name in names.values()] or [""]
+    match stage:
+        case "ingest":
+            return [layout.cases]
+        case "split":
+            return [layout.split]
+        case "train_mae":
+            return [layout.mae(first)]
+        case "residual_maps":
+            return [layout.residual_batch(first, others[0])]
+        case "train_segmentation":
+            return [layout.model(first, int(others[0]))]
+        case "predict":
+            return [layout.predictions(first, int(others[0]))]
+        case "postprocess":
+            return [layout.masks(first, int(others[0]))]
+        case "evaluate":
+            return [layout.scores(first), layout.summary(first)]
+        case "compare":
+            return [layout.table(suffix) for suffix in (".md", ".csv")]
+        case "tabulate":
+            return [layout.chosen_table(first, suffix) for suffix in (".md", ".csv")]
+        case "report":
+            return [layout.report, layout.report.with_name("example.png")]
+    raise ValueError(f"no stage is called {stage!r}")
+
+
+def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> list[Path]:
+    """The results of earlier stages that a job reads, and an MAE's public checkpoint.
+
+    What ingest reads, `raw_files` tells.
+    """
+    first = str(next(iter(names.values()), ""))
+    subset = int(names.get("subset", 0))
+    both = [layout.cases, layout.split]
+    match stage:
+        case "ingest":
+            return []
+        case "split":
+            return [layout.cases]
+        case "train_mae":
+            given = dataset.mae[first].checkpoint
+            return [*both, *(checkpoint_files(Path(given)) if given else [])]
+        case "residual_maps":
+            return [*both, *models_behind(layout, dataset, first)]
+        case "train_segmentation":
+            encoder = dataset.experiments[first].mae_encoder
+            maes = [layout.mae(encoder.mae)] if encoder else []
+            return [*both, *_residuals(layout, dataset, first), *maes]
+        case "predict":
+            model = layout.model(first, subset)
+            return [*both, model, *_residuals(layout, dataset, first)]
+        case "postprocess":
+            return [layout.cases, layout.predictions(first, subset)]
+        case "evaluate":
+            return [*both, *_of_subsets(layout, dataset, first, ("predictions", "masks"))]
+        case "compare":
+            return _scores(layout, list(dataset.experiments))
+        case "tabulate":
+            rows = dataset.tables[first].rows
+            return [*both, *_scores(layout, [row.experiment for row in rows])]
+        case "report":
+            tables = [layout.table(suffix) for suffix in (".md", ".csv")]
+            subsets = [
+                path
+                for name in dataset.experiments
+                for path in _of_subsets(layout, dataset, name, ("model", "masks"))
+            ]
+            return [*both, *tables, *_scores(layout, list(dataset.experiments)), *subsets]
+    raise ValueError(f"no stage is called {stage!r}")
+
+
+def raw_files(
+    layout: Layout, dataset: Dataset, root: Path, further: Sequence[Path]
+) -> dict[str, dict[Path, str]]:
+    """The files of every ingested case with the SHA-256 that its store was made from."""
+    try:
+        listed = list_cases(dataset.source.adapter, root, further)
+    except ListingError as error:
+        listed = error.cases
+    folders = {one.case: one.image.parent for one in listed}
+    found = {}
+    for case in read_json(layout.cases)["cases"]:
+        attributes = store_attributes(layout.case_store(case)) or {}
+        sources: Mapping[str, str] = attributes.get("sources", {})
+        if case in folders:
+            found[case] = {
+                Path(os.path.normpath(folders[case] / name)): digest
+                for name, digest in sources.items()
+            }
+    return found
+
+
+def _residuals(layout: Layout, dataset: Dataset, experiment: str) -> list[Path]:
+    """The newest manifests that together list the residual stores of all cases.
+
+    Batches of another number leave their manifests behind.
+    """
+    name = dataset.experiments[experiment].residuals
+    if name is None:
+        return []
+    folder = layout.residual_batch(name, "1of1").parent
+    batches = [path for path in folder.glob("batch-*.json") if not is_record(path)]
+    left, found = set(read_json(layout.cases)["cases"]), []
+    for path in sorted(batches, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        batch = path.stem.removeprefix("batch-")
+        due = {case for case in left if in_batch(case, batch)}
+        if due:
+            found.append(path)
+            left -= due
+    return sorted(found)
+
+
+def _of_subsets(
+    layout: Layout, dataset: Dataset, experiment: str, kinds: Sequence[str]
+) -> list[Path]:
+    return [
+        getattr(layout, kind)(experiment, subset)
+        for kind in kinds
+        for subset in dataset.subsets_of(experiment)
+    ]
+
+
+def _scores(layout: Layout, experiments: Sequence[str]) -> list[Path]:
+    return [
+        path
+        for name in dict.fromkeys(experiments)
+        for path in (layout.scores(name), layout.summary(name))
+    ]
+
+
+def models_behind(layout: Layout, chosen: Dataset, residuals: str) -> list[Path]:
+    """Manifests of the models that make a residual set: MAEs, or the networks of Grad-CAM."""
+    settings = chosen.residuals[residuals]
+    if isinstance(settings, GradCam):
+        return [layout.model(settings.grad_cam, one) for one in chosen.subsets_with(residuals)]
+    return [layout.mae(mae) for mae in sorted({one.mae for one in settings.maps})]
+
+
+def manifests(
+    layout: Layout, chosen: Dataset, experiments: Sequence[str], batches: Sequence[str]
+) -> list[Path]:
+    """The experiments' scores and every manifest on the way to them, each once.
+
+    Args:
+        layout: of the data set.
+        chosen: its settings.
+        experiments: names.
+        batches: of each residual set.
+    """
+    residuals = used_residuals(chosen, experiments)
+    models = {path for name in residuals for path in models_behind(layout, chosen, name)}
+    models |= {layout.mae(name) for name in used_maes(chosen, experiments)}
+    paths = [
+        layout.cases,
+        layout.split,
+        *sorted(models),
+        *(layout.residual_batch(name, batch) for name in residuals for batch in batches),
+        *(
+            path(experiment, subset)
+            for path in (layout.model, layout.predictions, layout.masks)
+            for experiment in experiments
+            for subset in chosen.subsets_of(experiment)
+        ),
+        *(path(one) for path in (layout.scores, layout.summary) for one in experiments),
+    ]
+    return list(dict.fromkeys(paths))
+
+
+def tables(layout: Layout, chosen: Dataset) -> list[Path]:
+    """The tables of chosen experiments."""
+    return [
+        layout.chosen_table(name, suffix) for name in chosen.tables for suffix in (".md", ".csv")
+    ]
+
+
+def everything(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> list[Path]:
+    """The report, every table, and every manifest on the way to them."""
+    return [
+        *manifests(layout, chosen, list(chosen.experiments), batches),
+        *tables(layout, chosen),
+        *map(layout.table, (".md", ".csv")),
+        layout.report,
+    ]
+
+
+def tables_alone(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> list[Path]:
+    """Every table of chosen experiments, and every manifest on the way to it; none without one."""
+    rows = [name for table in chosen.tables.values() for name in table_experiments(table)]
+    if not rows:
+        return []
+    return [
+        *manifests(layout, chosen, list(dict.fromkeys(rows)), batches),
+        *tables(layout, chosen),
+    ]
+
+
+def job_counts(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> dict[str, int]:
+    """Jobs of each stage that a run of everything has, when nothing is made yet."""
+    # what one job writes differs in the suffix alone
+    asked = {path.with_suffix("") for path in everything(layout, chosen, batches)}
+    counts = Counter(path.relative_to(layout.root / layout.dataset).parts[0] for path in asked)
+    phantom = {"phantom": 1} if chosen.source.phantom else {}
+    return phantom | {stage: counts[stage] for stage in STAGES if counts[stage]}

@@ -1,0 +1,1 @@
+"""To be written: what planning/ is for, in one line."""

@@ -1,0 +1,33 @@
+"""Disk that a configuration's results will take, before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.planning.network_costs import mae_parameters, network_parameters
+from pipeline.planning.sizes import Sized, stores_needed
+from pipeline.settings import Dataset
+from pipeline.settings.model import used_maes
+
+FLOAT = 4
+# a finished training keeps its weights once, and twice more with both moments of Adam (best, last)
+KEPT_COPIES = 1 + 2 * 3
+
+
+def disk_needed(dataset: Dataset, cases: Sequence[Sized]) -> dict[str, int]:
+    """Bytes in `results/<dataset>/` by kind of result, of what the experiments use."""
+    stores = stores_needed(dataset, cases)
+    autoencoders = [dataset.mae[name] for name in used_maes(dataset, list(dataset.experiments))]
+    networks = sum(
+        network_parameters(dataset, name) * len(dataset.subsets_of(name))
+        for name in dataset.experiments
+    )
+    return {
+        "case stores": stores["case stores"],
+        "trained MAEs": sum(
+            FLOAT * mae_parameters(mae) * (KEPT_COPIES if mae.epochs else 1) for mae in autoencoders
+        ),
+        "residual stores": stores["residual stores"],
+        "trained networks": FLOAT * KEPT_COPIES * networks,
+        "predictions": stores["predictions"],
+    }

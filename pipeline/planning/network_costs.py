@@ -1,0 +1,227 @@
+"""The methods that `complexity` measures: the paper's own, or those of a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from grcsf.complexity import parameter_count, shapes_only, true_macs
+from grcsf.mae.build import MaskedModel, build_masked_model
+from grcsf.mae.masking import slice_masks
+from grcsf.residuals import multi_ratio_residuals
+from pipeline.networks.build import build_network
+from pipeline.settings import (
+    Dataset,
+    Experiment,
+    Mae,
+    Rcu,
+    Residuals,
+    Slices,
+    Training,
+    TrainingResources,
+    encoder_mae,
+    residual_count,
+)
+from pipeline.settings.stage_settings import MAE_SHAPE
+
+Built = tuple[nn.Module, tuple[Tensor, ...]]
+
+PATCH_SIZES = ((8, 8, 16), (4, 8, 16), (8, 4, 16), (8, 8, 8), (8, 16, 16))
+"""Table 6's, at 1/4, 1/2 and full scale; the first is the paper's choice."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """Something that costs: `build` makes it with the inputs of one slice, (1, ., y, x)."""
+
+    name: str
+    size: tuple[int, int]
+    build: Callable[[], Built]
+
+
+class ResidualPasses(nn.Module):
+    """All passes that make the residual maps of one slice."""
+
+    def __init__(self, models: Sequence[MaskedModel], settings: Residuals) -> None:
+        super().__init__()
+        self.models = nn.ModuleList(models)
+        self._per_map = list(models)
+        self._settings = settings
+
+    def forward(self, image: Tensor) -> Tensor:
+        """`(1, 1, h, w)` → `(1, R, h, w)`."""
+        chosen = self._settings
+        # Made here, so that they have content where the models are shapes only.
+        masks = [
+            torch.from_numpy(
+                slice_masks(
+                    seed=0,
+                    case="",
+                    slice_index=0,
+                    mask_ratio=one.mask_ratio,
+                    passes=one.passes,
+                    patches=model.num_patches,
+                    # a slice full of tissue is the dearest
+                    scheme="random" if chosen.masks == "random" else "stratified",
+                )
+            )[None].to(image.device)  # (1, K, L)
+            for one, model in zip(chosen.maps, self._per_map, strict=True)
+        ]
+        return multi_ratio_residuals(
+            self._per_map, image, masks, visible=chosen.visible, kind=chosen.difference
+        )
+
+
+class OneMask(nn.Module):
+    """A masked model that hides the same share of every slice's patches."""
+
+    def __init__(self, model: MaskedModel, mask_ratio: float) -> None:
+        super().__init__()
+        self.model = model
+        self._masked = round(mask_ratio * model.num_patches)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`(B, 1, h, w)` → `(B, L, p·p)`."""
+        # Made here, so that they have content where the model is shapes only.
+        masks = torch.zeros(len(images), self.model.num_patches, dtype=torch.bool)
+        masks[:, : self._masked] = True
+        predictions: Tensor = self.model(images, masks.to(images.device))
+        return predictions
+
+
+def paper_methods(size: tuple[int, int]) -> list[Method]:
+    """The paper's own networks at full width, GRCSF with all patch sizes of Table 6."""
+    slices = Slices(size=size, percentiles=(0, 100))  # only the size matters here
+    without_maps = {
+        "UNet": Experiment(model="unet"),
+        "UNet++": Experiment(model="unetpp"),
+        "UNet++ with GCU": Experiment(model="grcsf", rcu=None),
+    }
+    with_maps = {
+        f"GRCSF, patches {', '.join(map(str, patches))}": Experiment(
+            model="grcsf", residuals="mrm", rcu=Rcu(patch_sizes=patches)
+        )
+        for patches in PATCH_SIZES
+    }
+    return [
+        *(network_method(name, one, 0, slices) for name, one in without_maps.items()),
+        *(network_method(name, one, 2, slices) for name, one in with_maps.items()),
+    ]
+
+
+def configured_methods(dataset: Dataset) -> list[Method]:
+    """A data set's experiments, and the passes that make its residual sets of reconstructions."""
+    networks = [
+        network_method(
+            name, one, residual_count(dataset, name), dataset.slices, encoder_mae(dataset, name)
+        )
+        for name, one in dataset.experiments.items()
+    ]
+    reconstructed = [
+        _passes(name, one, dataset)
+        for name, one in dataset.residuals.items()
+        if isinstance(one, Residuals)
+    ]
+    return [*networks, *reconstructed]
+
+
+def network_method(
+    name: str, settings: Experiment, maps: int, slices: Slices, mae: Mae | None = None
+) -> Method:
+    """A network that sees so many residual maps beside the slice."""
+
+    def build() -> Built:
+        network = build_network(settings, maps, slices, mae)
+        image = torch.rand(1, 1, *slices.size)
+        return network, (image, torch.rand(1, maps, *slices.size)) if maps else (image,)
+
+    return Method(name, slices.size, build)
+
+
+def _passes(name: str, settings: Residuals, dataset: Dataset) -> Method:
+
+    def build() -> Built:
+        maes = {one.mae: masked_model(dataset.mae[one.mae]) for one in settings.maps}
+        per_map = [maes[one.mae] for one in settings.maps]
+        return ResidualPasses(per_map, settings), (torch.rand(1, 1, *dataset.slices.size),)
+
+    count = sum(one.passes for one in settings.maps)
+    return Method(f"residual maps {name}, {count} passes", dataset.slices.size, build)
+
+
+def masked_model(settings: Mae) -> MaskedModel:
+    """The network of an MAE, with fresh weights."""
+    return build_masked_model(
+        settings.architecture,
+        settings.preset,
+        image_size=settings.image_size,
+        patch_size=settings.patch_size,
+    )
+
+
+Shape = tuple[Experiment, int, Slices, Mae | None]
+
+
+def network_parameters(dataset: Dataset, experiment: str) -> int:
+    """Of an experiment's network."""
+    return parameter_count(_network(_network_shape(dataset, experiment))[0])
+
+
+def network_macs(dataset: Dataset, experiment: str) -> int:
+    """Of a slice's forward pass through an experiment's network."""
+    return _network_macs(_network_shape(dataset, experiment))
+
+
+def mae_parameters(settings: Mae) -> int:
+    """Of an MAE."""
+    return parameter_count(_mae(_mae_shape(settings))[0])
+
+
+def mae_macs(settings: Mae, mask_ratio: float) -> int:
+    """Of one slice's pass with this share of its patches masked."""
+    return _mae_macs(_mae_shape(settings), mask_ratio)
+
+
+@cache
+def _network(shape: Shape) -> Built:
+    with shapes_only():
+        return network_method("", *shape).build()
+
+
+@cache
+def _network_macs(shape: Shape) -> int:
+    network, inputs = _network(shape)
+    return true_macs(network.eval(), *inputs)
+
+
+@cache
+def _mae(settings: Mae) -> tuple[MaskedModel, Tensor]:
+    with shapes_only():
+        return masked_model(settings), torch.rand(1, 1, settings.image_size, settings.image_size)
+
+
+@cache
+def _mae_macs(settings: Mae, mask_ratio: float) -> int:
+    model, image = _mae(settings)
+    return true_macs(OneMask(model, mask_ratio).eval(), image)
+
+
+def _network_shape(dataset: Dataset, name: str) -> Shape:
+    no_shape = {
+        "training": Training(),
+        "resources": TrainingResources(),
+        "subsets": None,
+        "residuals": None,
+    }
+    settings = dataset.experiments[name].model_copy(update=no_shape)
+    mae = encoder_mae(dataset, name)
+    maps = residual_count(dataset, name)
+    return settings, maps, dataset.slices, mae and _mae_shape(mae)
+
+
+def _mae_shape(settings: Mae) -> Mae:
+    return Mae(**{key: getattr(settings, key) for key in MAE_SHAPE})

@@ -1,0 +1,288 @@
+"""What can be known to fail before the first job: each fault is one line, nothing is computed.
+
+The workflow asks once, in its main process. What only the images tell is for ingest to say.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from pipeline.datasets import CaseFiles
+from pipeline.datasets.subsets import split_cases
+from pipeline.errors import PipelineError
+from pipeline.planning.sizes import case_sizes, size_text, stores_needed
+from pipeline.settings import Dataset, Settings, store_root
+from pipeline.settings.model import used_residuals
+from pipeline.storage.files import READ_ONLY, nearest_there
+from pipeline.storage.layout import Layout
+
+PROBE_BYTES = 1 << 16  # a full disk still takes a file's name
+LEAST_FREE = 100 * 10**6  # both stores of one case take up to 72 MB (docs/stores.md)
+HEADERS = 12  # read for an estimate; on a cluster's disk each may take milliseconds
+SINFO_SECONDS = 20
+CARDS = ("nvidia[0-9]*", "dxg", "kfd")  # NVIDIA's, those of Windows' Linux, AMD's
+PARTITION = re.compile(r"[\w.-]+(,[\w.-]+)*")
+KINDS = {"mae": "mae", "residuals": "residuals", "experiment": "experiments", "table": "tables"}
+
+
+def results_fault(results: Path) -> str | None:
+    """Why a results folder takes no file: not permitted, read-only, or full.
+
+    Returns:
+        A line that names the nearest folder that is there, or None.
+
+    Raises:
+        PipelineError: a file, or a link to nothing, is in its place or in that of a folder above
+            it.
+    """
+    return _fault("results", results, _refusal("results", results))
+
+
+def store_fault(settings: Settings) -> str | None:
+    """Why the shared folder takes no residual stores; one that can be read may be read-only.
+
+    Returns:
+        A line that names the nearest folder that is there, or None.
+
+    Raises:
+        PipelineError: a file, or a link to nothing, is in its place or in that of a folder above
+            it, or it names an environment variable that is not set.
+    """
+    root = store_root(settings)
+    if root is None:
+        return None
+    refusal = _refusal("store.root", root)
+    if refusal and refusal.errno in READ_ONLY and os.access(root, os.R_OK | os.X_OK):
+        return None
+    return _fault("store.root", root, refusal)
+
+
+def _refusal(key: str, folder: Path) -> OSError | None:
+    """What the machine says to a file in a folder, or in the nearest one above it.
+
+    Raises:
+        PipelineError: a file, or a link to nothing, is in its place.
+    """
+    nearest = nearest_there(folder)
+    if not os.access(nearest, os.F_OK):
+        raise PipelineError(
+            f"{key} {folder}: found a link at {nearest} to what is not there or cannot be seen, "
+            f"expected a folder; mount its disk, correct the link, or choose another `{key}`"
+        )
+    if not nearest.is_dir():
+        raise PipelineError(
+            f"{key} {folder}: found a file at {nearest}, expected a folder; choose another `{key}`"
+        )
+    try:
+        with tempfile.TemporaryFile(dir=nearest) as probe:
+            probe.write(bytes(PROBE_BYTES))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        return error
+    return None
+
+
+def _fault(key: str, folder: Path, refusal: OSError | None) -> str | None:
+    if refusal is None:
+        return None
+    return (
+        f"{key} {folder}: nothing can be written to {nearest_there(folder)} ({refusal.strerror}); "
+        f"free some space, make it writable, or choose another `{key}`"
+    )
+
+
+def check_split(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> None:
+    """Refuse a split that the listed cases cannot have, by the stage's own rules.
+
+    Raises:
+        PipelineError: too few cases or groups, or roles that do not fit.
+    """
+    labelled = {
+        one.case: {"group": one.group, "role": one.role} for one in files if one.label is not None
+    }
+    if not labelled:
+        raise PipelineError(
+            f"split: found no reference among {len(files)} cases, expected some to train on; add "
+            "their labels, or use grcsf predict with a trained run"
+        )
+    split_cases(labelled, dataset.split, seed)
+
+
+def check_units(dataset: Dataset, files: Sequence[CaseFiles]) -> None:
+    """Refuse to look for calcium, which is told by its HU, in images that are no CT.
+
+    Raises:
+        PipelineError: naming the first of them, and the setting that asks for calcium.
+    """
+    asking = {
+        "postprocess.method": dataset.postprocess.method,
+        "evaluation.metrics": dataset.evaluation.metrics,
+    }
+    keys = [key for key, value in asking.items() if value == "calcium"]
+    others = [one for one in files if (dataset.source.modality or one.modality) != "CT"]
+    if keys and others:
+        found = dataset.source.modality or others[0].modality or "an unknown modality"
+        raise PipelineError(
+            f"{keys[0]}: found calcium, and {found} for case {others[0].case}, expected CT, as "
+            "calcium is told by its HU; use postprocess.method none or components and "
+            "evaluation.metrics voxel, or set source.modality to CT where the images are in HU"
+        )
+
+
+def check_names(settings: Settings, asked: Mapping[str, str]) -> None:
+    """Refuse a job about something that the configuration does not have.
+
+    Args:
+        settings: of the run.
+        asked: `dataset`, and any of `mae`, `residuals`, `experiment`, `table`, `subset`.
+
+    Raises:
+        PipelineError: the known names are listed.
+    """
+    chosen = settings.datasets[asked["dataset"]]
+    for kind, section in KINDS.items():
+        known = getattr(chosen, section)
+        if kind in asked and asked[kind] not in known:
+            raise PipelineError(
+                f"data set {asked['dataset']}: {section} has no {asked[kind]!r}; it has: "
+                f"{', '.join(known) or 'none'}"
+            )
+    if "subset" in asked and "experiment" in asked:
+        subsets = chosen.subsets_of(asked["experiment"])
+        if int(asked["subset"]) not in subsets:
+            raise PipelineError(
+                f"data set {asked['dataset']}: experiment {asked['experiment']} has no subset "
+                f"{asked['subset']}; it has: {', '.join(map(str, subsets))}"
+            )
+
+
+def check_cards(asked: int) -> None:
+    """Refuse jobs that ask for a graphics card on a machine that shows none.
+
+    Raises:
+        PipelineError: with what to set.
+    """
+    if asked and not any(path.exists() for pattern in CARDS for path in Path("/dev").glob(pattern)):
+        raise PipelineError(
+            f"resources.gpus: found {asked}, but this machine shows no graphics card in /dev; "
+            "set it to 0, run on a machine with one, or with --profile workflow/profiles/slurm"
+        )
+
+
+def check_partitions(named: Iterable[str]) -> str | None:
+    """Refuse a SLURM partition that this cluster does not have.
+
+    Args:
+        named: what jobs ask for; each may be several, separated by commas.
+
+    Returns:
+        Why nothing could be checked, or None. A machine without `sinfo` has no SLURM to check.
+
+    Raises:
+        PipelineError: the known ones are listed.
+    """
+    asked = {one for names in named if PARTITION.fullmatch(names) for one in names.split(",")}
+    sinfo = shutil.which("sinfo")
+    if not asked or sinfo is None:
+        return None
+    try:
+        done = subprocess.run(
+            [sinfo, "-h", "-o", "%R"],
+            capture_output=True,
+            encoding="utf-8",
+            timeout=SINFO_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"SLURM partitions are not checked: sinfo took more than {SINFO_SECONDS} s"
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        return f"SLURM partitions are not checked: {said[-1]}"
+    known = set(done.stdout.split())
+    if unknown := sorted(asked - known):
+        raise PipelineError(
+            f"slurm_partition: this cluster has no {', '.join(unknown)}; it has: "
+            f"{', '.join(sorted(known))}; correct the profile's default-resources and set-resources"
+        )
+    return None
+
+
+def check_disk(settings: Settings, files: Mapping[str, Sequence[CaseFiles]]) -> list[str]:
+    """Compare what the stores still to be made will take with what is free.
+
+    Networks and checkpoints come on top: `grcsf plan` knows them, and takes seconds to count them.
+
+    Args:
+        settings: of the run.
+        files: the cases of each data set.
+
+    Returns:
+        A warning for each disk that is too small.
+
+    Raises:
+        PipelineError: something is to be made and there is practically no space.
+    """
+    results, shared = Path(settings.results), store_root(settings)
+    missing = {results: 0}
+    for name, cases in files.items():
+        layout, dataset = Layout(results, name), settings.datasets[name]
+        of_results, of_shared = _missing_bytes(layout, dataset, cases)
+        elsewhere = shared if shared and os.access(nearest_there(shared), os.W_OK) else results
+        missing[results] += of_results
+        missing[elsewhere] = missing.get(elsewhere, 0) + of_shared
+    warnings = []
+    for folder, needed in missing.items():
+        key = "results" if folder == results else "store.root"
+        free = shutil.disk_usage(nearest_there(folder)).free
+        if needed <= free:
+            continue
+        if free < LEAST_FREE:
+            raise PipelineError(
+                f"{key} {folder}: found {size_text(free)} of free disk, expected about "
+                f"{size_text(needed)} for the stores alone; free some, or choose another disk"
+            )
+        warnings.append(
+            f"{key} {folder}: the stores alone will take about {size_text(needed)}, and "
+            f"{size_text(free)} are free; see grcsf plan"
+        )
+    return warnings
+
+
+def _missing_bytes(layout: Layout, dataset: Dataset, files: Sequence[CaseFiles]) -> tuple[int, int]:
+    """Bytes of case stores, and of residual stores, that are not there yet."""
+    experiments = list(dataset.experiments)
+    made = {
+        "case stores": _stores_in(layout.stage("ingest")),
+        "residual stores": sum(
+            _stores_in(layout.stage("residual_maps") / name)
+            for name in used_residuals(dataset, experiments)
+        ),
+    }
+    unlabelled = sum(one.label is None for one in files)
+    due = {"case stores": len(files), "residual stores": 0}
+    for name in used_residuals(dataset, experiments):
+        share = len(dataset.subsets_with(name)) / dataset.split.subsets
+        due["residual stores"] += round(share * (len(files) - unlabelled)) + unlabelled
+    if made == due:
+        return 0, 0  # a finished run reads no header
+    source = dataset.source
+    shape = source.phantom.shape if source.phantom else None
+    sizes = case_sizes(files, source.adapter, dataset.slices, shape=shape, headers=HEADERS)
+    needed = stores_needed(dataset, sizes)
+    left = {kind: max(0.0, 1 - made[kind] / count) for kind, count in due.items() if count}
+    of_cases = left.get("case stores", 0.0) * needed["case stores"]
+    return round(of_cases), round(left.get("residual stores", 0.0) * needed["residual stores"])
+
+
+def _stores_in(folder: Path) -> int:
+    if not folder.is_dir():
+        return 0
+    with os.scandir(folder) as found:
+        return sum(one.name.endswith(".zarr") for one in found)

@@ -1,0 +1,76 @@
+"""Which files a public checkpoint consists of; the workflow asks, and must not wait for torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+from pipeline.settings.model import Settings
+
+# In the order in which Hugging Face's own loading prefers them.
+FOLDER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+def checkpoint_files(path: Path) -> list[Path]:
+    """The weights of a checkpoint, and the `config.json` that Hugging Face's lie beside.
+
+    Raises:
+        PipelineError: there is no such file, or the folder holds no weights.
+    """
+    if path.is_dir():
+        weights = [path / name for name in FOLDER_WEIGHTS if (path / name).is_file()]
+        if not weights:
+            raise PipelineError(
+                f"checkpoint {path}: a folder without {' or '.join(FOLDER_WEIGHTS)}; expected one "
+                "saved by Hugging Face's ViTMAE, or correct mae.checkpoint"
+            )
+        return checkpoint_files(weights[0])
+    if not path.is_file():
+        raise PipelineError(f"checkpoint {path}: not there; correct mae.checkpoint")
+    # one file of a Hugging Face folder is described by the folder's configuration all the same
+    config = path.parent / "config.json"
+    return [path, config] if path.name in FOLDER_WEIGHTS and config.is_file() else [path]
+
+
+def source_root(settings: Settings, dataset: str) -> Path:
+    """The folder that the data set's adapter reads: given, or where its phantoms are written.
+
+    Raises:
+        PipelineError: `root` names an environment variable that is not set.
+    """
+    source = settings.datasets[dataset].source
+    if source.root is None:
+        return Path(settings.results) / dataset / "phantom"
+    return _expanded(source.root, f"datasets.{dataset}.source.root")
+
+
+def store_root(settings: Settings) -> Path | None:
+    """The folder of residual stores that several projects share, if the configuration has one.
+
+    Raises:
+        PipelineError: it names an environment variable that is not set.
+    """
+    root = settings.store.root
+    return None if root is None else _expanded(root, "store.root")
+
+
+def further_images(settings: Settings, dataset: str) -> list[Path]:
+    """Images of `source.also_predict`: predicted with the trained networks, and not scored."""
+    key = f"datasets.{dataset}.source.also_predict"
+    return [_expanded(image, key) for image in settings.datasets[dataset].source.also_predict]
+
+
+def _expanded(given: str, key: str) -> Path:
+    path = os.path.expandvars(given)
+    if "$" in path:
+        raise PipelineError(
+            f"{key}: found {given!r}, whose environment variable is not set; set it or write the "
+            "path out"
+        )
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise PipelineError(
+            f"{key}: found {given!r}, whose user is not known here; write the path out"
+        ) from None

@@ -1,0 +1,115 @@
+"""What each stage's result depends on, and the paths that a configuration names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.settings.method import GradCam, Mae
+from pipeline.settings.model import Dataset, Settings
+from pipeline.settings.section import Section
+
+MAE_SHAPE = ("architecture", "preset", "image_size", "patch_size")
+"""What of an MAE's settings decides which weights fit it; the weights themselves are an input."""
+
+
+def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "") -> dict[str, Any]:
+    """All of the configuration that one stage's result depends on, as plain JSON values.
+
+    Args:
+        settings: the validated configuration.
+        stage: module name of the stage, such as `train_mae`.
+        dataset: the data set's name.
+        name: the MAE, residual set or experiment, for stages that have several.
+
+    Returns:
+        A dictionary; a change in it, and in nothing else of the file, re-runs the stage.
+    """
+    chosen = settings.datasets[dataset]
+    seed = {"seed": settings.seed}
+    slices = {"slices": _plain(chosen.slices)}
+    match stage:
+        case "phantom":
+            return {"phantom": _plain(chosen.source.phantom), "adapter": chosen.source.adapter}
+        case "ingest":
+            return {"source": _plain(chosen.source)}
+        case "split":
+            return {"split": _plain(chosen.split), **seed}
+        case "train_mae":
+            mae = _plain(chosen.mae[name])
+            mae.pop("picture_epochs")  # pictures change no weight
+            return {"mae": mae, **slices, **seed}
+        case "residual_maps":
+            subsets = {"subsets": list(chosen.subsets_with(name))}
+            return {**_residual_settings(chosen, name), **subsets, **slices, **seed}
+        case "train_segmentation":
+            return {**_network_settings(chosen, name), **slices, **seed}
+        case "predict":
+            network = _network_settings(chosen, name)
+            network["experiment"].pop("training")
+            return {**network, **slices}
+        case "postprocess":
+            return {"postprocess": _plain(chosen.postprocess)}
+        case "evaluate":
+            subsets = {"subsets": list(chosen.subsets_of(name))}
+            return {"evaluation": _plain(chosen.evaluation), **subsets, **seed}
+        case "compare":
+            subsets = {"subsets": list(chosen.shared_subsets)}
+            return {"evaluation": _plain(chosen.evaluation), **subsets, **seed}
+        case "tabulate":
+            table = {"table": _plain(chosen.tables[name])}
+            return {**table, "evaluation": _plain(chosen.evaluation), **seed}
+        case "report":
+            return {"dataset": _ordered(_plain(chosen)), **seed}
+    raise ValueError(f"no stage is called {stage!r}")
+
+
+def _residual_settings(chosen: Dataset, name: str) -> dict[str, Any]:
+    """A residual set and the shapes of the models that make it; their weights are its inputs."""
+    residuals = chosen.residuals[name]
+    if isinstance(residuals, GradCam):
+        network = _network_settings(chosen, residuals.grad_cam)
+        network["experiment"].pop("training")
+        return {"residuals": _plain(residuals), "network": network}
+    maes = {one.mae: _plain(chosen.mae[one.mae]) for one in residuals.maps}
+    return {
+        "residuals": _plain(residuals),
+        "mae": {mae: {key: value[key] for key in MAE_SHAPE} for mae, value in maes.items()},
+    }
+
+
+def _network_settings(chosen: Dataset, name: str) -> dict[str, Any]:
+    """An experiment, and what its network's shape follows from elsewhere in the configuration."""
+    experiment = _plain(chosen.experiments[name])
+    experiment.pop("subsets")  # which subsets are asked for changes none of them
+    mae = _plain(encoder_mae(chosen, name))
+    return {
+        "experiment": experiment,
+        "residual_maps": residual_count(chosen, name),
+        "mae": mae and {key: mae[key] for key in MAE_SHAPE},
+    }
+
+
+def encoder_mae(dataset: Dataset, experiment: str) -> Mae | None:
+    """The MAE whose encoder an experiment's network has, if it has one."""
+    encoder = dataset.experiments[experiment].mae_encoder
+    return dataset.mae[encoder.mae] if encoder else None
+
+
+def residual_count(dataset: Dataset, experiment: str) -> int:
+    """How many residual maps an experiment's network sees."""
+    name = dataset.experiments[experiment].residuals
+    if name is None:
+        return 0
+    residuals = dataset.residuals[name]
+    return 1 if isinstance(residuals, GradCam) else len(residuals.maps)
+
+
+def _plain(section: Section | None) -> Any:
+    return None if section is None else section.model_dump(mode="json")
+
+
+def _ordered(value: Any) -> Any:
+    """Mappings by their keys: in which order a file names things changes no result."""
+    if isinstance(value, dict):
+        return {key: _ordered(value[key]) for key in sorted(value)}
+    return value

@@ -1,0 +1,1 @@
+"""To be written: what storage/ is for, in one line."""

@@ -1,0 +1,128 @@
+"""Files and folders that appear whole or not at all, and the JSON that stages leave in them."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError
+
+TEMPORARY = ".tmp"
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+# ENOTDIR: a folder finds a link in its place, or a file
+OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def nearest_there(path: Path) -> Path:
+    """The path itself, be it a link to nothing, or the nearest folder above it that can be seen."""
+    whole = path.absolute()
+    # those of Path raise where a folder on the way may not be entered
+    return next(one for one in (whole, *whole.parents) if os.path.lexists(one))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends without an error.
+
+    Several writers of one path each have their own; the last one's content stays.
+
+    Raises:
+        OSError: the machine's fault, with the path that was to be written.
+    """
+    # jobs on several nodes may share the folder, and their process numbers
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _flush(temporary)
+        _take_place(temporary, path)
+    except OSError as error:
+        if error.filename is None:  # as of a write to a full disk
+            error.filename = str(path)
+        raise
+    finally:
+        remove(temporary)
+
+
+def _take_place(temporary: Path, path: Path) -> None:
+    """Rename over `path`; what no rename replaces makes room first, and may be there again."""
+    moved: list[Path] = []
+    while not _replaced(temporary, path):
+        old = temporary.with_suffix(f".{len(moved)}.old")
+        with suppress(FileNotFoundError):
+            path.rename(old)
+            moved.append(old)
+    for old in moved:
+        # a folder of another user's may be moved, and not emptied
+        with suppress(PermissionError):
+            remove(old)
+
+
+def _replaced(temporary: Path, path: Path) -> bool:
+    try:
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno not in OCCUPIED:
+            raise
+        return False
+    return True
+
+
+def _flush(path: Path) -> None:
+    if path.is_symlink():
+        return
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    for file in files:
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a folder with all that is in it, or a link; nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a small JSON file that a reader sees whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file written by a stage.
+
+    Raises:
+        PipelineError: the file is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise PipelineError(f"{path}: not there; run the stage that writes it first") from None
+    except (OSError, ValueError) as error:
+        raise PipelineError(f"{path}: damaged ({error}); delete it and run its stage") from error
+    if not isinstance(content, dict):
+        raise PipelineError(f"{path}: found {type(content).__name__}, expected a JSON object")
+    return content
+
+
+def fingerprint(parts: Mapping[str, Any]) -> str:
+    """SHA-256 over plain JSON values, independent of the order of keys."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,225 @@
+"""Where every result lies: `results/<dataset>/<stage>/…`, and which batch a case belongs to.
+
+Files ending in `.json`, `.csv`, `.md` or `.html` are declared to Snakemake; stores, checkpoints and
+masks are not, because Snakemake deletes the declared outputs of a job that fails or runs again.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+STAGES = (
+    "ingest",
+    "split",
+    "train_mae",
+    "residual_maps",
+    "train_segmentation",
+    "predict",
+    "postprocess",
+    "evaluate",
+    "compare",
+    "tabulate",
+    "report",
+)
+UNNAMED = ("ingest", "split", "compare", "report")  # of which a data set has one
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of one data set's results under `root/dataset`.
+
+    Attributes:
+        root: the folder of all data sets' results.
+        dataset: its name.
+        shared: the folder of residual stores that several projects share, if there is one.
+    """
+
+    root: Path
+    dataset: str
+    shared: Path | None = None
+
+    def stage(self, stage: str) -> Path:
+        """The folder of a stage."""
+        return self.root / self.dataset / stage
+
+    @property
+    def claims(self) -> Path:
+        """Files that say who works on the data set, and what was stopped half-way."""
+        return self.stage("running")
+
+    @property
+    def last_run(self) -> Path:
+        """What the last call left for the next one: its code, and where it was recorded."""
+        return self.stage("running") / "last.json"
+
+    def work_of(self, declared: Path) -> str:
+        """What a declared file is the result of, as its claim calls it: `predict unet 2`."""
+        stage, *folders, name = declared.relative_to(self.root / self.dataset).parts
+        if stage in UNNAMED:
+            return stage
+        last = Path(name).stem
+        if folders:
+            last = last.removeprefix("batch-").removeprefix("subset-")
+        return " ".join([stage, *folders, last])
+
+    def sources(self, work: str) -> Path:
+        """What the files looked like that `ingest`, or `train_mae <name>`, was given and read."""
+        return self.stage("running") / f"{work}.sources.json"
+
+    @property
+    def cluster_runs(self) -> Path:
+        """The names that the data set's calls have given their jobs on a cluster."""
+        return self.stage("running") / "cluster.json"
+
+    @property
+    def phantom_truth(self) -> Path:
+        """What is known about the phantoms, written after the last of them."""
+        return self.stage("phantom") / "truth.json"
+
+    def check(self, suffix: str) -> Path:
+        """What `grcsf check` found, `.json` or `.html`."""
+        return self.stage("check") / f"check{suffix}"
+
+    @property
+    def cases(self) -> Path:
+        """Manifest of ingest: every case with its digests, and the cases set aside."""
+        return self.stage("ingest") / "manifest.json"
+
+    def case_store(self, case: str) -> Path:
+        """Image and label of a case."""
+        return self.stage("ingest") / f"{case}.zarr"
+
+    @property
+    def split(self) -> Path:
+        """Training, validation and test cases of every subset."""
+        return self.stage("split") / "split.json"
+
+    def mae(self, name: str) -> Path:
+        """Manifest of a trained MAE; its model and checkpoints lie in the folder of its stem."""
+        return self.stage("train_mae") / f"{name}.json"
+
+    def residual_batch(self, name: str, batch: str) -> Path:
+        """Manifest of one batch of residual stores."""
+        return self.stage("residual_maps") / name / f"batch-{batch}.json"
+
+    def residual_store(self, name: str, case: str) -> Path:
+        """The residual maps of a case."""
+        return self.stage("residual_maps") / name / f"{case}.zarr"
+
+    def model(self, experiment: str, subset: int) -> Path:
+        """Manifest of a trained network; model and checkpoints lie in the folder of its stem."""
+        return self.stage("train_segmentation") / experiment / f"subset-{subset}.json"
+
+    def predictions(self, experiment: str, subset: int) -> Path:
+        """Manifest of the predicted cases."""
+        return self.stage("predict") / experiment / f"subset-{subset}.json"
+
+    def prediction_store(self, experiment: str, subset: int, case: str) -> Path:
+        """The probabilities of a case on the source's grid."""
+        return self.stage("predict") / experiment / f"subset-{subset}" / f"{case}.zarr"
+
+    def masks(self, experiment: str, subset: int) -> Path:
+        """Manifest of the written masks."""
+        return self.stage("postprocess") / experiment / f"subset-{subset}.json"
+
+    def mask(self, experiment: str, subset: int, case: str, suffix: str) -> Path:
+        """The mask of a case, in the source's geometry and file format."""
+        return self.stage("postprocess") / experiment / f"subset-{subset}" / f"{case}{suffix}"
+
+    def scores(self, experiment: str) -> Path:
+        """One row per patient."""
+        return self.stage("evaluate") / f"{experiment}.csv"
+
+    def summary(self, experiment: str) -> Path:
+        """Means over patients, intervals, and counts of undefined values."""
+        return self.stage("evaluate") / f"{experiment}.json"
+
+    def table(self, suffix: str) -> Path:
+        """The comparison of all experiments, `.md` or `.csv`."""
+        return self.stage("compare") / f"table{suffix}"
+
+    def chosen_table(self, name: str, suffix: str) -> Path:
+        """A table of chosen experiments, `.md` or `.csv`."""
+        return self.stage("tabulate") / f"{name}{suffix}"
+
+    @property
+    def report(self) -> Path:
+        """The self-contained page."""
+        return self.stage("report") / "report.html"
+
+
+def folder_of(manifest: Path) -> Path:
+    """The undeclared folder that belongs to a manifest: `…/name.json` → `…/name/`."""
+    return manifest.with_suffix("")
+
+
+FORMER = ".former.old"
+MOVING = ".moving.old"
+
+
+def former_of(folder: Path) -> Path:
+    """Where the training is kept that another one has replaced in its folder."""
+    return folder.with_name(f".{folder.name}{FORMER}")
+
+
+def moving_of(folder: Path) -> Path:
+    """Where a kept training lies while it changes places with the one in its folder."""
+    return folder.with_name(f".{folder.name}{MOVING}")
+
+
+def mask_note(mask: Path, case: str) -> Path:
+    """What postprocess notes beside a mask: its fingerprint, voxels and SHA-256."""
+    return mask.with_name(f"{case}.json")
+
+
+RECORD = ".provenance.json"
+
+
+def record_of(declared: Path) -> Path:
+    """The record of the job that declares this file: `…/name.json` → `…/name.provenance.json`."""
+    return declared.with_name(declared.stem + RECORD)
+
+
+def kept_record(folder: Path) -> Path:
+    """The record of a replaced training, kept in its folder until it is taken back."""
+    return folder / ".record.json"  # no case, whose files may lie there, begins with a full stop
+
+
+def is_record(path: Path) -> bool:
+    """Whether a file is a record of a job, and no manifest; no result's name has a full stop."""
+    return path.name.endswith(RECORD)
+
+
+def batch_names(cases: int, cases_per_job: int) -> list[str]:
+    """Names of the batches that hold `cases` cases: a power of two of them.
+
+    A power of two keeps a case in its batch while others come and go; only when the number of
+    cases doubles does every batch split in two.
+    """
+    batches = 1
+    while batches * cases_per_job < cases:
+        batches *= 2
+    return [f"{index + 1}of{batches}" for index in range(batches)]
+
+
+def batch_of(case: str, batches: int) -> str:
+    """The batch of a case: a stable function of its name."""
+    index = int.from_bytes(hashlib.sha256(case.encode()).digest()[-4:], "big") % batches
+    return f"{index + 1}of{batches}"
+
+
+def in_batch(case: str, batch: str) -> bool:
+    """Whether `case` belongs to the batch called `batch`, such as `2of4`."""
+    return batch_of(case, int(batch.split("of")[1])) == batch
+
+
+def stage_version(stage: str) -> int:
+    """The integer `VERSION` in `pipeline/<stage>.py`, raised when the stage's output changes."""
+    source = Path(__file__).parents[1] / f"{stage}.py"
+    for node in ast.parse(source.read_text("utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "VERSION":
+            return int(ast.literal_eval(node.value))
+    raise ValueError(f"{source} has no VERSION")

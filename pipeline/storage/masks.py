@@ -1,0 +1,115 @@
+"""Masks of predicted cases: from probabilities, and as files in the source's geometry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import PipelineError
+from pipeline.storage.files import file_digest, read_json
+from pipeline.storage.layout import Layout, folder_of, mask_note
+from pipeline.storage.volumes import Geometry, read_volume
+from pipeline.storage.zarr_store import Store, open_store, read_array
+
+Mask = npt.NDArray[np.bool_]
+TOLERANCE = 1e-3  # NIfTI keeps positions and directions in single precision
+
+
+def mask_suffix(source_suffix: str) -> str:
+    """File format of a case's mask: `.mha` for MetaImage sources, `.nii.gz` for all others."""
+    return ".mha" if source_suffix.lower().endswith((".mhd", ".mha")) else ".nii.gz"
+
+
+def store_geometry(store: Store) -> Geometry:
+    """The grid on which a case's source lies."""
+    attributes: Any = store.attrs
+    depth, height, width = attributes["shape"]
+    return Geometry(
+        (depth, height, width),
+        tuple(attributes["spacing"]),
+        tuple(attributes["origin"]),
+        tuple(attributes["direction"]),
+    )
+
+
+def raw_mask(layout: Layout, experiment: str, subset: int, case: str, threshold: float) -> Mask:
+    """A prediction before post-processing: `(z, y, x)` bool, 1 = probability ≥ `threshold`.
+
+    Raises:
+        PipelineError: the store is missing or damaged, or a probability is not finite.
+    """
+    path = layout.prediction_store(experiment, subset, case)
+    probability = read_array(open_store(path), "probability")
+    if not np.isfinite(probability).all():
+        raise PipelineError(
+            f"case {case}: {path} holds probabilities that are no numbers, expected 0 to 1; "
+            "the training diverged: lower training.learning_rate or use precision fp32"
+        )
+    mask: Mask = probability >= threshold
+    return mask
+
+
+def written_mask(layout: Layout, experiment: str, subset: int, case: str, store: Store) -> Mask:
+    """A mask as postprocess wrote it: `(z, y, x)` bool, 1 = lesion.
+
+    Args:
+        layout: where the results lie.
+        experiment: whose mask.
+        subset: of which split.
+        case: its name.
+        store: its image and geometry.
+
+    Raises:
+        PipelineError: it is missing, not as it was written, or lies on another grid than its case.
+    """
+    masks = layout.masks(experiment, subset)
+    record = read_json(masks)["cases"].get(case)
+    if record is None:
+        raise PipelineError(f"case {case}: not in {masks}; run predict and postprocess again")
+    path = folder_of(masks) / record["file"]
+    _refuse_changed(path, case)
+    found, wanted = read_volume(path), store_geometry(store)
+    for name in ("shape", "spacing", "origin", "direction"):
+        there, here = getattr(found.geometry, name), getattr(wanted, name)
+        if not np.allclose(there, here, rtol=0, atol=TOLERANCE):
+            raise PipelineError(
+                f"case {case}: mask {path} has {name} {there}, its source {here}; "
+                "delete the mask and run postprocess again"
+            )
+    mask: Mask = found.array > 0
+    return mask
+
+
+def _refuse_changed(path: Path, case: str) -> None:
+    """Raises PipelineError where a mask is not the one that its note tells of.
+
+    A plan looks at masks that are newer than their manifest. One that was put in place with an
+    older time, or while a call runs, would be scored as the network's.
+    """
+    note = mask_note(path, case)
+    if not path.exists():  # who reads it tells of that
+        return
+    found, noted = file_digest(path), read_json(note)["sha256"] if note.exists() else None
+    if found != noted:
+        raise PipelineError(
+            f"case {case}: mask {path} is not as postprocess wrote it, found SHA-256 {found}, "
+            f"expected {noted or 'the one noted'} in {note.name}; delete the mask and run again"
+        )
+
+
+def hounsfield(store: Store) -> npt.NDArray[np.int16]:
+    """A case's image `(z, y, x)` in HU.
+
+    Raises:
+        PipelineError: the image is in other units.
+    """
+    if store.attrs["units"] != "HU":
+        raise PipelineError(
+            f"case {store.attrs['case']}: found an image in units {store.attrs['units']!r}, "
+            "expected HU for calcium; use postprocess.method none or components and "
+            "evaluation.metrics voxel, or set source.modality to CT"
+        )
+    return read_array(store, "image")

@@ -1,0 +1,58 @@
+"""Who trains, validates and tests, read back from the manifests of ingest and split."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from pipeline.errors import PipelineError
+from pipeline.storage.files import read_json
+from pipeline.storage.layout import Layout
+from pipeline.storage.zarr_store import Store, open_store
+
+
+def labelled_test_cases(layout: Layout, subsets: Sequence[int]) -> list[tuple[int, str]]:
+    """(subset, case) of the subsets' test cases that have a reference, in order."""
+    cases = read_json(layout.cases)["cases"]
+    split = read_json(layout.split)["subsets"]
+    return [
+        (number, case)
+        for number in subsets
+        for case in split[str(number)]["test"]
+        if cases[case]["labelled"]
+    ]
+
+
+def cases_of_other_subsets(layout: Layout, subsets: Sequence[int]) -> set[str]:
+    """Cases that train, validate or test in other subsets of the split than these."""
+    split = read_json(layout.split)["subsets"]
+    others = (roles for number, roles in split.items() if int(number) not in subsets)
+    return {case for roles in others for cases in roles.values() for case in cases}
+
+
+def subset_of_cases(layout: Layout, subsets: Sequence[int]) -> dict[str, int]:
+    """The subset of every case of these subsets; unlabelled cases belong to the first."""
+    split = read_json(layout.split)
+    found = {
+        case: number
+        for number in subsets
+        for cases in split["subsets"][str(number)].values()
+        for case in cases
+    }
+    return dict(sorted({**dict.fromkeys(split["unlabelled"], subsets[0]), **found}.items()))
+
+
+def ingested_store(layout: Layout, case: str) -> Store:
+    """The case store of a case that a person named.
+
+    Raises:
+        PipelineError: there is no such case, or its store cannot be used.
+    """
+    known = list(read_json(layout.cases)["cases"])
+    if case not in known:
+        near = difflib.get_close_matches(case, known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise PipelineError(
+            f"case {case}: not among the {len(known)} ingested cases; {hint}see {layout.cases}"
+        )
+    return open_store(layout.case_store(case))

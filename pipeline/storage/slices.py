@@ -1,0 +1,205 @@
+"""Slices of stored cases as tensors: the input of every training and prediction.
+
+A slice is scaled to [0, 1] and resized to the network's input size; its residual maps are stored at
+that size already. Stores are opened inside the worker that reads them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.distributed as dist
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from grcsf.intensity import scale_window
+from pipeline.errors import PipelineError
+from pipeline.settings import Slices
+from pipeline.storage.intensity import intensity_range
+from pipeline.storage.zarr_store import (
+    Store,
+    StoredArray,
+    open_store,
+    read_part,
+    stored_array,
+    worker_start,
+)
+
+
+def network_slices(
+    image: npt.NDArray[Any], limits: tuple[float, float], size: tuple[int, int]
+) -> torch.Tensor:
+    """Source slices `(z, y, x)` → `(z, 1, h, w)` float32 in [0, 1]."""
+    scaled = torch.from_numpy(scale_window(image, *limits)).unsqueeze(1)
+    return resize(scaled, size)
+
+
+def resize(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Bilinear, antialiased where it shrinks: `(B, C, y, x)` → `(B, C, h, w)`."""
+    if tuple(images.shape[-2:]) == tuple(size):
+        return images
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def source_slices(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """What a network made of slices, on the source's grid: `(B, C, h, w)` → `(B, C, y, x)`."""
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+
+
+class SliceDataset(Dataset[dict[str, Any]]):
+    """Slices of several cases, with label and residual maps.
+
+    Items are kept in memory once read, where `share_cache` gives room. An item is a dictionary:
+    `image` (1, h, w) float32 in [0, 1], `label` (1, h, w) float32 {0, 1}, and with residuals
+    `residuals` (R, h, w) float32 in [0, 1].
+    """
+
+    def __init__(
+        self,
+        slices: Sequence[tuple[str, int]],
+        case_stores: Mapping[str, Path],
+        settings: Slices,
+        residual_stores: Mapping[str, Path] | None = None,
+    ) -> None:
+        self.slices = list(slices)
+        self._case_stores = dict(case_stores)
+        self._residual_stores = dict(residual_stores) if residual_stores is not None else None
+        self._settings = settings
+        self._open: dict[Path, Store] = {}
+        self._arrays: dict[tuple[Path, str], StoredArray] = {}
+        self._opened_by = os.getpid()
+        self._limits: dict[str, tuple[float, float]] = {}
+        self._cache_bytes = 0
+        self._kept: dict[int, dict[str, Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if index in self._kept:
+            return self._kept[index]
+        item = self._read(*self.slices[index])
+        size = sum(tensor.nbytes for tensor in item.values())
+        if size <= self._cache_bytes:
+            self._cache_bytes -= size
+            self._kept[index] = item
+        return item
+
+    def keep(self, size: int) -> None:
+        """Keep up to so many bytes of items in memory, in each process that reads."""
+        self._cache_bytes = size
+
+    def _read(self, case: str, z: int) -> dict[str, Any]:
+        path = self._case_stores[case]
+        store = self._store(path)
+        if case not in self._limits:
+            self._limits[case] = intensity_range(store.attrs, self._settings)
+        plane = slice(z, z + 1)
+        image = self._read_part(path, "image", plane)
+        item = {"image": network_slices(image, self._limits[case], self._settings.size)[0]}
+        if "label" in store:
+            # area averages above one half keep a lesion's area when a slice shrinks
+            label = torch.from_numpy(self._read_part(path, "label", plane) > 0).float().unsqueeze(1)
+            item["label"] = (resize(label, self._settings.size)[0] >= 0.5).float()
+        if self._residual_stores is not None:
+            item["residuals"] = self._residuals(case, z)
+        return item
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a worker opens its own stores: handles must not cross a pickle
+        return {**self.__dict__, "_open": {}, "_arrays": {}, "_kept": {}}
+
+    def _store(self, path: Path) -> Store:
+        if self._opened_by != os.getpid():
+            # nor a fork, which takes over all but the threads that read for them
+            self._open, self._arrays, self._opened_by = {}, {}, os.getpid()
+        if path not in self._open:
+            self._open[path] = open_store(path)
+        return self._open[path]
+
+    def _read_part(self, path: Path, name: str, index: Any) -> npt.NDArray[Any]:
+        store = self._store(path)
+        if (path, name) not in self._arrays:
+            self._arrays[path, name] = stored_array(store, name)
+        return read_part(self._arrays[path, name], index)
+
+    def _residuals(self, case: str, z: int) -> torch.Tensor:
+        assert self._residual_stores is not None
+        path = self._residual_stores[case]
+        read = self._read_part(path, "residual", (slice(None), z))
+        maps = torch.from_numpy(read).float()
+        if bool(torch.isnan(maps).any()):
+            raise PipelineError(
+                f"case {case}: residual store {path} has a hole at slice "
+                f"{z}; delete it and run again"
+            )
+        return resize(maps.unsqueeze(0), self._settings.size)[0]
+
+
+def slice_loader(
+    data: SliceDataset, batch_size: int, order: Sampler[int] | None, workers: int
+) -> DataLoader[Any]:
+    """Batches of a data set, read by so many processes; 0 reads in this one."""
+    return DataLoader(
+        data,
+        batch_size=batch_size,
+        sampler=order,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        multiprocessing_context=worker_start() if workers else None,
+    )
+
+
+def share_cache(loaders: Sequence[DataLoader[Any]], cache_mb: int, readers: int) -> None:
+    """Let a training's loaders keep `cache_mb` together, by their sizes, in so many processes."""
+    parts = [one.dataset for one in loaders if isinstance(one.dataset, SliceDataset)]
+    slices = max(1, sum(map(len, parts)))
+    for part in parts:
+        part.keep(cache_mb * 1_000_000 * len(part) // slices // readers)
+
+
+class SliceSampler(Sampler[int]):
+    """All slices with lesion and a share of those without, in an order drawn anew every epoch.
+
+    The order depends on seed and epoch alone, so a resumed training sees what it would have seen.
+    Processes that train together each take their share of it.
+    """
+
+    def __init__(
+        self, lesion: Sequence[int], lesion_free: Sequence[int], fraction: float, seed: int
+    ) -> None:
+        self._lesion = np.asarray(lesion, dtype=np.int64)
+        self._lesion_free = np.asarray(lesion_free, dtype=np.int64)
+        self._count = round(fraction * len(self._lesion_free))
+        self._seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        _, processes = _share()
+        return -(-(len(self._lesion) + self._count) // processes)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = np.random.default_rng([self._seed, self.epoch])
+        chosen = generator.permutation(self._lesion_free)[: self._count]
+        order = generator.permutation(np.concatenate([self._lesion, chosen])).tolist()
+        rank, processes = _share()
+        # every process takes as many: the first slices fill the last round up
+        order += order[: -len(order) % processes]
+        return iter(order[rank::processes])
+
+
+def _share() -> tuple[int, int]:
+    """This process's rank and the number of processes that train together."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1

@@ -1,0 +1,1 @@
+"""To be written: what tools/ is for, in one line."""

@@ -1,0 +1,1 @@
+"""To be written: what check/ is for, in one line."""

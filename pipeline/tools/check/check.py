@@ -1,0 +1,180 @@
+"""`grcsf check`: all that is wrong with a data set, and what it is like, before any stage runs.
+
+Every case is read once, whole, a few at a time; the checks are ingest's own. What is found lies in
+`results/<dataset>/check/`: `check.json`, and `check.html` to read and to pass on.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import numpy.typing as npt
+
+from grcsf.components import lesion_sizes, voxel_volume_mm3
+from grcsf.intensity import foreground_quantiles
+from pipeline.datasets import CaseFiles, ListingError, list_cases
+from pipeline.datasets.left_out import left_out
+from pipeline.datasets.loading import geometry_faults
+from pipeline.errors import SEVERITIES, Finding, PipelineError
+from pipeline.evaluation.check_record import CaseFacts, Check, write_check
+from pipeline.ingest import case_content, case_key, read_case
+from pipeline.planning.disk import disk_needed
+from pipeline.planning.memory import memory_needed
+from pipeline.planning.preflight import check_split, check_units
+from pipeline.planning.sizes import map_bytes
+from pipeline.settings import Dataset, Resources
+from pipeline.storage.files import nearest_there
+from pipeline.storage.intensity import intensity_range
+from pipeline.storage.layout import Layout
+from pipeline.storage.volumes import Geometry, read_geometry
+from pipeline.storage.zarr_store import array_digest, compressed_bytes
+from pipeline.tools.check.plausibility import case_doubts, disk_doubts, spacing_doubts, twin_doubts
+
+
+def check(
+    layout: Layout,
+    dataset: Dataset,
+    root: Path,
+    further: Sequence[Path],
+    seed: int,
+    resources: Resources,
+) -> Check:
+    """Read every case, write what was found as `check.json`, and return it.
+
+    What is wrong with the listing (no case, a case twice, a label without image) is among the
+    findings; the cases that can be told apart are read all the same. So is a split that the listed
+    cases cannot have.
+
+    Raises:
+        PipelineError: the phantoms that the configuration asks for are not written yet.
+    """
+    if dataset.source.phantom and not root.is_dir():
+        raise PipelineError(
+            f"{root}: the phantoms are not written yet; run snakemake with this configuration, or "
+            f"grcsf phantom {dataset.source.phantom.kind} {root}"
+        )
+    files, findings = _listed(dataset, root, further)
+    jobs = [dask.delayed(case_facts)(one, dataset) for one in files]
+    read = dask.compute(*jobs, scheduler="threads", num_workers=resources.threads)
+    cases = [facts for facts, _ in read]
+    findings += [one for _, found in read for one in found]
+    usable = Check(layout.dataset, cases, findings).usable
+    findings += _split_faults(dataset, files, seed)
+    findings += spacing_doubts([(one.case, one.spacing) for one in usable if one.spacing])
+    findings += twin_doubts([(one.case, one.voxel_digest) for one in usable if one.voxel_digest])
+    disk = disk_needed(dataset, usable) if usable else {}
+    memory = memory_needed(dataset, usable, resources) if usable else {}
+    free = shutil.disk_usage(nearest_there(layout.root)).free
+    findings += disk_doubts(sum(disk.values()), free)
+    findings.sort(key=lambda one: SEVERITIES.index(one.severity))
+    found = Check(layout.dataset, cases, findings, disk, memory, free)
+    write_check(layout, found)
+    return found
+
+
+def _split_faults(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> list[Finding]:
+    if not files:  # there are worse faults
+        return []
+    try:
+        check_split(dataset, files, seed)
+        check_units(dataset, files)
+    except PipelineError as error:
+        return list(error.findings)
+    return []
+
+
+def _listed(
+    dataset: Dataset, root: Path, further: Sequence[Path]
+) -> tuple[list[CaseFiles], list[Finding]]:
+    """The cases, and what is wrong with their listing or was left out of it."""
+    adapter = dataset.source.adapter
+    try:
+        files, findings = list_cases(adapter, root, further), []
+    except ListingError as error:
+        files, findings = error.cases, list(error.findings)
+    except PipelineError as error:
+        return [], list(error.findings)
+    unlabelled = sum(one.label is None and one.role == "unlabelled" for one in files)
+    if unlabelled:
+        told = f"{unlabelled} of {len(files)} cases without reference: predicted, not scored"
+        findings.append(Finding(told, severity="note"))
+    return files, [*findings, *left_out(adapter, root)]
+
+
+SAMPLED_SLICES = 12
+SHOWN_QUANTILES = {"low": 0.005, "median": 0.5, "high": 0.995}
+
+
+def case_facts(files: CaseFiles, dataset: Dataset) -> tuple[CaseFacts, list[Finding]]:
+    """Read one case whole; describe it, and tell what was found. A fault raises nothing."""
+    source = dataset.source
+    loaded = read_case(files, source)
+    known: dict[str, Any] = {
+        "case": files.case,
+        "group": files.group,
+        "role": files.role,
+        "labelled": files.label is not None,
+        "grids": _unequal_grids(files, source.channel),
+    }
+    found = [*loaded.faults, *loaded.notes]
+    if loaded.image is None:
+        return CaseFacts(**known), found
+    geometry = loaded.image.geometry
+    known |= {"shape": geometry.shape, "spacing": geometry.spacing}
+    if loaded.faults:
+        return CaseFacts(**known), found
+    known["fingerprint"] = case_key(files, source)[0]
+    if loaded.label is not None:
+        known |= _lesion_facts(loaded.label, geometry)
+    modality = source.modality or files.modality
+    arrays, attributes = case_content("", loaded, modality)
+    image = arrays["image"]
+    limits = intensity_range(attributes, dataset.slices)
+    calcium = dataset.evaluation.metrics == "calcium"
+    found = case_doubts(loaded, modality, limits, lesion_free=calcium)
+    shown = foreground_quantiles(image, list(SHOWN_QUANTILES.values()))
+    known |= {
+        "voxel_digest": array_digest(image),
+        "quantiles": dict(zip(SHOWN_QUANTILES, map(float, shown), strict=True)),
+        "empty_slices": len(attributes["empty_slices"]),
+        "store_bytes": sum(_stored(array) for array in arrays.values()),
+        "map_bytes": map_bytes(len(image) - len(attributes["empty_slices"]), dataset.slices),
+    }
+    return CaseFacts(**known), found
+
+
+def _lesion_facts(label: npt.NDArray[np.uint8], geometry: Geometry) -> dict[str, Any]:
+    sizes, voxel_mm3 = lesion_sizes(label > 0), voxel_volume_mm3(geometry.spacing)
+    return {
+        "lesions": len(sizes),
+        "each_lesion_voxels": sizes.tolist(),
+        "each_lesion_mm3": (sizes * voxel_mm3).tolist(),
+        "lesion_voxels": int(sizes.sum()),
+        "lesion_ml": float(sizes.sum() * voxel_mm3 / 1000),
+        "lesion_slices": int(np.count_nonzero(label.any(axis=(1, 2)))),
+    }
+
+
+def _unequal_grids(files: CaseFiles, channel: int | None) -> tuple[Geometry, Geometry] | None:
+    if files.label is None:
+        return None
+    try:
+        grids = read_geometry(files.image, channel), read_geometry(files.label)
+    except PipelineError:
+        return None  # what cannot be read is among the faults already
+    return grids if geometry_faults(*grids) else None
+
+
+def _sample(count: int) -> npt.NDArray[np.int64]:
+    """About evenly spread slice numbers."""
+    return np.unique(np.linspace(0, count - 1, min(count, SAMPLED_SLICES)).round().astype(np.int64))
+
+
+def _stored(array: npt.NDArray[Any]) -> int:
+    sampled = _sample(len(array))
+    return round(sum(map(compressed_bytes, array[sampled])) * len(array) / len(sampled))

@@ -1,0 +1,144 @@
+"""What a careful person would look at in a data set that can be used as it is."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.datasets.loading import NO_LESION, LoadedCase
+from pipeline.errors import Finding
+from pipeline.storage.volumes import Geometry
+
+AIR_HU = -500  # every CT shows air, around the patient if not in the lung
+VISIBLE_SHARE = 0.01  # of the voxels strictly between black and white
+THICK = 3  # slices this much thicker than wide: beyond, a plane is worth more than the volume
+VERY_THICK = 10  # 5 mm over 0.5 mm, and 3 mm over 0.4 mm of heart CTs, are common
+ODD_SPACING = 5  # times the median or less than a fifth: cm or m for mm, or another kind of scan
+FEWEST_FOR_ODD = 5  # cases that make a median worth a comparison
+
+
+def image_doubts(
+    image: npt.NDArray[Any], modality: str, limits: tuple[float, float]
+) -> list[Finding]:
+    """Intensities that make no sense for the modality, or for what the networks will see.
+
+    Args:
+        image: (z, y, x) in the source's units, not constant.
+        modality: "CT" expects air.
+        limits: source values that become 0 and 1.
+    """
+    doubts = []
+    if modality == "CT" and (low := image.min()) > AIR_HU:
+        remedy = "look whether it was clipped or masked on export; networks see it differently"
+        found = f"a CT whose lowest value is {low:g} HU"
+        doubts.append(_warning(found, f"air below {AIR_HU} HU", remedy))
+    low, high = limits
+    share = np.count_nonzero((image > low) & (image < high)) / image.size
+    if share < VISIBLE_SHARE:
+        found = f"{share:.2%} of the voxels between black ({low:g}) and white ({high:g})"
+        remedy = "correct slices.window, or the image's units"
+        doubts.append(_warning(found, f"at least {VISIBLE_SHARE:.0%}", remedy))
+    return doubts
+
+
+def grid_doubts(geometry: Geometry) -> list[Finding]:
+    """Slices that are very thick, or that lie along another axis than z."""
+    spacing = geometry.spacing
+    listed = f"spacing {' × '.join(f'{step:g}' for step in spacing)} mm (z, y, x)"
+    thickest = "zyx"[int(np.argmax(spacing))]
+    if thickest != "z" and max(spacing) >= THICK * min(spacing):
+        remedy = "reorient image and label so that the slices are planes of constant z"
+        return [_warning(f"{listed}: the thick axis is {thickest}", "z", remedy)]
+    if max(spacing) > VERY_THICK * min(spacing):
+        remedy = "look whether the header is right, and whether the scan should take part"
+        return [_warning(listed, f"at most {VERY_THICK} times as thick as wide", remedy)]
+    return []
+
+
+def label_doubts(label: npt.NDArray[np.uint8]) -> list[Finding]:
+    """A lesion that the image's border cuts; `label` is (z, y, x)."""
+    cut = [
+        f"{side} {name}"
+        for axis, name in enumerate("zyx")
+        for side, end in (("first", 0), ("last", -1))
+        if label.shape[axis] > 1 and label.take(end, axis).any()
+    ]
+    if not cut:
+        return []
+    remedy = "look whether the image is cropped or the mask shifted"
+    return [_warning(f"lesion at the image's border ({', '.join(cut)})", "a margin", remedy)]
+
+
+def case_doubts(
+    loaded: LoadedCase, modality: str, limits: tuple[float, float], *, lesion_free: bool
+) -> list[Finding]:
+    """What a case that can be used was read with, and what is doubtful in it.
+
+    Args:
+        loaded: without fault.
+        modality: as the data set's settings or its adapter have it.
+        limits: see `image_doubts`.
+        lesion_free: whether patients without lesion are to be expected, as in calcium scoring.
+    """
+    assert loaded.image is not None
+    files = loaded.files
+    found = [*image_doubts(loaded.image.array, modality, limits)]
+    found += grid_doubts(loaded.image.geometry)
+    found = [replace(one, case=files.case, file=str(files.image)) for one in found]
+    if loaded.label is not None:
+        cut = label_doubts(loaded.label)
+        found += [replace(one, case=files.case, file=str(files.label)) for one in cut]
+    told = [
+        replace(one, severity="note", remedy="") if lesion_free and one.found == NO_LESION else one
+        for one in loaded.notes
+    ]
+    return [*told, *found]
+
+
+def spacing_doubts(spacings: Sequence[tuple[str, tuple[float, float, float]]]) -> list[Finding]:
+    """Cases (name, mm) whose spacing is far from all others'."""
+    if len(spacings) < FEWEST_FOR_ODD:
+        return []
+    median = np.median([spacing for _, spacing in spacings], axis=0)
+    doubts = []
+    for case, spacing in spacings:
+        ratio = np.array(spacing) / median
+        axes = [axis for axis in range(3) if not 1 / ODD_SPACING <= ratio[axis] <= ODD_SPACING]
+        if axes:
+            found = ", ".join(f"{spacing[axis]:g} mm in {'zyx'[axis]}" for axis in axes)
+            usual = ", ".join(f"{median[axis]:g}" for axis in axes)
+            remedy = "look whether the header's unit is right, and whether the scan belongs here"
+            expected = f"about the data set's median, {usual} mm"
+            doubts.append(replace(_warning(f"spacing {found}", expected, remedy), case=case))
+    return doubts
+
+
+def twin_doubts(digests: Iterable[tuple[str, str]]) -> list[Finding]:
+    """Cases (name, digest of the voxels) that are the same image under another name."""
+    alike = defaultdict(list)
+    for case, digest in digests:
+        alike[digest].append(case)
+    remedy = "keep one, or they may train and test alike"
+    return [
+        replace(_warning(f"the same voxels as {first}", "another image", remedy), case=case)
+        for first, *others in alike.values()
+        for case in others
+    ]
+
+
+def disk_doubts(needed: int, free: int) -> list[Finding]:
+    """A run that will not fit; both in bytes."""
+    if needed <= free:
+        return []
+    found = f"{free / 1e9:.3g} GB of disk are free where the results will lie"
+    remedy = "free some, or set results to another disk"
+    return [_warning(found, f"the {needed / 1e9:.3g} GB that a run will need", remedy)]
+
+
+def _warning(found: str, expected: str, remedy: str) -> Finding:
+    return Finding(found, expected, remedy, severity="warning")

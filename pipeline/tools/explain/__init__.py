@@ -1,0 +1,1 @@
+"""To be written: what explain/ is for, in one line."""

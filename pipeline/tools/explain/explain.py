@@ -1,0 +1,147 @@
+"""A look inside: what the MAE passes and the network's units make of single slices.
+
+No stage: nothing depends on what it writes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from grcsf.mae.build import MaskedModel
+from pipeline.errors import PipelineError
+from pipeline.networks.build import build_network, masked_models
+from pipeline.networks.weights import load_weights, weights_digest
+from pipeline.settings import Dataset, Residuals, encoder_mae, residual_count
+from pipeline.storage.files import replacing
+from pipeline.storage.layout import Layout
+from pipeline.storage.roles import ingested_store
+from pipeline.storage.slices import SliceDataset
+from pipeline.storage.zarr_store import Store, open_store, read_array
+from pipeline.tools.explain.picture import explain_picture
+from pipeline.tools.explain.view import Subject, view_slice
+
+log = logging.getLogger(__name__)
+
+
+def explain(
+    layout: Layout,
+    dataset: Dataset,
+    experiment: str,
+    case: str,
+    numbers: Sequence[int],
+    subset: int,
+    folder: Path,
+    seed: int,
+) -> list[Path]:
+    """Write one picture per slice.
+
+    Args:
+        layout: where the results lie.
+        dataset: its settings.
+        experiment: whose network is looked into.
+        case: an ingested case.
+        numbers: of slices, from 1 as in the report; none chooses the largest lesion's slice, or
+            the middle one.
+        subset: whose network.
+        folder: to write into.
+        seed: of the masks.
+
+    Returns:
+        The files written.
+
+    Raises:
+        PipelineError: no such case or slice, or an earlier stage has not been run.
+    """
+    store = ingested_store(layout, case)
+    chosen = [_index(case, store, number) for number in numbers] or [_telling_slice(store)]
+    name = dataset.experiments[experiment].residuals
+    subject = Subject(
+        case=case,
+        store=store,
+        slices=_slices(layout, dataset, name, case, store),
+        experiment=experiment,
+        network=_network(layout, dataset, experiment, subset),
+        residuals=dataset.residuals[name] if name else None,
+        models=_masked_models(layout, dataset, name, case, seed) if name else [],
+        seed=seed,
+    )
+    written = []
+    for z in chosen:
+        path = folder / f"{case}-slice-{z + 1:03d}.png"
+        picture = explain_picture(view_slice(subject, z))
+        with replacing(path) as temporary:
+            temporary.write_bytes(picture)
+        log.info("%s", path)
+        written.append(path)
+    return written
+
+
+def _slices(
+    layout: Layout, dataset: Dataset, name: str | None, case: str, store: Store
+) -> SliceDataset:
+    count: Any = store.attrs["slices"]
+    return SliceDataset(
+        [(case, z) for z in range(count)],
+        {case: layout.case_store(case)},
+        dataset.slices,
+        {case: layout.residual_store(name, case)} if name else None,
+    )
+
+
+def _network(layout: Layout, dataset: Dataset, experiment: str, subset: int) -> nn.Module:
+    network = build_network(
+        dataset.experiments[experiment],
+        residual_count(dataset, experiment),
+        dataset.slices,
+        encoder_mae(dataset, experiment),
+    )
+    load_weights(network, layout.model(experiment, subset))
+    return network.eval()
+
+
+def _masked_models(
+    layout: Layout, dataset: Dataset, name: str, case: str, seed: int
+) -> list[MaskedModel]:
+    """The masked model behind each map of a residual set; none for Grad-CAM."""
+    residuals = dataset.residuals[name]
+    if not isinstance(residuals, Residuals):
+        return []
+    maes = {one.mae: dataset.mae[one.mae] for one in residuals.maps}
+    models = masked_models(layout, maes)
+    path = layout.residual_store(name, case)
+    made_by = open_store(path).attrs
+    wanted = {
+        "weights": {mae: weights_digest(layout.mae(mae)) for mae in maes},
+        "residuals": residuals.model_dump(mode="json"),
+        "slices": dataset.slices.model_dump(mode="json"),
+        "seed": seed,
+    }
+    if any(made_by[key] != value for key, value in wanted.items()):
+        raise PipelineError(
+            f"case {case}: {path} was made by another MAE or with other settings than it would be "
+            "now, so the passes behind it cannot be shown; run residual_maps first"
+        )
+    return [models[one.mae] for one in residuals.maps]
+
+
+def _index(case: str, store: Store, number: int) -> int:
+    slices: Any = store.attrs["slices"]
+    if not 1 <= number <= slices:
+        raise PipelineError(f"--slice: found {number}, but case {case} has slices 1 to {slices}")
+    return number - 1
+
+
+def _telling_slice(store: Store) -> int:
+    """The slice with most lesion; the middle one of a case without."""
+    lesion: Any = store.attrs["slices_with_lesion"]
+    if not lesion:
+        slices: Any = store.attrs["slices"]
+        return int(slices) // 2
+    sizes = [int((read_array(store, "label", z) > 0).sum()) for z in lesion]
+    return int(lesion[int(np.argmax(sizes))])

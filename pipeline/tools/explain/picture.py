@@ -1,0 +1,151 @@
+"""The picture of `explain`: a row for each step from masked inputs to attention."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pipeline.evaluation.pictures import DPI, REFERENCE
+from pipeline.tools.explain.view import Plane, SliceView
+
+PANEL = 1.55  # inches of a panel's height
+NARROWEST = 0.8  # of a panel's height: its title needs room
+MARGIN = 1.05  # inches left of the panels, for the rows' names
+GREY = {"cmap": "gray", "vmin": 0, "vmax": 1}
+SIGNED = {"cmap": "coolwarm", "vmin": -1, "vmax": 1}
+LEVEL_NAMES = {0: "full scale", 1: "1/2", 2: "1/4", 3: "1/8"}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plane (rows, columns) with its title and colours."""
+
+    title: str
+    plane: npt.NDArray[Any]
+    style: dict[str, Any]
+
+
+def explain_picture(view: SliceView) -> bytes:
+    """A PNG: slice, prediction and residual maps; each pass; R; importance and attention."""
+    rows = [("", _first_row(view))]
+    for one in view.passes:
+        seen = [Panel(f"pass {k + 1}", plane, _hidden()) for k, plane in enumerate(one.masked)]
+        given = [Panel("", plane, GREY) for plane in one.reconstructed]
+        rows.append((f"{one.title}:\ninput", seen))
+        rows.append((f"{one.title}:\nreconstruction", [*given, Panel("mean", one.mean, GREY)]))
+    rows += _unit_rows(view)
+    columns = max(len(panels) for _, panels in rows)
+    height, width = view.field_mm
+    figure = Figure(
+        figsize=(
+            PANEL * max(width / height, NARROWEST) * columns + MARGIN,
+            PANEL * 1.19 * len(rows) + 0.3,
+        ),
+        dpi=DPI,
+        facecolor="white",
+    )
+    figure.suptitle(view.title, fontsize=10, x=0.01, ha="left", y=0.997)
+    axes = np.atleast_2d(figure.subplots(len(rows), columns, squeeze=False))
+    figure.subplots_adjust(
+        left=MARGIN / figure.get_figwidth(),
+        right=0.998,
+        bottom=0.004,
+        top=1 - 0.5 / figure.get_figheight(),
+        wspace=0.04,
+        hspace=0.2,
+    )
+    for (name, panels), line in zip(rows, axes, strict=True):
+        for axis, panel in zip(line, panels, strict=False):
+            _draw(axis, panel, view)
+        for axis in line[len(panels) :]:
+            axis.remove()
+        line[0].text(
+            -0.06, 0.5, name, transform=line[0].transAxes, fontsize=7.5, ha="right", va="center"
+        )
+    content = io.BytesIO()
+    figure.savefig(content, format="png", facecolor="white", pil_kwargs={"optimize": True})
+    return content.getvalue()
+
+
+def _first_row(view: SliceView) -> list[Panel]:
+    probability = torch.sigmoid(view.inside.logits).cpu().numpy()
+    highest = max((float(np.quantile(one, 0.998)) for one in view.residuals.values()), default=1.0)
+    maps = {"cmap": "magma", "vmin": 0, "vmax": highest or 1.0}
+    return [
+        Panel("image", view.image, GREY),
+        Panel("prediction", probability, {"cmap": "viridis", "vmin": 0, "vmax": 1}),
+        *(Panel(title, plane, maps) for title, plane in view.residuals.items()),
+    ]
+
+
+def _unit_rows(view: SliceView) -> list[tuple[str, list[Panel]]]:
+    inside, rows = view.inside, []
+    for name, maps, style in (
+        ("GCU: R", inside.similarity, SIGNED),
+        ("RCU:\nimportance φ", inside.importance, GREY),
+    ):
+        planes = {level: over_slice(maps[level], level, view.image.shape) for level in sorted(maps)}
+        panels = [
+            Panel(f"{LEVEL_NAMES[level]}, {_reach(plane)}", plane, style)
+            for level, plane in planes.items()
+        ]
+        rows += [(name, panels)] if panels else []
+    attended = [
+        Panel(
+            f"{LEVEL_NAMES[level]}\n{title}",
+            over_slice(plane, level, view.image.shape),
+            {"cmap": "magma", "vmin": 0},
+        )
+        for level, planes in sorted(inside.attended.items())
+        for title, plane in zip(view.residuals, planes, strict=True)
+    ]
+    return [*rows, ("RCU:\nattention", attended)] if attended else rows
+
+
+def over_slice(found: Tensor, level: int, shape: tuple[int, ...]) -> Plane:
+    """A unit's map over the slice: each value stands where its pixels are.
+
+    Args:
+        found: (h_l, w_l) at 1 / 2**level of the padded slice's scale; padding is at the end.
+        level: its level.
+        shape: (h, w) of the slice.
+
+    Returns:
+        (h, w).
+    """
+    scale, (height, width) = 2**level, shape
+    return np.kron(found.cpu().numpy(), np.ones((scale, scale), np.float32))[:height, :width]
+
+
+def _reach(plane: npt.NDArray[np.float32]) -> str:
+    return f"{plane.min():.2f} to {plane.max():.2f}"
+
+
+def _hidden() -> dict[str, Any]:
+    colours = colormaps["gray"].with_extremes(bad="#3f6fa8")
+    return {"cmap": colours, "vmin": 0, "vmax": 1}
+
+
+def _draw(axis: Any, panel: Panel, view: SliceView) -> None:
+    # one extent for planes of every scale, so that the contour fits all of them
+    plane, (height, width) = view.orientation.plane(panel.plane), view.field_mm
+    extent = (0, width, height, 0)
+    axis.imshow(plane, extent=extent, aspect="equal", interpolation="nearest", **panel.style)
+    if view.label is not None and view.label.any():
+        label = view.orientation.plane(view.label)
+        rows, columns = label.shape
+        across = (np.arange(columns) + 0.5) * width / columns
+        down = (np.arange(rows) + 0.5) * height / rows
+        axis.contour(across, down, label, levels=[0.5], colors=[REFERENCE], linewidths=[0.7])
+    axis.set_title(panel.title, fontsize=6.5, pad=2)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.spines[:].set(color="#b8c0c7", linewidth=0.6)

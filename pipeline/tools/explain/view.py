@@ -1,0 +1,163 @@
+"""What the picture of `explain` shows of one slice: its passes, its maps, the network's units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from grcsf.inside import Inside, look_inside
+from grcsf.mae.adversarial import pasted
+from grcsf.mae.build import MaskedModel
+from grcsf.residuals import mean_reconstruction
+from pipeline.evaluation.orientation import Orientation, orientation_of
+from pipeline.networks.reconstruction import pass_masks
+from pipeline.settings import GradCam, Residuals
+from pipeline.storage.slices import SliceDataset, resize
+from pipeline.storage.zarr_store import Store, read_array
+
+Plane = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A case, and all that is looked into.
+
+    Attributes:
+        case: its name.
+        store: its image and label.
+        slices: all of its slices as the network sees them, with label and residual maps.
+        experiment: whose network.
+        network: trained, in evaluation mode.
+        residuals: settings of the residual set that it sees, or None.
+        models: the masked model behind each map; none for Grad-CAM.
+        seed: of the masks.
+    """
+
+    case: str
+    store: Store
+    slices: SliceDataset
+    experiment: str
+    network: nn.Module
+    residuals: Residuals | GradCam | None
+    models: Sequence[MaskedModel]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The reconstructions of one slice at one mask ratio, at the masked model's size.
+
+    Attributes:
+        title: which map it is.
+        masked: what each pass sees, (K, H, W); hidden patches are NaN.
+        reconstructed: what each pass gives, visible patches pasted, (K, H, W).
+        mean: the mean reconstruction, (H, W).
+    """
+
+    title: str
+    masked: Plane
+    reconstructed: Plane
+    mean: Plane
+
+
+@dataclass(frozen=True)
+class SliceView:
+    """All that is shown of one slice; planes as stored, not yet turned for display.
+
+    Attributes:
+        title: case, slice and experiment.
+        orientation: how they are turned.
+        field_mm: height and width of what every plane covers, once it is turned.
+        image: (h, w) in [0, 1], as the network sees it.
+        label: (h, w), 1 = lesion; None without a reference.
+        residuals: title → (h, w) in [0, 1].
+        passes: one for each residual map of a masked model.
+        inside: what the network computed.
+    """
+
+    title: str
+    orientation: Orientation
+    field_mm: tuple[float, float]
+    image: Plane
+    label: npt.NDArray[np.bool_] | None
+    residuals: dict[str, Plane]
+    inside: Inside
+    passes: list[Passes] = field(default_factory=list)
+
+
+def view_slice(subject: Subject, z: int) -> SliceView:
+    """Compute all that is shown of slice z, counted from 0.
+
+    Raises:
+        PipelineError: a store is damaged.
+    """
+    attributes, item = subject.store.attrs, subject.slices[z]
+    image, maps = item["image"][None], item.get("residuals")  # (1, 1, h, w), (R, h, w)
+    plane = read_array(subject.store, "image", z)
+    orientation = orientation_of(attributes["direction"])  # type: ignore[arg-type]
+    pixel_mm = orientation.pixel_mm(attributes["spacing"])  # type: ignore[arg-type]
+    rows, columns = orientation.plane(plane).shape
+    passes: list[Passes] = []
+    # an empty slice has none: the stage spares them
+    if isinstance(subject.residuals, Residuals) and plane.min() != plane.max():
+        passes = slice_passes(
+            subject.models, subject.residuals, image, subject.case, z, subject.seed
+        )
+    residuals: dict[str, Plane] = {}
+    if subject.residuals is not None and maps is not None:
+        residuals = dict(zip(subject.residuals.titles, maps.numpy(), strict=True))
+    return SliceView(
+        title=f"{subject.case}, slice {z + 1} of {attributes['slices']}, {subject.experiment}",
+        orientation=orientation,
+        field_mm=(rows * pixel_mm[0], columns * pixel_mm[1]),
+        image=image[0, 0].numpy(),
+        label=item["label"][0].numpy() > 0 if "label" in item else None,
+        residuals=residuals,
+        inside=look_inside(subject.network, image, None if maps is None else maps[None]),
+        passes=passes,
+    )
+
+
+def slice_passes(
+    models: Sequence[MaskedModel],
+    residuals: Residuals,
+    image: torch.Tensor,
+    case: str,
+    z: int,
+    seed: int,
+) -> list[Passes]:
+    """The passes behind each residual map of a slice, under the very masks of the stage.
+
+    Args:
+        models: one for each map.
+        residuals: the residual set.
+        image: (1, 1, h, w), in [0, 1].
+        case: its name, which the masks depend on.
+        z: number of the slice, from 0.
+        seed: of the masks.
+    """
+    found = []
+    for one, model in zip(residuals.maps, models, strict=True):
+        small = resize(image, (model.image_size,) * 2)
+        masks, counted = pass_masks(case, z, image[0], one, residuals.masks, model, seed)  # (K, L)
+        with torch.inference_mode():
+            predictions = model.predict_passes(small, masks[None])  # (K, L, p·p)
+        many = small.expand(len(masks), -1, -1, -1)
+        hidden = model.unpatchify(masks.unsqueeze(-1).expand(-1, -1, model.patch_size**2))
+        mean = mean_reconstruction(
+            model, small, masks[None], visible=residuals.visible, counted=counted[None]
+        )
+        found.append(
+            Passes(
+                f"{one.mask_ratio:.0%} masked",
+                torch.where(hidden, torch.nan, many)[:, 0].numpy(),
+                pasted(predictions, many, masks)[:, 0].clamp(0, 1).numpy(),
+                mean[0, 0].numpy(),
+            )
+        )
+    return found

@@ -1,0 +1,1 @@
+"""To be written: what export/ is for, in one line."""

@@ -1,0 +1,271 @@
+"""A run's own bundle: the weights and settings that predict any image, in one folder or zip.
+
+    bundle.json         format, settings, seed, digests of all files, split digest, scores, versions
+    MODEL_CARD.md       what it is, what it was trained on, how it scored, what it is not for
+    network.safetensors the experiment's network
+    mae-NAME.safetensors, network-NAME.safetensors
+                        what makes its residual maps: MAEs, or the network behind Grad-CAM
+
+Loading runs no code: safetensors and JSON, checked against digests and the settings' schema.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.errors import PipelineError
+from pipeline.settings import Dataset, GradCam, residual_count
+from pipeline.settings.section import Name
+from pipeline.storage.files import file_digest, read_json, write_json
+from pipeline.storage.layout import STAGES, Layout, folder_of, stage_version
+from pipeline.storage.zarr_store import open_store
+from pipeline.tools.export.model_card import model_card
+
+FORMAT = 1
+DESCRIPTION, CARD = "bundle.json", "MODEL_CARD.md"
+LARGEST_DESCRIPTION = 16 * 2**20
+DAMAGED_ZIP = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,  # a compression that zipfile does not know
+    RuntimeError,  # an encrypted file
+)
+PACKAGES = ("numpy", "safetensors", "SimpleITK", "timm", "torch", "zarr")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that was opened and found whole.
+
+    Attributes:
+        name: of the data set that it was trained on.
+        dataset: the settings that its images go through; one experiment (and Grad-CAM's).
+        experiment: whose network it is.
+        subset: of which split.
+        seed: of the masks.
+        maps: residual maps that the network sees.
+        files: name → SHA-256 of every file of weights.
+    """
+
+    name: str
+    dataset: Dataset
+    experiment: str
+    subset: int
+    seed: int
+    maps: int
+    files: Mapping[str, str]
+
+
+def export_run(
+    layout: Layout, dataset: Dataset, experiment: str, subset: int, seed: int, output: Path
+) -> None:
+    """Write the bundle of one trained experiment, as a zip where `output` ends so, else a folder.
+
+    Raises:
+        PipelineError: a training is missing, or something lies at `output`.
+    """
+    if output.exists():
+        raise PipelineError(f"{output}: already there; give another name or remove it")
+    chosen = _settings(layout, dataset, experiment)
+    manifests = _manifests(layout, chosen, experiment, subset)
+    scores = _scores(layout, experiment, chosen)
+    split = read_json(layout.split)
+    record: dict[str, Any] = {
+        "format": FORMAT,
+        "dataset": layout.dataset,
+        "experiment": experiment,
+        "subset": subset,
+        "seed": seed,
+        "settings": chosen.model_dump(mode="json"),
+        "split_digest": split["digest"],
+        "cases": {role: len(names) for role, names in split["subsets"][str(subset)].items()},
+        "parameters": read_json(layout.model(experiment, subset))["parameters"],
+        **scores,
+        "stages": {stage: stage_version(stage) for stage in STAGES},
+        "packages": {package: metadata.version(package) for package in PACKAGES},
+    }
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as temporary:
+        folder = Path(temporary) / "bundle"
+        folder.mkdir()
+        for name, manifest in manifests.items():
+            shutil.copyfile(folder_of(manifest) / "model.safetensors", folder / name)
+            if file_digest(folder / name) != read_json(manifest)["weights_sha256"]:
+                raise PipelineError(
+                    f"model {folder_of(manifest)}: not what training wrote; train it again"
+                )
+        record["files"] = {name: file_digest(folder / name) for name in manifests}
+        write_json(folder / DESCRIPTION, record)
+        (folder / CARD).write_text(model_card(record, chosen), "utf-8")
+        if output.suffix == ".zip":
+            zipped = shutil.make_archive(str(Path(temporary) / "bundle"), "zip", folder)
+            Path(zipped).rename(output)
+        else:
+            folder.rename(output)
+    log.info("bundle: %s", output)
+
+
+def open_bundle(path: Path, into: Path) -> Bundle:
+    """Unpack a bundle as trained models of a results tree at `into`, ready for the stages.
+
+    Raises:
+        PipelineError: it is no bundle, of another format, damaged, or its settings are not valid.
+    """
+    if not path.exists():
+        raise PipelineError(f"bundle {path}: not there; give what grcsf export wrote")
+    reader = _FolderFiles(path) if path.is_dir() else _ZipFiles(path)
+    record = _description(reader, path)
+    try:
+        dataset = Dataset.model_validate(record["settings"])
+        bundle = Bundle(
+            # becomes a folder of the tree: anything but a name could lead out of it
+            name=TypeAdapter(Name).validate_python(record["dataset"]),
+            dataset=dataset,
+            experiment=str(record["experiment"]),
+            subset=int(record["subset"]),
+            seed=int(record["seed"]),
+            maps=residual_count(dataset, str(record["experiment"])),
+            files=dict(record["files"]),
+        )
+    except (KeyError, TypeError, ValueError, ValidationError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise PipelineError(f"bundle {path}: {DESCRIPTION} is not valid ({reason})") from error
+    layout = Layout(into, bundle.name)
+    for name, manifest in _manifests(layout, dataset, bundle.experiment, bundle.subset).items():
+        weights = folder_of(manifest) / "model.safetensors"
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        reader.copy(name, weights)
+        if file_digest(weights) != bundle.files.get(name):
+            raise PipelineError(f"bundle {path}: {name} is damaged; export or fetch it again")
+        write_json(manifest, {"weights_sha256": bundle.files[name], "outputs": []})
+    return bundle
+
+
+def _settings(layout: Layout, dataset: Dataset, experiment: str) -> Dataset:
+    """The settings that this experiment's predictions depend on, without anybody's folders."""
+    kept = {experiment: dataset.experiments[experiment]}
+    maps = dataset.experiments[experiment].residuals
+    residuals = {} if maps is None else {maps: dataset.residuals[maps]}
+    maes = set()
+    for one in residuals.values():
+        if isinstance(one, GradCam):
+            kept[one.grad_cam] = dataset.experiments[one.grad_cam]
+        else:
+            maes |= {part.mae for part in one.maps}
+    maes |= {one.mae_encoder.mae for one in kept.values() if one.mae_encoder}
+    modality = dataset.source.modality or _modality(layout)
+    source = {"adapter": dataset.source.adapter, "root": "images", "modality": modality or None}
+    content = dataset.model_dump(mode="json")
+    content |= {
+        "source": {**source, "channel": dataset.source.channel},
+        "experiments": {name: one.model_dump(mode="json") for name, one in kept.items()},
+        "residuals": {name: one.model_dump(mode="json") for name, one in residuals.items()},
+        "mae": {
+            name: {**one.model_dump(mode="json"), "checkpoint": _name_of(one.checkpoint)}
+            for name, one in dataset.mae.items()
+            if name in maes
+        },
+        "evaluation": {**dataset.evaluation.model_dump(mode="json"), "baseline": None},
+        "tables": {},
+    }
+    return Dataset.model_validate(content)
+
+
+def _scores(layout: Layout, experiment: str, dataset: Dataset) -> dict[str, Any]:
+    """What evaluate found of masks made as the bundle will make them; None where it did not."""
+    path = layout.summary(experiment)
+    summary = read_json(path) if path.exists() else None
+    current = dataset.postprocess.model_dump(mode="json")
+    if summary is None or summary["settings"]["postprocess"] != current:
+        return {"scores": None, "patients": 0, "confidence": None}
+    return {name: summary[name] for name in ("scores", "patients", "confidence")}
+
+
+def _modality(layout: Layout) -> str:
+    first = next(iter(read_json(layout.cases)["cases"]))
+    return str(open_store(layout.case_store(first)).attrs["modality"])
+
+
+def _name_of(checkpoint: str | None) -> str | None:
+    return Path(checkpoint).name if checkpoint else None
+
+
+def _manifests(layout: Layout, dataset: Dataset, experiment: str, subset: int) -> dict[str, Path]:
+    """The manifest of each file of weights."""
+    found = {"network.safetensors": layout.model(experiment, subset)}
+    found |= {f"mae-{name}.safetensors": layout.mae(name) for name in dataset.mae}
+    for name in dataset.experiments:
+        if name != experiment:
+            found[f"network-{name}.safetensors"] = layout.model(name, subset)
+    return found
+
+
+def _description(reader: _FolderFiles | _ZipFiles, path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(reader.text(DESCRIPTION))
+    except (ValueError, KeyError, OSError, *DAMAGED_ZIP) as error:
+        raise PipelineError(
+            f"bundle {path}: no readable {DESCRIPTION} ({error}); expected a folder or zip that "
+            "grcsf export wrote"
+        ) from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        found = record.get("format") if isinstance(record, dict) else None
+        raise PipelineError(f"bundle {path}: format {found}, expected {FORMAT}; export it again")
+    return record
+
+
+class _FolderFiles:
+    """A bundle's files in a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def text(self, name: str) -> str:
+        with (self._path / name).open("rb") as file:
+            return file.read(LARGEST_DESCRIPTION).decode("utf-8")
+
+    def copy(self, name: str, into: Path) -> None:
+        try:
+            shutil.copyfile(self._path / name, into)
+        except FileNotFoundError:
+            raise PipelineError(f"bundle {self._path}: {name} is not there") from None
+        except IsADirectoryError:
+            raise PipelineError(f"bundle {self._path}: {name} is a folder") from None
+
+
+class _ZipFiles:
+    """A bundle's files in a zip: read by name, never unpacked to a path that the zip names."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def text(self, name: str) -> str:
+        with zipfile.ZipFile(self._path) as archive, archive.open(name) as file:
+            return file.read(LARGEST_DESCRIPTION).decode("utf-8")
+
+    def copy(self, name: str, into: Path) -> None:
+        try:
+            with (
+                zipfile.ZipFile(self._path) as archive,
+                archive.open(name) as file,
+                into.open("wb") as written,
+            ):
+                shutil.copyfileobj(file, written)
+        except KeyError:
+            raise PipelineError(f"bundle {self._path}: {name} is not there") from None
+        except DAMAGED_ZIP as error:
+            raise PipelineError(f"bundle {self._path}: {name} is damaged ({error})") from error

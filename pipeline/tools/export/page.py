@@ -1,0 +1,72 @@
+"""One page about a predicted image: what was found, and the slices that show it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from pipeline.evaluation.case_view import view_case
+from pipeline.evaluation.pictures import DPI, case_picture
+from pipeline.storage.layout import Layout
+from pipeline.storage.masks import Mask
+from pipeline.tools.export.bundle import Bundle
+
+HEADER_INCHES = 0.75
+
+
+def prediction_page(
+    layout: Layout, bundle: Bundle, name: str, mask: Mask, measured: Mapping[str, Any]
+) -> bytes:
+    """PNG: a few lines, and for up to three slices the image, its maps and the contour.
+
+    Args:
+        layout: of the results tree that holds the image's stores and mask.
+        bundle: whose run it was.
+        name: of the image.
+        mask: (z, y, x) bool, 1 = lesion.
+        measured: `lesions`, `lesion_ml`, and with calcium `agatston`.
+    """
+    experiments = {bundle.experiment: bundle.dataset.experiments[bundle.experiment]}
+    alone = bundle.dataset.model_copy(update={"experiments": experiments})
+    rows = []
+    for z in shown_slices(mask):
+        picture = case_picture(view_case(layout, alone, name, bundle.subset, z=z))
+        rows.append((z, imread(io.BytesIO(picture), format="png")))
+    width = max(row.shape[1] for _, row in rows)
+    height = sum(row.shape[0] for _, row in rows) / DPI + HEADER_INCHES
+    figure = Figure(figsize=(width / DPI, height), dpi=DPI, facecolor="white")
+    figure.text(0.01, 1 - 0.25 / height, name, fontsize=12, va="center")
+    told = f"{bundle.experiment} of {bundle.name}: {_told(measured)}. Not for diagnosis."
+    figure.text(0.01, 1 - 0.55 / height, told, fontsize=8, va="center")
+    top = round(height * DPI) - round(HEADER_INCHES * DPI)
+    for z, row in rows:
+        figure.figimage(row, 0, top - row.shape[0])
+        figure.text(0.01, (top - 12) / (height * DPI), f"slice {z + 1} of {len(mask)}", fontsize=7)
+        top -= row.shape[0]
+    content = io.BytesIO()
+    figure.savefig(content, format="png", facecolor="white", pil_kwargs={"optimize": True})
+    return content.getvalue()
+
+
+def shown_slices(mask: Mask) -> list[int]:
+    """The slice with most lesion, and those in the middle of what lies above and below it.
+
+    Without lesion the middle slice.
+    """
+    areas = mask.sum(axis=(1, 2))
+    if not areas.any():
+        return [len(mask) // 2]
+    most, found = int(areas.argmax()), np.flatnonzero(areas)
+    sides = [found[found < most], found[found > most]]
+    return sorted({most, *(int(side[len(side) // 2]) for side in sides if side.size)})
+
+
+def _told(measured: Mapping[str, Any]) -> str:
+    lesions = measured["lesions"]
+    told = f"{lesions} lesion{'' if lesions == 1 else 's'}, {measured['lesion_ml']:.3g} ml"
+    return f"{told}, Agatston score {measured['agatston']:.1f}" if "agatston" in measured else told

@@ -1,0 +1,233 @@
+"""`grcsf predict IMAGE…`: a bundle's run on images that were never ingested.
+
+The images go through the stages themselves, in a results tree of their own that is thrown away, so
+that a mask is what the pipeline would have made. An image is called as its file: masks of the MAE
+passes are drawn from the seed and that name.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from grcsf.calcium import calcium_score, claim_candidates
+from grcsf.components import lesion_sizes, voxel_volume_mm3
+from pipeline.datasets.cases import CASE_NAME, NAMED, CaseFiles
+from pipeline.errors import PipelineError
+from pipeline.ingest import ingest_case
+from pipeline.networks.grad_cam import grad_cam_maps
+from pipeline.postprocess import postprocess
+from pipeline.predict import predict
+from pipeline.residual_maps import residual_maps
+from pipeline.settings import GradCam, Resources, encoder_mae
+from pipeline.storage.files import read_json, replacing, write_json
+from pipeline.storage.layout import Layout, folder_of
+from pipeline.storage.masks import Mask, hounsfield, store_geometry, written_mask
+from pipeline.storage.volumes import SUFFIXES, write_volume
+from pipeline.storage.zarr_store import open_store, read_array
+from pipeline.tools.export.bundle import Bundle, open_bundle
+from pipeline.tools.export.page import prediction_page
+
+PER_IMAGE = ("ingest", "split", "residual_maps", "predict", "postprocess")
+PROBABILITY = "-probability"  # what a map's name has more than its mask's
+log = logging.getLogger(__name__)
+
+
+def predict_images(
+    images: Sequence[Path],
+    model: Path,
+    output: Path,
+    resources: Resources,
+    *,
+    probabilities: bool = False,
+) -> None:
+    """Write each image's mask, a page about it, and what was measured; probabilities if asked for.
+
+    Raises:
+        PipelineError: the bundle cannot be used, masks would lie among the images, or some images
+            cannot be used: the others are done first, then each of these is named in a line.
+    """
+    files, faults = _named(images)
+    if probabilities:
+        _check_probabilities(files)
+    _check_apart(files, output)
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="grcsf-") as temporary:
+        bundle = open_bundle(model, Path(temporary))
+        layout = Layout(Path(temporary), bundle.name)
+        for name, image in files.items():
+            modality = bundle.dataset.source.modality or ""
+            case = CaseFiles(name, image, None, role="unlabelled", modality=modality)
+            # one by one: what else is predicted changes no bit of a mask, and fills no disk
+            try:
+                found, _ = ingest_case(layout, bundle.dataset.source, case)
+                if "faults" in found:
+                    faults[name] = found["faults"]
+                    continue
+                _run_stages(layout, bundle, {name: found}, resources)
+                _hand_over(layout, bundle, name, output, probabilities)
+            except PipelineError as error:
+                faults[name] = [f"{image}: {error}"]
+            finally:
+                for stage in PER_IMAGE:
+                    shutil.rmtree(layout.stage(stage), ignore_errors=True)
+    if faults:
+        lines = [line for found in faults.values() for line in found]
+        unusable = sum(name in faults for name in files) + len(images) - len(files)
+        raise PipelineError(
+            "\n".join([f"{unusable} of {len(images)} images could not be used:", *lines])
+        )
+
+
+def _named(images: Sequence[Path]) -> tuple[dict[str, Path], dict[str, list[str]]]:
+    """Each image by its name, without the ending; and by name the faults of all others.
+
+    Those that would share one name are at fault, and those whose name would be no file name.
+    """
+    named, faults = defaultdict(list), defaultdict(list)
+    for image in images:
+        ending = next((one for one in SUFFIXES if image.name.lower().endswith(one)), "")
+        name = image.name[: len(image.name) - len(ending)]
+        if not CASE_NAME.fullmatch(name):
+            faults[str(image)].append(
+                f"{image}: found the name {name!r}, expected {NAMED}; rename it"
+            )
+            continue
+        named[name].append(image)
+    for name, found in named.items():
+        if len(found) > 1:
+            listed = " and ".join(map(str, found))
+            faults[name].append(f"{listed}: all would be called {name}; rename all but one")
+    return {name: found[0] for name, found in named.items() if len(found) == 1}, faults
+
+
+def _check_probabilities(files: Mapping[str, Path]) -> None:
+    """Refuse an image whose mask would be called as another's probability map.
+
+    Raises:
+        PipelineError: there are images of both names.
+    """
+    for name, image in files.items():
+        if other := files.get(name + PROBABILITY):
+            raise PipelineError(
+                f"{other}: its mask would be called as the probability map of {image}; rename it"
+            )
+
+
+def _check_apart(files: Mapping[str, Path], output: Path) -> None:
+    """Refuse to write among the images: a mask is called as its image and would replace it.
+
+    Raises:
+        PipelineError: `output` holds one of the images, or is a folder of slices.
+    """
+    for image in files.values():
+        if output.resolve() in (image.parent.resolve(), image.resolve()):
+            raise PipelineError(
+                f"--output: {output} holds the image {image}, which its mask could replace; "
+                "choose another folder"
+            )
+
+
+def _run_stages(
+    layout: Layout, bundle: Bundle, cases: Mapping[str, Any], resources: Resources
+) -> None:
+    dataset, subset = bundle.dataset, bundle.subset
+    write_json(layout.cases, {"cases": dict(cases), "set_aside": {}, "outputs": []})
+    nobody: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    write_json(layout.split, {"subsets": {str(subset): nobody}, "unlabelled": list(cases)})
+    experiment = dataset.experiments[bundle.experiment]
+    maps = experiment.residuals
+    if maps is not None:
+        chosen = dataset.residuals[maps]
+        if isinstance(chosen, GradCam):
+            source = dataset.experiments[chosen.grad_cam]
+            grad_cam_maps(
+                layout, maps, "1of1", chosen, source, (subset,), dataset.slices, resources
+            )
+        else:
+            maes = {one.mae: dataset.mae[one.mae] for one in chosen.maps}
+            residual_maps(
+                layout,
+                maps,
+                "1of1",
+                chosen,
+                maes,
+                (subset,),
+                dataset.slices,
+                bundle.seed,
+                resources,
+            )
+    encoder = encoder_mae(dataset, bundle.experiment)
+    predict(
+        layout,
+        bundle.experiment,
+        subset,
+        experiment,
+        bundle.maps,
+        dataset.slices,
+        resources,
+        encoder,
+    )
+    postprocess(layout, bundle.experiment, subset, dataset.postprocess)
+
+
+def _hand_over(
+    layout: Layout, bundle: Bundle, name: str, output: Path, probabilities: bool
+) -> None:
+    store = open_store(layout.case_store(name))
+    masks = layout.masks(bundle.experiment, bundle.subset)
+    written = folder_of(masks) / read_json(masks)["cases"][name]["file"]
+    with replacing(output / written.name) as temporary:
+        shutil.copyfile(written, temporary)
+    if probabilities:
+        predicted = open_store(layout.prediction_store(bundle.experiment, bundle.subset, name))
+        array = read_array(predicted, "probability").astype(np.float32)
+        path = output / f"{name}{PROBABILITY}{_ending(written, name)}"
+        write_volume(path, array, store_geometry(store))
+    mask = written_mask(layout, bundle.experiment, bundle.subset, name, store)
+    spacing = [float(side) for side in store.attrs["spacing"]]  # type: ignore[union-attr,arg-type]
+    sizes = lesion_sizes(mask)
+    measured: dict[str, Any] = {
+        "image": name,
+        "lesions": len(sizes),
+        "lesion_ml": float(sizes.sum() * voxel_volume_mm3(spacing) / 1000),
+    }
+    if bundle.dataset.postprocess.method == "calcium":
+        measured["agatston"] = claimed_agatston(bundle, mask, hounsfield(store), spacing)
+    with replacing(output / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps(measured, indent=1) + "\n", "utf-8")
+    page = prediction_page(layout, bundle, name, mask, measured)
+    with replacing(output / f"{name}.png") as temporary:
+        temporary.write_bytes(page)
+    log.info("%s: %d lesions, %.3g ml", output / written.name, len(sizes), measured["lesion_ml"])
+
+
+def claimed_agatston(
+    bundle: Bundle, mask: Mask, hu: npt.NDArray[np.int16], spacing: Sequence[float]
+) -> float:
+    """Of the whole candidates that the mask claims, as evaluate scores them."""
+    evaluation, threshold_hu = bundle.dataset.evaluation, bundle.dataset.postprocess.threshold_hu
+    claimed = claim_candidates(
+        mask, hu, threshold_hu=threshold_hu, majority_over=evaluation.majority_over
+    )
+    score = calcium_score(
+        np.asarray(claimed > 0),
+        hu,
+        spacing,
+        threshold_hu=threshold_hu,
+        reference_spacing_mm=evaluation.agatston_slice_mm,
+    )
+    return score.agatston
+
+
+def _ending(path: Path, name: str) -> str:
+    return path.name[len(name) :]

@@ -1,0 +1,1 @@
+"""To be written: what plan/ is for, in one line."""

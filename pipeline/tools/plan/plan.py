@@ -1,0 +1,134 @@
+"""`grcsf plan`: jobs, hours and disk of a run, per data set and stage, before anything runs.
+
+It reads names and headers of the images, and where a header cannot be read it assumes a size and
+says so. docs/scale.md tells how to read the figures, and what they leave out.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.datasets.configured import planned_cases
+from pipeline.datasets.subsets import Subset, split_cases
+from pipeline.orchestration.job_files import job_counts
+from pipeline.planning.disk import disk_needed
+from pipeline.planning.preflight import check_split, check_units
+from pipeline.planning.rates import Rates
+from pipeline.planning.sizes import CaseSize, case_sizes
+from pipeline.planning.workload import stage_work
+from pipeline.settings import Dataset, Settings
+from pipeline.storage.layout import Layout, batch_names
+
+MADE_BY = {
+    "case stores": "ingest",
+    "trained MAEs": "train_mae",
+    "residual stores": "residual_maps",
+    "trained networks": "train_segmentation",
+    "predictions": "predict",
+}
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage of a data set.
+
+    Attributes:
+        jobs: how many.
+        hours: by device (`cuda`, `cpu`), of those that it computes on; none is not estimated.
+        size: bytes; None where they are not estimated.
+    """
+
+    jobs: int
+    hours: dict[str, float] = field(default_factory=dict)
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class DatasetPlan:
+    """What a data set's run will take at most.
+
+    Attributes:
+        dataset: its name.
+        cases: how many there are.
+        labelled: of these with reference.
+        slices: of all cases.
+        known: cases whose size a header told.
+        assumed: voxels (z, y, x) of the others.
+        stages: by name, in the data's order.
+    """
+
+    dataset: str
+    cases: int
+    labelled: int
+    slices: int
+    known: int
+    assumed: tuple[int, int, int] | None
+    stages: dict[str, StagePlan]
+
+    @property
+    def total(self) -> StagePlan:
+        """All stages together."""
+        return together(list(self.stages.values()))
+
+
+def together(parts: Sequence[StagePlan]) -> StagePlan:
+    """The sum of all parts, hours by device."""
+    hours: dict[str, float] = defaultdict(float)
+    for one in parts:
+        for device, count in one.hours.items():
+            hours[device] += count
+    return StagePlan(
+        sum(one.jobs for one in parts), dict(hours), sum(one.size or 0 for one in parts)
+    )
+
+
+def plan(settings: Settings, rates: Mapping[str, Rates]) -> list[DatasetPlan]:
+    """What a run of the whole configuration takes, a data set each.
+
+    Args:
+        settings: the configuration.
+        rates: of every device that it uses (`pipeline.planning.workload.devices_used`).
+
+    Raises:
+        PipelineError: a data set that cannot be listed or split, or whose units do not fit.
+    """
+    return [_dataset_plan(settings, name, rates) for name in settings.datasets]
+
+
+def _dataset_plan(settings: Settings, name: str, rates: Mapping[str, Rates]) -> DatasetPlan:
+    dataset = settings.datasets[name]
+    source = dataset.source
+    files = planned_cases(settings, name)
+    check_split(dataset, files, settings.seed)
+    check_units(dataset, files)
+    shape = source.phantom.shape if source.phantom else None
+    cases = case_sizes(files, source.adapter, dataset.slices, shape=shape)
+    batches = batch_names(len(cases), settings.resources.cases_per_job)
+    jobs = job_counts(Layout(Path(settings.results), name), dataset, batches)
+    sizes = {MADE_BY[kind]: size for kind, size in disk_needed(dataset, cases).items()}
+    subsets = _subsets(dataset, cases, settings.seed)
+    hours: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for (stage, device, kind), macs in stage_work(
+        dataset, cases, subsets, settings.resources
+    ).items():
+        hours[stage][device] += rates[device].hours(kind, macs)
+    return DatasetPlan(
+        name,
+        len(cases),
+        sum(one.labelled for one in cases),
+        sum(one.shape[0] for one in cases),
+        sum(one.known for one in cases),
+        next((one.shape for one in cases if not one.known), None),
+        {
+            stage: StagePlan(count, dict(hours[stage]), sizes.get(stage))
+            for stage, count in jobs.items()
+        },
+    )
+
+
+def _subsets(dataset: Dataset, cases: Sequence[CaseSize], seed: int) -> list[Subset]:
+    labelled = {one.case: {"group": one.group, "role": one.role} for one in cases if one.labelled}
+    return split_cases(labelled, dataset.split, seed)

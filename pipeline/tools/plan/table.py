@@ -1,0 +1,93 @@
+"""A plan for a terminal, as Markdown, and as records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from textwrap import fill
+
+from pipeline.evaluation.tables import aligned
+from pipeline.planning.rates import Rates
+from pipeline.planning.sizes import size_text
+from pipeline.tools.plan.plan import DatasetPlan, StagePlan, together
+
+WIDTH = 79  # of a terminal that nobody widened
+UNITS = {"cuda": "GPU hours", "cpu": "core hours"}
+
+
+def table(plans: Sequence[DatasetPlan], rates: Mapping[str, Rates]) -> str:
+    """A table for each data set, and what its figures rest on; hours of each device with rates."""
+    parts = []
+    for one in plans:
+        rows = [["stage", "jobs", *(UNITS[device] for device in rates), "disk"]]
+        rows += [_cells(name, stage, rates) for name, stage in one.stages.items()]
+        rows.append(_cells("together", one.total, rates))
+        parts += [_wrapped(f"{one.dataset}: {_sizes(one)}"), "", aligned(rows), ""]
+    if len(plans) > 1:
+        total = together([one.total for one in plans])
+        hours = [f"{_hours(total.hours.get(one))} {UNITS[one]}" for one in rates]
+        counts = ", ".join([f"{total.jobs} jobs", *hours, size_text(total.size or 0)])
+        parts += [_wrapped(f"all data sets: {counts}"), ""]
+    return "\n".join([*parts, *_basis(rates)])
+
+
+def records(plans: Sequence[DatasetPlan], rates: Mapping[str, Rates]) -> str:
+    """The same as JSON: rates and hours by device, hours as they come out, sizes in bytes.
+
+    What is not estimated has no hours of any device, and null for a size.
+    """
+    content = {
+        "rates": {device: asdict(one) for device, one in rates.items()},
+        "datasets": [{**asdict(one), "total": asdict(one.total)} for one in plans],
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False)
+
+
+def _sizes(one: DatasetPlan) -> str:
+    counts = f"{one.cases} cases, {one.labelled} with reference, {one.slices:,} slices"
+    if one.assumed is None:
+        return counts
+    voxels = " × ".join(map(str, one.assumed))
+    unknown = one.cases - one.known
+    headers = f"{unknown} header{'s' if unknown > 1 else ''}"
+    return f"{counts}; {headers} not readable, {voxels} voxels assumed"
+
+
+def _cells(name: str, stage: StagePlan, devices: Iterable[str]) -> list[str]:
+    hours = [_hours(stage.hours.get(device)) for device in devices]
+    return [name, str(stage.jobs), *hours, "–" if stage.size is None else size_text(stage.size)]
+
+
+def _hours(hours: float | None) -> str:
+    if hours is None:
+        return "–"
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
+
+
+def _basis(rates: Mapping[str, Rates]) -> list[str]:
+    """What the hours are: counted work over measured rates, and which of these are not measured."""
+    lines = [
+        _wrapped(
+            "An estimate. Hours are at most: all epochs, every slice, empty or not. They are "
+            "counted multiplications over the rate of one device; reading, and stages with –, "
+            "come on top."
+        )
+    ]
+    for one in rates.values():
+        lines.append(_wrapped(f"Rates of: {one.machine} ({one.origin})."))
+        for kind, rate in one.per_second.items():
+            other = one.derived.get(kind)
+            how = f"not measured: derived, the rate of {other}" if other else "measured"
+            lines.append(_wrapped(f"  {kind}: {rate / 1e9:,.4g} G MACs/s, {how}"))
+    return lines
+
+
+def _wrapped(text: str) -> str:
+    return fill(
+        text,
+        WIDTH,
+        subsequent_indent="    ",
+        break_long_words=False,  # a path or a name that is cut cannot be copied
+        break_on_hyphens=False,
+    )

@@ -1,0 +1,1 @@
+"""To be written: what store/ is for, in one line."""

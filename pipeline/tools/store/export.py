@@ -1,0 +1,72 @@
+"""`grcsf store export`: a case's image and residual maps as NIfTI, for any viewer to overlay."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline.errors import PipelineError
+from pipeline.settings import Dataset
+from pipeline.storage.layout import Layout
+from pipeline.storage.masks import store_geometry
+from pipeline.storage.roles import ingested_store
+from pipeline.storage.slices import source_slices
+from pipeline.storage.volumes import write_volume
+from pipeline.storage.zarr_store import open_store, read_array
+
+
+def export_case(
+    layout: Layout, dataset: Dataset, case: str, names: Sequence[str], output: Path
+) -> list[Path]:
+    """Write a case's image and residual maps in the image's own geometry.
+
+    Args:
+        layout: where the results lie.
+        dataset: the data set's settings.
+        case: an ingested case.
+        names: residual sets; none: all that the case has.
+        output: a folder.
+
+    Returns:
+        What was written: `CASE-image.nii.gz` in the source's units, and a `CASE-SET-MAP.nii.gz`
+        for each map, float32 in [0, 1].
+
+    Raises:
+        PipelineError: the case or its residuals are missing, damaged, or of other settings.
+    """
+    store = ingested_store(layout, case)
+    chosen = list(names) or [
+        name for name in dataset.residuals if layout.residual_store(name, case).exists()
+    ]
+    if not chosen:
+        raise PipelineError(f"case {case}: has no residual maps yet; run residual-maps first")
+    geometry = store_geometry(store)
+    written = [output / f"{case}-image.nii.gz"]
+    write_volume(written[0], read_array(store, "image"), geometry)
+    for name in chosen:
+        path = layout.residual_store(name, case)
+        maps_store = open_store(path)
+        made_with = maps_store.attrs.get("residuals")
+        if made_with is not None and made_with != dataset.residuals[name].model_dump(mode="json"):
+            raise PipelineError(
+                f"store {path}: made with other settings than residuals.{name} has now; run "
+                "residual-maps again"
+            )
+        maps = read_array(maps_store, "residual")  # (R, z, h, w)
+        titles = dataset.residuals[name].titles
+        if len(maps) != len(titles) or maps.shape[1] != geometry.shape[0]:
+            raise PipelineError(
+                f"store {path}: found {len(maps)} maps of {maps.shape[1]} slices, expected "
+                f"{len(titles)} of {geometry.shape[0]}; run residual-maps again"
+            )
+        for title, one in zip(titles, maps, strict=True):
+            ending = re.sub(r"[^A-Za-z0-9]+", "-", title.removeprefix("Residual, ")).strip("-")
+            written.append(output / f"{case}-{name}-{ending}.nii.gz")
+            slices = torch.from_numpy(one.astype(np.float32)).unsqueeze(1)  # (z, 1, h, w)
+            restored = source_slices(slices, geometry.shape[1:])[:, 0].numpy()
+            write_volume(written[-1], restored, geometry)
+    return written

@@ -1,0 +1,186 @@
+"""`grcsf store`: what lies in the stores of a data set, and whether all of it is sound."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError
+from pipeline.settings import Dataset
+from pipeline.storage.files import read_json
+from pipeline.storage.layout import Layout, is_record
+from pipeline.storage.zarr_faults import UntouchableError
+from pipeline.storage.zarr_store import open_store, verify_store
+
+PATTERNS = {"ingest": "*.zarr", "residual_maps": "*/*.zarr", "predict": "*/*/*.zarr"}
+MANIFESTS = {
+    "ingest": "manifest.json",
+    "residual_maps": "*/batch-*.json",
+    "predict": "*/subset-*.json",
+}
+UNTOUCHABLE = "untouchable"
+MAIN_ARRAY = {"ingest": "image", "residual_maps": "residual", "predict": "probability"}
+
+
+@dataclass(frozen=True)
+class KeptStore:
+    """One store of a data set.
+
+    Attributes:
+        path: its folder, or the link to it.
+        stage: the stage that wrote it.
+        of: the residual set, or experiment and subset; "" for case stores.
+        case: the case's name.
+        size: bytes on disk.
+        state: complete, linked (complete, in the shared folder), unusable, or untouchable (perhaps
+            sound, but not to be read: closed to this user, or of newer software).
+        shape: of its image, residuals or probabilities.
+        raw_bytes: of all its arrays, uncompressed.
+        fingerprint: of all that it was made from.
+        fault: why it is unusable.
+    """
+
+    path: Path
+    stage: str
+    of: str
+    case: str
+    size: int
+    state: str
+    shape: tuple[int, ...] = ()
+    raw_bytes: int = 0
+    fingerprint: str = ""
+    fault: str = ""
+
+    @property
+    def group(self) -> str:
+        """Stage and set, as the folder below `results/<dataset>` is called."""
+        return f"{self.stage}/{self.of}" if self.of else self.stage
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times smaller than its arrays it is."""
+        return self.raw_bytes / self.size if self.raw_bytes and self.size else None
+
+
+def list_stores(layout: Layout) -> list[KeptStore]:
+    """Every store of a data set, in the order of the stages."""
+    return [
+        _kept(path, stage, layout.stage(stage))
+        for stage, pattern in PATTERNS.items()
+        for path in sorted(layout.stage(stage).glob(pattern))
+        if not path.name.startswith(".")
+    ]
+
+
+def _kept(path: Path, stage: str, folder: Path) -> KeptStore:
+    of = path.parent.relative_to(folder).as_posix()
+    known: dict[str, Any] = {
+        "path": path,
+        "stage": stage,
+        "of": "" if of == "." else of,
+        "case": path.stem,
+        "size": folder_bytes(path),
+    }
+    try:
+        store = open_store(path)
+        arrays = dict(store.arrays())
+        attributes = store.attrs.asdict()
+    except UntouchableError as error:
+        return KeptStore(**known, state=UNTOUCHABLE, fault=str(error))
+    except (PipelineError, FileNotFoundError) as error:  # the latter: deleted since it was opened
+        return KeptStore(**known, state="unusable", fault=str(error))
+    main = arrays.get(MAIN_ARRAY[stage])
+    return KeptStore(
+        **known,
+        state="linked" if path.is_symlink() else "complete",
+        shape=main.shape if main is not None else (),
+        raw_bytes=sum(array.nbytes for array in arrays.values()),
+        fingerprint=str(attributes.get("fingerprint", "")),
+    )
+
+
+def folder_bytes(path: Path) -> int:
+    """What a file, or all files of a folder, take on disk."""
+    folders = os.walk(os.path.realpath(path)) if path.is_dir() else [("", [], [str(path)])]
+    total = 0
+    for folder, _, names in folders:
+        for name in names:
+            with suppress(OSError):  # gone, or a link to nothing
+                total += Path(folder, name).stat().st_size
+    return total
+
+
+def store_faults(layout: Layout, dataset: Dataset) -> Iterator[tuple[Path, str]]:
+    """Read every chunk of every store; yields each store with what is wrong with it, or "".
+
+    A damaged manifest comes before them, in the place of a store.
+
+    What is looked at: that it is whole, its values' digests, that they are finite, their shape, and
+    that it is the one that its manifest lists.
+    """
+    listed, faults = _listed(layout)
+    yield from faults
+    cases = read_json(layout.cases)["cases"] if layout.cases.exists() else {}
+    seen = set()
+    for kept in list_stores(layout):
+        seen.add(kept.path)
+        try:
+            verify_store(kept.path)
+        except PipelineError as error:
+            if os.path.lexists(kept.path) or kept.path in listed:
+                yield kept.path, str(error)
+            continue
+        current = kept.fingerprint in listed.get(kept.path, [kept.fingerprint])
+        fault = "" if current else "is not the one that its manifest lists"
+        fault = fault or _shape_fault(kept, dataset, cases.get(kept.case))
+        yield kept.path, fault and f"store {kept.path}: {fault}; delete it and run again"
+    for path in sorted(set(listed) - seen):
+        yield path, f"store {path}: listed in its manifest and not there; run again"
+
+
+def _listed(layout: Layout) -> tuple[dict[Path, list[str]], list[tuple[Path, str]]]:
+    """Fingerprints of the stores that the manifests list, by path; and manifests with their faults.
+
+    There may be several: batches of another number leave their manifests behind.
+    """
+    found: dict[Path, list[str]] = {}
+    faults = []
+    for stage, pattern in MANIFESTS.items():
+        for manifest in sorted(layout.stage(stage).glob(pattern)):
+            if is_record(manifest):
+                continue
+            try:
+                content = read_json(manifest)
+                for output in content.get("outputs", ()):
+                    entry = content["cases"][Path(output).stem]
+                    key = entry["fingerprint"] if isinstance(entry, dict) else entry
+                    found.setdefault(manifest.parent / output, []).append(key)
+            except PipelineError as error:
+                faults.append((manifest, str(error)))
+            except (LookupError, TypeError):
+                line = (
+                    f"{manifest}: damaged (it lists no fingerprints); delete it and run its stage"
+                )
+                faults.append((manifest, line))
+    return found, faults
+
+
+def _shape_fault(kept: KeptStore, dataset: Dataset, case: Mapping[str, Any] | None) -> str:
+    if case is None:
+        return ""
+    expected = tuple(case["shape"])
+    if kept.stage == "residual_maps":
+        if kept.of not in dataset.residuals:
+            return ""
+        maps = len(dataset.residuals[kept.of].titles)
+        expected = (maps, expected[0], *dataset.slices.size)
+        made_from = open_store(kept.path).attrs.get("image")
+        if made_from != case["sha256_image"]:
+            return "was made from another image"
+    if kept.shape != expected:
+        return f"found shape {kept.shape}, expected {expected}"
+    return ""

@@ -1,0 +1,128 @@
+"""`grcsf store prune`: stores that no configuration needs any longer, and what killed jobs left."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+from pipeline.settings import Dataset
+from pipeline.storage.files import read_json, remove
+from pipeline.storage.layout import FORMER, MOVING, Layout
+from pipeline.storage.zarr_faults import UntouchableError
+from pipeline.storage.zarr_store import open_store, store_attributes
+from pipeline.tools.store.inventory import UNTOUCHABLE, KeptStore, folder_bytes, list_stores
+
+# a job writes a temporary store within a minute or two; one this old belongs to no running job
+LEFT_AFTER_SECONDS = 3600
+REPLACED = "a replaced training, kept to be taken back"
+
+
+@dataclass(frozen=True)
+class Needless:
+    """Something that may be deleted, and why."""
+
+    path: Path
+    reason: str
+    size: int
+    faulty: bool = False  # as it was found; a running job may have made it again since
+
+
+def delete(one: Needless) -> str:
+    """Delete something needless; returns why it is still there, or ""."""
+    if one.faulty and store_attributes(one.path) is not None:
+        return "it has been made again"
+    try:
+        remove(one.path)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def needless(
+    users: Mapping[Layout, Sequence[Dataset]], shared: Iterable[Path] = ()
+) -> list[Needless]:
+    """What may be deleted of the results of some data sets.
+
+    Args:
+        users: the results of a data set → what all configurations that share them say of it.
+        shared: folders that several projects share.
+
+    Returns:
+        Unusable stores, those of sets, experiments and cases that are no longer there, and old
+        temporary files. Sound stores of a shared folder stay: other projects may need them.
+    """
+    found = [one for layout, datasets in users.items() for one in _of_results(layout, datasets)]
+    found += [one for root in shared for one in _of_shared_folder(root)]
+    return found
+
+
+def _of_results(layout: Layout, datasets: Sequence[Dataset]) -> Iterator[Needless]:
+    cases = set(read_json(layout.cases)["cases"]) if layout.cases.exists() else None
+    for kept in list_stores(layout):
+        if kept.state == UNTOUCHABLE:
+            continue
+        reason = kept.fault or _reason(kept, datasets, cases)
+        if reason:
+            size = 0 if kept.path.is_symlink() else kept.size
+            yield Needless(kept.path, reason, size, faulty=bool(kept.fault))
+    yield from _leftovers(layout.root.glob(f"{layout.dataset}/**/.*"))
+
+
+def _reason(kept: KeptStore, datasets: Sequence[Dataset], cases: set[str] | None) -> str:
+    if cases is not None and kept.case not in cases:
+        return f"{kept.case} is no case of the data set any longer"
+    if kept.stage == "residual_maps" and not any(kept.of in one.residuals for one in datasets):
+        return f"no configuration has residuals.{kept.of}"
+    if kept.stage == "predict":
+        experiment, _, subset = kept.of.partition("/subset-")
+        if not subset:  # somebody's own folder
+            return ""
+        users = [one for one in datasets if experiment in one.experiments]
+        if not users:
+            return f"no configuration has experiments.{experiment}"
+        if not any(subset in map(str, one.subsets_of(experiment)) for one in users):
+            return f"no configuration has subset {subset} of experiments.{experiment}"
+    return ""
+
+
+def _of_shared_folder(root: Path) -> Iterator[Needless]:
+    for path in sorted(root.glob("*/*.zarr")):
+        # of another user's stores, those that may not be deleted are none of ours
+        if path.name.startswith(".") or not os.access(path.parent, os.W_OK):
+            continue
+        try:
+            open_store(path)
+        except UntouchableError:
+            continue
+        except PipelineError as error:
+            if not os.path.lexists(path):  # replaced by a running job, a moment ago
+                continue
+            yield Needless(path, str(error), folder_bytes(path), faulty=True)
+    yield from _leftovers(path for path in root.glob("*/.*") if os.access(path.parent, os.W_OK))
+
+
+def _leftovers(hidden: Iterable[Path]) -> Iterator[Needless]:
+    for path in sorted(hidden):
+        # one that is on its way back may be the only finished network of its settings
+        if path.suffix not in (".tmp", ".old") or path.name.endswith(MOVING):
+            continue
+        replaced = path.name.endswith(FORMER)
+        try:
+            changed = path.lstat().st_mtime if replaced else _last_change(path)
+        except FileNotFoundError:  # a running job has put it in its place
+            continue
+        if changed < time.time() - LEFT_AFTER_SECONDS:
+            reason = REPLACED if replaced else "left by a killed job, or set aside"
+            yield Needless(path, reason, folder_bytes(path))
+
+
+def _last_change(path: Path) -> float:
+    parts = chain([path], path.rglob("*") if path.is_dir() else ())
+    return max(part.lstat().st_mtime for part in parts)

@@ -1,0 +1,128 @@
+"""orCaScore submissions: the masks of the test scans as the challenge takes them, and its checks.
+
+The challenge (orcascore.isi.uu.nl, Submit) takes one 16-bit MetaImage (`.mhd` with `.raw`) per test
+scan, on the scan's grid, with 1 LAD, 2 LCX, 3 RCA, and 4 where the artery was not determined. The
+networks here mark calcium without naming arteries, so it is 4. Files are named as the reference
+standard names its own: `TEV1P1R.mhd`.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from grcsf.calcium import THRESHOLD_HU
+from grcsf.components import label_lesions
+from pipeline.errors import PipelineError
+from pipeline.storage.files import read_json
+from pipeline.storage.layout import Layout
+from pipeline.storage.masks import TOLERANCE, hounsfield, store_geometry, written_mask
+from pipeline.storage.volumes import Volume, read_volume, write_volume
+from pipeline.storage.zarr_store import Store, open_store
+
+UNDETERMINED = 4
+SHOWN_CASES = 5
+log = logging.getLogger(__name__)
+
+
+def submission(layout: Layout, experiment: str, subset: int, output: Path) -> None:
+    """Write the test scans' masks, and read them back.
+
+    Raises:
+        PipelineError: there is no test scan without reference, a mask is missing, or what was
+            written is not what the challenge takes: every fault at once.
+    """
+    for case in _test_scans(layout):
+        store = open_store(layout.case_store(case))
+        mask = written_mask(layout, experiment, subset, case, store)
+        labels = (mask * UNDETERMINED).astype(np.int16)
+        write_volume(output / _file_name(case), labels, store_geometry(store), compress=False)
+        log.info("%s: %s, %d voxels", experiment, output / _file_name(case), int(mask.sum()))
+    check_submission(layout, output)
+
+
+def check_submission(layout: Layout, folder: Path) -> None:
+    """Refuse a folder that the challenge would refuse.
+
+    Raises:
+        PipelineError: a scan without file, a file without scan, another voxel type, grid or value,
+            a lesion of several arteries, calcium that is not > 130 HU: one line a fault.
+    """
+    scans = _test_scans(layout)
+    faults = []
+    wanted = {_file_name(case) for case in scans}
+    for path in sorted(folder.glob("*")):
+        if path.suffix.lower() in {".mhd", ".mha"} and path.name not in wanted:
+            faults.append(f"{path}: belongs to no test scan of {layout.dataset}; remove it")
+    for case in scans:
+        path = folder / _file_name(case)
+        if not path.is_file():
+            faults.append(f"{path}: not there, expected one for every test scan")
+            continue
+        try:
+            found = read_volume(path)
+        except PipelineError as error:
+            faults.append(str(error))
+            continue
+        faults += [
+            f"{path}: {fault}" for fault in _faults(found, open_store(layout.case_store(case)))
+        ]
+    if faults:
+        raise PipelineError("\n".join(["the challenge would refuse this submission:", *faults]))
+    log.info("%s: %d scans as the challenge takes them", folder, len(scans))
+
+
+def _faults(found: Volume, store: Store) -> list[str]:
+    grid = store_geometry(store)
+    if found.geometry.shape != grid.shape:
+        return [f"found {found.geometry.shape} voxels (z, y, x), its scan has {grid.shape}"]
+    faults = []
+    for name in ("spacing", "origin", "direction"):
+        there, here = getattr(found.geometry, name), getattr(grid, name)
+        if not np.allclose(there, here, rtol=0, atol=TOLERANCE):
+            faults.append(f"found {name} {there}, its scan has {here}")
+    labels = found.array
+    if labels.dtype != np.int16:
+        return [*faults, f"found {labels.dtype} voxels, expected 16-bit signed ones (MET_SHORT)"]
+    values = np.unique(labels)
+    if values.min() < 0 or values.max() > UNDETERMINED:
+        return [*faults, f"found the values {values.tolist()}, expected 0 to {UNDETERMINED}"]
+    return faults + _calcium_faults(labels, store)
+
+
+def _calcium_faults(labels: npt.NDArray[Any], store: Store) -> list[str]:
+    faults = []
+    above = hounsfield(store) > THRESHOLD_HU
+    outside = int(np.count_nonzero((labels > 0) & ~above))
+    if outside:
+        faults.append(
+            f"{outside} labelled voxels are not > {THRESHOLD_HU:g} HU; use postprocess.method "
+            "calcium and run again"
+        )
+    lesions, number = label_lesions((labels > 0) & above)
+    inside = lesions > 0
+    kinds = np.unique(np.stack([lesions[inside], labels[inside]]), axis=1).shape[1]
+    if kinds > number:
+        faults.append(
+            f"{kinds - number} further labels in lesions that have one already; every 3D "
+            "6-connected lesion belongs to one artery"
+        )
+    return faults
+
+
+def _test_scans(layout: Layout) -> list[str]:
+    scans = sorted(read_json(layout.split)["unlabelled"])
+    if not scans:
+        raise PipelineError(
+            f"{layout.dataset}: no test scan without reference, so nothing to submit; put the "
+            "challenge's TEV and VAV scans beside the training scans and run the pipeline again"
+        )
+    return scans
+
+
+def _file_name(case: str) -> str:
+    return f"{case}R.mhd"

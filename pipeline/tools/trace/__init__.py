@@ -1,0 +1,1 @@
+"""To be written: what trace/ is for, in one line."""

@@ -1,0 +1,268 @@
+"""`grcsf trace`: from a result back to the raw files, through the records beside every result.
+
+Every file on the way is compared with what its record says of it, so that a chain whose links all
+hold tells what really made the result.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError
+from pipeline.orchestration.record_reader import (
+    find_record,
+    finished,
+    is_compared,
+    listing,
+    read_record,
+    result_digest,
+    result_file,
+    untold,
+)
+from pipeline.storage.files import read_json
+from pipeline.storage.layout import RECORD, Layout, is_record, record_of
+from pipeline.storage.zarr_store import verify_store
+from pipeline.tools.trace.lineage import Chain, Link, State, Step
+from pipeline.tools.trace.numbers import leaves_out
+
+# whose results lie in folders or files of their name
+OF_EXPERIMENTS = ("train_segmentation", "predict", "postprocess", "evaluate")
+# what one patient's result passes through; a training is of many patients
+OF_A_CASE = ("compare", "tabulate", "report", "evaluate", "postprocess", "predict")
+
+
+def trace(
+    file: Path,
+    case: str = "",
+    only: tuple[str, ...] = (),
+    *,
+    quick: bool = False,
+    tell: Callable[[str], object] = str,
+) -> Chain:
+    """Follow a result, and compare every file on the way with its record.
+
+    Args:
+        file: any file or store below `results`.
+        case: follow this patient alone, where results are of several; by itself that of a store
+            or mask.
+        only: of a table, follow these experiments alone.
+        quick: only look whether stores, models, masks and raw files are there.
+        tell: called with each file before it is compared.
+
+    Raises:
+        PipelineError: there is no such file, no record tells of it, or it holds no such case.
+    """
+    if not file.exists():
+        raise PipelineError(f"{file}: not there; expected a file or store below results/")
+    path = Path(os.path.normpath(file.absolute()))
+    record = None if is_record(path) else find_record(path)
+    content = None if record is None else read_record(record)
+    if record is None or content is None:
+        raise untold(file, path)
+    own = _case_of(path, record, content)
+    if case and own not in ("", case):
+        raise PipelineError(f"--case: found {case!r}, but {file} is of {own!r}; leave --case")
+    root = Path(os.path.normpath(record.parent / os.path.relpath(".", _folder(content))))
+    chain = Chain(root, case or own, quick, only, tell=tell)
+    _follow(chain, record)
+    _find_asked(chain, path, record)
+    named = {step.content["names"].get("experiment") for step in chain.steps.values()}
+    for experiment in only:
+        if experiment not in named:
+            raise PipelineError(f"--experiment: {file} has nothing of {experiment!r}")
+    if case and not _is_about_its_case(chain):
+        raise PipelineError(f"--case: {file} has nothing of a case {case!r}")
+    return chain
+
+
+def _folder(content: Mapping[str, Any]) -> Path:
+    return Path(content["written"]).parent
+
+
+def _find_asked(chain: Chain, path: Path, record: Path) -> None:
+    """Name what was asked for, and see to it that its job's results have it."""
+    step = chain.first
+    name = listing(path, record, step.content)
+    result = record.parent / name
+    known = bool(name) and is_compared(path, result)
+    chain.asked = os.path.relpath(result if known else path, chain.root)
+    if not known:
+        unknown = Link(chain.asked, None, "no record of its content")
+        step.results.append(_ingested(chain, path) or unknown)
+    elif all(link.file != chain.asked for link in step.results):
+        digest = step.content["results"][name]["sha256"]
+        step.results.append(Link(chain.asked, digest, _state(chain, result, digest)))
+
+
+def _ingested(chain: Chain, path: Path) -> Link | None:
+    """A phantom's file, of which not its own record but that of ingest has the digest."""
+    if chain.first.content["stage"] != "phantom":
+        return None
+    record = record_of(Layout(chain.root, chain.first.content["dataset"]).cases)
+    content = read_record(record) if record.is_file() else None
+    runs = {} if content is None else finished(content)
+    raw = runs[max(runs)].get("raw_files", {}) if runs else {}
+    for case, files in raw.items():
+        for name, digest in files.items():
+            if _on_disk(chain, name) == path:
+                return Link(chain.asked, digest, _state(chain, path, digest), case)
+    return None
+
+
+def _case_of(path: Path, record: Path, content: Mapping[str, Any]) -> str:
+    """The case of a store or mask; "" of what is of several."""
+    if content["stage"] not in OF_A_CASE:
+        return ""
+    cases = _cases(record.with_name(record.name.replace(RECORD, ".json")))
+    relative = path.relative_to(record.parent).as_posix()
+    for case, name in cases.items():
+        if f"{relative}/".startswith(f"{record.name.removesuffix(RECORD)}/{name}/"):
+            return case
+    return ""
+
+
+def _cases(manifest: Path) -> dict[str, str]:
+    """Case → file name of what a manifest lists by case."""
+    cases = read_json(manifest).get("cases") if manifest.is_file() else None
+    if not isinstance(cases, dict):
+        return {}
+    return {
+        case: one["file"] if isinstance(one, dict) and "file" in one else f"{case}.zarr"
+        for case, one in cases.items()
+    }
+
+
+def _follow(chain: Chain, record: Path) -> str:
+    """Add a job, and all before it, to the chain; its key there."""
+    key = os.path.relpath(record, chain.root)
+    if key in chain.steps:
+        return key
+    content = read_record(record)
+    assert content is not None  # find_record passes over records of another format
+    step = chain.steps[key] = Step(key, content)
+    step.results = list(_result_links(chain, record, content))
+    runs = finished(content)
+    if not runs:
+        step.results.append(Link(content["written"], None, "no record"))
+        return key
+    latest = runs[max(runs)]
+    found = [
+        *_follow_inputs(chain, step, latest["inputs"]),
+        *_follow_raw(chain, step, latest.get("raw_files", {})),
+    ]
+    step.sources = _nearest(chain, list(dict.fromkeys(found)))
+    return key
+
+
+def _follow_inputs(chain: Chain, step: Step, inputs: Mapping[str, str | None]) -> Iterator[str]:
+    """Compare what a job read, and yield the jobs that made it."""
+    for name, digest in inputs.items():
+        path = _on_disk(chain, name)
+        if not _wanted(chain, step.content["stage"], path):
+            continue
+        link = Link(name, digest, _state(chain, path, digest))
+        if not path.is_relative_to(chain.root):
+            step.raw.append(link)
+            continue
+        before = find_record(path)
+        unknown = before is None and link.holds
+        step.inputs.append(Link(name, digest, "no record") if unknown else link)
+        if before is not None:
+            yield _follow(chain, before)
+
+
+def _follow_raw(chain: Chain, step: Step, raw: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """Compare the raw files; phantoms have a job that wrote them."""
+    folders = []
+    for case, files in raw.items():
+        for name, digest in files.items():
+            path = _on_disk(chain, name)
+            step.raw.append(Link(name, digest, _state(chain, path, digest), case))
+            if path.is_relative_to(chain.root):
+                folders.append(path)
+    for record in dict.fromkeys(find_record(path) for path in folders):
+        if record is not None:
+            yield _follow(chain, record)
+
+
+def _on_disk(chain: Chain, name: str) -> Path:
+    return Path(os.path.normpath(chain.root / name))
+
+
+def _wanted(chain: Chain, stage: str, path: Path) -> bool:
+    """Whether an input leads to what was asked for."""
+    if stage not in OF_A_CASE:
+        return True
+    if chain.only and path.is_relative_to(chain.root):
+        below = path.relative_to(chain.root).parts[1:]
+        named = below[1].partition(".")[0] if below[0] in OF_EXPERIMENTS else chain.only[0]
+        if named not in chain.only:
+            return False
+    if chain.case and stage in ("evaluate", "report", "postprocess", "predict"):
+        cases = _cases(path) if path.suffix == ".json" else {}
+        return not cases or chain.case in cases
+    return True
+
+
+def _result_links(chain: Chain, record: Path, content: Mapping[str, Any]) -> Iterator[Link]:
+    """What the job made: all of it, or for the case in question its own."""
+    manifest = record.with_name(record.name.replace(RECORD, ".json"))
+    cases = _cases(manifest) if content["stage"] in OF_A_CASE and chain.case else {}
+    own = f"{manifest.stem}/{cases.get(chain.case, '')}"
+    for name, one in content["results"].items():
+        if cases and "/" in name and name != own:
+            continue
+        path = record.parent / name
+        state = _state(chain, path, one["sha256"])
+        yield Link(os.path.relpath(path, chain.root), one["sha256"], state)
+
+
+def _state(chain: Chain, path: Path, digest: str | None) -> State:
+    if not result_file(path).is_file():
+        return "gone"
+    large = path.suffix not in (".json", ".csv", ".md", ".html")
+    if chain.quick and large and path.suffix != ".zarr":
+        return "not read"
+    chain.tell(os.path.relpath(path, chain.root))
+    if result_digest(path) != digest:
+        return "differs"
+    if path.suffix != ".zarr":
+        return "as recorded"
+    if chain.quick:
+        return "not read"
+    try:
+        verify_store(path)
+    except PipelineError:
+        return "differs"
+    return "as recorded"
+
+
+def _nearest(chain: Chain, sources: list[str]) -> list[str]:
+    """Those sources that no other of them leads to."""
+    behind = {key for one in sources for key in _behind(chain, one)}
+    return [one for one in sources if one not in behind]
+
+
+def _behind(chain: Chain, key: str) -> set[str]:
+    found: set[str] = set()
+    waiting = list(chain.steps[key].sources)
+    while waiting:
+        one = waiting.pop()
+        if one not in found:
+            found.add(one)
+            waiting += chain.steps[one].sources
+    return found
+
+
+def _is_about_its_case(chain: Chain) -> bool:
+    """Whether the case was ingested, and is one of those that the result is of."""
+    stages = {step.content["stage"] for step in chain.steps.values()}
+    cases = {link.case for step in chain.steps.values() for link in step.raw}
+    if chain.case not in cases:
+        return False
+    if chain.first.content["stage"] not in OF_A_CASE:
+        return True
+    return "predict" in stages and not leaves_out(chain, chain.case)

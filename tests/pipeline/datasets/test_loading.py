@@ -1,0 +1,242 @@
+"""Every fault of a case is found, told in one line, and none is invented."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.datasets import CaseFiles, list_cases
+from pipeline.datasets.loading import geometry_faults, image_faults, load_case, usable_label
+from pipeline.errors import Finding
+from pipeline.storage.volumes import Geometry, write_volume
+
+SHAPE = (6, 16, 20)
+GRID = Geometry(SHAPE, (3.0, 0.5, 0.5), (1.0, 2.0, 3.0))
+
+
+def chest(seed: int = 0) -> np.ndarray:
+    """(z, y, x) int16, HU: lung beside soft tissue with some bone, all noisy."""
+    rng = np.random.default_rng(seed)
+    image = np.full(SHAPE, 40.0)
+    image[:, :, :9] = -850
+    image[:, 2:5, 12:16] = 700
+    return (image + rng.normal(0, 15, SHAPE)).astype(np.int16)
+
+
+@pytest.fixture
+def mask() -> np.ndarray:
+    label = np.zeros(SHAPE, np.uint8)
+    label[2:4, 5:8, 5:8] = 1
+    return label
+
+
+@pytest.fixture
+def write(tmp_path, mask):
+    def build(image=None, label=None, grid=GRID, label_grid=GRID) -> CaseFiles:
+        files = CaseFiles("c1", tmp_path / "c1.nii.gz", tmp_path / "c1_label.nii.gz", modality="CT")
+        image = chest() if image is None else image
+        label = mask if label is None else label
+        write_volume(files.image, image, replace(grid, shape=image.shape))
+        write_volume(files.label, label, replace(label_grid, shape=label.shape))
+        return files
+
+    return build
+
+
+def told(notes):
+    return [(one.severity, one.found) for one in notes]
+
+
+def test_a_sound_case_has_no_fault(write, mask):
+    loaded = load_case(write())
+    assert loaded.faults == ()
+    assert loaded.notes == ()
+    np.testing.assert_array_equal(loaded.label, mask)
+    np.testing.assert_array_equal(loaded.image.array, chest())
+    assert loaded.label.dtype == np.uint8
+
+
+def test_all_faults_of_a_case_come_at_once(write, mask):
+    image = chest().astype(np.float32)
+    image[0, 0, 0] = np.nan
+    shifted = replace(GRID, spacing=(2.5, 0.5, 0.5), origin=(1.0, 2.0, 9.0))
+    loaded = load_case(write(image, mask * np.float32(0.5), label_grid=shifted))
+    assert len(loaded.faults) == 4
+    for fault, words in zip(
+        map(str, loaded.faults), ("NaN", "whole numbers", "spacing", "origin"), strict=True
+    ):
+        assert words in fault
+        assert fault.startswith("case c1: ")
+        assert "c1" in fault.split(": ")[1]
+        assert "\n" not in fault
+    assert loaded.label is None
+
+
+def test_no_fault_hides_another_of_the_same_array():
+    raw = np.full(SHAPE, 1000.0)
+    raw[0], raw[0, 0, 0] = 300, np.nan
+    told = [fault.found[:7] for fault in image_faults(raw, modality="CT")]
+    assert told == ["1 voxel", "values "]
+    label = np.zeros(SHAPE)
+    label[0, 0, 0], label[0, 0, 1], label[0, 0, 2] = -2, 0.5, 300
+    faults = usable_label(label, binarise=False)[2]
+    for words, fault in zip(("label -2", "whole numbers", "label 300"), faults, strict=True):
+        assert words in fault.found
+    one, other = Geometry((2, 3, 4), (1, 1, 1)), Geometry((2, 3, 5), (1, 1, 2), (9, 0, 0))
+    for words, fault in zip(
+        ("shape", "spacing", "origin"), geometry_faults(one, other), strict=True
+    ):
+        assert f"label {words}" in fault.found
+
+
+def test_an_unreadable_image_does_not_hide_the_label_fault(write, mask):
+    files = write(label=mask.astype(np.int16) - 1)
+    files.image.write_bytes(files.image.read_bytes()[:200])
+    faults = load_case(files).faults
+    assert len(faults) == 2
+    assert "truncated" in faults[0].found
+    assert "-1" in faults[1].found
+    assert [Path(fault.file) for fault in faults] == [files.image, files.label]
+
+
+def test_missing_files_are_faults(tmp_path):
+    files = CaseFiles("c1", tmp_path / "a.nii.gz", tmp_path / "b.nii.gz")
+    faults = load_case(files).faults
+    assert ["not there" in fault.found for fault in faults] == [True, True]
+
+
+def test_unlabelled_cases_have_no_label(write):
+    loaded = load_case(replace(write(), label=None))
+    assert loaded.label is None
+    assert loaded.faults == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"shape": (6, 16, 19)}, "shape (6, 16, 19)"),
+        ({"spacing": (3.01, 0.5, 0.5)}, "spacing"),
+        ({"origin": (1.0, 2.0, 3.06)}, "origin"),
+        ({"direction": (1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -1.0)}, "direction"),
+    ],
+)
+def test_grids_that_differ(change, words):
+    (fault,) = geometry_faults(GRID, replace(GRID, **change))
+    assert words in fault.found
+    assert fault.expected
+    assert fault.remedy
+
+
+def test_grids_within_tolerance():
+    near = replace(GRID, spacing=(3.002, 0.5002, 0.5), origin=(1.03, 2.0, 3.0))
+    assert geometry_faults(GRID, near) == []
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_not_finite(value):
+    image = chest().astype(np.float32)
+    image[1, 2, 3] = value
+    (fault,) = image_faults(image, modality="MR")
+    assert "1 voxels with NaN or infinity" in fault.found
+    assert usable_label(image, binarise=True)[2]
+
+
+@pytest.mark.parametrize("modality", ["MR", "CT", ""])
+def test_constant_images_are_empty(modality):
+    (fault,) = image_faults(np.zeros(SHAPE, np.int16), modality=modality)
+    assert "empty" in fault.found
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (chest() + np.int16(1024), "no voxel lies below 0|offset"),
+        (np.where(chest() < -850, -976, chest() + np.int16(1024)), "offset"),
+        ((chest() + 1024) / 4095, "small range"),
+        ((chest() - chest().mean()) / chest().std(), "small range"),
+        (np.clip((chest() + 1024) / 8, 0, 255).astype(np.uint8), "below 0"),
+        (chest().astype(np.int32) * 100, "expected values within"),
+        (chest().astype(np.int32) - 40000, "expected values within"),
+    ],
+)
+def test_implausible_hu(image, words):
+    (fault,) = image_faults(image, modality="CT")
+    assert any(word in fault.found for word in words.split("|"))
+    assert image_faults(image, modality="MR") == []
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        chest(),
+        np.clip(chest(), -1024, 325),
+        np.where(chest() < -850, -3024, chest()),
+        chest()[:, :, 9:],  # no lung in sight
+        chest().astype(np.float32) + 0.5,
+        np.clip(chest(), -160, 240),
+    ],
+)
+def test_plausible_hu(image):
+    assert image_faults(image, modality="CT") == []
+
+
+def test_real_ct_is_plausible(shared_dir):
+    from pipeline.storage.volumes import read_volume
+
+    image = read_volume(shared_dir / "real" / "ct" / "example_ct.nii.gz").array
+    assert image.dtype == np.int32
+    assert image_faults(image, modality="CT") == []
+    assert image_faults(image + 1024, modality="CT") != []
+    for case in list_cases("msd", shared_dir / "real" / "nodules" / "Task06_Lung"):
+        assert load_case(case).faults == ()
+
+
+def test_atlas_mask_with_tiny_values_is_binarised_with_a_note(mask):
+    label, notes, faults = usable_label(mask * 0.01, binarise=True)
+    np.testing.assert_array_equal(label, mask)
+    assert told(notes) == [("warning", "values up to 0.01 binarised at > 0")]
+    assert faults == []
+    assert usable_label(mask, binarise=True)[1] == []
+    assert usable_label(mask * 255, binarise=True)[0].max() == 1
+
+
+def test_labels_keep_their_values_and_drop_rounding(mask):
+    scaled = mask * np.float32(3) + np.float32(1e-7)
+    label, notes, faults = usable_label(scaled, binarise=False)
+    np.testing.assert_array_equal(label, mask * 3)
+    assert (notes, faults) == ([], [])
+
+
+@pytest.mark.parametrize("factor", [0.01, 0.5, -1, 300])
+def test_labels_that_cannot_be_stored(mask, factor):
+    label, _, faults = usable_label(mask.astype(np.float32) * factor, binarise=False)
+    assert label is None
+    assert len(faults) == 1
+
+
+def test_only_the_foreground_s_values_are_lesion(mask):
+    mask[4] = 2
+    mask[5] = 3
+    label, notes, faults = usable_label(mask, binarise=False, foreground=(1, 2))
+    assert faults == []
+    np.testing.assert_array_equal(label, np.where(mask == 3, 0, mask))
+    words = "label values 3 taken as background, as source.foreground says"
+    assert told(notes) == [("note", words)]
+    label, notes, _ = usable_label(mask, binarise=False, foreground=(9,))
+    assert not label.any()
+    assert told(notes)[1] == ("warning", "the label holds no lesion")
+    assert usable_label(mask, binarise=False, foreground=(1, 2, 3))[1] == []
+
+
+def test_an_empty_label_is_noted(mask):
+    _, notes, faults = usable_label(np.zeros_like(mask), binarise=False)
+    assert told(notes) == [("warning", "the label holds no lesion")]
+    assert faults == []
+
+
+def test_notes_of_the_adapter_come_first(write, mask):
+    files = replace(write(label=mask * np.float32(0.5)), notes=("63 of 64",))
+    loaded = load_case(files, binarise=True)
+    assert loaded.notes[0] == Finding("63 of 64", severity="note")
+    assert loaded.notes[1].brief == f"case c1: {files.label}: values up to 0.5 binarised at > 0"

@@ -1,0 +1,199 @@
+"""What a training cannot go on from is one line that says what to do, and loses no epoch."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipeline.errors import PipelineError
+from pipeline.networks import trainer as training
+from pipeline.networks.history import read_history
+from pipeline.networks.trainer import per_process
+from pipeline.settings import Resources
+from pipeline.storage.files import read_json, write_json
+from pipeline.storage.layout import folder_of
+from pipeline.storage.source_notes import replaced
+from pipeline.train_mae import lesion_free_slices, train_mae
+from tests.pipeline.trainings import (
+    SEED,
+    UNET,
+    KilledError,
+    assert_same,
+    kill_after_epoch,
+    segment,
+    train,
+    weights,
+)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_a_killed_loading_process_is_one_line_and_loses_no_epoch(
+    ingested, mae, slices, resources, monkeypatch
+):
+    resources = resources.model_copy(update={"workers": 1})
+    original = training.EpochHistory.on_train_epoch_start
+
+    def killing(self, trainer, *rest):
+        if trainer.current_epoch == 1:
+            for child in multiprocessing.active_children():
+                os.kill(child.pid, signal.SIGKILL)
+        original(self, trainer, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training.EpochHistory, "on_train_epoch_start", killing)
+        with pytest.raises(PipelineError, match="MAE shared: a process that loads slices was kill"):
+            train(ingested, mae, slices, resources)
+    resumed = train(ingested, mae, slices, resources)
+    rows = read_history(folder_of(resumed) / "history.csv")
+    assert [row["epoch"] for row in rows] == [0, 1]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_store_is_one_line_whoever_reads_it(ingested, mae, slices, resources, workers):
+    shard = ingested.case_store("b") / "image/c/0/0/0"
+    data = bytearray(shard.read_bytes())
+    for place in range(20, len(data) - 300, 40):  # in every slice
+        data[place] ^= 4
+    shard.write_bytes(data)
+    resources = resources.model_copy(update={"workers": workers})
+    with pytest.raises(PipelineError) as told:
+        train(ingested, mae, slices, resources)
+    (line,) = str(told.value).splitlines()
+    assert line.startswith(f"store {ingested.case_store('b')}: image cannot be read (")
+    assert line.endswith("; delete the store and run again")
+
+
+def test_a_split_that_leaks_is_refused(ingested):
+    content = read_json(ingested.split)
+    content["subsets"]["2"] = {"train": ["d"], "validation": ["c"], "test": ["a"]}
+    write_json(ingested.split, content)
+    with pytest.raises(PipelineError, match="a, d both train and test"):
+        lesion_free_slices(ingested, read_json(ingested.cases)["cases"])
+
+
+def test_without_lesion_free_slices_the_fault_is_told(ingested):
+    content = read_json(ingested.cases)
+    for case in content["cases"].values():
+        case["slices_with_lesion"] = list(range(6))
+    with pytest.raises(PipelineError, match="the 2 train cases hold no slice without lesion"):
+        lesion_free_slices(ingested, content["cases"])
+
+
+def cut(content):
+    del content[2000:]
+
+
+def flip_a_bit(content):
+    content[len(content) // 2] ^= 1
+
+
+damages = pytest.mark.parametrize("damage", [cut, flip_a_bit])
+
+
+def damage_file(path, damage):
+    content = bytearray(path.read_bytes())
+    damage(content)
+    path.write_bytes(content)
+
+
+@damages
+def test_a_damaged_checkpoint_is_one_line(ingested, mae, slices, resources, monkeypatch, damage):
+    with monkeypatch.context() as patched:
+        kill_after_epoch(patched, 1)
+        with pytest.raises(KilledError):
+            train(ingested, mae, slices, resources)
+    damage_file(folder_of(ingested.mae("shared")) / "checkpoints" / "last.ckpt", damage)
+    with pytest.raises(
+        PipelineError, match=r"checkpoint .*last.ckpt: damaged .*; delete the folder"
+    ):
+        train(ingested, mae, slices, resources)
+
+
+@damages
+def test_a_damaged_best_checkpoint_is_one_line(ingested, slices, resources, damage):
+    folder = folder_of(segment(ingested, UNET, slices, resources))
+    (folder / "model.safetensors").unlink()
+    damage_file(folder / "checkpoints" / "best.ckpt", damage)
+    with pytest.raises(
+        PipelineError, match=r"checkpoint .*best.ckpt: damaged .*; delete the folder"
+    ):
+        segment(ingested, UNET, slices, resources)
+
+
+def test_changed_weights_are_noticed(ingested, mae, slices, resources):
+    manifest = train(ingested, mae, slices, resources)
+    path = folder_of(manifest) / "model.safetensors"
+    state = load_file(path)
+    state["mask_token"] += 1
+    save_file(state, path)
+    with pytest.raises(PipelineError, match="its content is not what training wrote"):
+        train(ingested, mae, slices, resources)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "not there"), (b"no weights at all", "damaged, or holds more than weights")],
+)
+def test_a_public_checkpoint_that_cannot_be_used_is_one_line(
+    ingested, mae, slices, resources, tmp_path, content, said
+):
+    path = tmp_path / "mae.pth"
+    if content is not None:
+        path.write_bytes(content)
+    start = mae.model_copy(update={"checkpoint": str(path), "epochs": 0})
+    with pytest.raises(PipelineError, match=said) as raised:
+        train(ingested, start, slices, resources)
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_a_checkpoint_of_another_shape_is_one_line(ingested, mae, slices, resources, tmp_path):
+    manifest = train(ingested, mae, slices, resources)
+    path = tmp_path / "other.pth"
+    torch.save({"model": weights(manifest)}, path)
+    start = mae.model_copy(update={"checkpoint": str(path), "epochs": 0, "preset": "small"})
+    with pytest.raises(PipelineError, match=r"checkpoint .*other.pth") as raised:
+        train(ingested, start, slices, resources)
+    assert len(str(raised.value).splitlines()) == 1
+    same = mae.model_copy(update={"checkpoint": str(path), "epochs": 0})
+    before = weights(manifest)
+    train(ingested, same, slices, resources)
+    assert_same(before, weights(manifest))
+    note = ingested.sources("train_mae shared")
+    assert replaced(note) == []
+    torch.save({"model": {}}, path)
+    os.utime(path, (1_500_000_000, 1_500_000_000))
+    assert replaced(note) == [path], "though it is older"
+
+
+def test_a_missing_residual_store_names_its_case(with_residuals, experiment, slices, resources):
+    shutil.rmtree(with_residuals.residual_store("mrm", "b"))
+    with pytest.raises(PipelineError, match=r"case b: residual store .* run residual-maps again"):
+        segment(with_residuals, experiment, slices, resources)
+
+
+def test_trainings_tell_a_gpu_that_is_not_there(ingested, mae, slices, resources):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(PipelineError, match=r"resources\.gpus: found 1"):
+        train_mae(ingested, "shared", mae, slices, SEED, resources.model_copy(update={"gpus": 1}))
+    assert not folder_of(ingested.mae("shared")).exists()
+
+
+def test_a_training_that_diverged_is_no_finished_model(ingested, mae, slices, resources):
+    wild = mae.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(PipelineError, match=r"diverged, \d+ of its weights"):
+        train_mae(ingested, "shared", wild, slices, SEED, resources)
+    assert not ingested.mae("shared").exists()
+
+
+def test_a_batch_is_shared_out_evenly_or_refused():
+    assert per_process(21, Resources(gpus=3)) == 7
+    assert per_process(24, Resources(gpus=3, nodes=2)) == 4
+    assert per_process(21, Resources()) == 21
+    with pytest.raises(PipelineError, match="found 21, expected a multiple of the 2 processes"):
+        per_process(21, Resources(gpus=2))

@@ -1,0 +1,136 @@
+"""A network on an MAE's encoder starts from its weights, keeps them if frozen, and follows it."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from grcsf.mae.model import build_mae
+from pipeline import train_segmentation as stage
+from pipeline.errors import PipelineError
+from pipeline.networks import trainer as training
+from pipeline.networks.weights import keep_model
+from pipeline.predict import predict
+from pipeline.settings import Experiment
+from pipeline.storage.files import read_json
+from pipeline.storage.layout import folder_of
+from pipeline.storage.zarr_store import open_store, read_array
+from pipeline.train_segmentation import train_segmentation
+
+
+class KilledError(Exception):
+    pass
+
+
+def keep_mae(layout, seed):
+    """Leave an MAE of random weights where `train_mae` leaves a trained one."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    autoencoder = build_mae("tiny", image_size=32, patch_size=8)
+    keep_model(autoencoder, layout.mae("shared"), f"seed {seed}", {})
+    return autoencoder.state_dict()
+
+
+@pytest.fixture
+def given(ingested):
+    return keep_mae(ingested, 1)
+
+
+@pytest.fixture
+def segment(ingested, mae, experiment, slices, resources):
+    """Trains on the encoder of `shared`, frozen or not."""
+
+    def segmented(*, frozen):
+        network = on_encoder(experiment, frozen=frozen)
+        train_segmentation(ingested, "m", 1, network, 0, slices, 5, resources, mae)
+        return ingested.model("m", 1)
+
+    return segmented
+
+
+def on_encoder(experiment, *, frozen):
+    encoder = {"mae": "shared", "frozen": frozen}
+    settings = experiment.training
+    return Experiment(model="mae_unet", mae_encoder=encoder, width=4, training=settings)
+
+
+def weights(manifest):
+    return load_file(folder_of(manifest) / "model.safetensors")
+
+
+def assert_encoder_is(state, mae):
+    encoder = {key: value for key, value in state.items() if key.startswith("encoder.")}
+    assert encoder
+    for key, value in encoder.items():
+        assert torch.equal(value, mae[key.removeprefix("encoder.")]), key
+
+
+def test_a_frozen_encoder_stays_the_mae_s(given, segment):
+    assert_encoder_is(weights(segment(frozen=True)), given)
+
+
+def test_an_encoder_that_learns_starts_from_the_mae_s(given, segment, monkeypatch):
+    original, started = stage.fit, {}
+
+    def watched(module, *rest, **options):
+        state = module.network.state_dict()
+        started.update({key: value.clone() for key, value in state.items()})
+        return original(module, *rest, **options)
+
+    monkeypatch.setattr(stage, "fit", watched)
+    trained = weights(segment(frozen=False))
+    assert_encoder_is(started, given)
+    assert not torch.equal(trained["encoder.norm.weight"], given["norm.weight"])
+
+
+@pytest.mark.usefixtures("given")
+def test_an_interrupted_training_ends_in_the_same_bits(segment, monkeypatch, tmp_path):
+    manifest = segment(frozen=False)
+    whole = weights(manifest)
+    folder_of(manifest).rename(tmp_path / "whole")
+    original = training.EpochHistory.on_train_epoch_start
+
+    def dying(self, trainer, *rest):
+        if trainer.current_epoch == 1:
+            raise KilledError
+        original(self, trainer, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training.EpochHistory, "on_train_epoch_start", dying)
+        with pytest.raises(KilledError):
+            segment(frozen=False)
+    resumed = weights(segment(frozen=False))
+    for key, value in whole.items():
+        assert torch.equal(value, resumed[key]), key
+
+
+@pytest.mark.usefixtures("given")
+def test_only_another_mae_trains_the_network_anew(segment, ingested, monkeypatch):
+    manifest = segment(frozen=True)
+    before = read_json(manifest)["fingerprint"]
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "fit", lambda *_, **__: pytest.fail("trained again"))
+        segment(frozen=True)
+    other = keep_mae(ingested, 2)
+    segment(frozen=True)
+    assert read_json(manifest)["fingerprint"] != before
+    assert_encoder_is(weights(manifest), other)
+
+
+@pytest.mark.usefixtures("given")
+def test_prediction_needs_the_network_s_own_weights_only(
+    segment, ingested, mae, experiment, slices, resources
+):
+    segment(frozen=True)
+    shutil.rmtree(ingested.stage("train_mae"))
+    network = on_encoder(experiment, frozen=True)
+    predict(ingested, "m", 1, network, 0, slices, resources, mae)
+    store = open_store(ingested.prediction_store("m", 1, "d"))
+    assert np.isfinite(read_array(store, "probability")).all()
+
+
+def test_a_missing_mae_is_one_line(segment):
+    with pytest.raises(PipelineError, match=r"shared.json: not there; run the stage"):
+        segment(frozen=True)

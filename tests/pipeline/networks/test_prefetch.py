@@ -1,0 +1,114 @@
+"""Reading ahead and writing behind lose nothing and hide no fault."""
+
+import threading
+from unittest.mock import Mock
+
+import pytest
+
+from pipeline.networks.prefetch import ahead, behind, one_behind
+
+
+@pytest.mark.parametrize("readers", [1, 2, 9])
+def test_items_come_in_order_and_few_ahead(readers):
+    made, seen = [], []
+
+    def make(number):
+        made.append(number)
+        return number * 10
+
+    for number in ahead(make, range(5), readers):
+        seen.append(number)
+        assert len(made) <= len(seen) + readers
+    assert seen == [0, 10, 20, 30, 40]
+
+
+def test_the_next_item_is_made_while_one_is_in_use():
+    second = threading.Event()
+
+    def make(number):
+        if number == 2:
+            second.set()
+
+    for _ in ahead(make, (1, 2)):
+        assert second.wait(timeout=30)
+
+
+@pytest.mark.parametrize("readers", [1, 2])
+def test_a_fault_of_making_comes_where_it_is_due(readers):
+    def make(number):
+        if number == 2:
+            raise OSError("disk gone")
+        return number
+
+    due = ahead(make, (1, 2), readers)
+    assert next(due) == 1
+    with pytest.raises(OSError, match="disk gone"):
+        next(due)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_an_item_is_handed_on_when_the_next_one_has_been_made(count):
+    made = []
+
+    def items():
+        for number in range(count):
+            made.append(number)
+            yield number
+
+    seen = []
+    for number in one_behind(items()):
+        seen.append(number)
+        assert len(made) == min(len(seen) + 1, count)
+    assert seen == list(range(count))
+
+
+def test_all_is_written_in_order_before_the_block_ends():
+    written = []
+    with behind(written.append) as write:
+        for number in range(20):
+            write(number)
+    assert written == list(range(20))
+
+
+def test_at_most_one_write_waits():
+    allowed = threading.Event()
+    written = []
+
+    def slow(number):
+        assert allowed.wait(timeout=30)
+        written.append(number)
+
+    with behind(slow) as write:
+        write(1)
+        assert written == [], "the call has not waited for its own write"
+        allowed.set()
+        write(2)
+        assert written[0] == 1
+    assert written == [1, 2]
+
+
+def test_several_write_side_by_side_and_all_before_the_block_ends():
+    together, written = threading.Barrier(2), []
+
+    def meet(number):
+        together.wait(timeout=30)
+        written.append(number)
+
+    with behind(meet, writers=2) as write:
+        for number in range(4):
+            write(number)
+    assert sorted(written) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("more", [0, 3])
+def test_a_fault_of_writing_is_raised(more):
+    refuse = Mock(side_effect=OSError("disk full"))
+
+    def write_all():
+        with behind(refuse) as write:
+            for number in range(1 + more):
+                write(number)
+
+    with pytest.raises(OSError, match="disk full"):
+        write_all()
+    assert refuse.call_count == 1, "nothing is written after a fault"

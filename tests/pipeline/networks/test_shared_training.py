@@ -1,0 +1,105 @@
+"""A training shared by two processes: the loss curve of one process with the same whole batch."""
+
+from functools import partial
+
+import lightning
+import numpy as np
+import pytest
+import torch
+from torch import distributed as dist
+from torch import nn
+from torch.distributed.nn.functional import all_reduce
+
+from pipeline import train_segmentation as stage
+from pipeline.networks import trainer as fitting
+from pipeline.networks.build import build_network
+from pipeline.networks.history import read_history
+from pipeline.settings import Experiment, Resources, Training
+from pipeline.storage.layout import folder_of
+from pipeline.train_mae import train_mae
+from pipeline.train_segmentation import train_segmentation
+
+LOSSES = ("train_loss", "validation_loss", "learning_rate")
+ALONE, TOGETHER = Resources(threads=1), Resources(threads=1, nodes=2)
+
+
+class GlooBatchNorm(nn.BatchNorm2d):
+    """Statistics over the batches of all processes: torch's own does this on GPUs only."""
+
+    def forward(self, values):  # (B, C, h, w)
+        if not self.training or not dist.is_initialized():
+            return super().forward(values)
+        axes, count = (0, 2, 3), values.numel() / values.shape[1] * dist.get_world_size()
+        mean = all_reduce(values.sum(axes)) / count
+        variance = all_reduce((values - mean[:, None, None]).square().sum(axes)) / count
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+            self.num_batches_tracked += 1
+        scale = self.weight / (variance + self.eps).sqrt()
+        return (values - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
+
+
+def with_gloo_batch_norm(*arguments):
+    network = build_network(*arguments)
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, nn.BatchNorm2d):
+            parent, _, own = name.rpartition(".")
+            replaced = GlooBatchNorm(layer.num_features)
+            setattr(network.get_submodule(parent), own, replaced)
+    return network
+
+
+@pytest.fixture
+def two_processes(monkeypatch):
+    """Trainers that ask for two nodes get two processes here, which are forked."""
+    torch.set_num_threads(1)
+    trainer = lightning.Trainer
+
+    def on_one_node(**chosen):
+        if chosen.pop("num_nodes") == 1:
+            return trainer(**chosen)
+        plugins = chosen.pop("plugins")[1:]  # Lightning's own environment in SLURM's place
+        return trainer(**{**chosen, "devices": 2, "strategy": "ddp_fork", "plugins": plugins})
+
+    monkeypatch.setattr(lightning, "Trainer", on_one_node)
+
+
+def curve(manifest):
+    rows = read_history(folder_of(manifest) / "history.csv")
+    return np.array([[row[name] for name in LOSSES] for row in rows])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("two_processes")
+def test_two_processes_train_an_mae_as_one_does(ingested, mae, slices):
+    run = partial(train_mae, ingested, settings=mae, slices=slices, seed=5)
+    run(name="alone", resources=ALONE)
+    run(name="together", resources=TOGETHER)
+    alone, together = curve(ingested.mae("alone")), curve(ingested.mae("together"))
+    assert len(alone) == mae.epochs
+    np.testing.assert_allclose(together, alone, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("two_processes")
+def test_two_processes_train_a_network_as_one_does(ingested, slices, monkeypatch):
+    monkeypatch.setattr(stage, "build_network", with_gloo_batch_norm)
+    # in float32 three epochs make some 5 % of a rounding, and which one depends on the processor
+    monkeypatch.setitem(fitting.PRECISIONS, "fp32", "64-true")
+    training = Training(epochs=3, batch_size=4, warmup_epochs=1, loss="mixed", learning_rate=0.01)
+    network = Experiment(model="unet", width=2, training=training)
+    run = partial(
+        train_segmentation,
+        ingested,
+        subset=1,
+        settings=network,
+        residual_count=0,
+        slices=slices,
+        seed=5,
+    )
+    run(name="alone", resources=ALONE)
+    run(name="together", resources=TOGETHER)
+    alone, together = curve(ingested.model("alone", 1)), curve(ingested.model("together", 1))
+    assert len(alone) == 3
+    np.testing.assert_allclose(together, alone, rtol=1e-6)

@@ -1,0 +1,154 @@
+"""Only what dead runs do is cancelled, and its end is awaited, but not for ever."""
+
+import shutil
+
+import pytest
+
+from pipeline.errors import PipelineError
+from pipeline.orchestration import cluster_jobs as leftover_jobs
+from pipeline.orchestration.cluster_jobs import comment_of, take_up_jobs
+from pipeline.storage.layout import Layout
+
+TRAINING = comment_of("train_mae", ["heart", "m"])
+# A queue is a folder with a file for each job; a job that is stuck stays there.
+SQUEUE = """#!/bin/sh
+test "$*" = "--me --noheader --format %i|%j|%k" || exit 2
+cd {queue} && for job in *; do test -e $job && echo "$job|$(cat $job)"; done
+exit 0
+"""
+SCANCEL = """#!/bin/sh
+test "$1" = --quiet && shift
+cd {queue} && for job; do echo $job >>../cancelled; test -e ../stuck || rm $job; done
+"""
+
+
+class Queue:
+    """A pretended SLURM."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.jobs = folder / "queue"
+
+    def add(self, number, run, comment=TRAINING):
+        (self.jobs / str(number)).write_text(f"{run}|{comment}\n")
+
+    def stick(self):
+        (self.folder / "stuck").touch()
+
+    @property
+    def cancelled(self):
+        file = self.folder / "cancelled"
+        return file.read_text().split() if file.exists() else []
+
+
+@pytest.fixture
+def queue(tmp_path, monkeypatch):
+    queue = Queue(tmp_path)
+    queue.jobs.mkdir()
+    for name, script in (("squeue", SQUEUE), ("scancel", SCANCEL)):
+        path = tmp_path / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(script.format(queue=queue.jobs))
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    monkeypatch.setattr(leftover_jobs, "POLL_S", 0.01)
+    return queue
+
+
+@pytest.fixture
+def layout(tmp_path):
+    return Layout(tmp_path / "results", "heart")
+
+
+def begun(layouts, run, comments=(TRAINING,)):
+    """What a call tells that takes up what is left."""
+    told = []
+    take_up_jobs(layouts, run, comments, told.append)
+    return told
+
+
+def test_jobs_of_the_call_before_are_cancelled_and_told_of_once(queue, layout):
+    assert begun([layout], "first") == []
+    queue.add(7, "first")
+    queue.add(8, "first", comment_of("predict", ["heart", "unet", "1"]))
+    (line,) = begun([layout], "second", comments=[TRAINING])
+    assert line.startswith("cancelling, as a run that was killed has left it: SLURM job 7 (rule_tr")
+    assert queue.cancelled == ["7"]
+    # the other was no concern of that call, but is still known
+    (line,) = begun([layout], "third", [comment_of("predict", ["heart", "unet", "1"])])
+    assert "SLURM job 8 (rule_predict" in line
+    assert begun([layout], "fourth") == []
+
+
+def test_jobs_of_a_live_call_on_other_results_are_left(queue, layout, tmp_path):
+    elsewhere = Layout(tmp_path / "other-results", "heart")
+    begun([layout], "mine")
+    begun([elsewhere], "alive")
+    queue.add(7, "alive")
+    assert begun([layout], "mine again") == []
+    assert queue.cancelled == []
+
+
+def test_jobs_of_a_live_call_on_another_data_set_with_the_same_comment_are_left(queue, layout):
+    short, long = (Layout(layout.root, name) for name in ("a", "a_b"))
+    comment = comment_of("predict", ["a_b", "c", "1"])
+    assert comment == comment_of("predict", ["a", "b_c", "1"])
+    begun([long], "alive")
+    queue.add(7, "alive", comment)
+    begun([short], "killed")
+    queue.add(8, "killed", comment)
+    assert len(begun([short], "again", [comment])) == 1
+    assert queue.cancelled == ["8"]
+
+
+def test_several_calls_killed_one_after_the_other_are_all_taken_up(queue, layout, monkeypatch):
+    other = Layout(layout.root, "head")
+    begun([layout, other], "first")
+    queue.add(7, "first")
+    queue.stick()
+    monkeypatch.setattr(leftover_jobs, "PATIENCE_S", 0.05)
+    with pytest.raises(PipelineError, match="SLURM job 7"):
+        begun([layout], "second")
+    (queue.folder / "stuck").unlink()
+    assert len(begun([layout], "third")) == 1
+    queue.add(9, "first")
+    assert len(begun([other], "fourth")) == 1
+    assert queue.cancelled == ["7", "7", "9"]
+
+
+def test_a_job_that_does_not_end_is_named(queue, layout, monkeypatch):
+    begun([layout], "first")
+    queue.add(7, "first")
+    queue.stick()
+    monkeypatch.setattr(leftover_jobs, "PATIENCE_S", 0.05)
+    told = []
+    with pytest.raises(PipelineError) as error:
+        take_up_jobs([layout], "second", [TRAINING], told.append)
+    assert len(told) == 1, "told before the waiting"
+    assert str(error.value).startswith(f"SLURM job 7 ({TRAINING}): cancelled, but there after")
+    assert "`squeue -j 7`" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_interrupted_waiting_is_one_line(queue, layout, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    begun([layout], "first")
+    queue.add(7, "first")
+    queue.stick()
+    monkeypatch.setattr(leftover_jobs.time, "sleep", interrupt)
+    with pytest.raises(PipelineError, match=r"^interrupted while .*`squeue -j 7`.*; run again$"):
+        begun([layout], "second")
+
+
+def test_a_silent_slurm_is_told(queue, layout):
+    (queue.folder / "bin" / "squeue").write_text("#!/bin/sh\necho no controller >&2; exit 1\n")
+    with pytest.raises(PipelineError, match="squeue: SLURM does not answer: no controller"):
+        begun([layout], "first")
+
+
+def test_without_slurm_nothing_is_asked(layout, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert shutil.which("squeue") is None
+    assert begun([layout], "first") == []

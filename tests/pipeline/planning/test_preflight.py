@@ -1,0 +1,272 @@
+"""What is refused before the first job, and what is let through."""
+
+import errno
+import multiprocessing
+import os
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from pipeline.datasets import CaseFiles
+from pipeline.errors import PipelineError
+from pipeline.planning import preflight
+from pipeline.planning.sizes import case_sizes, stores_needed
+from pipeline.settings import Settings
+from pipeline.settings.reading import validate
+from pipeline.storage.layout import Layout
+
+GB = 10**9
+NOBODY = 65534
+
+
+def settings(tmp_path: Path, **dataset) -> Settings:
+    given = {
+        "source": {"adapter": "atlas", "root": str(tmp_path / "images")},
+        "slices": {"size": [224, 224], "percentiles": [0, 99.9]},
+        "mae": {"mae": {"preset": "tiny"}},
+        "residuals": {"mrm": {"preset": "paper", "maps": [{"mae": "mae", "mask_ratio": 0.5}]}},
+        "experiments": {
+            "unet": {"model": "unet"},
+            "grcsf": {"model": "grcsf", "residuals": "mrm"},
+        },
+    }
+    return validate(
+        {"results": str(tmp_path / "results"), "datasets": {"head": {**given, **dataset}}}, "test"
+    )
+
+
+def cases(count: int, groups: int = 1, labelled: bool = True) -> list[CaseFiles]:
+    label = Path("none.nii.gz") if labelled else None
+    return [
+        CaseFiles(f"case{index}", Path("none.nii.gz"), label, group=f"R{index % groups}")
+        for index in range(count)
+    ]
+
+
+def test_a_folder_that_takes_files_is_left_as_it_was(tmp_path):
+    assert preflight.results_fault(tmp_path / "not" / "there" / "yet") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_results_below_a_file_are_refused(tmp_path):
+    (tmp_path / "file").touch()
+    for results in (tmp_path / "file", tmp_path / "file" / "results"):
+        with pytest.raises(PipelineError, match=f"found a file at {tmp_path}/file, expected a fol"):
+            preflight.results_fault(results)
+
+
+def ask_as_nobody(answers, check, folder: Path) -> None:
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setuid(NOBODY)
+    answers.put(check(folder))
+
+
+@pytest.mark.parametrize("below", ["closed", "closed/a/b"])
+@pytest.mark.parametrize("key", ["results", "store.root"])
+def test_a_folder_that_may_not_be_entered_is_told(key, below):
+    folder = Path(tempfile.mkdtemp(prefix="grcsf-test-"))
+    try:
+        folder.chmod(0o755)
+        (folder / "closed").mkdir()
+        (folder / "closed").chmod(0)
+        fork = multiprocessing.get_context("fork")
+        answers = fork.SimpleQueue()
+        check = preflight.results_fault if key == "results" else shared_fault
+        child = fork.Process(target=ask_as_nobody, args=(answers, check, folder / below))
+        child.start()
+        child.join()
+        assert child.exitcode == 0
+        told = f"{key} {folder / below}: nothing can be written to {folder}/closed (Permission"
+        assert answers.get().startswith(told)
+    finally:
+        (folder / "closed").chmod(0o755)
+        shutil.rmtree(folder)
+
+
+def sharing(tmp_path: Path, root: str | Path) -> Settings:
+    chosen = settings(tmp_path)
+    return chosen.model_copy(
+        update={"store": chosen.store.model_copy(update={"root": str(root)})},
+    )
+
+
+def test_a_shared_folder_that_takes_stores_is_left_as_it_was(tmp_path):
+    assert preflight.store_fault(settings(tmp_path)) is None
+    assert preflight.store_fault(sharing(tmp_path, tmp_path / "not" / "there")) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shared_folder_that_is_none_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    for root in (tmp_path / "file", tmp_path / "file" / "maps"):
+        told = f"store.root {root}: found a file at {tmp_path}/file, expected a folder; choose"
+        with pytest.raises(PipelineError, match=told):
+            preflight.store_fault(sharing(tmp_path, root))
+    assert str(preflight.store_fault(sharing(tmp_path, "/proc/nope"))).startswith(
+        "store.root /proc/nope: nothing can be written to /proc ("
+    )
+
+
+@pytest.mark.parametrize(("number", "refused"), [(errno.EROFS, False), (errno.ENOSPC, True)])
+def test_a_shared_folder_may_be_read_only_but_not_full(tmp_path, monkeypatch, number, refused):
+    def refuse(**_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    assert bool(preflight.store_fault(sharing(tmp_path, tmp_path))) == refused
+    not_there = sharing(tmp_path, tmp_path / "not" / "there")
+    assert preflight.store_fault(not_there) == (
+        f"store.root {tmp_path}/not/there: nothing can be written to {tmp_path} "
+        f"({os.strerror(number)}); free some space, make it writable, or choose another "
+        "`store.root`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "modality", "told"),
+    [
+        ({"postprocess": {"method": "calcium"}}, "MR", "postprocess.method: found calcium, and MR"),
+        ({"evaluation": {"metrics": "calcium"}}, "MR", "evaluation.metrics: found calcium, and MR"),
+        ({"evaluation": {"metrics": "calcium"}}, "", "and an unknown modality for case case0"),
+        ({"evaluation": {"metrics": "calcium"}}, "CT", None),
+        ({"postprocess": {"method": "components"}}, "MR", None),
+    ],
+)
+def test_calcium_is_looked_for_in_ct_alone(tmp_path, changed, modality, told):
+    files = [replace(one, modality=modality) for one in cases(3)]
+    chosen = settings(tmp_path, **changed).datasets["head"]
+    if told is None:
+        preflight.check_units(chosen, files)
+        return
+    with pytest.raises(PipelineError, match=told):
+        preflight.check_units(chosen, files)
+    source = {"adapter": "atlas", "root": "images", "modality": "CT"}
+    preflight.check_units(settings(tmp_path, source=source, **changed).datasets["head"], files)
+
+
+def test_a_link_to_a_disk_that_is_not_mounted_is_refused(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "disk")
+    for check, key in [(preflight.results_fault, "results"), (shared_fault, "store.root")]:
+        with pytest.raises(PipelineError, match=f"{key} {link}/a: found a link at {link} to what"):
+            check(link / "a")
+    (tmp_path / "disk").mkdir()
+    assert preflight.results_fault(link) is None
+
+
+def shared_fault(root: Path) -> str | None:
+    return preflight.store_fault(sharing(root.parents[1], root))
+
+
+def test_cards_are_asked_for_only_where_there_are_some(monkeypatch):
+    monkeypatch.setattr(preflight, "CARDS", ("no-such-card*",))
+    preflight.check_cards(0)
+    with pytest.raises(PipelineError, match="found 2, but this machine shows no graphics card"):
+        preflight.check_cards(2)
+    monkeypatch.setattr(preflight, "CARDS", ("nul[l]",))
+    preflight.check_cards(2)
+
+
+@pytest.mark.parametrize(
+    ("split", "groups", "told"),
+    [
+        ({"by": "group", "subsets": 4}, 3, "found 3 groups, expected at least 4 for 4 subsets"),
+        ({"by": "group", "subsets": 4}, 7, "at least 2 to hold one out"),
+        ({"test": 1, "validation": 11}, 1, "leave 11 for training and validation"),
+    ],
+)
+def test_an_impossible_split_is_refused(tmp_path, split, groups, told):
+    chosen = settings(tmp_path, split=split).datasets["head"]
+    with pytest.raises(PipelineError, match=told):
+        preflight.check_split(chosen, cases(12, groups), seed=1)
+    preflight.check_split(chosen, cases(40, 8), seed=1)
+
+
+def test_a_data_set_without_any_reference_is_refused(tmp_path):
+    chosen = settings(tmp_path).datasets["head"]
+    with pytest.raises(PipelineError, match="no reference among 3 cases"):
+        preflight.check_split(chosen, cases(3, labelled=False), seed=1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"experiment": "nope"}, "experiments has no 'nope'; it has: unet, grcsf"),
+        ({"mae": "mae75"}, "mae has no 'mae75'; it has: mae"),
+        ({"residuals": "ssim"}, "residuals has no 'ssim'; it has: mrm"),
+        ({"table": "table-3"}, "tables has no 'table-3'; it has: none"),
+        ({"experiment": "unet", "subset": "2"}, "unet has no subset 2; it has: 1"),
+    ],
+)
+def test_a_job_about_an_unknown_name_is_refused(tmp_path, asked, told):
+    with pytest.raises(PipelineError, match=f"data set head: .*{told}"):
+        preflight.check_names(settings(tmp_path), {"dataset": "head", **asked})
+
+
+def fake_sinfo(monkeypatch, folder: Path, script: str) -> None:
+    path = folder / "sinfo"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+
+
+def test_a_partition_that_the_cluster_does_not_have_is_refused(monkeypatch, tmp_path):
+    fake_sinfo(monkeypatch, tmp_path, 'test "$*" = "-h -o %R" && echo "main\nlong"')
+    assert preflight.check_partitions(["main", "main,long", "attempt * 2"]) is None
+    with pytest.raises(PipelineError, match="this cluster has no gpu; it has: long, main;"):
+        preflight.check_partitions(["main", "gpu"])
+
+
+def test_without_slurm_nothing_is_asked_and_a_silent_one_is_told(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert preflight.check_partitions(["gpu"]) is None
+    fake_sinfo(monkeypatch, tmp_path, 'echo "sinfo: error: no controller" >&2; exit 1')
+    assert preflight.check_partitions([]) is None
+    assert str(preflight.check_partitions(["gpu"])).endswith("sinfo: error: no controller")
+
+
+def needed(chosen: Settings, files: list[CaseFiles]) -> int:
+    dataset = chosen.datasets["head"]
+    stores = stores_needed(dataset, case_sizes(files, "atlas", dataset.slices))
+    return stores["case stores"] + stores["residual stores"]
+
+
+def with_free(monkeypatch, free: int) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+
+
+def test_a_disk_that_is_too_small_is_told_and_a_full_one_refused(monkeypatch, tmp_path):
+    chosen, files = settings(tmp_path), cases(655)
+    stores = needed(chosen, files)
+    # docs/stores.md: about 7 GB of case stores, and 22 GB for two maps
+    assert pytest.approx(stores, rel=0.1) == 7 * GB + 11 * GB
+    with_free(monkeypatch, stores + 1)
+    assert preflight.check_disk(chosen, {"head": files}) == []
+    with_free(monkeypatch, stores - GB)
+    (told,) = preflight.check_disk(chosen, {"head": files})
+    assert f"about {stores / GB:.3g} GB, and" in told
+    with_free(monkeypatch, 10**6)
+    with pytest.raises(PipelineError, match=r"found 1 MB of free disk, expected about .* GB"):
+        preflight.check_disk(chosen, {"head": files})
+
+
+def test_only_what_is_not_made_yet_has_to_fit(monkeypatch, tmp_path):
+    chosen, files = settings(tmp_path), cases(20)
+    layout = Layout(tmp_path / "results", "head")
+    for one in files[:15]:
+        layout.case_store(one.case).mkdir(parents=True)
+        layout.residual_store("mrm", one.case).mkdir(parents=True)
+    with_free(monkeypatch, needed(chosen, files) // 4)
+    assert preflight.check_disk(chosen, {"head": files}) == []
+    with_free(monkeypatch, needed(chosen, files) // 4 - 10**6)
+    assert len(preflight.check_disk(chosen, {"head": files})) == 1
+    for one in files[15:]:
+        layout.case_store(one.case).mkdir()
+        layout.residual_store("mrm", one.case).mkdir()
+    with_free(monkeypatch, 0)
+    assert preflight.check_disk(chosen, {"head": files}) == []

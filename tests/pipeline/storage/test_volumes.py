@@ -1,0 +1,371 @@
+"""Images come back as they were written, on the grid that an independent reader sees."""
+
+import gzip
+import os
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK
+
+from pipeline.errors import PipelineError
+from pipeline.storage.volumes import Geometry, read_geometry, read_volume, write_volume
+
+SUFFIXES = [".nii.gz", ".nii", ".mha", ".mhd", ".nrrd"]
+
+
+def rotation(degrees_z: float, degrees_y: float) -> np.ndarray:
+    a, b = np.deg2rad([degrees_z, degrees_y])
+    about_z = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    about_y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
+    return about_z @ about_y
+
+
+OBLIQUE_XYZ = rotation(20, -7) @ np.diag([-1.0, -1.0, 1.0])
+OBLIQUE = Geometry(
+    (5, 6, 7), (3.0, 0.7, 0.5), (11.0, -20.5, 33.25), tuple(OBLIQUE_XYZ[::-1, ::-1].ravel())
+)
+
+
+def assert_same_grid(found: Geometry, expected: Geometry) -> None:
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found.spacing, expected.spacing, rtol=1e-6)
+    np.testing.assert_allclose(found.origin, expected.origin, atol=1e-5)
+    np.testing.assert_allclose(found.direction, expected.direction, atol=1e-6)
+
+
+def affine_ras(geometry: Geometry) -> np.ndarray:
+    """Voxel (i, j, k) to NIfTI's right-anterior-superior mm, from our z, y, x geometry."""
+    direction = np.array(geometry.direction).reshape(3, 3)[::-1, ::-1]
+    affine = np.eye(4)
+    affine[:3, :3] = direction * np.array(geometry.spacing[::-1])
+    affine[:3, 3] = geometry.origin[::-1]
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+
+
+@pytest.fixture
+def values() -> np.ndarray:
+    return np.random.default_rng(3).integers(-1000, 3000, (5, 6, 7)).astype(np.int16)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.float32])
+def test_round_trip_keeps_values_dtype_and_grid(tmp_path, values, suffix, dtype):
+    array = values.astype(dtype)
+    path = tmp_path / f"image{suffix}"
+    write_volume(path, array, OBLIQUE)
+    volume = read_volume(path)
+    assert volume.array.dtype == dtype
+    np.testing.assert_array_equal(volume.array, array)
+    assert_same_grid(volume.geometry, OBLIQUE)
+    assert read_geometry(path) == volume.geometry
+
+
+def test_nibabel_sees_the_same_grid_and_values(tmp_path, values):
+    path = tmp_path / "image.nii.gz"
+    write_volume(path, values, OBLIQUE)
+    image = nibabel.load(path)
+    np.testing.assert_allclose(image.affine, affine_ras(OBLIQUE), atol=1e-4)
+    np.testing.assert_array_equal(np.asanyarray(image.dataobj).transpose(2, 1, 0), values)
+
+
+def test_reads_the_grid_of_a_file_that_nibabel_wrote(tmp_path, values):
+    path = tmp_path / "image.nii.gz"
+    affine = affine_ras(OBLIQUE)
+    nibabel.save(nibabel.Nifti1Image(values.transpose(2, 1, 0), affine), path)
+    volume = read_volume(path)
+    np.testing.assert_allclose(affine_ras(volume.geometry), affine, atol=1e-4)
+    np.testing.assert_array_equal(volume.array, values)
+
+
+def test_real_grids_agree_with_nibabel(shared_dir):
+    folder = shared_dir / "real"
+    paths = [
+        folder / "nodules" / "Task06_Lung" / "imagesTr" / "lung_001.nii.gz",
+        folder / "ct" / "example_ct.nii.gz",
+        folder / "ms" / "patient07_mask.nii.gz",
+    ]
+    for path in paths:
+        volume, image = read_volume(path), nibabel.load(path)
+        np.testing.assert_allclose(affine_ras(volume.geometry), image.affine, atol=1e-3)
+        stored = np.asanyarray(image.dataobj).transpose(2, 1, 0)
+        np.testing.assert_array_equal(volume.array, stored)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nan_and_infinity_come_back(tmp_path, values, suffix, dtype):
+    array = values.astype(dtype)
+    array[0, 1, 2], array[4, 5, 6], array[3, 0, 0] = np.nan, np.inf, -np.inf
+    path = tmp_path / f"image{suffix}"
+    write_volume(path, array, OBLIQUE)
+    np.testing.assert_array_equal(read_volume(path).array, array)
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_both_byte_orders_of_nifti(tmp_path, values, order):
+    array = values.astype(np.float32)
+    array[1, 2, 3] = np.nan
+    header = nibabel.Nifti1Header(endianness=order)
+    header.set_data_dtype(np.float32)
+    path = tmp_path / "image.nii"
+    nibabel.save(nibabel.Nifti1Image(array.transpose(2, 1, 0), np.eye(4), header), path)
+    np.testing.assert_array_equal(read_volume(path).array, array)
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(PipelineError, match="truncated"):
+        read_volume(path)
+
+
+def test_nifti_2_is_named(tmp_path, values):
+    path = tmp_path / "image.nii.gz"
+    nibabel.save(nibabel.Nifti2Image(values.transpose(2, 1, 0), np.eye(4)), path)
+    with pytest.raises(PipelineError, match="save it as NIfTI-1"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(("compress", "data"), [(False, "scan.raw"), (True, "scan.zraw")])
+def test_mhd_names_its_data_file_and_leaves_nothing_else(tmp_path, values, compress, data):
+    path = tmp_path / "scan.mhd"
+    write_volume(path, values, OBLIQUE, compress=compress)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["scan.mhd", data]
+    assert f"ElementDataFile = {data}" in path.read_text()
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for file in (path, tmp_path / data):
+        file.rename(moved / file.name)
+    np.testing.assert_array_equal(read_volume(moved / "scan.mhd").array, values)
+
+
+def test_compressed_mha(tmp_path):
+    path = tmp_path / "zeros.mha"
+    array = np.zeros((8, 64, 64), np.int16)
+    write_volume(path, array, Geometry(array.shape, (1.0, 1.0, 1.0)))
+    assert path.stat().st_size < array.nbytes / 10
+    np.testing.assert_array_equal(read_volume(path).array, array)
+
+
+def test_writing_again_gives_the_same_bytes(tmp_path, values):
+    paths = [tmp_path / name / "image.nii.gz" for name in ("first", "second")]
+    for path in paths:
+        path.parent.mkdir()
+        write_volume(path, values, OBLIQUE)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path, values, monkeypatch):
+    path = tmp_path / "image.nii.gz"
+    write_volume(path, values, OBLIQUE)
+    before = path.read_bytes()
+
+    def fail(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(PipelineError, match="No space left on device"):
+        write_volume(path, values + 1, OBLIQUE)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_bool_is_written_as_uint8(tmp_path, values):
+    path = tmp_path / "mask.nii.gz"
+    write_volume(path, values > 0, OBLIQUE)
+    assert read_volume(path).array.dtype == np.uint8
+
+
+def test_refuses_a_wrong_shape_and_an_unknown_suffix(tmp_path, values):
+    with pytest.raises(PipelineError, match="shape"):
+        write_volume(tmp_path / "image.nii.gz", values[1:], OBLIQUE)
+    with pytest.raises(PipelineError, match="unknown image suffix"):
+        write_volume(tmp_path / "image.png", values, OBLIQUE)
+
+
+def data_file(path: Path) -> Path:
+    return path.with_suffix(".raw") if path.suffix == ".mhd" else path
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".zraw"])
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.98])
+def test_truncated_files_are_refused_in_one_line(tmp_path, values, suffix, keep, capfd):
+    path = tmp_path / ("image.mhd" if suffix == ".zraw" else f"image{suffix}")
+    write_volume(path, values, OBLIQUE, compress=suffix != ".mhd")
+    cut = tmp_path / "image.zraw" if suffix == ".zraw" else data_file(path)
+    content = cut.read_bytes()
+    cut.write_bytes(content[: int(keep * len(content))])
+    with pytest.raises(PipelineError) as caught:
+        read_volume(path)
+    assert "image" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_gzip_with_a_flipped_bit_is_refused(tmp_path, values):
+    path = tmp_path / "image.nii.gz"
+    write_volume(path, values, OBLIQUE)
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 1  # in the checksum
+    path.write_bytes(content)
+    with pytest.raises(PipelineError, match="truncated or damaged"):
+        read_volume(path)
+
+
+def test_data_cut_before_compression_are_missed_by_itk_but_not_by_us(tmp_path, values):
+    path = tmp_path / "image.nii.gz"
+    write_volume(path, values, OBLIQUE)
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-10]))
+    with pytest.raises(PipelineError, match=r"found \d+ bytes of data, expected \d+"):
+        read_volume(path)
+
+
+def test_missing_files_are_named(tmp_path, values):
+    with pytest.raises(PipelineError, match="not there"):
+        read_volume(tmp_path / "none.nii.gz")
+    with pytest.raises(PipelineError, match="not there"):
+        read_geometry(tmp_path / "none.nii.gz")
+    path = tmp_path / "scan.mhd"
+    write_volume(path, values, OBLIQUE, compress=False)
+    (tmp_path / "scan.raw").unlink()
+    with pytest.raises(PipelineError, match=r"scan\.raw is missing"):
+        read_volume(path)
+
+
+def test_text_is_no_image(tmp_path):
+    path = tmp_path / "notes.nrrd"
+    path.write_text("not an image")
+    with pytest.raises(PipelineError, match="not a readable image"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(("shape", "dimension"), [((4, 5), "2D"), ((4, 5, 6, 2), "4D")])
+def test_other_dimensions_are_named(tmp_path, shape, dimension):
+    path = tmp_path / "image.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.zeros(shape, np.int16), np.eye(4)), path)
+    for read in (read_geometry, read_volume):
+        with pytest.raises(PipelineError, match=f"a {dimension} image.*, expected (one )?3D"):
+            read(path)
+
+
+def test_colour_images_are_refused(tmp_path):
+    itk = pytest.importorskip("SimpleITK")
+    path = tmp_path / "colour.nrrd"
+    itk.WriteImage(itk.Image([4, 5, 6], itk.sitkVectorUInt8, 3), str(path))
+    with pytest.raises(PipelineError, match="3 values per voxel"):
+        read_geometry(path)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
+def test_one_volume_of_a_4d_image(tmp_path, values, suffix, dtype):
+    stack = np.stack([values, values + 1, values + 2]).astype(dtype)  # (t, z, y, x)
+    if dtype == np.float32:
+        stack[1, 0, 0, 0] = np.nan
+    path = tmp_path / f"image{suffix}"
+    nibabel.save(nibabel.Nifti1Image(stack.T, affine_ras(OBLIQUE)), path)
+    for channel, wanted in enumerate(stack):
+        found = read_volume(path, channel)
+        np.testing.assert_array_equal(found.array, wanted)
+        assert_same_grid(found.geometry, OBLIQUE)
+        assert_same_grid(read_geometry(path, channel), OBLIQUE)
+    with pytest.raises(PipelineError, match=r"4D image of 3 volumes, but source\.channel is 3"):
+        read_volume(path, 3)
+
+
+def test_one_channel_of_a_colour_image(tmp_path, values):
+    itk = pytest.importorskip("SimpleITK")
+    colours = np.stack([values, values + 1], axis=-1)  # (z, y, x, channel)
+    path = tmp_path / "colour.nrrd"
+    itk.WriteImage(itk.GetImageFromArray(colours, isVector=True), str(path))
+    np.testing.assert_array_equal(read_volume(path, 1).array, values + 1)
+    with pytest.raises(PipelineError, match=r"2 values per voxel, but source\.channel is 2"):
+        read_volume(path, 2)
+
+
+def write_series(folder: Path, array: np.ndarray, gaps: list[float]) -> None:
+    itk = pytest.importorskip("SimpleITK")
+    writer = itk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    folder.mkdir()
+    for index, position in enumerate(gaps):
+        image = itk.GetImageFromArray(array[index])
+        image = itk.JoinSeries(image)
+        image.SetSpacing((0.5, 0.75, 3.0))
+        for key, value in {
+            "0008|0060": "CT",
+            "0020|000d": "1.2.3",
+            "0020|000e": "1.2.3.4",
+            "0008|0018": f"1.2.3.4.{index + 1}",
+            "0020|0013": str(index),
+            "0020|0032": f"-10\\-20\\{position}",
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+            "0028|1052": "-1024",
+            "0028|1053": "1",
+        }.items():
+            image.SetMetaData(key, value)
+        # Slices are named against their order in space: names must not decide.
+        writer.SetFileName(str(folder / f"{len(gaps) - index:03}.dcm"))
+        writer.Execute(image)
+
+
+def test_dicom_folder(tmp_path, values):
+    write_series(tmp_path / "series", values, [5.0, 7.5, 10.0, 12.5, 15.0])
+    volume = read_volume(tmp_path / "series")
+    np.testing.assert_array_equal(volume.array, values)
+    assert_same_grid(volume.geometry, Geometry((5, 6, 7), (2.5, 0.75, 0.5), (5.0, -20.0, -10.0)))
+    assert read_geometry(tmp_path / "series") == volume.geometry
+
+
+def test_dicom_folder_with_a_missing_slice_is_refused(tmp_path, values):
+    write_series(tmp_path / "series", values, [5.0, 7.5, 10.0, 15.0, 17.5])
+    with pytest.raises(PipelineError, match=r"from 2\.5 to 5 mm"):
+        read_volume(tmp_path / "series")
+
+
+@pytest.mark.parametrize("step", [0.0, -0.5, np.nan])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mhd"])
+def test_a_spacing_that_no_image_can_have_is_refused(tmp_path, step, suffix):
+    path = tmp_path / f"image{suffix}"
+    geometry = Geometry((3, 4, 5), (3.0, 0.5, 0.7))
+    write_volume(path, np.ones(geometry.shape, np.int16), geometry)
+    if suffix == ".mhd":
+        written = re.sub(
+            "ElementSpacing = [^ ]+", f"ElementSpacing = {step}", path.read_text("utf-8")
+        )
+        path.write_text(written, "utf-8")
+    else:
+        head = path.read_bytes() if suffix == ".nii" else gzip.decompress(path.read_bytes())
+        head = head[:80] + struct.pack("<f", step) + head[84:]  # pixdim[1], mm along x
+        path.write_bytes(head if suffix == ".nii" else gzip.compress(head))
+    for read in (read_geometry, read_volume):
+        with pytest.raises(PipelineError, match=r"spacing \(.*expected all above 0"):
+            read(path)
+
+
+def test_folder_without_dicom_is_refused(tmp_path, capfd):
+    with pytest.raises(PipelineError, match="0 DICOM series, expected 1"):
+        read_volume(tmp_path)
+    assert capfd.readouterr().err == ""
+
+
+def test_importing_the_module_does_not_load_itk():
+    code = "import sys, pipeline.storage.volumes; sys.exit('SimpleITK' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_one_slice_of_a_dicom_series_does_not_pass_for_a_scan(tmp_path):
+    SimpleITK.WriteImage(
+        SimpleITK.GetImageFromArray(np.ones((1, 12, 20), np.int16)), str(tmp_path / "IM1.dcm")
+    )
+    (tmp_path / "IM1.dcm").rename(tmp_path / "IM1")
+    for name in ("IM1", "IM1.dcm"):
+        (tmp_path / "IM1").rename(tmp_path / name)
+        with pytest.raises(
+            PipelineError, match="one slice of a DICOM series, expected a scan; giv"
+        ):
+            read_volume(tmp_path / name)
+        (tmp_path / name).rename(tmp_path / "IM1")
+    assert read_volume(tmp_path).array.shape == (1, 12, 20), "a folder may hold a single one"

@@ -1,0 +1,98 @@
+"""Stores read by zarrs: the same values, in workers too, and damage is noticed as well."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+import zarr
+
+from pipeline.cli import job
+from pipeline.errors import PipelineError
+from pipeline.storage.slices import SliceDataset, slice_loader
+from pipeline.storage.zarr_store import open_store, read_array, verify_store, worker_start
+
+PATH = "zarrs.ZarrsCodecPipeline"
+
+
+@pytest.fixture
+def zarrs(monkeypatch):
+    pytest.importorskip("zarrs")
+    monkeypatch.setenv("ZARR_CODEC_PIPELINE__PATH", PATH)  # for workers, which import zarr anew
+    with zarr.config.set({"codec_pipeline.path": PATH}):
+        yield
+
+
+def dataset(layout, slices):
+    chosen = [(case, z) for case in "abc" for z in range(6)]
+    return SliceDataset(chosen, {case: layout.case_store(case) for case in "abc"}, slices)
+
+
+def test_slices_are_the_same_here_and_in_workers(ingested, slices, request):
+    plain = dataset(ingested, slices)
+    expected = torch.stack([plain[index]["image"] for index in range(len(plain))])
+    request.getfixturevalue("zarrs")
+    data = dataset(ingested, slices)
+    torch.testing.assert_close(data[7]["image"], expected[7], rtol=0, atol=0)
+    batches = slice_loader(data, 4, None, 2)  # this process has read: a forked one would hang
+    found = torch.cat([batch["image"] for batch in batches])
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("zarrs")
+def test_workers_fork_unless_zarrs_reads():
+    assert worker_start() == "forkserver"
+    with zarr.config.set({"codec_pipeline.path": "zarr.core.codec_pipeline.BatchedCodecPipeline"}):
+        assert worker_start() is None
+
+
+@pytest.mark.usefixtures("zarrs")
+def test_a_flipped_bit_is_noticed(ingested):
+    path = ingested.case_store("a")
+    verify_store(path)
+    (shard,) = [file for file in (path / "image" / "c").rglob("*") if file.is_file()]
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 3] ^= 4
+    shard.write_bytes(content)
+    with pytest.raises(PipelineError, match="image cannot be read"):
+        read_array(open_store(path), "image")
+
+
+def config(tmp_path):
+    dataset = {
+        "source": {"adapter": "atlas", "root": "."},
+        "slices": {"size": [32, 32], "percentiles": [0, 99.9]},
+        "experiments": {"unet": {"model": "unet"}},
+    }
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"store": {"codecs": "zarrs"}, "datasets": {"a": dataset}}))
+    return path
+
+
+def test_the_configuration_chooses_it_for_zarr_and_for_workers(tmp_path):
+    pytest.importorskip("zarrs")
+    code = (
+        "import json, os, sys; from pathlib import Path\n"
+        "from pipeline.cli.job import open_jobs\n"
+        "open_jobs(Path(sys.argv[1]), '')\n"
+        "import zarr\n"
+        "print(json.dumps(zarr.config.get('codec_pipeline.path')))\n"
+    )
+    environment = {key: os.environ[key] for key in os.environ if not key.startswith("ZARR_")}
+    told = subprocess.run(
+        [sys.executable, "-c", code, config(tmp_path)],
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert json.loads(told.stdout) == PATH
+
+
+def test_without_the_package_it_is_refused_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(job.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(PipelineError, match=r"store\.codecs: found zarrs, which is not installed"):
+        job.open_jobs(config(tmp_path), "")

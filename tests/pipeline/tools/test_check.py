@@ -1,0 +1,374 @@
+"""`grcsf check`: every fault of every case, what a data set is like, and what a run will need."""
+
+import gzip
+import json
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.errors import SEVERITIES
+from pipeline.evaluation.check_record import read_check
+from pipeline.evaluation.check_section import needs, summary, write_page
+from pipeline.settings import Dataset, Resources
+from pipeline.storage.layout import Layout
+from pipeline.storage.volumes import Geometry, write_volume
+from pipeline.tools.check.check import check
+
+SHAPE = (8, 24, 20)
+GRID = Geometry(SHAPE, (3.0, 0.5, 0.5))
+SOURCE = {"adapter": "nnunet", "root": "unused", "modality": "CT"}
+RESOURCES = Resources(threads=2, cache_mb=0)
+
+
+def settings(**over):
+    given = {
+        "source": SOURCE,
+        "slices": {"size": [32, 32], "window": [-200, 800]},
+        "mae": {"shared": {"preset": "tiny", "image_size": 32, "patch_size": 8, "epochs": 1}},
+        "residuals": {"mrm": {"preset": "fast", "maps": MAPS}},
+        "experiments": {
+            "unetpp": {"model": "unetpp", "width": 8},
+            "grcsf": {
+                "model": "grcsf",
+                "residuals": "mrm",
+                "width": 8,
+                "rcu": {"patch_sizes": [8, 8, 8]},
+            },
+        },
+    }
+    return Dataset.model_validate({**given, **over})
+
+
+MAPS = [{"mae": "shared", "mask_ratio": 0.5}, {"mae": "shared", "mask_ratio": 0.75}]
+
+
+def write(root, case, image, label=None, label_grid=GRID):
+    write_volume(root / "imagesTr" / f"{case}_0000.nii.gz", image, GRID)
+    if label is not None:
+        write_volume(root / "labelsTr" / f"{case}.nii.gz", label, label_grid)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Two good CTs, the second without lesion."""
+    random = np.random.default_rng(0)
+    for folder in ("imagesTr", "labelsTr"):
+        (tmp_path / "raw" / folder).mkdir(parents=True)
+    for case in ("a", "b"):
+        image = random.integers(-900, 300, SHAPE).astype(np.int16)
+        image[0] = -1000
+        label = np.zeros(SHAPE, np.uint8)
+        if case == "a":
+            label[2:4, 5:9, 5:10] = label[6, 1, 1] = 1
+        write(tmp_path / "raw", case, image, label)
+    content = {"labels": {"background": 0, "lesion": 1}, "channel_names": {"0": "CT"}}
+    content |= {"numTraining": 2, "file_ending": ".nii.gz"}
+    (tmp_path / "raw" / "dataset.json").write_text(json.dumps(content), "utf-8")
+    return tmp_path / "raw"
+
+
+def checked(tmp_path, root, **over):
+    return check(Layout(tmp_path / "results", "ct"), settings(**over), root, [], 1, RESOURCES)
+
+
+def told(found, severity):
+    """Case → what was found of it."""
+    lines = {}
+    for one in found.findings:
+        if one.severity == severity:
+            lines.setdefault(one.case, []).append(one.found)
+    return lines
+
+
+def add_a_third(root):
+    """Fewer cases than three cannot train, validate and test."""
+    image = np.random.default_rng(7).integers(-900, 300, SHAPE).astype(np.int16)
+    image[0] = -1000
+    write(root, "c", image, np.zeros(SHAPE, np.uint8))
+
+
+def test_a_split_that_the_cases_cannot_have_is_an_error(tmp_path, root):
+    found = checked(tmp_path, root)
+    (line,) = told(found, "error")[""]
+    assert line.startswith("split: 2 cases leave 1 for training and validation")
+    assert found.errors == 1
+
+
+def test_a_good_data_set_is_described(tmp_path, root):
+    add_a_third(root)
+    found = checked(tmp_path, root)
+    assert found.errors == 0
+    assert told(found, "warning") == {case: ["the label holds no lesion"] for case in "bc"}
+    assert set(told(found, "note")) <= {""}
+    lines = dict(summary(found))
+    assert lines["cases"] == "3, of which 3 can be used"
+    assert lines["roles"] == "3 left to the split"
+    assert lines["with reference"] == "3, 2 without lesion"
+    assert lines["voxels in z"] == "8"
+    assert lines["spacing in z, mm"] == "3"
+    assert lines["empty slices a case"] == "1"
+    assert lines["lesions a case"] == "2"
+    assert lines["lesion voxels a case"] == "41"
+    assert lines["lesion ml a case"] == f"{41 * 0.75 / 1000:.4g}"
+    # of 1 and 40 voxels, 0.75 mm³ each
+    assert lines["a lesion's voxels, 5, 25, 50, 75, 95 %"] == "2.95 – 10.75 – 20.5 – 30.25 – 38.05"
+    assert lines["a lesion's mm³, 5, 25, 50, 75, 95 %"].split(" – ")[2] == f"{20.5 * 0.75:.4g}"
+    assert lines["lesions by voxels"] == "1–100: 2; 101–1000: 0; >1000: 0"
+    assert lines["cases by lesion voxels (Fig. 9)"] == "1–100: 1; 101–1000: 0; >1000: 0"
+    assert {"disk, case stores", "disk, together", "memory, train_mae shared"} <= set(
+        dict(needs(found))
+    )
+    written = json.loads((tmp_path / "results/ct/check/check.json").read_text("utf-8"))
+    assert written["disk_bytes"] == found.disk
+    assert {one["case"]: one["lesions"] for one in written["cases"]} == {"a": 2, "b": 0, "c": 0}
+    first = written["cases"][0]
+    assert sorted(first["each_lesion_voxels"]) == [1, 40]
+    assert sorted(first["each_lesion_mm3"]) == pytest.approx([0.75, 30.0])
+
+
+def test_lesions_and_cases_are_counted_by_the_size_classes_of_fig_9(tmp_path, root):
+    label = np.zeros(SHAPE, np.uint8)
+    label[1:7, 1:20, 1:10] = 1  # 1,026 voxels
+    label[1, 22, 1:11] = 1  # 10 voxels
+    write(root, "c", np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(np.int16) - 1000, label)
+    lines = dict(summary(checked(tmp_path, root)))
+    assert lines["lesions by voxels"] == "1–100: 3; 101–1000: 0; >1000: 1"
+    assert lines["cases by lesion voxels (Fig. 9)"] == "1–100: 1; 101–1000: 0; >1000: 1"
+    assert lines["lesion voxels a case"] == "41 – 538.5 – 1,036"
+
+
+def test_patients_without_calcium_are_no_reason_to_worry(tmp_path, root):
+    found = checked(tmp_path, root, evaluation={"metrics": "calcium"})
+    assert told(found, "warning") == {}
+    assert told(found, "note") == {"b": ["the label holds no lesion"]}
+
+
+def spoil_spacing(path, step):
+    """Write another pixdim[1] (mm along x) into a compressed NIfTI file."""
+    content = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(content[:80] + struct.pack("<f", step) + content[84:]))
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """A CSV of good and of variously broken cases, of which each has the fault of its name."""
+    (tmp_path / "set").mkdir()
+    good = tmp_path / "set"
+    random = np.random.default_rng(1)
+    label = np.zeros(SHAPE, np.uint8)
+    label[2:4, 5:9, 5:10] = 1
+    rows = ["case,image,label,group,role"]
+
+    def add(case, *, label=label, grid=GRID, change=None):
+        image = random.integers(-900, 300, SHAPE).astype(np.float32)
+        if change is not None:
+            change(image)
+        write_volume(good / f"{case}.nii.gz", image, GRID)
+        write_volume(good / f"{case}_mask.nii.gz", label, replace(grid, shape=label.shape))
+        rows.append(f"{case},{case}.nii.gz,{case}_mask.nii.gz,,")
+
+    def hole(image):
+        image[2, 2, 2] = np.nan
+
+    add("good")
+    add("nan", change=hole)
+    add("zero")
+    spoil_spacing(good / "zero.nii.gz", 0.0)
+    add("negative")
+    spoil_spacing(good / "negative.nii.gz", -0.5)
+    add("shifted", grid=replace(GRID, origin=(9.0, 0.0, 0.0)))
+    add("cropped", label=label[1:])
+    add("half")
+    content = (good / "half.nii.gz").read_bytes()
+    (good / "half.nii.gz").write_bytes(content[: len(content) // 2])
+    add("values", label=label.astype(np.float32) * 0.4)
+    add("below", label=label.astype(np.int16) * -1)
+    add("twice")
+    rows.append("twice,good.nii.gz,good_mask.nii.gz,,")
+    rows.append("gone,gone.nii.gz,,,")
+    rows.append("bare,good.nii.gz,,,train")
+    (good / "manifest.csv").write_text("\n".join(rows), "utf-8")
+    return good
+
+
+FAULTS = {
+    "nan": "1 voxels with NaN or infinity",
+    "zero": "spacing (3, 0.5, 0) mm (z, y, x)",
+    "negative": "spacing (3, 0.5, -0.5) mm (z, y, x)",
+    "shifted": "label origin (9, 0, 0) mm",
+    "cropped": "label shape (7, 24, 20)",
+    "half": "truncated",
+    "values": "labels that are no whole numbers",
+    "below": "label -1",
+    "twice": "the same case more than once",
+    "gone": "gone.nii.gz not there",
+    "bare": "role train without label",
+}
+
+
+def test_every_fault_of_every_case_is_told_in_one_run(tmp_path, broken):
+    found = checked(tmp_path, broken, source={**SOURCE, "adapter": "manifest"})
+    errors = told(found, "error")
+    assert set(errors) == set(FAULTS)
+    for case, words in FAULTS.items():
+        assert words in errors[case][0]
+    assert [one.case for one in found.usable] == ["good"]
+    assert found.disk["case stores"] > 0
+    layout = Layout(tmp_path / "results", "ct")
+    write_page(layout, found)
+    page = layout.check(".html").read_text("utf-8")
+    assert page.count("data:image/png;base64,") == 2, "the two cases whose grids do not agree"
+    assert "http" not in page
+    for words in FAULTS.values():
+        assert words in page
+
+
+def test_orphans_are_told_beside_the_faults_of_cases(tmp_path, root):
+    for name in ("lost", "orphan"):
+        write_volume(root / "labelsTr" / f"{name}.nii.gz", np.zeros(SHAPE, np.uint8), GRID)
+    (root / "labelsTr" / "b.nii.gz").write_bytes(b"nothing")
+    write(root, "c", np.full(SHAPE, 7, np.int16))
+    found = checked(tmp_path, root)
+    errors = [(Path(one.file).name, one.found) for one in found.findings if one.severity == "error"]
+    assert [one for one in errors if one[1] == "label without image"] == [
+        ("lost.nii.gz", "label without image"),
+        ("orphan.nii.gz", "label without image"),
+    ]
+    assert {name for name, _ in errors} >= {"b.nii.gz", "c.nii.gz", "c_0000.nii.gz"}
+    assert [one.case for one in found.usable] == ["a"]
+
+
+def test_a_folder_that_is_no_data_set_is_a_finding(tmp_path):
+    (tmp_path / "empty").mkdir()
+    found = checked(tmp_path, tmp_path / "empty")
+    assert [one.found for one in found.findings] == ["not there"]
+    assert found.findings[0].file == str(tmp_path / "empty" / "dataset.json")
+    assert (found.cases, found.disk) == ([], {})
+
+
+def test_what_was_left_out_is_noted(tmp_path, root):
+    (root / "imagesTr" / "._a_0000.nii.gz").write_bytes(b"")
+    (root / "imagesTs").mkdir()
+    write_volume(
+        root / "imagesTs" / "t_0000.nii.gz",
+        np.random.default_rng(2).integers(-900, 300, SHAPE).astype(np.int16),
+        GRID,
+    )
+    found = checked(tmp_path, root)
+    assert told(found, "note")[""] == [
+        "1 of 3 cases without reference: predicted, not scored",
+        "left out, file ._* (left by macOS): imagesTr/._a_0000.nii.gz",
+    ]
+    assert dict(summary(found))["roles"] == "1 unlabelled, 2 left to the split"
+
+
+def test_findings_are_records_of_one_form(tmp_path, broken):
+    found = checked(tmp_path, broken, source={**SOURCE, "adapter": "manifest"})
+    layout = Layout(tmp_path / "results", "ct")
+    written = json.loads(layout.check(".json").read_text("utf-8"))
+    assert written["counts"] == found.counts
+    assert sum(written["counts"].values()) == len(written["findings"])
+    order = [SEVERITIES.index(one["severity"]) for one in written["findings"]]
+    assert order == sorted(order)
+    keys = {"severity", "case", "file", "found", "expected", "remedy", "text"}
+    for one in written["findings"]:
+        assert set(one) == keys
+        assert all(isinstance(value, str) for value in one.values())
+        assert "\n" not in one["text"]
+        assert one["found"]
+        assert one["found"] in one["text"]
+        if one["severity"] != "note":
+            assert one["remedy"], f"{one['text']}: nothing to be done is no warning"
+    cases = {one["case"]: one for one in written["cases"]}
+    assert set(cases["shifted"]["grids"][0]) == {"shape", "spacing", "origin", "direction"}
+    assert cases["good"]["grids"] is None
+    assert read_check(layout) == found
+
+
+def test_a_check_of_another_version_is_not_read(tmp_path, root):
+    checked(tmp_path, root)
+    layout = Layout(tmp_path / "results", "ct")
+    assert read_check(Layout(tmp_path / "results", "other")) is None
+    content = json.loads(layout.check(".json").read_text("utf-8"))
+    layout.check(".json").write_text(json.dumps({**content, "version": 1}), "utf-8")
+    assert read_check(layout) is None
+
+
+def test_the_command_ends_with_1_on_errors(tmp_path, root):
+    given = settings().model_dump(mode="json", exclude_unset=True)
+    given["source"]["root"] = str(root)
+    config = tmp_path / "ct.yaml"
+    config.write_text(
+        yaml.safe_dump({"results": str(tmp_path / "results"), "datasets": {"ct": given}}), "utf-8"
+    )
+    call = ["check", "--config", str(config), "--dataset", "ct"]
+    add_a_third(root)
+    good = CliRunner().invoke(app, call)
+    assert good.exit_code == 0, "a warning alone is no error"
+    assert "ct: 0 errors, 2 warnings, 0 notes" in good.output
+    assert (tmp_path / "results/ct/check/check.html").exists()
+    (root / "labelsTr" / "b.nii.gz").write_bytes(b"nothing")
+    bad = CliRunner().invoke(app, call)
+    assert bad.exit_code == 1
+    assert "ct: 1 error, 1 warning" in bad.output
+
+
+def test_all_kinds_of_faults_of_one_folder_end_with_1(tmp_path):
+    """Faults of files and of the listing, in ATLAS's layout, which can have all of them."""
+    random = np.random.default_rng(3)
+
+    def add(number, *, folder="Training", image=None, label=None, grid=GRID):
+        anat = tmp_path / "atlas" / folder / f"sub-r001s{number:03}"
+        names = ("T1w.nii.gz", "label-L_desc-T1lesion_mask.nii.gz")
+        paths = [anat / f"{anat.name}_ses-1_space-MNI_{name}" for name in names]
+        mask = np.zeros(SHAPE, np.uint8)
+        mask[3, 5:9, 5:9] = 1
+        image = random.normal(100, 20, SHAPE).astype(np.float32) if image is None else image
+        write_volume(paths[0], image, GRID)
+        write_volume(paths[1], mask if label is None else label, grid)
+        return paths
+
+    add(1)
+    holed = np.ones(SHAPE, np.float32)
+    holed[1, 1, 1], holed[2] = np.nan, 5
+    add(2, image=holed)
+    spoil_spacing(add(3)[0], -0.5)
+    spoil_spacing(add(4)[1], 0.0)
+    add(5)
+    add(5, folder="Again")
+    add(6)[0].unlink()
+    add(7, grid=Geometry(SHAPE, (3.0, 0.5, 0.6)))
+    add(8)[0].write_bytes(b"no image")
+    add(9, label=np.full(SHAPE, 0.4, np.float32))
+    given = settings().model_dump(mode="json", exclude_unset=True)
+    given["source"] = {"adapter": "atlas", "root": str(tmp_path / "atlas")}
+    given["slices"] = {"size": [32, 32], "percentiles": [0, 99.9]}
+    config = tmp_path / "atlas.yaml"
+    config.write_text(
+        yaml.safe_dump({"results": str(tmp_path / "results"), "datasets": {"head": given}}), "utf-8"
+    )
+    ended = CliRunner().invoke(app, ["check", "--config", str(config), "--dataset", "head"])
+    assert ended.exit_code == 1
+    written = json.loads((tmp_path / "results/head/check/check.json").read_text("utf-8"))
+    errors = [one for one in written["findings"] if one["severity"] == "error"]
+    expected = {
+        "s002": "1 voxels with NaN",
+        "s003": "spacing (3, 0.5, -0.5)",
+        "s004": "spacing (3, 0.5, 0)",
+        "s005": "the same case more than once",
+        "s006": "label without image",
+        "s007": "label spacing",
+        "s008": "truncated or damaged",
+        "s009": "no whole numbers",
+    }
+    for number, words in expected.items():
+        (fault,) = (one for one in errors if f"sub-r001{number}" in one["text"])
+        assert words in fault["text"]
+    assert len(errors) == len(expected)
+    assert f"head: {len(expected)} errors" in ended.output

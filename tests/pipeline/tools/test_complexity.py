@@ -1,0 +1,170 @@
+"""`grcsf complexity`: one row a method, with the same counts however they are asked for."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.errors import PipelineError
+from pipeline.networks.build import build_network
+from pipeline.planning.network_costs import configured_methods, paper_methods
+from pipeline.settings import residual_count
+from pipeline.settings.reading import load_settings
+from pipeline.tools.complexity import complexity, table
+
+DEMO = Path(__file__).parents[3] / "config" / "demo.yaml"
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, ["complexity", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def paper_costs():
+    return complexity(paper_methods((224, 224)), repeats=0, gpus=0)
+
+
+def test_the_paper_s_networks_have_its_parameters(paper_costs):
+    assert {cost.method: cost.parameters for cost in paper_costs} == {
+        "UNet": 31_036_481,
+        "UNet++": 36_628_481,
+        "UNet++ with GCU": 42_270_301,
+        "GRCSF, patches 8, 8, 16": 42_848_113,
+        "GRCSF, patches 4, 8, 16": 42_749_809,
+        "GRCSF, patches 8, 4, 16": 42_823_537,
+        "GRCSF, patches 8, 8, 8": 42_749_809,
+        "GRCSF, patches 8, 16, 16": 42_946_417,
+    }
+
+
+def test_the_table_shows_table_1_s_figures(paper_costs):
+    pytest.importorskip("thop")
+    rows = [
+        [cell.strip() for cell in row.split("|")[1:-1]] for row in table(paper_costs).split("\n")
+    ]
+    found = {row[0]: row[1:] for row in rows[2:]}
+    assert found["UNet"] == ["224×224", "31,036,481", "31,036,481", "36.82", "41.85", "–", "–"]
+    assert found["UNet++"][3:5] == ["105.46", "106.10"]
+    # nine learnable scalars are no modules, and so not in the paper's count
+    assert found["GRCSF, patches 8, 8, 16"][1:5] == ["42,848,113", "42,848,104", "116.49", "123.10"]
+
+
+def test_a_configuration_s_experiments_and_residual_sets_are_measured():
+    torch.set_num_threads(1)
+    dataset = load_settings(DEMO).datasets["heart"]
+    costs = complexity(configured_methods(dataset), repeats=1, gpus=0)
+    *networks, passes = costs
+    assert [cost.method for cost in networks] == list(dataset.experiments)
+    assert passes.method == "residual maps mrm, 6 passes"
+    for cost in costs:
+        assert cost.size == dataset.slices.size
+        assert cost.seconds > 0
+        assert cost.peak_bytes > 4 * cost.parameters  # the weights and what they make of a slice
+    for cost, (name, one) in zip(networks, dataset.experiments.items(), strict=True):
+        network = build_network(one, residual_count(dataset, name), dataset.slices)
+        assert cost.parameters == sum(value.numel() for value in network.parameters())
+
+
+def test_a_network_on_an_mae_s_encoder_is_counted_with_it():
+    one = {"model": "mae_unet", "mae_encoder": {"mae": "shared"}, "width": 4}
+    over = {"datasets": {"heart": {"experiments": {"m": one}}}}
+    dataset = load_settings(DEMO, over).datasets["heart"]
+    (cost,) = complexity([configured_methods(dataset)[2]], repeats=0, gpus=0)
+    assert cost.method == "m"
+    network = build_network(dataset.experiments["m"], 0, dataset.slices, dataset.mae["shared"])
+    assert cost.parameters == sum(value.numel() for value in network.parameters())
+    assert cost.macs > 0
+
+
+def test_more_passes_cost_more():
+    settings = load_settings(DEMO)
+    over = {"datasets": {"heart": {"residuals": {"mrm": {"preset": "paper"}}}}}
+    (few,), (many,) = (
+        complexity(configured_methods(one.datasets["heart"])[-1:], repeats=0, gpus=0)
+        for one in (settings, load_settings(DEMO, over))
+    )
+    assert many.method == "residual maps mrm, 10 passes"
+    # 2 of 50 % and 4 of 75 % against 5 and 5: the patches are embedded once a ratio
+    assert 1.6 < many.macs / few.macs < 2.1
+    assert many.parameters == few.parameters
+
+
+def test_every_kind_of_network_and_masked_model_is_counted():
+    grcsf = {"model": "grcsf", "width": 4}
+    experiments = {
+        "mae": {"model": "mae_unet", "width": 4, "mae_encoder": {"mae": "shared"}},
+        "mobilenet": {"model": "unetpp", "width": 4, "encoder": "mobilenet"},
+        **{
+            kind: {**grcsf, "gcu": {"kind": kind}, "rcu": None}
+            for kind in ("spatial", "coordinate", "attention_gate", "pyramid")
+        },
+        "one_level": {
+            **grcsf,
+            "gcu": None,
+            "residuals": "sim",
+            "rcu": {"levels": [1], "patch_sizes": [7]},
+        },
+    }
+    residuals = {
+        "sim": {"preset": "fast", "maps": [{"mae": "sim", "mask_ratio": 0.6, "passes": 3}]}
+    }
+    over = {
+        "mae": {"sim": {"architecture": "simmim", "preset": "tiny"}},
+        "residuals": {**residuals, "cam": {"grad_cam": "unetpp"}},
+        "experiments": experiments,
+    }
+    dataset = load_settings(DEMO, {"datasets": {"heart": over}}).datasets["heart"]
+    costs = {cost.method: cost for cost in complexity(configured_methods(dataset), 0, 0)}
+    assert set(experiments) < set(costs)
+    # three passes over all 196 patches, masked ones too, of nearly all weights
+    simmim = costs["residual maps sim, 3 passes"]
+    assert simmim.macs > 3 * 196 * 0.9 * simmim.parameters
+    assert all(cost.macs > 0 for cost in costs.values())
+
+
+def test_json_holds_the_counts_as_they_are(monkeypatch):
+    monkeypatch.setattr(
+        "pipeline.planning.network_costs.paper_methods", lambda size: paper_methods(size)[:1]
+    )
+    done = call("--repeats", 0, "--input-size", 64, 96, "--json")
+    assert done.exit_code == 0, done.output
+    first = json.loads(done.stdout)[0]
+    assert first["method"] == "UNet"
+    assert first["size"] == [64, 96]
+    assert first["parameters"] == 31_036_481
+    assert first["peak_bytes"] is None
+
+
+def test_without_thop_the_rest_is_shown_and_the_extra_named(monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "thop", None)
+    with caplog.at_level(logging.WARNING):
+        cost, _ = complexity(paper_methods((64, 64))[:2], repeats=0, gpus=0)
+    assert (cost.paper_macs, cost.paper_parameters) == (None, None)
+    assert cost.macs > 0
+    (line,) = caplog.messages
+    assert "pip install '.[bench]'" in line
+    assert " – " in table([cost])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset", "heart"], "found without --config"),
+        (["--config", DEMO, "--dataset", "heart", "--input-size", 64, 64], "slices.size"),
+        (["--config", DEMO], "it has: heart, head"),
+        (
+            ["--input-size", 16, 224, "--repeats", 0],
+            "found 16 224, expected sides of at least 32 pixels",
+        ),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(arguments, message):
+    done = call(*arguments)
+    assert isinstance(done.exception, PipelineError)
+    with pytest.raises(PipelineError, match=message):
+        raise done.exception

@@ -1,0 +1,161 @@
+"""A look inside: the passes shown are the stage's own, and every fault is one line."""
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+
+from grcsf.mae.build import build_masked_model
+from grcsf.residuals import residual_map
+from pipeline.errors import PipelineError
+from pipeline.networks.build import build_network, masked_models
+from pipeline.networks.grad_cam import grad_cam_maps
+from pipeline.networks.weights import keep_model
+from pipeline.residual_maps import residual_maps
+from pipeline.settings import Dataset, Experiment, GradCam, Slices
+from pipeline.storage.slices import network_slices
+from pipeline.storage.zarr_store import open_store, read_array
+from pipeline.tools.explain import view as explain_view
+from pipeline.tools.explain.explain import explain
+from pipeline.tools.explain.picture import over_slice
+from pipeline.tools.explain.view import slice_passes
+
+SEED = 5
+
+
+@pytest.fixture
+def ready(ingested, mae, residuals, experiment, slices, resources):
+    """An untrained MAE, its residual maps, and untrained networks."""
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+    shape = {"image_size": mae.image_size, "patch_size": mae.patch_size}
+    masked = build_masked_model(mae.architecture, mae.preset, **shape)
+    keep_model(masked, ingested.mae("shared"), "x", {})
+    maes = {"shared": mae}
+    residual_maps(ingested, "mrm", "1of1", residuals, maes, (1,), slices, SEED, resources)
+    unet = Experiment(model="unet", width=2)
+    encoder = Experiment(model="mae_unet", mae_encoder={"mae": "shared"}, width=2)
+    for name, chosen, maps in (("grcsf", experiment, 2), ("unet", unet, 0), ("mae", encoder, 0)):
+        torch.manual_seed(1)
+        keep_model(build_network(chosen, maps, slices, mae), ingested.model(name, 1), "x", {})
+    dataset = Dataset.model_validate(
+        {
+            "source": {"adapter": "manifest", "root": "x"},
+            "slices": slices,
+            "mae": maes,
+            "residuals": {"mrm": residuals},
+            "experiments": {"grcsf": experiment, "unet": unet, "mae": encoder},
+        }
+    )
+    return ingested, dataset
+
+
+def drawn(ready, tmp_path, experiment="grcsf", case="d", numbers=()):
+    layout, dataset = ready
+    return explain(layout, dataset, experiment, case, numbers, 1, tmp_path / "look", SEED)
+
+
+def test_the_passes_are_those_behind_the_stored_maps(ready, mae, residuals, slices):
+    layout, _ = ready
+    store = open_store(layout.case_store("d"))
+    z = 3
+    image = network_slices(read_array(store, "image", slice(z, z + 1)), (0, 150), slices.size)
+    models = masked_models(layout, {"shared": mae})
+    passes = slice_passes([models["shared"]] * 2, residuals, image, "d", z, SEED)
+    stored = read_array(open_store(layout.residual_store("mrm", "d")), "residual", (slice(None), z))
+    assert [len(one.masked) for one in passes] == [2, 4]
+    for one, expected, ratio in zip(passes, stored, (0.5, 0.75), strict=True):
+        found = residual_map(image, torch.from_numpy(one.mean)[None, None], "abs")[0, 0].numpy()
+        np.testing.assert_allclose(found, expected.astype(np.float32), atol=1e-3)
+        np.testing.assert_allclose(np.isnan(one.masked).mean(axis=(1, 2)), ratio)
+        seen = ~np.isnan(one.masked)
+        np.testing.assert_allclose(one.reconstructed[seen], one.masked[seen])
+
+
+def test_one_picture_a_slice_and_none_is_blank(ready, tmp_path):
+    written = drawn(ready, tmp_path, numbers=(2, 4))
+    assert [path.name for path in written] == ["d-slice-002.png", "d-slice-004.png"]
+    pictures = [imread(path)[..., :3] for path in written]
+    assert all(picture.std() > 0.1 for picture in pictures)
+    assert np.abs(pictures[0] - pictures[1]).max() > 0.5
+
+
+def test_maps_of_a_padded_slice_stand_where_their_pixels_are():
+    padded = torch.arange(48 * 32).reshape(48, 32)
+    for level in range(4):
+        scale = 2**level
+        shown = over_slice(padded[: 48 // scale, : 32 // scale], level, (41, 27))
+        assert shown.shape == (41, 27)
+        for row, column in ((0, 0), (17, 9), (40, 26)):
+            assert shown[row, column] == padded[row // scale, column // scale]
+
+
+def test_an_empty_slice_shows_no_passes(ready, tmp_path, monkeypatch):
+    monkeypatch.setattr(explain_view, "slice_passes", lambda *_: pytest.fail("passes computed"))
+    assert drawn(ready, tmp_path, numbers=(1,))[0].exists()
+
+
+def test_grad_cam_has_a_map_and_no_passes(
+    ready, experiment, slices, resources, tmp_path, monkeypatch
+):
+    layout, dataset = ready
+    cam, unet = GradCam(grad_cam="unet"), dataset.experiments["unet"]
+    grad_cam_maps(layout, "cam", "1of1", cam, unet, (1,), slices, resources)
+    chosen = experiment.model_copy(update={"residuals": "cam"})
+    keep_model(build_network(chosen, 1, slices), layout.model("seen", 1), "x", {})
+    dataset.residuals["cam"] = cam
+    dataset.experiments["seen"] = chosen
+    monkeypatch.setattr(explain_view, "slice_passes", lambda *_: pytest.fail("passes computed"))
+    assert drawn(ready, tmp_path, "seen")[0].exists()
+
+
+@pytest.mark.parametrize(
+    "change", [{"masks": "random"}, {"visible": "paste"}, {"seed": 6}, {"window": (0, 200)}]
+)
+def test_maps_of_other_settings_are_refused(ready, tmp_path, change):
+    layout, dataset = ready
+    seed = change.get("seed", SEED)
+    if "window" in change:
+        dataset = dataset.model_copy(update={"slices": Slices(size=(32, 32), **change)})
+    elif "seed" not in change:
+        dataset.residuals["mrm"] = dataset.residuals["mrm"].model_copy(update=change)
+    with pytest.raises(PipelineError, match=r"with other settings .* run residual_maps first"):
+        explain(layout, dataset, "grcsf", "d", (), 1, tmp_path / "look", seed)
+
+
+def test_maps_of_other_weights_are_refused(ready, mae, tmp_path):
+    shape = {"image_size": mae.image_size, "patch_size": mae.patch_size}
+    other = build_masked_model(mae.architecture, mae.preset, **shape)
+    keep_model(other, ready[0].mae("shared"), "y", {})
+    with pytest.raises(PipelineError, match="made by another MAE"):
+        drawn(ready, tmp_path)
+
+
+def test_without_a_number_the_largest_lesion_or_the_middle_is_shown(ready, tmp_path):
+    assert drawn(ready, tmp_path)[0].name == "d-slice-003.png"
+    assert drawn(ready, tmp_path, case="e")[0].name == "e-slice-004.png"
+
+
+@pytest.mark.parametrize("name", ["unet", "mae"])
+def test_a_network_without_residual_maps(ready, tmp_path, name):
+    (plain,), (whole,) = drawn(ready, tmp_path / "a", name), drawn(ready, tmp_path / "b")
+    assert imread(plain).shape[0] < imread(whole).shape[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"case": "dd"}, "case dd: not among the 5 ingested cases; did you mean 'd'"),
+        ({"numbers": (7,)}, "--slice: found 7, but case d has slices 1 to 6"),
+        ({"numbers": (0,)}, "--slice: found 0"),
+    ],
+)
+def test_faults_are_one_line(ready, tmp_path, change, said):
+    with pytest.raises(PipelineError, match=said):
+        drawn(ready, tmp_path, **change)
+
+
+def test_an_untrained_network_is_one_line(ready, tmp_path):
+    ready[0].model("unet", 1).unlink()
+    with pytest.raises(PipelineError, match="run the stage that writes it first"):
+        drawn(ready, tmp_path, "unet")

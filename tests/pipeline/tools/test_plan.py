@@ -1,0 +1,247 @@
+"""A plan's figures, against figures worked out by hand and against the paper's."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.cli import app
+from pipeline.datasets.configured import planned_cases
+from pipeline.errors import PipelineError
+from pipeline.planning.network_costs import mae_macs, network_macs
+from pipeline.planning.rates import SHIPPED, load_rates
+from pipeline.planning.sizes import case_sizes
+from pipeline.planning.workload import TRAINED, stage_work
+from pipeline.settings.reading import load_settings, validate
+from pipeline.storage.volumes import Geometry, write_volume
+from pipeline.tools.plan.plan import plan
+
+CONFIG = Path(__file__).parents[3] / "config"
+ROW = r"^\| (\w+) +\| +([^|]+) \| +([^|]+) \| +([^|]+) \| +([^|]+) \|$"
+
+
+def tiny(tmp_path: Path, **changes) -> dict:
+    """Seven cases of ten slices: 5 train, 1 validates, 1 tests."""
+    lines = []
+    for index in range(7):
+        write_volume(tmp_path / f"{index}.nii.gz", *volume((10, 8, 6)))
+        lines.append(f"case{index},{index}.nii.gz,{index}.nii.gz")
+    (tmp_path / "manifest.csv").write_text("\n".join(["case,image,label", *lines]) + "\n")
+    dataset = {
+        "source": {"adapter": "manifest", "root": str(tmp_path)},
+        "slices": {"size": [32, 32], "percentiles": [0, 100]},
+        "split": {"test": 1, "validation": 1},
+        "mae": {"mae": {"preset": "tiny", "image_size": 32, "patch_size": 8, "epochs": 3}},
+        "residuals": {
+            "mrm": {
+                "preset": "paper",
+                "maps": [{"mae": "mae", "mask_ratio": 0.5}, {"mae": "mae", "mask_ratio": 0.75}],
+            }
+        },
+        "experiments": {
+            "grcsf": {
+                "model": "grcsf",
+                "residuals": "mrm",
+                "width": 4,
+                "training": {"epochs": 2},
+            }
+        },
+    }
+    return {"results": str(tmp_path / "results"), "datasets": {"own": {**dataset, **changes}}}
+
+
+def volume(shape):
+    return np.ones(shape, np.uint8), Geometry(shape, (1.0, 1.0, 1.0))
+
+
+def test_work_by_hand(tmp_path):
+    settings = validate(tiny(tmp_path), "test")
+    dataset = settings.datasets["own"]
+    cases = case_sizes(planned_cases(settings, "own"), "manifest", dataset.slices)
+    names = [one.case for one in cases]
+    subsets = [{"train": names[:5], "validation": names[5:6], "test": names[6:]}]
+    half, quarter = (mae_macs(dataset.mae["mae"], ratio) for ratio in (0.5, 0.75))
+    network = network_macs(dataset, "grcsf")
+    assert half > quarter > 0
+    assert stage_work(dataset, cases, subsets, settings.resources) == {
+        # 50 slices a training epoch at either ratio in turn, 10 validated at both
+        ("train_mae", "cpu", "mae_training"): 3 * (50 * TRAINED * (half + quarter) // 2)
+        + 3 * 10 * (half + quarter),
+        ("residual_maps", "cpu", "mae_pass"): 70 * 5 * (half + quarter),
+        ("train_segmentation", "cpu", "segmentation_training"): 2 * (50 * TRAINED + 10) * network,
+        ("predict", "cpu", "segmentation_prediction"): 10 * network,
+    }
+
+
+@pytest.fixture(scope="module")
+def atlas(tmp_path_factory):
+    """The paper's configuration for 655 cases, whose files are empty."""
+    root = tmp_path_factory.mktemp("atlas")
+    for index in range(655):
+        # unequal cohorts, of which a fifth can be taken
+        name = f"sub-r{1 + int(33 * (index * 0.618 % 1) ** 1.5):03d}s{index + 1:03d}"
+        stem = root / f"{name}_ses-1_space-MNI152NLin2009aSym"
+        Path(f"{stem}_T1w.nii.gz").touch()
+        Path(f"{stem}_label-L_desc-T1lesion_mask.nii.gz").touch()
+    over = {"datasets": {"atlas": {"source": {"root": str(root)}}}}
+    return load_settings(CONFIG / "atlas.yaml", over)
+
+
+def test_the_paper_s_seconds_a_case_come_out_again(atlas):
+    (found,) = plan(atlas, {"cuda": load_rates(SHIPPED, "cuda")})
+    assert (found.cases, found.slices, found.known) == (655, 655 * 189, 0)
+    # Table 4; five passes at each ratio, every case once
+    assert found.stages["residual_maps"].hours == pytest.approx(
+        {"cuda": 655 * 21.86 / 3600}, rel=0.01
+    )
+    # 131 test cases; section 4.4.1 and, UNet++ being 105.46 of its 116.49 G
+    seconds = 131 * 4.07 * (1 + 105.46 / 116.49)
+    assert found.stages["predict"].hours == pytest.approx({"cuda": seconds / 3600}, rel=0.02)
+    # docs/stores.md: about 7 GB and 22 GB
+    assert found.stages["ingest"].size == pytest.approx(7e9, rel=0.05)
+    assert found.stages["residual_maps"].size == pytest.approx(22e9, rel=0.05)
+    assert found.total.jobs == sum(one.jobs for one in found.stages.values())
+
+
+def test_nothing_is_trained_from_a_checkpoint_that_is_only_used(tmp_path):
+    given = tiny(tmp_path)
+    given["datasets"]["own"]["mae"]["mae"] |= {"epochs": 0, "checkpoint": "mae.pth"}
+    (found,) = plan(validate(given, "test"), {"cpu": load_rates(SHIPPED, "cpu")})
+    assert found.stages["train_mae"].hours == {"cpu": 0}
+    assert found.stages["residual_maps"].hours["cpu"] > 0
+
+
+def rates_file(path: Path, device: str = "cpu", **measured) -> Path:
+    figures = {kind: {"macs": macs, "seconds": 1, "of": "test"} for kind, macs in measured.items()}
+    machine = {"machine": "this", "origin": "a test", "measured": figures}
+    path.write_text(json.dumps({device: machine}))
+    return path
+
+
+def test_own_rates_change_the_hours_and_what_is_derived_is_said(tmp_path, capsys):
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps(tiny(tmp_path)))
+    slow = rates_file(tmp_path / "r.json", mae_pass=1e6, segmentation_prediction=1e6)
+    app(["plan", str(config), "--rates", str(slow), "--json"], standalone_mode=False)
+    found = json.loads(capsys.readouterr().out)
+    assert set(found["rates"]) == {"cpu"}
+    assert found["rates"]["cpu"]["derived"]["mae_training"] == "mae_pass"
+    before = found["datasets"][0]["stages"]["train_mae"]["hours"]["cpu"]
+    fast = rates_file(
+        tmp_path / "r.json", mae_pass=1e6, segmentation_prediction=1e6, mae_training=4e6
+    )
+    app(["plan", str(config), "--rates", str(fast), "--json"], standalone_mode=False)
+    after = json.loads(capsys.readouterr().out)["datasets"][0]["stages"]["train_mae"]["hours"][
+        "cpu"
+    ]
+    assert after == pytest.approx(before / 4)
+    app(["plan", str(config), "--rates", str(fast)], standalone_mode=False)
+    told = capsys.readouterr().out
+    assert "core hours" in told
+    assert "GPU hours" not in told
+    assert "segmentation_training: 0.001 G MACs/s, not measured: derived" in told
+    assert "mae_training: 0.004 G MACs/s, measured" in told
+
+
+def both_rates(path: Path) -> Path:
+    """A core that multiplies 1e6 times a second, and a card a thousand times as fast."""
+    content = {}
+    for device, macs in (("cpu", 1e6), ("cuda", 1e9)):
+        kinds = {"mae_pass": macs, "segmentation_prediction": macs}
+        content |= json.loads(rates_file(path, device, **kinds).read_text())
+    path.write_text(json.dumps(content))
+    return path
+
+
+# by the cards of every job, of the MAE's training and of the network's: where each stage computes
+DEVICES = {
+    (0, None, 2): ("cpu", "cpu", "cuda"),
+    (1, 0, 0): ("cuda", "cpu", "cpu"),
+    (1, None, None): ("cuda", "cuda", "cuda"),
+    (0, 1, None): ("cpu", "cuda", "cpu"),
+}
+
+
+@pytest.mark.parametrize("gpus", DEVICES)
+def test_each_training_takes_the_hours_of_its_own_device(tmp_path, capsys, gpus):
+    others, *own = gpus
+    given = tiny(tmp_path) | {"resources": {"gpus": others}}
+    dataset = given["datasets"]["own"]
+    trained = dataset["mae"]["mae"], dataset["experiments"]["grcsf"]
+    dataset["experiments"]["grcsf"]["training"]["batch_size"] = 2
+    for training, cards in zip(trained, own, strict=True):
+        training["resources"] = {} if cards is None else {"gpus": cards}
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps(given))
+    rates = str(both_rates(tmp_path / "rates.json"))
+    app(["plan", str(config), "--rates", rates, "--json"], standalone_mode=False)
+    found = json.loads(capsys.readouterr().out)
+    checked = validate(given, "test").datasets["own"]
+    half, quarter = (mae_macs(checked.mae["mae"], ratio) for ratio in (0.5, 0.75))
+    network = network_macs(checked, "grcsf")
+    other, mae, segmentation = DEVICES[gpus]
+    assert list(found["rates"]) == sorted({other, mae, segmentation}, reverse=True)
+    # slices of ten a case; a training step is three passes, at either ratio in turn
+    macs = {
+        "train_mae": (mae, 3 * (50 * 3 / 2 + 10) * (half + quarter)),
+        "residual_maps": (other, 70 * 5 * (half + quarter)),
+        "train_segmentation": (segmentation, 2 * (50 * 3 + 10) * network),
+        "predict": (other, 10 * network),
+    }
+    stages = found["datasets"][0]["stages"]
+    due = {
+        stage: {device: pytest.approx(count / {"cpu": 1e6, "cuda": 1e9}[device] / 3600)}
+        for stage, (device, count) in macs.items()
+    }
+    assert {stage: one["hours"] for stage, one in stages.items() if one["hours"]} == due
+    totals = found["datasets"][0]["total"]["hours"]
+    assert set(totals) == {other, mae, segmentation}
+    for device, hours in totals.items():
+        parts = [one["hours"].get(device, 0) for one in stages.values()]
+        assert hours == pytest.approx(sum(parts))
+
+
+def test_both_devices_have_a_column_and_their_rates(tmp_path, capsys):
+    given = tiny(tmp_path)
+    other = tiny(tmp_path)["datasets"]["own"]
+    other["experiments"]["grcsf"] |= {"resources": {"gpus": 1}}
+    given["datasets"]["other"] = other
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps(given))
+    app(["plan", str(config)], standalone_mode=False)
+    told = capsys.readouterr().out
+    assert max(map(len, told.splitlines())) < 80
+    rows = {name: cells for name, *cells in re.findall(ROW, told, re.MULTILINE)}
+    assert rows["stage"][1:3] == ["GPU hours", "core hours"]
+    # the last data set's: its network alone is trained on a card
+    estimated = {name: [cell != "–" for cell in cells[1:3]] for name, cells in rows.items()}
+    assert estimated["train_segmentation"] == [True, False]
+    assert estimated["train_mae"] == estimated["predict"] == [False, True]
+    assert estimated["together"] == [True, True]
+    assert estimated["ingest"] == [False, False]
+    assert told.count("Rates of: ") == 2
+    total = told.split("all data sets: ")[1].split("\n\n")[0]
+    assert "GPU hours" in total
+    assert "core hours" in total
+
+
+def test_rates_that_cannot_be_used_are_one_line(tmp_path):
+    path = rates_file(tmp_path / "r.json", mae_pass=1.0)
+    with pytest.raises(PipelineError, match="has no segmentation_prediction"):
+        load_rates(path, "cpu")
+    with pytest.raises(PipelineError, match="nothing about cuda"):
+        load_rates(path, "cuda")
+    path.write_text('{"cpu": {"machine": 3}}')
+    with pytest.raises(PipelineError, match=r"cpu\.machine: .*; measure with"):
+        load_rates(path, "cpu")
+    with pytest.raises(PipelineError, match="No such file"):
+        load_rates(tmp_path / "none.json", "cpu")
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_shipped_rates_say_where_they_come_from(device):
+    rates = load_rates(SHIPPED, device)
+    assert rates.machine
+    assert rates.origin

@@ -1,0 +1,142 @@
+"""What is doubtful is told with a remedy, and nothing ordinary is."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.datasets.left_out import left_out
+from pipeline.storage.volumes import Geometry
+from pipeline.tools.check.plausibility import (
+    disk_doubts,
+    grid_doubts,
+    image_doubts,
+    label_doubts,
+    spacing_doubts,
+    twin_doubts,
+)
+
+SHAPE = (6, 16, 20)
+RANDOM = np.random.default_rng(0)
+
+
+def ct(low, high):
+    return RANDOM.integers(low, high, SHAPE).astype(np.int16)
+
+
+def grid(*spacing):
+    return Geometry(SHAPE, spacing)
+
+
+def one(doubts):
+    (found,) = doubts
+    assert found.severity == "warning"
+    assert found.remedy
+    return found.found
+
+
+def test_a_ct_without_air():
+    assert "lowest value is -160 HU" in one(image_doubts(ct(-160, 240).clip(-160), "CT", LIMITS))
+    assert image_doubts(ct(-160, 240), "MR", LIMITS) == []
+    assert image_doubts(ct(-1024, 240), "CT", LIMITS) == []
+
+
+LIMITS = (-200.0, 800.0)
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+def test_a_window_in_which_nothing_lies(modality):
+    image = ct(-1000, -600)
+    assert "0.00% of the voxels between black (-200)" in one(image_doubts(image, modality, LIMITS))
+
+
+def test_a_window_that_clips_most_is_ordinary():
+    image = np.full(SHAPE, -1000, np.int16)
+    image[:, :1, :4] = 100  # 1.25 % of the voxels
+    assert image_doubts(image, "CT", LIMITS) == []
+
+
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (3, 0.4, 0.4), (5, 0.6, 0.6), (0.5, 0.7, 0.7)])
+def test_ordinary_grids(spacing):
+    assert grid_doubts(grid(*spacing)) == []
+
+
+def test_very_thick_slices():
+    assert "spacing 10 × 0.5 × 0.5 mm" in one(grid_doubts(grid(10, 0.5, 0.5)))
+
+
+@pytest.mark.parametrize(("spacing", "axis"), [((0.5, 3, 0.5), "y"), ((0.5, 0.5, 6), "x")])
+def test_slices_along_another_axis(spacing, axis):
+    assert f"the thick axis is {axis}" in one(grid_doubts(grid(*spacing)))
+
+
+def test_a_lesion_that_the_border_cuts():
+    label = np.zeros(SHAPE, np.uint8)
+    label[1:5, 1:15, 1:19] = 1
+    assert label_doubts(label) == []
+    label[0, 5, 5] = label[3, 4, -1] = 2
+    assert one(label_doubts(label)) == "lesion at the image's border (first z, last x)"
+    flat = np.zeros((1, 16, 20), np.uint8)
+    flat[0, 4, 4] = 1
+    assert label_doubts(flat) == [], "a single slice has no border in z"
+
+
+def test_a_spacing_far_from_all_others():
+    usual = [(f"c{number}", (1.25, 0.7, 0.7)) for number in range(5)]
+    assert spacing_doubts([*usual, ("thick", (5.0, 0.9, 0.9))]) == []
+    (found,) = spacing_doubts([*usual, ("metres", (1.25, 0.0007, 0.0007))])
+    assert found.case == "metres"
+    assert found.found == "spacing 0.0007 mm in y, 0.0007 mm in x"
+    assert spacing_doubts([*usual[:3], ("metres", (1.25, 0.0007, 0.0007))]) == [], "too few"
+
+
+def test_the_same_image_twice():
+    found = twin_doubts([("a", "1"), ("b", "2"), ("c", "1"), ("d", "1")])
+    assert [(twin.case, twin.found) for twin in found] == [
+        ("c", "the same voxels as a"),
+        ("d", "the same voxels as a"),
+    ]
+
+
+def test_a_disk_too_small():
+    assert disk_doubts(10**9, 10**9) == []
+    assert one(disk_doubts(2 * 10**9, 10**9)).startswith("1 GB of disk are free")
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def left(adapter, root):
+    return [(found.severity, found.found) for found in left_out(adapter, root)]
+
+
+def test_contrast_scans_are_noted(tmp_path):
+    names = [f"Images/TRV1P{number}CTAI.mhd" for number in range(5)]
+    touch(tmp_path, "Images/TRV1P0CTI.mhd", *names)
+    told = f"left out, contrast scan (CTAI): {', '.join(names[:3])} and 2 more"
+    assert left("orcascore", tmp_path) == [("note", told)]
+
+
+def test_images_with_other_names_are_told(tmp_path):
+    touch(tmp_path, "sub-r001s001_T1w.nii.gz", "old_T1w.nii.gz", "._sub-r001s001_T1w.nii.gz")
+    assert left("atlas", tmp_path) == [
+        ("note", "left out, file ._* (left by macOS): ._sub-r001s001_T1w.nii.gz"),
+        ("warning", "left out, image whose name has no sub-r<cohort>s<number>: old_T1w.nii.gz"),
+    ]
+
+
+def test_images_that_dataset_json_does_not_list_are_told(tmp_path):
+    touch(tmp_path, "imagesTr/a.nii.gz", "imagesTr/b.nii.gz")
+    (tmp_path / "dataset.json").write_text(
+        '{"training": [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}]}', "utf-8"
+    )
+    told = "left out, image that dataset.json does not list: imagesTr/b.nii.gz"
+    assert left("msd", tmp_path) == [("warning", told)]
+
+
+def test_a_csv_leaves_nothing_out(tmp_path):
+    touch(tmp_path, "cases.csv")
+    assert left("manifest", tmp_path / "cases.csv") == []

@@ -1,0 +1,365 @@
+"""A run taken along: bundles are whole or refused, images are predicted as the stages would."""
+
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+import SimpleITK
+import torch
+from matplotlib.image import imread
+from typer.testing import CliRunner
+
+from grcsf.mae.build import build_masked_model
+from pipeline.cli import app
+from pipeline.datasets.cases import NAMED
+from pipeline.errors import PipelineError
+from pipeline.networks.build import build_network
+from pipeline.networks.grad_cam import grad_cam_maps
+from pipeline.networks.weights import keep_model
+from pipeline.predict import predict
+from pipeline.residual_maps import residual_maps
+from pipeline.settings import Dataset, Experiment, GradCam
+from pipeline.storage.files import read_json, write_json
+from pipeline.storage.masks import store_geometry
+from pipeline.storage.volumes import read_volume, write_volume
+from pipeline.storage.zarr_store import open_store, read_array
+from pipeline.tools.export import predict_images as images_module
+from pipeline.tools.export.bundle import export_run, open_bundle
+from pipeline.tools.export.page import shown_slices
+from pipeline.tools.export.predict_images import claimed_agatston, predict_images
+
+SEED = 5
+STAGE = ("--config", "c", "--dataset", "d", "--experiment", "e")
+
+
+@pytest.fixture
+def run(ingested, mae, residuals, experiment, slices):
+    """A tree with an MAE and three networks, none of them trained, and its settings."""
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+    shape = {"image_size": mae.image_size, "patch_size": mae.patch_size}
+    masked = build_masked_model(mae.architecture, mae.preset, **shape)
+    keep_model(masked, ingested.mae("shared"), "x", {})
+    unet = Experiment(model="unet", width=2)
+    looked = experiment.model_copy(update={"residuals": "cam"})
+    experiments = {"grcsf": experiment, "unet": unet, "looked": looked}
+    for name, maps in (("grcsf", 2), ("unet", 0), ("looked", 1)):
+        torch.manual_seed(1)
+        network = build_network(experiments[name], maps, slices)
+        keep_model(network, ingested.model(name, 1), "x", {"where": "/home/somebody"})
+    dataset = Dataset.model_validate(
+        {
+            "source": {"adapter": "manifest", "root": "/home/somebody", "modality": "MR"},
+            "slices": slices,
+            "mae": {"shared": mae, "other": mae},
+            "residuals": {"mrm": residuals, "cam": GradCam(grad_cam="unet")},
+            "experiments": experiments,
+        }
+    )
+    split = read_json(ingested.split)
+    write_json(ingested.split, {**split, "digest": "0123456789abcdef01"})
+    return ingested, dataset
+
+
+def exported(run, path, experiment="grcsf"):
+    export_run(*run, experiment, 1, SEED, path)
+    return path
+
+
+def raw(run, path, case="d"):
+    store = open_store(run[0].case_store(case))
+    write_volume(path, read_array(store, "image"), store_geometry(store))
+    return path
+
+
+@pytest.mark.parametrize("chosen", ["grcsf", "looked"])
+@pytest.mark.parametrize("name", ["run", "run.zip"])
+def test_an_image_is_predicted_as_the_stages_would(
+    run, tmp_path, resources, residuals, mae, chosen, name
+):
+    layout, dataset = run
+    slices = dataset.slices
+    residual_maps(layout, "mrm", "1of1", residuals, {"shared": mae}, (1,), slices, SEED, resources)
+    cam = dataset.residuals["cam"]
+    grad_cam_maps(layout, "cam", "1of1", cam, dataset.experiments["unet"], (1,), slices, resources)
+    maps = {"grcsf": 2, "looked": 1}[chosen]
+    predict(layout, chosen, 1, dataset.experiments[chosen], maps, slices, resources)
+    expected = read_array(open_store(layout.prediction_store(chosen, 1, "d")), "probability")
+
+    model = exported(run, tmp_path / name, chosen)
+    image = raw(run, tmp_path / "d.nii.gz")
+    predict_images([image], model, tmp_path / "out", resources, probabilities=True)
+    found = read_volume(tmp_path / "out" / "d-probability.nii.gz")
+    # slices share their batches with other cases there
+    np.testing.assert_allclose(found.array, expected.astype(np.float32), atol=2e-3)
+    mask = read_volume(tmp_path / "out" / "d.nii.gz")
+    sure = np.abs(expected.astype(np.float32) - 0.5) > 2e-3
+    assert (mask.array[sure] == (expected >= 0.5)[sure]).all()
+    for one in (found, mask):
+        assert one.geometry.shape == read_volume(image).geometry.shape
+        np.testing.assert_allclose(one.geometry.origin, read_volume(image).geometry.origin)
+        np.testing.assert_allclose(one.geometry.direction, read_volume(image).geometry.direction)
+    measured = json.loads((tmp_path / "out" / "d.json").read_text("utf-8"))
+    voxel_ml = 3.0 * 0.8 * 0.8 / 1000
+    assert measured["lesion_ml"] == pytest.approx(np.count_nonzero(mask.array) * voxel_ml)
+    assert imread(tmp_path / "out" / "d.png").shape[1] > 300
+
+
+def test_a_bundle_names_no_folder_and_holds_only_what_is_needed(run, tmp_path):
+    model = exported(run, tmp_path / "run")
+    assert sorted(path.name for path in model.iterdir()) == [
+        "MODEL_CARD.md",
+        "bundle.json",
+        "mae-shared.safetensors",
+        "network.safetensors",
+    ]
+    text = (model / "bundle.json").read_text("utf-8") + (model / "MODEL_CARD.md").read_text("utf-8")
+    assert "somebody" not in text
+    assert str(tmp_path) not in text
+    record = json.loads((model / "bundle.json").read_text("utf-8"))
+    assert record["split_digest"] == "0123456789abcdef01"
+    assert record["cases"] == {"train": 2, "validation": 1, "test": 1}
+    assert set(record["settings"]["experiments"]) == {"grcsf"}
+    assert "Not evaluated" in text
+    bundle = open_bundle(model, tmp_path / "tree")
+    assert (bundle.experiment, bundle.subset, bundle.seed, bundle.maps) == ("grcsf", 1, SEED, 2)
+
+
+def test_the_card_shows_the_scores_of_masks_made_the_same_way(run, tmp_path):
+    layout, dataset = run
+    scores = {"dice": {"mean": 0.61, "low": 0.5, "high": None}}
+    scores["dice"] |= {"high": 0.7, "undefined": 0}
+    scores["iou"] = {"mean": 0.4, "low": None, "high": None}
+    summary = {"scores": scores, "patients": 7, "confidence": 0.9}
+    current = {"postprocess": dataset.postprocess.model_dump(mode="json")}
+    write_json(layout.summary("grcsf"), {**summary, "settings": current})
+    card = (exported(run, tmp_path / "a") / "MODEL_CARD.md").read_text("utf-8")
+    assert "| Dice | 0.610 | 0.500 to 0.700 |" in card
+    assert "| IoU | 0.400 | – |" in card
+    assert "90% interval" in card
+    assert "7 test patients" in card
+    other = {"postprocess": {**current["postprocess"], "probability": 0.4}}
+    write_json(layout.summary("grcsf"), {**summary, "settings": other})
+    card = (exported(run, tmp_path / "b") / "MODEL_CARD.md").read_text("utf-8")
+    assert "Not evaluated" in card
+
+
+def test_nothing_is_written_over(run, tmp_path):
+    exported(run, tmp_path / "run")
+    with pytest.raises(PipelineError, match="already there"):
+        exported(run, tmp_path / "run")
+
+
+def altered(model, **changes):
+    record = json.loads((model / "bundle.json").read_text("utf-8"))
+    (model / "bundle.json").write_text(json.dumps({**record, **changes}), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda model: (model / "bundle.json").unlink(), "no readable bundle.json"),
+        (lambda model: (model / "bundle.json").write_text("{"), "no readable bundle.json"),
+        (lambda model: altered(model, format=9), "format 9, expected 1"),
+        (lambda model: altered(model, settings={"slices": {}}), "bundle.json is not valid"),
+        (lambda model: altered(model, experiment="../x"), "bundle.json is not valid"),
+        (lambda model: altered(model, dataset="../x"), "bundle.json is not valid"),
+        (lambda model: altered(model, dataset="/x"), "bundle.json is not valid"),
+        (
+            lambda model: (model / "network.safetensors").unlink(),
+            "network.safetensors is not there",
+        ),
+        (
+            lambda model: (model / "network.safetensors").write_bytes(b"x" * 99),
+            "network.safetensors is damaged",
+        ),
+        (shutil.rmtree, "not there"),
+    ],
+)
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_bundle_that_is_not_whole_is_one_line(run, tmp_path, damage, said, zipped):
+    model = exported(run, tmp_path / "run")
+    damage(model)
+    if zipped and model.exists():
+        model = shutil.make_archive(str(tmp_path / "zipped"), "zip", model)
+        model = tmp_path / "zipped.zip"
+    with pytest.raises(PipelineError, match=said) as raised:
+        open_bundle(model, tmp_path / "tree")
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_a_byte_changed_in_a_zip_is_found(run, tmp_path):
+    model = exported(run, tmp_path / "run.zip", "unet")
+    whole = model.read_bytes()
+    with zipfile.ZipFile(model) as archive:
+        one = archive.getinfo("network.safetensors")
+    start = one.header_offset + 30 + len(one.filename)
+    # the last bits of a compressed stream are padding
+    for at in np.linspace(start, start + one.compress_size - 9, 5).astype(int):
+        for value in (0x00, 0x07, 0xFF):
+            damaged = bytearray(whole)
+            damaged[at] = value if damaged[at] != value else value ^ 0x55
+            model.write_bytes(damaged)
+            with pytest.raises(PipelineError, match=r"network.safetensors is damaged"):
+                open_bundle(model, tmp_path / "tree")
+
+
+def test_a_zip_writes_nothing_but_what_a_bundle_has(run, tmp_path):
+    model = exported(run, tmp_path / "run.zip")
+    with zipfile.ZipFile(model, "a") as archive:
+        archive.writestr("../../escaped", "x")
+        archive.writestr("trap.py", "x")
+    open_bundle(model, tmp_path / "deep" / "tree")
+    written = {path.name for path in (tmp_path / "deep").rglob("*") if path.is_file()}
+    assert written == {"model.safetensors", "shared.json", "subset-1.json"}
+    assert not list(tmp_path.glob("escaped"))
+
+
+def test_every_format_is_read(run, tmp_path, resources):
+    model = exported(run, tmp_path / "run", "unet")
+    images = [raw(run, tmp_path / f"image-{end[1:]}{end}") for end in (".mhd", ".nrrd", ".nii")]
+    series = tmp_path / "series"
+    series.mkdir()
+    array = read_array(open_store(run[0].case_store("d")), "image")
+    for z, plane in enumerate(array):
+        slice_ = SimpleITK.GetImageFromArray(plane[None])
+        slice_.SetMetaData("0008|0060", "MR")
+        slice_.SetMetaData("0020|000e", "1.2.3")
+        slice_.SetMetaData("0020|0013", str(z + 1))
+        slice_.SetMetaData("0020|0032", f"0\\0\\{3 * z}")
+        slice_.SetMetaData("0020|0037", "1\\0\\0\\0\\1\\0")
+        writer = SimpleITK.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        writer.SetFileName(str(series / f"{z}.dcm"))
+        writer.Execute(slice_)
+    predict_images([*images, series], model, tmp_path / "out", resources)
+    written = sorted(path.name for path in (tmp_path / "out").glob("*") if path.suffix != ".json")
+    assert written == [
+        "image-mhd.mha",
+        "image-mhd.png",
+        "image-nii.nii.gz",
+        "image-nii.png",
+        "image-nrrd.nii.gz",
+        "image-nrrd.png",
+        "series.nii.gz",
+        "series.png",
+    ]
+    masks = [read_volume(tmp_path / "out" / name).array for name in written if "png" not in name]
+    assert all((mask == masks[0]).all() for mask in masks)
+
+
+def test_faulty_images_are_named_and_the_others_done(run, tmp_path, resources):
+    model = exported(run, tmp_path / "run", "unet")
+    good = raw(run, tmp_path / "good.nii.gz")
+    (tmp_path / "bad.nii.gz").write_bytes(good.read_bytes()[:200])
+    four = SimpleITK.GetImageFromArray(np.zeros((2, 4, 8, 8), np.int16), isVector=False)
+    SimpleITK.WriteImage(four, str(tmp_path / "four.nii.gz"))
+    images = [good, tmp_path / "bad.nii.gz", tmp_path / "four.nii.gz", tmp_path / "none.nii.gz"]
+    with pytest.raises(PipelineError) as raised:
+        predict_images(images, model, tmp_path / "out", resources)
+    lines = str(raised.value).splitlines()
+    assert lines[0] == "3 of 4 images could not be used:"
+    assert len(lines) == 4
+    for name in ("bad", "four", "none"):
+        assert any(line.startswith(f"case {name}: ") for line in lines[1:])
+    assert (tmp_path / "out" / "good.nii.gz").exists()
+
+
+def test_an_image_that_a_stage_refuses_leaves_the_others(run, tmp_path, resources, monkeypatch):
+    model = exported(run, tmp_path / "run", "unet")
+    images = [raw(run, tmp_path / name) for name in ("second.nii", "third.nii")]
+    refuse = "second"
+
+    def written(layout, bundle, cases, resources, stages=images_module._run_stages):
+        if refuse in cases:
+            raise PipelineError("case second: refused")
+        stages(layout, bundle, cases, resources)
+
+    monkeypatch.setattr(images_module, "_run_stages", written)
+    with pytest.raises(PipelineError, match="1 of 2 images") as raised:
+        predict_images(images, model, tmp_path / "out", resources)
+    assert str(raised.value).splitlines()[1] == f"{images[0]}: case second: refused"
+    assert [path.name for path in (tmp_path / "out").glob("*.nii.gz")] == ["third.nii.gz"]
+
+
+def test_an_image_is_never_replaced_by_its_mask(run, tmp_path, resources):
+    model = exported(run, tmp_path / "run", "unet")
+    (tmp_path / "scans").mkdir()
+    image = raw(run, tmp_path / "scans" / "d.nii.gz")
+    before = image.read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path / "scans")
+    for output in (tmp_path / "scans", tmp_path / "link"):
+        with pytest.raises(PipelineError, match="choose another folder"):
+            predict_images([image], model, output, resources)
+    with pytest.raises(PipelineError, match="choose another folder"):
+        predict_images([tmp_path / "scans"], model, tmp_path / "scans", resources)
+    assert image.read_bytes() == before
+    assert list((tmp_path / "scans").iterdir()) == [image]
+
+
+def test_names_must_tell_images_apart_and_keep_no_other_from_its_mask(run, tmp_path, resources):
+    model = exported(run, tmp_path / "run", "unet")
+    names = ["a/x.nii.gz", "b/x.nii", "a/é.nii", "good.nii.gz"]
+    images = [tmp_path / name for name in names]
+    for image in images:
+        image.parent.mkdir(exist_ok=True)
+        raw(run, image)
+    with pytest.raises(PipelineError) as raised:
+        predict_images(images, model, tmp_path / "out", resources)
+    first, *lines = str(raised.value).splitlines()
+    assert first == "3 of 4 images could not be used:"
+    assert sorted(line.rpartition(": ")[2] for line in lines) == [
+        "all would be called x; rename all but one",
+        f"found the name 'é', expected {NAMED}; rename it",
+    ]
+    assert [path.name for path in (tmp_path / "out").glob("*.nii.gz")] == ["good.nii.gz"]
+
+
+def test_a_mask_never_has_the_name_of_a_probability_map(tmp_path, resources):
+    images = [tmp_path / "a.nii.gz", tmp_path / "a-probability.nii.gz"]
+    with pytest.raises(PipelineError, match=r"probability map of .*a\.nii\.gz; rename it"):
+        predict_images(images, tmp_path / "run", tmp_path / "out", resources, probabilities=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["x.nii"], "images need --model"),
+        (["x.nii", "--model", "m"], "images need --model"),
+        (["--model", "m", "--output", "o"], "expected images with --model"),
+        ([], "expected images with --model"),
+        (["x.nii", "--model", "m", "--output", "o", "--config", "c"], "leave --config"),
+        (["x.nii", "--model", "m", "--output", "o", "--subset", "1"], "leave --config"),
+        ([*STAGE, "--model", "m"], "go with images"),
+        ([*STAGE, "--output", "o"], "go with images"),
+        ([*STAGE, "--probabilities"], "go with images"),
+        ([*STAGE, "--gpus", "0"], "go with images"),
+        ([*STAGE, "--threads", "1"], "go with images"),
+    ],
+)
+def test_a_command_of_neither_use_is_refused(arguments, said):
+    done = CliRunner().invoke(app, ["predict", *arguments])
+    assert isinstance(done.exception, PipelineError)
+    assert said in str(done.exception)
+
+
+def test_the_agatston_score_is_that_of_whole_candidates(run, tmp_path):
+    bundle = open_bundle(exported(run, tmp_path / "run", "unet"), tmp_path / "tree")
+    hu = np.full((3, 8, 8), 40, np.int16)
+    hu[1, 2:4, 2:4] = 310
+    hu[1, 6, 6] = 500
+    mask = np.zeros(hu.shape, bool)
+    mask[1, 2, 2] = True
+    # four pixels of 0.25 mm², 300 HU and more, 3 mm apart; the other candidate is not claimed
+    assert claimed_agatston(bundle, mask, hu, (3.0, 0.5, 0.5)) == pytest.approx(4 * 0.25 * 3)
+
+
+def test_shown_slices_are_the_fullest_and_one_to_each_side():
+    mask = np.zeros((20, 4, 4), bool)
+    assert shown_slices(mask) == [10]
+    mask[3:16, 0, 0] = mask[9] = True
+    assert shown_slices(mask) == [6, 9, 13]
+    mask[:9] = False
+    assert shown_slices(mask) == [9, 13]

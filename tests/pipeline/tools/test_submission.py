@@ -1,0 +1,132 @@
+"""Submissions: what is written is what the challenge takes, and what it would refuse is refused."""
+
+import numpy as np
+import pytest
+
+from pipeline.errors import PipelineError
+from pipeline.postprocess import postprocess
+from pipeline.settings import Postprocess
+from pipeline.storage.masks import store_geometry
+from pipeline.storage.volumes import Geometry, read_volume, write_volume
+from pipeline.storage.zarr_store import open_store
+from pipeline.tools.submission import check_submission, submission
+
+SHAPE = (6, 24, 20)
+
+
+@pytest.fixture
+def tree(results_tree, box):
+    """One training scan and two test scans without reference; calcium in one of them."""
+    image = np.full(SHAPE, 40, np.int16)
+    image[2:4, 5:8, 5:8] = 300
+    for case in ("TRV1P1", "TEV1P1", "TEV2P3"):
+        label = np.zeros(SHAPE, np.uint8) if case.startswith("TR") else None
+        results_tree.add_case(case, image, label, suffix=".mhd")
+    results_tree.write_split([["TRV1P1"]])
+    lesion = box(SHAPE, (2, 4), (5, 8), (4, 8))
+    found = {"TEV1P1": lesion * 0.9, "TEV2P3": np.zeros(SHAPE)}
+    results_tree.add_predictions("unetpp", 1, found)
+    return results_tree
+
+
+def made(tree, folder, method="calcium"):
+    postprocess(tree.layout, "unetpp", 1, Postprocess(method=method))
+    submission(tree.layout, "unetpp", 1, folder)
+    return tree
+
+
+def grid(tree):
+    return store_geometry(open_store(tree.layout.case_store("TEV1P1")))
+
+
+def test_every_test_scan_gets_one_short_metaimage_on_its_grid(tree, tmp_path, box):
+    made(tree, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir() if "R." in path.name) == [
+        "TEV1P1R.mhd",
+        "TEV1P1R.raw",
+        "TEV2P3R.mhd",
+        "TEV2P3R.raw",
+    ]
+    found = read_volume(tmp_path / "TEV1P1R.mhd")
+    assert found.array.dtype == np.int16
+    expected = 4 * box(SHAPE, (2, 4), (5, 8), (5, 8))
+    np.testing.assert_array_equal(found.array, expected)
+    np.testing.assert_allclose(found.geometry.origin, grid(tree).origin)
+    assert not read_volume(tmp_path / "TEV2P3R.mhd").array.any()
+    header = (tmp_path / "TEV1P1R.mhd").read_text("utf-8")
+    assert "ElementType = MET_SHORT" in header
+    assert "CompressedData = False" in header
+
+
+def test_masks_that_are_no_calcium_are_refused(tree, tmp_path):
+    with pytest.raises(PipelineError, match="6 labelled voxels are not > 130 HU"):
+        made(tree, tmp_path, method="none")
+
+
+def test_without_test_scans_there_is_nothing_to_submit(results_tree, tmp_path):
+    results_tree.add_case("a", np.zeros(SHAPE, np.int16), np.zeros(SHAPE, np.uint8))
+    results_tree.write_split([["a"]])
+    with pytest.raises(PipelineError, match="no test scan without reference"):
+        submission(results_tree.layout, "unetpp", 1, tmp_path)
+
+
+def damage(folder, tree, kind):
+    path = folder / "TEV1P1R.mhd"
+    labels, here = read_volume(path).array, grid(tree)
+    match kind:
+        case "missing":
+            path.unlink()
+            return
+        case "further":
+            path = folder / "TEV9P9R.mhd"
+        case "truncated":
+            raw = path.with_suffix(".raw")
+            raw.write_bytes(raw.read_bytes()[:-10])
+            return
+        case "type":
+            labels = labels.astype(np.uint8)
+        case "value":
+            labels[0, 0, 0] = 5
+        case "shape":
+            labels = labels[:-1]
+            here = Geometry(labels.shape, here.spacing, here.origin, here.direction)
+        case "spacing":
+            here = Geometry(here.shape, (1.0, 1.0, 1.0), here.origin, here.direction)
+        case "origin":
+            here = Geometry(here.shape, here.spacing, (0.0, 0.0, 0.0), here.direction)
+        case "below 130 HU":
+            labels[0, 0, 0] = 1
+        case "two arteries":
+            labels[2] = np.where(labels[2] > 0, 1, 0)
+    write_volume(path, labels, here, compress=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("missing", "TEV1P1R.mhd: not there"),
+        ("further", "TEV9P9R.mhd: belongs to no test scan"),
+        ("truncated", "TEV1P1R"),
+        ("type", "found uint8 voxels"),
+        ("value", "the values [0, 4, 5], expected 0 to 4"),
+        ("shape", "found (5, 24, 20) voxels (z, y, x), its scan has (6, 24, 20)"),
+        ("spacing", "found spacing"),
+        ("origin", "found origin"),
+        ("below 130 HU", "1 labelled voxels are not > 130 HU"),
+        ("two arteries", "1 further labels in lesions"),
+    ],
+)
+def test_what_the_challenge_would_refuse_is_told(tree, tmp_path, kind, said):
+    made(tree, tmp_path)
+    damage(tmp_path, tree, kind)
+    with pytest.raises(PipelineError) as raised:
+        check_submission(tree.layout, tmp_path)
+    assert said in str(raised.value)
+    assert len(str(raised.value).splitlines()) == 2, "one fault, one line, and no more"
+
+
+def test_arteries_named_by_hand_pass(tree, tmp_path):
+    made(tree, tmp_path)
+    labels = read_volume(tmp_path / "TEV1P1R.mhd").array
+    write_volume(tmp_path / "TEV1P1R.mhd", np.where(labels > 0, 2, 0).astype(np.int16), grid(tree))
+    check_submission(tree.layout, tmp_path)
