@@ -30,7 +30,7 @@ from pipeline.postprocess import postprocess
 from pipeline.settings import Postprocess
 from pipeline.storage.files import write_json
 from pipeline.storage.layout import Layout
-from pipeline.storage.masks import hounsfield, raw_mask
+from pipeline.storage.masks import read_hu, thresholded_mask
 from pipeline.storage.zarr_store import open_store, read_array, write_store
 
 SPACING = (3.0, 0.5, 0.5)  # mm
@@ -116,8 +116,8 @@ def measure(
 
 def compute(layout: Layout, way: Postprocess) -> float:
     """Seconds of post-processing a prediction in memory."""
-    hu = hounsfield(open_store(layout.case_store(CASE)))
-    raw = raw_mask(layout, EXPERIMENT, 1, CASE, 0.5)
+    hu = read_hu(open_store(layout.case_store(CASE)))
+    raw = thresholded_mask(layout, EXPERIMENT, 1, CASE, 0.5)
     started = os.times().user
     if way.method == "calcium":
         volume = way.min_volume_mm3

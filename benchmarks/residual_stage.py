@@ -23,7 +23,7 @@ from grcsf.mae.precision import at_precision, compile_layers
 from grcsf.residuals import multi_ratio_residuals
 from pipeline.datasets.phantoms.phantom import write_phantom
 from pipeline.ingest import ingest
-from pipeline.networks.reconstruction import open_case
+from pipeline.networks.reconstruction import prepare_case
 from pipeline.networks.weights import keep_model
 from pipeline.residual_maps import precision_on, residual_maps
 from pipeline.settings import Mae, Residuals, Resources, Slices, Source
@@ -93,7 +93,7 @@ def prepared(
     work = [
         one
         for name in names
-        for one in open_case(layout, name, names[name], "x", chosen, models, SLICES, SEED)[1]
+        for one in prepare_case(layout, name, names[name], "x", chosen, models, SLICES, SEED)[1]
     ]
     size = resources.slices_at_once
     return [

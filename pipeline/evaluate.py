@@ -17,7 +17,7 @@ from pipeline.evaluation.summary import summarise
 from pipeline.settings import Evaluation, Postprocess
 from pipeline.storage.files import replacing, write_json
 from pipeline.storage.layout import Layout
-from pipeline.storage.masks import hounsfield, raw_mask, written_mask
+from pipeline.storage.masks import read_hu, read_mask, thresholded_mask
 from pipeline.storage.roles import labelled_test_cases
 from pipeline.storage.zarr_store import open_store, read_array
 
@@ -90,14 +90,14 @@ def score_case(
     """
     try:
         store = open_store(layout.case_store(case))
-        final = written_mask(layout, experiment, subset, case, store)
-        raw = raw_mask(layout, experiment, subset, case, postprocess.probability)
+        final = read_mask(layout, experiment, subset, case, store)
+        raw = thresholded_mask(layout, experiment, subset, case, postprocess.probability)
         label = read_array(store, "label")
         spacing_mm = [float(side) for side in store.attrs["spacing"]]  # type: ignore[union-attr,arg-type]
         row = {"case": case, "group": store.attrs["group"], "subset": subset}
         row |= voxel_row(label, final, raw, spacing_mm)
         if evaluation.metrics == "calcium":
-            hu, threshold_hu = hounsfield(store), postprocess.threshold_hu
+            hu, threshold_hu = read_hu(store), postprocess.threshold_hu
             row |= calcium_row(label, final, hu, spacing_mm, evaluation, threshold_hu)
     except Exception as error:
         error.add_note(f"while scoring case {case} of {experiment}, subset {subset}")

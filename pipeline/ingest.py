@@ -25,7 +25,7 @@ from pipeline.errors import Finding, PipelineError
 from pipeline.settings import QUANTILES, Source
 from pipeline.storage.files import file_digest, fingerprint, write_json
 from pipeline.storage.layout import Layout
-from pipeline.storage.source_notes import looks_of, note_sources
+from pipeline.storage.source_notes import file_stats, write_source_note
 from pipeline.storage.zarr_store import store_attributes, write_store
 
 VERSION = 2
@@ -59,7 +59,7 @@ def ingest(
     """
     files, unlisted = listed_cases(source, root, further)
     log.info("%d cases in %s", len(files), root)
-    looks = looks_of([*list_files(root), *_all_files(files)])
+    looks = file_stats([*list_files(root), *_all_files(files)])
     jobs = [dask.delayed(ingest_case)(layout, source, one) for one in files]
     results = dask.compute(*jobs, scheduler="threads", num_workers=threads)
     read = {path: file_digest(path) for path in list_files(root)}
@@ -81,7 +81,7 @@ def ingest(
     kept = {name: found for name, found in cases.items() if name not in faulty}
     labelled = sum(one.label is not None for one in files)
     log.info("%d cases with reference, %d without", labelled, len(files) - labelled)
-    note_sources(layout.sources("ingest"), looks, read)
+    write_source_note(layout.sources("ingest"), looks, read)
     write_json(
         layout.cases,
         {"cases": kept, "set_aside": faulty, "outputs": [f"{name}.zarr" for name in kept]},

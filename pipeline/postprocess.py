@@ -17,7 +17,7 @@ from grcsf.components import filter_components
 from pipeline.settings import Postprocess
 from pipeline.storage.files import file_digest, fingerprint, read_json, write_json
 from pipeline.storage.layout import Layout, mask_note
-from pipeline.storage.masks import Mask, hounsfield, mask_suffix, raw_mask, store_geometry
+from pipeline.storage.masks import Mask, mask_suffix, read_hu, store_geometry, thresholded_mask
 from pipeline.storage.volumes import write_volume
 from pipeline.storage.zarr_store import Store, open_store
 
@@ -49,7 +49,7 @@ def postprocess(layout: Layout, experiment: str, subset: int, settings: Postproc
         key = fingerprint(made_by)
         record = _current_record(path, case, key)
         if record is None:
-            raw = raw_mask(layout, experiment, subset, case, settings.probability)
+            raw = thresholded_mask(layout, experiment, subset, case, settings.probability)
             mask = final_mask(raw, store, settings)
             # the challenge takes one int16 MetaImage per case
             dtype = np.int16 if suffix == ".mha" else np.uint8
@@ -89,7 +89,7 @@ def final_mask(raw: Mask, store: Store, settings: Postprocess) -> Mask:
         case "calcium":
             return postprocess_calcium(
                 raw,
-                hounsfield(store),
+                read_hu(store),
                 attributes["spacing"],
                 threshold_hu=settings.threshold_hu,
                 min_volume_mm3=settings.min_volume_mm3,

@@ -20,7 +20,7 @@ from pipeline.networks.devices import compute_device
 from pipeline.networks.weights import load_weights
 from pipeline.settings import Experiment, Mae, Resources, Slices
 from pipeline.storage.files import fingerprint, read_json, write_json
-from pipeline.storage.intensity import intensity_range, shown_from
+from pipeline.storage.intensity import image_key, intensity_range
 from pipeline.storage.layout import Layout
 from pipeline.storage.residual_store import residual_fingerprint
 from pipeline.storage.slices import network_slices, resize, source_slices
@@ -54,7 +54,7 @@ def predict(
         store = open_store(layout.case_store(case))
         key = {
             "weights": weights,
-            **shown_from(store.attrs, slices),
+            **image_key(store.attrs, slices),
             "geometry": [store.attrs[name] for name in GEOMETRY],
             "residuals": residual_fingerprint(layout, residuals, case) if residuals else None,
             "slices": slices.model_dump(mode="json"),

@@ -26,13 +26,13 @@ from pipeline.errors import PipelineError
 from pipeline.networks.build import masked_model, masked_models
 from pipeline.networks.devices import compute_device, fetch, multiplies_bf16
 from pipeline.networks.prefetch import ahead, behind, one_behind
-from pipeline.networks.reconstruction import OpenCase, Work, open_case, slices_of
+from pipeline.networks.reconstruction import CaseInProgress, SliceTask, prepare_case, slice_tasks
 from pipeline.networks.weights import weights_digest
 from pipeline.settings import Mae, Residuals, Resources, Slices
 from pipeline.storage.files import fingerprint, read_json, write_json
-from pipeline.storage.intensity import shown_from
+from pipeline.storage.intensity import image_key
 from pipeline.storage.layout import Layout, in_batch
-from pipeline.storage.residual_store import is_made, write_residuals
+from pipeline.storage.residual_store import find_or_link, write_residuals
 from pipeline.storage.roles import cases_of_other_subsets
 
 VERSION = 3
@@ -67,8 +67,8 @@ def residual_maps(
         "seed": seed,
         "version": VERSION,
     }
-    keys = {case: fingerprint({**key_parts, **shown_from(cases[case], slices)}) for case in mine}
-    missing = [case for case in mine if not is_made(layout, name, case, keys[case])]
+    keys = {case: fingerprint({**key_parts, **image_key(cases[case], slices)}) for case in mine}
+    missing = [case for case in mine if not find_or_link(layout, name, case, keys[case])]
     log.info("%s %s: %d cases, %d to make", name, batch, len(mine), len(missing))
     if missing:
         due = {case: (keys[case], cases[case]) for case in missing}
@@ -100,10 +100,10 @@ def _make(
     drawn_for = [shapes[one.mae] for one in settings.maps]
     threads = 2 if resources.gpus else 1  # a GPU is faster than one thread reads, or writes
 
-    def opened_or_fault(case: str) -> tuple[OpenCase, list[Work]] | PipelineError:
+    def opened_or_fault(case: str) -> tuple[CaseInProgress, list[SliceTask]] | PipelineError:
         key, ingested = due[case]
         try:
-            return open_case(layout, case, ingested, key, settings, drawn_for, slices, seed)
+            return prepare_case(layout, case, ingested, key, settings, drawn_for, slices, seed)
         except PipelineError as error:
             return error
 
@@ -120,12 +120,12 @@ def _make(
     computed = {"precision": precision, "device": device.type, "compiled": resources.compile}
     count = itertools.count(1)
 
-    def keep_case(case: OpenCase) -> None:
+    def keep_case(case: CaseInProgress) -> None:
         _keep(layout, name, case, made_by, computed)
         log.info("%s: %d of %d (%s)", name, next(count), len(due), case.name)
 
     with behind(keep_case, threads) as keep:
-        sound = slices_of(_without(faults, opened), keep)
+        sound = slice_tasks(_without(faults, opened), keep)
         groups = partition_all(resources.slices_at_once, sound)
         fitting: dict[tuple[int, int], int] = {}
         queued = (
@@ -147,8 +147,9 @@ def _make(
 
 
 def _without(
-    faults: list[PipelineError], made: Iterable[tuple[OpenCase, list[Work]] | PipelineError]
-) -> Iterator[tuple[OpenCase, list[Work]]]:
+    faults: list[PipelineError],
+    made: Iterable[tuple[CaseInProgress, list[SliceTask]] | PipelineError],
+) -> Iterator[tuple[CaseInProgress, list[SliceTask]]]:
     """What could be made; the errors of all else are put aside."""
     for one in made:
         if isinstance(one, PipelineError):
@@ -158,7 +159,7 @@ def _without(
 
 
 def _queue(
-    group: Sequence[Work],
+    group: Sequence[SliceTask],
     models: Sequence[MaskedModel],
     settings: Residuals,
     device: torch.device,
@@ -206,7 +207,7 @@ def _said(error: TorchDynamoException) -> str:
 def _keep(
     layout: Layout,
     name: str,
-    case: OpenCase,
+    case: CaseInProgress,
     made_by: Mapping[str, Any],
     computed: Mapping[str, Any],
 ) -> None:

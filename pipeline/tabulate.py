@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.evaluation.comparison import best_value, experiment_numbers, score_cell
 from pipeline.evaluation.score_files import read_summary
-from pipeline.evaluation.tables import Comparison, write_table
+from pipeline.evaluation.tables import TextTable, write_table
 from pipeline.settings import COSTS, Dataset, Table
 from pipeline.settings.score_columns import COLUMNS, Column
 from pipeline.storage.layout import Layout
@@ -42,7 +42,7 @@ def tabulate(layout: Layout, name: str, dataset: Dataset, seed: int) -> None:
     log.info("table %s: %s", name, page)
 
 
-def build_table(layout: Layout, dataset: Dataset, chosen: Table, seed: int) -> Comparison:
+def build_table(layout: Layout, dataset: Dataset, chosen: Table, seed: int) -> TextTable:
     """The table's cells, numbers and notes; each row over the subsets that all rows share.
 
     Raises:
@@ -54,7 +54,7 @@ def build_table(layout: Layout, dataset: Dataset, chosen: Table, seed: int) -> C
     measured = {name: _measured(layout, dataset, name, subsets, scores, seed) for name in names}
     published = {key for row in chosen.rows for key in row.published}
     best = {key: _best_of_groups(chosen, key, measured) for key in chosen.columns}
-    table = Comparison(list(chosen.headings))
+    table = TextTable(list(chosen.headings))
     for key in chosen.columns:
         table.headings.append(_title(key))
         if key in published:

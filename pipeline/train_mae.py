@@ -21,14 +21,14 @@ from pipeline.networks.mae_training import MaeTraining
 from pipeline.networks.public_checkpoints import checkpoint_digest, load_public_mae
 from pipeline.networks.resume import is_first_process, take_back
 from pipeline.networks.trainer import fit, per_process
-from pipeline.networks.weights import finished, keep_model
+from pipeline.networks.weights import keep_model, reuse_finished
 from pipeline.settings import Mae, Resources, Slices
 from pipeline.settings.paths import checkpoint_files
 from pipeline.storage.files import file_digest, fingerprint, read_json
-from pipeline.storage.intensity import shown_from
+from pipeline.storage.intensity import image_key
 from pipeline.storage.layout import Layout, folder_of
 from pipeline.storage.slices import SliceDataset, SliceSampler, slice_loader
-from pipeline.storage.source_notes import looks_of, note_sources
+from pipeline.storage.source_notes import file_stats, write_source_note
 
 VERSION = 1
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def train_mae(
         "slices": slices.model_dump(mode="json"),
         "seed": seed,
     }
-    used = {case: shown_from(cases[case], slices) for case, _ in (*train, *validation)}
+    used = {case: image_key(cases[case], slices) for case, _ in (*train, *validation)}
     start = Path(settings.checkpoint) if settings.checkpoint else None
     if start and is_first_process():
         _note_checkpoint(layout, name, start)
@@ -69,7 +69,7 @@ def train_mae(
     )
     if resources.nodes == 1:  # of several, each would try it
         take_back(folder_of(manifest), key)
-    if finished(manifest, key):
+    if reuse_finished(manifest, key):
         return
     lightning.seed_everything(seed, verbose=False)
     model = build_masked_model(
@@ -103,9 +103,9 @@ def train_mae(
 
 def _note_checkpoint(layout: Layout, name: str, start: Path) -> None:
     files = checkpoint_files(start)
-    looks = looks_of(files)
+    looks = file_stats(files)
     note = layout.sources(f"train_mae {name}")
-    note_sources(note, looks, {path: file_digest(path) for path in files})
+    write_source_note(note, looks, {path: file_digest(path) for path in files})
 
 
 def lesion_free_slices(

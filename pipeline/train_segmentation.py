@@ -14,10 +14,10 @@ from pipeline.networks.build import build_network, load_mae_encoder
 from pipeline.networks.resume import is_first_process, load_best, take_back
 from pipeline.networks.segmentation_training import SegmentationTraining
 from pipeline.networks.trainer import fit, per_process
-from pipeline.networks.weights import finished, keep_model, weights_digest
+from pipeline.networks.weights import keep_model, reuse_finished, weights_digest
 from pipeline.settings import Experiment, Mae, Resources, Slices
 from pipeline.storage.files import fingerprint, read_json
-from pipeline.storage.intensity import shown_from
+from pipeline.storage.intensity import image_key
 from pipeline.storage.layout import Layout, folder_of
 from pipeline.storage.residual_store import residual_fingerprint
 from pipeline.storage.slices import SliceDataset, SliceSampler, slice_loader
@@ -59,7 +59,7 @@ def train_segmentation(
     key = fingerprint({**record, "version": VERSION, "cases": seen, "mae_weights": start})
     if resources.nodes == 1:  # of several, each would try it
         take_back(folder_of(manifest), key)
-    if finished(manifest, key):
+    if reuse_finished(manifest, key):
         return
     lightning.seed_everything(seed, verbose=False)
     network = build_network(settings, residual_count, slices, mae)
@@ -99,7 +99,7 @@ def _seen(
     layout: Layout, settings: Experiment, slices: Slices, entry: Mapping[str, Any], case: str
 ) -> dict[str, Any]:
     """What training sees of a case is made from, for the fingerprint; `entry` is ingest's."""
-    seen = {**shown_from(entry, slices), "label": entry["sha256_label"]}
+    seen = {**image_key(entry, slices), "label": entry["sha256_label"]}
     if settings.residuals is not None:
         seen["residuals"] = residual_fingerprint(layout, settings.residuals, case)
     return seen

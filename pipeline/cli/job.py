@@ -93,12 +93,12 @@ def recorded(job: Job, stage: str, **names: str | int) -> Iterator[None]:
         stage: module name of the stage.
         names: what else the job is about, the MAE, residual set, experiment or table first.
     """
-    from pipeline.orchestration import record_writer as provenance
+    from pipeline.orchestration import record_writer
     from pipeline.orchestration.job_files import raw_files, read_files, written_files
-    from pipeline.orchestration.locks import alone
+    from pipeline.orchestration.locks import locked
 
     layout, first = job.layout, str(next(iter(names.values()), ""))
-    work = provenance.Work(
+    work = record_writer.JobDescription(
         stage=stage,
         dataset=layout.dataset,
         names=names,
@@ -109,16 +109,16 @@ def recorded(job: Job, stage: str, **names: str | int) -> Iterator[None]:
         version=stage_version(stage),
     )
 
-    def inputs() -> provenance.Inputs:
+    def inputs() -> record_writer.Inputs:
         files = read_files(layout, job.dataset, stage, names)
         raw = {}
         if stage == "ingest":
             root = source_root(job.settings, layout.dataset)
             further = further_images(job.settings, layout.dataset)
             raw = raw_files(layout, job.dataset, root, further)
-        return provenance.Inputs(provenance.input_digests(files), raw)
+        return record_writer.Inputs(record_writer.input_digests(files), raw)
 
-    with alone(layout, stage, *names.values()), provenance.recorded(work, inputs):
+    with locked(layout, stage, *names.values()), record_writer.recorded(work, inputs):
         yield
 
 

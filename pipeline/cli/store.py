@@ -35,13 +35,13 @@ def list_(
 ) -> None:
     """List every store: shape, size on disk, ratio, fingerprint, state."""
     from pipeline.tools.store.inventory import list_stores
-    from pipeline.tools.store.table import print_stores, records
+    from pipeline.tools.store.table import as_records, print_stores
 
     found = {
         job.layout.dataset: list_stores(job.layout) for job in open_jobs(config, override, dataset)
     }
     if as_json:
-        typer.echo(json.dumps(records(found), indent=1))
+        typer.echo(json.dumps(as_records(found), indent=1))
     else:
         print_stores(found)
 

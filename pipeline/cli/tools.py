@@ -40,9 +40,9 @@ def phantom(
 ) -> None:
     """Write synthetic cases in a reference data set's own layout, with their known truth."""
     from pipeline.datasets.phantoms.phantom import TRUTH, write_phantom
-    from pipeline.orchestration.record_writer import Inputs, Work, recorded
+    from pipeline.orchestration.record_writer import Inputs, JobDescription, recorded
 
-    work = Work(
+    work = JobDescription(
         stage="phantom",
         dataset=output.absolute().parent.name,
         names={"kind": kind},
@@ -88,11 +88,11 @@ def plan(
     from pipeline.planning.rates import SHIPPED, load_rates
     from pipeline.planning.workload import devices_used
     from pipeline.tools.plan.plan import plan as run
-    from pipeline.tools.plan.table import records, table
+    from pipeline.tools.plan.table import as_records, table
 
     chosen = {device: load_rates(rates or SHIPPED, device) for device in devices_used(settings)}
     plans = run(settings, chosen)
-    typer.echo(records(plans, chosen) if as_json else table(plans, chosen))
+    typer.echo(as_records(plans, chosen) if as_json else table(plans, chosen))
 
 
 @app.command()
@@ -122,12 +122,12 @@ def complexity(
         )
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or the profiler talks of itself on stderr
     from pipeline.planning.network_costs import configured_methods, paper_methods
+    from pipeline.tools.complexity import as_records, table
     from pipeline.tools.complexity import complexity as run
-    from pipeline.tools.complexity import records, table
 
     methods = configured_methods(job.dataset) if job else paper_methods(input_size or (224, 224))
     costs = run(methods, repeats, gpus)
-    typer.echo(records(costs) if as_json else table(costs))
+    typer.echo(as_records(costs) if as_json else table(costs))
 
 
 @app.command()

@@ -31,14 +31,14 @@ def trace(
 ) -> None:
     """Follow FILE back to the raw files; exit with 1 if one on the way is not as recorded."""
     from pipeline.tools.trace.numbers import lines, values
-    from pipeline.tools.trace.text import records, tree
+    from pipeline.tools.trace.text import as_records, tree
     from pipeline.tools.trace.trace import trace as run
 
     with _progress() as tell:
         chain = run(file, case, tuple(experiment or ()), quick=quick, tell=tell)
     numbers = values(chain, metric) if metric else []
     if as_json:
-        found = {"values": [asdict(one) for one in numbers], **records(chain)}
+        found = {"values": [asdict(one) for one in numbers], **as_records(chain)}
         typer.echo(json.dumps(found, indent=1))
     else:
         for line in [*(lines(numbers, chain.case) if numbers else ()), *tree(chain)]:

@@ -18,7 +18,7 @@ from pipeline.evaluation.orientation import Orientation, orientation_of
 from pipeline.settings import Dataset
 from pipeline.storage.intensity import intensity_range
 from pipeline.storage.layout import Layout
-from pipeline.storage.masks import Mask, written_mask
+from pipeline.storage.masks import Mask, read_mask
 from pipeline.storage.zarr_store import open_store, read_array, store_attributes
 
 Plane = npt.NDArray[np.float32]
@@ -66,7 +66,7 @@ def view_case(
     store = open_store(layout.case_store(case))
     attributes: Any = store.attrs
     orientation = orientation_of(attributes["direction"])
-    masks = {name: written_mask(layout, name, subset, case, store) for name in dataset.experiments}
+    masks = {name: read_mask(layout, name, subset, case, store) for name in dataset.experiments}
     label = read_array(store, "label") > 0 if attributes["labelled"] else None
     target = _largest(label) if label is not None and label.any() else _union(masks)
     if z is None:

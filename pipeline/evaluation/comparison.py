@@ -12,7 +12,7 @@ from grcsf.statistics import bootstrap_interval, holm, mean_of_group_means, pair
 from pipeline.errors import PipelineError
 from pipeline.evaluation.score_files import read_scores, read_summary
 from pipeline.evaluation.table_notes import table_notes
-from pipeline.evaluation.tables import Comparison
+from pipeline.evaluation.tables import TextTable
 from pipeline.settings import Evaluation
 from pipeline.settings.score_columns import DICE, TABLE_1, TABLE_2, Column
 from pipeline.storage.files import read_json
@@ -27,7 +27,7 @@ def build_comparison(
     subsets: Sequence[int],
     evaluation: Evaluation,
     seed: int,
-) -> Comparison:
+) -> TextTable:
     """The table in the shape of the paper's Table 1, or for calcium of its Table 2.
 
     Args:
@@ -53,7 +53,7 @@ def build_comparison(
     if evaluation.baseline in experiments and others:
         for column in columns:
             _test(column, others, evaluation, patients, numbers, seed)
-    table = Comparison(["Method", *(column.title for column in columns), "Parameters"])
+    table = TextTable(["Method", *(column.title for column in columns), "Parameters"])
     best = {
         column.key: best_value([row[column.key] for row in numbers.values()], column.low_is_best)
         for column in columns
@@ -174,7 +174,7 @@ def score_cell(
 
 
 def _add_threshold_row(
-    table: Comparison, columns: Sequence[Column], summary: Mapping[str, Any]
+    table: TextTable, columns: Sequence[Column], summary: Mapping[str, Any]
 ) -> None:
     alone = summary["calcium"]["threshold_alone"]
     numbers: dict[str, Any] = {"experiment": THRESHOLD_ALONE, "patients": summary["patients"]}

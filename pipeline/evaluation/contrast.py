@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from grcsf.contrast import lesion_contrast
 from grcsf.metrics import mean_defined
-from pipeline.evaluation.tables import Comparison
+from pipeline.evaluation.tables import TextTable
 from pipeline.settings import Dataset
 from pipeline.storage.layout import Layout
 from pipeline.storage.roles import labelled_test_cases
@@ -19,7 +19,7 @@ Plane = npt.NDArray[np.float32]
 IMAGE = "the image itself"
 
 
-def contrast_table(layout: Layout, dataset: Dataset) -> Comparison | None:
+def contrast_table(layout: Layout, dataset: Dataset) -> TextTable | None:
     """Mean over test cases of each map's `lesion_contrast`; None where no experiment has maps.
 
     Below each set's maps stands the image itself: a lesion that is brighter or darker than what
@@ -30,7 +30,7 @@ def contrast_table(layout: Layout, dataset: Dataset) -> Comparison | None:
         PipelineError: a store is damaged.
     """
     used = [one.residuals for one in dataset.experiments.values() if one.residuals]
-    table = Comparison(["Residual set", "Map", "Cases", "Lesion against surroundings, AUC"])
+    table = TextTable(["Residual set", "Map", "Cases", "Lesion against surroundings, AUC"])
     for name in dict.fromkeys(used):
         titles = [*dataset.residuals[name].titles, IMAGE]
         found: list[list[float]] = [[] for _ in titles]

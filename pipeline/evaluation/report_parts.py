@@ -12,15 +12,15 @@ from markupsafe import Markup, escape
 
 from grcsf.lesions import SIZE_GROUPS, size_group
 from pipeline.evaluation.case_view import shown_residuals
-from pipeline.evaluation.tables import Comparison
+from pipeline.evaluation.tables import TextTable
 from pipeline.settings import Dataset, GradCam
 
 ROLES = ("train", "validation", "test")
 
 
-def size_table(summaries: Mapping[str, Mapping[str, Any]]) -> Comparison:
+def size_table(summaries: Mapping[str, Mapping[str, Any]]) -> TextTable:
     """Mean Dice of each experiment by lesion size: the paper's three groups, then quarters."""
-    table = Comparison(["Lesion voxels", "Cases", *summaries])
+    table = TextTable(["Lesion voxels", "Cases", *summaries])
     first = next(iter(summaries.values()))
     for kind, of in (("by_lesion_size", ""), ("by_lesion_quartile", " of 4")):
         for group, content in first[kind].items():
@@ -34,12 +34,12 @@ def size_table(summaries: Mapping[str, Mapping[str, Any]]) -> Comparison:
     return table
 
 
-def cohort_table(summaries: Mapping[str, Mapping[str, Any]]) -> Comparison | None:
+def cohort_table(summaries: Mapping[str, Mapping[str, Any]]) -> TextTable | None:
     """Mean Dice of each experiment by cohort; None where the test cases have no two of them."""
     first = next(iter(summaries.values()))["by_group"]
     if len(first) < 2:
         return None
-    table = Comparison(["Group", "Cases", *summaries])
+    table = TextTable(["Group", "Cases", *summaries])
     for group, content in first.items():
         dice = [summary["by_group"][group]["dice"] for summary in summaries.values()]
         cells = ["–" if value is None else f"{value:.3f}" for value in dice]
@@ -70,9 +70,9 @@ def dice_by_cohort(scores: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, li
     }
 
 
-def agatston_table(scores: Mapping[str, pd.DataFrame]) -> Comparison:
+def agatston_table(scores: Mapping[str, pd.DataFrame]) -> TextTable:
     """Agatston score and risk group of every case: the reference's, then each experiment's."""
-    table = Comparison(["Case", "Reference", *scores])
+    table = TextTable(["Case", "Reference", *scores])
     first = next(iter(scores.values()))
     for case in first.index:
         sides = [("reference", first), *(("prediction", one) for one in scores.values())]
@@ -84,9 +84,9 @@ def agatston_table(scores: Mapping[str, pd.DataFrame]) -> Comparison:
     return table
 
 
-def split_table(split: Mapping[str, Any], cases: Mapping[str, Mapping[str, Any]]) -> Comparison:
+def split_table(split: Mapping[str, Any], cases: Mapping[str, Mapping[str, Any]]) -> TextTable:
     """Cases of every subset by role, and the test fraction and groups that were reached."""
-    table = Comparison(["Subset", *(role.capitalize() for role in ROLES), "Test fraction"])
+    table = TextTable(["Subset", *(role.capitalize() for role in ROLES), "Test fraction"])
     grouped = any(case["group"] for case in cases.values())
     if grouped:
         table.headings.append("Test groups")
@@ -101,13 +101,13 @@ def split_table(split: Mapping[str, Any], cases: Mapping[str, Mapping[str, Any]]
     return table
 
 
-def group_table(split: Mapping[str, Any], cases: Mapping[str, Mapping[str, Any]]) -> Comparison:
+def group_table(split: Mapping[str, Any], cases: Mapping[str, Mapping[str, Any]]) -> TextTable:
     """Cases of every group by role; empty where the data set has no groups."""
     role_of = {
         case: role for roles in split["subsets"].values() for role in ROLES for case in roles[role]
     }
     counts = Counter((one["group"], role_of.get(name, "unlabelled")) for name, one in cases.items())
-    table = Comparison(["Group", *(role.capitalize() for role in (*ROLES, "unlabelled"))])
+    table = TextTable(["Group", *(role.capitalize() for role in (*ROLES, "unlabelled"))])
     for group in sorted({group for group, _ in counts if group}):
         row = [str(counts[group, role]) for role in (*ROLES, "unlabelled")]
         table.rows.append([group, *row])

@@ -22,7 +22,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def write_table(table: Comparison, title: str, page: Path, numbers: Path) -> None:
+def write_table(table: TextTable, title: str, page: Path, numbers: Path) -> None:
     """Write a table as a Markdown page and its numbers, in full, as CSV."""
     with (
         replacing(numbers) as temporary,
@@ -37,7 +37,7 @@ def write_table(table: Comparison, title: str, page: Path, numbers: Path) -> Non
         temporary.write_text(markdown(title, table), "utf-8")
 
 
-def markdown(title: str, table: Comparison) -> str:
+def markdown(title: str, table: TextTable) -> str:
     """A Markdown page: heading, aligned table, one paragraph per note."""
     lines = [table.headings, *table.rows]
     widths = [max(len(line[index]) for line in lines) for index in range(len(table.headings))]
@@ -48,7 +48,7 @@ def markdown(title: str, table: Comparison) -> str:
 
 
 @dataclass
-class Comparison:
+class TextTable:
     """A table: headings, cells by row, the same as numbers, and the lines below it."""
 
     headings: list[str]

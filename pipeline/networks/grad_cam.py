@@ -22,9 +22,9 @@ from pipeline.networks.devices import compute_device
 from pipeline.networks.weights import load_weights
 from pipeline.settings import Experiment, GradCam, Resources, Slices
 from pipeline.storage.files import fingerprint, read_json, write_json
-from pipeline.storage.intensity import intensity_range, shown_from
+from pipeline.storage.intensity import image_key, intensity_range
 from pipeline.storage.layout import Layout, in_batch, stage_version
-from pipeline.storage.residual_store import is_made, write_residuals
+from pipeline.storage.residual_store import find_or_link, write_residuals
 from pipeline.storage.roles import subset_of_cases
 from pipeline.storage.slices import network_slices
 from pipeline.storage.zarr_store import Store, open_store, read_array
@@ -60,8 +60,8 @@ def grad_cam_maps(
             "slices": slices.model_dump(mode="json"),
             "version": stage_version("residual_maps"),
         }
-        keys[case] = fingerprint({**made_by, **shown_from(cases[case], slices)})
-        if is_made(layout, name, case, keys[case]):
+        keys[case] = fingerprint({**made_by, **image_key(cases[case], slices)})
+        if find_or_link(layout, name, case, keys[case]):
             continue
         started = time.monotonic()
         store = open_store(layout.case_store(case))

@@ -18,7 +18,7 @@ from grcsf.mae.masking import slice_masks, tissue_masks
 from grcsf.residuals import coverage, tissue_patches
 from pipeline.errors import PipelineError
 from pipeline.settings import MaskScheme, ResidualMap, Residuals, Slices
-from pipeline.storage.intensity import intensity_range, shown_from
+from pipeline.storage.intensity import image_key, intensity_range
 from pipeline.storage.layout import Layout
 from pipeline.storage.slices import network_slices
 from pipeline.storage.zarr_store import array_digest, open_store, read_array
@@ -27,7 +27,7 @@ PREPARED = 32  # slices resized at once: one by one takes eight times as long, a
 
 
 @dataclass
-class OpenCase:
+class CaseInProgress:
     """A case whose slices are being reconstructed."""
 
     name: str
@@ -47,16 +47,16 @@ class PassMasks(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Work:
+class SliceTask:
     """One slice to reconstruct: its case and number, pixels (1, h, w), and its passes per ratio."""
 
-    case: OpenCase
+    case: CaseInProgress
     z: int
     image: torch.Tensor
     passes: list[PassMasks]
 
 
-def open_case(
+def prepare_case(
     layout: Layout,
     name: str,
     ingested: Mapping[str, Any],
@@ -65,7 +65,7 @@ def open_case(
     models: Sequence[MaskedModel],
     slices: Slices,
     seed: int,
-) -> tuple[OpenCase, list[Work]]:
+) -> tuple[CaseInProgress, list[SliceTask]]:
     """A case with its slices to reconstruct: no pass is due for an empty (constant) one.
 
     Args:
@@ -86,7 +86,7 @@ def open_case(
     path = layout.case_store(name)
     store = open_store(path)
     image = read_array(store, "image")
-    if shown_from(store.attrs, slices) != shown_from(ingested, slices) or (
+    if image_key(store.attrs, slices) != image_key(ingested, slices) or (
         array_digest(image) != ingested["sha256_image"]
     ):
         raise PipelineError(
@@ -107,7 +107,7 @@ def open_case(
         ]
         for z, plane in zip(shown, planes, strict=True)
     ]
-    case = OpenCase(
+    case = CaseInProgress(
         name=name,
         fingerprint=fingerprint,
         residual=np.zeros((len(settings.maps), len(image), *slices.size), np.float16),
@@ -119,14 +119,14 @@ def open_case(
         ],
         seconds=0.0,
     )
-    work = [Work(case, *one) for one in zip(shown, planes, passes, strict=True)]
+    work = [SliceTask(case, *one) for one in zip(shown, planes, passes, strict=True)]
     case.seconds = time.monotonic() - started
     return case, work
 
 
-def slices_of(
-    opened: Iterable[tuple[OpenCase, list[Work]]], keep: Callable[[OpenCase], None]
-) -> Iterator[Work]:
+def slice_tasks(
+    opened: Iterable[tuple[CaseInProgress, list[SliceTask]]], keep: Callable[[CaseInProgress], None]
+) -> Iterator[SliceTask]:
     """The slices of every case in turn; a case without any is kept as it is."""
     for case, work in opened:
         if not work:

@@ -97,7 +97,7 @@ def await_start(folder: Path, wanted_fingerprint: str) -> None:
         time.sleep(0.2)
 
 
-def checkpoint_to_resume(folder: Path, wanted_fingerprint: str, wanted: Path) -> Path | None:
+def prepare_folder(folder: Path, wanted_fingerprint: str, wanted: Path) -> Path | None:
     """The last checkpoint, if the training goes on; nothing is left that one from anew could take.
 
     It goes on if the folder is of the same inputs and holds `wanted`, the checkpoint whose weights

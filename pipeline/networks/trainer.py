@@ -31,9 +31,9 @@ from pipeline.networks.resume import (
     MovableCheckpoint,
     WholeCheckpoints,
     await_start,
-    checkpoint_to_resume,
     damaged_checkpoint,
     is_first_process,
+    prepare_folder,
 )
 from pipeline.settings import Resources
 from pipeline.storage.files import replacing
@@ -150,7 +150,7 @@ def fit(
     if not is_first_process():
         await_start(folder, wanted_fingerprint)
     wanted = folder / "checkpoints" / f"{kept}.ckpt"
-    checkpoint = checkpoint_to_resume(folder, wanted_fingerprint, wanted)
+    checkpoint = prepare_folder(folder, wanted_fingerprint, wanted)
     trainer = lightning.Trainer(
         max_epochs=epochs,
         accelerator="gpu" if resources.gpus else "cpu",
@@ -171,7 +171,7 @@ def fit(
     try:
         trainer.fit(module, *loaders, ckpt_path=checkpoint, weights_only=True)
     except (PipelineError, *UNREADABLE) as error:
-        told = _told(error, title, checkpoint if trainer.global_step == 0 else None)
+        told = user_fault(error, title, checkpoint if trainer.global_step == 0 else None)
         if told is None:
             raise
         raise told from error
@@ -194,7 +194,7 @@ def _callbacks(folder: Path, title: str, patience: int | None) -> list[Callback]
     return callbacks
 
 
-def _told(error: Exception, title: str, checkpoint: Path | None) -> PipelineError | None:
+def user_fault(error: Exception, title: str, checkpoint: Path | None) -> PipelineError | None:
     """The line for a user behind an error of torch, which may have been reading `checkpoint`."""
     if isinstance(error, torch.OutOfMemoryError):
         return PipelineError(

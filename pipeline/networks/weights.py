@@ -18,7 +18,7 @@ from pipeline.storage.layout import folder_of
 log = logging.getLogger(__name__)
 
 
-def finished(manifest: Path, wanted_fingerprint: str) -> bool:
+def reuse_finished(manifest: Path, wanted_fingerprint: str) -> bool:
     """Whether the model of exactly these inputs is there; then its manifest is written again."""
     record = folder_of(manifest) / "model.json"
     if not record.exists():

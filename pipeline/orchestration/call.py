@@ -13,24 +13,24 @@ from pathlib import Path
 from typing import IO
 
 from pipeline.errors import PipelineError
-from pipeline.orchestration.changed_results import set_aside, untrue, withdraw
+from pipeline.orchestration.changed_results import changed_results, set_aside, withdraw
 from pipeline.orchestration.last_run import (
+    changed_code,
     code_now,
-    edited_code,
     note_code,
     note_recorded,
     unrecorded,
 )
 from pipeline.orchestration.locks import (
     CALL,
-    Claim,
-    claim_call,
-    claims,
-    forget_stopped,
-    release_call,
+    Lock,
+    clear_stopped,
+    list_locks,
+    lock_dataset,
+    unlock_dataset,
 )
 from pipeline.storage.layout import Layout
-from pipeline.storage.source_notes import replaced
+from pipeline.storage.source_notes import replaced_sources
 
 RECORDS = Path(".snakemake")  # Snakemake's own, in the working directory
 
@@ -92,10 +92,10 @@ class Call:
         self._layouts = layouts
         self._pretrained = pretrained
         self._code = code_now()
-        self._untrue: list[Path] = []
+        self._changed: list[Path] = []
         self._claimed: list[IO[str]] = []
 
-    def before_plan(self) -> Iterator[str]:
+    def check(self) -> Iterator[str]:
         """Find what is no longer true, and tell of it; nothing is changed.
 
         A data set on which another call works is planned as it stands, and so is what a stage makes
@@ -104,11 +104,11 @@ class Call:
         Raises:
             PipelineError: a store of a shared folder is damaged, or a file is not readable.
         """
-        if line := edited_code(self._layouts, self._code):
+        if line := changed_code(self._layouts, self._code):
             yield line
-        stopped: list[Claim] = []
+        stopped: list[Lock] = []
         for layout in self._layouts:
-            found = claims(layout)
+            found = list_locks(layout)
             running = {one.work for one in found if one.alive}
             yield from (_of_running(one) for one in found if one.alive)
             stopped += _stopped(found)
@@ -117,53 +117,53 @@ class Call:
         if stopped:
             yield f"stopped half-way: {_told(stopped)}"
 
-    def begin(self) -> None:
+    def lock(self) -> None:
         """Claim the data sets; their claims end with this process.
 
         Raises:
             PipelineError: another call works on one of them.
         """
-        self._claimed = [claim_call(layout) for layout in self._layouts]
+        self._claimed = [lock_dataset(layout) for layout in self._layouts]
         for layout in self._layouts:
             if not layout.last_run.exists():
                 note_code(layout, self._code)
 
-    def take_up(self, plan: Plan) -> Iterator[str]:
+    def prepare(self, plan: Plan) -> Iterator[str]:
         """Make ready what the jobs of a claimed plan will find, and tell of it."""
         for layout in self._layouts:
             if plan.made(layout.dataset):
                 note_recorded(layout, RECORDS)
         due = {(one.dataset, one.work) for one in plan.jobs if one.due}
-        stopped = [one for layout in self._layouts for one in _stopped(claims(layout))]
+        stopped = [one for layout in self._layouts for one in _stopped(list_locks(layout))]
         if again := [one for one in stopped if (one.dataset, one.work) in due]:
             yield f"taken up where it stood: {_told(again)}"
         yield from self._set_right(plan)
 
-    def end(self, plan: Plan) -> Iterator[str]:
+    def finish(self, plan: Plan) -> Iterator[str]:
         """Note that all of a plan is made, after a call without a failure."""
         if not self._claimed:  # nothing was to be done, so nothing has begun
             try:
-                self.begin()
+                self.lock()
             except PipelineError:
                 return  # what another call works on is not ours to note
             yield from self._set_right(plan)
         for layout in self._layouts:
-            forget_stopped(layout, None if plan.whole else plan.works(layout.dataset))
+            clear_stopped(layout, None if plan.whole else plan.works(layout.dataset))
             if plan.whole:
                 note_code(layout, self._code)
             if made := plan.made(layout.dataset):
                 # anew, as the results may have been copied meanwhile
                 note_recorded(layout, RECORDS, made)
         while self._claimed:
-            release_call(self._claimed.pop())
+            unlock_dataset(self._claimed.pop())
 
     def _look_at(self, layout: Layout, running: Collection[str]) -> Iterator[str]:
-        for one in untrue(layout, running):
-            self._untrue.append(one.manifest)
+        for one in changed_results(layout, running):
+            self._changed.append(one.manifest)
             self.due.add(one.manifest)
             yield from one.told
         for work, manifest in self._given_files(layout):
-            if work not in running and (files := replaced(layout.sources(work))):
+            if work not in running and (files := replaced_sources(layout.sources(work))):
                 self.due.add(manifest)
                 further = f" and {len(files) - 1} more" if len(files) > 1 else ""
                 yield f"{layout.dataset}: replaced since {work} read it: {files[0]}{further}"
@@ -188,22 +188,22 @@ class Call:
     def _set_right(self, plan: Plan) -> Iterator[str]:
         made = {path for one in plan.jobs for path in one.outputs}
         due = {path for one in plan.jobs if one.due for path in one.outputs}
-        for manifest in self._untrue:
+        for manifest in self._changed:
             if manifest in due:
                 yield from set_aside(manifest)
             elif plan.whole and manifest not in made:  # of an experiment that is no longer there
                 yield from withdraw(manifest)
 
 
-def _of_running(one: Claim) -> str:
+def _of_running(one: Lock) -> str:
     if one.work == CALL:
         return f"{one.dataset}: another call works on it ({one.who}); planned as it stands"
     return f"{one.dataset}: {one.work} still runs ({one.who}); what it makes is left to it"
 
 
-def _stopped(found: Iterable[Claim]) -> list[Claim]:
+def _stopped(found: Iterable[Lock]) -> list[Lock]:
     return [one for one in found if not one.alive and one.work != CALL]
 
 
-def _told(stopped: Iterable[Claim]) -> str:
+def _told(stopped: Iterable[Lock]) -> str:
     return ", ".join(f"{one.dataset} {one.work}" for one in stopped)

@@ -40,7 +40,7 @@ MANIFESTS = (
 
 
 @dataclass(frozen=True)
-class Untrue:
+class ChangedResult:
     """A manifest, or a small result, whose job has to run, and why.
 
     Attributes:
@@ -53,7 +53,7 @@ class Untrue:
     told: tuple[str, ...]
 
 
-def untrue(layout: Layout, running: Collection[str] = ()) -> list[Untrue]:
+def changed_results(layout: Layout, running: Collection[str] = ()) -> list[ChangedResult]:
     """A data set's manifests that list an output which is not there, or not as it was made.
 
     Among them are a split, scores and tables that were edited.
@@ -73,7 +73,7 @@ def untrue(layout: Layout, running: Collection[str] = ()) -> list[Untrue]:
     patterns = (*MANIFESTS, *SMALL_RESULTS)
     paths = sorted(path for pattern in patterns for path in folder.glob(pattern))
     ours = (one for one in paths if not is_record(one) and layout.work_of(one) not in running)
-    found = (Untrue(path, tuple(_doubts(path))) for path in ours)
+    found = (ChangedResult(path, tuple(_faults(path))) for path in ours)
     return [one for one in found if one.told]
 
 
@@ -102,14 +102,14 @@ def withdraw(manifest: Path) -> list[str]:
     Returns:
         A line for it, and one for each output that is set aside.
     """
-    if not any(_doubts(manifest)):
+    if not any(_faults(manifest)):
         return []
     lines = set_aside(manifest)
     manifest.unlink(missing_ok=True)
     return [*lines, f"withdrawn, as no job of this configuration makes it: {manifest}"]
 
 
-def _doubts(manifest: Path) -> Iterator[str]:
+def _faults(manifest: Path) -> Iterator[str]:
     if is_small_result(manifest):
         yield from (f"not as it was made: {reason}" for _, reason in _edited(manifest))
         return

@@ -20,13 +20,13 @@ POLL_S = 1.0
 PATIENCE_S = 300.0  # SLURM kills a cancelled job after KillWait, 30 s unless a cluster says more
 
 
-def comment_of(rule: str, wildcards: Sequence[str]) -> str:
+def job_comment(rule: str, wildcards: Sequence[str]) -> str:
     """What Snakemake's SLURM executor gives as the comment of a rule's job."""
     values = "_".join(wildcards).replace("/", "_")
     return f"rule_{rule}_wildcards_{values}" if values else f"rule_{rule}"
 
 
-def take_up_jobs(
+def cancel_leftover_jobs(
     layouts: Collection[Layout], run: str, comments: Collection[str], tell: Callable[[str], object]
 ) -> None:
     """Cancel what dead runs do of that which a run is about to do, wait for its end, note the run.
@@ -34,7 +34,7 @@ def take_up_jobs(
     Args:
         layouts: the results of the run's data sets, which it has claimed.
         run: the name that the run gives its jobs.
-        comments: `comment_of` each job that the run will start.
+        comments: `job_comment` each job that the run will start.
         tell: is called with lines for the user, before what they tell of.
 
     Raises:

@@ -9,7 +9,7 @@ SILENT = (
 )
 
 
-def last_words(log: Path, *cluster_logs: Path) -> list[str]:
+def failure_lines(log: Path, *cluster_logs: Path) -> list[str]:
     """The lines with which a failed job's log ends.
 
     Args:

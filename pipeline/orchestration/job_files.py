@@ -200,7 +200,7 @@ def tables(layout: Layout, chosen: Dataset) -> list[Path]:
     ]
 
 
-def everything(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> list[Path]:
+def all_results(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> list[Path]:
     """The report, every table, and every manifest on the way to them."""
     return [
         *manifests(layout, chosen, list(chosen.experiments), batches),
@@ -210,7 +210,7 @@ def everything(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> list[
     ]
 
 
-def tables_alone(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> list[Path]:
+def table_results(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> list[Path]:
     """Every table of chosen experiments, and every manifest on the way to it; none without one."""
     rows = [name for table in chosen.tables.values() for name in table_experiments(table)]
     if not rows:
@@ -224,7 +224,7 @@ def tables_alone(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> lis
 def job_counts(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> dict[str, int]:
     """Jobs of each stage that a run of everything has, when nothing is made yet."""
     # what one job writes differs in the suffix alone
-    asked = {path.with_suffix("") for path in everything(layout, chosen, batches)}
+    asked = {path.with_suffix("") for path in all_results(layout, chosen, batches)}
     counts = Counter(path.relative_to(layout.root / layout.dataset).parts[0] for path in asked)
     phantom = {"phantom": 1} if chosen.source.phantom else {}
     return phantom | {stage: counts[stage] for stage in STAGES if counts[stage]}

@@ -45,7 +45,7 @@ def code_now() -> dict[str, Any]:
     }
 
 
-def edited_code(layouts: Collection[Layout], code: dict[str, Any]) -> str:
+def changed_code(layouts: Collection[Layout], code: dict[str, Any]) -> str:
     """A line about code that has changed since the last calls without a raised `VERSION`, or ""."""
     by_layout = {layout.dataset: _edited(layout, code) for layout in layouts}
     edited = set[str]().union(*by_layout.values())

@@ -32,7 +32,7 @@ PAUSE_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
-class Claim:
+class Lock:
     """What a process works on, or worked on when it was stopped.
 
     Attributes:
@@ -49,7 +49,7 @@ class Claim:
 
 
 @contextmanager
-def alone(layout: Layout, stage: str, *names: object) -> Iterator[None]:
+def locked(layout: Layout, stage: str, *names: object) -> Iterator[None]:
     """Make one result while no other process makes the same; wait for one that does.
 
     A job may outlive the snakemake that started it, or be started again on another node.
@@ -79,8 +79,8 @@ def alone(layout: Layout, stage: str, *names: object) -> Iterator[None]:
         _sign_off(file)
 
 
-def claim_call(layout: Layout) -> IO[str]:
-    """Claim a data set for this call until `release_call` or the end of the process.
+def lock_dataset(layout: Layout) -> IO[str]:
+    """Claim a data set for this call until `unlock_dataset` or the end of the process.
 
     Raises:
         PipelineError: another call works on it.
@@ -97,33 +97,33 @@ def claim_call(layout: Layout) -> IO[str]:
     )
 
 
-def release_call(file: IO[str]) -> None:
-    """Give back what `claim_call` returned: the call has come to its end."""
+def unlock_dataset(file: IO[str]) -> None:
+    """Give back what `lock_dataset` returned: the call has come to its end."""
     _sign_off(file)
     file.close()
 
 
-def claims(layout: Layout) -> list[Claim]:
+def list_locks(layout: Layout) -> list[Lock]:
     """All that runs on a data set, and all that was stopped half-way."""
     found = []
-    for path in sorted(layout.claims.glob(f"*{SUFFIX}")):
+    for path in sorted(layout.locks.glob(f"*{SUFFIX}")):
         # reading takes no part in what others claim, and needs no leave to write
         with path.open(encoding="utf-8") as file:
             alive = not _lock(file, fcntl.LOCK_SH)
             who = _who(file)
         if who or alive:
-            found.append(Claim(layout.dataset, path.stem, who, alive))
+            found.append(Lock(layout.dataset, path.stem, who, alive))
     return found
 
 
-def forget_stopped(layout: Layout, works: Collection[str] | None = None) -> None:
+def clear_stopped(layout: Layout, works: Collection[str] | None = None) -> None:
     """Empty the claims of what was stopped, once it is made.
 
     Args:
         layout: of the data set.
         works: what is made; None forgets all.
     """
-    for one in claims(layout):
+    for one in list_locks(layout):
         if not one.alive and (works is None or one.work in works):
             with _opened(layout, one.work) as file:
                 if _lock(file):
@@ -131,7 +131,7 @@ def forget_stopped(layout: Layout, works: Collection[str] | None = None) -> None
 
 
 def _opened(layout: Layout, work: str) -> IO[str]:
-    path = layout.claims / f"{work}{SUFFIX}"
+    path = layout.locks / f"{work}{SUFFIX}"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.open("a+", encoding="utf-8")
 

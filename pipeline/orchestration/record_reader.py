@@ -40,7 +40,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
     if not missing:
         missing += [f"results.{name}" for name in _without(content["results"], RESULT)]
         missing += [f"runs.{began}" for began in _without(content["runs"], RUN)]
-        missing += [f"runs.{began}" for began in _without(finished(content), FINISHED_RUN)]
+        missing += [f"runs.{began}" for began in _without(finished_runs(content), FINISHED_RUN)]
         missing += [] if content["runs"] else ["runs"]
     if missing:
         raise PipelineError(
@@ -50,7 +50,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
     return content
 
 
-def finished(content: Mapping[str, Any]) -> dict[str, Any]:
+def finished_runs(content: Mapping[str, Any]) -> dict[str, Any]:
     """The runs of a record that were neither cut off nor failed, by the time they began."""
     runs = content["runs"].items()
     return {began: run for began, run in runs if isinstance(run, dict) and run.get("finished")}
@@ -69,7 +69,7 @@ def find_record(path: Path) -> Path | None:
             content = read_record(record)
             if content is None:
                 continue
-            name = listing(path, record, content)
+            name = recorded_result(path, record, content)
             beside = relative.startswith(f"{record.name.removesuffix(RECORD)}/")
             if name or beside or content["stage"] == "phantom":
                 current = bool(name) and (
@@ -81,7 +81,7 @@ def find_record(path: Path) -> Path | None:
     return None
 
 
-def listing(path: Path, record: Path, content: Mapping[str, Any]) -> str:
+def recorded_result(path: Path, record: Path, content: Mapping[str, Any]) -> str:
     """The result of a record that a file is or lies in; "" where it lists none such."""
     if not path.is_relative_to(record.parent):
         return ""
@@ -117,7 +117,7 @@ def result_digest(path: Path) -> str | None:
     return file_digest(file) if file.is_file() else None
 
 
-def untold(file: Path, path: Path) -> PipelineError:
+def no_record_error(file: Path, path: Path) -> PipelineError:
     """The error of a file that no record tells of, with what can be done for one of its kind."""
     if is_record(path):
         named = path.parent.glob(f"{path.name.removesuffix(RECORD)}.*")

@@ -31,7 +31,7 @@ Run = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Work:
+class JobDescription:
     """What a job does, as its record tells it.
 
     Attributes:
@@ -64,7 +64,7 @@ class Inputs:
 
 
 @contextmanager
-def recorded(work: Work, inputs: Callable[[], Inputs]) -> Iterator[None]:
+def recorded(work: JobDescription, inputs: Callable[[], Inputs]) -> Iterator[None]:
     """Keep the record of a job around its work.
 
     A run that made nothing, because all was there, leaves what is told of the runs that did. One
@@ -123,7 +123,7 @@ def told_path(path: Path, root: Path) -> str:
     return os.path.relpath(whole, results) if near else str(whole)
 
 
-def _begun(work: Work) -> Run:
+def _begun(work: JobDescription) -> Run:
     return {
         "finished": False,
         "seconds": None,
@@ -170,7 +170,7 @@ def _earlier(path: Path) -> dict[str, Any]:
         return nothing
 
 
-def _taken_back(work: Work) -> dict[str, Any]:
+def _taken_back(work: JobDescription) -> dict[str, Any]:
     """The results of a training that was taken back, as its record had them, and their runs."""
     folder = work.written[0].parent
     kept = _earlier(kept_record(folder_of(work.written[0])))
@@ -185,7 +185,7 @@ def _taken_back(work: Work) -> dict[str, Any]:
 
 
 def _states_of_older(
-    work: Work, names: Iterable[str], began: datetime
+    work: JobDescription, names: Iterable[str], began: datetime
 ) -> dict[str, tuple[int, int] | None]:
     """The states of those results that are older than a run: it has not made them."""
     folder = work.written[0].parent
@@ -196,7 +196,7 @@ def _states_of_older(
     }
 
 
-def _results(work: Work) -> list[str]:
+def _results(work: JobDescription) -> list[str]:
     """The job's files and all that the first of them lists, relative to its folder."""
     folder = work.written[0].parent
     listed: list[str] = []
@@ -225,7 +225,7 @@ def _state(path: Path) -> tuple[int, int] | None:
 
 
 def _made(
-    work: Work,
+    work: JobDescription,
     earlier: Mapping[str, Any],
     before: Mapping[str, tuple[int, int] | None],
     runs: Mapping[str, Run],

@@ -17,7 +17,7 @@ from pipeline.settings import Dataset, GradCam, Resources, Settings
 from pipeline.settings.model import used_maes, used_residuals
 
 TRAINED = 3  # forward passes that a training step is worth
-Work = dict[tuple[str, str, str], int]
+Workload = dict[tuple[str, str, str], int]
 """MACs by stage, device and the kind of rate at which they are done (`planning/rates.py`)."""
 
 
@@ -34,7 +34,7 @@ def devices_used(settings: Settings) -> list[str]:
 
 def stage_work(
     dataset: Dataset, cases: Sequence[CaseSize], subsets: Sequence[Subset], resources: Resources
-) -> Work:
+) -> Workload:
     """The work of all stages that compute with networks.
 
     Args:
@@ -44,7 +44,7 @@ def stage_work(
         resources: of every job; a training may have its own.
     """
     experiments = list(dataset.experiments)
-    work: Work = defaultdict(int)
+    work: Workload = defaultdict(int)
     slices = {one.case: one.shape[0] for one in cases}
     unlabelled = _count(slices, (one.case for one in cases if not one.labelled))
     for name in used_maes(dataset, experiments):

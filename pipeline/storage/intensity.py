@@ -22,7 +22,7 @@ def intensity_range(attributes: Mapping[str, Any], settings: Slices) -> tuple[fl
     return (low, high) if high > low else (low, low + 1.0)
 
 
-def shown_from(attributes: Mapping[str, Any], settings: Slices) -> dict[str, Any]:
+def image_key(attributes: Mapping[str, Any], settings: Slices) -> dict[str, Any]:
     """What the slices that a network sees of a case are made from, for fingerprints.
 
     The image's digest alone does not tell: quantiles may change while the voxels stay.

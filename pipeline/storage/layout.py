@@ -46,7 +46,7 @@ class Layout:
         return self.root / self.dataset / stage
 
     @property
-    def claims(self) -> Path:
+    def locks(self) -> Path:
         """Files that say who works on the data set, and what was stopped half-way."""
         return self.stage("running")
 

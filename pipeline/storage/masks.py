@@ -35,7 +35,9 @@ def store_geometry(store: Store) -> Geometry:
     )
 
 
-def raw_mask(layout: Layout, experiment: str, subset: int, case: str, threshold: float) -> Mask:
+def thresholded_mask(
+    layout: Layout, experiment: str, subset: int, case: str, threshold: float
+) -> Mask:
     """A prediction before post-processing: `(z, y, x)` bool, 1 = probability ≥ `threshold`.
 
     Raises:
@@ -52,7 +54,7 @@ def raw_mask(layout: Layout, experiment: str, subset: int, case: str, threshold:
     return mask
 
 
-def written_mask(layout: Layout, experiment: str, subset: int, case: str, store: Store) -> Mask:
+def read_mask(layout: Layout, experiment: str, subset: int, case: str, store: Store) -> Mask:
     """A mask as postprocess wrote it: `(z, y, x)` bool, 1 = lesion.
 
     Args:
@@ -100,7 +102,7 @@ def _refuse_changed(path: Path, case: str) -> None:
         )
 
 
-def hounsfield(store: Store) -> npt.NDArray[np.int16]:
+def read_hu(store: Store) -> npt.NDArray[np.int16]:
     """A case's image `(z, y, x)` in HU.
 
     Raises:

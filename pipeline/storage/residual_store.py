@@ -31,7 +31,7 @@ def shared_store(root: Path, case: str, fingerprint: str) -> Path:
     return root / case / f"{fingerprint}.zarr"
 
 
-def is_made(layout: Layout, name: str, case: str, fingerprint: str) -> bool:
+def find_or_link(layout: Layout, name: str, case: str, fingerprint: str) -> bool:
     """Whether a case's residuals are at hand; those of the shared folder are linked.
 
     Raises:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from pipeline.storage.files import file_digest, read_json, write_json
 
-Looks = dict[str, int]
+FileStats = dict[str, int]
 
 
-def looks_of(files: Iterable[Path]) -> dict[Path, Looks]:
+def file_stats(files: Iterable[Path]) -> dict[Path, FileStats]:
     """Size and time of every file that can be seen, to be taken before it is read."""
     found = {}
     for path in files:
@@ -25,7 +25,9 @@ def looks_of(files: Iterable[Path]) -> dict[Path, Looks]:
     return found
 
 
-def note_sources(note: Path, looks: Mapping[Path, Looks], digests: Mapping[Path, str]) -> None:
+def write_source_note(
+    note: Path, looks: Mapping[Path, FileStats], digests: Mapping[Path, str]
+) -> None:
     """Note what was read.
 
     Args:
@@ -37,7 +39,7 @@ def note_sources(note: Path, looks: Mapping[Path, Looks], digests: Mapping[Path,
     write_json(note, {"files": files})
 
 
-def replaced(note: Path) -> list[Path]:
+def replaced_sources(note: Path) -> list[Path]:
     """The noted files that hold something else by now; one that was only touched is noted anew."""
     if not note.exists():
         return []
@@ -62,6 +64,6 @@ def replaced(note: Path) -> list[Path]:
     return found
 
 
-def _look(path: Path) -> Looks:
+def _look(path: Path) -> FileStats:
     status = path.stat()
     return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}

@@ -54,7 +54,7 @@ def table(costs: Sequence[Cost]) -> str:
     return aligned([[*header, "peak MB", "s / slice"], *(_cells(cost) for cost in costs)])
 
 
-def records(costs: Sequence[Cost]) -> str:
+def as_records(costs: Sequence[Cost]) -> str:
     """The costs as JSON: counts as they are, memory in bytes."""
     return json.dumps([asdict(cost) for cost in costs], indent=2, ensure_ascii=False)
 

@@ -20,7 +20,7 @@ from grcsf.components import label_lesions
 from pipeline.errors import PipelineError
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import Layout
-from pipeline.storage.masks import TOLERANCE, hounsfield, store_geometry, written_mask
+from pipeline.storage.masks import TOLERANCE, read_hu, read_mask, store_geometry
 from pipeline.storage.volumes import Volume, read_volume, write_volume
 from pipeline.storage.zarr_store import Store, open_store
 
@@ -38,7 +38,7 @@ def submission(layout: Layout, experiment: str, subset: int, output: Path) -> No
     """
     for case in _test_scans(layout):
         store = open_store(layout.case_store(case))
-        mask = written_mask(layout, experiment, subset, case, store)
+        mask = read_mask(layout, experiment, subset, case, store)
         labels = (mask * UNDETERMINED).astype(np.int16)
         write_volume(output / _file_name(case), labels, store_geometry(store), compress=False)
         log.info("%s: %s, %d voxels", experiment, output / _file_name(case), int(mask.sum()))
@@ -96,7 +96,7 @@ def _faults(found: Volume, store: Store) -> list[str]:
 
 def _calcium_faults(labels: npt.NDArray[Any], store: Store) -> list[str]:
     faults = []
-    above = hounsfield(store) > THRESHOLD_HU
+    above = read_hu(store) > THRESHOLD_HU
     outside = int(np.count_nonzero((labels > 0) & ~above))
     if outside:
         faults.append(

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.evaluate import evaluate
-from pipeline.orchestration.changed_results import untrue
+from pipeline.orchestration.changed_results import changed_results
 from pipeline.postprocess import postprocess
 from pipeline.settings import Evaluation, Postprocess
 from pipeline.storage.files import file_digest, read_json, write_json
@@ -225,7 +225,9 @@ def test_another_case_s_mask_of_an_older_time_is_refused_until_it_is_made_again(
     noted = file_digest(path)
     shutil.copy(head.layout.mask("unetpp", 2, "none", ".nii.gz"), path)
     os.utime(path, (1_577_836_800, 1_577_836_800))
-    assert untrue(head.layout) == [], "its time is that of a mask which was only made earlier"
+    assert changed_results(head.layout) == [], (
+        "its time is that of a mask which was only made earlier"
+    )
     told = (
         f"case extra: mask {path} is not as postprocess wrote it, found SHA-256 "
         f"{file_digest(path)}, expected {noted} in extra.json; delete the mask and run again"
@@ -233,7 +235,7 @@ def test_another_case_s_mask_of_an_older_time_is_refused_until_it_is_made_again(
     with pytest.raises(PipelineError, match=f"^{re.escape(told)}"):
         evaluate(head.layout, "unetpp", (1, 2), VOXEL, Postprocess(), seed=0, threads=2)
     path.unlink()
-    (found,) = untrue(head.layout)
+    (found,) = changed_results(head.layout)
     assert found.manifest == head.layout.masks("unetpp", 2)
     again, _ = scored(head, subsets=(1, 2))
     pd.testing.assert_frame_equal(again, before)

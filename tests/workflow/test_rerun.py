@@ -235,4 +235,4 @@ def test_a_run_makes_its_case_and_leaves_nothing_to_do(again, text, made):
     assert again.call(*WAY, "-n", "--configfile", "config.yaml").jobs == []
     cases = {"c3", "c4", *(case for _, case in made)}
     assert set(read_json(again.folder / MASKS)["cases"]) == cases
-    assert not any(path.stat().st_size for path in (again.folder / HEAD.claims).glob("*.claim"))
+    assert not any(path.stat().st_size for path in (again.folder / HEAD.locks).glob("*.claim"))

@@ -1,6 +1,6 @@
 """What jobs ask a cluster for, and what a run that was killed has left there."""
 
-from pipeline.orchestration.cluster_jobs import comment_of, take_up_jobs
+from pipeline.orchestration.cluster_jobs import job_comment, cancel_leftover_jobs
 
 # With `--profile`, the default profile holds beside the cluster's, which puts cards out of its reach;
 # its number of cores, too, is that of this machine.
@@ -57,7 +57,7 @@ def training_tasks(wildcards):
     return 0 if own.nodes == 1 else 1 if own.gpus else own.nodes
 
 
-def take_up_cluster():
+def prepare_cluster():
     """Cancel what a run that was killed has left on the cluster, and note what this one is called.
 
     Two jobs must not write into one training's folder. Called after the data sets are claimed.
@@ -75,5 +75,5 @@ def take_up_cluster():
         return
     # only SLURM's executor gives its jobs a name of the run
     if run := getattr(workflow.scheduler._executor, "run_uuid", None):
-        comments = {comment_of(job.rule.name, job.wildcards) for job in due}
-        take_up_jobs(LAYOUTS.values(), run, comments, tell=logger.info)
+        comments = {job_comment(job.rule.name, job.wildcards) for job in due}
+        cancel_leftover_jobs(LAYOUTS.values(), run, comments, tell=logger.info)

@@ -8,7 +8,7 @@ from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from pipeline.orchestration.failed_job import last_words
+from pipeline.orchestration.failed_job import failure_lines
 
 INPUTS_TOLD = 3  # of a failed job: an ingest has two for every patient
 # log of a failed job → its stage and how it ended, and SLURM's own log of it, where there is one; a
@@ -57,14 +57,14 @@ def plan_of_call():
 
 
 def end_call():
-    for line in or_exit(list, CALL.end(plan_of_call())):
+    for line in or_exit(list, CALL.finish(plan_of_call())):
         logger.info(line)
 
 
 def tell_failures():
     """Snakemake ends with where its own files lie; this comes after it."""
     for log, (failure, others) in FAILED.items():
-        told = last_words(Path(log), *map(Path, others))
+        told = failure_lines(Path(log), *map(Path, others))
         print("", f"{failure} ({log}):", *told, sep="\n", file=sys.stderr)
 
 
@@ -81,9 +81,9 @@ onstart:
             one.due and one.work.startswith("residual_maps ") for one in plan.jobs
         ):
             sys.exit(f"error: {UNSHARED}")
-        or_exit(CALL.begin)
-        or_exit(take_up_cluster)
-        for line in or_exit(list, CALL.take_up(plan)):
+        or_exit(CALL.lock)
+        or_exit(prepare_cluster)
+        for line in or_exit(list, CALL.prepare(plan)):
             logger.info(line)
 
 

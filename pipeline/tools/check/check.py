@@ -33,7 +33,12 @@ from pipeline.storage.intensity import intensity_range
 from pipeline.storage.layout import Layout
 from pipeline.storage.volumes import Geometry, read_geometry
 from pipeline.storage.zarr_store import array_digest, compressed_bytes
-from pipeline.tools.check.plausibility import case_doubts, disk_doubts, spacing_doubts, twin_doubts
+from pipeline.tools.check.plausibility import (
+    case_warnings,
+    disk_warnings,
+    spacing_warnings,
+    twin_warnings,
+)
 
 
 def check(
@@ -65,12 +70,12 @@ def check(
     findings += [one for _, found in read for one in found]
     usable = Check(layout.dataset, cases, findings).usable
     findings += _split_faults(dataset, files, seed)
-    findings += spacing_doubts([(one.case, one.spacing) for one in usable if one.spacing])
-    findings += twin_doubts([(one.case, one.voxel_digest) for one in usable if one.voxel_digest])
+    findings += spacing_warnings([(one.case, one.spacing) for one in usable if one.spacing])
+    findings += twin_warnings([(one.case, one.voxel_digest) for one in usable if one.voxel_digest])
     disk = disk_needed(dataset, usable) if usable else {}
     memory = memory_needed(dataset, usable, resources) if usable else {}
     free = shutil.disk_usage(nearest_there(layout.root)).free
-    findings += disk_doubts(sum(disk.values()), free)
+    findings += disk_warnings(sum(disk.values()), free)
     findings.sort(key=lambda one: SEVERITIES.index(one.severity))
     found = Check(layout.dataset, cases, findings, disk, memory, free)
     write_check(layout, found)
@@ -136,7 +141,7 @@ def case_facts(files: CaseFiles, dataset: Dataset) -> tuple[CaseFacts, list[Find
     image = arrays["image"]
     limits = intensity_range(attributes, dataset.slices)
     calcium = dataset.evaluation.metrics == "calcium"
-    found = case_doubts(loaded, modality, limits, lesion_free=calcium)
+    found = case_warnings(loaded, modality, limits, lesion_free=calcium)
     shown = foreground_quantiles(image, list(SHOWN_QUANTILES.values()))
     known |= {
         "voxel_digest": array_digest(image),

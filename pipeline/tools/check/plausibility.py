@@ -22,7 +22,7 @@ ODD_SPACING = 5  # times the median or less than a fifth: cm or m for mm, or ano
 FEWEST_FOR_ODD = 5  # cases that make a median worth a comparison
 
 
-def image_doubts(
+def image_warnings(
     image: npt.NDArray[Any], modality: str, limits: tuple[float, float]
 ) -> list[Finding]:
     """Intensities that make no sense for the modality, or for what the networks will see.
@@ -46,7 +46,7 @@ def image_doubts(
     return doubts
 
 
-def grid_doubts(geometry: Geometry) -> list[Finding]:
+def grid_warnings(geometry: Geometry) -> list[Finding]:
     """Slices that are very thick, or that lie along another axis than z."""
     spacing = geometry.spacing
     listed = f"spacing {' × '.join(f'{step:g}' for step in spacing)} mm (z, y, x)"
@@ -60,7 +60,7 @@ def grid_doubts(geometry: Geometry) -> list[Finding]:
     return []
 
 
-def label_doubts(label: npt.NDArray[np.uint8]) -> list[Finding]:
+def label_warnings(label: npt.NDArray[np.uint8]) -> list[Finding]:
     """A lesion that the image's border cuts; `label` is (z, y, x)."""
     cut = [
         f"{side} {name}"
@@ -74,7 +74,7 @@ def label_doubts(label: npt.NDArray[np.uint8]) -> list[Finding]:
     return [_warning(f"lesion at the image's border ({', '.join(cut)})", "a margin", remedy)]
 
 
-def case_doubts(
+def case_warnings(
     loaded: LoadedCase, modality: str, limits: tuple[float, float], *, lesion_free: bool
 ) -> list[Finding]:
     """What a case that can be used was read with, and what is doubtful in it.
@@ -82,16 +82,16 @@ def case_doubts(
     Args:
         loaded: without fault.
         modality: as the data set's settings or its adapter have it.
-        limits: see `image_doubts`.
+        limits: see `image_warnings`.
         lesion_free: whether patients without lesion are to be expected, as in calcium scoring.
     """
     assert loaded.image is not None
     files = loaded.files
-    found = [*image_doubts(loaded.image.array, modality, limits)]
-    found += grid_doubts(loaded.image.geometry)
+    found = [*image_warnings(loaded.image.array, modality, limits)]
+    found += grid_warnings(loaded.image.geometry)
     found = [replace(one, case=files.case, file=str(files.image)) for one in found]
     if loaded.label is not None:
-        cut = label_doubts(loaded.label)
+        cut = label_warnings(loaded.label)
         found += [replace(one, case=files.case, file=str(files.label)) for one in cut]
     told = [
         replace(one, severity="note", remedy="") if lesion_free and one.found == NO_LESION else one
@@ -100,7 +100,7 @@ def case_doubts(
     return [*told, *found]
 
 
-def spacing_doubts(spacings: Sequence[tuple[str, tuple[float, float, float]]]) -> list[Finding]:
+def spacing_warnings(spacings: Sequence[tuple[str, tuple[float, float, float]]]) -> list[Finding]:
     """Cases (name, mm) whose spacing is far from all others'."""
     if len(spacings) < FEWEST_FOR_ODD:
         return []
@@ -118,7 +118,7 @@ def spacing_doubts(spacings: Sequence[tuple[str, tuple[float, float, float]]]) -
     return doubts
 
 
-def twin_doubts(digests: Iterable[tuple[str, str]]) -> list[Finding]:
+def twin_warnings(digests: Iterable[tuple[str, str]]) -> list[Finding]:
     """Cases (name, digest of the voxels) that are the same image under another name."""
     alike = defaultdict(list)
     for case, digest in digests:
@@ -131,7 +131,7 @@ def twin_doubts(digests: Iterable[tuple[str, str]]) -> list[Finding]:
     ]
 
 
-def disk_doubts(needed: int, free: int) -> list[Finding]:
+def disk_warnings(needed: int, free: int) -> list[Finding]:
     """A run that will not fit; both in bytes."""
     if needed <= free:
         return []

@@ -31,7 +31,7 @@ from pipeline.residual_maps import residual_maps
 from pipeline.settings import GradCam, Resources, encoder_mae
 from pipeline.storage.files import read_json, replacing, write_json
 from pipeline.storage.layout import Layout, folder_of
-from pipeline.storage.masks import Mask, hounsfield, store_geometry, written_mask
+from pipeline.storage.masks import Mask, read_hu, read_mask, store_geometry
 from pipeline.storage.volumes import SUFFIXES, write_volume
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export.bundle import Bundle, open_bundle
@@ -193,7 +193,7 @@ def _hand_over(
         array = read_array(predicted, "probability").astype(np.float32)
         path = output / f"{name}{PROBABILITY}{_ending(written, name)}"
         write_volume(path, array, store_geometry(store))
-    mask = written_mask(layout, bundle.experiment, bundle.subset, name, store)
+    mask = read_mask(layout, bundle.experiment, bundle.subset, name, store)
     spacing = [float(side) for side in store.attrs["spacing"]]  # type: ignore[union-attr,arg-type]
     sizes = lesion_sizes(mask)
     measured: dict[str, Any] = {
@@ -202,7 +202,7 @@ def _hand_over(
         "lesion_ml": float(sizes.sum() * voxel_volume_mm3(spacing) / 1000),
     }
     if bundle.dataset.postprocess.method == "calcium":
-        measured["agatston"] = claimed_agatston(bundle, mask, hounsfield(store), spacing)
+        measured["agatston"] = claimed_agatston(bundle, mask, read_hu(store), spacing)
     with replacing(output / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(measured, indent=1) + "\n", "utf-8")
     page = prediction_page(layout, bundle, name, mask, measured)

@@ -32,7 +32,7 @@ def table(plans: Sequence[DatasetPlan], rates: Mapping[str, Rates]) -> str:
     return "\n".join([*parts, *_basis(rates)])
 
 
-def records(plans: Sequence[DatasetPlan], rates: Mapping[str, Rates]) -> str:
+def as_records(plans: Sequence[DatasetPlan], rates: Mapping[str, Rates]) -> str:
     """The same as JSON: rates and hours by device, hours as they come out, sizes in bytes.
 
     What is not estimated has no hours of any device, and null for a size.

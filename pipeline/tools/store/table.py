@@ -16,7 +16,7 @@ COLUMNS = ("case", "shape", "size", "ratio", "fingerprint", "state")
 FINGERPRINT_SHOWN = 8
 
 
-def records(found: Mapping[str, Sequence[KeptStore]]) -> list[dict[str, Any]]:
+def as_records(found: Mapping[str, Sequence[KeptStore]]) -> list[dict[str, Any]]:
     """Plain JSON values, one record a store."""
     return [
         {

@@ -38,7 +38,7 @@ def tree(chain: Chain) -> Iterator[str]:
         yield f"all {count} files are there, as recorded{rest}"
 
 
-def records(chain: Chain) -> dict[str, Any]:
+def as_records(chain: Chain) -> dict[str, Any]:
     """The chain as plain JSON values: steps by record, each with its files and its sources."""
     return {
         "root": str(chain.root),

@@ -14,13 +14,13 @@ from typing import Any
 from pipeline.errors import PipelineError
 from pipeline.orchestration.record_reader import (
     find_record,
-    finished,
+    finished_runs,
     is_compared,
-    listing,
+    no_record_error,
     read_record,
+    recorded_result,
     result_digest,
     result_file,
-    untold,
 )
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import RECORD, Layout, is_record, record_of
@@ -61,7 +61,7 @@ def trace(
     record = None if is_record(path) else find_record(path)
     content = None if record is None else read_record(record)
     if record is None or content is None:
-        raise untold(file, path)
+        raise no_record_error(file, path)
     own = _case_of(path, record, content)
     if case and own not in ("", case):
         raise PipelineError(f"--case: found {case!r}, but {file} is of {own!r}; leave --case")
@@ -85,7 +85,7 @@ def _folder(content: Mapping[str, Any]) -> Path:
 def _find_asked(chain: Chain, path: Path, record: Path) -> None:
     """Name what was asked for, and see to it that its job's results have it."""
     step = chain.first
-    name = listing(path, record, step.content)
+    name = recorded_result(path, record, step.content)
     result = record.parent / name
     known = bool(name) and is_compared(path, result)
     chain.asked = os.path.relpath(result if known else path, chain.root)
@@ -103,7 +103,7 @@ def _ingested(chain: Chain, path: Path) -> Link | None:
         return None
     record = record_of(Layout(chain.root, chain.first.content["dataset"]).cases)
     content = read_record(record) if record.is_file() else None
-    runs = {} if content is None else finished(content)
+    runs = {} if content is None else finished_runs(content)
     raw = runs[max(runs)].get("raw_files", {}) if runs else {}
     for case, files in raw.items():
         for name, digest in files.items():
@@ -144,7 +144,7 @@ def _follow(chain: Chain, record: Path) -> str:
     assert content is not None  # find_record passes over records of another format
     step = chain.steps[key] = Step(key, content)
     step.results = list(_result_links(chain, record, content))
-    runs = finished(content)
+    runs = finished_runs(content)
     if not runs:
         step.results.append(Link(content["written"], None, "no record"))
         return key

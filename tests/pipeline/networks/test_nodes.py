@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.networks import nodes as launch
+from pipeline.networks import nodes
 from pipeline.settings import Resources
 
 NODES = Resources(threads=3, gpus=4, nodes=2)
@@ -20,7 +20,7 @@ def srun(tmp_path, monkeypatch):
     program.parent.mkdir()
 
     def ends_with(code):
-        mark = f'"${launch.STARTED}"'
+        mark = f'"${nodes.STARTED}"'
         program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" {mark} > {told}\nexit {code}\n')
         program.chmod(0o755)
         return told
@@ -33,7 +33,7 @@ def srun(tmp_path, monkeypatch):
 
 def test_every_process_of_every_node_runs_this_command(srun):
     told = srun(0)
-    launch.train_on_nodes("MAE shared", NODES)
+    nodes.train_on_nodes("MAE shared", NODES)
     *arguments, mark = told.read_text().splitlines()
     assert {"--nodes=2", "--ntasks=8", "--ntasks-per-node=4", "--cpus-per-task=3"} <= set(arguments)
     command = [sys.executable, "-m", "pipeline", "train-mae", "--mae", "shared one"]
@@ -44,14 +44,14 @@ def test_every_process_of_every_node_runs_this_command(srun):
 def test_a_process_that_fails_fails_the_training(srun):
     srun(7)
     with pytest.raises(PipelineError, match=r"MAE shared: a process .* ended with 7"):
-        launch.train_on_nodes("MAE shared", NODES)
+        nodes.train_on_nodes("MAE shared", NODES)
 
 
 def test_outside_of_a_job_it_is_refused(srun, monkeypatch):
     srun(0)
     monkeypatch.delenv("SLURM_JOB_ID")
     with pytest.raises(PipelineError, match=r"resources\.nodes: found 2, but this is no SLURM job"):
-        launch.train_on_nodes("MAE shared", NODES)
+        nodes.train_on_nodes("MAE shared", NODES)
 
 
 def test_what_slurm_says_of_this_step_is_not_handed_on(srun, monkeypatch):
@@ -60,15 +60,15 @@ def test_what_slurm_says_of_this_step_is_not_handed_on(srun, monkeypatch):
     monkeypatch.setenv("SLURM_CONF", "own.conf")
     program = told.with_name("bin") / "srun"
     program.write_text(f"#!/bin/sh\nenv > {told}\n")
-    launch.train_on_nodes("MAE shared", NODES)
+    nodes.train_on_nodes("MAE shared", NODES)
     lines = told.read_text().splitlines()
     assert "SLURM_CONF=own.conf" in lines
     assert "SLURM_JOB_ID=4" in lines
     assert not any(line.startswith("SLURM_NNODES=") for line in lines)
 
 
-@pytest.mark.parametrize("variable", [launch.STARTED, "LOCAL_RANK"])
+@pytest.mark.parametrize("variable", [nodes.STARTED, "LOCAL_RANK"])
 def test_started_processes_know_it(monkeypatch, variable):
-    assert not launch.is_one_of_several()
+    assert not nodes.is_one_of_several()
     monkeypatch.setenv(variable, "1")
-    assert launch.is_one_of_several()
+    assert nodes.is_one_of_several()

@@ -8,10 +8,10 @@ import pytest
 from pipeline.errors import PipelineError
 from pipeline.orchestration.call import RECORDS, Call, Plan, Planned
 from pipeline.orchestration.last_run import code_now
-from pipeline.orchestration.locks import alone, claim_call, claims, release_call
+from pipeline.orchestration.locks import list_locks, lock_dataset, locked, unlock_dataset
 from pipeline.storage.files import file_digest, read_json, write_json
 from pipeline.storage.layout import Layout
-from pipeline.storage.source_notes import looks_of, note_sources
+from pipeline.storage.source_notes import file_stats, write_source_note
 
 PRETRAINED = {"heart": ["m"], "head": []}
 
@@ -23,11 +23,11 @@ def layouts(tmp_path, monkeypatch):
 
 
 def said(layouts):
-    return list(Call(layouts, PRETRAINED).before_plan())
+    return list(Call(layouts, PRETRAINED).check())
 
 
 def stop(layout, *work):
-    with pytest.raises(PipelineError), alone(layout, *work):
+    with pytest.raises(PipelineError), locked(layout, *work):
         raise KeyboardInterrupt
 
 
@@ -46,19 +46,19 @@ def partial(*jobs):
 def ran(layouts, plan):
     """What a call without a failure says of what it has found and done."""
     call = Call(layouts, PRETRAINED)
-    lines = list(call.before_plan())
-    call.begin()
-    lines += call.take_up(plan)
-    return lines + list(call.end(plan))
+    lines = list(call.check())
+    call.lock()
+    lines += call.prepare(plan)
+    return lines + list(call.finish(plan))
 
 
 def made(layout):
     """A call that ends with a data set ingested."""
     call, plan = Call([layout], PRETRAINED), whole(job(layout, "ingest", layout.cases))
-    call.begin()
-    assert list(call.take_up(plan)) == []
+    call.lock()
+    assert list(call.prepare(plan)) == []
     write_json(layout.cases, {"cases": {}, "outputs": []})
-    assert list(call.end(plan)) == []
+    assert list(call.finish(plan)) == []
 
 
 def test_a_first_call_has_nothing_to_say(layouts):
@@ -96,9 +96,9 @@ def test_only_what_a_call_does_is_taken_up_and_the_rest_is_not_forgotten(layouts
 def test_a_call_that_finds_nothing_to_do_forgets_what_is_made(layouts):
     stop(layouts[0], "train_mae", "m")
     call = Call(layouts, PRETRAINED)
-    assert list(call.end(whole(job(layouts[0], "train_mae m", due=False)))) == []
+    assert list(call.finish(whole(job(layouts[0], "train_mae m", due=False)))) == []
     assert said(layouts) == []
-    assert claims(layouts[0]) == []
+    assert list_locks(layouts[0]) == []
 
 
 def test_a_partial_call_does_not_use_up_what_is_said_of_edited_code(layouts, monkeypatch):
@@ -117,12 +117,12 @@ def test_a_partial_call_does_not_use_up_what_is_said_of_edited_code(layouts, mon
 def test_a_data_set_that_a_call_works_on_is_left_as_it_is(layouts):
     made(layouts[0])
     write_json(layouts[0].cases, {"cases": {}, "outputs": ["not-there.zarr"]})
-    held = claim_call(layouts[0])
+    held = lock_dataset(layouts[0])
     (line,) = said(layouts)
     assert line.startswith("heart: another call works on it (process ")
-    release_call(held)
+    unlock_dataset(held)
     call = Call(layouts, PRETRAINED)
-    (line,) = call.before_plan()
+    (line,) = call.check()
     assert line.startswith(f"no longer there, though {layouts[0].cases} lists it: ")
     assert call.due == {layouts[0].cases}
 
@@ -131,8 +131,8 @@ def test_of_a_stage_that_still_runs_only_its_own_outputs_are_left_alone(layouts,
     layout = layouts[0]
     made(layout)
     (tmp_path / "image").write_bytes(b"read")
-    looks = looks_of([tmp_path / "image"])
-    note_sources(layout.sources("ingest"), looks, {tmp_path / "image": "of other content"})
+    looks = file_stats([tmp_path / "image"])
+    write_source_note(layout.sources("ingest"), looks, {tmp_path / "image": "of other content"})
     os.utime(tmp_path / "image", (1_500_000_000, 1_500_000_000))
     lost = {"cases": {}, "outputs": ["not-there"]}
     for manifest in (layout.cases, layout.predictions("unet", 1), layout.predictions("unet", 2)):
@@ -140,19 +140,19 @@ def test_of_a_stage_that_still_runs_only_its_own_outputs_are_left_alone(layouts,
 
     def found():
         call = Call(layouts, PRETRAINED)
-        return list(call.before_plan()), call.due
+        return list(call.check()), call.due
 
-    with alone(layout, "predict", "unet", 2):
+    with locked(layout, "predict", "unet", 2):
         lines, due = found()
         assert due == {layout.cases, layout.predictions("unet", 1)}
         assert lines[0].startswith("heart: predict unet 2 still runs (process ")
         assert lines[-1] == f"heart: replaced since ingest read it: {tmp_path / 'image'}"
-    with alone(layout, "ingest"):
+    with locked(layout, "ingest"):
         lines, due = found()
         assert due == {layout.predictions("unet", 1), layout.predictions("unet", 2)}
         assert not any("replaced" in line for line in lines)
     RECORDS.joinpath("grcsf").rename("other records")
-    with alone(layout, "predict", "unet", 2):
+    with locked(layout, "predict", "unet", 2):
         lines, due = found()
         assert due == {layout.cases, layout.predictions("unet", 1)}
         assert any("not recorded in this working directory" in line for line in lines)
@@ -199,10 +199,10 @@ def test_it_is_set_aside_by_the_call_that_makes_it(layouts, edited):
 def test_what_another_call_has_made_meanwhile_stays(layouts, edited):
     plan = whole(job(layouts[0], "postprocess unet 1", layouts[0].masks("unet", 1)))
     call = Call(layouts, PRETRAINED)
-    assert len(list(call.before_plan())) == 1
+    assert len(list(call.check())) == 1
     edited.write_bytes(b"mask")
-    call.begin()
-    assert list(call.take_up(plan)) == []
+    call.lock()
+    assert list(call.prepare(plan)) == []
     assert edited.exists()
 
 
@@ -213,8 +213,8 @@ def test_a_manifest_of_no_job_is_withdrawn_by_a_whole_call_alone(layouts, edited
     assert len(ran(layouts, partial(ingest))) == 1
     assert manifest.exists()
     call = Call(layouts, PRETRAINED)
-    list(call.before_plan())
-    aside, line = call.end(whole(ingest))  # there was nothing to do
+    list(call.check())
+    aside, line = call.finish(whole(ingest))  # there was nothing to do
     assert aside.startswith("set aside as ")
     assert line == f"withdrawn, as no job of this configuration makes it: {manifest}"
     assert said(layouts) == []
@@ -230,8 +230,8 @@ def test_files_that_were_replaced_since_they_were_read_have_their_job_planned(
     files = [tmp_path / name for name in ("one", "two")]
     for path in files:
         path.write_bytes(b"read")
-    looks = looks_of(files)
-    note_sources(layout.sources(work), looks, {path: file_digest(path) for path in files})
+    looks = file_stats(files)
+    write_source_note(layout.sources(work), looks, {path: file_digest(path) for path in files})
     for path in files:
         os.utime(path, (1_500_000_000, 1_500_000_000))
     assert said(layouts) == [], "the same content"
@@ -240,29 +240,29 @@ def test_files_that_were_replaced_since_they_were_read_have_their_job_planned(
         os.utime(path, (1_500_000_000, 1_500_000_000))
     call = Call(layouts, PRETRAINED)
     told = f"heart: replaced since {work} read it: {files[0]} and 1 more"
-    assert list(call.before_plan()) == [told]
+    assert list(call.check()) == [told]
     assert call.due == {layout.cases if work == "ingest" else layout.mae("m")}
     assert said(layouts) == [told]
     without = Call(layouts, {"heart": [], "head": []})
-    assert list(without.before_plan()) == ([told] if work == "ingest" else [])
+    assert list(without.check()) == ([told] if work == "ingest" else [])
 
 
 def test_two_calls_on_one_data_set_are_one_too_many(layouts):
     first = Call(layouts[:1], PRETRAINED)
-    first.begin()
-    Call(layouts[1:], PRETRAINED).begin()
+    first.lock()
+    Call(layouts[1:], PRETRAINED).lock()
     with pytest.raises(PipelineError, match="data set heart: another call works on its results"):
-        Call(layouts, PRETRAINED).begin()
-    assert list(Call(layouts, PRETRAINED).end(whole())) == [], (
+        Call(layouts, PRETRAINED).lock()
+    assert list(Call(layouts, PRETRAINED).finish(whole())) == [], (
         "nothing was to be done, and nothing is noted"
     )
-    list(first.end(whole()))
+    list(first.finish(whole()))
 
 
 def test_results_of_a_call_that_failed_are_recorded_here_all_the_same(layouts):
     call = Call(layouts, PRETRAINED)
-    call.begin()
-    list(call.take_up(whole(job(layouts[0], "ingest", layouts[0].cases))))
+    call.lock()
+    list(call.prepare(whole(job(layouts[0], "ingest", layouts[0].cases))))
     write_json(layouts[0].cases, {"cases": {}, "outputs": []})
     assert not any("not recorded" in line for line in said(layouts))
 
@@ -276,15 +276,15 @@ def test_a_call_marks_the_data_sets_that_it_makes_something_of_and_no_other(layo
         made(layout)
     before = [mark(layout) for layout in layouts]
     idle = job(layouts[0], "ingest", layouts[0].cases, due=False)
-    assert list(Call(layouts, PRETRAINED).end(whole(idle))) == []
+    assert list(Call(layouts, PRETRAINED).finish(whole(idle))) == []
     assert [mark(layout) for layout in layouts] == before, "nothing was to be done"
     call, plan = Call(layouts, PRETRAINED), whole(idle, job(layouts[1], "split", layouts[1].split))
-    list(call.before_plan())
+    list(call.check())
     assert [mark(layout) for layout in layouts] == before, "a plan changes nothing"
-    call.begin()
-    list(call.take_up(plan))
+    call.lock()
+    list(call.prepare(plan))
     begun = mark(layouts[1])
-    list(call.end(plan))
+    list(call.finish(plan))
     assert len({before[1], begun, mark(layouts[1])}) == 3, "a copy may be made at any time"
     assert mark(layouts[0]) == before[0]
     assert said(layouts) == []
@@ -309,11 +309,11 @@ def test_results_from_elsewhere_are_looked_at_until_a_call_ends(layouts, tmp_pat
     monkeypatch.chdir(tmp_path / "elsewhere")
     write_json(layouts[0].masks("unet", 1), {"outputs": []})
     call = Call(layouts, PRETRAINED)
-    (line,) = call.before_plan()
+    (line,) = call.check()
     assert line.startswith("heart: its results were not recorded in this working directory")
     assert call.due == {layouts[0].cases, layouts[0].masks("unet", 1)}
     assert ran(layouts, partial()) == [line], "without a job of the data set"
     assert ran(layouts, partial(job(layouts[0], "ingest", layouts[0].cases))) == [line]
     call = Call(layouts, PRETRAINED)
-    assert list(call.before_plan()) == [], "it is told once"
+    assert list(call.check()) == [], "it is told once"
     assert call.due == {layouts[0].masks("unet", 1)}, "of which that call had no job"

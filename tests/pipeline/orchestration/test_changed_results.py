@@ -11,9 +11,9 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.orchestration import changed_results as manifests
-from pipeline.orchestration.changed_results import set_aside, untrue, withdraw
-from pipeline.orchestration.record_writer import Inputs, Work, recorded
-from pipeline.storage import zarr_store as stores
+from pipeline.orchestration.changed_results import changed_results, set_aside, withdraw
+from pipeline.orchestration.record_writer import Inputs, JobDescription, recorded
+from pipeline.storage import zarr_store
 from pipeline.storage.files import file_digest, write_json
 from pipeline.storage.layout import Layout, record_of
 from pipeline.storage.zarr_store import write_store
@@ -49,7 +49,7 @@ def write(manifest: Path, *outputs: Path) -> None:
 
 
 def told(layout: Layout) -> list[str]:
-    return [line for one in untrue(layout) for line in one.told]
+    return [line for one in changed_results(layout) for line in one.told]
 
 
 def missing(manifest: Path, output: Path) -> str:
@@ -68,11 +68,11 @@ def test_only_the_manifest_whose_output_vanished_is_untrue(tmp_path, stage):
     manifest, output = LAYOUT_PATHS[stage](layout)
     write(kept, kept_output)
     write(manifest, output, output.with_name("second"))
-    assert untrue(layout) == []
+    assert changed_results(layout) == []
     output.rmdir()
     kept_output.rmdir()
     for _ in range(2):  # looking again says the same
-        (found,) = untrue(layout)
+        (found,) = changed_results(layout)
         assert found.manifest == manifest
         assert found.told == (missing(manifest, output),)
     output.with_name("second").rmdir()
@@ -94,12 +94,12 @@ def test_other_files_are_left_alone(tmp_path):
     for path in [*others, inside]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
-    assert untrue(layout) == []
+    assert changed_results(layout) == []
     assert all(path.exists() for path in [*others, inside])
 
 
 def test_without_results_nothing_is_untrue(tmp_path):
-    assert untrue(Layout(tmp_path / "missing", "heart")) == []
+    assert changed_results(Layout(tmp_path / "missing", "heart")) == []
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_looking_at_what_was_changed_moves_nothing_and_says_the_same_again(made,
     damage(file)
     before = everything(made.root)
     for _ in range(2):
-        (found,) = untrue(made)
+        (found,) = changed_results(made)
         assert found.manifest == manifest
         (line,) = found.told
         assert line.startswith(f"not as it was made: {what}")
@@ -211,14 +211,14 @@ def test_what_was_only_touched_stays_and_is_read_once(made, monkeypatch):
     for output, _, _ in outputs_of(made).values():
         for path in [output, *output.rglob("*")]:
             os.utime(path, ns=(later, later))
-    assert untrue(made) == []
+    assert changed_results(made) == []
 
     def read_again(path):
         raise AssertionError(path)
 
     monkeypatch.setattr("pipeline.orchestration.changed_results.verify_store", read_again)
     monkeypatch.setattr("pipeline.orchestration.changed_results.file_digest", read_again)
-    assert untrue(made) == []
+    assert changed_results(made) == []
 
 
 def test_a_damaged_store_of_a_shared_folder_is_refused(made, tmp_path):
@@ -229,7 +229,7 @@ def test_a_damaged_store_of_a_shared_folder_is_refused(made, tmp_path):
     (shard,) = shared.rglob("c/0/0/0/0")
     shard.write_bytes(b"damaged")
     with pytest.raises(PipelineError, match=f"store {shared}: .*; delete the store and run again"):
-        untrue(made)
+        changed_results(made)
 
 
 @CHANGED
@@ -261,7 +261,7 @@ def test_a_manifest_that_its_job_writes_anew_at_this_moment_is_none(made, monkey
         return real(path)
 
     monkeypatch.setattr(manifests, "_outputs", removed)
-    assert untrue(made) == []
+    assert changed_results(made) == []
 
 
 def test_a_manifest_without_the_case_of_a_mask_is_no_traceback(made):
@@ -277,7 +277,7 @@ def test_a_manifest_that_may_not_be_read_is_one_line(made, monkeypatch):
 
     monkeypatch.setattr(Path, "read_text", refused)
     with pytest.raises(PipelineError, match=r"\.json: Permission denied; expected a readable file"):
-        untrue(made)
+        changed_results(made)
 
 
 SMALL = {
@@ -291,7 +291,7 @@ SMALL = {
 def write_small(layout: Layout, stage: str, *, killed: bool = False, content: str = "{}") -> None:
     """A job of a stage that only writes small files, with its record."""
     written = SMALL[stage](layout)
-    work = Work(stage, layout.dataset, {}, layout.root, written, {}, seed=0, version=1)
+    work = JobDescription(stage, layout.dataset, {}, layout.root, written, {}, seed=0, version=1)
     with recorded(work, lambda: Inputs({}, {})):
         for path in written:
             path.write_text(content)
@@ -317,12 +317,12 @@ OLDER = (1_577_836_800, 1_577_836_800)
 @pytest.mark.parametrize(("stage", "index"), [(one, at) for one in SMALL for at in (0, -1)])
 def test_an_edited_small_result_is_told_in_one_line_and_set_aside(small, stage, index, content):
     declared, path = SMALL[stage](small)[0], SMALL[stage](small)[index]
-    assert untrue(small) == []
+    assert changed_results(small) == []
     path.write_text(content)
     before = everything(small.root)
     for times in (None, OLDER):
         os.utime(path, times)
-        (found,) = untrue(small)
+        (found,) = changed_results(small)
         assert found.manifest == declared
         assert found.told == (f"not as it was made: {path}: has changed since it was written",)
     assert everything(small.root) == before
@@ -331,9 +331,9 @@ def test_an_edited_small_result_is_told_in_one_line_and_set_aside(small, stage, 
     assert aside.read_text() == content
     assert (aside.name[0], aside.suffix) == (".", ".old"), "which prune finds"
     assert not path.exists()
-    assert untrue(small) == [], "Snakemake misses it by itself"
+    assert changed_results(small) == [], "Snakemake misses it by itself"
     write_small(small, stage)
-    assert untrue(small) == []
+    assert changed_results(small) == []
 
 
 @pytest.mark.parametrize("stage", SMALL)
@@ -341,9 +341,9 @@ def test_a_small_result_that_was_only_touched_or_deleted_is_not_told(small, stag
     first, *_, last = [*SMALL[stage](small), *SMALL[stage](small)]
     last.touch()
     os.utime(first, OLDER)
-    assert untrue(small) == []
+    assert changed_results(small) == []
     last.unlink()
-    assert untrue(small) == []
+    assert changed_results(small) == []
 
 
 @pytest.mark.parametrize("record", [None, "", "{", "[]", "{}", '{"format": 1}', '{"format": 9}'])
@@ -351,16 +351,16 @@ def test_without_a_sound_record_nothing_is_said_of_a_small_result(small, record)
     small.split.write_text("edited")
     path = record_of(small.split)
     path.unlink() if record is None else path.write_text(record)
-    assert untrue(small) == []
+    assert changed_results(small) == []
     assert set_aside(small.split) == []
 
 
 def test_what_a_killed_job_has_written_is_not_compared_with_an_earlier_one_s(small):
     with pytest.raises(KeyboardInterrupt):
         write_small(small, "evaluate", killed=True, content="new")
-    assert untrue(small) == []
+    assert changed_results(small) == []
     write_small(small, "evaluate", content="new")
-    assert untrue(small) == []
+    assert changed_results(small) == []
 
 
 def test_edited_scores_that_nothing_makes_are_withdrawn(small):
@@ -379,7 +379,7 @@ def test_a_split_that_may_not_be_read_is_one_line(small, monkeypatch):
 
     monkeypatch.setattr("pipeline.orchestration.changed_results.file_digest", refused)
     with pytest.raises(PipelineError, match=r"csv|md|json: Permission denied; expected a readable"):
-        untrue(small)
+        changed_results(small)
 
 
 def test_a_store_on_a_disk_that_does_not_answer_is_told_and_stays(tmp_path, monkeypatch):
@@ -393,9 +393,9 @@ def test_a_store_on_a_disk_that_does_not_answer_is_told_and_stays(tmp_path, monk
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(store))
 
     with monkeypatch.context() as patched:
-        patched.setattr(stores.zarr, "open_group", silent)
-        for look in (untrue, lambda _: set_aside(manifest)):
+        patched.setattr(zarr_store.zarr, "open_group", silent)
+        for look in (changed_results, lambda _: set_aside(manifest)):
             with pytest.raises(PipelineError, match="cannot be read now"):
                 look(layout)
-    assert untrue(layout) == []
+    assert changed_results(layout) == []
     assert [one.name for one in store.parent.glob("*.zarr")] == ["a.zarr"]

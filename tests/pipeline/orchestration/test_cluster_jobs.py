@@ -5,11 +5,11 @@ import shutil
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.orchestration import cluster_jobs as leftover_jobs
-from pipeline.orchestration.cluster_jobs import comment_of, take_up_jobs
+from pipeline.orchestration import cluster_jobs
+from pipeline.orchestration.cluster_jobs import cancel_leftover_jobs, job_comment
 from pipeline.storage.layout import Layout
 
-TRAINING = comment_of("train_mae", ["heart", "m"])
+TRAINING = job_comment("train_mae", ["heart", "m"])
 # A queue is a folder with a file for each job; a job that is stuck stays there.
 SQUEUE = """#!/bin/sh
 test "$*" = "--me --noheader --format %i|%j|%k" || exit 2
@@ -51,7 +51,7 @@ def queue(tmp_path, monkeypatch):
         path.write_text(script.format(queue=queue.jobs))
         path.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
-    monkeypatch.setattr(leftover_jobs, "POLL_S", 0.01)
+    monkeypatch.setattr(cluster_jobs, "POLL_S", 0.01)
     return queue
 
 
@@ -63,19 +63,19 @@ def layout(tmp_path):
 def begun(layouts, run, comments=(TRAINING,)):
     """What a call tells that takes up what is left."""
     told = []
-    take_up_jobs(layouts, run, comments, told.append)
+    cancel_leftover_jobs(layouts, run, comments, told.append)
     return told
 
 
 def test_jobs_of_the_call_before_are_cancelled_and_told_of_once(queue, layout):
     assert begun([layout], "first") == []
     queue.add(7, "first")
-    queue.add(8, "first", comment_of("predict", ["heart", "unet", "1"]))
+    queue.add(8, "first", job_comment("predict", ["heart", "unet", "1"]))
     (line,) = begun([layout], "second", comments=[TRAINING])
     assert line.startswith("cancelling, as a run that was killed has left it: SLURM job 7 (rule_tr")
     assert queue.cancelled == ["7"]
     # the other was no concern of that call, but is still known
-    (line,) = begun([layout], "third", [comment_of("predict", ["heart", "unet", "1"])])
+    (line,) = begun([layout], "third", [job_comment("predict", ["heart", "unet", "1"])])
     assert "SLURM job 8 (rule_predict" in line
     assert begun([layout], "fourth") == []
 
@@ -91,8 +91,8 @@ def test_jobs_of_a_live_call_on_other_results_are_left(queue, layout, tmp_path):
 
 def test_jobs_of_a_live_call_on_another_data_set_with_the_same_comment_are_left(queue, layout):
     short, long = (Layout(layout.root, name) for name in ("a", "a_b"))
-    comment = comment_of("predict", ["a_b", "c", "1"])
-    assert comment == comment_of("predict", ["a", "b_c", "1"])
+    comment = job_comment("predict", ["a_b", "c", "1"])
+    assert comment == job_comment("predict", ["a", "b_c", "1"])
     begun([long], "alive")
     queue.add(7, "alive", comment)
     begun([short], "killed")
@@ -106,7 +106,7 @@ def test_several_calls_killed_one_after_the_other_are_all_taken_up(queue, layout
     begun([layout, other], "first")
     queue.add(7, "first")
     queue.stick()
-    monkeypatch.setattr(leftover_jobs, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(cluster_jobs, "PATIENCE_S", 0.05)
     with pytest.raises(PipelineError, match="SLURM job 7"):
         begun([layout], "second")
     (queue.folder / "stuck").unlink()
@@ -120,10 +120,10 @@ def test_a_job_that_does_not_end_is_named(queue, layout, monkeypatch):
     begun([layout], "first")
     queue.add(7, "first")
     queue.stick()
-    monkeypatch.setattr(leftover_jobs, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(cluster_jobs, "PATIENCE_S", 0.05)
     told = []
     with pytest.raises(PipelineError) as error:
-        take_up_jobs([layout], "second", [TRAINING], told.append)
+        cancel_leftover_jobs([layout], "second", [TRAINING], told.append)
     assert len(told) == 1, "told before the waiting"
     assert str(error.value).startswith(f"SLURM job 7 ({TRAINING}): cancelled, but there after")
     assert "`squeue -j 7`" in str(error.value)
@@ -137,7 +137,7 @@ def test_an_interrupted_waiting_is_one_line(queue, layout, monkeypatch):
     begun([layout], "first")
     queue.add(7, "first")
     queue.stick()
-    monkeypatch.setattr(leftover_jobs.time, "sleep", interrupt)
+    monkeypatch.setattr(cluster_jobs.time, "sleep", interrupt)
     with pytest.raises(PipelineError, match=r"^interrupted while .*`squeue -j 7`.*; run again$"):
         begun([layout], "second")
 

@@ -7,8 +7,8 @@ import pytest
 
 import pipeline.orchestration.last_run
 from pipeline.orchestration.last_run import (
+    changed_code,
     code_now,
-    edited_code,
     imported,
     note_code,
     note_recorded,
@@ -44,9 +44,9 @@ def test_every_file_and_version_is_in_the_note(code):
 
 
 def test_before_the_first_run_and_without_a_change_nothing_is_told(layout, code):
-    assert edited_code([layout], code) == ""
+    assert changed_code([layout], code) == ""
     note_code(layout, code)
-    assert edited_code([layout], code) == ""
+    assert changed_code([layout], code) == ""
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_before_the_first_run_and_without_a_change_nothing_is_told(layout, code)
 )
 def test_edited_code_names_the_stages_that_import_it(layout, code, file, stages):
     note_code(layout, code)
-    line = edited_code([layout], changed(code, file))
+    line = changed_code([layout], changed(code, file))
     assert line.startswith(f"heart: {file} changed since the last run and no VERSION was raised")
     assert line.endswith(f"raise VERSION in pipeline/ of its stage ({stages})")
     assert "\n" not in line
@@ -67,14 +67,14 @@ def test_edited_code_names_the_stages_that_import_it(layout, code, file, stages)
 
 def test_a_raised_version_of_a_stage_that_imports_it_is_enough(layout, code):
     note_code(layout, code)
-    assert edited_code([layout], changed(code, "pipeline/split.py", raised=["split"])) == ""
-    assert edited_code([layout], changed(code, "pipeline/split.py", raised=["train_mae"])) != ""
+    assert changed_code([layout], changed(code, "pipeline/split.py", raised=["split"])) == ""
+    assert changed_code([layout], changed(code, "pipeline/split.py", raised=["train_mae"])) != ""
 
 
 def test_code_that_no_stage_imports_is_not_told_of(layout, code):
     note_code(layout, code)
     assert (
-        edited_code([layout], changed(code, "pipeline/tools/store/prune.py", "pipeline/new.py"))
+        changed_code([layout], changed(code, "pipeline/tools/store/prune.py", "pipeline/new.py"))
         == ""
     )
 
@@ -84,16 +84,16 @@ def test_several_data_sets_are_one_line(layout, code):
     note_code(layout, code)
     note_code(other, changed(code, "pipeline/split.py"))
     now = changed(code, "pipeline/split.py")
-    assert edited_code([layout, other, new], now).startswith("heart: pipeline/split.py changed")
+    assert changed_code([layout, other, new], now).startswith("heart: pipeline/split.py changed")
     now = changed(now, "pipeline/predict.py")
-    line = edited_code([layout, other, new], now)
+    line = changed_code([layout, other, new], now)
     assert line.startswith("heart, head: pipeline/predict.py, pipeline/split.py changed since")
     assert "\n" not in line
 
 
 def test_many_files_are_one_line(layout, code):
     note_code(layout, code)
-    line = edited_code([layout], changed(code, *sorted(imported("report"))))
+    line = changed_code([layout], changed(code, *sorted(imported("report"))))
     assert " and " in line
     assert len(line) < 600
 

@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.orchestration.locks import alone, claim_call, claims, forget_stopped
+from pipeline.orchestration.locks import clear_stopped, list_locks, lock_dataset, locked
 from pipeline.storage.layout import Layout
 
 CHECKOUT = Path(__file__).parents[3]
 HOLD = """
 import sys
 from pathlib import Path
-from pipeline.orchestration.locks import alone, claim_call
+from pipeline.orchestration.locks import lock_dataset, locked
 from pipeline.storage.layout import Layout
 layout = Layout(Path(sys.argv[1]), "heart")
-held = claim_call(layout) if sys.argv[2] == "call" else alone(layout, "train_mae", "m")
+held = lock_dataset(layout) if sys.argv[2] == "call" else locked(layout, "train_mae", "m")
 with held:
     print("held", flush=True)
     sys.stdin.read()
@@ -59,40 +59,40 @@ def other(layout):
 
 
 def test_what_ends_leaves_nothing_to_tell(layout):
-    with alone(layout, "train_mae", "m"):
-        (found,) = claims(layout)
+    with locked(layout, "train_mae", "m"):
+        (found,) = list_locks(layout)
         assert (found.work, found.alive) == ("train_mae m", True)
         assert f"process {os.getpid()} on " in found.who
-    assert claims(layout) == []
+    assert list_locks(layout) == []
 
 
 def test_a_stage_that_fails_has_told_already(layout):
-    with pytest.raises(ValueError, match="x"), alone(layout, "train_mae", "m"):
+    with pytest.raises(ValueError, match="x"), locked(layout, "train_mae", "m"):
         raise ValueError("x")
-    assert claims(layout) == []
+    assert list_locks(layout) == []
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit(1)])
 def test_an_interrupted_stage_is_one_line_and_is_told_of_until_it_was_taken_up(layout, stop):
     with (
         pytest.raises(PipelineError, match="train_mae m: interrupted; run again"),
-        alone(layout, "train_mae", "m"),
+        locked(layout, "train_mae", "m"),
     ):
         raise stop
-    (found,) = claims(layout)
+    (found,) = list_locks(layout)
     assert (found.work, found.alive) == ("train_mae m", False)
-    forget_stopped(layout)
-    assert claims(layout) == []
+    clear_stopped(layout)
+    assert list_locks(layout) == []
 
 
 def test_a_killed_process_holds_nothing(layout, other):
     process = other("stage")
-    assert claims(layout)[0].alive
+    assert list_locks(layout)[0].alive
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert [one.alive for one in claims(layout)] == [False]
-    with alone(layout, "train_mae", "m"):
-        assert [one.alive for one in claims(layout)] == [True]
+    assert [one.alive for one in list_locks(layout)] == [False]
+    with locked(layout, "train_mae", "m"):
+        assert [one.alive for one in list_locks(layout)] == [True]
 
 
 def test_a_second_process_waits_for_the_first(layout, other, caplog):
@@ -106,7 +106,7 @@ def test_a_second_process_waits_for_the_first(layout, other, caplog):
 
     thread = threading.Thread(target=end_first)
     thread.start()
-    with alone(layout, "train_mae", "m"):
+    with locked(layout, "train_mae", "m"):
         assert first.wait() == 0
     thread.join()
     assert f"train_mae m: waiting for process {first.pid} on " in caplog.text
@@ -114,27 +114,30 @@ def test_a_second_process_waits_for_the_first(layout, other, caplog):
 
 def test_different_results_and_data_sets_are_made_at_once(layout, other):
     other("stage")
-    with alone(layout, "train_mae", "other"), alone(Layout(layout.root, "head"), "train_mae", "m"):
-        assert sum(one.alive for one in claims(layout)) == 2
+    with (
+        locked(layout, "train_mae", "other"),
+        locked(Layout(layout.root, "head"), "train_mae", "m"),
+    ):
+        assert sum(one.alive for one in list_locks(layout)) == 2
 
 
 def test_a_second_call_on_a_data_set_is_refused(layout, other):
     first = other("call")
     with pytest.raises(PipelineError) as told:
-        claim_call(layout)
+        lock_dataset(layout)
     place = layout.root / layout.dataset
     begin = f"data set heart: another call works on its results in {place} (process {first.pid} on "
     assert str(told.value).startswith(begin)
     first.kill()
     first.wait()
-    claim_call(layout).close()
+    lock_dataset(layout).close()
 
 
 def test_processes_that_train_together_share_one_claim(layout, monkeypatch):
-    with alone(layout, "train_mae", "m"):
+    with locked(layout, "train_mae", "m"):
         monkeypatch.setenv("LOCAL_RANK", "1")
-        with alone(layout, "train_mae", "m"):
-            assert len(claims(layout)) == 1
+        with locked(layout, "train_mae", "m"):
+            assert len(list_locks(layout)) == 1
 
 
 def test_without_locks_one_line_warns(layout, monkeypatch, caplog):
@@ -142,7 +145,7 @@ def test_without_locks_one_line_warns(layout, monkeypatch, caplog):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    with alone(layout, "split"):
+    with locked(layout, "split"):
         pass
     assert caplog.text.count("no locks on this file system") == 1
 
@@ -151,14 +154,14 @@ def test_a_claim_that_cannot_be_written_is_told_with_its_path(layout):
     code = """
 import resource, sys
 from pathlib import Path
-from pipeline.orchestration.locks import claim_call
+from pipeline.orchestration.locks import lock_dataset
 from pipeline.storage.layout import Layout
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 try:
-    claim_call(Layout(Path(sys.argv[1]), "heart"))
+    lock_dataset(Layout(Path(sys.argv[1]), "heart"))
 except OSError as error:
     print(error.errno, error.filename)
 """
     command = [sys.executable, "-c", code, str(layout.root)]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, encoding="utf-8", check=True)
-    assert done.stdout == f"{errno.EFBIG} {layout.claims / 'call.claim'}\n"
+    assert done.stdout == f"{errno.EFBIG} {layout.locks / 'call.claim'}\n"

@@ -11,11 +11,17 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.networks.resume import checkpoint_to_resume, take_back
-from pipeline.networks.weights import finished, keep_model
-from pipeline.orchestration import environment as surroundings
-from pipeline.orchestration.changed_results import untrue
-from pipeline.orchestration.record_writer import Inputs, Work, input_digests, recorded, told_path
+from pipeline.networks.resume import prepare_folder, take_back
+from pipeline.networks.weights import keep_model, reuse_finished
+from pipeline.orchestration import environment
+from pipeline.orchestration.changed_results import changed_results
+from pipeline.orchestration.record_writer import (
+    Inputs,
+    JobDescription,
+    input_digests,
+    recorded,
+    told_path,
+)
 from pipeline.storage.files import file_digest, read_json, write_json
 from pipeline.storage.layout import Layout, folder_of, record_of
 from pipeline.storage.zarr_store import write_store
@@ -28,7 +34,7 @@ STORES = ("a", "b")
 def work(tmp_path):
     """A job that makes two stores and lists them."""
     manifest = tmp_path / "results" / "discs" / "predict" / "net" / "subset-1.json"
-    return Work(
+    return JobDescription(
         stage="predict",
         dataset="discs",
         names={"experiment": "net", "subset": 1},
@@ -130,8 +136,8 @@ def train(work, key):
     manifest = work.written[0]
     with recorded(replace(work, settings={"key": key}), lambda: Inputs({}, {})):
         take_back(folder_of(manifest), key)
-        if not finished(manifest, key):
-            checkpoint_to_resume(folder_of(manifest), key, manifest)
+        if not reuse_finished(manifest, key):
+            prepare_folder(folder_of(manifest), key, manifest)
             keep_model(torch.nn.Linear(2, 2), manifest, key, {})
     return read_json(record_of(manifest))
 
@@ -173,7 +179,7 @@ def test_a_missing_input_is_told_as_missing(work, tmp_path):
 
 def test_records_are_no_manifests_that_could_be_untrue(work):
     run(work)
-    assert untrue(Layout(work.root, work.dataset)) == []
+    assert changed_results(Layout(work.root, work.dataset)) == []
     assert record_of(work.written[0]).exists()
 
 
@@ -192,9 +198,9 @@ def test_a_gpu_that_was_used_is_named_with_its_memory(monkeypatch):
         max_memory_allocated=lambda: 12,
     )
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
-    assert surroundings.device() == ({"type": "cuda", "name": "card 0, card 1"}, 12)
+    assert environment.device() == ({"type": "cuda", "name": "card 0, card 1"}, 12)
     cuda.is_initialized = lambda: False
-    where, memory = surroundings.device()
+    where, memory = environment.device()
     assert (where["type"], memory) == ("cpu", None)
     assert where["name"]
 
@@ -205,7 +211,7 @@ def checkout(tmp_path, monkeypatch):
     package = tmp_path / "outer" / "checkout" / "pipeline"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
-    monkeypatch.setattr(surroundings, "PACKAGE", package)
+    monkeypatch.setattr(environment, "PACKAGE", package)
     return package.parent
 
 
@@ -215,26 +221,26 @@ def git(folder, *arguments):
 
 
 def test_the_commit_and_what_was_changed_since(checkout):
-    assert surroundings.source_state() is None
+    assert environment.source_state() is None
     git(checkout, "init")
     git(checkout, "add", ".")
     git(checkout, "commit", "-m", "first")
-    state = surroundings.source_state()
+    state = environment.source_state()
     assert len(state["commit"]) == 40
     assert state["changed"] == []
     (checkout / "pipeline" / "new.py").write_text("")
     (checkout / "README.md").write_text("no source")
-    assert surroundings.source_state()["changed"] == ["pipeline/new.py"]
+    assert environment.source_state()["changed"] == ["pipeline/new.py"]
 
 
 def test_somebody_else_s_repository_around_it_is_not_asked(checkout):
     git(checkout.parent, "init")
-    assert surroundings.source_state() is None
+    assert environment.source_state() is None
 
 
 def test_without_git_there_is_no_commit(checkout, monkeypatch):
     monkeypatch.setenv("PATH", str(checkout))
-    assert surroundings.source_state() is None
+    assert environment.source_state() is None
 
 
 def test_a_record_does_not_tell_the_machine_s_name(work):

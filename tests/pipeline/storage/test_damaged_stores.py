@@ -18,8 +18,7 @@ import pytest
 
 from pipeline import cli
 from pipeline.errors import PipelineError
-from pipeline.storage import files
-from pipeline.storage import zarr_store as stores
+from pipeline.storage import files, zarr_store
 from pipeline.storage.zarr_faults import UntouchableError
 
 IMAGE = np.random.default_rng(0).integers(-1000, 1000, (6, 30, 26)).astype(np.int16)
@@ -29,7 +28,7 @@ FORK = multiprocessing.get_context("fork")
 
 
 def write(path, fingerprint="f"):
-    stores.write_store(path, {"image": IMAGE, "label": LABEL}, {"fingerprint": fingerprint})
+    zarr_store.write_store(path, {"image": IMAGE, "label": LABEL}, {"fingerprint": fingerprint})
 
 
 @pytest.fixture
@@ -65,7 +64,7 @@ def in_child(function, *arguments):
 
 
 def read_whole(path):
-    return stores.read_array(stores.open_store(path), "image")
+    return zarr_store.read_array(zarr_store.open_store(path), "image")
 
 
 def test_every_flipped_bit_of_a_shard_is_refused_when_its_values_are_read(store):
@@ -79,7 +78,7 @@ def test_every_flipped_bit_of_a_shard_is_refused_when_its_values_are_read(store)
         with pytest.raises(PipelineError, match=f"store {store}: .*delete the store and run again"):
             read_whole(store)
         with pytest.raises(PipelineError):
-            stores.verify_store(store)
+            zarr_store.verify_store(store)
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.999])
@@ -97,8 +96,8 @@ def test_truncated_metadata_is_refused_and_the_store_made_again(store, name, kep
     text = (store / name).read_text("utf-8")
     (store / name).write_text(text[: int(kept * len(text))], "utf-8")
     with pytest.raises(PipelineError, match="delete it and run again"):
-        stores.open_store(store)
-    assert not stores.is_current(store, "f")
+        zarr_store.open_store(store)
+    assert not zarr_store.is_current(store, "f")
 
 
 def flip_each_digit(path):
@@ -119,12 +118,12 @@ def flip_each_digit(path):
 @pytest.mark.parametrize("index", [slice(None), (0, 2)])
 def test_no_flipped_digit_of_an_array_s_metadata_ends_in_a_traceback(tmp_path, index):
     path, maps = tmp_path / "a.zarr", np.ones((2, 6, 8, 8), np.float16)
-    stores.write_store(path, {"residual": maps}, {"fingerprint": "f"}, slice_axis=1)
+    zarr_store.write_store(path, {"residual": maps}, {"fingerprint": "f"}, slice_axis=1)
     told = []
     for _ in flip_each_digit(path / "residual" / "zarr.json"):
-        stores.is_current(path, "f")
+        zarr_store.is_current(path, "f")
         try:
-            stores.read_array(stores.open_store(path), "residual", index)
+            zarr_store.read_array(zarr_store.open_store(path), "residual", index)
         except PipelineError as error:
             told.append(str(error))
     assert told
@@ -134,17 +133,17 @@ def test_no_flipped_digit_of_an_array_s_metadata_ends_in_a_traceback(tmp_path, i
 def test_no_flipped_bit_of_a_store_s_attributes_passes_for_another_value(tmp_path):
     path = tmp_path / "a.zarr"
     made = {"fingerprint": "f" * 64, "quantiles": [0.5, 12.25], "spacing": [3.0, 0.8, 0.8]}
-    stores.write_store(path, {"image": IMAGE}, made)
+    zarr_store.write_store(path, {"image": IMAGE}, made)
     file = path / "zarr.json"
     good, bits = file.read_bytes(), random.Random(0)
-    expected = stores.open_store(path).attrs.asdict()
+    expected = zarr_store.open_store(path).attrs.asdict()
     told = []
     for _ in range(300):
         data = bytearray(good)
         data[bits.randrange(len(data))] ^= 1 << bits.randrange(8)
         file.write_bytes(data)
         try:
-            found = stores.open_store(path).attrs.asdict()
+            found = zarr_store.open_store(path).attrs.asdict()
         except PipelineError as error:
             told.append(str(error))
         else:
@@ -155,12 +154,12 @@ def test_no_flipped_bit_of_a_store_s_attributes_passes_for_another_value(tmp_pat
 
 @pytest.mark.parametrize("index", [slice(None), slice(1, 2)])
 def test_a_shard_that_goes_after_its_store_was_opened_is_never_read_as_zeros(store, index):
-    opened = stores.open_store(store)
-    array = stores.stored_array(opened, "image")
-    assert stores.read_part(array, index).any()
+    opened = zarr_store.open_store(store)
+    array = zarr_store.stored_array(opened, "image")
+    assert zarr_store.read_part(array, index).any()
     (store / "image/c/0/0/0").unlink()
     with pytest.raises(PipelineError, match=f"store {store}: image has lost its data"):
-        stores.read_part(array, index)
+        zarr_store.read_part(array, index)
 
 
 @pytest.mark.parametrize("fault", [errno.EIO, errno.ESTALE, errno.EMFILE])
@@ -168,9 +167,9 @@ def test_a_disk_that_does_not_answer_is_no_damage(store, monkeypatch, fault):
     def silent(*_, **__):
         raise OSError(fault, os.strerror(fault), str(store))
 
-    monkeypatch.setattr(stores.zarr, "open_group", silent)
+    monkeypatch.setattr(zarr_store.zarr, "open_group", silent)
     with pytest.raises(UntouchableError, match=f"{os.strerror(fault)}.; run again when it can"):
-        stores.is_current(store, "f")
+        zarr_store.is_current(store, "f")
 
 
 def test_links_that_lead_to_each_other_are_refused_in_a_line(tmp_path):
@@ -178,8 +177,8 @@ def test_links_that_lead_to_each_other_are_refused_in_a_line(tmp_path):
     path.symlink_to(tmp_path / "b.zarr")
     (tmp_path / "b.zarr").symlink_to(path)
     with pytest.raises(PipelineError, match=r"store .*\.zarr: "):
-        stores.open_store(path)
-    assert not stores.is_current(path, "f")
+        zarr_store.open_store(path)
+    assert not zarr_store.is_current(path, "f")
 
 
 @pytest.mark.filterwarnings("ignore:Object at")
@@ -192,16 +191,18 @@ def test_what_is_lost_never_reads_as_fill_values(store, lost):
     if lost == "label/c/0/0/0":  # a foreign file in its place is no shard
         gone.with_name(".DS_Store").write_bytes(b"x")
     with pytest.raises(PipelineError, match=r"lost its data|not there"):
-        stores.open_store(store)
-    assert not stores.is_current(store, "f")
+        zarr_store.open_store(store)
+    assert not zarr_store.is_current(store, "f")
 
 
 def test_values_that_are_no_numbers_are_found(tmp_path):
     maps = np.zeros((1, 2, 8, 8), np.float16)
     maps[0, 1, 3, 3] = np.inf
-    stores.write_store(tmp_path / "a.zarr", {"residual": maps}, {"fingerprint": "f"}, slice_axis=1)
+    zarr_store.write_store(
+        tmp_path / "a.zarr", {"residual": maps}, {"fingerprint": "f"}, slice_axis=1
+    )
     with pytest.raises(PipelineError, match="residual holds values that are no finite numbers"):
-        stores.verify_store(tmp_path / "a.zarr")
+        zarr_store.verify_store(tmp_path / "a.zarr")
 
 
 def _write_often(path, barrier):
@@ -218,7 +219,7 @@ def test_two_jobs_that_make_the_same_store_end_with_one_good_store(tmp_path):
     for writer in writers:
         writer.join()
     assert [writer.exitcode for writer in writers] == [0, 0]
-    stores.verify_store(path)
+    zarr_store.verify_store(path)
     assert sorted(tmp_path.iterdir()) == [path]
 
 
@@ -236,8 +237,8 @@ def test_a_store_that_appears_while_it_is_written_is_no_fault(tmp_path, monkeypa
 
     monkeypatch.setattr(files, "_flush", appears)
     write(path)
-    stores.verify_store(path)
-    assert stores.is_current(path, "f")
+    zarr_store.verify_store(path)
+    assert zarr_store.is_current(path, "f")
     assert sorted(tmp_path.iterdir()) == [path]
 
 
@@ -253,7 +254,7 @@ def test_a_disk_that_fills_up_is_told_with_the_path_and_the_old_store_stays(stor
     assert error.filename == str(store)
     assert "raise it and run again" in cli.MACHINE_FAULTS[error.errno]
     assert sorted(store.parent.iterdir()) == [store]
-    assert stores.is_current(store, "f")
+    assert zarr_store.is_current(store, "f")
 
 
 def test_a_full_file_system_is_told_with_the_path(tmp_path):
@@ -268,7 +269,7 @@ def test_a_full_file_system_is_told_with_the_path(tmp_path):
         with pytest.raises(OSError, match="No space left") as told:
             write(disk / "b.zarr")
         assert str(told.value.filename).startswith(str(disk))
-        stores.verify_store(disk / "a.zarr")
+        zarr_store.verify_store(disk / "a.zarr")
         assert not list(disk.glob(f".*{files.TEMPORARY}"))
     finally:
         subprocess.run(["umount", str(disk)], check=True)
@@ -302,7 +303,7 @@ def test_a_read_only_folder_is_read_and_its_path_told_when_written(open_folder):
 def test_a_store_that_is_closed_to_the_user_is_told_apart_from_damage(open_folder):
     write(open_folder / "a.zarr")
     (open_folder / "a.zarr" / "zarr.json").chmod(0o000)
-    error = in_child(_as_another, stores.open_store, open_folder / "a.zarr")
+    error = in_child(_as_another, zarr_store.open_store, open_folder / "a.zarr")
     assert "not readable for you" in str(error)
 
 
@@ -310,9 +311,9 @@ def test_what_cannot_be_emptied_is_moved_and_its_place_taken(open_folder):
     write(open_folder / "a.zarr", "old")
     open_folder.chmod(0o777)
     assert in_child(_as_another, write, open_folder / "a.zarr", "new") is None
-    assert stores.is_current(open_folder / "a.zarr", "new")
+    assert zarr_store.is_current(open_folder / "a.zarr", "new")
     (old,) = open_folder.glob(".*.old")
-    assert stores.is_current(old, "old") == (os.geteuid() == 0)
+    assert zarr_store.is_current(old, "old") == (os.geteuid() == 0)
 
 
 def _write_with_umask(path):

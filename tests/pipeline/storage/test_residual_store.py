@@ -17,15 +17,14 @@ from grcsf.mae.build import build_masked_model
 from pipeline import residual_maps as stage
 from pipeline.errors import PipelineError
 from pipeline.networks.weights import keep_model
-from pipeline.orchestration.changed_results import untrue
+from pipeline.orchestration.changed_results import changed_results
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import store_root
 from pipeline.settings.reading import validate
-from pipeline.storage import residual_store as residual_stores
-from pipeline.storage import zarr_store as stores
+from pipeline.storage import residual_store, zarr_store
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import Layout
-from pipeline.storage.residual_store import is_made, shared_store, write_residuals
+from pipeline.storage.residual_store import find_or_link, shared_store, write_residuals
 from pipeline.storage.zarr_store import open_store, read_array, verify_store
 
 MAPS = np.linspace(0, 1, 2 * 3 * 8 * 8, dtype=np.float16).reshape(2, 3, 8, 8)
@@ -34,7 +33,7 @@ NOBODY = 65534
 
 @pytest.fixture(autouse=True)
 def _tell_again():
-    residual_stores._tell_once.cache_clear()
+    residual_store._tell_once.cache_clear()
 
 
 @pytest.fixture
@@ -56,9 +55,9 @@ def read(layout, case="a"):
 
 def test_what_one_project_made_another_links(tmp_path, shared):
     first, second = project(tmp_path / "1", shared), project(tmp_path / "2", shared)
-    assert not is_made(first, "mrm", "a", "f")
+    assert not find_or_link(first, "mrm", "a", "f")
     write(first)
-    assert is_made(second, "mrm", "a", "f")
+    assert find_or_link(second, "mrm", "a", "f")
     np.testing.assert_array_equal(read(second), MAPS)
     link = second.residual_store("mrm", "a")
     assert link.is_symlink()
@@ -73,7 +72,7 @@ def test_a_project_with_its_own_shared_folder_can_be_moved(tmp_path, monkeypatch
     monkeypatch.chdir(here)
     if found:
         write(project(here / "first", Path("cache")))
-        assert is_made(Layout(Path("results"), "brain", Path("cache")), "mrm", "a", "f")
+        assert find_or_link(Layout(Path("results"), "brain", Path("cache")), "mrm", "a", "f")
     else:
         write(Layout(Path("results"), "brain", Path("cache")))
     here.rename(tmp_path / "there")
@@ -91,11 +90,11 @@ def test_a_link_out_of_the_project_stays_true_when_the_project_is_moved(tmp_path
 def test_other_settings_and_other_names_have_stores_of_their_own(tmp_path, shared, case, key):
     layout = project(tmp_path, shared)
     write(layout)
-    assert not is_made(layout, "mrm", case, key)
+    assert not find_or_link(layout, "mrm", case, key)
     write(layout, case, key, MAPS / 2)
     np.testing.assert_array_equal(read(layout, case), MAPS / 2)
     verify_store(shared_store(shared, "a", "f"))
-    assert is_made(layout, "mrm", "a", "f"), "going back to old settings makes nothing anew"
+    assert find_or_link(layout, "mrm", "a", "f"), "going back to old settings makes nothing anew"
     np.testing.assert_array_equal(read(layout), MAPS)
 
 
@@ -125,14 +124,14 @@ def test_a_link_makes_room_for_a_store_in_the_results(tmp_path, shared, gone):
 def test_a_link_makes_room_where_the_shared_folder_takes_no_more(tmp_path, shared, monkeypatch):
     layout = project(tmp_path, shared)
     write(layout, key="old")
-    write_store = residual_stores.write_store
+    write_store = residual_store.write_store
 
     def refused(path, *arguments, **options):
         if shared in path.parents:
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         write_store(path, *arguments, **options)
 
-    monkeypatch.setattr(residual_stores, "write_store", refused)
+    monkeypatch.setattr(residual_store, "write_store", refused)
     write(layout, maps=MAPS / 2)
     assert not layout.residual_store("mrm", "a").is_symlink()
     np.testing.assert_array_equal(read(layout), MAPS / 2)
@@ -151,10 +150,10 @@ def test_what_vanishes_from_the_shared_folder_is_missed(tmp_path, shared):
     write(layout)
     manifest = layout.residual_batch("mrm", "1of1")
     manifest.write_text('{"outputs": ["a.zarr"]}')
-    assert untrue(layout) == []
+    assert changed_results(layout) == []
     shutil.rmtree(shared)
-    assert not is_made(layout, "mrm", "a", "f")
-    assert [one.manifest for one in untrue(layout)] == [manifest]
+    assert not find_or_link(layout, "mrm", "a", "f")
+    assert [one.manifest for one in changed_results(layout)] == [manifest]
     write(layout)
     np.testing.assert_array_equal(read(layout), MAPS)
 
@@ -165,7 +164,7 @@ def test_a_damaged_shared_store_is_made_again(tmp_path, shared):
     (shared_store(shared, "a", "f") / "zarr.json").write_text("{")
     with pytest.raises(PipelineError, match=f"store {shared_store(shared, 'a', 'f')}: damaged"):
         read(layout)
-    assert not is_made(layout, "mrm", "a", "f")
+    assert not find_or_link(layout, "mrm", "a", "f")
     write(layout)
     verify_store(shared_store(shared, "a", "f"))
 
@@ -181,8 +180,8 @@ def use_as_another(folder, results):
         os.setgid(NOBODY)
         os.setuid(NOBODY)
     layout = Layout(results, "brain", folder / "cache")
-    assert is_made(layout, "mrm", "a", "f")
-    assert not is_made(layout, "mrm", "b", "f")
+    assert find_or_link(layout, "mrm", "a", "f")
+    assert not find_or_link(layout, "mrm", "b", "f")
     for case in "bc":
         write(layout, case)
     assert [read(layout, case).shape for case in "abc"] == [MAPS.shape] * 3
@@ -226,10 +225,10 @@ def make_beside(folder, results):
         os.setgid(NOBODY)
         os.setuid(NOBODY)
     layout = Layout(results, "brain", folder / "cache")
-    assert not is_made(layout, "mrm", "a", "f")
+    assert not find_or_link(layout, "mrm", "a", "f")
     write(layout)
     assert not layout.residual_store("mrm", "a").is_symlink()
-    assert is_made(layout, "mrm", "a", "f")
+    assert find_or_link(layout, "mrm", "a", "f")
 
 
 def test_a_store_that_is_closed_to_another_user_stays_in_its_place():
@@ -313,7 +312,7 @@ def test_stores_of_an_older_version_are_made_again(
     else:
         path = ingested.residual_store("mrm", "a") / "zarr.json"
         text = path.read_text("utf-8")
-        version = f'"store_version": {stores.STORE_VERSION}'
+        version = f'"store_version": {zarr_store.STORE_VERSION}'
         assert version in text
         path.write_text(text.replace(version, '"store_version": 0'), "utf-8")
     assert made_anew() == ("5 to make" if change == "version of the stage" else "1 to make")

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from pipeline.storage import source_notes as sources
+from pipeline.storage import source_notes
 from pipeline.storage.files import file_digest, read_json
-from pipeline.storage.source_notes import looks_of, note_sources, replaced
+from pipeline.storage.source_notes import file_stats, replaced_sources, write_source_note
 
 YEAR_2020_NS = 1_577_836_800 * 10**9
 
@@ -18,7 +18,9 @@ def files(tmp_path):
     paths = [tmp_path / name for name in ("image.nii.gz", "label.nii.gz")]
     for path in paths:
         path.write_bytes(path.name.encode())
-    note_sources(tmp_path / "note.json", looks_of(paths), {one: file_digest(one) for one in paths})
+    write_source_note(
+        tmp_path / "note.json", file_stats(paths), {one: file_digest(one) for one in paths}
+    )
     return paths
 
 
@@ -29,28 +31,30 @@ def test_a_replaced_file_is_noticed_whatever_its_time_and_again(tmp_path, files,
     if when is not None:
         os.utime(files[0], ns=(when, when))
     for _ in range(2):
-        assert replaced(tmp_path / "note.json") == files[:1]
+        assert replaced_sources(tmp_path / "note.json") == files[:1]
 
 
 def test_a_touched_file_is_read_once_and_is_no_other(tmp_path, files, monkeypatch):
     os.utime(files[0], ns=(YEAR_2020_NS, YEAR_2020_NS))
-    assert replaced(tmp_path / "note.json") == []
-    monkeypatch.setattr(sources, "file_digest", lambda path: pytest.fail(f"{path} is read again"))
-    assert replaced(tmp_path / "note.json") == []
+    assert replaced_sources(tmp_path / "note.json") == []
+    monkeypatch.setattr(
+        source_notes, "file_digest", lambda path: pytest.fail(f"{path} is read again")
+    )
+    assert replaced_sources(tmp_path / "note.json") == []
 
 
 def test_of_what_is_not_there_others_tell(tmp_path, files):
-    assert replaced(tmp_path / "no-note.json") == []
+    assert replaced_sources(tmp_path / "no-note.json") == []
     files[0].unlink()
-    assert replaced(tmp_path / "note.json") == []
-    assert looks_of(files) == looks_of(files[1:])
+    assert replaced_sources(tmp_path / "note.json") == []
+    assert file_stats(files) == file_stats(files[1:])
 
 
 def test_a_file_that_could_not_be_read_is_another_as_soon_as_it_changes(tmp_path, files):
-    note_sources(tmp_path / "note.json", looks_of(files), {})
-    assert replaced(tmp_path / "note.json") == []
+    write_source_note(tmp_path / "note.json", file_stats(files), {})
+    assert replaced_sources(tmp_path / "note.json") == []
     os.utime(files[1], ns=(YEAR_2020_NS, YEAR_2020_NS))
-    assert replaced(tmp_path / "note.json") == files[1:]
+    assert replaced_sources(tmp_path / "note.json") == files[1:]
 
 
 def test_a_note_of_results_that_are_not_ours_stays_as_it_is(tmp_path, files, monkeypatch):
@@ -59,9 +63,9 @@ def test_a_note_of_results_that_are_not_ours_stays_as_it_is(tmp_path, files, mon
     def refused(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(sources, "write_json", refused)
+    monkeypatch.setattr(source_notes, "write_json", refused)
     os.utime(files[0])
-    assert replaced(tmp_path / "note.json") == []
+    assert replaced_sources(tmp_path / "note.json") == []
     assert read_json(tmp_path / "note.json") == before
 
 
@@ -69,7 +73,7 @@ def test_looking_at_the_files_of_655_cases_takes_less_than_a_second(tmp_path):
     paths = [tmp_path / f"{number}.nii.gz" for number in range(2 * 655)]
     for path in paths:
         path.touch()
-    note_sources(tmp_path / "note.json", looks_of(paths), {})
+    write_source_note(tmp_path / "note.json", file_stats(paths), {})
     began = time.process_time()
-    assert replaced(tmp_path / "note.json") == []
+    assert replaced_sources(tmp_path / "note.json") == []
     assert time.process_time() - began < 1

@@ -14,8 +14,7 @@ import pytest
 import zarr
 
 from pipeline.errors import PipelineError
-from pipeline.storage import files
-from pipeline.storage import zarr_store as stores
+from pipeline.storage import files, zarr_store
 from pipeline.storage.files import fingerprint
 from pipeline.storage.zarr_faults import OF_ATTRIBUTES, UntouchableError
 
@@ -25,7 +24,7 @@ RESIDUAL = np.linspace(0, 1, 2 * 3 * 8 * 9, dtype=np.float16).reshape(2, 3, 8, 9
 @pytest.fixture
 def store(tmp_path):
     path = tmp_path / "a.zarr"
-    stores.write_store(
+    zarr_store.write_store(
         path, {"residual": RESIDUAL}, {"fingerprint": "f", "case": "a"}, slice_axis=1
     )
     return path
@@ -48,14 +47,14 @@ def test_plain_zarr_shows_values_chunks_and_attributes(store):
 
 
 def test_a_store_is_current_only_under_its_fingerprint(store):
-    assert stores.is_current(store, "f")
-    assert not stores.is_current(store, "g")
-    assert not stores.is_current(store.with_name("b.zarr"), "f")
+    assert zarr_store.is_current(store, "f")
+    assert not zarr_store.is_current(store, "g")
+    assert not zarr_store.is_current(store.with_name("b.zarr"), "f")
 
 
 def test_writing_again_replaces_the_whole_store(store):
-    stores.write_store(store, {"residual": RESIDUAL[:, :2]}, {"fingerprint": "g"}, slice_axis=1)
-    assert stores.read_array(stores.open_store(store), "residual").shape == (2, 2, 8, 9)
+    zarr_store.write_store(store, {"residual": RESIDUAL[:, :2]}, {"fingerprint": "g"}, slice_axis=1)
+    assert zarr_store.read_array(zarr_store.open_store(store), "residual").shape == (2, 2, 8, 9)
     assert sorted(store.parent.iterdir()) == [store]
 
 
@@ -64,21 +63,21 @@ def test_a_flipped_bit_is_found(store):
     data[len(data) // 3] ^= 1
     shard(store).write_bytes(data)
     with pytest.raises(PipelineError, match=r"delete (it|the store)"):
-        stores.verify_store(store)
+        zarr_store.verify_store(store)
 
 
 def test_a_lost_shard_never_reads_as_values(store):
     shard(store).unlink()
     with pytest.raises(PipelineError, match="has lost its data"):
-        stores.open_store(store)
-    assert not stores.is_current(store, "f")
+        zarr_store.open_store(store)
+    assert not zarr_store.is_current(store, "f")
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"zarr_format": 3, "node_type": "group"}'])
 def test_truncated_metadata_is_refused(store, content):
     (store / "zarr.json").write_text(content)
     with pytest.raises(PipelineError, match="delete it and run again"):
-        stores.open_store(store)
+        zarr_store.open_store(store)
 
 
 def of_version(store, version, without=()):
@@ -93,20 +92,20 @@ def of_version(store, version, without=()):
 def test_an_older_version_is_refused_and_made_again(store):
     of_version(store, 0)
     with pytest.raises(PipelineError, match="version 0, expected 2; delete it and run again"):
-        stores.open_store(store)
-    assert not stores.is_current(store, "f")
+        zarr_store.open_store(store)
+    assert not zarr_store.is_current(store, "f")
 
 
 def test_a_newer_version_is_refused_and_never_replaced(store):
-    of_version(store, stores.STORE_VERSION + 1)
+    of_version(store, zarr_store.STORE_VERSION + 1)
     with pytest.raises(UntouchableError, match="version 3, expected 2; newer software has written"):
-        stores.is_current(store, "f")
+        zarr_store.is_current(store, "f")
 
 
 def test_a_store_of_version_1_is_read_as_ever(store):
     of_version(store, 1, without=[OF_ATTRIBUTES])
-    stores.verify_store(store)
-    assert stores.is_current(store, "f")
+    zarr_store.verify_store(store)
+    assert zarr_store.is_current(store, "f")
 
 
 def test_a_full_disk_leaves_nothing_behind_and_the_old_store_intact(store, monkeypatch):
@@ -115,15 +114,15 @@ def test_a_full_disk_leaves_nothing_behind_and_the_old_store_intact(store, monke
 
     monkeypatch.setattr(files, "_flush", full)
     with pytest.raises(OSError, match="No space left"):
-        stores.write_store(store, {"residual": RESIDUAL}, {"fingerprint": "g"}, slice_axis=1)
+        zarr_store.write_store(store, {"residual": RESIDUAL}, {"fingerprint": "g"}, slice_axis=1)
     assert sorted(store.parent.iterdir()) == [store]
-    assert stores.is_current(store, "f")
+    assert zarr_store.is_current(store, "f")
 
 
 def _write_forever(path: Path) -> None:
     big = np.random.default_rng(0).random((2, 40, 64, 64)).astype(np.float16)
     while True:
-        stores.write_store(path, {"residual": big}, {"fingerprint": "f"}, slice_axis=1)
+        zarr_store.write_store(path, {"residual": big}, {"fingerprint": "f"}, slice_axis=1)
 
 
 @pytest.mark.parametrize("delay", [0.02, 0.11, 0.23])
@@ -135,7 +134,7 @@ def test_a_killed_writer_never_leaves_half_a_store_in_its_place(tmp_path, delay)
     os.kill(writer.pid, signal.SIGKILL)
     writer.join()
     if path.exists():
-        stores.verify_store(path)
+        zarr_store.verify_store(path)
 
 
 def test_json_is_whole_or_refused(tmp_path):
@@ -154,5 +153,5 @@ def test_a_fingerprint_depends_on_values_not_on_their_order():
     assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})
     zeros = np.zeros((2, 3), np.int16)
-    assert stores.array_digest(zeros) != stores.array_digest(zeros.reshape(3, 2))
-    assert stores.array_digest(zeros) != stores.array_digest(zeros.astype(np.uint16))
+    assert zarr_store.array_digest(zeros) != zarr_store.array_digest(zeros.reshape(3, 2))
+    assert zarr_store.array_digest(zeros) != zarr_store.array_digest(zeros.astype(np.uint16))

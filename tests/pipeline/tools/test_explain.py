@@ -15,7 +15,7 @@ from pipeline.residual_maps import residual_maps
 from pipeline.settings import Dataset, Experiment, GradCam, Slices
 from pipeline.storage.slices import network_slices
 from pipeline.storage.zarr_store import open_store, read_array
-from pipeline.tools.explain import view as explain_view
+from pipeline.tools.explain import view
 from pipeline.tools.explain.explain import explain
 from pipeline.tools.explain.picture import over_slice
 from pipeline.tools.explain.view import slice_passes
@@ -91,7 +91,7 @@ def test_maps_of_a_padded_slice_stand_where_their_pixels_are():
 
 
 def test_an_empty_slice_shows_no_passes(ready, tmp_path, monkeypatch):
-    monkeypatch.setattr(explain_view, "slice_passes", lambda *_: pytest.fail("passes computed"))
+    monkeypatch.setattr(view, "slice_passes", lambda *_: pytest.fail("passes computed"))
     assert drawn(ready, tmp_path, numbers=(1,))[0].exists()
 
 
@@ -105,7 +105,7 @@ def test_grad_cam_has_a_map_and_no_passes(
     keep_model(build_network(chosen, 1, slices), layout.model("seen", 1), "x", {})
     dataset.residuals["cam"] = cam
     dataset.experiments["seen"] = chosen
-    monkeypatch.setattr(explain_view, "slice_passes", lambda *_: pytest.fail("passes computed"))
+    monkeypatch.setattr(view, "slice_passes", lambda *_: pytest.fail("passes computed"))
     assert drawn(ready, tmp_path, "seen")[0].exists()
 
 

@@ -8,12 +8,12 @@ import pytest
 from pipeline.datasets.left_out import left_out
 from pipeline.storage.volumes import Geometry
 from pipeline.tools.check.plausibility import (
-    disk_doubts,
-    grid_doubts,
-    image_doubts,
-    label_doubts,
-    spacing_doubts,
-    twin_doubts,
+    disk_warnings,
+    grid_warnings,
+    image_warnings,
+    label_warnings,
+    spacing_warnings,
+    twin_warnings,
 )
 
 SHAPE = (6, 16, 20)
@@ -36,9 +36,9 @@ def one(doubts):
 
 
 def test_a_ct_without_air():
-    assert "lowest value is -160 HU" in one(image_doubts(ct(-160, 240).clip(-160), "CT", LIMITS))
-    assert image_doubts(ct(-160, 240), "MR", LIMITS) == []
-    assert image_doubts(ct(-1024, 240), "CT", LIMITS) == []
+    assert "lowest value is -160 HU" in one(image_warnings(ct(-160, 240).clip(-160), "CT", LIMITS))
+    assert image_warnings(ct(-160, 240), "MR", LIMITS) == []
+    assert image_warnings(ct(-1024, 240), "CT", LIMITS) == []
 
 
 LIMITS = (-200.0, 800.0)
@@ -47,51 +47,53 @@ LIMITS = (-200.0, 800.0)
 @pytest.mark.parametrize("modality", ["CT", "MR"])
 def test_a_window_in_which_nothing_lies(modality):
     image = ct(-1000, -600)
-    assert "0.00% of the voxels between black (-200)" in one(image_doubts(image, modality, LIMITS))
+    assert "0.00% of the voxels between black (-200)" in one(
+        image_warnings(image, modality, LIMITS)
+    )
 
 
 def test_a_window_that_clips_most_is_ordinary():
     image = np.full(SHAPE, -1000, np.int16)
     image[:, :1, :4] = 100  # 1.25 % of the voxels
-    assert image_doubts(image, "CT", LIMITS) == []
+    assert image_warnings(image, "CT", LIMITS) == []
 
 
 @pytest.mark.parametrize("spacing", [(1, 1, 1), (3, 0.4, 0.4), (5, 0.6, 0.6), (0.5, 0.7, 0.7)])
 def test_ordinary_grids(spacing):
-    assert grid_doubts(grid(*spacing)) == []
+    assert grid_warnings(grid(*spacing)) == []
 
 
 def test_very_thick_slices():
-    assert "spacing 10 × 0.5 × 0.5 mm" in one(grid_doubts(grid(10, 0.5, 0.5)))
+    assert "spacing 10 × 0.5 × 0.5 mm" in one(grid_warnings(grid(10, 0.5, 0.5)))
 
 
 @pytest.mark.parametrize(("spacing", "axis"), [((0.5, 3, 0.5), "y"), ((0.5, 0.5, 6), "x")])
 def test_slices_along_another_axis(spacing, axis):
-    assert f"the thick axis is {axis}" in one(grid_doubts(grid(*spacing)))
+    assert f"the thick axis is {axis}" in one(grid_warnings(grid(*spacing)))
 
 
 def test_a_lesion_that_the_border_cuts():
     label = np.zeros(SHAPE, np.uint8)
     label[1:5, 1:15, 1:19] = 1
-    assert label_doubts(label) == []
+    assert label_warnings(label) == []
     label[0, 5, 5] = label[3, 4, -1] = 2
-    assert one(label_doubts(label)) == "lesion at the image's border (first z, last x)"
+    assert one(label_warnings(label)) == "lesion at the image's border (first z, last x)"
     flat = np.zeros((1, 16, 20), np.uint8)
     flat[0, 4, 4] = 1
-    assert label_doubts(flat) == [], "a single slice has no border in z"
+    assert label_warnings(flat) == [], "a single slice has no border in z"
 
 
 def test_a_spacing_far_from_all_others():
     usual = [(f"c{number}", (1.25, 0.7, 0.7)) for number in range(5)]
-    assert spacing_doubts([*usual, ("thick", (5.0, 0.9, 0.9))]) == []
-    (found,) = spacing_doubts([*usual, ("metres", (1.25, 0.0007, 0.0007))])
+    assert spacing_warnings([*usual, ("thick", (5.0, 0.9, 0.9))]) == []
+    (found,) = spacing_warnings([*usual, ("metres", (1.25, 0.0007, 0.0007))])
     assert found.case == "metres"
     assert found.found == "spacing 0.0007 mm in y, 0.0007 mm in x"
-    assert spacing_doubts([*usual[:3], ("metres", (1.25, 0.0007, 0.0007))]) == [], "too few"
+    assert spacing_warnings([*usual[:3], ("metres", (1.25, 0.0007, 0.0007))]) == [], "too few"
 
 
 def test_the_same_image_twice():
-    found = twin_doubts([("a", "1"), ("b", "2"), ("c", "1"), ("d", "1")])
+    found = twin_warnings([("a", "1"), ("b", "2"), ("c", "1"), ("d", "1")])
     assert [(twin.case, twin.found) for twin in found] == [
         ("c", "the same voxels as a"),
         ("d", "the same voxels as a"),
@@ -99,8 +101,8 @@ def test_the_same_image_twice():
 
 
 def test_a_disk_too_small():
-    assert disk_doubts(10**9, 10**9) == []
-    assert one(disk_doubts(2 * 10**9, 10**9)).startswith("1 GB of disk are free")
+    assert disk_warnings(10**9, 10**9) == []
+    assert one(disk_warnings(2 * 10**9, 10**9)).startswith("1 GB of disk are free")
 
 
 def touch(root: Path, *names: str) -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.cli.job import open_job, recorded
 from pipeline.errors import PipelineError
-from pipeline.orchestration.record_writer import Inputs, Work
+from pipeline.orchestration.record_writer import Inputs, JobDescription
 from pipeline.orchestration.record_writer import recorded as recorded_work
 from pipeline.storage.files import file_digest, read_json, write_json
 from pipeline.storage.layout import Layout
@@ -127,7 +127,7 @@ def ingested(layout, cases):
     for case, file in raw.items():
         file.parent.mkdir(exist_ok=True)
         file.write_text(case)
-    work = Work("ingest", layout.dataset, {}, layout.root, [layout.cases], {}, 1, 1)
+    work = JobDescription("ingest", layout.dataset, {}, layout.root, [layout.cases], {}, 1, 1)
     digests = {case: {file: file_digest(file)} for case, file in raw.items()}
     with recorded_work(work, lambda: Inputs({}, digests)):
         pass
