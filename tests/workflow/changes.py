@@ -138,7 +138,7 @@ def environment(project):
 @change("a rule's text")
 def rule(project):
     edited(project, "workflow/rules/mae.smk", '"train-mae --mae', '"train-mae  --mae')
-    edited(project, "workflow/rules/common.smk", "| tee", "|  tee")
+    edited(project, "workflow/rules/configuration.smk", "| tee", "|  tee")
 
 
 @change("code in `grcsf/`, no `VERSION` raised")

@@ -64,7 +64,6 @@ def prepare_cluster():
     """
     due = list(workflow.dag.needrun_jobs())
     if workflow.local_exec:
-        preflight.check_cards(max((job.resources.get("gpu", 0) for job in due), default=0))
         for job in due:
             if job.resources.get("nodes", 1) > 1:
                 raise PipelineError(

@@ -1,0 +1,123 @@
+"""How a call begins and ends, and which of Snakemake's messages it shows: last of all what failed
+and why."""
+
+import atexit
+
+from snakemake.common import NOTHING_TO_BE_DONE_MSG
+from snakemake.logging import logger
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from pipeline.orchestration.call import Call, Plan, Planned
+from pipeline.orchestration.failed_job import failure_lines
+from pipeline.planning import preflight
+
+SHOWN_INPUTS = 3  # of a failed job: an ingest has two for every patient
+# log of a failed job → its stage and how it ended, and SLURM's own log of it, where there is one; a
+# job that is tried again and succeeds stays here
+FAILED = {}
+RUNNING = {}  # number of a job → its message, until it has ended
+
+
+def is_worth_showing(record):
+    """Whether a message is shown. A failed job is noted, and its list of inputs shortened."""
+    event = getattr(record, "event", None)
+    if event == LogEvent.JOB_INFO:
+        RUNNING[record.jobid] = record.rule_msg
+    if event == LogEvent.JOB_FINISHED and (message := RUNNING.pop(record.job_id, None)):
+        record.msg = f"Finished {message}"
+    if event == LogEvent.JOB_ERROR:
+        note_failure(record)
+    # Snakemake calls no hook where there is nothing to do
+    nothing = record.getMessage().startswith(NOTHING_TO_BE_DONE_MSG)
+    if nothing and not workflow.dryrun and not UNWRITABLE:
+        finish_call()
+    # advice to delete the records that a plan rests on
+    advice = record.getMessage().startswith("Some jobs were triggered by provenance")
+    # the whole shell line again, with all that makes it run anywhere
+    repeated = record.getMessage().startswith("RuleException:\nCalledProcessError")
+    idle = event == LogEvent.JOB_STARTED or record.getMessage() == "Select jobs to execute..."
+    return not repeated and not idle and not advice
+
+
+def note_failure(record):
+    """Remember a failed job's log for the end of the call, and shorten the list of its inputs."""
+    # FAILED says no more than the stage's own last lines, unlike TIMEOUT or OUT_OF_MEMORY
+    state = re.search(r"SLURM status is: '(?!FAILED)(\w+)'", record.rule_msg or "")
+    by = f" on the cluster, {state[1]}" if state else ""
+    for log in record.log[:1]:
+        FAILED[log] = f"{record.rule_name} failed{by}", record.log[1:]
+    further = len(record.input) - SHOWN_INPUTS
+    if further > 0:
+        record.input = [*record.input[:SHOWN_INPUTS], f"and {further} more"]
+
+
+def pretrained(dataset):
+    """The MAEs that start from given weights."""
+    maes = SETTINGS.datasets[dataset].mae
+    return [name for name, settings in maes.items() if settings.checkpoint]
+
+
+def plan_of_call():
+    """The jobs of this call, under the names that the stages give to their work."""
+    due, planned = set(workflow.dag.needrun_jobs(exclude_finished=False)), []
+    for job in workflow.dag.jobs:
+        names = [value for name, value in job.wildcards.items() if name != "dataset"]
+        if "dataset" in job.wildcards.keys():
+            work, outputs = " ".join([job.rule.name, *names]), frozenset(map(Path, job.output))
+            planned.append(Planned(job.wildcards.dataset, work, outputs, job in due))
+    return Plan(planned, whole=any(job.rule.name == "all" for job in workflow.dag.jobs))
+
+
+def start_call():
+    """Lock the data sets and prepare what the plan's jobs find, or refuse the call in one line."""
+    if UNWRITABLE:
+        sys.exit(f"error: {UNWRITABLE}")
+    plan = plan_of_call()
+    if UNSHARED and any(job.due and job.work.startswith("residual_maps ") for job in plan.jobs):
+        sys.exit(f"error: {UNSHARED}")
+    or_exit(CALL.lock)
+    or_exit(prepare_cluster)
+    for line in or_exit(list, CALL.prepare(plan)):
+        logger.info(line)
+
+
+def finish_call():
+    for line in or_exit(list, CALL.finish(plan_of_call())):
+        logger.info(line)
+
+
+def print_failures():
+    """Snakemake ends with where its own files lie; this comes after it."""
+    for log, (failure, cluster_logs) in FAILED.items():
+        lines = failure_lines(Path(log), *map(Path, cluster_logs))
+        print("", f"{failure} ({log}):", *lines, sep="\n", file=sys.stderr)
+
+
+# Why nothing can be written, or None: an archive may still be planned and reported on.
+UNWRITABLE = None
+# Why no residual store can be shared, or None: refused where one is to be made.
+UNSHARED = None
+
+
+if workflow.is_main_process:
+    logger.addFilter(is_worth_showing)
+    UNWRITABLE = or_exit(preflight.results_fault, RESULTS)
+    UNSHARED = or_exit(preflight.store_fault, SETTINGS)
+    CALL = Call(LAYOUTS.values(), {dataset: pretrained(dataset) for dataset in LAYOUTS})
+    # the check may note on the disk what it finds unchanged
+    messages = [UNWRITABLE] if UNWRITABLE else or_exit(list, CALL.check())
+    for line in [*filter(None, [UNSHARED]), *messages]:
+        logger.info(line)
+
+
+onstart:
+    if workflow.is_main_process:
+        start_call()
+
+
+onsuccess:
+    finish_call()
+
+
+onerror:
+    atexit.register(print_failures)

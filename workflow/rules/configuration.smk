@@ -1,0 +1,90 @@
+"""The configuration, validated once, and what every rule takes from it."""
+
+import functools
+import json
+import re
+import shlex
+
+from snakemake.common.configfile import load_configfile
+
+from pipeline.errors import PipelineError
+from pipeline.settings import stage_settings
+from pipeline.settings.reading import merge, read_configuration, validate
+from pipeline.storage.layout import Layout, stage_version
+
+
+def or_exit(function, *arguments):
+    """What `function` returns; a user's fault ends the call with its one line.
+
+    A WorkflowError would bury that line in the workflow's own file names and frames.
+    """
+    try:
+        return function(*arguments)
+    except (PipelineError, OSError) as error:
+        sys.exit(f"error: {fault_line(error)}")
+
+
+def fault_line(fault):
+    """A fault in one line; a fault of the machine, such as a closed folder, names the path."""
+    if isinstance(fault, OSError):
+        where = f"{fault.filename}: " if fault.filename else ""
+        return f"{where}{fault.strerror or fault}; correct the path, its rights or its disk"
+    return str(fault)
+
+
+CONFIG_FILES = [Path(file) for file in workflow.config_settings.configfiles] or [DEFAULT_CONFIG]
+for file in CONFIG_FILES:
+    or_exit(read_configuration, file)
+# What was given beside the first file: further files, then --config.
+OVERRIDES = functools.reduce(
+    merge,
+    [*map(load_configfile, CONFIG_FILES[1:]), workflow.config_settings.config],
+    {},
+)
+SETTINGS = or_exit(validate, config, " + ".join(map(str, CONFIG_FILES)))
+
+# Every command reads the same file with the same overrides, wherever the job runs.
+CONFIG = f"--config {shlex.quote(str(CONFIG_FILES[0]))}"
+if OVERRIDES:
+    CONFIG += f" --set {shlex.quote(json.dumps(OVERRIDES))}"
+
+# Neither the paths nor the names of the configuration decide whether a job runs again, so this is
+# part of the command and no parameter.
+CONFIG = CONFIG.replace("{", "{{").replace("}", "}}")
+
+RESULTS = Path(SETTINGS.results)
+LAYOUT = Layout(RESULTS, "{dataset}")
+LAYOUTS = {dataset: Layout(RESULTS, dataset) for dataset in SETTINGS.datasets}
+LOGS = LAYOUT.stage("logs")
+BENCHMARKS = LAYOUT.stage("benchmarks")
+
+
+wildcard_constraints:
+    dataset="|".join(map(re.escape, SETTINGS.datasets)),
+    mae=r"[\w+-]+",
+    residuals=r"[\w+-]+",
+    experiment=r"[\w+-]+",
+    table=r"[\w+-]+",
+    subset=r"\d+",
+    batch=r"\d+of\d+",
+
+
+def command(verb):
+    """The shell line of a rule: a stage's command, on the terminal and in the log."""
+    return f"python -m pipeline {verb} --dataset {{wildcards.dataset}} {CONFIG} 2>&1 | tee -i {{log:q}}"
+
+
+def settings_of(stage, kind=None):
+    """The part of the settings that a stage's result depends on, as a params function."""
+
+    def chosen(wildcards):
+        name = wildcards[kind] if kind else ""
+        return stage_settings(SETTINGS, stage, wildcards.dataset, name)
+
+    return chosen
+
+
+def shown_in_report(category, *names):
+    """Where a result stands in the page of `snakemake --report`."""
+    labels = {name: f"{{{name}}}" for name in ("dataset", *names)}
+    return {"category": category, "labels": labels}

@@ -1,0 +1,179 @@
+"""Which files each rule waits for."""
+
+from snakemake.io import IOFile
+
+from pipeline.datasets import ListingError
+from pipeline.datasets.cases import list_files, source_files
+from pipeline.datasets.configured import planned_cases
+from pipeline.orchestration import job_files
+from pipeline.orchestration.last_run import results_there
+from pipeline.settings import further_images, source_root
+from pipeline.settings.model import table_experiments
+from pipeline.settings.paths import checkpoint_files
+from pipeline.storage.layout import batch_names
+
+
+def brought(dataset):
+    """Results of which Snakemake has recorded no job: somebody put them there."""
+    recorded = workflow.persistence.metadata
+    paths = map(str, results_there(LAYOUTS[dataset]))
+    return [path for path in paths if not recorded(IOFile(path))]
+
+
+@functools.cache
+def source_cases(dataset):
+    """The cases of a data set. A fault of its list, split or units ends the call before any job."""
+    chosen = SETTINGS.datasets[dataset]
+    try:
+        try:
+            cases = planned_cases(SETTINGS, dataset)
+        except ListingError as error:
+            if chosen.source.on_error != "skip" or not error.cases:
+                raise
+            cases = error.cases  # ingest sets the others aside, and says which
+        if workflow.is_main_process:
+            preflight.check_split(chosen, cases, SETTINGS.seed)
+            preflight.check_units(chosen, cases)
+    except (PipelineError, OSError) as error:
+        sys.exit(f"error: data set {dataset}: {fault_line(error)}")
+    return cases
+
+
+def known_dataset(wildcards):
+    """The data set of a job. A job about a name that the data set does not have ends the call."""
+    or_exit(preflight.check_names, SETTINGS, dict(wildcards))
+    return SETTINGS.datasets[wildcards.dataset]
+
+
+def raw_files(wildcards):
+    """The images and lists that ingest reads, or the truth that follows the last phantom."""
+    if workflow.is_main_process:
+        # Every plan asks here. There is no other place: the settings of a call are frozen, and
+        # Snakemake decides what has to run once it knows all inputs.
+        workflow.dag.forcefiles.update(map(str, CALL.due))
+        if not UNWRITABLE:
+            workflow.dag.forcefiles.update(brought(wildcards.dataset))
+    if SETTINGS.datasets[wildcards.dataset].source.phantom:
+        further = further_images(SETTINGS, wildcards.dataset)
+        source_cases(wildcards.dataset)
+        return [LAYOUTS[wildcards.dataset].phantom_truth, *further]
+    root = source_root(SETTINGS, wildcards.dataset)
+    images = [file for case in source_cases(wildcards.dataset) for file in source_files(case)]
+    return [*list_files(root), *images]
+
+
+def phantom_arguments(wildcards):
+    """Kind, folder and options of the command that writes a data set's phantoms."""
+    phantom = SETTINGS.datasets[wildcards.dataset].source.phantom
+    if phantom is None:
+        sys.exit(f"error: data set {wildcards.dataset} has no source.phantom to write")
+    folder = LAYOUTS[wildcards.dataset].phantom_truth.parent
+    shape = ["--shape", *map(str, phantom.shape)] if phantom.shape else []
+    numbers = {
+        "--cases": phantom.cases,
+        "--seed": phantom.seed,
+        "--unlabelled": phantom.unlabelled,
+    }
+    options = [str(part) for option in numbers.items() for part in option]
+    return shlex.join([phantom.kind, str(folder), *options, *shape])
+
+
+def pretrained_checkpoint(wildcards):
+    """The weights that a MAE starts from."""
+    given = known_dataset(wildcards).mae[wildcards.mae].checkpoint
+    return or_exit(checkpoint_files, Path(given)) if given else []
+
+
+def residual_models(wildcards):
+    chosen = known_dataset(wildcards)
+    if workflow.is_main_process and wildcards.batch not in batches(wildcards.dataset):
+        first = ", ".join(batches(wildcards.dataset)[:SHOWN_INPUTS])
+        sys.exit(
+            f"error: data set {wildcards.dataset}: there is no batch {wildcards.batch} with "
+            f"resources.cases_per_job {SETTINGS.resources.cases_per_job}; the first are: {first}"
+        )
+    return job_files.models_behind(LAYOUTS[wildcards.dataset], chosen, wildcards.residuals)
+
+
+@functools.cache
+def batches(dataset):
+    """Names of the batches of a data set's residual sets, which follow from its cases alone."""
+    return batch_names(len(source_cases(dataset)), SETTINGS.resources.cases_per_job)
+
+
+def experiment_residuals(wildcards):
+    residuals = known_dataset(wildcards).experiments[wildcards.experiment].residuals
+    if residuals is None:
+        return []
+    layout = LAYOUTS[wildcards.dataset]
+    return [layout.residual_batch(residuals, batch) for batch in batches(wildcards.dataset)]
+
+
+def experiment_mae(wildcards):
+    """The MAE whose encoder a network starts from."""
+    encoder = SETTINGS.datasets[wildcards.dataset].experiments[wildcards.experiment].mae_encoder
+    return [LAYOUTS[wildcards.dataset].mae(encoder.mae)] if encoder else []
+
+
+def experiments_of(wildcards):
+    """The experiments that a job is about: its own, those of its table, or all."""
+    chosen = known_dataset(wildcards)
+    if "experiment" in wildcards.keys():
+        return [wildcards.experiment]
+    if "table" in wildcards.keys():
+        return table_experiments(chosen.tables[wildcards.table])
+    return list(chosen.experiments)
+
+
+def subset_files(path):
+    """Files of every subset of a job's experiments, as an input function."""
+
+    def files(wildcards):
+        chosen = SETTINGS.datasets[wildcards.dataset]
+        of = getattr(LAYOUTS[wildcards.dataset], path)
+        return [
+            of(experiment, subset)
+            for experiment in experiments_of(wildcards)
+            for subset in chosen.subsets_of(experiment)
+        ]
+
+    return files
+
+
+def experiment_files(path):
+    """Files of a job's experiments, as an input function."""
+
+    def files(wildcards):
+        of = getattr(LAYOUTS[wildcards.dataset], path)
+        return [of(experiment) for experiment in experiments_of(wildcards)]
+
+    return files
+
+
+def wanted(wildcards):
+    """Every report and table, and every manifest on the way to it."""
+    return targets_of_all(job_files.all_results)
+
+
+def wanted_tables(wildcards):
+    """Every table of chosen experiments, and every manifest on the way to it."""
+    paths = targets_of_all(job_files.table_results)
+    if not paths:
+        sys.exit(
+            "error: configuration: found no datasets.<name>.tables, expected at least one; "
+            "config/ablations.yaml has some"
+        )
+    return paths
+
+
+def targets_of_all(paths):
+    """Paths of all data sets, with a warning where a disk is too small for their stores."""
+    if workflow.is_main_process and not UNWRITABLE and not UNSHARED:
+        cases = {dataset: source_cases(dataset) for dataset in SETTINGS.datasets}
+        for warning in or_exit(preflight.check_disk, SETTINGS, cases):
+            logger.warning(warning)
+    return [
+        path
+        for dataset, chosen in SETTINGS.datasets.items()
+        for path in paths(LAYOUTS[dataset], chosen, batches(dataset))
+    ]
