@@ -60,8 +60,8 @@ def phantom(
 def check(config: Config, dataset: DatasetName, override: Override = "") -> None:
     """Read every case and tell all that is wrong, what it is like, and what a run will need."""
     job = open_job(config, override, dataset)
-    from pipeline.evaluation.check_section import write_page
     from pipeline.tools.check.check import check as run
+    from pipeline.tools.check.page import write_page
     from pipeline.tools.check.table import print_check
 
     root = source_root(job.settings, dataset)
