@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 
 class PipelineError(Exception):
@@ -68,11 +68,6 @@ class Finding:
         """Every field and the whole line, `text`; all are strings."""
         names = ("severity", "case", "file", "found", "expected", "remedy")
         return {**{name: getattr(self, name) for name in names}, "text": str(self)}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Finding:
-        """What `as_json` gave."""
-        return cls(**{name: value for name, value in content.items() if name != "text"})
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 
-import jinja2
 import pandas as pd
 import yaml
 
 from pipeline.evaluation.case_view import CaseView, view_case
-from pipeline.evaluation.check_section import check_content, current_check, templates
 from pipeline.evaluation.comparison import build_comparison
 from pipeline.evaluation.contrast import contrast_table
+from pipeline.evaluation.pages import embedded, rendered
 from pipeline.evaluation.pictures import REFERENCE, case_picture, curves_picture, experiment_colours
 from pipeline.evaluation.report_parts import (
     agatston_table,
@@ -21,7 +19,6 @@ from pipeline.evaluation.report_parts import (
     data_summary,
     dice_by_cohort,
     dice_by_size,
-    emphasis,
     group_table,
     note_rows,
     residual_note,
@@ -60,7 +57,6 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
     histories, untrained = training_histories(layout, dataset)
     colours = experiment_colours(experiments)
     cohorts = cohort_table(summaries)
-    checked = current_check(layout, cases["cases"])
     content = {
         "title": layout.dataset,
         "experiments": experiments,
@@ -68,29 +64,28 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
         "unlabelled": len(split["unlabelled"]),
         "comparison": build_comparison(layout, experiments, subsets, evaluation, seed),
         "sizes": size_table(summaries),
-        "sizes_picture": _base64(group_picture(dice_by_size(scores))),
+        "sizes_picture": embedded(group_picture(dice_by_size(scores))),
         "cohorts": cohorts,
-        "cohorts_picture": _base64(group_picture(dice_by_cohort(scores))) if cohorts else "",
+        "cohorts_picture": embedded(group_picture(dice_by_cohort(scores))) if cohorts else "",
         "agatston": agatston_table(scores) if calcium else None,
-        "agreement": _base64(agreement_picture(scores)) if calcium else "",
+        "agreement": embedded(agreement_picture(scores)) if calcium else "",
         "residual_note": residual_note(dataset),
         "contrast": contrast_table(layout, dataset),
         "key": [("reference", REFERENCE), *colours.items()],
         "pictures": pictures,
         "data_summary": data_summary(dataset, cases),
         "split": split_table(split, cases["cases"]),
-        "check": check_content(checked) if checked else None,
         "groups": group_table(split, cases["cases"]),
         "set_aside": [(name, "; ".join(why)) for name, why in cases["set_aside"].items()],
         "notes": note_rows(cases["cases"]),
-        "curves": _base64(curves_picture(histories)) if histories else "",
+        "curves": embedded(curves_picture(histories)) if histories else "",
         "untrained": untrained,
         "seed": seed,
         "versions": ", ".join(f"{stage} {stage_version(stage)}" for stage in STAGES),
         "settings": yaml.safe_dump(dataset.model_dump(mode="json"), sort_keys=False),
     }
     with replacing(layout.report) as temporary:
-        temporary.write_text(_template().render(content), "utf-8")
+        temporary.write_text(rendered("report.html.j2", content), "utf-8")
     size_mb = layout.report.stat().st_size / 1e6
     log.info("report: %s, %d pictures, %.1f MB", layout.report, len(pictures), size_mb)
 
@@ -115,7 +110,7 @@ def _pictures(
         png = case_picture(view)
         if case == typical:
             example = png
-        pictures.append({"case": case, "caption": _caption(view, scores), "png": _base64(png)})
+        pictures.append({"case": case, "caption": _caption(view, scores), "png": embedded(png)})
     return pictures, example
 
 
@@ -134,13 +129,3 @@ def _caption(view: CaseView, scores: Mapping[str, pd.DataFrame]) -> str:
     dice = [f"{name} {one['dice'].loc[view.case]:.3f}" for name, one in scores.items()]
     voxels = int(next(iter(scores.values()))["reference_voxels"].loc[view.case])
     return f"{place} · {voxels:,} lesion voxels · Dice of the whole volume: {', '.join(dice)}"
-
-
-def _base64(png: bytes) -> str:
-    return base64.b64encode(png).decode("ascii")
-
-
-def _template() -> jinja2.Template:
-    environment = templates()
-    environment.filters["emphasis"] = emphasis
-    return environment.get_template("report.html.j2")

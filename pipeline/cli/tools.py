@@ -60,8 +60,8 @@ def phantom(
 def check(config: Config, dataset: DatasetName, override: Override = "") -> None:
     """Read every case and tell all that is wrong, what it is like, and what a run will need."""
     job = open_job(config, override, dataset)
-    from pipeline.evaluation.check_section import write_page
     from pipeline.tools.check.check import check as run
+    from pipeline.tools.check.page import write_page
     from pipeline.tools.check.table import print_check
 
     root = source_root(job.settings, dataset)
@@ -78,19 +78,26 @@ def check(config: Config, dataset: DatasetName, override: Override = "") -> None
 def plan(
     config: Annotated[Path, typer.Argument(help="the configuration file")],
     override: Override = "",
+    hours: Annotated[
+        bool, typer.Option("--hours", help="estimate them, too, and the trained networks' disk")
+    ] = False,
     rates: Annotated[
-        Path | None, typer.Option(help="your machine's, as benchmarks/rates.py measures them")
+        Path | None,
+        typer.Option(help="--hours on your machine, as benchmarks/rates.py measures it"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="records in place of a table")] = False,
 ) -> None:
-    """Print jobs, hours and disk of a run, per data set and stage, before anything runs."""
+    """Print jobs and disk of a run, per data set and stage, before anything runs."""
     settings = open_jobs(config, override)[0].settings
     from pipeline.planning.rates import SHIPPED, load_rates
-    from pipeline.planning.workload import devices_used
     from pipeline.tools.plan.plan import plan as run
     from pipeline.tools.plan.table import as_records, table
 
-    chosen = {device: load_rates(rates or SHIPPED, device) for device in devices_used(settings)}
+    chosen = {}
+    if hours or rates:
+        from pipeline.planning.workload import devices_used
+
+        chosen = {device: load_rates(rates or SHIPPED, device) for device in devices_used(settings)}
     plans = run(settings, chosen)
     typer.echo(as_records(plans, chosen) if as_json else table(plans, chosen))
 
@@ -183,11 +190,11 @@ def export(
     config: Config,
     dataset: DatasetName,
     experiment: ExperimentName,
-    output: Annotated[Path, typer.Option(help="a new folder, or a new .zip")],
+    output: Annotated[Path, typer.Option(help="a new .zip")],
     subset: Subset = 1,
     override: Override = "",
 ) -> None:
-    """Write a trained experiment as one folder or zip that predicts any image."""
+    """Write a trained experiment as one zip that predicts any image."""
     job = open_job(config, override, dataset)
     check_named("experiment", experiment, dict(job.dataset.experiments))
     check_subset(subset, job.dataset, experiment)

@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -23,25 +22,21 @@ def trace(
     experiment: Annotated[
         list[str] | None, typer.Option(help="of a table, follow it alone; may be repeated")
     ] = None,
-    metric: Annotated[str, typer.Option(help="show the patients' numbers of it, too")] = "",
     quick: Annotated[
         bool, typer.Option("--quick", help="leave images, stores and models unread")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="records in place of a tree")] = False,
 ) -> None:
     """Follow FILE back to the raw files; exit with 1 if one on the way is not as recorded."""
-    from pipeline.tools.trace.numbers import lines, values
     from pipeline.tools.trace.text import as_records, tree
     from pipeline.tools.trace.trace import trace as run
 
     with _progress() as tell:
         chain = run(file, case, tuple(experiment or ()), quick=quick, tell=tell)
-    numbers = values(chain, metric) if metric else []
     if as_json:
-        found = {"values": [asdict(one) for one in numbers], **as_records(chain)}
-        typer.echo(json.dumps(found, indent=1))
+        typer.echo(json.dumps(as_records(chain), indent=1))
     else:
-        for line in [*(lines(numbers, chain.case) if numbers else ()), *tree(chain)]:
+        for line in tree(chain):
             typer.echo(line)
     if chain.broken:
         raise typer.Exit(1)

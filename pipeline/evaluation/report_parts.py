@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup, escape
 
 from grcsf.lesions import SIZE_GROUPS, size_group
 from pipeline.evaluation.case_view import shown_residuals
@@ -127,13 +125,6 @@ def _listed(names: Sequence[str], whole: int) -> str:
     if len(names) == whole and whole > 1:
         return f"all {whole}"
     return ", ".join(names) if len(names) <= 10 else f"{', '.join(names[:8])} … ({len(names)})"
-
-
-def emphasis(text: str) -> Markup:
-    r"""The comparison's Markdown as HTML: `**best**`, `\*`, and intervals set small."""
-    marked = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(escape(text)))
-    marked = re.sub(r"(?<=[\d>*] )(\[[^\]]+, [^\]]+\])$", r"<small>\1</small>", marked)
-    return Markup(marked.replace("\\*", "*"))
 
 
 def residual_note(dataset: Dataset) -> str:

@@ -6,11 +6,9 @@ The workflow asks once, in its main process. What only the images tell is for in
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.datasets import CaseFiles
@@ -25,9 +23,6 @@ from pipeline.storage.layout import Layout
 PROBE_BYTES = 1 << 16  # a full disk still takes a file's name
 LEAST_FREE = 100 * 10**6  # both stores of one case take up to 72 MB (docs/stores.md)
 HEADERS = 12  # read for an estimate; on a cluster's disk each may take milliseconds
-SINFO_SECONDS = 20
-CARDS = ("nvidia[0-9]*", "dxg", "kfd")  # NVIDIA's, those of Windows' Linux, AMD's
-PARTITION = re.compile(r"[\w.-]+(,[\w.-]+)*")
 KINDS = {"mae": "mae", "residuals": "residuals", "experiment": "experiments", "table": "tables"}
 
 
@@ -163,61 +158,10 @@ def check_names(settings: Settings, asked: Mapping[str, str]) -> None:
             )
 
 
-def check_cards(asked: int) -> None:
-    """Refuse jobs that ask for a graphics card on a machine that shows none.
-
-    Raises:
-        PipelineError: with what to set.
-    """
-    if asked and not any(path.exists() for pattern in CARDS for path in Path("/dev").glob(pattern)):
-        raise PipelineError(
-            f"resources.gpus: found {asked}, but this machine shows no graphics card in /dev; "
-            "set it to 0, run on a machine with one, or with --profile workflow/profiles/slurm"
-        )
-
-
-def check_partitions(named: Iterable[str]) -> str | None:
-    """Refuse a SLURM partition that this cluster does not have.
-
-    Args:
-        named: what jobs ask for; each may be several, separated by commas.
-
-    Returns:
-        Why nothing could be checked, or None. A machine without `sinfo` has no SLURM to check.
-
-    Raises:
-        PipelineError: the known ones are listed.
-    """
-    asked = {one for names in named if PARTITION.fullmatch(names) for one in names.split(",")}
-    sinfo = shutil.which("sinfo")
-    if not asked or sinfo is None:
-        return None
-    try:
-        done = subprocess.run(
-            [sinfo, "-h", "-o", "%R"],
-            capture_output=True,
-            encoding="utf-8",
-            timeout=SINFO_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"SLURM partitions are not checked: sinfo took more than {SINFO_SECONDS} s"
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        return f"SLURM partitions are not checked: {said[-1]}"
-    known = set(done.stdout.split())
-    if unknown := sorted(asked - known):
-        raise PipelineError(
-            f"slurm_partition: this cluster has no {', '.join(unknown)}; it has: "
-            f"{', '.join(sorted(known))}; correct the profile's default-resources and set-resources"
-        )
-    return None
-
-
 def check_disk(settings: Settings, files: Mapping[str, Sequence[CaseFiles]]) -> list[str]:
     """Compare what the stores still to be made will take with what is free.
 
-    Networks and checkpoints come on top: `grcsf plan` knows them, and takes seconds to count them.
+    Networks and checkpoints come on top: `grcsf plan --hours` counts them, which takes seconds.
 
     Args:
         settings: of the run.
@@ -250,7 +194,7 @@ def check_disk(settings: Settings, files: Mapping[str, Sequence[CaseFiles]]) -> 
             )
         warnings.append(
             f"{key} {folder}: the stores alone will take about {size_text(needed)}, and "
-            f"{size_text(free)} are free; see grcsf plan"
+            f"{size_text(free)} are free; see grcsf plan --hours"
         )
     return warnings
 

@@ -15,21 +15,18 @@ from matplotlib.image import imread
 
 from grcsf.contrast import lesion_contrast
 from pipeline.compare import compare
-from pipeline.errors import Finding
 from pipeline.evaluate import evaluate
 from pipeline.evaluation.case_view import view_case
-from pipeline.evaluation.check_record import CaseFacts, Check, write_check
 from pipeline.evaluation.orientation import orientation_of
+from pipeline.evaluation.pages import emphasis
 from pipeline.evaluation.pictures import body_window, case_picture, close_up
-from pipeline.evaluation.report_parts import cohort_table, dice_by_cohort, emphasis
+from pipeline.evaluation.report_parts import cohort_table, dice_by_cohort
 from pipeline.evaluation.score_files import read_scores
 from pipeline.evaluation.score_pictures import COLOURS, SCORES, agreement_picture, group_picture
 from pipeline.postprocess import postprocess
 from pipeline.report import report
 from pipeline.settings import Dataset
-from pipeline.storage.files import read_json
 from pipeline.storage.layout import folder_of
-from pipeline.storage.volumes import Geometry
 from pipeline.storage.zarr_store import open_store, read_array, write_store
 
 SHAPE = (6, 24, 20)
@@ -119,37 +116,20 @@ def example(tree, page):
     return tree.layout.report.with_name("example.png").read_bytes()
 
 
-def test_the_whole_check_of_the_ingested_files_is_in_the_page(tree):
-    assert "These files were not checked by themselves" in page_of(tree, settings())
-    cases = read_json(tree.layout.cases)["cases"]
-    other = Geometry(SHAPE, (1.0, 1.0, 1.0), (5.0, 0.0, 0.0))
-    facts = [
-        CaseFacts(name, "R<1>", "", True, one["fingerprint"], SHAPE, (1.0, 1.0, 1.0))
-        for name, one in cases.items()
-    ]
-    grids = (Geometry(SHAPE, (1.0, 1.0, 1.0)), other)
-    facts.append(CaseFacts("bad", "", "", True, grids=grids))
-    doubt = Finding("odd <b>", "even", "add 1", "big.nii", "big", "warning")
-    fault = Finding("label origin (5, 0, 0) mm", "(0, 0, 0)", "resample", "bad.nii", "bad")
-    write_check(tree.layout, Check("ct", facts, [fault, doubt], {"case stores": 10**9}, {}, 1))
-    shown = page_of(tree, settings())
-    for words in ("1 error, 1 warning, 0 notes", "odd &lt;b&gt;", "even", "add 1", "bad.nii"):
-        assert words in shown
-    for words in ("voxels in z", "disk, case stores", 'alt="Grids of bad" src="data:image/png'):
-        assert words in shown
-    assert "not checked by themselves" not in shown
-    others = [replace(one, fingerprint="of another file") for one in facts]
-    write_check(tree.layout, Check("ct", others, []))
-    assert "not checked by themselves" in page_of(tree, settings()), "of other files"
-    tree.layout.check(".json").unlink()
+def test_a_check_after_the_run_changes_no_page(tree, page):
+    assert '<a href="../check/check.html">' in page
+    check = tree.layout.check(".html")
+    check.parent.mkdir()
+    check.write_text("all whole", "utf-8")
+    assert page_of(tree, settings()) == page
 
 
 def test_page_holds_everything_and_asks_for_nothing(page):
     for heading in ("Comparison", "Dice by lesion size", "Cases", "Data", "Training", "Settings"):
         assert f"<h2>{heading}</h2>" in page
     assert "Calcium scores" not in page
-    # nothing is loaded: every picture is in the page
-    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", page)
+    # nothing is loaded: every picture is in the page, and the one link leads to a page beside it
+    assert re.findall(r"""(?:src|href)=["'](?!data:|#)(.*?)["']""", page) == ["../check/check.html"]
     assert "url(" not in page
     assert "@import" not in page
     images = re.findall(r'src="data:image/png;base64,([^"]+)"', page)

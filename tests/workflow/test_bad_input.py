@@ -173,40 +173,11 @@ def test_weights_that_are_not_there(project, config):
     assert line == "error: checkpoint weights.pth: not there; correct mae.checkpoint"
 
 
-@pytest.mark.skipif(any(Path("/dev").glob("nvidia[0-9]*")), reason="this machine has a card")
-def test_a_graphics_card_on_a_machine_without_one(project, config):
-    config["resources"]["gpus"] = 1
-    project.configure(config)
-    project.write_images("atlas", 3)
-    done = project.call("--cores", "1", *CONFIG)
-    assert (done.code, done.jobs) == (1, [])
-    assert done.errors == [done.output.splitlines()[-1]]
-    assert "resources.gpus: found 1, but this machine shows no graphics card" in done.errors[0]
-    assert not (project.folder / "results" / "images" / "ingest").exists()
-
-
 def test_nothing_is_told_in_lines_that_nobody_reads(project, config):
     project.configure(config)
     project.write_images("atlas", 60)
     plan = project.plan()
     assert max(map(len, plan.output.splitlines())) < 200
-
-
-def test_a_partition_that_does_not_exist(project, config, monkeypatch, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bin")
-    for name, does in (("sinfo", "printf 'main\\nlong\\n'"), ("squeue", ":"), ("sacct", ":")):
-        (folder / name).write_text(f"#!/bin/sh\n{does}\n")
-        (folder / name).chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder), prepend=":")
-    project.configure(config)
-    project.write_images("atlas", 3)
-    profile = ["--workflow-profile", f"{ROOT}/workflow/profiles/slurm"]
-    # in the profile's stead, so that it may name whatever it likes
-    stages = ("train_mae", "residual_maps", "train_segmentation", "predict")
-    gpu = ["--set-resources", *(f"{stage}:slurm_partition=gpuu" for stage in stages)]
-    main = ["--default-resources", "slurm_partition=main"]
-    line = the_one_line(project.call("-n", *CONFIG, *profile, *gpu, *main))
-    assert line.startswith("error: slurm_partition: this cluster has no gpuu; it has: long, main;")
 
 
 @pytest.fixture

@@ -146,6 +146,6 @@ def test_the_documented_hours_of_a_measured_card_are_those_of_its_rates(file, tm
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["atlas", "lung", "orcascore", "ablations"])
 def test_the_documented_table_is_what_the_command_prints(file, documented, tmp_path, capsys):
-    printed = planned(file, tmp_path / "images", capsys)
+    printed = planned(file, tmp_path / "images", capsys, "--hours")
     assert len(printed) >= 11
     assert ROW.findall(documented[file]) == printed

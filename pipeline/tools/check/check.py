@@ -19,19 +19,16 @@ from grcsf.components import lesion_sizes, voxel_volume_mm3
 from grcsf.intensity import foreground_quantiles
 from pipeline.datasets import CaseFiles, ListingError, list_cases
 from pipeline.datasets.left_out import left_out
-from pipeline.datasets.loading import geometry_faults
 from pipeline.errors import SEVERITIES, Finding, PipelineError
-from pipeline.evaluation.check_record import CaseFacts, Check, write_check
 from pipeline.ingest import case_content, case_key, read_case
 from pipeline.planning.disk import disk_needed
-from pipeline.planning.memory import memory_needed
 from pipeline.planning.preflight import check_split, check_units
 from pipeline.planning.sizes import map_bytes
 from pipeline.settings import Dataset, Resources
 from pipeline.storage.files import nearest_there
 from pipeline.storage.intensity import intensity_range
 from pipeline.storage.layout import Layout
-from pipeline.storage.volumes import Geometry, read_geometry
+from pipeline.storage.volumes import Geometry
 from pipeline.storage.zarr_store import array_digest, compressed_bytes
 from pipeline.tools.check.plausibility import (
     case_warnings,
@@ -39,6 +36,7 @@ from pipeline.tools.check.plausibility import (
     spacing_warnings,
     twin_warnings,
 )
+from pipeline.tools.check.record import CaseFacts, Check, write_check
 
 
 def check(
@@ -73,11 +71,10 @@ def check(
     findings += spacing_warnings([(one.case, one.spacing) for one in usable if one.spacing])
     findings += twin_warnings([(one.case, one.voxel_digest) for one in usable if one.voxel_digest])
     disk = disk_needed(dataset, usable) if usable else {}
-    memory = memory_needed(dataset, usable, resources) if usable else {}
     free = shutil.disk_usage(nearest_there(layout.root)).free
     findings += disk_warnings(sum(disk.values()), free)
     findings.sort(key=lambda one: SEVERITIES.index(one.severity))
-    found = Check(layout.dataset, cases, findings, disk, memory, free)
+    found = Check(layout.dataset, cases, findings, disk, free)
     write_check(layout, found)
     return found
 
@@ -124,7 +121,6 @@ def case_facts(files: CaseFiles, dataset: Dataset) -> tuple[CaseFacts, list[Find
         "group": files.group,
         "role": files.role,
         "labelled": files.label is not None,
-        "grids": _unequal_grids(files, source.channel),
     }
     found = [*loaded.faults, *loaded.notes]
     if loaded.image is None:
@@ -163,16 +159,6 @@ def _lesion_facts(label: npt.NDArray[np.uint8], geometry: Geometry) -> dict[str,
         "lesion_ml": float(sizes.sum() * voxel_mm3 / 1000),
         "lesion_slices": int(np.count_nonzero(label.any(axis=(1, 2)))),
     }
-
-
-def _unequal_grids(files: CaseFiles, channel: int | None) -> tuple[Geometry, Geometry] | None:
-    if files.label is None:
-        return None
-    try:
-        grids = read_geometry(files.image, channel), read_geometry(files.label)
-    except PipelineError:
-        return None  # what cannot be read is among the faults already
-    return grids if geometry_faults(*grids) else None
 
 
 def _sample(count: int) -> npt.NDArray[np.int64]:

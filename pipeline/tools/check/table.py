@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.errors import Finding, Group, grouped
-from pipeline.evaluation.check_record import Check
-from pipeline.evaluation.check_section import counted, listed, needs, summary
+from pipeline.tools.check.record import Check
+from pipeline.tools.check.summary import counted, listed, needs, summary
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 LISTED = 4

@@ -1,4 +1,4 @@
-"""A run's own bundle: the weights and settings that predict any image, in one folder or zip.
+"""A run's own bundle: the weights and settings that predict any image, in one zip.
 
     bundle.json         format, settings, seed, digests of all files, split digest, scores, versions
     MODEL_CARD.md       what it is, what it was trained on, how it scored, what it is not for
@@ -73,11 +73,13 @@ class Bundle:
 def export_run(
     layout: Layout, dataset: Dataset, experiment: str, subset: int, seed: int, output: Path
 ) -> None:
-    """Write the bundle of one trained experiment, as a zip where `output` ends so, else a folder.
+    """Write the bundle of one trained experiment to `output`, a new `.zip`.
 
     Raises:
-        PipelineError: a training is missing, or something lies at `output`.
+        PipelineError: a training is missing, or `output` is no zip's name or there already.
     """
+    if output.suffix != ".zip":
+        raise PipelineError(f"--output: found {output}, expected a name that ends in .zip")
     if output.exists():
         raise PipelineError(f"{output}: already there; give another name or remove it")
     chosen = _settings(layout, dataset, experiment)
@@ -111,11 +113,8 @@ def export_run(
         record["files"] = {name: file_digest(folder / name) for name in manifests}
         write_json(folder / DESCRIPTION, record)
         (folder / CARD).write_text(model_card(record, chosen), "utf-8")
-        if output.suffix == ".zip":
-            zipped = shutil.make_archive(str(Path(temporary) / "bundle"), "zip", folder)
-            Path(zipped).rename(output)
-        else:
-            folder.rename(output)
+        zipped = shutil.make_archive(str(folder), "zip", folder)
+        Path(zipped).rename(output)
     log.info("bundle: %s", output)
 
 
@@ -127,8 +126,11 @@ def open_bundle(path: Path, into: Path) -> Bundle:
     """
     if not path.exists():
         raise PipelineError(f"bundle {path}: not there; give what grcsf export wrote")
-    reader = _FolderFiles(path) if path.is_dir() else _ZipFiles(path)
-    record = _description(reader, path)
+    if path.is_dir():
+        raise PipelineError(
+            f"bundle {path}: found a folder, expected a zip; zip its files, or export it again"
+        )
+    record = _description(path)
     try:
         dataset = Dataset.model_validate(record["settings"])
         bundle = Bundle(
@@ -148,7 +150,7 @@ def open_bundle(path: Path, into: Path) -> Bundle:
     for name, manifest in _manifests(layout, dataset, bundle.experiment, bundle.subset).items():
         weights = folder_of(manifest) / "model.safetensors"
         weights.parent.mkdir(parents=True, exist_ok=True)
-        reader.copy(name, weights)
+        _unpack(path, name, weights)
         if file_digest(weights) != bundle.files.get(name):
             raise PipelineError(f"bundle {path}: {name} is damaged; export or fetch it again")
         write_json(manifest, {"weights_sha256": bundle.files[name], "outputs": []})
@@ -214,13 +216,14 @@ def _manifests(layout: Layout, dataset: Dataset, experiment: str, subset: int) -
     return found
 
 
-def _description(reader: _FolderFiles | _ZipFiles, path: Path) -> dict[str, Any]:
+def _description(path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(reader.text(DESCRIPTION))
+        with zipfile.ZipFile(path) as archive, archive.open(DESCRIPTION) as file:
+            record = json.loads(file.read(LARGEST_DESCRIPTION))
     except (ValueError, KeyError, OSError, *DAMAGED_ZIP) as error:
         raise PipelineError(
-            f"bundle {path}: no readable {DESCRIPTION} ({error}); expected a folder or zip that "
-            "grcsf export wrote"
+            f"bundle {path}: no readable {DESCRIPTION} ({error}); expected a zip that grcsf "
+            "export wrote"
         ) from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         found = record.get("format") if isinstance(record, dict) else None
@@ -228,44 +231,20 @@ def _description(reader: _FolderFiles | _ZipFiles, path: Path) -> dict[str, Any]
     return record
 
 
-class _FolderFiles:
-    """A bundle's files in a folder."""
+def _unpack(path: Path, name: str, into: Path) -> None:
+    """Copy one file out of a zip: read by its name, never to a path that the zip names.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def text(self, name: str) -> str:
-        with (self._path / name).open("rb") as file:
-            return file.read(LARGEST_DESCRIPTION).decode("utf-8")
-
-    def copy(self, name: str, into: Path) -> None:
-        try:
-            shutil.copyfile(self._path / name, into)
-        except FileNotFoundError:
-            raise PipelineError(f"bundle {self._path}: {name} is not there") from None
-        except IsADirectoryError:
-            raise PipelineError(f"bundle {self._path}: {name} is a folder") from None
-
-
-class _ZipFiles:
-    """A bundle's files in a zip: read by name, never unpacked to a path that the zip names."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def text(self, name: str) -> str:
-        with zipfile.ZipFile(self._path) as archive, archive.open(name) as file:
-            return file.read(LARGEST_DESCRIPTION).decode("utf-8")
-
-    def copy(self, name: str, into: Path) -> None:
-        try:
-            with (
-                zipfile.ZipFile(self._path) as archive,
-                archive.open(name) as file,
-                into.open("wb") as written,
-            ):
-                shutil.copyfileobj(file, written)
-        except KeyError:
-            raise PipelineError(f"bundle {self._path}: {name} is not there") from None
-        except DAMAGED_ZIP as error:
-            raise PipelineError(f"bundle {self._path}: {name} is damaged ({error})") from error
+    Raises:
+        PipelineError: it is not there, or damaged.
+    """
+    try:
+        with (
+            zipfile.ZipFile(path) as archive,
+            archive.open(name) as file,
+            into.open("wb") as written,
+        ):
+            shutil.copyfileobj(file, written)
+    except KeyError:
+        raise PipelineError(f"bundle {path}: {name} is not there") from None
+    except DAMAGED_ZIP as error:
+        raise PipelineError(f"bundle {path}: {name} is damaged ({error})") from error

@@ -1,7 +1,8 @@
-"""`grcsf plan`: jobs, hours and disk of a run, per data set and stage, before anything runs.
+"""`grcsf plan`: jobs, disk and hours of a run, per data set and stage, before anything runs.
 
 It reads names and headers of the images, and where a header cannot be read it assumes a size and
-says so. docs/scale.md tells how to read the figures, and what they leave out.
+says so. Only hours, and the disk of trained networks, need the networks themselves: without them
+nothing here imports torch. docs/scale.md tells how to read the figures, and what they leave out.
 """
 
 from __future__ import annotations
@@ -14,11 +15,9 @@ from pathlib import Path
 from pipeline.datasets.configured import planned_cases
 from pipeline.datasets.subsets import Subset, split_cases
 from pipeline.orchestration.job_files import job_counts
-from pipeline.planning.disk import disk_needed
 from pipeline.planning.preflight import check_split, check_units
 from pipeline.planning.rates import Rates
-from pipeline.planning.sizes import CaseSize, case_sizes
-from pipeline.planning.workload import stage_work
+from pipeline.planning.sizes import CaseSize, case_sizes, stores_needed
 from pipeline.settings import Dataset, Settings
 from pipeline.storage.layout import Layout, batch_names
 
@@ -85,12 +84,13 @@ def together(parts: Sequence[StagePlan]) -> StagePlan:
     )
 
 
-def plan(settings: Settings, rates: Mapping[str, Rates]) -> list[DatasetPlan]:
+def plan(settings: Settings, rates: Mapping[str, Rates] | None = None) -> list[DatasetPlan]:
     """What a run of the whole configuration takes, a data set each.
 
     Args:
         settings: the configuration.
-        rates: of every device that it uses (`pipeline.planning.workload.devices_used`).
+        rates: of every device that it uses (`pipeline.planning.workload.devices_used`); without
+            them no hours are estimated, nor the disk that trained networks take.
 
     Raises:
         PipelineError: a data set that cannot be listed or split, or whose units do not fit.
@@ -98,7 +98,7 @@ def plan(settings: Settings, rates: Mapping[str, Rates]) -> list[DatasetPlan]:
     return [_dataset_plan(settings, name, rates) for name in settings.datasets]
 
 
-def _dataset_plan(settings: Settings, name: str, rates: Mapping[str, Rates]) -> DatasetPlan:
+def _dataset_plan(settings: Settings, name: str, rates: Mapping[str, Rates] | None) -> DatasetPlan:
     dataset = settings.datasets[name]
     source = dataset.source
     files = planned_cases(settings, name)
@@ -108,13 +108,13 @@ def _dataset_plan(settings: Settings, name: str, rates: Mapping[str, Rates]) -> 
     cases = case_sizes(files, source.adapter, dataset.slices, shape=shape)
     batches = batch_names(len(cases), settings.resources.cases_per_job)
     jobs = job_counts(Layout(Path(settings.results), name), dataset, batches)
-    sizes = {MADE_BY[kind]: size for kind, size in disk_needed(dataset, cases).items()}
-    subsets = _subsets(dataset, cases, settings.seed)
-    hours: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    for (stage, device, kind), macs in stage_work(
-        dataset, cases, subsets, settings.resources
-    ).items():
-        hours[stage][device] += rates[device].hours(kind, macs)
+    disk, hours = stores_needed(dataset, cases), {}
+    if rates:
+        from pipeline.planning.disk import disk_needed
+
+        disk = disk_needed(dataset, cases)
+        hours = _hours(settings, dataset, cases, rates)
+    sizes = {MADE_BY[kind]: size for kind, size in disk.items()}
     return DatasetPlan(
         name,
         len(cases),
@@ -123,10 +123,24 @@ def _dataset_plan(settings: Settings, name: str, rates: Mapping[str, Rates]) -> 
         sum(one.known for one in cases),
         next((one.shape for one in cases if not one.known), None),
         {
-            stage: StagePlan(count, dict(hours[stage]), sizes.get(stage))
+            stage: StagePlan(count, hours.get(stage, {}), sizes.get(stage))
             for stage, count in jobs.items()
         },
     )
+
+
+def _hours(
+    settings: Settings, dataset: Dataset, cases: Sequence[CaseSize], rates: Mapping[str, Rates]
+) -> dict[str, dict[str, float]]:
+    """Stage → device → hours."""
+    from pipeline.planning.workload import stage_work
+
+    hours: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    subsets = _subsets(dataset, cases, settings.seed)
+    work = stage_work(dataset, cases, subsets, settings.resources)
+    for (stage, device, kind), macs in work.items():
+        hours[stage][device] += rates[device].hours(kind, macs)
+    return {stage: dict(by_device) for stage, by_device in hours.items()}
 
 
 def _subsets(dataset: Dataset, cases: Sequence[CaseSize], seed: int) -> list[Subset]:

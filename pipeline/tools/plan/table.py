@@ -67,6 +67,8 @@ def _hours(hours: float | None) -> str:
 
 def _basis(rates: Mapping[str, Rates]) -> list[str]:
     """What the hours are: counted work over measured rates, and which of these are not measured."""
+    if not rates:
+        return [_wrapped("Disk is that of the stores. --hours adds hours, and trained networks.")]
     lines = [
         _wrapped(
             "An estimate. Hours are at most: all epochs, every slice, empty or not. They are "

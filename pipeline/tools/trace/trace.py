@@ -22,16 +22,13 @@ from pipeline.orchestration.record_reader import (
     result_digest,
     result_file,
 )
-from pipeline.storage.files import read_json
 from pipeline.storage.layout import RECORD, Layout, is_record, record_of
 from pipeline.storage.zarr_store import verify_store
 from pipeline.tools.trace.lineage import Chain, Link, State, Step
-from pipeline.tools.trace.numbers import leaves_out
+from pipeline.tools.trace.patients import OF_A_CASE, case_of, cases_of, is_about_its_case
 
 # whose results lie in folders or files of their name
 OF_EXPERIMENTS = ("train_segmentation", "predict", "postprocess", "evaluate")
-# what one patient's result passes through; a training is of many patients
-OF_A_CASE = ("compare", "tabulate", "report", "evaluate", "postprocess", "predict")
 
 
 def trace(
@@ -62,7 +59,7 @@ def trace(
     content = None if record is None else read_record(record)
     if record is None or content is None:
         raise no_record_error(file, path)
-    own = _case_of(path, record, content)
+    own = case_of(path, record, content)
     if case and own not in ("", case):
         raise PipelineError(f"--case: found {case!r}, but {file} is of {own!r}; leave --case")
     root = Path(os.path.normpath(record.parent / os.path.relpath(".", _folder(content))))
@@ -73,7 +70,7 @@ def trace(
     for experiment in only:
         if experiment not in named:
             raise PipelineError(f"--experiment: {file} has nothing of {experiment!r}")
-    if case and not _is_about_its_case(chain):
+    if case and not is_about_its_case(chain):
         raise PipelineError(f"--case: {file} has nothing of a case {case!r}")
     return chain
 
@@ -110,29 +107,6 @@ def _ingested(chain: Chain, path: Path) -> Link | None:
             if _on_disk(chain, name) == path:
                 return Link(chain.asked, digest, _state(chain, path, digest), case)
     return None
-
-
-def _case_of(path: Path, record: Path, content: Mapping[str, Any]) -> str:
-    """The case of a store or mask; "" of what is of several."""
-    if content["stage"] not in OF_A_CASE:
-        return ""
-    cases = _cases(record.with_name(record.name.replace(RECORD, ".json")))
-    relative = path.relative_to(record.parent).as_posix()
-    for case, name in cases.items():
-        if f"{relative}/".startswith(f"{record.name.removesuffix(RECORD)}/{name}/"):
-            return case
-    return ""
-
-
-def _cases(manifest: Path) -> dict[str, str]:
-    """Case → file name of what a manifest lists by case."""
-    cases = read_json(manifest).get("cases") if manifest.is_file() else None
-    if not isinstance(cases, dict):
-        return {}
-    return {
-        case: one["file"] if isinstance(one, dict) and "file" in one else f"{case}.zarr"
-        for case, one in cases.items()
-    }
 
 
 def _follow(chain: Chain, record: Path) -> str:
@@ -202,7 +176,7 @@ def _wanted(chain: Chain, stage: str, path: Path) -> bool:
         if named not in chain.only:
             return False
     if chain.case and stage in ("evaluate", "report", "postprocess", "predict"):
-        cases = _cases(path) if path.suffix == ".json" else {}
+        cases = cases_of(path) if path.suffix == ".json" else {}
         return not cases or chain.case in cases
     return True
 
@@ -210,7 +184,7 @@ def _wanted(chain: Chain, stage: str, path: Path) -> bool:
 def _result_links(chain: Chain, record: Path, content: Mapping[str, Any]) -> Iterator[Link]:
     """What the job made: all of it, or for the case in question its own."""
     manifest = record.with_name(record.name.replace(RECORD, ".json"))
-    cases = _cases(manifest) if content["stage"] in OF_A_CASE and chain.case else {}
+    cases = cases_of(manifest) if content["stage"] in OF_A_CASE and chain.case else {}
     own = f"{manifest.stem}/{cases.get(chain.case, '')}"
     for name, one in content["results"].items():
         if cases and "/" in name and name != own:
@@ -255,14 +229,3 @@ def _behind(chain: Chain, key: str) -> set[str]:
             found.add(one)
             waiting += chain.steps[one].sources
     return found
-
-
-def _is_about_its_case(chain: Chain) -> bool:
-    """Whether the case was ingested, and is one of those that the result is of."""
-    stages = {step.content["stage"] for step in chain.steps.values()}
-    cases = {link.case for step in chain.steps.values() for link in step.raw}
-    if chain.case not in cases:
-        return False
-    if chain.first.content["stage"] not in OF_A_CASE:
-        return True
-    return "predict" in stages and not leaves_out(chain, chain.case)

@@ -163,15 +163,6 @@ def shared_fault(root: Path) -> str | None:
     return preflight.store_fault(sharing(root.parents[1], root))
 
 
-def test_cards_are_asked_for_only_where_there_are_some(monkeypatch):
-    monkeypatch.setattr(preflight, "CARDS", ("no-such-card*",))
-    preflight.check_cards(0)
-    with pytest.raises(PipelineError, match="found 2, but this machine shows no graphics card"):
-        preflight.check_cards(2)
-    monkeypatch.setattr(preflight, "CARDS", ("nul[l]",))
-    preflight.check_cards(2)
-
-
 @pytest.mark.parametrize(
     ("split", "groups", "told"),
     [
@@ -206,28 +197,6 @@ def test_a_data_set_without_any_reference_is_refused(tmp_path):
 def test_a_job_about_an_unknown_name_is_refused(tmp_path, asked, told):
     with pytest.raises(PipelineError, match=f"data set head: .*{told}"):
         preflight.check_names(settings(tmp_path), {"dataset": "head", **asked})
-
-
-def fake_sinfo(monkeypatch, folder: Path, script: str) -> None:
-    path = folder / "sinfo"
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder))
-
-
-def test_a_partition_that_the_cluster_does_not_have_is_refused(monkeypatch, tmp_path):
-    fake_sinfo(monkeypatch, tmp_path, 'test "$*" = "-h -o %R" && echo "main\nlong"')
-    assert preflight.check_partitions(["main", "main,long", "attempt * 2"]) is None
-    with pytest.raises(PipelineError, match="this cluster has no gpu; it has: long, main;"):
-        preflight.check_partitions(["main", "gpu"])
-
-
-def test_without_slurm_nothing_is_asked_and_a_silent_one_is_told(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert preflight.check_partitions(["gpu"]) is None
-    fake_sinfo(monkeypatch, tmp_path, 'echo "sinfo: error: no controller" >&2; exit 1')
-    assert preflight.check_partitions([]) is None
-    assert str(preflight.check_partitions(["gpu"])).endswith("sinfo: error: no controller")
 
 
 def needed(chosen: Settings, files: list[CaseFiles]) -> int:

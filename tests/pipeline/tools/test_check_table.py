@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.errors import Finding
-from pipeline.evaluation.check_record import Check
+from pipeline.tools.check.record import Check
 from pipeline.tools.check.table import print_check
 
 

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +105,30 @@ def test_the_paper_s_seconds_a_case_come_out_again(atlas):
     assert found.stages["ingest"].size == pytest.approx(7e9, rel=0.05)
     assert found.stages["residual_maps"].size == pytest.approx(22e9, rel=0.05)
     assert found.total.jobs == sum(one.jobs for one in found.stages.values())
+
+
+PLAIN = """
+import sys
+from pipeline.cli import app
+app(["plan", sys.argv[1]], standalone_mode=False)
+assert "torch" not in sys.modules
+"""
+
+
+def test_without_hours_no_network_is_built(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps(tiny(tmp_path)))
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN, str(config)], capture_output=True, encoding="utf-8"
+    )
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^\| (\w+) +\| +(\d+) \| +(.+) \|$", done.stdout, re.MULTILINE)
+    cells = {stage: (int(jobs), size) for stage, jobs, size in rows}
+    assert cells["train_mae"][1] == cells["train_segmentation"][1] == "–"
+    assert cells["ingest"][1].endswith("kB")
+    assert cells.pop("together")[0] == sum(jobs for jobs, _ in cells.values())
+    assert "hours" not in done.stdout.splitlines()[2]
+    assert "--hours adds hours" in done.stdout
 
 
 def test_nothing_is_trained_from_a_checkpoint_that_is_only_used(tmp_path):
@@ -210,7 +236,7 @@ def test_both_devices_have_a_column_and_their_rates(tmp_path, capsys):
     given["datasets"]["other"] = other
     config = tmp_path / "config.yaml"
     config.write_text(json.dumps(given))
-    app(["plan", str(config)], standalone_mode=False)
+    app(["plan", str(config), "--hours"], standalone_mode=False)
     told = capsys.readouterr().out
     assert max(map(len, told.splitlines())) < 80
     rows = {name: cells for name, *cells in re.findall(ROW, told, re.MULTILINE)}

@@ -68,6 +68,11 @@ def exported(run, path, experiment="grcsf"):
     return path
 
 
+def read_text(model, name):
+    with zipfile.ZipFile(model) as archive:
+        return archive.read(name).decode("utf-8")
+
+
 def raw(run, path, case="d"):
     store = open_store(run[0].case_store(case))
     write_volume(path, read_array(store, "image"), store_geometry(store))
@@ -75,9 +80,8 @@ def raw(run, path, case="d"):
 
 
 @pytest.mark.parametrize("chosen", ["grcsf", "looked"])
-@pytest.mark.parametrize("name", ["run", "run.zip"])
 def test_an_image_is_predicted_as_the_stages_would(
-    run, tmp_path, resources, residuals, mae, chosen, name
+    run, tmp_path, resources, residuals, mae, chosen
 ):
     layout, dataset = run
     slices = dataset.slices
@@ -88,7 +92,7 @@ def test_an_image_is_predicted_as_the_stages_would(
     predict(layout, chosen, 1, dataset.experiments[chosen], maps, slices, resources)
     expected = read_array(open_store(layout.prediction_store(chosen, 1, "d")), "probability")
 
-    model = exported(run, tmp_path / name, chosen)
+    model = exported(run, tmp_path / "run.zip", chosen)
     image = raw(run, tmp_path / "d.nii.gz")
     predict_images([image], model, tmp_path / "out", resources, probabilities=True)
     found = read_volume(tmp_path / "out" / "d-probability.nii.gz")
@@ -108,17 +112,19 @@ def test_an_image_is_predicted_as_the_stages_would(
 
 
 def test_a_bundle_names_no_folder_and_holds_only_what_is_needed(run, tmp_path):
-    model = exported(run, tmp_path / "run")
-    assert sorted(path.name for path in model.iterdir()) == [
+    model = exported(run, tmp_path / "run.zip")
+    shutil.unpack_archive(model, tmp_path / "unpacked")
+    assert sorted(path.name for path in (tmp_path / "unpacked").iterdir()) == [
         "MODEL_CARD.md",
         "bundle.json",
         "mae-shared.safetensors",
         "network.safetensors",
     ]
-    text = (model / "bundle.json").read_text("utf-8") + (model / "MODEL_CARD.md").read_text("utf-8")
+    description = read_text(model, "bundle.json")
+    text = description + read_text(model, "MODEL_CARD.md")
     assert "somebody" not in text
     assert str(tmp_path) not in text
-    record = json.loads((model / "bundle.json").read_text("utf-8"))
+    record = json.loads(description)
     assert record["split_digest"] == "0123456789abcdef01"
     assert record["cases"] == {"train": 2, "validation": 1, "test": 1}
     assert set(record["settings"]["experiments"]) == {"grcsf"}
@@ -135,21 +141,33 @@ def test_the_card_shows_the_scores_of_masks_made_the_same_way(run, tmp_path):
     summary = {"scores": scores, "patients": 7, "confidence": 0.9}
     current = {"postprocess": dataset.postprocess.model_dump(mode="json")}
     write_json(layout.summary("grcsf"), {**summary, "settings": current})
-    card = (exported(run, tmp_path / "a") / "MODEL_CARD.md").read_text("utf-8")
+    card = read_text(exported(run, tmp_path / "a.zip"), "MODEL_CARD.md")
     assert "| Dice | 0.610 | 0.500 to 0.700 |" in card
     assert "| IoU | 0.400 | – |" in card
     assert "90% interval" in card
     assert "7 test patients" in card
     other = {"postprocess": {**current["postprocess"], "probability": 0.4}}
     write_json(layout.summary("grcsf"), {**summary, "settings": other})
-    card = (exported(run, tmp_path / "b") / "MODEL_CARD.md").read_text("utf-8")
+    card = read_text(exported(run, tmp_path / "b.zip"), "MODEL_CARD.md")
     assert "Not evaluated" in card
 
 
 def test_nothing_is_written_over(run, tmp_path):
-    exported(run, tmp_path / "run")
+    exported(run, tmp_path / "run.zip")
     with pytest.raises(PipelineError, match="already there"):
+        exported(run, tmp_path / "run.zip")
+
+
+def test_a_bundle_is_a_zip(run, tmp_path):
+    with pytest.raises(PipelineError, match=r"--output: found .*run, expected .*\.zip"):
         exported(run, tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    for path, said in (
+        (tmp_path / "run", "found a folder, expected a zip"),
+        (tmp_path / "gone.zip", "not there"),
+    ):
+        with pytest.raises(PipelineError, match=said):
+            open_bundle(path, tmp_path / "tree")
 
 
 def altered(model, **changes):
@@ -175,16 +193,13 @@ def altered(model, **changes):
             lambda model: (model / "network.safetensors").write_bytes(b"x" * 99),
             "network.safetensors is damaged",
         ),
-        (shutil.rmtree, "not there"),
     ],
 )
-@pytest.mark.parametrize("zipped", [False, True])
-def test_a_bundle_that_is_not_whole_is_one_line(run, tmp_path, damage, said, zipped):
-    model = exported(run, tmp_path / "run")
-    damage(model)
-    if zipped and model.exists():
-        model = shutil.make_archive(str(tmp_path / "zipped"), "zip", model)
-        model = tmp_path / "zipped.zip"
+def test_a_bundle_that_is_not_whole_is_one_line(run, tmp_path, damage, said):
+    model = exported(run, tmp_path / "run.zip")
+    shutil.unpack_archive(model, tmp_path / "run")
+    damage(tmp_path / "run")
+    shutil.make_archive(str(tmp_path / "run"), "zip", tmp_path / "run")
     with pytest.raises(PipelineError, match=said) as raised:
         open_bundle(model, tmp_path / "tree")
     assert len(str(raised.value).splitlines()) == 1
@@ -218,7 +233,7 @@ def test_a_zip_writes_nothing_but_what_a_bundle_has(run, tmp_path):
 
 
 def test_every_format_is_read(run, tmp_path, resources):
-    model = exported(run, tmp_path / "run", "unet")
+    model = exported(run, tmp_path / "run.zip", "unet")
     images = [raw(run, tmp_path / f"image-{end[1:]}{end}") for end in (".mhd", ".nrrd", ".nii")]
     series = tmp_path / "series"
     series.mkdir()
@@ -251,7 +266,7 @@ def test_every_format_is_read(run, tmp_path, resources):
 
 
 def test_faulty_images_are_named_and_the_others_done(run, tmp_path, resources):
-    model = exported(run, tmp_path / "run", "unet")
+    model = exported(run, tmp_path / "run.zip", "unet")
     good = raw(run, tmp_path / "good.nii.gz")
     (tmp_path / "bad.nii.gz").write_bytes(good.read_bytes()[:200])
     four = SimpleITK.GetImageFromArray(np.zeros((2, 4, 8, 8), np.int16), isVector=False)
@@ -268,7 +283,7 @@ def test_faulty_images_are_named_and_the_others_done(run, tmp_path, resources):
 
 
 def test_an_image_that_a_stage_refuses_leaves_the_others(run, tmp_path, resources, monkeypatch):
-    model = exported(run, tmp_path / "run", "unet")
+    model = exported(run, tmp_path / "run.zip", "unet")
     images = [raw(run, tmp_path / name) for name in ("second.nii", "third.nii")]
     refuse = "second"
 
@@ -285,7 +300,7 @@ def test_an_image_that_a_stage_refuses_leaves_the_others(run, tmp_path, resource
 
 
 def test_an_image_is_never_replaced_by_its_mask(run, tmp_path, resources):
-    model = exported(run, tmp_path / "run", "unet")
+    model = exported(run, tmp_path / "run.zip", "unet")
     (tmp_path / "scans").mkdir()
     image = raw(run, tmp_path / "scans" / "d.nii.gz")
     before = image.read_bytes()
@@ -300,7 +315,7 @@ def test_an_image_is_never_replaced_by_its_mask(run, tmp_path, resources):
 
 
 def test_names_must_tell_images_apart_and_keep_no_other_from_its_mask(run, tmp_path, resources):
-    model = exported(run, tmp_path / "run", "unet")
+    model = exported(run, tmp_path / "run.zip", "unet")
     names = ["a/x.nii.gz", "b/x.nii", "a/é.nii", "good.nii.gz"]
     images = [tmp_path / name for name in names]
     for image in images:
@@ -320,7 +335,9 @@ def test_names_must_tell_images_apart_and_keep_no_other_from_its_mask(run, tmp_p
 def test_a_mask_never_has_the_name_of_a_probability_map(tmp_path, resources):
     images = [tmp_path / "a.nii.gz", tmp_path / "a-probability.nii.gz"]
     with pytest.raises(PipelineError, match=r"probability map of .*a\.nii\.gz; rename it"):
-        predict_images(images, tmp_path / "run", tmp_path / "out", resources, probabilities=True)
+        predict_images(
+            images, tmp_path / "run.zip", tmp_path / "out", resources, probabilities=True
+        )
 
 
 @pytest.mark.parametrize(
@@ -346,7 +363,7 @@ def test_a_command_of_neither_use_is_refused(arguments, said):
 
 
 def test_the_agatston_score_is_that_of_whole_candidates(run, tmp_path):
-    bundle = open_bundle(exported(run, tmp_path / "run", "unet"), tmp_path / "tree")
+    bundle = open_bundle(exported(run, tmp_path / "run.zip", "unet"), tmp_path / "tree")
     hu = np.full((3, 8, 8), 40, np.int16)
     hu[1, 2:4, 2:4] = 310
     hu[1, 6, 6] = 500

@@ -129,27 +129,10 @@ def test_the_chain_of_a_table_ends_at_the_raw_files(results):
     assert max(map(len, lines)) < 80
 
 
-def test_a_number_of_a_table_is_followed_to_its_patients(results):
-    options = ["--experiment", "grcsf", "--metric", "pooled_f1_volume"]
-    code, told = trace(results.table(".md"), *options, "--json")
-    assert code == 0, told
-    found = json.loads(told)
-    (value,) = found["values"]
-    tests = read_json(results.split)["subsets"]["1"]["test"]
-    assert sorted(value["patients"]) == sorted(tests)
-    assert (value["experiment"], value["column"], value["pooled"]) == ("grcsf", "f1_volume", True)
-    row = results.table(".csv").read_text().splitlines()[2].split(",")
-    assert row[0] == "grcsf"
-    assert value["shown"] in row
-    names = {step["names"].get("experiment") for step in found["steps"].values()}
-    assert names == {"grcsf", None}
-
-
 def test_a_case_leads_to_its_mask_its_stores_and_its_raw_files(results):
     case = read_json(results.split)["subsets"]["1"]["test"][0]
-    code, told = trace(results.scores("grcsf"), "--case", case, "--metric", "dice")
+    code, told = trace(results.scores("grcsf"), "--case", case)
     assert code == 0, told
-    assert f"  {case} " in told
     steps = {
         step["stage"]: step
         for step in json.loads(trace(results.scores("grcsf"), "--case", case, "--json")[1])[
@@ -369,8 +352,6 @@ def test_what_is_compared_is_shown_on_a_terminal_alone(results, monkeypatch):
         (["results/heart/split/split.provenance.json"], "name the one beside it, split.json"),
         (["results/heart/compare/table.csv", "--case", "nobody"], "nothing of a case 'nobody'"),
         (["results/heart/compare/table.csv", "--experiment", "x"], "has nothing of 'x'"),
-        (["results/heart/evaluate/plain.csv", "--metric", "x"], "has no 'x'; it has: case, group"),
-        (["results/heart/split/split.json", "--metric", "dice"], "the file holds no scores"),
     ],
 )
 @pytest.mark.usefixtures("results")

@@ -1,24 +1,15 @@
-"""The record of `grcsf check`: what each case is like and what was found, as `check.json`.
-
-It needs nothing that only the reading of images and the trainings need, so that a page can be made
-of it anywhere.
-"""
+"""The record of a check: what each case is like, and every finding, as `check.json`."""
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from pipeline.errors import SEVERITIES, Finding
-from pipeline.storage.files import read_json, write_json
+from pipeline.storage.files import write_json
 from pipeline.storage.layout import Layout
-from pipeline.storage.volumes import Geometry
 
-VERSION = 2  # of check.json's form
-log = logging.getLogger(__name__)
+VERSION = 3  # of check.json's form
 
 
 @dataclass(frozen=True)
@@ -44,7 +35,6 @@ class CaseFacts:
         lesion_slices: slices with lesion.
         store_bytes: what the case store will take, about.
         map_bytes: what one residual map will take, about.
-        grids: the image's and the label's grid, where they do not agree.
     """
 
     case: str
@@ -65,20 +55,6 @@ class CaseFacts:
     lesion_slices: int | None = None
     store_bytes: int | None = None
     map_bytes: int | None = None
-    grids: tuple[Geometry, Geometry] | None = None
-
-
-def case_from_json(content: Mapping[str, Any]) -> CaseFacts:
-    """What `dataclasses.asdict` gave, after its way through JSON."""
-    known = dict(content)
-    for name in ("shape", "spacing"):
-        known[name] = None if known[name] is None else tuple(known[name])
-    if known["grids"] is not None:
-        known["grids"] = tuple(
-            Geometry(**{name: tuple(values) for name, values in grid.items()})
-            for grid in known["grids"]
-        )
-    return CaseFacts(**known)
 
 
 @dataclass(frozen=True)
@@ -90,7 +66,6 @@ class Check:
         cases: all that were read.
         findings: errors first, then warnings, then notes.
         disk: bytes by kind of result.
-        memory: bytes at the peak, by training.
         free: bytes free where the results will lie.
     """
 
@@ -98,7 +73,6 @@ class Check:
     cases: list[CaseFacts]
     findings: list[Finding]
     disk: dict[str, int] = field(default_factory=dict)
-    memory: dict[str, int] = field(default_factory=dict)
     free: int = 0
 
     @property
@@ -120,39 +94,15 @@ class Check:
 
 
 def write_check(layout: Layout, found: Check) -> None:
-    """Write `check.json`, which `read_check` reads again."""
+    """Write `check.json`."""
     content = {
         "version": VERSION,
         "dataset": found.dataset,
         "counts": found.counts,
         "findings": [one.as_json() for one in found.findings],
         "disk_bytes": found.disk,
-        "memory_bytes": found.memory,
         "free_bytes": found.free,
         "cases": [asdict(one) for one in found.cases],
         "outputs": [],
     }
     write_json(layout.check(".json"), content)
-
-
-def read_check(layout: Layout) -> Check | None:
-    """What the last check found; None if there was none, or one of another version.
-
-    Raises:
-        PipelineError: `check.json` is damaged.
-    """
-    path = layout.check(".json")
-    if not path.exists():
-        return None
-    content = read_json(path)
-    if content.get("version") != VERSION:
-        log.info("%s is of another version; run grcsf check again", path)
-        return None
-    return Check(
-        content["dataset"],
-        [case_from_json(one) for one in content["cases"]],
-        [Finding.from_json(one) for one in content["findings"]],
-        content["disk_bytes"],
-        content["memory_bytes"],
-        content["free_bytes"],
-    )

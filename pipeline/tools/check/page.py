@@ -1,0 +1,35 @@
+"""A check as a page of its own, which can be passed on."""
+
+from __future__ import annotations
+
+from pipeline.errors import Group, grouped
+from pipeline.evaluation.pages import rendered
+from pipeline.storage.files import replacing
+from pipeline.storage.layout import Layout
+from pipeline.tools.check.record import Check
+from pipeline.tools.check.summary import counted, listed, needs, summary
+
+
+def write_page(layout: Layout, check: Check) -> None:
+    """Write `check.html`, in which everything is embedded."""
+    content = {
+        "dataset": check.dataset,
+        "counted": counted(check),
+        "findings": [_row(group) for group in grouped(check.findings)],
+        "summary": summary(check),
+        "needs": needs(check),
+    }
+    with replacing(layout.check(".html")) as temporary:
+        temporary.write_text(rendered("check.html.j2", content), "utf-8")
+
+
+def _row(group: Group) -> dict[str, str]:
+    finding = group.finding
+    return {
+        "severity": finding.severity,
+        "cases": listed(group.cases),
+        "found": finding.found,
+        "expected": finding.expected,
+        "remedy": finding.remedy,
+        "files": listed(group.files),
+    }

@@ -1,0 +1,103 @@
+"""The patient that a trace follows: whose a result is, and which results count the patient."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError
+from pipeline.storage.files import read_json
+from pipeline.storage.layout import RECORD, Layout
+from pipeline.tools.trace.lineage import Chain
+
+# what one patient's result passes through; a training is of many patients
+OF_A_CASE = ("compare", "tabulate", "report", "evaluate", "postprocess", "predict")
+OF_THE_SCORED = ("compare", "tabulate", "evaluate", "report")
+
+
+def case_of(path: Path, record: Path, content: Mapping[str, Any]) -> str:
+    """The case of a store or mask; "" of what is of several."""
+    if content["stage"] not in OF_A_CASE:
+        return ""
+    cases = cases_of(record.with_name(record.name.replace(RECORD, ".json")))
+    relative = path.relative_to(record.parent).as_posix()
+    for case, name in cases.items():
+        if f"{relative}/".startswith(f"{record.name.removesuffix(RECORD)}/{name}/"):
+            return case
+    return ""
+
+
+def cases_of(manifest: Path) -> dict[str, str]:
+    """Case → file name of what a manifest lists by case."""
+    cases = read_json(manifest).get("cases") if manifest.is_file() else None
+    if not isinstance(cases, dict):
+        return {}
+    return {
+        case: entry["file"] if isinstance(entry, dict) and "file" in entry else f"{case}.zarr"
+        for case, entry in cases.items()
+    }
+
+
+def is_about_its_case(chain: Chain) -> bool:
+    """Whether the chain's case was ingested, and is among those that the result is of.
+
+    Raises:
+        PipelineError: scores are damaged.
+    """
+    stages = {step.content["stage"] for step in chain.steps.values()}
+    cases = {link.case for step in chain.steps.values() for link in step.raw}
+    if chain.case not in cases:
+        return False
+    if chain.first.content["stage"] not in OF_A_CASE:
+        return True
+    return "predict" in stages and not _leaves_out(chain, chain.case)
+
+
+def _leaves_out(chain: Chain, case: str) -> bool:
+    """Whether a case has no part in a table's or a report's numbers, as far as the scores tell."""
+    stage = str(chain.first.content["stage"])
+    if stage not in OF_THE_SCORED:
+        return False
+    scored = [step for step in chain.steps.values() if step.content["stage"] == "evaluate"]
+    rows = [row for step in scored for row in _scored(chain.root / str(step.content["written"]))]
+    own = {subset for name, subset in rows if name == case}
+    if rows and not own:
+        return stage != "report"  # which shows the unlabelled, too
+    subsets = _subsets(chain)
+    return bool(rows) and subsets is not None and not own & subsets
+
+
+def _subsets(chain: Chain) -> set[int] | None:
+    """The subsets whose patients a table or a report counts; None of scores, which are of all.
+
+    Those that the experiments of all its rows share, also of rows that the chain does not follow.
+    """
+    first = chain.first.content
+    if first["stage"] == "tabulate":
+        layout = Layout(chain.root, first["dataset"])
+        rows = chain.first.made[1]["settings"]["table"]["rows"]
+        scores = [_scored(layout.scores(row["experiment"])) for row in rows]
+        subsets = [{subset for _, subset in patients} for patients in scores if patients]
+        return set.intersection(*subsets) if subsets else None
+    # a report has the numbers of the comparison
+    tables = [step for step in chain.steps.values() if step.content["stage"] == "compare"]
+    return set(tables[0].made[1]["settings"]["subsets"]) if tables else None
+
+
+def _scored(path: Path) -> list[tuple[str, int]]:
+    """Case and subset of each patient in the scores that `evaluate` wrote; none of no file.
+
+    Raises:
+        PipelineError: it has another form.
+    """
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [(row["case"], int(row["subset"])) for row in csv.DictReader(file)]
+    except (KeyError, TypeError, ValueError, csv.Error):
+        raise PipelineError(
+            f"{path}: damaged, expected a row a patient with case and subset; run evaluate again"
+        ) from None
