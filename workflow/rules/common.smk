@@ -96,7 +96,7 @@ if workflow.is_main_process:
         logger.warning(unchecked)
     CALL = Call(LAYOUTS.values(), {dataset: pretrained(dataset) for dataset in LAYOUTS})
     # what was found unchanged is noted on the disk
-    found = [UNWRITABLE] if UNWRITABLE else or_exit(list, CALL.check())
+    found = [UNWRITABLE] if UNWRITABLE else or_exit(list, CALL.before_plan())
     for line in [*filter(None, [UNSHARED]), *found]:
         logger.info(line)
 
@@ -271,12 +271,12 @@ def experiment_files(path):
 
 def wanted(wildcards):
     """Every report and table, and every manifest on the way to it."""
-    return asked_for(targets.all_results)
+    return asked_for(targets.everything)
 
 
 def wanted_tables(wildcards):
     """Every table of chosen experiments, and every manifest on the way to it."""
-    paths = asked_for(targets.table_results)
+    paths = asked_for(targets.tables_alone)
     if not paths:
         sys.exit(
             "error: configuration: found no datasets.<name>.tables, expected at least one; "
