@@ -19,7 +19,7 @@ from grcsf.mae.model import MaskedAutoencoder
 from pipeline.errors import PipelineError
 from pipeline.networks.mae_training import MaeTraining
 from pipeline.networks.public_checkpoints import checkpoint_digest, load_public_mae
-from pipeline.networks.resume import is_first_process, take_back
+from pipeline.networks.resume import is_first_process
 from pipeline.networks.trainer import fit, per_process
 from pipeline.networks.weights import keep_model, reuse_finished
 from pipeline.settings import Mae, Resources, Slices
@@ -67,8 +67,6 @@ def train_mae(
             "checkpoint": checkpoint_digest(start) if start else None,
         }
     )
-    if resources.nodes == 1:  # of several, each would try it
-        take_back(folder_of(manifest), key)
     if reuse_finished(manifest, key):
         return
     lightning.seed_everything(seed, verbose=False)

@@ -11,14 +11,14 @@ from torch.utils.data import DataLoader
 
 from pipeline.errors import PipelineError
 from pipeline.networks.build import build_network, load_mae_encoder
-from pipeline.networks.resume import is_first_process, load_best, take_back
+from pipeline.networks.resume import is_first_process, load_best
 from pipeline.networks.segmentation_training import SegmentationTraining
 from pipeline.networks.trainer import fit, per_process
 from pipeline.networks.weights import keep_model, reuse_finished, weights_digest
 from pipeline.settings import Experiment, Mae, Resources, Slices
 from pipeline.storage.files import fingerprint, read_json
 from pipeline.storage.intensity import image_key
-from pipeline.storage.layout import Layout, folder_of
+from pipeline.storage.layout import Layout
 from pipeline.storage.residual_store import residual_fingerprint
 from pipeline.storage.slices import SliceDataset, SliceSampler, slice_loader
 
@@ -57,8 +57,6 @@ def train_segmentation(
     encoder = settings.mae_encoder
     start = weights_digest(layout.mae(encoder.mae)) if encoder else None
     key = fingerprint({**record, "version": VERSION, "cases": seen, "mae_weights": start})
-    if resources.nodes == 1:  # of several, each would try it
-        take_back(folder_of(manifest), key)
     if reuse_finished(manifest, key):
         return
     lightning.seed_everything(seed, verbose=False)

@@ -17,8 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from pipeline.errors import PipelineError
-from pipeline.storage.files import read_json, remove, replacing, write_json
-from pipeline.storage.layout import former_of, kept_record, moving_of, record_of
+from pipeline.storage.files import read_json, replacing, write_json
 
 log = logging.getLogger(__name__)
 START_SECONDS = 600
@@ -98,10 +97,10 @@ def await_start(folder: Path, wanted_fingerprint: str) -> None:
 
 
 def prepare_folder(folder: Path, wanted_fingerprint: str, wanted: Path) -> Path | None:
-    """The last checkpoint, if the training goes on; nothing is left that one from anew could take.
+    """Return the checkpoint to resume from, or None; a folder of other inputs is deleted first.
 
-    It goes on if the folder is of the same inputs and holds `wanted`, the checkpoint whose weights
-    are wanted in the end: the best one may be of an epoch that does not come again.
+    A training resumes if the folder is of the same inputs and holds `wanted`, the checkpoint whose
+    weights are kept in the end: the best one may be of an epoch that does not come again.
     """
     last = folder / "checkpoints" / "last.ckpt"
     if _is_of(folder, wanted_fingerprint):
@@ -117,66 +116,9 @@ def prepare_folder(folder: Path, wanted_fingerprint: str, wanted: Path) -> Path 
         return None
     if folder.exists():
         log.info("%s holds a training of other settings or data: starting anew", folder)
-        _set_aside(folder)
+        shutil.rmtree(folder)
     write_json(folder / "started.json", {"fingerprint": wanted_fingerprint})
     return None
-
-
-def take_back(folder: Path, wanted_fingerprint: str) -> None:
-    """Put the training that was replaced last back, if it is of these inputs and this one is not.
-
-    A change that is taken back must not cost a second training.
-    """
-    if _is_of(folder, wanted_fingerprint):
-        return
-    former, moving = former_of(folder), moving_of(folder)
-    if not _is_of(moving, wanted_fingerprint):  # it is, where this was broken off
-        _settle(folder)
-        if not _is_of(former, wanted_fingerprint):
-            return
-        former.rename(moving)
-    if folder.exists():
-        _set_aside(folder)
-    moving.rename(folder)
-    log.info("%s: taken back, as these settings and data have trained it before", folder)
-
-
-def _settle(folder: Path) -> None:
-    """Give the training a place that a `take_back` of another call has left between two."""
-    former, moving = former_of(folder), moving_of(folder)
-    if not moving.exists():
-        return
-    if not folder.exists():
-        moving.rename(folder)
-    elif _worth(moving) > _worth(former):
-        _keep(moving, former)
-    else:
-        remove(moving)
-
-
-def _set_aside(folder: Path) -> None:
-    """Keep a training for `take_back`, if it is worth as much as the one that is kept already."""
-    former = former_of(folder)
-    if _worth(folder) < max(1, _worth(former)):
-        shutil.rmtree(folder)
-        return
-    record = record_of(folder)
-    if record.exists():  # or nobody knew, when it is taken back, which run has made it
-        with replacing(kept_record(folder)) as temporary:
-            shutil.copyfile(record, temporary)
-    _keep(folder, former)
-
-
-def _keep(training: Path, former: Path) -> None:
-    remove(former)
-    training.touch()  # the hour after which `grcsf store prune` finds it begins now
-    training.rename(former)
-
-
-def _worth(folder: Path) -> int:
-    if (folder / "model.json").exists():
-        return 2
-    return int((folder / "checkpoints" / "last.ckpt").exists())
 
 
 def load_best(module: nn.Module, checkpoint: Path) -> None:

@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,8 +23,8 @@ from pipeline.networks.nodes import is_one_of_several
 from pipeline.orchestration.environment import device, loaded_packages, peak_resident, source_state
 from pipeline.orchestration.job_files import Names
 from pipeline.orchestration.record_reader import FORMAT, read_record, result_digest, result_file
-from pipeline.storage.files import file_digest, read_json, remove, write_json
-from pipeline.storage.layout import folder_of, kept_record, record_of
+from pipeline.storage.files import file_digest, read_json, write_json
+from pipeline.storage.layout import folder_of, record_of
 
 log = logging.getLogger(__name__)
 Run = dict[str, Any]
@@ -100,15 +100,10 @@ def recorded(work: JobDescription, inputs: Callable[[], Inputs]) -> Iterator[Non
         raise
     run |= {"finished": True, "seconds": round(time.monotonic() - clock, 3), **_cost()}
     run |= _input_digests(inputs(), work.root)
-    back = _taken_back(work)
-    content["runs"] |= back["runs"]
-    before |= _states_of_older(work, back["results"], began)
-    known = earlier["results"] | back["results"]
-    content["results"] = _made(work, known, before, content["runs"], began)
+    content["results"] = _made(work, earlier["results"], before, content["runs"], began)
     run["made"] = sum(one["run"] == began.isoformat() for one in content["results"].values())
     content["runs"] = _worth_keeping(content["runs"], content["results"])
     write_json(path, content)
-    remove(kept_record(folder_of(work.written[0])))
 
 
 def input_digests(files: list[Path]) -> dict[Path, str | None]:
@@ -168,32 +163,6 @@ def _earlier(path: Path) -> dict[str, Any]:
     except PipelineError as error:
         log.warning("%s; begun anew", error)
         return nothing
-
-
-def _taken_back(work: JobDescription) -> dict[str, Any]:
-    """The results of a training that was taken back, as its record had them, and their runs."""
-    folder = work.written[0].parent
-    kept = _earlier(kept_record(folder_of(work.written[0])))
-    results = {
-        name: one
-        for name, one in kept["results"].items()
-        if one["sha256"] == result_digest(folder / name)
-    }
-    makers = {one["run"] for one in results.values()}
-    runs = {began: run for began, run in kept["runs"].items() if began in makers}
-    return {"results": results, "runs": runs}
-
-
-def _states_of_older(
-    work: JobDescription, names: Iterable[str], began: datetime
-) -> dict[str, tuple[int, int] | None]:
-    """The states of those results that are older than a run: it has not made them."""
-    folder = work.written[0].parent
-    return {
-        name: _state(folder / name)
-        for name in names
-        if result_file(folder / name).stat().st_mtime < began.timestamp()
-    }
 
 
 def _results(work: JobDescription) -> list[str]:

@@ -156,20 +156,6 @@ def folder_of(manifest: Path) -> Path:
     return manifest.with_suffix("")
 
 
-FORMER = ".former.old"
-MOVING = ".moving.old"
-
-
-def former_of(folder: Path) -> Path:
-    """Where the training is kept that another one has replaced in its folder."""
-    return folder.with_name(f".{folder.name}{FORMER}")
-
-
-def moving_of(folder: Path) -> Path:
-    """Where a kept training lies while it changes places with the one in its folder."""
-    return folder.with_name(f".{folder.name}{MOVING}")
-
-
 def mask_note(mask: Path, case: str) -> Path:
     """What postprocess notes beside a mask: its fingerprint, voxels and SHA-256."""
     return mask.with_name(f"{case}.json")
@@ -181,11 +167,6 @@ RECORD = ".provenance.json"
 def record_of(declared: Path) -> Path:
     """The record of the job that declares this file: `…/name.json` → `…/name.provenance.json`."""
     return declared.with_name(declared.stem + RECORD)
-
-
-def kept_record(folder: Path) -> Path:
-    """The record of a replaced training, kept in its folder until it is taken back."""
-    return folder / ".record.json"  # no case, whose files may lie there, begins with a full stop
 
 
 def is_record(path: Path) -> bool:

@@ -1,9 +1,6 @@
 """Trainings resume to the same bits, start anew for new settings, and leak no test case."""
 
-import os
 import shutil
-import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,9 +10,8 @@ from pipeline import train_mae as mae_stage
 from pipeline.networks import trainer as training
 from pipeline.networks.history import read_history
 from pipeline.networks.mae_training import MaeTraining
-from pipeline.networks.resume import take_back
 from pipeline.storage.files import read_json, write_json
-from pipeline.storage.layout import Layout, folder_of, former_of, moving_of
+from pipeline.storage.layout import Layout, folder_of
 from pipeline.train_mae import lesion_free_slices, train_mae
 from tests.pipeline.trainings import (
     SEED,
@@ -118,93 +114,7 @@ def test_a_finished_mae_is_not_trained_again_and_other_settings_start_anew(
     assert manifest.exists()
     train(ingested, mae.model_copy(update={"learning_rate": 1e-2}), slices, resources)
     assert not torch.equal(weights(manifest)["mask_token"], first["mask_token"])
-
-
-def test_a_change_that_is_taken_back_costs_no_second_training(
-    ingested, mae, slices, resources, monkeypatch
-):
-    other = mae.model_copy(update={"learning_rate": 2e-3})
-    first = weights(train(ingested, mae, slices, resources))
-    second = weights(train(ingested, other, slices, resources))
-    with monkeypatch.context() as patched:
-        kill_after_epoch(patched, 0)  # no training may start
-        assert_same(first, weights(train(ingested, mae, slices, resources)))
-        assert_same(second, weights(train(ingested, other, slices, resources)))
-
-
-def test_a_training_that_was_broken_off_takes_no_finished_one_s_place(
-    ingested, mae, slices, resources, monkeypatch
-):
-    first = weights(train(ingested, mae, slices, resources))
-    for rate in (2e-3, 3e-3):
-        other = mae.model_copy(update={"learning_rate": rate})
-        with monkeypatch.context() as patched:
-            kill_after_epoch(patched, 1)
-            with pytest.raises(KilledError):
-                train(ingested, other, slices, resources)
-    with monkeypatch.context() as patched:
-        kill_after_epoch(patched, 0)
-        assert_same(first, weights(train(ingested, mae, slices, resources)))
-
-
-def kill_at_rename_to(monkeypatch, target):
-    original = Path.rename
-
-    def dying(self, to):
-        if Path(to) == target:
-            raise KilledError
-        return original(self, to)
-
-    monkeypatch.setattr(Path, "rename", dying)
-
-
-@pytest.mark.parametrize(
-    ("stopped_before", "following"),
-    [("it was back", 2e-3), ("it was back", 3e-3), ("the other was kept", 2e-3)],
-)
-def test_a_training_that_was_on_its_way_back_is_not_lost(
-    ingested, mae, slices, resources, monkeypatch, stopped_before, following
-):
-    one, two, third = (mae.model_copy(update={"learning_rate": x}) for x in (1e-3, 2e-3, following))
-    first = weights(train(ingested, one, slices, resources))
-    train(ingested, two, slices, resources)
-    folder = folder_of(ingested.mae("shared"))
-    with monkeypatch.context() as patched:
-        kill_at_rename_to(patched, folder if stopped_before == "it was back" else former_of(folder))
-        with pytest.raises(KilledError):
-            train(ingested, one, slices, resources)
-    assert moving_of(folder).exists()
-    with monkeypatch.context() as patched:
-        if third == two:
-            kill_after_epoch(patched, 0)  # no training may start
-        train(ingested, third, slices, resources)
-    with monkeypatch.context() as patched:
-        kill_after_epoch(patched, 0)
-        assert_same(first, weights(train(ingested, one, slices, resources)))
-    assert not moving_of(folder).exists()
-
-
-def test_a_finished_training_on_its_way_back_goes_before_a_kept_one_that_is_not(tmp_path):
-    folder, now = tmp_path / "net", "c"
-    for place, key in ((folder, "b"), (former_of(folder), "x"), (moving_of(folder), "a")):
-        write_json(place / "started.json", {"fingerprint": key})
-    write_json(moving_of(folder) / "model.json", {})
-    take_back(folder, now)
-    assert read_json(former_of(folder) / "started.json") == {"fingerprint": "a"}
-    assert not moving_of(folder).exists()
-    take_back(folder, "a")
-    assert read_json(folder / "started.json") == {"fingerprint": "a"}
-
-
-def test_a_replaced_training_is_kept_from_the_moment_it_is_replaced(
-    ingested, mae, slices, resources
-):
-    folder = folder_of(train(ingested, mae, slices, resources))
-    for path in (*folder.rglob("*"), folder):
-        os.utime(path, (1, 1))
-    before = time.time() - 1
-    train(ingested, mae.model_copy(update={"learning_rate": 2e-3}), slices, resources)
-    assert former_of(folder).stat().st_mtime > before
+    assert not list(manifest.parent.glob(".*")), "nothing is left of the one that was replaced"
 
 
 def test_the_masks_of_training_change_with_the_seed(ingested, mae, slices, resources):

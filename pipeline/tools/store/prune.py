@@ -12,14 +12,13 @@ from pathlib import Path
 from pipeline.errors import PipelineError
 from pipeline.settings import Dataset
 from pipeline.storage.files import read_json, remove
-from pipeline.storage.layout import FORMER, MOVING, Layout
+from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_faults import UntouchableError
 from pipeline.storage.zarr_store import open_store, store_attributes
 from pipeline.tools.store.inventory import UNTOUCHABLE, KeptStore, folder_bytes, list_stores
 
 # a job writes a temporary store within a minute or two; one this old belongs to no running job
 LEFT_AFTER_SECONDS = 3600
-REPLACED = "a replaced training, kept to be taken back"
 
 
 @dataclass(frozen=True)
@@ -110,17 +109,14 @@ def _of_shared_folder(root: Path) -> Iterator[Needless]:
 
 def _leftovers(hidden: Iterable[Path]) -> Iterator[Needless]:
     for path in sorted(hidden):
-        # one that is on its way back may be the only finished network of its settings
-        if path.suffix not in (".tmp", ".old") or path.name.endswith(MOVING):
+        if path.suffix not in (".tmp", ".old"):
             continue
-        replaced = path.name.endswith(FORMER)
         try:
-            changed = path.lstat().st_mtime if replaced else _last_change(path)
+            changed = _last_change(path)
         except FileNotFoundError:  # a running job has put it in its place
             continue
         if changed < time.time() - LEFT_AFTER_SECONDS:
-            reason = REPLACED if replaced else "left by a killed job, or set aside"
-            yield Needless(path, reason, folder_bytes(path))
+            yield Needless(path, "left by a killed job, or set aside", folder_bytes(path))
 
 
 def _last_change(path: Path) -> float:

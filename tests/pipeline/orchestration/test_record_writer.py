@@ -4,15 +4,11 @@ import json
 import platform
 import subprocess
 import sys
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 
-from pipeline.networks.resume import prepare_folder, take_back
-from pipeline.networks.weights import keep_model, reuse_finished
 from pipeline.orchestration import environment
 from pipeline.orchestration.changed_results import changed_results
 from pipeline.orchestration.record_writer import (
@@ -23,9 +19,8 @@ from pipeline.orchestration.record_writer import (
     told_path,
 )
 from pipeline.storage.files import file_digest, read_json, write_json
-from pipeline.storage.layout import Layout, folder_of, record_of
+from pipeline.storage.layout import Layout, record_of
 from pipeline.storage.zarr_store import write_store
-from pipeline.tools.trace.trace import trace
 
 STORES = ("a", "b")
 
@@ -129,33 +124,6 @@ def test_what_a_link_leads_to_was_made_by_somebody_else(work, tmp_path):
     store(work, "a").parent.mkdir(parents=True)
     store(work, "a").symlink_to(tmp_path / "shared.zarr")
     assert run(work)["results"]["subset-1/a.zarr"]["run"] is None
-
-
-def train(work, key):
-    """A training for some settings, which takes back what was trained for them before."""
-    manifest = work.written[0]
-    with recorded(replace(work, settings={"key": key}), lambda: Inputs({}, {})):
-        take_back(folder_of(manifest), key)
-        if not reuse_finished(manifest, key):
-            prepare_folder(folder_of(manifest), key, manifest)
-            keep_model(torch.nn.Linear(2, 2), manifest, key, {})
-    return read_json(record_of(manifest))
-
-
-def test_a_training_that_is_taken_back_stays_the_one_s_that_made_it(work, tmp_path):
-    work = replace(work, written=[tmp_path / "results" / "discs" / "train_mae" / "shared.json"])
-    ((first, made),) = train(work, "a")["runs"].items()
-    second = max(train(work, "b")["runs"])
-    for key, began in (("a", first), ("b", second), ("a", first)):
-        record = train(work, key)
-        assert {one["run"] for one in record["results"].values()} == {began}
-        last = record["runs"].pop(max(record["runs"]))
-        assert (last["finished"], last["made"]) == (True, 0)
-        ((maker, run),) = record["runs"].items()
-        assert (maker, run["settings"], run["made"]) == (began, {"key": key}, 2)
-    assert run == made
-    chain = trace(folder_of(work.written[0]) / "model.safetensors")
-    assert {link.state for link in chain.first.results} == {"as recorded"}
 
 
 def test_only_the_first_process_of_a_training_writes(work, monkeypatch):

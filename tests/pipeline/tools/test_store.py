@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import shutil
-import time
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.errors import PipelineError
 from pipeline.storage.files import read_json, write_json
-from pipeline.storage.layout import folder_of, former_of, moving_of
 from pipeline.storage.masks import store_geometry
 from pipeline.storage.residual_store import write_residuals
 from pipeline.storage.volumes import read_volume
@@ -208,21 +206,6 @@ def test_prune_shows_first_and_deletes_with_yes(config, ingested):
     assert fresh.exists()
     assert ingested.case_store("a").exists()
     assert ingested.residual_store("mrm", "a").exists()
-
-
-@pytest.mark.parametrize("minutes", [50, 70])
-def test_prune_finds_a_replaced_training_an_hour_after_it_was_replaced(config, ingested, minutes):
-    folder = folder_of(ingested.mae("shared"))
-    since = time.time() - 60 * minutes
-    for kept in (former_of(folder), moving_of(folder)):
-        write_json(kept / "model.json", {})
-        os.utime(kept / "model.json", (1, 1))
-        os.utime(kept, (since, since))
-    out = call("prune", "--config", config, "--yes").stdout
-    told = f"{former_of(folder)}: a replaced training, kept to be taken back"
-    assert (told in out) == (minutes > 60)
-    assert former_of(folder).exists() == (minutes < 60)
-    assert moving_of(folder).exists(), "it may be the only one of its settings"
 
 
 def test_prune_keeps_what_may_be_sound(config, ingested):
