@@ -1,6 +1,8 @@
 """A tiny ingested data set, and results trees of later stages, made from arrays alone."""
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 from pipeline.settings import QUANTILES, Experiment, Mae, Residuals, Resources, Slices, Training
-from pipeline.storage.files import fingerprint, read_json, write_json
+from pipeline.storage.files import fingerprint, write_json
 from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_store import open_store, read_array, store_attributes, write_store
 
@@ -19,6 +21,8 @@ DIRECTION = (1.0, 0.0, 0.0, 0.0, 0.8, -0.6, 0.0, 0.6, 0.8)
 # The first backward pass settles for the whole process whether torch's gradients have threads of
 # their own, which no fork may have. After a `FakeTensorMode` they would, also without a GPU.
 torch.ones(1, requires_grad=True).backward()
+# Sums are in the same order every time, and several trainings fit beside one another.
+torch.set_num_threads(1)
 
 
 def write_case(layout, name, *, seed, shape=(6, 30, 26), labelled=True):
@@ -56,12 +60,6 @@ def write_case(layout, name, *, seed, shape=(6, 30, 26), labelled=True):
 
 
 @pytest.fixture
-def one_thread():
-    """A training's sums are in the same order every time, and several fit beside one another."""
-    torch.set_num_threads(1)
-
-
-@pytest.fixture
 def rewrite_attributes():
     """Writes a store again whose attributes are others."""
 
@@ -73,10 +71,47 @@ def rewrite_attributes():
     return rewrite
 
 
-@pytest.fixture
-def ingested(tmp_path):
-    """Five cases with case stores, manifest and split."""
-    layout = Layout(tmp_path / "results", "discs")
+@pytest.fixture(scope="session")
+def slices():
+    return Slices(size=(32, 32), window=(0, 150))
+
+
+@pytest.fixture(scope="session")
+def mae():
+    return Mae(
+        preset="tiny", image_size=32, patch_size=8, epochs=2, batch_size=4, learning_rate=1e-3
+    )
+
+
+@pytest.fixture(scope="session")
+def residuals():
+    maps = [{"mae": "shared", "mask_ratio": 0.5}, {"mae": "shared", "mask_ratio": 0.75}]
+    return Residuals.model_validate({"preset": "fast", "maps": maps, "precision": "fp32"})
+
+
+@pytest.fixture(scope="session")
+def experiment():
+    training = Training(epochs=2, batch_size=4, warmup_epochs=1)
+    return Experiment(
+        model="grcsf", residuals="mrm", width=4, rcu={"patch_sizes": (4, 4, 8)}, training=training
+    )
+
+
+@pytest.fixture(scope="session")
+def resources():
+    return Resources(threads=1, slices_per_batch=3)
+
+
+def copy_results(layout: Layout, folder: Path) -> Layout:
+    """The same results in a folder of their own, with the same file times."""
+    shutil.copytree(layout.root, folder / "results")
+    return replace(layout, root=folder / "results")
+
+
+@pytest.fixture(scope="session")
+def ingested_once(tmp_path_factory):
+    """What `ingested` copies."""
+    layout = Layout(tmp_path_factory.mktemp("ingested") / "results", "discs")
     cases = {
         name: write_case(layout, name, seed=index, labelled=role != "unlabelled")
         for index, (name, role) in enumerate(ROLES.items())
@@ -88,53 +123,42 @@ def ingested(tmp_path):
     return layout
 
 
-@pytest.fixture
-def slices():
-    return Slices(size=(32, 32), window=(0, 150))
+@pytest.fixture(scope="session")
+def trained_once(ingested_once, tmp_path_factory, mae, slices, resources):
+    """What `with_mae` copies."""
+    from pipeline.train_mae import train_mae  # takes seconds to import; most tests do without
+
+    layout = copy_results(ingested_once, tmp_path_factory.mktemp("trained"))
+    train_mae(layout, "shared", mae, slices, 5, resources)
+    return layout
 
 
-@pytest.fixture
-def mae():
-    return Mae(
-        preset="tiny", image_size=32, patch_size=8, epochs=2, batch_size=4, learning_rate=1e-3
-    )
-
-
-@pytest.fixture
-def residuals():
-    maps = [{"mae": "shared", "mask_ratio": 0.5}, {"mae": "shared", "mask_ratio": 0.75}]
-    return Residuals.model_validate({"preset": "fast", "maps": maps, "precision": "fp32"})
-
-
-@pytest.fixture
-def experiment():
-    training = Training(epochs=2, batch_size=4, warmup_epochs=1)
-    return Experiment(
-        model="grcsf", residuals="mrm", width=4, rcu={"patch_sizes": (4, 4, 8)}, training=training
-    )
-
-
-@pytest.fixture
-def resources():
-    return Resources(threads=1, slices_per_batch=3)
-
-
-@pytest.fixture
-def with_residuals(ingested, mae, residuals, slices, resources):
-    """`ingested` with an MAE and its residual stores."""
-    # imported here: they take seconds, and most tests do without
+@pytest.fixture(scope="session")
+def residuals_once(trained_once, tmp_path_factory, mae, residuals, slices, resources):
+    """What `with_residuals` copies."""
     from pipeline.residual_maps import residual_maps
-    from pipeline.train_mae import train_mae
 
-    train_mae(ingested, "shared", mae, slices, 5, resources)
-    residual_maps(ingested, "mrm", "1of1", residuals, {"shared": mae}, (1,), slices, 5, resources)
-    return ingested
+    layout = copy_results(trained_once, tmp_path_factory.mktemp("residuals"))
+    residual_maps(layout, "mrm", "1of1", residuals, {"shared": mae}, (1,), slices, 5, resources)
+    return layout
 
 
 @pytest.fixture
-def manifest_of():
-    """Reads a manifest."""
-    return read_json
+def ingested(ingested_once, tmp_path):
+    """Five cases with case stores, manifest and split."""
+    return copy_results(ingested_once, tmp_path)
+
+
+@pytest.fixture
+def with_mae(trained_once, tmp_path):
+    """`ingested` with a trained MAE."""
+    return copy_results(trained_once, tmp_path)
+
+
+@pytest.fixture
+def with_residuals(residuals_once, tmp_path):
+    """`ingested` with a trained MAE and its residual stores."""
+    return copy_results(residuals_once, tmp_path)
 
 
 # turned by 20° about z, in z, y, x order
@@ -239,7 +263,7 @@ def box() -> Callable[..., np.ndarray]:
 
     def filled(shape: tuple[int, ...], *ranges: tuple[int, int]) -> np.ndarray:
         mask = np.zeros(shape, bool)
-        mask[tuple(slice(*one) for one in ranges)] = True
+        mask[tuple(slice(*ends) for ends in ranges)] = True
         return mask
 
     return filled

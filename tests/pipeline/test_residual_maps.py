@@ -2,31 +2,33 @@
 
 import shutil
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch._dynamo.utils import counters
 from torch._inductor import config as inductor
+from torch._inductor.exc import CppCompileError, InductorError
 
 from grcsf.mae.build import build_masked_model
+from pipeline import residual_maps as stage
 from pipeline.errors import PipelineError
 from pipeline.networks.build import masked_models
 from pipeline.networks.weights import keep_model
-from pipeline.residual_maps import residual_maps
 from pipeline.settings import Resources
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.layout import folder_of
 from pipeline.storage.zarr_store import open_store, read_array
-from pipeline.train_mae import train_mae
 
 SEED = 5
 
 
 def reconstruct(layout, mae, residuals, slices, resources, batch="1of1", subsets=(1,)):
     maes = {"shared": mae}
-    residual_maps(layout, "mrm", batch, residuals, maes, subsets, slices, SEED, resources)
+    stage.residual_maps(layout, "mrm", batch, residuals, maes, subsets, slices, SEED, resources)
+
+
+def made_cases(layout):
+    return sorted(path.stem for path in layout.stage("residual_maps").glob("mrm/*.zarr"))
 
 
 def modified(layout):
@@ -68,72 +70,77 @@ def test_a_current_residual_store_is_never_made_again(
     assert changed == {"b.zarr"}
 
 
+def maps_of(layout, case="d"):
+    return read_array(open_store(layout.residual_store("mrm", case)), "residual")
+
+
 def test_masks_do_not_depend_on_the_batch(with_residuals, mae, residuals, slices, resources):
-    def maps():
-        return read_array(open_store(with_residuals.residual_store("mrm", "d")), "residual")
-
-    together = maps().astype(np.float32)
+    together = maps_of(with_residuals).astype(np.float32)
     shutil.rmtree(with_residuals.residual_store("mrm", "d"))
-    one_by_one = resources.model_copy(update={"slices_per_batch": 1})
-    reconstruct(with_residuals, mae, residuals, slices, one_by_one)
-    np.testing.assert_allclose(maps().astype(np.float32), together, atol=1e-3)
+    single = resources.model_copy(update={"slices_per_batch": 1})
+    reconstruct(with_residuals, mae, residuals, slices, single)
+    np.testing.assert_allclose(maps_of(with_residuals).astype(np.float32), together, atol=1e-3)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")
-def test_compiled_layers_make_the_same_maps(with_residuals, mae, residuals, slices, resources):
-    store = with_residuals.residual_store("mrm", "d")
-    expected = read_array(open_store(store), "residual").astype(np.float32)
-    shutil.rmtree(store)
-    torch.compiler.reset()
-    counters.clear()
-    compiling = resources.model_copy(update={"compile": True})
-    reconstruct(with_residuals, mae, residuals, slices, compiling)
-    assert counters["stats"]["unique_graphs"]
-    found = read_array(open_store(store), "residual").astype(np.float32)
-    np.testing.assert_allclose(found, expected, atol=1e-3)
-    assert open_store(store).attrs["computed"]["compiled"]
-
-
-@pytest.mark.parametrize(
-    ("compiler", "said"),
-    [(None, "no-such-compiler"), ("fatal error: Python.h: No such file", "Python.h: No such file")],
-)
-def test_a_machine_that_cannot_compile_is_told(
-    with_residuals, mae, residuals, slices, resources, tmp_path, compiler, said
+def test_layers_are_compiled_where_the_settings_say_so(
+    with_mae, mae, residuals, slices, resources, monkeypatch
 ):
-    path = "no-such-compiler"
-    if compiler:
-        path = str(tmp_path / "cxx")
-        answer = f'case "$*" in *--version*) echo g++ 13;; *) echo "{compiler}" >&2; exit 1;; esac'
-        Path(path).write_text(f"#!/bin/sh\n{answer}\n", "utf-8")
-        Path(path).chmod(0o755)
-    store = with_residuals.residual_store("mrm", "d")
-    shutil.rmtree(store)
-    torch.compiler.reset()
+    compiled = []
+    monkeypatch.setattr(stage, "compile_layers", compiled.append)
     compiling = resources.model_copy(update={"compile": True})
+    reconstruct(with_mae, mae, residuals, slices, compiling)
+    assert len(compiled) == 1, "both maps are of one MAE"
+    assert open_store(with_mae.residual_store("mrm", "d")).attrs["computed"]["compiled"]
+
+
+@pytest.fixture
+def refusal_to_compile(with_mae, mae, residuals, slices, resources):
+    """The line that says why layers could not be compiled; nothing is kept."""
+
+    def line():
+        compiling = resources.model_copy(update={"compile": True})
+        with pytest.raises(PipelineError) as raised:
+            reconstruct(with_mae, mae, residuals, slices, compiling)
+        assert made_cases(with_mae) == []
+        (line,) = str(raised.value).splitlines()
+        assert line.startswith("resources.compile: torch cannot compile here (")
+        assert line.endswith("install what is missing, or set resources.compile: false")
+        return line
+
+    return line
+
+
+def test_a_machine_without_compiler_is_told(refusal_to_compile):
+    torch.compiler.reset()
     # a process remembers what vectors its compiler takes, so this one must not be asked
     without_compiler = {
-        "cpp.cxx": (None, path),
+        "cpp.cxx": (None, "no-such-compiler"),
         "cpp.vec_isa_ok": True,
         "force_disable_caches": True,
     }
-    with inductor.patch(without_compiler), pytest.raises(PipelineError) as raised:
-        reconstruct(with_residuals, mae, residuals, slices, compiling)
-    (line,) = str(raised.value).splitlines()
-    assert line.startswith("resources.compile: torch cannot compile here (")
-    assert said in line
-    assert line.endswith("install what is missing, or set resources.compile: false")
-    assert not store.exists()
+    with inductor.patch(without_compiler):
+        assert "no-such-compiler" in refusal_to_compile()
 
 
-def test_cases_of_other_subsets_are_left_out(ingested, mae, residuals, slices, resources):
-    train_mae(ingested, "shared", mae, slices, SEED, resources)
+def test_what_a_compiler_lacks_is_told(refusal_to_compile, monkeypatch):
+    output = (
+        "In file included from x.cpp\nx.h:1: fatal error: Python.h: No such file\n 1 | #include"
+    )
+
+    def refuse(*_, **__):
+        raise InductorError(CppCompileError(["g++"], output), None)
+
+    monkeypatch.setattr(stage, "multi_ratio_residuals", refuse)
+    monkeypatch.setattr(stage, "compile_layers", lambda _: None)
+    assert "x.h:1: fatal error: Python.h: No such file" in refusal_to_compile()
+
+
+def test_cases_of_other_subsets_are_left_out(with_mae, mae, residuals, slices, resources):
     halves = {"1": {"train": ["a"], "test": ["d"]}, "2": {"train": ["b"], "test": ["c"]}}
-    write_json(ingested.split, {**read_json(ingested.split), "subsets": halves})
+    write_json(with_mae.split, {**read_json(with_mae.split), "subsets": halves})
     for subsets, expected in (((2,), ["b", "c", "e"]), ((1, 2), ["a", "b", "c", "d", "e"])):
-        reconstruct(ingested, mae, residuals, slices, resources, subsets=subsets)
-        assert sorted(read_json(ingested.residual_batch("mrm", "1of1"))["cases"]) == expected
+        reconstruct(with_mae, mae, residuals, slices, resources, subsets=subsets)
+        assert sorted(read_json(with_mae.residual_batch("mrm", "1of1"))["cases"]) == expected
 
 
 def test_batches_share_the_cases_out(with_residuals, mae, residuals, slices, resources):
@@ -144,14 +151,11 @@ def test_batches_share_the_cases_out(with_residuals, mae, residuals, slices, res
     assert sorted(named) == ["a", "b", "c", "d", "e"]
 
 
-def test_cases_share_the_seconds_of_their_batches(with_residuals, mae, residuals, slices):
-    for case in with_residuals.stage("residual_maps").glob("*/*.zarr"):
-        shutil.rmtree(case)
+def test_cases_share_the_seconds_of_their_batches(with_mae, mae, residuals, slices):
     started = time.monotonic()
-    together = Resources(threads=1, slices_per_batch=64)
-    reconstruct(with_residuals, mae, residuals, slices, together)
+    reconstruct(with_mae, mae, residuals, slices, Resources(threads=1, slices_per_batch=64))
     whole = time.monotonic() - started
-    stores = list(with_residuals.stage("residual_maps").glob("*/*.zarr"))
+    stores = [with_mae.residual_store("mrm", case) for case in made_cases(with_mae)]
     seconds = [float(open_store(store).attrs["seconds"]) for store in stores]
     assert len(seconds) > 2
     assert 0 < sum(seconds) <= whole + 0.001 * len(seconds), "each is rounded"
@@ -190,52 +194,40 @@ def test_tissue_masks_leave_the_background_dark_whatever_the_batch(
     ingested, mae, residuals, slices, resources
 ):
     mae = mae.model_copy(update={"patch_size": 4})
-    train_mae(ingested, "shared", mae, slices, SEED, resources)
+    torch.manual_seed(0)
+    model = build_masked_model("mae", "tiny", image_size=32, patch_size=4)
+    keep_model(model, ingested.mae("shared"), "x", {})
+    # only case d is looked at
+    content = read_json(ingested.cases)
+    write_json(ingested.cases, {**content, "cases": {"d": content["cases"]["d"]}})
 
-    def maps(masks, slices_per_batch=6):
+    def slice_maps(masks, slices_per_batch=6):
         chosen = residuals.model_copy(update={"masks": masks})
         used = resources.model_copy(update={"slices_per_batch": slices_per_batch})
         reconstruct(ingested, mae, chosen, slices, used)
-        store = ingested.residual_store("mrm", "d")
-        found = read_array(open_store(store), "residual")[:, 3].astype(np.float32)  # (R, h, w)
-        shutil.rmtree(store)
-        return found
+        maps = maps_of(ingested)[:, 3].astype(np.float32)  # (R, h, w)
+        shutil.rmtree(ingested.residual_store("mrm", "d"))
+        return maps
 
-    found = maps("tissue")
-    assert not found[:, :4, :4].any(), "a corner beside the body"
-    assert (found[:, 12:20, 12:20].mean(axis=(1, 2)) > 0.01).all()
-    assert maps("stratified")[:, :4, :4].any()
-    np.testing.assert_allclose(maps("tissue", 1), found, atol=1e-3)
-
-
-def made_cases(layout):
-    return sorted(path.stem for path in layout.stage("residual_maps").glob("mrm/*.zarr"))
-
-
-@pytest.fixture
-def with_mae(ingested):
-    torch.manual_seed(0)
-    keep_model(
-        build_masked_model("mae", "tiny", image_size=32, patch_size=8),
-        ingested.mae("shared"),
-        "x",
-        {},
-    )
-    return ingested
+    tissue = slice_maps("tissue")
+    assert not tissue[:, :4, :4].any(), "a corner beside the body"
+    assert (tissue[:, 12:20, 12:20].mean(axis=(1, 2)) > 0.01).all()
+    assert slice_maps("stratified")[:, :4, :4].any()
+    np.testing.assert_allclose(slice_maps("tissue", 1), tissue, atol=1e-3)
 
 
 def swap_images(layout):
-    one, other = layout.case_store("b"), layout.case_store("c")
-    one.rename(layout.root / "x")
-    other.rename(one)
-    (layout.root / "x").rename(other)
+    first, second = layout.case_store("b"), layout.case_store("c")
+    first.rename(layout.root / "x")
+    second.rename(first)
+    (layout.root / "x").rename(second)
 
 
 def swap_shards(layout):
-    one, other = (layout.case_store(case) / "image/c/0/0/0" for case in "bc")
-    bits = one.read_bytes()
-    one.write_bytes(other.read_bytes())
-    other.write_bytes(bits)
+    first, second = (layout.case_store(case) / "image/c/0/0/0" for case in "bc")
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
 
 
 @pytest.mark.parametrize("swap", [swap_images, swap_shards])
@@ -243,9 +235,9 @@ def test_another_image_than_the_manifest_s_is_refused_and_all_others_are_made(
     with_mae, mae, residuals, slices, resources, swap
 ):
     swap(with_mae)
-    with pytest.raises(PipelineError) as told:
+    with pytest.raises(PipelineError) as raised:
         reconstruct(with_mae, mae, residuals, slices, resources)
-    lines = str(told.value).splitlines()
+    lines = str(raised.value).splitlines()
     for case, line in zip("bc", lines, strict=True):
         store = with_mae.case_store(case)
         assert line.startswith(f"case {case}: {store} holds another image than {with_mae.cases}")

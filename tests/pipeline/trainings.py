@@ -1,9 +1,12 @@
 """What tests of trainings share: to run one, to break it off, and to compare weights."""
 
+from contextlib import contextmanager
+
+import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline.networks import trainer as training
+from pipeline.networks import trainer
 from pipeline.settings import Experiment, Training
 from pipeline.storage.layout import folder_of
 from pipeline.train_mae import train_mae
@@ -17,33 +20,64 @@ def weights(manifest):
     return load_file(folder_of(manifest) / "model.safetensors")
 
 
-def assert_same(left, right):
+def differing(left, right):
+    """Names of the weights that are not the same bits."""
     assert left.keys() == right.keys()
-    for name, value in left.items():
-        assert torch.equal(value, right[name]), name
+    return [name for name, value in left.items() if not torch.equal(value, right[name])]
 
 
-def train(layout, mae, slices, resources):
-    train_mae(layout, "shared", mae, slices, SEED, resources)
-    return layout.mae("shared")
+def assert_same(left, right):
+    assert differing(left, right) == []
+
+
+def train(layout, mae, slices, resources, name="shared"):
+    train_mae(layout, name, mae, slices, SEED, resources)
+    return layout.mae(name)
+
+
+def segment(layout, experiment, slices, resources):
+    maps = 2 if experiment.residuals else 0
+    train_segmentation(layout, "grcsf", 1, experiment, maps, slices, SEED, resources)
+    return layout.model("grcsf", 1)
 
 
 class KilledError(Exception):
     pass
 
 
+def at_epoch_start(patch, action):
+    """Have `action(epoch)` done before every epoch."""
+    original = trainer.EpochHistory.on_train_epoch_start
+
+    def start(self, lightning_trainer, *rest):
+        action(lightning_trainer.current_epoch)
+        original(self, lightning_trainer, *rest)
+
+    patch.setattr(trainer.EpochHistory, "on_train_epoch_start", start)
+
+
 def kill_after_epoch(monkeypatch, epoch):
-    """Break the training off once the checkpoint of `epoch` has been written."""
-    original = training.EpochHistory.on_train_epoch_start
+    """Break the training off before `epoch`, once the checkpoint of the one before is written."""
 
-    def dying(self, trainer, *rest):
-        if trainer.current_epoch == epoch:
+    def die(current):
+        if current == epoch:
             raise KilledError
-        original(self, trainer, *rest)
 
-    monkeypatch.setattr(training.EpochHistory, "on_train_epoch_start", dying)
+    at_epoch_start(monkeypatch, die)
 
 
-def segment(layout, experiment, slices, resources):
-    train_segmentation(layout, "grcsf", 1, experiment, 2, slices, SEED, resources)
-    return layout.model("grcsf", 1)
+@contextmanager
+def killed_before_epoch(epoch):
+    """The training in this block ends before `epoch`, with the checkpoint of the one before."""
+    with pytest.MonkeyPatch.context() as patch:
+        kill_after_epoch(patch, epoch)
+        with pytest.raises(KilledError):
+            yield
+
+
+@contextmanager
+def nothing_trained():
+    """No epoch may begin in this block."""
+    with pytest.MonkeyPatch.context() as patch:
+        kill_after_epoch(patch, 0)
+        yield

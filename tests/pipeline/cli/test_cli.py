@@ -15,11 +15,14 @@ from pipeline import cli
 from pipeline.errors import PipelineError
 
 CHECKOUT = Path(__file__).parents[3]
+DEMO = str(CHECKOUT / "config" / "demo.yaml")
+SPLIT = ("split", "--config", DEMO, "--dataset", "heart")
 
 
-def run(*arguments: str, cwd: Path = CHECKOUT) -> subprocess.CompletedProcess[str]:
+def start(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """A Python process of its own, elsewhere than in the checkout."""
     return subprocess.run(
-        [sys.executable, "-m", "pipeline", *arguments],
+        [sys.executable, *arguments],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
         encoding="utf-8",
@@ -28,48 +31,13 @@ def run(*arguments: str, cwd: Path = CHECKOUT) -> subprocess.CompletedProcess[st
     )
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--config", "none.yaml", "--dataset", "heart"], "configuration none.yaml: No such file"),
-        (["--config", "config/demo.yaml", "--dataset", "hart"], "no 'hart'; it has: heart, head"),
-        (
-            ["--config", "config/demo.yaml", "--dataset", "heart", "--set", '{"seed": "x"}'],
-            "seed: found 'x' (str), expected a whole number",
-        ),
-        (
-            ["--config", "config/demo.yaml", "--dataset", "heart", "--set", "{"],
-            "--set: found '{', expected JSON",
-        ),
-    ],
-)
-def test_a_users_fault_is_one_line(arguments, said):
-    done = run("split", *arguments)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
-    assert said in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-
-
-def test_unknown_experiments_are_named_with_the_known_ones():
-    done = run("predict", "--config", "config/demo.yaml", "--dataset", "heart", "--experiment", "x")
-    assert done.returncode == 1
-    assert "--experiment: there is no 'x'; choose from: unetpp, grcsf" in done.stderr
-
-
 @pytest.fixture
-def call_split(monkeypatch):
-    """`grcsf split` in this process, with a fault of the machine put in its way."""
+def message(tmp_path, monkeypatch):
+    """What `grcsf` ends with, called in this process in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
 
-    def call(fault: Exception) -> str:
-        def fail(*_):
-            raise fault
-
-        monkeypatch.setattr(pipeline.split, "split", fail)
-        config = str(CHECKOUT / "config" / "demo.yaml")
-        monkeypatch.setattr(
-            sys, "argv", ["grcsf", "split", "--config", config, "--dataset", "heart"]
-        )
+    def call(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["grcsf", *arguments])
         with pytest.raises(SystemExit) as ended:
             cli.main()
         return str(ended.value.code)
@@ -78,41 +46,81 @@ def call_split(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("number", "said"),
+    ("arguments", "reason"),
+    [
+        (["--config", "none.yaml"], "configuration none.yaml: No such file"),
+        (["--dataset", "hart"], "no 'hart'; it has: heart, head"),
+        (["--set", '{"seed": "x"}'], "seed: found 'x' (str), expected a whole number"),
+        (["--set", "{"], "--set: found '{', expected JSON"),
+    ],
+)
+def test_a_users_fault_is_one_line(message, arguments, reason):
+    said = message(*SPLIT, *arguments)
+    assert said.startswith("error: ")
+    assert reason in said
+    assert len(said.splitlines()) == 1
+
+
+def test_unknown_experiments_are_named_with_the_known_ones(message):
+    said = message("predict", *SPLIT[1:], "--experiment", "x")
+    assert "--experiment: there is no 'x'; choose from: unetpp, grcsf" in said
+
+
+@pytest.fixture
+def message_after(message, monkeypatch):
+    """What `grcsf split` ends with that meets a fault."""
+
+    def call(fault: Exception) -> str:
+        def fail(*_):
+            raise fault
+
+        monkeypatch.setattr(pipeline.split, "split", fail)
+        return message(*SPLIT)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
     [
         (errno.ENOSPC, "no space left; free some and run again"),
         (errno.EROFS, "read-only file system"),
         (errno.EACCES, "not permitted; make the folder writable"),
     ],
 )
-def test_the_machines_faults_name_the_file_and_the_remedy(call_split, number, said):
-    message = call_split(OSError(number, os.strerror(number), "results/a.zarr"))
-    assert message.startswith("error: results/a.zarr: ")
-    assert said in message
+def test_the_machines_faults_name_the_file_and_the_remedy(message_after, number, remedy):
+    said = message_after(OSError(number, os.strerror(number), "results/a.zarr"))
+    assert said.startswith("error: results/a.zarr: ")
+    assert remedy in said
 
 
-def test_several_faults_are_several_lines(call_split):
-    assert call_split(PipelineError("one\ntwo")) == "error: one\ntwo"
+def test_several_faults_are_several_lines(message_after):
+    assert message_after(PipelineError("one\ntwo")) == "error: one\ntwo"
 
 
-def test_a_fault_in_the_program_is_not_hidden(call_split):
+def test_a_fault_in_the_program_is_not_hidden(message_after):
     with pytest.raises(ZeroDivisionError):
-        call_split(ZeroDivisionError())
+        message_after(ZeroDivisionError())
 
 
 def test_a_file_where_the_results_should_be_is_told(tmp_path):
     (tmp_path / "taken").write_text("")
-    config = yaml.safe_load((CHECKOUT / "config" / "demo.yaml").read_text("utf-8"))
+    config = yaml.safe_load(Path(DEMO).read_text("utf-8"))
     config["results"] = str(tmp_path / "taken")
     (tmp_path / "c.yaml").write_text(json.dumps(config))
-    done = run("split", "--config", str(tmp_path / "c.yaml"), "--dataset", "heart", cwd=tmp_path)
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
-    assert str(tmp_path / "taken") in done.stderr
+    command = ("-m", "pipeline", "split", "--config", "c.yaml", "--dataset", "heart")
+    ended = start(*command, cwd=tmp_path)
+    assert ended.returncode == 1
+    assert len(ended.stderr.splitlines()) == 1
+    assert str(tmp_path / "taken") in ended.stderr
 
 
-def test_help_needs_no_heavy_library():
-    heavy = "{'torch', 'zarr', 'SimpleITK'}"
-    code = f"import sys, pipeline.cli; sys.exit(bool({heavy} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, check=False).returncode == 0
-    assert "residual-maps" in run("--help").stdout
+def test_help_needs_no_heavy_library(tmp_path):
+    code = (
+        "import atexit, sys; from pipeline import cli; sys.argv = ['grcsf', '--help']\n"
+        "atexit.register(lambda: print({'torch', 'zarr', 'SimpleITK'} & set(sys.modules)))\n"
+        "cli.main()"
+    )
+    lines = start("-c", code, cwd=tmp_path).stdout.splitlines()
+    assert any("residual-maps" in line for line in lines)
+    assert lines[-1] == "set()"

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import shutil
 import signal
 
 import pytest
@@ -10,42 +9,34 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline.errors import PipelineError
-from pipeline.networks import trainer as training
 from pipeline.networks.history import read_history
 from pipeline.networks.trainer import per_process
 from pipeline.settings import Resources
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.layout import folder_of
 from pipeline.storage.source_notes import replaced_sources
-from pipeline.train_mae import lesion_free_slices, train_mae
+from pipeline.train_mae import lesion_free_slices
 from tests.pipeline.trainings import (
-    SEED,
     UNET,
-    KilledError,
     assert_same,
-    kill_after_epoch,
+    at_epoch_start,
+    killed_before_epoch,
     segment,
     train,
     weights,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 
-
-def test_a_killed_loading_process_is_one_line_and_loses_no_epoch(
-    ingested, mae, slices, resources, monkeypatch
-):
+def test_a_killed_loading_process_is_one_line_and_loses_no_epoch(ingested, mae, slices, resources):
     resources = resources.model_copy(update={"workers": 1})
-    original = training.EpochHistory.on_train_epoch_start
 
-    def killing(self, trainer, *rest):
-        if trainer.current_epoch == 1:
+    def kill(epoch):
+        if epoch == 1:
             for child in multiprocessing.active_children():
                 os.kill(child.pid, signal.SIGKILL)
-        original(self, trainer, *rest)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(training.EpochHistory, "on_train_epoch_start", killing)
+    with pytest.MonkeyPatch.context() as patch:
+        at_epoch_start(patch, kill)
         with pytest.raises(PipelineError, match="MAE shared: a process that loads slices was kill"):
             train(ingested, mae, slices, resources)
     resumed = train(ingested, mae, slices, resources)
@@ -61,9 +52,9 @@ def test_a_damaged_store_is_one_line_whoever_reads_it(ingested, mae, slices, res
         data[place] ^= 4
     shard.write_bytes(data)
     resources = resources.model_copy(update={"workers": workers})
-    with pytest.raises(PipelineError) as told:
+    with pytest.raises(PipelineError) as raised:
         train(ingested, mae, slices, resources)
-    (line,) = str(told.value).splitlines()
+    (line,) = str(raised.value).splitlines()
     assert line.startswith(f"store {ingested.case_store('b')}: image cannot be read (")
     assert line.endswith("; delete the store and run again")
 
@@ -101,38 +92,37 @@ def damage_file(path, damage):
     path.write_bytes(content)
 
 
+DAMAGED = r"checkpoint .*{}.ckpt: damaged .*; delete the folder"
+
+
 @damages
-def test_a_damaged_checkpoint_is_one_line(ingested, mae, slices, resources, monkeypatch, damage):
-    with monkeypatch.context() as patched:
-        kill_after_epoch(patched, 1)
-        with pytest.raises(KilledError):
-            train(ingested, mae, slices, resources)
+def test_a_damaged_last_checkpoint_is_one_line(ingested, mae, slices, resources, damage):
+    with killed_before_epoch(1):
+        train(ingested, mae, slices, resources)
     damage_file(folder_of(ingested.mae("shared")) / "checkpoints" / "last.ckpt", damage)
-    with pytest.raises(
-        PipelineError, match=r"checkpoint .*last.ckpt: damaged .*; delete the folder"
-    ):
+    with pytest.raises(PipelineError, match=DAMAGED.format("last")):
         train(ingested, mae, slices, resources)
 
 
-@damages
-def test_a_damaged_best_checkpoint_is_one_line(ingested, slices, resources, damage):
+def test_a_damaged_best_checkpoint_is_one_line(ingested, slices, resources):
     folder = folder_of(segment(ingested, UNET, slices, resources))
     (folder / "model.safetensors").unlink()
-    damage_file(folder / "checkpoints" / "best.ckpt", damage)
-    with pytest.raises(
-        PipelineError, match=r"checkpoint .*best.ckpt: damaged .*; delete the folder"
-    ):
-        segment(ingested, UNET, slices, resources)
+    best = folder / "checkpoints" / "best.ckpt"
+    whole = best.read_bytes()
+    for damage in (cut, flip_a_bit):
+        damage_file(best, damage)
+        with pytest.raises(PipelineError, match=DAMAGED.format("best")):
+            segment(ingested, UNET, slices, resources)
+        best.write_bytes(whole)
 
 
-def test_changed_weights_are_noticed(ingested, mae, slices, resources):
-    manifest = train(ingested, mae, slices, resources)
-    path = folder_of(manifest) / "model.safetensors"
+def test_changed_weights_are_noticed(with_mae, mae, slices, resources):
+    path = folder_of(with_mae.mae("shared")) / "model.safetensors"
     state = load_file(path)
     state["mask_token"] += 1
     save_file(state, path)
     with pytest.raises(PipelineError, match="its content is not what training wrote"):
-        train(ingested, mae, slices, resources)
+        train(with_mae, mae, slices, resources)
 
 
 @pytest.mark.parametrize(
@@ -151,43 +141,35 @@ def test_a_public_checkpoint_that_cannot_be_used_is_one_line(
     assert len(str(raised.value).splitlines()) == 1
 
 
-def test_a_checkpoint_of_another_shape_is_one_line(ingested, mae, slices, resources, tmp_path):
-    manifest = train(ingested, mae, slices, resources)
-    path = tmp_path / "other.pth"
-    torch.save({"model": weights(manifest)}, path)
-    start = mae.model_copy(update={"checkpoint": str(path), "epochs": 0, "preset": "small"})
-    with pytest.raises(PipelineError, match=r"checkpoint .*other.pth") as raised:
-        train(ingested, start, slices, resources)
-    assert len(str(raised.value).splitlines()) == 1
+def test_a_checkpoint_of_another_shape_is_one_line(with_mae, mae, slices, resources, tmp_path):
+    manifest = with_mae.mae("shared")
+    before, path = weights(manifest), tmp_path / "other.pth"
+    torch.save({"model": before}, path)
     same = mae.model_copy(update={"checkpoint": str(path), "epochs": 0})
-    before = weights(manifest)
-    train(ingested, same, slices, resources)
+    with pytest.raises(PipelineError, match=r"checkpoint .*other.pth") as raised:
+        train(with_mae, same.model_copy(update={"preset": "small"}), slices, resources)
+    assert len(str(raised.value).splitlines()) == 1
+    train(with_mae, same, slices, resources)
     assert_same(before, weights(manifest))
-    note = ingested.sources("train_mae shared")
+    note = with_mae.sources("train_mae shared")
     assert replaced_sources(note) == []
     torch.save({"model": {}}, path)
     os.utime(path, (1_500_000_000, 1_500_000_000))
     assert replaced_sources(note) == [path], "though it is older"
 
 
-def test_a_missing_residual_store_names_its_case(with_residuals, experiment, slices, resources):
-    shutil.rmtree(with_residuals.residual_store("mrm", "b"))
-    with pytest.raises(PipelineError, match=r"case b: residual store .* run residual-maps again"):
-        segment(with_residuals, experiment, slices, resources)
-
-
 def test_trainings_tell_a_gpu_that_is_not_there(ingested, mae, slices, resources):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(PipelineError, match=r"resources\.gpus: found 1"):
-        train_mae(ingested, "shared", mae, slices, SEED, resources.model_copy(update={"gpus": 1}))
+        train(ingested, mae, slices, resources.model_copy(update={"gpus": 1}))
     assert not folder_of(ingested.mae("shared")).exists()
 
 
 def test_a_training_that_diverged_is_no_finished_model(ingested, mae, slices, resources):
     wild = mae.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(PipelineError, match=r"diverged, \d+ of its weights"):
-        train_mae(ingested, "shared", wild, slices, SEED, resources)
+        train(ingested, wild, slices, resources)
     assert not ingested.mae("shared").exists()
 
 

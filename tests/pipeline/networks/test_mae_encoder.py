@@ -5,12 +5,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from grcsf.mae.model import build_mae
 from pipeline import train_segmentation as stage
 from pipeline.errors import PipelineError
-from pipeline.networks import trainer as training
 from pipeline.networks.weights import keep_model
 from pipeline.predict import predict
 from pipeline.settings import Experiment
@@ -18,15 +16,11 @@ from pipeline.storage.files import read_json
 from pipeline.storage.layout import folder_of
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.train_segmentation import train_segmentation
-
-
-class KilledError(Exception):
-    pass
+from tests.pipeline.trainings import assert_same, killed_before_epoch, nothing_trained, weights
 
 
 def keep_mae(layout, seed):
     """Leave an MAE of random weights where `train_mae` leaves a trained one."""
-    torch.set_num_threads(1)
     torch.manual_seed(seed)
     autoencoder = build_mae("tiny", image_size=32, patch_size=8)
     keep_model(autoencoder, layout.mae("shared"), f"seed {seed}", {})
@@ -56,10 +50,6 @@ def on_encoder(experiment, *, frozen):
     return Experiment(model="mae_unet", mae_encoder=encoder, width=4, training=settings)
 
 
-def weights(manifest):
-    return load_file(folder_of(manifest) / "model.safetensors")
-
-
 def assert_encoder_is(state, mae):
     encoder = {key: value for key, value in state.items() if key.startswith("encoder.")}
     assert encoder
@@ -86,32 +76,20 @@ def test_an_encoder_that_learns_starts_from_the_mae_s(given, segment, monkeypatc
 
 
 @pytest.mark.usefixtures("given")
-def test_an_interrupted_training_ends_in_the_same_bits(segment, monkeypatch, tmp_path):
+def test_an_interrupted_training_ends_in_the_same_bits(segment, tmp_path):
     manifest = segment(frozen=False)
     whole = weights(manifest)
     folder_of(manifest).rename(tmp_path / "whole")
-    original = training.EpochHistory.on_train_epoch_start
-
-    def dying(self, trainer, *rest):
-        if trainer.current_epoch == 1:
-            raise KilledError
-        original(self, trainer, *rest)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(training.EpochHistory, "on_train_epoch_start", dying)
-        with pytest.raises(KilledError):
-            segment(frozen=False)
-    resumed = weights(segment(frozen=False))
-    for key, value in whole.items():
-        assert torch.equal(value, resumed[key]), key
+    with killed_before_epoch(1):
+        segment(frozen=False)
+    assert_same(whole, weights(segment(frozen=False)))
 
 
 @pytest.mark.usefixtures("given")
-def test_only_another_mae_trains_the_network_anew(segment, ingested, monkeypatch):
+def test_only_another_mae_trains_the_network_anew(segment, ingested):
     manifest = segment(frozen=True)
     before = read_json(manifest)["fingerprint"]
-    with monkeypatch.context() as patched:
-        patched.setattr(stage, "fit", lambda *_, **__: pytest.fail("trained again"))
+    with nothing_trained():
         segment(frozen=True)
     other = keep_mae(ingested, 2)
     segment(frozen=True)

@@ -4,87 +4,71 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
-from safetensors.torch import load_file
 
-from pipeline import train_mae as mae_stage
-from pipeline.networks import trainer as training
 from pipeline.networks.history import read_history
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import Adversarial
 from pipeline.storage.layout import folder_of
 from pipeline.storage.zarr_store import open_store, read_array
-from pipeline.train_mae import train_mae
+from tests.pipeline.trainings import (
+    SEED,
+    differing,
+    killed_before_epoch,
+    nothing_trained,
+    train,
+    weights,
+)
 
-SEED = 5
 JUDGED = Adversarial(weight=0.5, start_epoch=1)
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def train(layout, mae, slices, resources, name="shared"):
-    train_mae(layout, name, mae, slices, SEED, resources)
-    return load_file(folder_of(layout.mae(name)) / "model.safetensors")
-
-
-def differing(left, right):
-    return [name for name, value in left.items() if not torch.equal(value, right[name])]
+@pytest.fixture
+def judged(mae):
+    """An MAE with an adversarial term."""
+    return mae.model_copy(update={"adversarial": JUDGED})
 
 
 def test_the_adversarial_term_changes_training_from_its_first_epoch_on(
-    ingested, mae, slices, resources
+    ingested, trained_once, mae, judged, slices, resources
 ):
-    plain = train(ingested, mae, slices, resources)
+    plain = weights(trained_once.mae("shared"))
     late = mae.model_copy(update={"adversarial": JUDGED.model_copy(update={"start_epoch": 9})})
-    waiting = train(ingested, late, slices, resources, "late")
+    waiting = weights(train(ingested, late, slices, resources, "late"))
     assert differing(plain, waiting) == [], "before its first epoch it changes nothing"
-    judged = train(
-        ingested, mae.model_copy(update={"adversarial": JUDGED}), slices, resources, "judged"
-    )
-    assert "decoder_pred.weight" in differing(plain, judged)
-    assert all(torch.isfinite(value).all() for value in judged.values())
-    assert judged.keys() == plain.keys(), "the discriminator is no part of the model"
-    rows = read_history(folder_of(ingested.mae("judged")) / "history.csv")
+    manifest = train(ingested, judged, slices, resources, "judged")
+    state = weights(manifest)
+    # the discriminator is no part of the model: `differing` asserts the same names
+    assert "decoder_pred.weight" in differing(plain, state)
+    assert all(torch.isfinite(value).all() for value in state.values())
+    rows = read_history(folder_of(manifest) / "history.csv")
     assert all(np.isfinite([row["train_loss"], row["validation_loss"]]).all() for row in rows)
 
 
 def test_an_adversarial_training_that_runs_away_falls_back_to_the_masked_loss(
-    ingested, mae, slices, resources, monkeypatch
+    ingested, trained_once, judged, slices, resources, monkeypatch
 ):
-    plain = train(ingested, mae, slices, resources)
     broken = torch.tensor(float("nan"))
     monkeypatch.setattr("pipeline.networks.mae_training.generator_term", lambda *_: broken)
-    chosen = mae.model_copy(update={"adversarial": JUDGED})
-    assert differing(plain, train(ingested, chosen, slices, resources, "judged")) == []
+    state = weights(train(ingested, judged, slices, resources))
+    assert differing(weights(trained_once.mae("shared")), state) == []
 
 
 def test_an_interrupted_adversarial_training_ends_in_the_same_bits(
-    ingested, mae, slices, resources, monkeypatch
+    ingested, mae, slices, resources
 ):
-    chosen = mae.model_copy(
-        update={"adversarial": JUDGED.model_copy(update={"start_epoch": 0}), "epochs": 3}
-    )
-    whole = train(ingested, chosen, slices, resources, "whole")
-    original = training.EpochHistory.on_train_epoch_start
-
-    class KilledError(Exception):
-        pass
-
-    def dying(self, trainer, *rest):
-        if trainer.current_epoch == 2:
-            raise KilledError
-        original(self, trainer, *rest)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(training.EpochHistory, "on_train_epoch_start", dying)
-        with pytest.raises(KilledError):
-            train(ingested, chosen, slices, resources)
-    assert differing(whole, train(ingested, chosen, slices, resources)) == []
+    term = JUDGED.model_copy(update={"start_epoch": 0})
+    chosen = mae.model_copy(update={"adversarial": term, "epochs": 3})
+    whole = weights(train(ingested, chosen, slices, resources, "whole"))
+    with killed_before_epoch(2):
+        train(ingested, chosen, slices, resources)
+    assert differing(whole, weights(train(ingested, chosen, slices, resources))) == []
 
 
 def test_simmim_trains_on_the_same_slices_and_makes_residual_maps(
     ingested, mae, residuals, slices, resources
 ):
     chosen = mae.model_copy(update={"architecture": "simmim"})
-    state = train(ingested, chosen, slices, resources)
+    state = weights(train(ingested, chosen, slices, resources))
     assert any(name.startswith("network.vit.") for name in state)
     residual_maps(
         ingested, "mrm", "1of1", residuals, {"shared": chosen}, (1,), slices, SEED, resources
@@ -96,19 +80,18 @@ def test_simmim_trains_on_the_same_slices_and_makes_residual_maps(
 
 @pytest.mark.parametrize("difference", ["squared", "ssim"])
 def test_other_differences_make_other_stores(
-    ingested, mae, residuals, slices, resources, difference
+    with_residuals, mae, residuals, slices, resources, difference
 ):
-    train(ingested, mae, slices, resources)
-
-    def made(settings, name):
-        residual_maps(
-            ingested, name, "1of1", settings, {"shared": mae}, (1,), slices, SEED, resources
-        )
-        store = open_store(ingested.residual_store(name, "d"))
+    def maps_and_key(name):
+        store = open_store(with_residuals.residual_store(name, "d"))
         return read_array(store, "residual").astype(np.float32), store.attrs["fingerprint"]
 
-    plain, key = made(residuals, "mrm")
-    other, other_key = made(residuals.model_copy(update={"difference": difference}), "other")
+    other_settings = residuals.model_copy(update={"difference": difference})
+    maes = {"shared": mae}
+    residual_maps(
+        with_residuals, "other", "1of1", other_settings, maes, (1,), slices, SEED, resources
+    )
+    (plain, key), (other, other_key) = maps_and_key("mrm"), maps_and_key("other")
     assert key != other_key
     assert 0 <= other.min() < other.max() <= 1
     if difference == "squared":
@@ -135,9 +118,9 @@ def test_pictures_show_validation_slices_as_often_as_asked(ingested, mae, slices
     assert np.abs(reconstruction - image)[~visible].max() > 0.05
 
 
-def test_pictures_are_no_reason_to_train_again(ingested, mae, slices, resources, monkeypatch):
+def test_pictures_are_no_reason_to_train_again(ingested, mae, slices, resources):
     never = mae.model_copy(update={"picture_epochs": 0})
     train(ingested, never, slices, resources)
     assert not (folder_of(ingested.mae("shared")) / "pictures").exists()
-    monkeypatch.setattr(mae_stage, "fit", lambda *_, **__: pytest.fail("trained again"))
-    train(ingested, mae, slices, resources)
+    with nothing_trained():
+        train(ingested, mae, slices, resources)

@@ -1,0 +1,150 @@
+"""MAE trainings resume to the same bits, start anew for new settings, and see no test case."""
+
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipeline.networks.history import read_history
+from pipeline.networks.mae_training import MaeTraining
+from pipeline.storage.files import read_json, write_json
+from pipeline.storage.layout import Layout, folder_of
+from pipeline.train_mae import lesion_free_slices, train_mae
+from tests.pipeline.trainings import (
+    SEED,
+    assert_same,
+    at_epoch_start,
+    differing,
+    killed_before_epoch,
+    nothing_trained,
+    train,
+    weights,
+)
+
+
+def test_only_lesion_free_slices_of_training_cases_are_learnt(ingested):
+    cases = read_json(ingested.cases)["cases"]
+    train_slices, validation = lesion_free_slices(ingested, cases)
+    assert train_slices == [(case, z) for case in "ab" for z in (1, 4, 5)]
+    assert validation == [("c", z) for z in (1, 4, 5)]
+
+
+def epochs_of(manifest):
+    return [row["epoch"] for row in read_history(folder_of(manifest) / "history.csv")]
+
+
+def test_an_interrupted_mae_training_ends_in_the_same_bits(
+    ingested, trained_once, mae, slices, resources
+):
+    with killed_before_epoch(1):
+        train(ingested, mae, slices, resources)
+    assert not ingested.mae("shared").exists()
+    resumed = train(ingested, mae, slices, resources)
+    assert_same(weights(resumed), weights(trained_once.mae("shared")))
+    assert epochs_of(resumed) == [0, 1]
+
+
+@pytest.fixture
+def validation_losses(monkeypatch):
+    """Sets the validation losses of a training's epochs."""
+
+    def choose(losses):
+        def given(self, batch, _):
+            loss = losses[self.current_epoch]
+            self.log("validation_loss", loss, batch_size=len(batch["image"]))
+
+        monkeypatch.setattr(MaeTraining, "validation_step", given)
+
+    return choose
+
+
+@pytest.mark.parametrize(
+    ("losses", "stop", "best"),
+    [((0.0, 1.0, 2.0, 3.0), 3, 0), ((3.0, 1.0, 2.5, 2.0), 2, 1)],
+    ids=["first is best", "second is best"],
+)
+def test_a_training_goes_on_from_its_last_epoch_and_keeps_its_best_where_it_was_moved_to(
+    ingested, mae, slices, resources, monkeypatch, validation_losses, losses, stop, best
+):
+    validation_losses(losses)
+    mae = mae.model_copy(update={"epochs": 4})
+    with killed_before_epoch(stop):
+        train(ingested, mae, slices, resources)
+    moved = ingested.root.with_name("moved")
+    ingested.root.rename(moved)
+    started = []
+    at_epoch_start(monkeypatch, started.append)
+    manifest = train(Layout(moved, ingested.dataset), mae, slices, resources)
+    assert started == list(range(stop, 4))
+    rows = read_history(folder_of(manifest) / "history.csv")
+    assert [row["validation_loss"] for row in rows] == list(losses)
+    checkpoint = folder_of(manifest) / "checkpoints" / "best.ckpt"
+    assert torch.load(checkpoint, weights_only=True)["epoch"] == best
+    assert not ingested.root.exists()
+
+
+def test_a_finished_mae_is_not_trained_again_and_other_settings_start_anew(
+    with_mae, mae, slices, resources
+):
+    manifest = with_mae.mae("shared")
+    first = weights(manifest)
+    manifest.unlink()
+    with nothing_trained():
+        train(with_mae, mae, slices, resources)
+    assert manifest.exists()
+    train(with_mae, mae.model_copy(update={"learning_rate": 1e-2}), slices, resources)
+    assert "mask_token" in differing(weights(manifest), first)
+    assert not list(manifest.parent.glob(".*")), "nothing is left of the one that was replaced"
+
+
+def test_the_masks_of_training_change_with_the_seed(with_mae, mae, slices, resources):
+    first = weights(with_mae.mae("shared"))
+    train_mae(with_mae, "shared", mae, slices, SEED + 1, resources)
+    assert "mask_token" in differing(weights(with_mae.mae("shared")), first)
+
+
+def test_an_mae_without_its_best_checkpoint_is_taken_from_its_last(
+    with_mae, mae, slices, resources
+):
+    manifest = with_mae.mae("shared")
+    before = weights(manifest)
+    for name in ("model.safetensors", "checkpoints/best.ckpt"):
+        (folder_of(manifest) / name).unlink()
+    with nothing_trained():
+        assert_same(before, weights(train(with_mae, mae, slices, resources)))
+
+
+@pytest.fixture
+def checkpoint(trained_once, tmp_path):
+    """Weights of an MAE, as a user may have them."""
+    path = tmp_path / "mae.safetensors"
+    shutil.copy(folder_of(trained_once.mae("shared")) / "model.safetensors", path)
+    return path
+
+
+def test_a_checkpoint_that_is_only_used_needs_no_slice(
+    ingested, mae, slices, resources, checkpoint
+):
+    content = read_json(ingested.cases)
+    for case in content["cases"].values():
+        case["slices_with_lesion"] = list(range(6))
+    write_json(ingested.cases, content)
+    used = mae.model_copy(update={"checkpoint": str(checkpoint), "epochs": 0})
+    assert_same(load_file(checkpoint), weights(train(ingested, used, slices, resources)))
+
+
+def test_an_mae_is_not_trained_again_where_its_checkpoint_has_moved(
+    ingested, mae, slices, resources, checkpoint
+):
+    def start_from(path):
+        chosen = mae.model_copy(update={"checkpoint": str(path)})
+        return weights(train(ingested, chosen, slices, resources))
+
+    before = start_from(checkpoint)
+    moved = checkpoint.rename(checkpoint.with_name("elsewhere.safetensors"))
+    with nothing_trained():
+        assert_same(before, start_from(moved))
+    save_file({name: value + 1 for name, value in before.items()}, moved)
+    with killed_before_epoch(0):
+        start_from(moved)
