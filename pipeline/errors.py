@@ -1,4 +1,4 @@
-"""The one error that a user's mistake raises."""
+"""`PipelineError`, which a user's mistake raises, and the findings that it carries."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from typing import Literal
 
 
 class PipelineError(Exception):
-    """Faults in the input, the settings or the machine, each told in one line.
+    """Faults in the input, the settings or the machine, one line each.
 
     A line names the case or key, the file, what was found, what was expected and what to do.
     The command line prints it without a traceback and exits with 1.
 
     Attributes:
-        findings: the faults as records; of one given as text, `found` holds it all.
+        findings: the faults as records; a fault given as text stands whole in `found`.
     """
 
     def __init__(self, *faults: str | Finding) -> None:
         super().__init__("\n".join(map(str, faults)))
-        self.findings = tuple(one if isinstance(one, Finding) else Finding(one) for one in faults)
+        self.findings = tuple(
+            fault if isinstance(fault, Finding) else Finding(fault) for fault in faults
+        )
 
 
 def file_fault(path: Path, found: str, expected: str = "", remedy: str = "") -> PipelineError:
-    """The error of one faulty file or folder."""
+    """The error for one faulty file or folder."""
     return PipelineError(Finding(found, expected, remedy, file=str(path)))
 
 
@@ -34,16 +36,16 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a person should know of a data set.
+    """One thing that a person should know about a data set.
 
     Attributes:
-        found: what is there; all that is known where another library's reader only gives a text.
+        found: what is there; the whole message where it comes from another library.
         expected: what should be there, or "".
         remedy: what to do, or "".
-        file: path of the file or folder that it is about, or "".
-        case: name of the case that it is about; "" for the data set as a whole.
-        severity: an `error` keeps its case, or the data set, from being used; a `warning` is to be
-            looked at; a `note` was handled and needs nothing.
+        file: path of the file or folder concerned, or "".
+        case: name of the case concerned; "" for the data set as a whole.
+        severity: an `error` excludes its case or the data set from use; a `warning` needs a
+            look; a `note` is already handled.
     """
 
     found: str
@@ -55,7 +57,7 @@ class Finding:
 
     @property
     def brief(self) -> str:
-        """Case, file and what was found, in one line."""
+        """Case, file and what was found, on one line."""
         where = [f"case {self.case}"] if self.case else []
         return ": ".join([*where, *([self.file] if self.file else []), self.found])
 
@@ -65,14 +67,14 @@ class Finding:
         return f"{self.brief}{expected}{remedy}"
 
     def as_json(self) -> dict[str, str]:
-        """Every field and the whole line, `text`; all are strings."""
+        """Every field, and the whole line as `text`; all values are strings."""
         names = ("severity", "case", "file", "found", "expected", "remedy")
         return {**{name: getattr(self, name) for name in names}, "text": str(self)}
 
 
 @dataclass(frozen=True)
 class Group:
-    """Findings that differ in nothing but their case and file."""
+    """Findings that differ only in case and file."""
 
     finding: Finding
     cases: list[str]
@@ -80,12 +82,12 @@ class Group:
 
 
 def grouped(findings: Iterable[Finding]) -> list[Group]:
-    """Alike findings together, errors first, else in the order given."""
+    """Findings grouped by what they say: errors first, otherwise in the given order."""
     groups: dict[tuple[str, ...], Group] = {}
-    for one in findings:
-        key = (one.severity, one.found, one.expected, one.remedy)
-        group = groups.setdefault(key, Group(one, [], []))
-        for known, name in ((group.cases, one.case), (group.files, one.file)):
+    for finding in findings:
+        key = (finding.severity, finding.found, finding.expected, finding.remedy)
+        group = groups.setdefault(key, Group(finding, [], []))
+        for known, name in ((group.cases, finding.case), (group.files, finding.file)):
             if name and name not in known:
                 known.append(name)
-    return sorted(groups.values(), key=lambda one: SEVERITIES.index(one.finding.severity))
+    return sorted(groups.values(), key=lambda group: SEVERITIES.index(group.finding.severity))

@@ -1,11 +1,24 @@
-"""Adapters: each turns a folder in one layout into a list of cases, without reading any image."""
+"""Data sets: adapters list the cases of a folder, and `loading` reads and checks one case.
+
+This room may import errors, settings and storage; networks and every later room may import it.
+Listing reads no image and imports neither numpy nor SimpleITK, because a plan lists cases, too.
+
+- `cases`: the files of one case, and the checks that every listing passes.
+- `atlas`, `msd`, `orcascore`, `nnunet`, `manifest`, `dicom`: one adapter for each layout.
+- `configured`: the cases of a configured data set, phantoms included.
+- `left_out`: files that look like images but belong to no case.
+- `loading`: reads one case, and finds all that is wrong with it.
+- `subsets`: divides cases into training, validation and test.
+- `phantoms`: synthetic data sets of known truth.
+
+The package re-exports the listing. A new adapter is a module with `list_cases(root)`, a line in
+`ADAPTERS` and its name in `pipeline.settings.data`.
+"""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from pipeline.datasets import atlas, dicom, manifest, msd, nnunet, orcascore
 from pipeline.datasets.cases import CaseFiles, ListingError, checked, further_cases
@@ -13,7 +26,7 @@ from pipeline.errors import Finding, PipelineError, file_fault
 
 __all__ = ["ADAPTERS", "CaseFiles", "ListingError", "list_cases"]
 
-ADAPTERS: dict[str, Callable[..., list[CaseFiles]]] = {
+ADAPTERS: dict[str, Callable[[Path], list[CaseFiles]]] = {
     "atlas": atlas.list_cases,
     "msd": msd.list_cases,
     "orcascore": orcascore.list_cases,
@@ -23,42 +36,32 @@ ADAPTERS: dict[str, Callable[..., list[CaseFiles]]] = {
 }
 
 
-def list_cases(
-    adapter: str, root: Path, further: Sequence[Path] = (), **options: Any
-) -> list[CaseFiles]:
-    """All cases under `root`, sorted by name; folders are listed, images are not opened.
+def list_cases(adapter: str, root: Path, further: Sequence[Path] = ()) -> list[CaseFiles]:
+    """All cases under `root`, sorted by name, without opening any image.
 
     Args:
         adapter: one of `ADAPTERS`.
-        root: folder of the data set (for `manifest` the CSV file itself, too).
-        further: images beside them, to be predicted only; a case is called as its file.
-        options: the adapter's own, such as `table` of `manifest`.
+        root: folder of the data set; for `manifest` also the CSV itself.
+        further: other images, to be predicted only; each case is named after its file.
 
     Raises:
-        PipelineError: unknown adapter or option, no such folder, or a missing or broken
-            `dataset.json` or CSV.
-        ListingError: no case, a case twice, a label without image, and the like, all at once.
+        PipelineError: unknown adapter, no such folder, or a missing or broken `dataset.json` or
+            CSV.
+        ListingError: no case, a case twice, a label without image and the like, all at once.
     """
     if adapter not in ADAPTERS:
         raise PipelineError(f"adapter {adapter!r}: unknown; use one of {', '.join(ADAPTERS)}")
-    listing = ADAPTERS[adapter]
-    known = [name for name in inspect.signature(listing).parameters if name != "root"]
-    for name in options:
-        if name not in known:
-            takes = ", ".join(known) or "no options"
-            raise PipelineError(f"adapter {adapter}: unknown option {name!r}; it takes {takes}")
+    expected = f"the folder of a data set for {adapter}"
     if not root.exists():
-        expected = f"the folder of a data set for {adapter}"
         raise file_fault(root, "not there", expected, "correct source.root")
     if not root.is_dir() and adapter != "manifest":
-        expected = f"the folder of a data set for {adapter}"
         raise file_fault(root, "is a file", expected, "correct source.root")
     if not further:
-        return listing(root, **options)
+        return ADAPTERS[adapter](root)
     faults: list[Finding] = []
     try:
-        found = listing(root, **options)
+        cases = ADAPTERS[adapter](root)
     except ListingError as error:
-        found, faults = error.cases, list(error.findings)
-    more, missing = further_cases(further, found)
-    return checked([*found, *more], root, "images", [*faults, *missing])
+        cases, faults = error.cases, list(error.findings)
+    more, missing = further_cases(further, cases)
+    return checked([*cases, *more], root, "images", [*faults, *missing])

@@ -9,7 +9,7 @@ from pipeline.datasets.cases import CaseFiles, checked, missing_label, orphans
 
 IMAGE = "_T1w.nii.gz"
 MASK = "_label-L_desc-T1lesion_mask.nii.gz"
-TRAINING = "Training"  # the release keeps scans without mask in Testing
+TRAINING = "Training"  # scans below it have a mask; the release keeps those without in Testing
 SUBJECT = re.compile(r"(sub-r(\d+)s\d+)_")
 
 
@@ -49,7 +49,7 @@ def list_cases(root: Path) -> list[CaseFiles]:
 
 
 def other_names(root: Path) -> list[Path]:
-    """Images whose name does not tell subject and cohort, hidden ones aside."""
+    """Images whose name holds no subject and cohort; hidden files do not count."""
     return [
         path
         for path in root.rglob(f"*{IMAGE}")

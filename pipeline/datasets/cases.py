@@ -1,4 +1,4 @@
-"""One case's files, and the checks that every listing must pass."""
+"""The files of one case, and the checks that every listing must pass."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pipeline.errors import Finding, PipelineError
 
 ROLES = ("", "train", "validation", "test", "unlabelled")
 CASE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-NAMED = "letters, digits and . _ + -, starting with a letter or digit"
+NAME_RULE = "letters, digits and . _ + -, starting with a letter or digit"
 
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """Where one case lies and what its folder says of it; nothing has been read.
+    """Where one case lies, and what its folder says about it; no image has been read.
 
     Attributes:
-        case: name, unique in its data set and fit for a file name.
+        case: name, unique in its data set and usable as a file name.
         image: file or DICOM folder.
         label: file of the reference mask, or None.
         group: cohort, hospital or vendor; "" where the data set has none.
         role: "train", "validation" or "test" where the data set itself decides, "unlabelled" for
             cases to predict only, "" where the split stage decides.
         modality: "MR", "CT", or "" where unknown.
-        notes: what a person should know about the case or its data set, one sentence each.
+        notes: what a person should know about the case or its data set, a sentence each.
     """
 
     case: str
@@ -40,10 +40,10 @@ class CaseFiles:
 
 
 class ListingError(PipelineError):
-    """A data set whose files cannot be told apart or do not belong together.
+    """A data set whose cases cannot be told apart, or whose files do not fit together.
 
     Attributes:
-        cases: all that could be listed, so that they can be looked at in the same run.
+        cases: all cases that were listed, so that their images can be checked in the same run.
     """
 
     def __init__(self, cases: Sequence[CaseFiles], faults: Sequence[Finding]) -> None:
@@ -57,50 +57,43 @@ def checked(
     """The cases sorted by name.
 
     Args:
-        cases: as found.
+        cases: the cases as listed.
         root: folder of the data set, for errors.
         expected: files that the adapter looks for, for errors.
-        faults: what the adapter has found already.
+        faults: faults that the adapter has already found.
 
     Raises:
-        ListingError: one line for each of the faults, no case, a case twice, or a name that cannot
-            be a file name.
+        ListingError: the given faults, no case, a case twice, or a name that cannot be a file
+            name; a line for each.
     """
-    found = list(faults)
+    findings = list(faults)
     if not cases and not faults:
         remedy = "correct source.root or source.adapter"
-        found.append(Finding("no cases found", expected, remedy, file=str(root)))
+        findings.append(Finding("no cases found", expected, remedy, file=str(root)))
     images = defaultdict(list)
-    for one in cases:
-        images[one.case].append(str(one.image))
-        if not CASE_NAME.fullmatch(one.case):
-            found.append(
-                Finding(
-                    f"the name {one.case!r}",
-                    NAMED,
-                    "rename it",
-                    str(one.image),
-                    one.case,
-                )
-            )
-    for case, paths in sorted(images.items()):
+    for files in cases:
+        name, image = files.case, str(files.image)
+        images[name].append(image)
+        if not CASE_NAME.fullmatch(name):
+            findings.append(Finding(f"the name {name!r}", NAME_RULE, "rename it", image, name))
+    for name, paths in sorted(images.items()):
         if len(paths) > 1:
-            told = f"the same case more than once: {' and '.join(sorted(paths))}"
-            found.append(Finding(told, "", "keep one", case=case))
-    ordered = sorted(cases, key=lambda one: one.case)
-    if found:
-        # what a first listing found is found again when further images join it
-        raise ListingError(ordered, list(dict.fromkeys(found)))
+            message = f"the same case more than once: {' and '.join(sorted(paths))}"
+            findings.append(Finding(message, "", "keep one", case=name))
+    ordered = sorted(cases, key=lambda files: files.case)
+    if findings:
+        # when further images join a listing, the faults of the first check occur again
+        raise ListingError(ordered, list(dict.fromkeys(findings)))
     return ordered
 
 
 def further_cases(
     images: Iterable[Path], beside: Sequence[CaseFiles]
 ) -> tuple[list[CaseFiles], list[Finding]]:
-    """Images without reference, called as their files, of the same modality as the data set.
+    """Cases of images without reference, named after their files, of the data set's modality.
 
     Returns:
-        Their cases, and a fault for each that is not there.
+        The cases, and a fault for each image that is not there.
     """
     modality = beside[0].modality if beside else ""
     cases, faults = [], []
@@ -126,29 +119,29 @@ def missing_label(case: str, label: Path, remedy: str) -> Finding:
 
 
 def source_files(files: CaseFiles) -> list[Path]:
-    """Every file that a case consists of: DICOM folders and detached headers have several."""
-    found: list[Path] = []
+    """Every file of a case; DICOM folders and detached headers have several."""
+    sources: list[Path] = []
     for path in (files.image, files.label):
         if path is None:
             continue
         if path.is_dir():
-            found += sorted(file for file in path.iterdir() if file.is_file())
+            sources += sorted(file for file in path.iterdir() if file.is_file())
         elif path.suffix.lower() == ".mhd":
-            found += _meta_image_files(path)
+            sources += _meta_image_files(path)
         else:
-            found.append(path)
-    return found
+            sources.append(path)
+    return sources
 
 
 def list_files(root: Path) -> list[Path]:
-    """The lists that say which files of a data set are its cases, where it has some."""
+    """The existing files that list a data set's cases: its CSV, its `dataset.json`, or none."""
     return [path for path in (root, root / "manifest.csv", root / "dataset.json") if path.is_file()]
 
 
 def _meta_image_files(header: Path) -> list[Path]:
     """A MetaImage header, and the data file that it names."""
     with header.open("rb") as file:
-        named = [line for line in file if line.startswith(b"ElementDataFile")]
-    name = named[0].split(b"=", 1)[1].strip().decode("utf-8", "replace") if named else "LOCAL"
+        lines = [line for line in file if line.startswith(b"ElementDataFile")]
+    name = lines[0].split(b"=", 1)[1].strip().decode("utf-8", "replace") if lines else "LOCAL"
     data = header.parent / name
     return [header, data] if data.is_file() else [header]

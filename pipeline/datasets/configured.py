@@ -1,4 +1,4 @@
-"""The cases that a configuration is about, before any image is read."""
+"""The cases of a configured data set, before any image is read."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from pipeline.settings import Settings, further_images, source_root
 
 
 def planned_cases(settings: Settings, dataset: str) -> list[CaseFiles]:
-    """Every case of a data set, sorted by name; those of phantoms before they are written, too.
+    """Every case of a data set, sorted by name; phantoms count before they are written, too.
 
     Raises:
         PipelineError: the folder or its lists are missing or broken.
-        ListingError: cases that cannot be told apart or do not belong together.
+        ListingError: cases that cannot be told apart, or files that do not fit together.
     """
     source = settings.datasets[dataset].source
     root, further = source_root(settings, dataset), further_images(settings, dataset)
     if source.phantom is None:
         return list_cases(source.adapter, root, further)
-    found = phantom_files(
-        source.phantom.kind, root, source.phantom.cases, source.phantom.unlabelled
-    )
-    more, missing = further_cases(further, found)
-    return checked([*found, *more], root, "phantoms", missing)
+    phantom = source.phantom
+    cases = phantom_files(phantom.kind, root, phantom.cases, phantom.unlabelled)
+    more, missing = further_cases(further, cases)
+    return checked([*cases, *more], root, "phantoms", missing)

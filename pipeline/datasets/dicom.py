@@ -1,4 +1,4 @@
-"""Folders of DICOM slices: one folder per case, or cases with several series below them."""
+"""Folders of DICOM slices: one folder a case, or case folders with several series below."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ SUFFIXES = {"", ".dcm", ".ima"}
 NO_SLICES = {"dicomdir", "license", "readme", "version"}
 
 
-def list_cases(root: Path, table: str = "manifest.csv") -> list[CaseFiles]:
+def list_cases(root: Path) -> list[CaseFiles]:
     """Every folder below `root` that holds slices, named after its case folder.
 
-    A case folder with several series gives a case for each, `PATIENT-SERIES`. All are unlabelled;
-    labels, groups and roles come from a CSV called `table` in `root`, which then alone drives.
+    A case folder with several series gives a case for each, `PATIENT-SERIES`. All are unlabelled.
+    A `manifest.csv` in `root` replaces this listing: it gives labels, groups and roles.
 
     Raises:
         PipelineError: no folder with slices, two folders of the same name, or a broken CSV.
     """
-    if (root / table).is_file():
-        return manifest.list_cases(root, table)
+    if (root / manifest.TABLE).is_file():
+        return manifest.list_cases(root)
     folders = [Path(folder) for folder, _, files in os.walk(root) if slices_among(files)]
     series = Counter(_patient(folder, root) for folder in folders)
     cases = []
@@ -42,7 +42,7 @@ def _patient(folder: Path, root: Path) -> str:
 
 
 def slices_among(names: Iterable[str]) -> list[str]:
-    """The names that a DICOM slice may have, sorted."""
+    """Those of the file names that a DICOM slice may have, sorted."""
     return sorted(
         name
         for name in names
@@ -53,5 +53,5 @@ def slices_among(names: Iterable[str]) -> list[str]:
 
 
 def _clean(name: str) -> str:
-    """A name fit for a file; folders on hospital disks hold blanks, carets and umlauts."""
+    """A name usable as a file name: folders on hospital disks hold blanks, carets and umlauts."""
     return re.sub(r"[^A-Za-z0-9._+-]+", "_", name).strip("_.-+")

@@ -1,4 +1,4 @@
-"""Files that look like images of a data set and are left out without a word when it is listed."""
+"""Files that look like images of a data set, but that its adapter skips silently."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from pathlib import Path
 from pipeline.datasets import atlas, msd, orcascore
 from pipeline.errors import Finding, Severity
 
-NAMED = 3
+SHOWN_NAMES = 3
 
 LEFT_OUT: dict[str, Callable[[Path], list[Path]]] = {
     "atlas": atlas.other_names,
     "msd": msd.not_listed,
     "orcascore": orcascore.contrast_scans,
 }
-TOLD: dict[str, tuple[str, Severity, str]] = {
+# what an adapter skips, how serious that is, and what to do
+DESCRIPTIONS: dict[str, tuple[str, Severity, str]] = {
     "atlas": (
         "image whose name has no sub-r<cohort>s<number>",
         "warning",
@@ -31,22 +32,22 @@ TOLD: dict[str, tuple[str, Severity, str]] = {
 
 
 def left_out(adapter: str, root: Path) -> list[Finding]:
-    """One finding for each kind of file left out: how many, and the first few names."""
+    """A finding for each kind of skipped file: its first few names, and how many more there are."""
     if not root.is_dir():
         return []
     macos = [path for path in root.rglob("._*") if path.is_file()]
-    found = _told(macos, root, "file ._* (left by macOS)", "note", "")
+    findings = _findings(macos, root, "file ._* (left by macOS)", "note", "")
     if adapter in LEFT_OUT:
-        found += _told(LEFT_OUT[adapter](root), root, *TOLD[adapter])
-    return found
+        findings += _findings(LEFT_OUT[adapter](root), root, *DESCRIPTIONS[adapter])
+    return findings
 
 
-def _told(
+def _findings(
     paths: Iterable[Path], root: Path, what: str, severity: Severity, remedy: str
 ) -> list[Finding]:
     names = sorted(str(path.relative_to(root)) for path in paths)
     if not names:
         return []
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    told = f"left out, {what}: {', '.join(names[:NAMED])}{more}"
-    return [Finding(told, "", remedy, str(root), severity=severity)]
+    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    message = f"left out, {what}: {', '.join(names[:SHOWN_NAMES])}{more}"
+    return [Finding(message, "", remedy, str(root), severity=severity)]

@@ -1,6 +1,6 @@
-"""Reading one case and finding all that is wrong with it, before anything is computed from it.
+"""Reading one case, and finding all that is wrong with it before anything uses it.
 
-A fault makes the case unusable; other findings are what a person should look at or know.
+A fault makes the case unusable; other findings are for a person to look at or to know.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from pipeline.storage.volumes import Geometry, Volume, read_volume
 SPACING_TOLERANCE = 1e-3  # of the image's spacing
 ORIGIN_TOLERANCE = 0.1  # of the image's smallest spacing: a tenth of a voxel
 DIRECTION_TOLERANCE = 1e-3  # of each direction cosine
-INTEGER_TOLERANCE = 1e-5  # labels scaled by a header's slope come back this inexact
+INTEGER_TOLERANCE = 1e-5  # error of labels that a header's slope has scaled
 LABEL_MAXIMUM = 255
 NO_LESION = "the label holds no lesion"
 
-HU_RANGE = (-8192, 32767)  # padding values and metal reach far; a case store holds int16
+HU_RANGE = (-8192, 32767)  # wide, for padding values and metal; a case store holds int16
 HU_SMALLEST_SPAN = 10
-AIR_OR_FAT_HU = -150  # below it lie air, lung and fat, of which every CT shows some
+AIR_OR_FAT_HU = -150  # every CT shows some air, lung or fat below it
 AIR_OR_FAT_SHARE = 1e-3
-DENSE_HU = 500  # above it lie bone and metal, or soft tissue that still has 1024 added
+DENSE_HU = 500  # bone and metal lie above it, and soft tissue that still has 1024 added
 DENSE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class LoadedCase:
-    """A case as read and checked.
+    """One case, read and checked.
 
     Attributes:
-        files: where it came from.
-        image: the image; None if it could not be read.
+        files: where the case lies.
+        image: None if it could not be read.
         label: (z, y, x) uint8; None if unlabelled or unusable.
         notes: warnings and notes; those of `files` come first.
         faults: errors; the case can be used only if there is none.
@@ -59,15 +59,15 @@ def load_case(
     foreground: Sequence[int] | None = None,
     channel: int | None = None,
 ) -> LoadedCase:
-    """Read one case and list all of its faults at once; a fault raises nothing.
+    """Read one case and list all of its faults; no fault is raised.
 
     Args:
         files: the case.
-        modality: "CT" checks Hounsfield units; None takes what the adapter says.
-        binarise: label values above 0 all become 1 (ATLAS has masks with a maximum near 0.01);
-            else labels must be whole numbers.
-        foreground: the label values that are lesion, others become 0; None keeps all.
-        channel: which volume of a 4D or multi-channel image; None refuses these.
+        modality: "CT" checks Hounsfield units; None takes the adapter's modality.
+        binarise: all label values above 0 become 1 (ATLAS has masks with a maximum near 0.01);
+            otherwise labels must be whole numbers.
+        foreground: the label values that are lesion; others become 0. None keeps all.
+        channel: the volume to take of a 4D or multi-channel image; None refuses such images.
 
     Returns:
         The case with its notes and faults.
@@ -81,26 +81,26 @@ def load_case(
     if files.label is not None:
         volume, label_faults = _read(files, files.label)
         if volume is not None:
-            label, told, found = usable_label(
+            label, label_notes, unusable = usable_label(
                 volume.array, binarise=binarise, foreground=foreground
             )
             if image is not None:
-                found += geometry_faults(image.geometry, volume.geometry)
-            label_faults += _of(files, files.label, found)
-            notes += _of(files, files.label, told)
+                unusable += geometry_faults(image.geometry, volume.geometry)
+            label_faults += _of(files, files.label, unusable)
+            notes += _of(files, files.label, label_notes)
         faults += label_faults
     return LoadedCase(files, image, label, tuple(notes), tuple(faults))
 
 
 def image_faults(image: npt.NDArray[Any], *, modality: str) -> list[Finding]:
-    """Faults of an image's values.
+    """The faults of an image's values.
 
     Args:
         image: (z, y, x) in the source's units.
-        modality: "CT" expects Hounsfield units; others are in arbitrary units.
+        modality: "CT" expects Hounsfield units; others have arbitrary units.
 
     Returns:
-        One per fault, without case and file.
+        The findings, without case and file.
     """
     faults = []
     broken = _not_finite(image)
@@ -141,7 +141,7 @@ def _implausible_hu(image: npt.NDArray[Any], low: float, high: float) -> str | N
         return "they look scaled to a small range"
     if low >= 0:
         return "no voxel lies below 0, where air, lung and fat must"
-    # The lowest value may be the scanner's padding, which an offset leaves below 0.
+    # the lowest value may be padding, which stays below 0 despite an offset
     light = np.count_nonzero((image < AIR_OR_FAT_HU) & (image > low)) / image.size
     dense = np.count_nonzero(image > DENSE_HU) / image.size
     if light < AIR_OR_FAT_SHARE and dense > DENSE_SHARE:
@@ -152,7 +152,7 @@ def _implausible_hu(image: npt.NDArray[Any], low: float, high: float) -> str | N
 def usable_label(
     label: npt.NDArray[Any], *, binarise: bool, foreground: Sequence[int] | None = None
 ) -> tuple[npt.NDArray[np.uint8] | None, list[Finding], list[Finding]]:
-    """A mask as it is stored.
+    """The mask that is stored for a label, or the reasons why there is none.
 
     Args:
         label: (z, y, x) as read.
@@ -160,48 +160,60 @@ def usable_label(
         foreground: see `load_case`.
 
     Returns:
-        The mask as uint8 (None with a fault), warnings and notes, and faults; without case and
-        file.
+        The mask as uint8, None if there is a fault; warnings and notes; faults. The findings have
+        no case and file.
     """
     broken = _not_finite(label)
     if broken:
-        found = f"{broken} label voxels with NaN or infinity"
-        return None, [], [Finding(found, "none", "export it again")]
-    low, high = label.min(), label.max()
-    whole = _are_whole(label)
-    faults = []
-    if low < 0:
-        faults.append(Finding(f"label {low:g}", "none below 0", "redraw or export it again"))
-    if not whole and not binarise:
-        faults.append(
-            Finding("labels that are no whole numbers", "0, 1, …", "set source.binarise or redraw")
-        )
-    if high > LABEL_MAXIMUM and not binarise:
-        faults.append(Finding(f"label {high:g}", f"at most {LABEL_MAXIMUM}", "renumber"))
+        message = f"{broken} label voxels with NaN or infinity"
+        return None, [], [Finding(message, "none", "export it again")]
+    faults = _label_faults(label, binarise=binarise)
     if faults:
         return None, [], faults
-    if binarise:
-        mask = (label > 0).astype(np.uint8)
-        mapped = Finding(
-            f"values up to {high:.4g} binarised at > 0",
-            "0 and 1",
-            "look whether the mask was only scaled; a blurred one grows by this: redraw it",
-            severity="warning",
-        )
-        return mask, [*([] if whole and high <= 1 else [mapped]), *_empty(mask)], []
-    mask = np.rint(label).astype(np.uint8)
-    if foreground is None:
-        return mask, _empty(mask), []
-    others = sorted({*np.unique(mask).tolist()} - {0, *foreground})
-    mask[~np.isin(mask, foreground)] = 0
-    listed = ", ".join(map(str, others))
-    told = f"label values {listed} taken as background, as source.foreground says"
-    notes = [Finding(told, severity="note")] if others else []
+    mask, notes = _binarised(label) if binarise else _selected(label, foreground)
     return mask, [*notes, *_empty(mask)], []
 
 
+def _label_faults(label: npt.NDArray[Any], *, binarise: bool) -> list[Finding]:
+    low, high = label.min(), label.max()
+    faults = []
+    if low < 0:
+        faults.append(Finding(f"label {low:g}", "none below 0", "redraw or export it again"))
+    if not binarise and not _are_whole(label):
+        remedy = "set source.binarise or redraw"
+        faults.append(Finding("labels that are no whole numbers", "0, 1, …", remedy))
+    if not binarise and high > LABEL_MAXIMUM:
+        faults.append(Finding(f"label {high:g}", f"at most {LABEL_MAXIMUM}", "renumber"))
+    return faults
+
+
+def _binarised(label: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint8], list[Finding]]:
+    """All values above 0 as 1, and a warning if that changed any value."""
+    mask = (label > 0).astype(np.uint8)
+    high = label.max()
+    if _are_whole(label) and high <= 1:
+        return mask, []
+    remedy = "look whether the mask was only scaled; a blurred one grows by this: redraw it"
+    message = f"values up to {high:.4g} binarised at > 0"
+    return mask, [Finding(message, "0 and 1", remedy, severity="warning")]
+
+
+def _selected(
+    label: npt.NDArray[Any], foreground: Sequence[int] | None
+) -> tuple[npt.NDArray[np.uint8], list[Finding]]:
+    """The foreground's values, and a note that names values set to 0."""
+    mask = np.rint(label).astype(np.uint8)
+    if foreground is None:
+        return mask, []
+    others = sorted({*np.unique(mask).tolist()} - {0, *foreground})
+    mask[~np.isin(mask, foreground)] = 0
+    listed = ", ".join(map(str, others))
+    message = f"label values {listed} taken as background, as source.foreground says"
+    return mask, [Finding(message, severity="note")] if others else []
+
+
 def geometry_faults(image: Geometry, label: Geometry) -> list[Finding]:
-    """Where a label's grid differs from its image's by more than the tolerances above."""
+    """A fault for each way in which a label's grid differs from its image's beyond tolerance."""
     faults = []
     if label.shape != image.shape:
         expected = f"the image's {image.shape} (z, y, x)"
@@ -218,13 +230,11 @@ def geometry_faults(image: Geometry, label: Geometry) -> list[Finding]:
     return faults
 
 
-def _mismatch(
-    what: str, found: tuple[float, ...], expected: tuple[float, ...], unit: str
-) -> Finding:
-    shown, wanted = (", ".join(f"{value:.6g}" for value in values) for values in (found, expected))
+def _mismatch(what: str, label: tuple[float, ...], image: tuple[float, ...], unit: str) -> Finding:
+    found, expected = (", ".join(f"{value:.6g}" for value in values) for values in (label, image))
     return Finding(
-        f"label {what} ({shown}){unit}",
-        f"the image's ({wanted}){unit} (z, y, x)",
+        f"label {what} ({found}){unit}",
+        f"the image's ({expected}){unit} (z, y, x)",
         "resample the label on to the image, or correct the header that is wrong",
     )
 
@@ -256,4 +266,6 @@ def _read(
 
 
 def _of(files: CaseFiles, path: Path, findings: Sequence[Finding]) -> list[Finding]:
-    return [replace(one, case=files.case, file=one.file or str(path)) for one in findings]
+    return [
+        replace(finding, case=files.case, file=finding.file or str(path)) for finding in findings
+    ]

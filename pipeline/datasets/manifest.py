@@ -1,30 +1,30 @@
-"""Any data set, listed in a CSV: `case,image,label,group,role`."""
+"""Any data set, listed in a CSV with the columns `case,image,label,group,role`."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
 
-from pipeline.datasets.cases import CASE_NAME, NAMED, ROLES, CaseFiles, checked
+from pipeline.datasets.cases import CASE_NAME, NAME_RULE, ROLES, CaseFiles, checked
 from pipeline.errors import Finding, PipelineError, file_fault
 
+TABLE = "manifest.csv"
 COLUMNS = ("case", "image", "label", "group", "role")
 NEED_LABEL = ("train", "validation", "test")
 
 
-def list_cases(root: Path, table: str = "manifest.csv") -> list[CaseFiles]:
-    """One case per line of the CSV; paths in it are relative to the CSV's own folder.
+def list_cases(root: Path) -> list[CaseFiles]:
+    """One case for each line of the CSV; its paths are relative to its own folder.
 
     Args:
-        root: the CSV, or the folder that holds it.
-        table: name of the CSV in that folder.
+        root: the CSV, or a folder with a `manifest.csv`.
 
     Raises:
         PipelineError: no such CSV, or a missing or unknown column.
         ListingError: no case, a case twice, a file that is not there, an unknown role, or a role
-            that needs a label without one; of all lines at once.
+            that needs a label without one; the faults of all lines at once.
     """
-    path = root / table if root.is_dir() else root
+    path = root / TABLE if root.is_dir() else root
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
@@ -45,8 +45,8 @@ def list_cases(root: Path, table: str = "manifest.csv") -> list[CaseFiles]:
     return checked(cases, path, "a line per case below the header", faults)
 
 
-def _check_columns(found: object, path: Path) -> None:
-    names = [str(name).strip() for name in found] if isinstance(found, list) else []
+def _check_columns(header: object, path: Path) -> None:
+    names = [str(name).strip() for name in header] if isinstance(header, list) else []
     unknown = [name for name in names if name not in COLUMNS]
     missing = [name for name in COLUMNS[:2] if name not in names]
     if unknown or missing:
@@ -70,7 +70,7 @@ def _case(row: dict[str, str | None], path: Path, line: int) -> CaseFiles:
     if not case or not values["image"]:
         raise file_fault(path, f"{at}: case or image is empty", "", "fill in both")
     if not CASE_NAME.fullmatch(case):
-        raise _fault(path, "", f"{at}: the name {case!r}", NAMED, "correct it there")
+        raise _fault(path, "", f"{at}: the name {case!r}", NAME_RULE, "correct it there")
     if role not in ROLES:
         expected = f"{', '.join(ROLES[1:])} or nothing"
         raise _fault(path, case, f"{at}: role {role!r}", expected, "correct it")

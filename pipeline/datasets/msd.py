@@ -1,4 +1,4 @@
-"""Medical Segmentation Decathlon tasks, such as Task06_Lung: `dataset.json` drives."""
+"""Medical Segmentation Decathlon tasks, such as Task06_Lung, listed in `dataset.json`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pipeline.errors import Finding, file_fault
 
 SUFFIX = ".nii.gz"
 PAPER_LUNG_CASES = 64  # section 4.1; the release has 63
-NAMED = 3
+SHOWN_NAMES = 3
 MODALITIES = {"CT": "CT", "MRI": "MR", "MR": "MR", "T1": "MR", "T1W": "MR", "T2": "MR"}
 
 
 def list_cases(root: Path) -> list[CaseFiles]:
     """The training pairs of `dataset.json` that are on disk, and all of `imagesTs`.
 
-    A number of files other than `numTraining` is a note on the first case, no error: what counts
-    is what is on disk. Files named `._*` (left by macOS) are ignored.
+    If their number is not `numTraining`, the first case gets a note: the files on disk count.
+    Files named `._*` (left by macOS) are ignored.
 
     Raises:
         PipelineError: `dataset.json` missing or broken.
@@ -30,23 +30,29 @@ def list_cases(root: Path) -> list[CaseFiles]:
     description = read_description(root)
     modality = named_modality(description)
     training, faults = _training(description, root)
-    cases = [replace(one, modality=modality) for one in [*training, *_unlabelled(root)]]
-    labelled = sum(one.label is not None for one in cases)
+    cases = [replace(files, modality=modality) for files in [*training, *_unlabelled(root)]]
+    labelled = sum(files.label is not None for files in cases)
     cases = checked(cases, root, "the files of dataset.json's training and test lists", faults)
+    cases[0] = replace(cases[0], notes=_count_notes(description, root, labelled))
+    return cases
+
+
+def _count_notes(description: dict[str, Any], root: Path, labelled: int) -> tuple[str, ...]:
+    """Where the number of labelled cases is not that of `dataset.json` or of the paper."""
     notes = []
     promised = description.get("numTraining", labelled)
     if promised != labelled:
-        gone = [image.name for image, _ in _pairs(description, root) if not image.exists()]
-        names = ", ".join(gone[:NAMED]) + (f" and {len(gone) - NAMED} more" * (len(gone) > NAMED))
+        missing = [image.name for image, _ in _pairs(description, root) if not image.exists()]
+        names = ", ".join(missing[:SHOWN_NAMES])
+        if len(missing) > SHOWN_NAMES:
+            names += f" and {len(missing) - SHOWN_NAMES} more"
         note = f"dataset.json says {promised} training cases, {labelled} are on disk"
-        notes.append(f"{note}; not there: {names}" if gone else note)
+        notes.append(f"{note}; not there: {names}" if missing else note)
     if description.get("name") == "Lung" and labelled != PAPER_LUNG_CASES:
         notes.append(
             f"{labelled} labelled cases of Task06 Lung; the paper counts {PAPER_LUNG_CASES}"
         )
-    if notes:
-        cases[0] = replace(cases[0], notes=tuple(notes))
-    return cases
+    return tuple(notes)
 
 
 def not_listed(root: Path) -> list[Path]:
@@ -80,14 +86,14 @@ def read_description(root: Path) -> dict[str, Any]:
 
 
 def named_modality(description: dict[str, Any]) -> str:
-    """The first channel's kind by `modality` or `channel_names`: "CT", "MR", or "" if neither."""
+    """The first channel in `modality` or `channel_names`: "CT", "MR", or "" if it is neither."""
     channels = description.get("modality", description.get("channel_names"))
     first = channels.get("0", "") if isinstance(channels, dict) else ""
     return MODALITIES.get(str(first).upper(), "")
 
 
 def visible_files(folder: Path, suffix: str = SUFFIX) -> set[Path]:
-    """The files of a folder with this suffix, less hidden ones; none where there is no folder."""
+    """The files of a folder with this suffix, without hidden ones; empty without the folder."""
     return {path for path in folder.glob(f"*{suffix}") if not path.name.startswith(".")}
 
 

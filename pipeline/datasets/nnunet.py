@@ -12,7 +12,7 @@ from pipeline.errors import Finding
 
 
 def list_cases(root: Path) -> list[CaseFiles]:
-    """Pairs of `imagesTr` and `labelsTr`; `imagesTs` are test cases if `labelsTs` has their label.
+    """Pairs of `imagesTr` and `labelsTr`; an image of `imagesTs` is a test case if it has a label.
 
     Raises:
         PipelineError: `dataset.json` missing or broken.
@@ -25,13 +25,13 @@ def list_cases(root: Path) -> list[CaseFiles]:
     training, faults = _paired(root, "Tr", suffix)
     remedy = "add it, or move the image to imagesTs"
     faults += [
-        missing_label(one.case, root / "labelsTr" / (one.case + suffix), remedy)
-        for one in training
-        if one.label is None
+        missing_label(files.case, root / "labelsTr" / (files.case + suffix), remedy)
+        for files in training
+        if files.label is None
     ]
-    tested, more = _paired(root, "Ts", suffix)
-    testing = [replace(one, role="test" if one.label else "unlabelled") for one in tested]
-    cases = [replace(one, modality=modality) for one in [*training, *testing]]
+    pairs, more = _paired(root, "Ts", suffix)
+    testing = [replace(files, role="test" if files.label else "unlabelled") for files in pairs]
+    cases = [replace(files, modality=modality) for files in [*training, *testing]]
     return checked(cases, root, f"files imagesTr/NAME_0000{suffix}", [*faults, *more])
 
 
@@ -51,13 +51,13 @@ def _paired(root: Path, part: str, suffix: str) -> tuple[list[CaseFiles], list[F
 
 
 def _single_channel(image: Path, suffix: str) -> tuple[str, Finding | None]:
-    """The case's name, from a file that must be its only channel, and what is wrong with that."""
-    found = re.fullmatch(r"(.+)_(\d{4})", image.name.removesuffix(suffix))
-    if found is None:
+    """The case's name by its image file, and the fault if that is not its only channel."""
+    match = re.fullmatch(r"(.+)_(\d{4})", image.name.removesuffix(suffix))
+    if match is None:
         expected = f"a name like NAME_0000{suffix}"
         return "", Finding("a name without channel", expected, "rename it", str(image))
-    if found[2] != "0000":
+    name, channel = match.groups()
+    if channel != "0000":
         remedy = "images of several channels are not supported, keep one"
-        fault = Finding(f"channel {found[2]}", "_0000 only", remedy, str(image), found[1])
-        return found[1], fault
-    return found[1], None
+        return name, Finding(f"channel {channel}", "_0000 only", remedy, str(image), name)
+    return name, None

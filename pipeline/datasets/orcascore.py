@@ -1,4 +1,4 @@
-"""orCaScore: calcium-scoring heart CTs; the contrast scans (`*CTAI`) beside them are left out."""
+"""orCaScore: calcium-scoring heart CTs, without the contrast scans (`*CTAI`) beside them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ REFERENCE_FOLDER = "reference standard"
 
 
 def list_cases(root: Path) -> list[CaseFiles]:
-    """Every `…CTI.mhd` below `root`; labels lie in folders called `Reference standard`.
+    """Every `…CTI.mhd` below `root`; labels lie in folders named `Reference standard`.
 
-    Names match in any case, with a blank or `_` between words. The group is the vendor, V1 to V4.
+    Names match in upper and lower case, with a blank or `_` between words. The group is the
+    vendor, V1 to V4.
 
     Raises:
         ListingError: no case, a case twice, a reference without its scan, two references of one
@@ -26,13 +27,13 @@ def list_cases(root: Path) -> list[CaseFiles]:
     images, faults = [], []
     labels: dict[str, Path] = {}
     for path in sorted(root.rglob("*.[mM][hH][aAdD]")):
-        if found := IMAGE.fullmatch(path.name):
-            images.append((found[1].upper(), found[2].upper(), path))
-        elif (found := LABEL.fullmatch(path.name)) and _is_reference(path.parent):
-            case = found[1].upper()
+        if match := IMAGE.fullmatch(path.name):
+            images.append((match[1].upper(), match[2].upper(), path))
+        elif (match := LABEL.fullmatch(path.name)) and _is_reference(path.parent):
+            case = match[1].upper()
             if case in labels:
-                told = f"two references: {labels[case]} and {path}"
-                faults.append(Finding(told, "one", "keep one", case=case))
+                message = f"two references: {labels[case]} and {path}"
+                faults.append(Finding(message, "one", "keep one", case=case))
             labels[case] = path
     cases = []
     for case, vendor, image in images:
@@ -50,8 +51,8 @@ def list_cases(root: Path) -> list[CaseFiles]:
 
 def contrast_scans(root: Path) -> list[Path]:
     """The contrast-enhanced scans beside the calcium-scoring ones."""
-    found = root.rglob("*.[mM][hH][aAdD]")
-    return [path for path in found if CONTRAST.fullmatch(path.name)]
+    paths = root.rglob("*.[mM][hH][aAdD]")
+    return [path for path in paths if CONTRAST.fullmatch(path.name)]
 
 
 def _is_reference(folder: Path) -> bool:

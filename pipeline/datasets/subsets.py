@@ -1,8 +1,8 @@
 """Who trains, who validates, who tests: the pure part of stage `split` (section 4.3, design 6).
 
-Groups (cohorts, hospitals) are whole: none is on both sides of a test split by group. Order comes
-from a hash of seed and name, so that one more case moves as few others as possible. Nothing here
-reads a file or needs a store, so that a plan can ask it before any image is read.
+A split by group keeps groups (cohorts, hospitals) whole: no group both learns and tests. A hash of
+seed and name gives the order, so that a new case moves as few others as possible. Nothing here
+reads a file, so a plan can split before any image is read.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Subset = dict[str, list[str]]
 
 
 def split_cases(cases: Mapping[str, Mapping[str, Any]], settings: Split, seed: int) -> list[Subset]:
-    """Split labelled cases, given their `group` and `role`, into subsets of three roles.
+    """Divide labelled cases by their `group` and `role` into subsets of three roles.
 
-    Roles that the data set fixes are kept as they are, all in one subset.
+    Roles that the data set gives are kept, and make a single subset.
 
     Raises:
         PipelineError: too few cases or groups, a case without role where others have one, a role
-            without case, or given roles that cut a group of a split by group.
+            without case, or given roles that divide a group in a split by group.
     """
     if any(case["role"] for case in cases.values()):
         if settings.subsets != 1:
@@ -41,13 +41,13 @@ def split_cases(cases: Mapping[str, Mapping[str, Any]], settings: Split, seed: i
     for name, case in cases.items():
         groups[case["group"] if settings.by == "group" else name].append(name)
     packed = pack(groups, settings.subsets, seed)
-    return [_one_subset({name: groups[name] for name in part}, settings, seed) for part in packed]
+    return [_subset({name: groups[name] for name in part}, settings, seed) for part in packed]
 
 
 def pack(groups: Mapping[str, Sequence[str]], subsets: int, seed: int) -> list[list[str]]:
-    """Whole groups in `subsets` parts of about equal size: largest first into the emptiest.
+    """Whole groups packed into `subsets` parts of similar size, largest first into the emptiest.
 
-    Where there are enough groups, no part has fewer than two: one has to be held out of each.
+    With enough groups, every part gets at least two, because one becomes its test set.
     """
     if len(groups) < subsets:
         raise PipelineError(
@@ -63,15 +63,16 @@ def pack(groups: Mapping[str, Sequence[str]], subsets: int, seed: int) -> list[l
     if len(groups) >= 2 * subsets:
         for part in parts:
             if len(part) == 1:
-                # the last group of a part is its smallest
+                # a part's last group is its smallest
                 part.append(max(parts, key=len).pop())
     return parts
 
 
 def closest_groups(groups: Mapping[str, Sequence[str]], wanted: float, seed: int) -> list[str]:
-    """Whole groups whose sizes sum as closely as possible to `wanted`: exact subset sum.
+    """The groups whose sizes sum as closely as possible to `wanted` (exact subset sum).
 
-    Neither none nor all of the groups; of equally close choices the first in hash order.
+    At least one group is chosen and one is left. On a tie the smaller sum wins, reached with the
+    first groups in hash order.
     """
     reached: dict[int, tuple[str, ...]] = {0: ()}
     for name in sorted(groups, key=lambda name: _order(seed, name)):
@@ -88,7 +89,7 @@ def closest_groups(groups: Mapping[str, Sequence[str]], wanted: float, seed: int
     return list(reached[min(sums, key=lambda total: (abs(total - wanted), total))])
 
 
-def _one_subset(groups: Mapping[str, Sequence[str]], settings: Split, seed: int) -> Subset:
+def _subset(groups: Mapping[str, Sequence[str]], settings: Split, seed: int) -> Subset:
     total = sum(len(names) for names in groups.values())
     wanted = settings.test if isinstance(settings.test, int) else settings.test * total
     if wanted >= total > 1:
@@ -106,7 +107,7 @@ def _one_subset(groups: Mapping[str, Sequence[str]], settings: Split, seed: int)
 
 
 def _train_and_validation(rest: list[str], test: list[str], settings: Split) -> Subset:
-    """`rest`, in hash order, shared out beside the given test cases."""
+    """The subset with these test cases, and `rest` divided in its given (hash) order."""
     count = settings.validation
     validating = count if isinstance(count, int) else max(1, round(count * len(rest)))
     if validating >= len(rest):
@@ -125,7 +126,7 @@ def _train_and_validation(rest: list[str], test: list[str], settings: Split) -> 
 def _given_roles(cases: Mapping[str, Mapping[str, Any]], settings: Split, seed: int) -> Subset:
     subset: Subset = {"train": [], "validation": [], "test": []}
     if {case["role"] for case in cases.values()} == {"", "test"}:
-        # nnU-Net's labelsTs: the test cases are given, the rest is to be shared out
+        # nnU-Net's labelsTs: only the test cases are given
         rest = sorted(
             (name for name, case in cases.items() if not case["role"]),
             key=lambda name: _order(seed, name),
@@ -146,7 +147,7 @@ def _given_roles(cases: Mapping[str, Mapping[str, Any]], settings: Split, seed: 
 
 
 def _check_whole_groups(cases: Mapping[str, Mapping[str, Any]], subset: Subset) -> None:
-    """Refuse given roles that put a group on both sides of a split by group."""
+    """Refuse given roles that put a group both in test and in training or validation."""
     learning = {cases[name]["group"] for role in ("train", "validation") for name in subset[role]}
     both = sorted(learning & {cases[name]["group"] for name in subset["test"]} - {""})
     if both:

@@ -1,4 +1,4 @@
-"""Where cases come from, how slices look, who tests, how masks are made and scored."""
+"""The sections about data: source, slices, split, written masks and their scores."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from pipeline.settings.section import (
 )
 
 QUANTILES = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.5, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
+"""Levels of the intensity quantiles that a case store keeps; percentiles choose among them."""
 
 
 class Phantom(Section):
-    """Synthetic cases in the data set's native layout, written before ingest."""
+    """Synthetic cases in the adapter's native layout, written before ingest."""
 
     kind: Literal["head", "chest", "heart"]
     cases: Positive
@@ -32,7 +33,7 @@ class Phantom(Section):
 
 
 class Source(Section):
-    """Where the cases are and how their files are read."""
+    """Where the cases lie and how their files are read."""
 
     adapter: Literal["atlas", "msd", "orcascore", "nnunet", "manifest", "dicom"]
     root: str | None = None
@@ -48,7 +49,7 @@ class Source(Section):
     on_error: Literal["stop", "skip"] = "stop"
 
     @model_validator(mode="after")
-    def _one_origin(self) -> Self:
+    def _check_origin(self) -> Self:
         if (self.root is None) == (self.phantom is None):
             raise ValueError("give either root (a folder of images) or phantom")
         if self.binarise and self.foreground is not None:
@@ -57,14 +58,14 @@ class Source(Section):
 
 
 class Slices(Section):
-    """How a slice becomes the network's input: intensity in [0, 1], resized to `size` (y, x)."""
+    """How a slice becomes network input: intensities scaled to [0, 1], resized to `size` (y, x)."""
 
     size: Size = (224, 224)
     window: tuple[Number, Number] | None = None
     percentiles: tuple[Number, Number] | None = None
 
     @model_validator(mode="after")
-    def _one_scaling(self) -> Self:
+    def _check_scaling(self) -> Self:
         if (self.window is None) == (self.percentiles is None):
             raise ValueError("give either window (two HU values) or percentiles")
         low, high = self.window or self.percentiles or (0.0, 1.0)
@@ -80,7 +81,7 @@ class Slices(Section):
 
 
 class Split(Section):
-    """Who trains, validates and tests: a number of units, or a fraction of them."""
+    """Who trains, validates and tests: `test` and `validation` are counts or fractions of cases."""
 
     by: Literal["case", "group"] = "case"
     subsets: Positive = 1
@@ -89,7 +90,7 @@ class Split(Section):
 
 
 class Postprocess(Section):
-    """From probabilities to the written mask (section 4.2, design 7)."""
+    """How probabilities become the written mask (section 4.2, design 7)."""
 
     probability: Fraction = 0.5
     method: Literal["none", "components", "calcium"] = "none"
@@ -99,7 +100,7 @@ class Postprocess(Section):
     majority_over: Literal["labelled", "all"] = "labelled"
 
     @model_validator(mode="after")
-    def _nothing_ignored(self) -> Self:
+    def _check_no_key_is_ignored(self) -> Self:
         if self.min_volume_mm3 and self.method == "none":
             raise ValueError("min_volume_mm3 is for method components or calcium")
         if self.grow and self.method != "calcium":
@@ -110,7 +111,7 @@ class Postprocess(Section):
 
 
 class Evaluation(Section):
-    """What is scored and against whom (design 7)."""
+    """What is scored, and against which baseline (design 7)."""
 
     metrics: Literal["voxel", "calcium"] = "voxel"
     baseline: Name | None = None

@@ -1,18 +1,10 @@
-"""The method's sections: masked models, residual maps, networks and their training."""
+"""The method's sections: masked models, networks and their training."""
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    Discriminator,
-    Field,
-    SerializerFunctionWrapHandler,
-    Tag,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from pipeline.settings.resources import TrainingResources
 from pipeline.settings.section import (
@@ -31,7 +23,7 @@ Level = Annotated[int, Field(ge=0, le=3, strict=True)]
 
 
 class Adversarial(Section):
-    """A PatchGAN term added to a masked model's loss (section 4.3), after its first epochs."""
+    """A PatchGAN term that joins a masked model's loss after its first epochs (section 4.3)."""
 
     weight: Rate = 0.01
     learning_rate: Rate = 2e-4
@@ -39,7 +31,7 @@ class Adversarial(Section):
 
 
 class Mae(Section):
-    """One masked model and its training (section 4.3): an MAE, or SimMIM in its place (Table 7)."""
+    """One masked model and its training: an MAE (section 4.3), or SimMIM instead (Table 7)."""
 
     architecture: Literal["mae", "simmim"] = "mae"
     preset: Literal["large", "base", "small", "tiny"] = "large"
@@ -58,7 +50,7 @@ class Mae(Section):
     resources: TrainingResources = Field(default=TrainingResources(), exclude=True)
 
     @model_validator(mode="after")
-    def _whole_patches(self) -> Self:
+    def _check_training(self) -> Self:
         if self.image_size % self.patch_size:
             raise ValueError(
                 f"image_size {self.image_size} is no multiple of patch_size {self.patch_size}"
@@ -82,7 +74,7 @@ class Mae(Section):
         """Refuse a ratio that hides none or all of a slice's patches.
 
         Raises:
-            ValueError: with `key`, the ratio found and the counts allowed.
+            ValueError: names `key`, the ratio found and the allowed counts.
         """
         patches = (self.image_size // self.patch_size) ** 2
         masked = round(patches * mask_ratio)
@@ -93,102 +85,8 @@ class Mae(Section):
             )
 
 
-class ResidualMap(Section):
-    """One map of a residual set: which MAE reconstructs, under which mask ratio, how often."""
-
-    mae: Name
-    mask_ratio: Fraction
-    passes: Positive
-
-
-MaskScheme = Literal["random", "stratified", "tissue"]
-
-
-class Residuals(Section):
-    """A residual set; `preset` (`paper`, `fast`, `lean` or `tissue`) fills what is not given."""
-
-    maps: Annotated[tuple[ResidualMap, ...], Field(min_length=1)]
-    masks: MaskScheme
-    visible: Literal["paste", "ignore", "predict"]
-    difference: Literal["abs", "squared", "ssim"] = "abs"
-    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
-
-    @property
-    def titles(self) -> tuple[str, ...]:
-        """What each map is called where it is shown."""
-        plain = [f"Residual, {one.mask_ratio:.0%} masked" for one in self.maps]
-        if len(set(plain)) == len(plain):
-            return tuple(plain)
-        # two maps of one ratio are of two MAEs, or told apart by their place
-        named = [f"{title}, {one.mae}" for title, one in zip(plain, self.maps, strict=True)]
-        if len(set(named)) == len(named):
-            return tuple(named)
-        return tuple(f"{title}, map {place}" for place, title in enumerate(plain, start=1))
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_preset(cls, given: Any) -> Any:
-        if not isinstance(given, dict) or "preset" not in given:
-            return given
-        stratified = ("stratified", "ignore")
-        presets = {
-            "paper": ("random", "paste"),
-            "fast": stratified,
-            "lean": stratified,
-            "tissue": ("tissue", "ignore"),
-        }
-        filled = dict(given)
-        preset = filled.pop("preset")
-        if not isinstance(preset, str) or preset not in presets:
-            expected = "'paper', 'fast', 'lean' or 'tissue'"
-            raise ValueError(f"preset: found {preset!r}, expected {expected}")
-        masks, visible = presets[preset]
-        filled.setdefault("masks", masks)
-        filled.setdefault("visible", visible)
-        if isinstance(maps := filled.get("maps"), list):
-            filled["maps"] = [_with_passes(one, preset) for one in maps]
-        return filled
-
-
-def _with_passes(given: Any, preset: str) -> Any:
-    """A map's passes as its preset has them; `fast` knows those of the paper's two ratios."""
-    if not isinstance(given, dict):
-        return given
-    if preset == "paper":
-        return {"passes": 5, **given}
-    ratio = given.get("mask_ratio")
-    if preset in ("lean", "tissue") and isinstance(ratio, float) and 0 < ratio < 1:
-        # the fewest in which stratified masks can hide every patch
-        return {"passes": math.ceil(1 / ratio - 1e-9), **given}
-    # stratified masks cover every patch equally often in 2 passes of 1/2, and in 4 of 3/4
-    balanced = {0.5: 2, 0.75: 4}
-    return {"passes": balanced[ratio], **given} if preset == "fast" and ratio in balanced else given
-
-
-class GradCam(Section):
-    """Residual maps from what a trained network looks at (Table 7): Grad-CAM of an experiment."""
-
-    grad_cam: Name
-
-    @property
-    def titles(self) -> tuple[str, ...]:
-        """What its map is called where it is shown."""
-        return (f"Grad-CAM of {self.grad_cam}",)
-
-
-def _kind_of_residuals(given: Any) -> str:
-    names_network = isinstance(given, GradCam) or (isinstance(given, dict) and "grad_cam" in given)
-    return "[GradCam]" if names_network else "[Residuals]"
-
-
-ResidualSet = Annotated[
-    Annotated[Residuals, Tag("[Residuals]")] | Annotated[GradCam, Tag("[GradCam]")],
-    Discriminator(_kind_of_residuals),
-]
-
-
 class Plateau(Section):
-    """Halve the rate when the validation loss stands still (orCaScore, section 4.3)."""
+    """Scale the rate by `factor` when the validation loss stands still (orCaScore, section 4.3)."""
 
     factor: Fraction = 0.5
     patience: Positive = 5
@@ -215,13 +113,13 @@ def _check_levels(levels: tuple[int, ...]) -> None:
 
 
 class Gcu(Section):
-    """Global compensation (Eq. 1-2), or what Table 7 puts in its place on the skips."""
+    """Global compensation on the skips (Eq. 1-2), or a unit that Table 7 puts in its place."""
 
     kind: Literal["se", "spatial", "coordinate", "attention_gate", "pyramid"] = "se"
     levels: tuple[Level, ...] = (0, 1, 2, 3)
 
     @model_validator(mode="after")
-    def _levels_once(self) -> Self:
+    def _check_levels_once(self) -> Self:
         _check_levels(self.levels)
         return self
 
@@ -234,7 +132,7 @@ class Rcu(Section):
     importance: bool = True
 
     @model_validator(mode="after")
-    def _patch_size_each(self) -> Self:
+    def _check_patch_sizes(self) -> Self:
         _check_levels(self.levels)
         if len(self.patch_sizes) != len(self.levels):
             raise ValueError(
@@ -245,16 +143,16 @@ class Rcu(Section):
 
 
 class MaeEncoder(Section):
-    """The encoder of a trained MAE in a UNet's place (Table 7)."""
+    """The encoder of a trained MAE in place of a UNet's own (Table 7)."""
 
     mae: Name
     frozen: bool = True
 
 
 class Experiment(Section):
-    """One row of the comparison: a network, what it sees, how it is trained.
+    """One row of the comparison: a network, its input and its training.
 
-    `backbone`, `gcu` and `rcu` are GRCSF's; null switches a unit off.
+    `backbone`, `gcu` and `rcu` are for GRCSF only; null switches a unit off.
     """
 
     model: Literal["unet", "unetpp", "mae_unet", "grcsf"]
@@ -270,8 +168,8 @@ class Experiment(Section):
     resources: TrainingResources = Field(default=TrainingResources(), exclude=True)
 
     @model_serializer(mode="wrap")
-    def _without_what_it_refuses(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What is written is valid to be read again."""
+    def _without_refused_keys(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out keys that this model refuses, so that the output can be read again."""
         content: dict[str, Any] = written(self)
         refused = {"backbone", "gcu", "rcu"} if self.model != "grcsf" else set()
         if self.model == "mae_unet":
@@ -279,13 +177,17 @@ class Experiment(Section):
         return {key: value for key, value in content.items() if key not in refused}
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _check_units(self) -> Self:
         if self.model != "grcsf":
             given = sorted({"backbone", "gcu", "rcu"} & self.model_fields_set)
             if given:
                 raise ValueError(f"model {self.model!r} takes no {given[0]}; 'grcsf' does")
         elif self.gcu is None and self.rcu is None:
             raise ValueError(f"gcu and rcu are both off: write model: {self.backbone}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_encoder(self) -> Self:
         if (self.model == "mae_unet") != (self.mae_encoder is not None):
             wants = "needs" if self.model == "mae_unet" else "takes no"
             raise ValueError(f"model {self.model!r} {wants} mae_encoder")
@@ -293,6 +195,10 @@ class Experiment(Section):
             raise ValueError("model 'mae_unet' takes no encoder: its encoder is the MAE's")
         if self.encoder == "mobilenet" and self.width % 2:
             raise ValueError(f"width: found {self.width}, expected an even one with a mobilenet")
+        return self
+
+    @model_validator(mode="after")
+    def _check_residuals(self) -> Self:
         if self.uses_residuals != (self.residuals is not None):
             wants = "needs residuals" if self.uses_residuals else "takes no residuals"
             without = " without rcu" if self.model == "grcsf" and self.rcu is None else ""
@@ -301,5 +207,5 @@ class Experiment(Section):
 
     @property
     def uses_residuals(self) -> bool:
-        """Whether the network sees residual maps: it has a regional unit."""
+        """Whether the network sees residual maps, which its regional unit needs."""
         return self.model == "grcsf" and self.rcu is not None

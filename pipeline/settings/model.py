@@ -1,4 +1,4 @@
-"""The whole configuration, and what its sections say of each other."""
+"""The whole configuration, and the checks across its sections."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.settings.data import Evaluation, Postprocess, Slices, Source, Split
-from pipeline.settings.method import Experiment, GradCam, Mae, Residuals, ResidualSet
+from pipeline.settings.method import Experiment, Mae
+from pipeline.settings.residual_sets import GradCam, Residuals, ResidualSet
 from pipeline.settings.resources import Resources
 from pipeline.settings.score_columns import TABLE_1, TABLE_2
 from pipeline.settings.section import Count, Name, Section
@@ -29,7 +30,7 @@ class Dataset(Section):
     tables: Annotated[dict[Name, Table], Field(default_factory=dict)]
 
     @model_validator(mode="after")
-    def _names_exist(self) -> Self:
+    def _check_names(self) -> Self:
         for name, residuals in self.residuals.items():
             self._check_residuals(name, residuals)
         for name, experiment in self.experiments.items():
@@ -44,14 +45,18 @@ class Dataset(Section):
         return self
 
     def subsets_of(self, *experiments: str) -> tuple[int, ...]:
-        """The subsets of the split that all of these experiments are trained and tested on."""
+        """The subsets of the split on which all of these experiments are trained and tested."""
         whole = set(self.all_subsets)
-        asked = (self.experiments[name].subsets for name in experiments)
-        return tuple(sorted(whole.intersection(*(one for one in asked if one))))
+        chosen = (self.experiments[name].subsets for name in experiments)
+        return tuple(sorted(whole.intersection(*(subsets for subsets in chosen if subsets))))
 
     def subsets_with(self, residuals: str) -> tuple[int, ...]:
-        """The subsets in which an experiment sees this residual set; all, where none does."""
-        users = [name for name, one in self.experiments.items() if one.residuals == residuals]
+        """The subsets in which an experiment sees this residual set; all of them if none does."""
+        users = [
+            name
+            for name, experiment in self.experiments.items()
+            if experiment.residuals == residuals
+        ]
         needed = {subset for name in users for subset in self.subsets_of(name)}
         return tuple(sorted(needed)) or self.all_subsets
 
@@ -62,7 +67,7 @@ class Dataset(Section):
 
     @property
     def shared_subsets(self) -> tuple[int, ...]:
-        """The subsets that all experiments have in common: they are compared on these."""
+        """The subsets that all experiments have in common; the comparison uses these."""
         return self.subsets_of(*self.experiments)
 
     def _check_residuals(self, name: str, residuals: Residuals | GradCam) -> None:
@@ -70,9 +75,9 @@ class Dataset(Section):
         if isinstance(residuals, GradCam):
             self._check_grad_cam(key, residuals.grad_cam, self.subsets_with(name))
             return
-        for one in residuals.maps:
-            _must_exist(f"{key}.maps", one.mae, "mae", self.mae)
-            self.mae[one.mae].check_mask_ratio(f"{key}.maps.mask_ratio", one.mask_ratio)
+        for part in residuals.maps:
+            _must_exist(f"{key}.maps", part.mae, "mae", self.mae)
+            self.mae[part.mae].check_mask_ratio(f"{key}.maps.mask_ratio", part.mask_ratio)
 
     def _check_grad_cam(self, key: str, network: str, subsets: tuple[int, ...]) -> None:
         _must_exist(f"{key}.grad_cam", network, "experiments", self.experiments)
@@ -140,7 +145,7 @@ class Dataset(Section):
 
 
 class Store(Section):
-    """Where residual stores are kept, and how stores are read; nothing in it changes a result."""
+    """Where residual stores lie, and how stores are read; nothing in it changes a result."""
 
     root: str | None = None
     codecs: Literal["zarr", "zarrs"] = "zarr"
@@ -167,13 +172,14 @@ class Settings(Section):
         return results
 
     @model_validator(mode="after")
-    def _batches_are_shared_out_evenly(self) -> Self:
+    def _check_batches_divide_evenly(self) -> Self:
         for dataset, chosen in self.datasets.items():
             sizes: dict[str, tuple[Mae | Experiment, int]] = {
-                f"mae.{name}": (one, one.batch_size) for name, one in chosen.mae.items()
+                f"mae.{name}": (mae, mae.batch_size) for name, mae in chosen.mae.items()
             }
-            for name, one in chosen.experiments.items():
-                sizes[f"experiments.{name}.training"] = (one, one.training.batch_size)
+            for name, experiment in chosen.experiments.items():
+                batch_size = experiment.training.batch_size
+                sizes[f"experiments.{name}.training"] = (experiment, batch_size)
             for key, (training, size) in sizes.items():
                 processes = training.resources.over(self.resources).processes
                 if size % processes:
@@ -196,13 +202,13 @@ def used_residuals(chosen: Dataset, experiments: Iterable[str]) -> list[str]:
 
 
 def used_maes(chosen: Dataset, experiments: Sequence[str]) -> list[str]:
-    """The MAEs behind these experiments: of their residual maps, and of their encoders."""
+    """The MAEs that these experiments need, for residual maps or as encoders."""
     sets = [chosen.residuals[name] for name in used_residuals(chosen, experiments)]
-    maps = {one.mae for chosen_set in sets for one in getattr(chosen_set, "maps", ())}
+    maps = {part.mae for residuals in sets for part in getattr(residuals, "maps", ())}
     encoders = (chosen.experiments[name].mae_encoder for name in experiments)
-    return sorted(maps | {one.mae for one in encoders if one})
+    return sorted(maps | {encoder.mae for encoder in encoders if encoder})
 
 
 def table_experiments(table: Table) -> list[str]:
-    """The experiments that stand in a table's rows, each once."""
+    """The experiments in a table's rows, each once."""
     return list(dict.fromkeys(row.experiment for row in table.rows))

@@ -1,4 +1,7 @@
-"""Which files a public checkpoint consists of; the workflow asks, and must not wait for torch."""
+"""The files and folders that a configuration names.
+
+The workflow asks for these before any job, so nothing here may import torch.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ from pathlib import Path
 from pipeline.errors import PipelineError
 from pipeline.settings.model import Settings
 
-# In the order in which Hugging Face's own loading prefers them.
+# in Hugging Face's own order of preference
 FOLDER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
 def checkpoint_files(path: Path) -> list[Path]:
-    """The weights of a checkpoint, and the `config.json` that Hugging Face's lie beside.
+    """The files of a public checkpoint: its weights, and Hugging Face's `config.json` beside them.
 
     Raises:
         PipelineError: there is no such file, or the folder holds no weights.
@@ -28,13 +31,13 @@ def checkpoint_files(path: Path) -> list[Path]:
         return checkpoint_files(weights[0])
     if not path.is_file():
         raise PipelineError(f"checkpoint {path}: not there; correct mae.checkpoint")
-    # one file of a Hugging Face folder is described by the folder's configuration all the same
+    # the folder's configuration also describes a single file of it
     config = path.parent / "config.json"
     return [path, config] if path.name in FOLDER_WEIGHTS and config.is_file() else [path]
 
 
 def source_root(settings: Settings, dataset: str) -> Path:
-    """The folder that the data set's adapter reads: given, or where its phantoms are written.
+    """The folder that the adapter reads: the one given, or the one where phantoms are written.
 
     Raises:
         PipelineError: `root` names an environment variable that is not set.
@@ -46,17 +49,17 @@ def source_root(settings: Settings, dataset: str) -> Path:
 
 
 def store_root(settings: Settings) -> Path | None:
-    """The folder of residual stores that several projects share, if the configuration has one.
+    """The folder of residual stores that several projects share, or None.
 
     Raises:
-        PipelineError: it names an environment variable that is not set.
+        PipelineError: the path names an environment variable that is not set.
     """
     root = settings.store.root
     return None if root is None else _expanded(root, "store.root")
 
 
 def further_images(settings: Settings, dataset: str) -> list[Path]:
-    """Images of `source.also_predict`: predicted with the trained networks, and not scored."""
+    """The images of `source.also_predict`, which are predicted but not scored."""
     key = f"datasets.{dataset}.source.also_predict"
     return [_expanded(image, key) for image in settings.datasets[dataset].source.also_predict]
 

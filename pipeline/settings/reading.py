@@ -1,4 +1,4 @@
-"""Reading a configuration file, and telling its faults in words a person can act on."""
+"""Reading a configuration file, and explaining its faults in words a person can act on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline import settings as settings_model
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
 
-# pydantic's kinds of faults in a user's words; `{…}` are what the schema asks for
+# pydantic's fault types in a user's words; `{…}` stands for the schema's own value
 EXPECTED = {
     "int_type": "a whole number",
     **dict.fromkeys(("float_type", "float_parsing"), "a number"),
@@ -40,7 +40,7 @@ def load_settings(path: Path, overrides: Mapping[str, Any] | None = None) -> Set
 
     Raises:
         PipelineError: the file is missing or no YAML, or a key or value is not allowed; every
-            fault has its own line with the key, what was found and what is allowed.
+            fault has its own line with the key, the value found and what is allowed.
     """
     return validate(merge(read_configuration(path), overrides or {}), str(path))
 
@@ -85,7 +85,7 @@ def read_configuration(path: Path) -> dict[str, Any]:
 
 
 def _key_given_twice(root: yaml.Node | None) -> yaml.Node | None:
-    """The first key that stands in one mapping a second time; YAML would let it win."""
+    """The first key that one mapping holds twice; YAML would silently keep the last value."""
     waiting, seen = [root], set[int]()
     while waiting:
         node = waiting.pop()
@@ -98,7 +98,7 @@ def _key_given_twice(root: yaml.Node | None) -> yaml.Node | None:
             keys = set[str]()
             for key, value in node.value:
                 waiting.append(value)
-                if not isinstance(key, yaml.ScalarNode):  # no key of ours, which loading tells
+                if not isinstance(key, yaml.ScalarNode):  # loading reports it
                     continue
                 if key.value in keys:
                     return cast(yaml.Node, key)
@@ -107,7 +107,7 @@ def _key_given_twice(root: yaml.Node | None) -> yaml.Node | None:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `over` put in its place, key by key through nested mappings."""
+    """`base` with the values of `over` in place of its own, key by key in nested mappings."""
     merged = dict(base)
     for key, value in over.items():
         nested = merged.get(key)
@@ -121,29 +121,29 @@ def validate(given: Mapping[str, Any], origin: str) -> Settings:
     try:
         return Settings.model_validate(given)
     except ValidationError as error:
-        found = error.errors()
-        faults: dict[str, list[str]] = {}
-        for fault in found:
-            if not _follows(fault, found):
-                place, expected = _explain(fault)
-                faults.setdefault(place, []).append(expected)
+        faults = error.errors()
+        expectations: dict[str, list[str]] = {}
+        for fault in faults:
+            if not _follows(fault, faults):
+                place, expected = _explanation(fault)
+                expectations.setdefault(place, []).append(expected)
         lines = [
-            # of several types, a number of cases or their share has a fault each
-            f"configuration {origin}: {at}{EITHER if len(set(one)) > 1 else one[0]}"
-            for at, one in faults.items()
+            # an `int | float` field reports one fault per type; show a single message
+            f"configuration {origin}: {place}{EITHER if len(set(expected)) > 1 else expected[0]}"
+            for place, expected in expectations.items()
         ]
         raise PipelineError("\n".join(lines)) from None
 
 
-def _follows(fault: Any, found: Sequence[Any]) -> bool:
-    """Whether a list is too short only because its faulty members are not counted."""
+def _follows(fault: Any, faults: Sequence[Any]) -> bool:
+    """Whether a list counts as too short only because its faulty members do not count."""
     place = fault["loc"]
-    within = [one["loc"] for one in found if one["loc"][: len(place)] == place]
+    within = [other["loc"] for other in faults if other["loc"][: len(place)] == place]
     return fault["type"] == "too_short" and len(within) > 1
 
 
-def _explain(fault: Any) -> tuple[str, str]:
-    """Which key and what was found there, and what was expected."""
+def _explanation(fault: Any) -> tuple[str, str]:
+    """The key with the value found there, and what was expected."""
     location: Sequence[str | int] = fault["loc"]
     key = ".".join(str(part) for part in location if not _is_branch(part))
     kind: str = fault["type"]
@@ -166,7 +166,7 @@ def _explain(fault: Any) -> tuple[str, str]:
 
 
 def _is_branch(part: str | int) -> bool:
-    """Pydantic names the tried member of a union in the path; a user's file has no such key."""
+    """Whether pydantic put this part into a path to name a union's member; no file has the key."""
     return isinstance(part, str) and (
         part in {"int", "float"} or "[" in part or part.startswith("constrained")
     )
@@ -175,7 +175,7 @@ def _is_branch(part: str | int) -> bool:
 def _known_keys(location: Sequence[str | int]) -> list[str]:
     model: Any = Settings
     for part in location:
-        if str(part).startswith("["):  # the tag of a union's member is its class in brackets
+        if str(part).startswith("["):  # a union's tag is its member's class in brackets
             model = getattr(settings_model, str(part).strip("[]"))
         elif isinstance(model, type) and issubclass(model, BaseModel):
             field = model.model_fields.get(str(part))
@@ -188,13 +188,13 @@ def _known_keys(location: Sequence[str | int]) -> list[str]:
 
 
 def _model_within(annotation: Any) -> Any:
-    """The section behind an annotation; a one-tuple of it where one more key or index follows."""
+    """The section in an annotation; a one-tuple of it if another key or index follows."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for argument in reversed(get_args(annotation)):
-        found = _model_within(argument)
-        if found is not None:
-            return (found,) if get_origin(annotation) in {dict, tuple} else found
+        model = _model_within(argument)
+        if model is not None:
+            return (model,) if get_origin(annotation) in {dict, tuple} else model
     return None
 
 

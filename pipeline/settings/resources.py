@@ -6,7 +6,7 @@ from pipeline.settings.section import Count, Positive, Section
 
 
 class Resources(Section):
-    """What a job may use. It changes no result, but for rounding: several GPUs, and `compile`."""
+    """What a job may use; it changes no result, except rounding with several GPUs or `compile`."""
 
     threads: Positive = 2
     gpus: Count = 0
@@ -21,27 +21,27 @@ class Resources(Section):
 
     @property
     def device(self) -> str:
-        """What networks compute on: `cuda`, or `cpu` without a GPU."""
+        """The device for networks: `cuda`, or `cpu` without a GPU."""
         return "cuda" if self.gpus else "cpu"
 
     @property
     def slices_at_once(self) -> int:
-        """Slices that are reconstructed or predicted together; on a GPU as many as fill it."""
+        """How many slices are reconstructed or predicted together; a GPU takes more."""
         return self.slices_per_batch or (64 if self.gpus else 8)
 
     @property
     def readers(self) -> int:
-        """Processes of a node that read a training's slices, each with a memory of its own."""
+        """How many processes of a node read a training's slices, each with a cache of its own."""
         return max(1, self.gpus) * max(1, self.workers)
 
     @property
     def processes(self) -> int:
-        """Processes that train one network together: one a GPU, or one a node without any."""
+        """How many processes train one network together: one per GPU, or per node without GPUs."""
         return self.nodes * max(1, self.gpus)
 
 
 class TrainingResources(Section):
-    """What one training may use in place of `resources`, where given."""
+    """What one training may use; a key given here replaces that of `resources`."""
 
     threads: Positive | None = None
     gpus: Count | None = None
@@ -52,5 +52,5 @@ class TrainingResources(Section):
     minutes: Positive | None = None
 
     def over(self, resources: Resources) -> Resources:
-        """These, and for the rest what every job may use."""
+        """A copy of `resources` with the keys given here in place of its own."""
         return resources.model_copy(update=self.model_dump(exclude_none=True))

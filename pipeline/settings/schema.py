@@ -1,6 +1,6 @@
-"""The settings as a JSON schema, for editors: `python -m pipeline.settings.schema` writes it anew.
+"""The settings as a JSON schema for editors; `python -m pipeline.settings.schema` rewrites it.
 
-The settings themselves are validated by `pipeline.settings`, whose messages name the nearest key.
+`pipeline.settings` validates the settings themselves; its messages name the nearest key.
 """
 
 import json
@@ -15,15 +15,15 @@ SCHEMA = Path(__file__).parents[2] / "workflow" / "schemas" / "settings.schema.j
 def settings_schema() -> dict[str, Any]:
     """The schema of a configuration file, as JSON values."""
     schema = Settings.model_json_schema()
-    residuals, one_map = schema["$defs"]["Residuals"], schema["$defs"]["ResidualMap"]
-    # a preset stands for these, and the model has filled them in before it sees its fields
+    residuals, residual_map = schema["$defs"]["Residuals"], schema["$defs"]["ResidualMap"]
+    # the model fills in a preset before it sees its fields, so pydantic's schema lacks the key
     residuals["properties"]["preset"] = {
         "enum": ["paper", "fast", "lean", "tissue"],
         "title": "Preset",
     }
     residuals["required"] = ["maps"]
     residuals["anyOf"] = [{"required": ["preset"]}, {"required": ["masks", "visible"]}]
-    one_map["required"] = ["mae", "mask_ratio"]
+    residual_map["required"] = ["mae", "mask_ratio"]
     return schema
 
 

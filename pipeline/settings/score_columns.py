@@ -1,4 +1,4 @@
-"""The columns of the comparison: the paper's Table 1, or for calcium its Table 2."""
+"""The columns of the comparison: those of the paper's Table 1, or of Table 2 for calcium."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table.
+    """One column of the table.
 
     Attributes:
         key: name in the CSV.
-        title: heading.
-        patient: the per-patient column behind it, which the paired test compares.
-        where: keys that lead to its value in a summary.
-        low_is_best: errors are best when low.
-        digits: of an interval's ends.
+        title: heading in the table.
+        patient: the per-patient column of the same score, which the paired test compares.
+        where: path of keys to its value in a summary.
+        low_is_best: whether the lowest value is best, as for errors.
+        digits: decimals of a confidence interval's ends.
     """
 
     key: str

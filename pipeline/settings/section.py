@@ -1,4 +1,4 @@
-"""What all sections share: strictness, and the types of their values."""
+"""The base of all sections, which is strict, and the types of their values."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,14 +12,14 @@ def _no_truth(value: Any) -> Any:
     return value
 
 
-# a number is not strict, because YAML reads 1e-4 as text
+# floats are not strict, because YAML reads 1e-4 as text
 NO_TRUTH = BeforeValidator(_no_truth)
 Number = Annotated[float, Field(allow_inf_nan=False), NO_TRUTH]
 Fraction = Annotated[float, Field(gt=0, lt=1), NO_TRUTH]
-Positive = Annotated[int, Field(ge=1, strict=True)]  # strict: `true` is no 1
+Positive = Annotated[int, Field(ge=1, strict=True)]  # strict: `true` does not count as 1
 Count = Annotated[int, Field(ge=0, strict=True)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$")]
-# pixels; below it, a batch of one slice leaves batch normalisation one value at the lowest level
+# in pixels; a smaller slice leaves batch normalisation a single value at the lowest level
 SMALLEST_SIDE = 32
 Side = Annotated[int, Field(ge=SMALLEST_SIDE, strict=True)]
 Size = tuple[Side, Side]
@@ -28,6 +28,6 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class Section(BaseModel):
-    """A part of the configuration: unknown keys are refused, values never change."""
+    """A part of the configuration, which refuses unknown keys and never changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)

@@ -1,19 +1,20 @@
-"""What each stage's result depends on, and the paths that a configuration names."""
+"""The part of the configuration that each stage's result depends on."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pipeline.settings.method import GradCam, Mae
+from pipeline.settings.method import Mae
 from pipeline.settings.model import Dataset, Settings
+from pipeline.settings.residual_sets import GradCam
 from pipeline.settings.section import Section
 
 MAE_SHAPE = ("architecture", "preset", "image_size", "patch_size")
-"""What of an MAE's settings decides which weights fit it; the weights themselves are an input."""
+"""The keys of an MAE that decide which weights fit it; the weights themselves are an input."""
 
 
 def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "") -> dict[str, Any]:
-    """All of the configuration that one stage's result depends on, as plain JSON values.
+    """Everything in the configuration that one stage's result depends on, as JSON values.
 
     Args:
         settings: the validated configuration.
@@ -22,7 +23,7 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
         name: the MAE, residual set or experiment, for stages that have several.
 
     Returns:
-        A dictionary; a change in it, and in nothing else of the file, re-runs the stage.
+        A dictionary. A change in it runs the stage again; no other change in the file does.
     """
     chosen = settings.datasets[dataset]
     seed = {"seed": settings.seed}
@@ -64,13 +65,13 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
 
 
 def _residual_settings(chosen: Dataset, name: str) -> dict[str, Any]:
-    """A residual set and the shapes of the models that make it; their weights are its inputs."""
+    """A residual set, and the shapes of the models behind it, whose weights are inputs."""
     residuals = chosen.residuals[name]
     if isinstance(residuals, GradCam):
         network = _network_settings(chosen, residuals.grad_cam)
         network["experiment"].pop("training")
         return {"residuals": _plain(residuals), "network": network}
-    maes = {one.mae: _plain(chosen.mae[one.mae]) for one in residuals.maps}
+    maes = {part.mae: _plain(chosen.mae[part.mae]) for part in residuals.maps}
     return {
         "residuals": _plain(residuals),
         "mae": {mae: {key: value[key] for key in MAE_SHAPE} for mae, value in maes.items()},
@@ -78,9 +79,9 @@ def _residual_settings(chosen: Dataset, name: str) -> dict[str, Any]:
 
 
 def _network_settings(chosen: Dataset, name: str) -> dict[str, Any]:
-    """An experiment, and what its network's shape follows from elsewhere in the configuration."""
+    """An experiment, and the other settings that decide its network's shape."""
     experiment = _plain(chosen.experiments[name])
-    experiment.pop("subsets")  # which subsets are asked for changes none of them
+    experiment.pop("subsets")  # the choice of subsets changes no result of any subset
     mae = _plain(encoder_mae(chosen, name))
     return {
         "experiment": experiment,
@@ -90,13 +91,13 @@ def _network_settings(chosen: Dataset, name: str) -> dict[str, Any]:
 
 
 def encoder_mae(dataset: Dataset, experiment: str) -> Mae | None:
-    """The MAE whose encoder an experiment's network has, if it has one."""
+    """The MAE whose encoder an experiment's network uses, or None."""
     encoder = dataset.experiments[experiment].mae_encoder
     return dataset.mae[encoder.mae] if encoder else None
 
 
 def residual_count(dataset: Dataset, experiment: str) -> int:
-    """How many residual maps an experiment's network sees."""
+    """The number of residual maps that an experiment's network sees."""
     name = dataset.experiments[experiment].residuals
     if name is None:
         return 0
@@ -109,7 +110,7 @@ def _plain(section: Section | None) -> Any:
 
 
 def _ordered(value: Any) -> Any:
-    """Mappings by their keys: in which order a file names things changes no result."""
+    """Mappings sorted by key, because the order of keys in a file changes no result."""
     if isinstance(value, dict):
         return {key: _ordered(value[key]) for key in sorted(value)}
     return value

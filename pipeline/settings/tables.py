@@ -1,4 +1,4 @@
-"""Tables of chosen experiments, in the shape of a publication's, with its figures beside ours."""
+"""Tables of chosen experiments in a publication's layout, with its figures beside ours."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pipeline.settings.score_columns import COLUMNS
 from pipeline.settings.section import Name, Number, Section
 
 COSTS = ("parameters", "residual_seconds")
-"""Columns that are no scores: size of the network, seconds of residual maps per patient."""
+"""Columns that are not scores: network size, and seconds per patient for residual maps."""
 
 
 class TableRow(Section):
-    """An experiment, the words that stand before its figures, and the published figures."""
+    """One experiment: the labels before its figures, and the published figures."""
 
     labels: Annotated[tuple[str, ...], Field(min_length=1)]
     experiment: Name
@@ -22,7 +22,7 @@ class TableRow(Section):
 
 
 class Table(Section):
-    """Which experiments stand below each other, and which of their figures are shown."""
+    """One table: which experiments are its rows, and which figures are its columns."""
 
     title: str
     headings: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -31,7 +31,7 @@ class Table(Section):
     best_within: str | None = None
 
     @model_validator(mode="after")
-    def _columns_known(self) -> Self:
+    def _check_columns(self) -> Self:
         known = (*COLUMNS, *COSTS)
         for column in self.columns:
             if column not in known:
@@ -44,7 +44,7 @@ class Table(Section):
         return self
 
     @model_validator(mode="after")
-    def _rows_fit(self) -> Self:
+    def _check_rows(self) -> Self:
         for row in self.rows:
             if len(row.labels) != len(self.headings):
                 raise ValueError(

@@ -48,9 +48,9 @@ def test_a_volume_and_the_lesion_s_values_are_chosen(folder):
     np.testing.assert_array_equal(read_array(store, "image"), image[1])
     np.testing.assert_array_equal(read_array(store, "label"), np.where(label == 3, 0, label))
     assert store.attrs["slices_with_lesion"] == [1, 2]
-    # without the case, so that the report can list the cases of a note together
-    told = ["label values 3 taken as background, as source.foreground says"]
-    assert read_json(layout.cases)["cases"]["a"]["notes"] == told
+    # a note does not name its case, so that the report can list all cases of a note together
+    notes = ["label values 3 taken as background, as source.foreground says"]
+    assert read_json(layout.cases)["cases"]["a"]["notes"] == notes
 
 
 def test_another_choice_makes_the_store_anew(folder):
@@ -61,7 +61,7 @@ def test_another_choice_makes_the_store_anew(folder):
     assert store.attrs["slices_with_lesion"] == [3]
 
 
-def test_the_manifest_tells_what_scales_a_case(folder):
+def test_the_manifest_has_what_scales_a_case(folder):
     layout = ingested(folder[0], channel=1)
     attributes = open_store(layout.case_store("a")).attrs
     slices = Slices(percentiles=(0.5, 99.9))
@@ -101,7 +101,7 @@ def faulty(folder):
     return root
 
 
-def test_faults_of_lists_and_of_images_are_told_together(faulty):
+def test_faults_of_lists_and_of_images_are_shown_together(faulty):
     with pytest.raises(PipelineError) as raised:
         ingested(faulty)
     first, *lines = str(raised.value).splitlines()
@@ -135,17 +135,17 @@ def test_skip_without_any_good_case_is_refused(folder):
 
 
 @pytest.mark.parametrize(
-    ("chosen", "told"),
+    ("chosen", "expected"),
     [
         ({}, ["label values 1, 2, 3, all taken as lesion"]),
         ({"foreground": (1, 2, 3)}, []),
         ({"binarise": True}, []),
     ],
 )
-def test_several_label_values_are_told_unless_they_are_chosen(folder, chosen, told):
+def test_several_label_values_are_noted_unless_they_are_chosen(folder, chosen, expected):
     root, _, _ = folder
     source = Source(adapter="manifest", root=str(root), modality="MR", channel=0, **chosen)
     (files,) = list_cases("manifest", root)
-    notes = [one for one in read_case(files, source).notes if one.severity == "note"]
-    assert [one.found for one in notes] == told
-    assert {one.file for one in notes} <= {str(root / "a-mask.nii.gz")}
+    notes = [note for note in read_case(files, source).notes if note.severity == "note"]
+    assert [note.found for note in notes] == expected
+    assert {note.file for note in notes} <= {str(root / "a-mask.nii.gz")}

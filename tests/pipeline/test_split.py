@@ -14,7 +14,12 @@ from pipeline.storage.files import read_json, write_json
 from pipeline.storage.layout import Layout
 from pipeline.train_mae import lesion_free_slices
 
+ROLES = ("train", "validation", "test")
 COHORTS = st.lists(st.integers(3, 40), min_size=8, max_size=14)
+
+
+def with_roles(roles):
+    return {name: {"group": "", "role": role} for name, role in roles.items()}
 
 
 def cohort_cases(sizes):
@@ -96,34 +101,27 @@ def test_a_dominant_cohort_gets_company_to_hold_out():
 
 
 def test_counts_of_lung_are_met():
-    cases = {f"lung_{i:03}": {"group": "", "role": ""} for i in range(63)}
+    cases = with_roles({f"lung_{i:03}": "" for i in range(63)})
     (subset,) = split_cases(cases, Split(test=10, validation=11), 2026)
-    assert {role: len(names) for role, names in subset.items()} == {
-        "train": 42,
-        "validation": 11,
-        "test": 10,
-    }
+    assert [len(subset[role]) for role in ROLES] == [42, 11, 10]
 
 
 def test_one_more_case_moves_few_others():
-    cases = {f"c{i}": {"group": "", "role": ""} for i in range(100)}
-    (before,) = split_cases(cases, Split(test=20, validation=20), 1)
-    (after,) = split_cases(
-        {**cases, "new": {"group": "", "role": ""}}, Split(test=20, validation=20), 1
-    )
+    settings = Split(test=20, validation=20)
+    cases = with_roles({f"c{i}": "" for i in range(100)})
+    (before,) = split_cases(cases, settings, 1)
+    (after,) = split_cases(cases | with_roles({"new": ""}), settings, 1)
     moved = sum(case not in after[role] for role, names in before.items() for case in names)
     assert moved <= 3
 
 
 def test_given_roles_are_kept():
-    roles = {"a": "train", "b": "train", "c": "validation", "d": "test"}
-    cases = {name: {"group": "", "role": role} for name, role in roles.items()}
+    cases = with_roles({"a": "train", "b": "train", "c": "validation", "d": "test"})
     assert split_cases(cases, Split(), 0) == [
         {"train": ["a", "b"], "validation": ["c"], "test": ["d"]}
     ]
-    cases["e"] = {"group": "", "role": ""}
     with pytest.raises(PipelineError, match="case e has role ''"):
-        split_cases(cases, Split(), 0)
+        split_cases(cases | with_roles({"e": ""}), Split(), 0)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +132,7 @@ def test_given_roles_are_kept():
         ([1, 1], Split(), "expected at least one for training"),
     ],
 )
-def test_too_few_cases_are_told(sizes, settings, said):
+def test_too_few_cases_are_refused(sizes, settings, said):
     with pytest.raises(PipelineError, match=said):
         split_cases(cohort_cases(sizes), settings, 0)
 
@@ -149,21 +147,20 @@ def test_the_file_names_roles_unlabelled_and_achieved_fractions(tmp_path):
     assert written["unlabelled"] == ["extra"]
     assert written["fractions"]["1"]["test"] == pytest.approx(0.4)
     assert sum(written["fractions"]["1"].values()) == pytest.approx(1)
-    assert set(written["fractions"]["1"]) == {"train", "validation", "test"}
+    assert set(written["fractions"]["1"]) == set(ROLES)
     split(layout, Split(by="group"), 3)
     assert read_json(layout.split)["digest"] == written["digest"]
 
 
 def test_given_test_cases_leave_the_rest_to_be_shared_out():
-    cases = {f"t{i}": {"group": "", "role": ""} for i in range(10)}
-    cases |= {"x": {"group": "", "role": "test"}}
+    cases = with_roles({**{f"t{i}": "" for i in range(10)}, "x": "test"})
     (subset,) = split_cases(cases, Split(validation=3), 0)
     assert subset["test"] == ["x"]
     assert [len(subset["train"]), len(subset["validation"])] == [7, 3]
 
 
 def test_given_roles_make_one_subset():
-    cases = {name: {"group": "", "role": role} for name, role in [("a", "train"), ("b", "test")]}
+    cases = with_roles({"a": "train", "b": "test"})
     with pytest.raises(PipelineError, match=r"split\.subsets: found 4"):
         split_cases(cases, Split(subsets=4), 0)
 
@@ -180,8 +177,7 @@ def test_given_roles_must_not_cut_a_group():
 
 @pytest.mark.parametrize("missing", ["train", "validation", "test"])
 def test_every_role_needs_a_case(missing):
-    roles = [role for role in ("train", "validation", "test") if role != missing]
-    cases = {role: {"group": "", "role": role} for role in roles}
-    cases["more"] = cases[roles[0]]
+    roles = [role for role in ROLES if role != missing]
+    cases = with_roles({**{role: role for role in roles}, "more": roles[0]})
     with pytest.raises(PipelineError, match=f"no case has the role '{missing}'"):
         split_cases(cases, Split(), 0)

@@ -1,4 +1,4 @@
-"""What an annotator and a calcium score make of a heart phantom, by plain means of their own."""
+"""A heart phantom's reference mask and Agatston score, computed independently of `grcsf`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ ARTERIES = ("LAD", "LCX", "RCA")
 
 
 def reference(image: npt.NDArray[np.int16], shares: Array, dense: Array) -> npt.NDArray[np.uint8]:
-    """What an annotator's clicks give: whole components above 130 HU, named by their artery.
+    """The mask that an annotator's clicks give: whole components above 130 HU, by artery.
 
     Args:
-        image: (z, y, x) HU, as scanned.
-        shares: (3, z, y, x) share of each artery's plaques.
-        dense: (z, y, x) share of bone and aortic calcium; a component that runs into it is no
-            coronary lesion.
+        image: (z, y, x) HU, with noise.
+        shares: (3, z, y, x) in [0, 1]: share of a voxel that each artery's plaques fill.
+        dense: (z, y, x) in [0, 1]: share of bone and aortic calcium; a component that touches it
+            is no coronary lesion.
 
     Returns:
         (z, y, x) uint8: 1 LAD, 2 LCX, 3 RCA; components are 3D, 6-connected.
@@ -40,10 +40,10 @@ def reference(image: npt.NDArray[np.int16], shares: Array, dense: Array) -> npt.
 
 
 def agatston(image: npt.NDArray[Any], label: npt.NDArray[np.uint8], grid: Grid) -> dict[str, float]:
-    """Agatston scores by artery and in total, by plain loops over lesions and slices.
+    """Agatston scores by artery and in total, in plain loops over lesions and slices.
 
-    Area in mm² × 1, 2, 3 or 4 by the lesion's highest HU in the slice (from 130, 200, 300, 400),
-    × slice spacing / 3 mm. A lesion is a 3D, 6-connected part of one artery's label.
+    A lesion's area in a slice in mm² × 1, 2, 3 or 4 by its highest HU there (from 130, 200, 300,
+    400) × slice spacing / 3 mm. A lesion is a 3D, 6-connected part of one artery's label.
     """
     pixel_mm2 = grid.spacing[1] * grid.spacing[2]
     scores = {}

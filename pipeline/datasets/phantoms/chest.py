@@ -1,6 +1,6 @@
-"""A chest CT with irregular lung tumours, many of which touch the wall or a vessel.
+"""A chest CT with irregular lung tumours, many of which touch the chest wall or a vessel.
 
-Axes are the patient's: x to the left, y to the back, z to the head; mm from the middle.
+Axes are the patient's, in mm from the middle: x to the left, y to the back, z to the head.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pipeline.datasets.phantoms.fields import (
     blur,
     capsule,
     centred_geometry,
+    ct_scan,
     inside,
     lesion_truth,
     oblique,
@@ -36,9 +37,9 @@ def chest_case(rng: np.random.Generator, index: int, shape: tuple[int, int, int]
 
     Args:
         rng: the case's own generator.
-        index: number of the case; every third one lies obliquely, the others mirrored.
-        shape: (z, y, x); the field of view in the plane is 330 to 390 mm whatever the shape,
-            slices are at most 5 mm apart, so that few slices show the middle of the chest.
+        index: number of the case; every third grid is oblique, the others are mirrored.
+        shape: (z, y, x). The field of view in the plane is 330 to 390 mm for any shape; slices
+            are at most 5 mm apart, so that few slices still show the middle of the chest.
 
     Returns:
         Image int16 HU, label 0/1.
@@ -47,30 +48,22 @@ def chest_case(rng: np.random.Generator, index: int, shape: tuple[int, int, int]
     thickness = float(np.clip(HEIGHT_MM / shape[0], *SLICE_MM)) * rng.uniform(0.85, 1.0)
     grid = Grid(shape, (thickness, fov / shape[1], fov / shape[2]))
     tissue, lung = _anatomy(rng, grid)
-    label = _tumours(rng, grid, tissue, lung)
-    image = _scan(rng, blur(tissue, grid, 1.0), sigma=rng.uniform(14, 28))
+    label = _draw_tumours(rng, grid, tissue, lung)
+    image = ct_scan(rng, blur(tissue, grid, 1.0), sigma=rng.uniform(14, 28))
     tilted = index % 3 == 2
     direction = (
         oblique(rng.uniform(-8, 8), rng.uniform(4, 12)) if tilted else oblique(0, 0, mirrored=True)
     )
     if not tilted:
-        # The file's axes run against the patient's: the anatomy must stay where it is.
+        # the file's axes run against the patient's, and the anatomy must stay in place
         image, label = image[:, ::-1, ::-1], label[:, ::-1, ::-1]
     geometry = centred_geometry(grid, direction)
     truth = {**lesion_truth(label, grid), "direction": list(geometry.direction)}
     return PhantomCase(image, label, geometry, truth)
 
 
-def _scan(rng: np.random.Generator, noise_free: Array, sigma: float) -> npt.NDArray[np.int16]:
-    noise = rng.standard_normal(noise_free.shape, dtype=np.float32)
-    smooth = ndimage.uniform_filter1d(noise, 2, axis=2)
-    noise_free += ndimage.uniform_filter1d(smooth, 2, axis=1) * np.float32(2 * sigma)
-    scanned: npt.NDArray[np.int16] = np.rint(np.clip(noise_free, -1024, 3071)).astype(np.int16)
-    return scanned
-
-
 def _anatomy(rng: np.random.Generator, grid: Grid) -> tuple[Array, Array]:
-    """Tissue in HU, and the depth in mm inside the lungs before vessels are drawn."""
+    """Tissue in HU, and the depth in mm inside the lungs, vessels ignored."""
     z, y, x = grid.axes()
     width = soft_width(grid)
     girth = rng.uniform(0.93, 1.03)
@@ -83,17 +76,17 @@ def _anatomy(rng: np.random.Generator, grid: Grid) -> tuple[Array, Array]:
     cage, wall = _thorax(z, y, x, girth)
     blend(tissue, FAT_HU + 40, inside(1.2 - np.abs(wall + 11), width))  # between muscles
     lung = np.minimum(wall, _beside_mediastinum(rng, grid, lumps))
-    posterior = 45 * y / np.float32(90)  # blood sinks to the back of a lying patient
+    posterior = 45 * y / np.float32(90)  # in a lying patient, blood sinks to the back
     blend(tissue, LUNG_HU + posterior + 14 * texture, inside(lung, width))
-    _bones(rng, grid, tissue, cage, chest)
-    _mediastinum(grid, tissue, lung)
+    _draw_bones(rng, grid, tissue, cage, chest)
+    _draw_mediastinum(grid, tissue, lung)
     for side in (-1, 1):
-        _tree(rng, grid, tissue, lung, side)
+        _draw_vessel_tree(rng, grid, tissue, lung, side)
     return tissue, lung
 
 
 def _superellipse(y: Array, x: Array, half_y: float, half_x: float) -> Array:
-    """1 on the surface of a cylinder along z with a flattened section."""
+    """Relative distance from the axis of a flattened cylinder along z; 1 on its surface."""
     power = np.float32(2.4)
     result: Array = (
         np.abs(y / np.float32(half_y)) ** power + np.abs(x / np.float32(half_x)) ** power
@@ -102,7 +95,7 @@ def _superellipse(y: Array, x: Array, half_y: float, half_x: float) -> Array:
 
 
 def _thorax(z: Array, y: Array, x: Array, girth: float) -> tuple[Array, Array]:
-    """Depth in mm inside the rib cage, and inside its part above the diaphragm's domes."""
+    """Depth in mm inside the rib cage, and inside the part of it above the diaphragm."""
     narrow = 1 - 0.38 * np.clip((z - 20) / np.float32(140), 0, 1) ** 2
     section = _superellipse(y / narrow, x / narrow, 84 * girth, 130 * girth)
     cage = (1 - section) * narrow * 88
@@ -112,7 +105,7 @@ def _thorax(z: Array, y: Array, x: Array, girth: float) -> tuple[Array, Array]:
 
 
 def _beside_mediastinum(rng: np.random.Generator, grid: Grid, lumps: Array) -> Array:
-    """Distance in mm to the heart and the vessels between the lungs; positive in the lungs."""
+    """Distance in mm from the heart and the vessels between the lungs; positive in the lungs."""
     z, y, x = grid.axes()
     size = rng.uniform(0.92, 1.08)
     heart = 45 * (radius(z, y, x, (-55, -22, 20), (58 * size, 46 * size, 60 * size)) - 1)
@@ -122,8 +115,8 @@ def _beside_mediastinum(rng: np.random.Generator, grid: Grid, lumps: Array) -> A
     return result
 
 
-def _mediastinum(grid: Grid, tissue: Array, lung: Array) -> None:
-    """Heart, great vessels, airways and oesophagus in the fat between the lungs."""
+def _draw_mediastinum(grid: Grid, tissue: Array, lung: Array) -> None:
+    """Draw heart, great vessels, airways and oesophagus in the fat between the lungs."""
     z, y, x = grid.axes()
     width = soft_width(grid)
     between = inside(26 * (1 - radius(z, y, x, (30, -8, 2), (1e6, 74, 29))), width)
@@ -148,8 +141,10 @@ def _mediastinum(grid: Grid, tissue: Array, lung: Array) -> None:
                 blend(tissue[drawn[0]], filling, drawn[1])
 
 
-def _bones(rng: np.random.Generator, grid: Grid, tissue: Array, cage: Array, chest: Array) -> None:
-    """Spine with discs, sternum, sloping ribs and shoulder blades: dense shells around marrow."""
+def _draw_bones(
+    rng: np.random.Generator, grid: Grid, tissue: Array, cage: Array, chest: Array
+) -> None:
+    """Draw spine, discs, sternum, sloping ribs and shoulder blades: dense shells around marrow."""
     z, y, x = grid.axes()
     width = soft_width(grid)
     phase = rng.uniform(0, 26)
@@ -172,8 +167,10 @@ def _bones(rng: np.random.Generator, grid: Grid, tissue: Array, cage: Array, che
     blend(tissue, 25, inside(canal, width))
 
 
-def _tree(rng: np.random.Generator, grid: Grid, tissue: Array, lung: Array, side: int) -> None:
-    """Vessels that branch from a hilum into the lung."""
+def _draw_vessel_tree(
+    rng: np.random.Generator, grid: Grid, tissue: Array, lung: Array, side: int
+) -> None:
+    """Draw vessels that branch from a hilum into the lung; `side` is -1 or 1 along x."""
     first = (np.array([5.0, 12.0, 26.0 * side]), 5.5, np.array([0.0, 0.0, float(side)]), 0)
     tips = [first]
     while tips:
@@ -192,10 +189,10 @@ def _tree(rng: np.random.Generator, grid: Grid, tissue: Array, lung: Array, side
                 tips.append((end, thinner, turn, order + 1))
 
 
-def _tumours(
+def _draw_tumours(
     rng: np.random.Generator, grid: Grid, tissue: Array, lung: Array
 ) -> npt.NDArray[np.uint8]:
-    """Draw one or two tumours into the tissue, inside the lung; their mask."""
+    """Draw one or two tumours into the lung; return their mask."""
     label = np.zeros(grid.shape, np.uint8)
     edge = int(min(3, (grid.shape[0] - 1) // 2))
     inner = np.zeros(grid.shape[0], bool)
@@ -209,11 +206,11 @@ def _tumours(
         if not len(candidates):
             continue
         place = np.unravel_index(int(rng.choice(candidates)), grid.shape)
-        _tumour(rng, grid, tissue, lung, label, grid.points(np.array(place)[None])[0], size)
+        _draw_tumour(rng, grid, tissue, lung, label, grid.points(np.array(place)[None])[0], size)
     return label
 
 
-def _tumour(
+def _draw_tumour(
     rng: np.random.Generator,
     grid: Grid,
     tissue: Array,
@@ -222,7 +219,7 @@ def _tumour(
     middle: npt.NDArray[np.float64],
     size: float,
 ) -> None:
-    """A lobulated mass with spicules; what lies beyond the pleura is not part of it."""
+    """Draw a lobulated mass with spicules, which ends at the pleura, and add it to the label."""
     box = grid.box(middle - 2.2 * size, middle + 2.2 * size)
     if box is None:
         return

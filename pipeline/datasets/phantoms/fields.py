@@ -1,4 +1,4 @@
-"""What all phantoms are made of: grids in mm, smooth random fields, soft shapes, a case."""
+"""What all phantoms share: grids in mm, smooth random fields, soft shapes, noise, truth."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class PhantomCase:
         image: (z, y, x), HU or arbitrary units.
         label: (z, y, x) uint8.
         geometry: the grid of both.
-        truth: what is known about the case; plain JSON values.
-        decoy: a contrast scan that belongs to the case but must not be read, or None.
+        truth: the known facts about the case, as JSON values.
+        decoy: a contrast scan of the case that no adapter may read, or None.
     """
 
     image: npt.NDArray[Any]
@@ -61,13 +61,13 @@ class Grid:
         return lines[0][:, None, None], lines[1][None, :, None], lines[2][None, None, :]
 
     def points(self, indices: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
-        """Voxel indices (n, 3) to mm from the middle (n, 3)."""
+        """Positions (n, 3) in mm from the middle, of voxel indices (n, 3)."""
         middle = (np.array(self.shape) - 1) / 2
         positions: npt.NDArray[np.float64] = (indices - middle) * np.array(self.spacing)
         return positions
 
     def box(self, low: Point, high: Point) -> tuple[slice, slice, slice] | None:
-        """Voxels between two corners in mm; None where there are none."""
+        """The voxels between two corners in mm, or None if there are none."""
         parts = []
         for n, step, start, stop in zip(self.shape, self.spacing, low, high, strict=True):
             first = max(0, int(np.floor(start / step + (n - 1) / 2)))
@@ -79,7 +79,7 @@ class Grid:
 
 
 def oblique(about_z: float, about_x: float, mirrored: bool = False) -> tuple[float, ...]:
-    """Direction cosines (z, y, x) of a patient turned by two angles in degrees.
+    """Direction cosines (z, y, x) of a grid turned by two angles in degrees.
 
     Args:
         about_z: turn in the slice plane.
@@ -94,7 +94,7 @@ def oblique(about_z: float, about_x: float, mirrored: bool = False) -> tuple[flo
 
 
 def centred_geometry(grid: Grid, direction: tuple[float, ...] = IDENTITY) -> Geometry:
-    """The grid in the patient, turned about its middle, which lies at 0, 0, 0 mm."""
+    """The grid in the patient, turned about its middle, which lies at (0, 0, 0) mm."""
     to_first = (np.array(grid.shape) - 1) / 2 * np.array(grid.spacing)
     origin = -np.array(direction).reshape(3, 3) @ to_first
     return Geometry(
@@ -103,10 +103,10 @@ def centred_geometry(grid: Grid, direction: tuple[float, ...] = IDENTITY) -> Geo
 
 
 def random_field(rng: np.random.Generator, grid: Grid, scale_mm: float) -> Array:
-    """A smooth random field of about zero mean and unit variance.
+    """A smooth random field (z, y, x) of about zero mean and unit variance.
 
-    Cubic B-splines over random knots: the same field, sampled finer or coarser, on every grid of
-    the same extent.
+    Cubic B-splines over random knots give the same field on every grid of the same extent, only
+    sampled finer or coarser.
     """
     weights = []
     for n, step in zip(grid.shape, grid.spacing, strict=True):
@@ -128,7 +128,7 @@ def _cubic(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def radius(z: Array, y: Array, x: Array, centre: Point, radii: Point) -> Array:
-    """Distance from an ellipsoid's centre, 1 on its surface; `centre`, `radii` in mm (z, y, x)."""
+    """Relative distance from an ellipsoid's centre, 1 on its surface; centre and radii in mm."""
     squares = [
         ((axis - np.float32(middle)) / np.float32(size)) ** 2
         for axis, middle, size in zip((z, y, x), centre, radii, strict=True)
@@ -138,20 +138,20 @@ def radius(z: Array, y: Array, x: Array, centre: Point, radii: Point) -> Array:
 
 
 def inside(distance_mm: Array, width_mm: float) -> Array:
-    """Share of a voxel that lies inside a surface; `distance_mm` is positive inside."""
+    """Share in [0, 1] of each voxel inside a surface; `distance_mm` is positive inside."""
     result: Array = np.clip(distance_mm * np.float32(1 / width_mm) + np.float32(0.5), 0, 1)
     return result
 
 
 def blend(image: Array, value: Array | float, share: Array) -> None:
-    """Replace the share of every voxel by `value`, in place."""
+    """Replace this share of every voxel by `value`, in place."""
     image += share * (np.asarray(value, np.float32) - image)
 
 
 def capsule(
     grid: Grid, start: Point, end: Point, radii_mm: tuple[float, float]
 ) -> tuple[tuple[slice, slice, slice], Array] | None:
-    """A tube with round ends: the box of voxels around it and its share of each of them.
+    """A tube with round ends: its box of voxels, and each voxel's share; None outside the grid.
 
     Args:
         grid: the grid.
@@ -182,12 +182,12 @@ def _aligned(box: tuple[slice, slice, slice]) -> list[tuple[slice, slice, slice]
 
 
 def soft_width(grid: Grid) -> float:
-    """Width in mm over which an edge passes from 0 to 1: a voxel's mean edge."""
+    """Width in mm over which an edge goes from 0 to 1: the mean edge of a voxel."""
     return float(np.cbrt(grid.voxel_mm3))
 
 
 def blur(image: Array, grid: Grid, fwhm_mm: float) -> Array:
-    """The scanner's point spread; axes on which it is far below a voxel are left alone."""
+    """The image under a Gaussian point spread; axes with a width far below a voxel stay sharp."""
     sigmas = [fwhm_mm / 2.355 / step for step in grid.spacing]
     result: Array = image
     for axis, sigma in enumerate(sigmas):
@@ -196,8 +196,19 @@ def blur(image: Array, grid: Grid, fwhm_mm: float) -> Array:
     return result
 
 
+def ct_scan(rng: np.random.Generator, noise_free: Array, sigma: float) -> npt.NDArray[np.int16]:
+    """The stored image (z, y, x) in HU: noise of deviation `sigma`, correlated in the plane."""
+    noise = rng.standard_normal(noise_free.shape, dtype=np.float32)
+    # averages of 2 × 2 pixels halve the deviation
+    noisy = ndimage.uniform_filter1d(ndimage.uniform_filter1d(noise, 2, axis=2), 2, axis=1)
+    noisy *= np.float32(2 * sigma)
+    noisy += noise_free
+    scanned: npt.NDArray[np.int16] = np.rint(np.clip(noisy, -1024, 3071)).astype(np.int16)
+    return scanned
+
+
 def lesion_truth(label: npt.NDArray[np.uint8], grid: Grid) -> dict[str, Any]:
-    """Voxels, volumes and lesions (6-connected, per label value) of a mask, as plain values."""
+    """Voxels, volumes and lesions (6-connected, per label value) of a mask, as JSON values."""
     values = [int(value) for value in np.unique(label) if value]
     lesions = []
     for value in values:

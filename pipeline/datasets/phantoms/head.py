@@ -1,7 +1,7 @@
-"""A T1-weighted head in MNI geometry with dark, low-contrast lesions, by cohort and scanner.
+"""A T1-weighted head in MNI space with dark lesions of low contrast; the cohort is the scanner.
 
-Axes run as in the files: x to the right, y to the front, z to the top; mm from the middle of the
-field of view.
+Axes are those of the files, in mm from the middle of the field of view: x to the right, y to the
+front, z to the top.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pipeline.storage.volumes import Geometry
 DEFAULT_SHAPE = (189, 233, 197)
 FIELD_OF_VIEW = (189.0, 233.0, 197.0)  # mm, as of MNI152NLin2009aSym at 1 mm
 MNI_CORNER = (-72.0, -134.0, -98.0)  # mm, right-anterior-superior, of the first voxel at 1 mm
-SIZE_CLASSES = ((25, 90), (160, 800), (1300, 12000))  # voxels; Fig. 9 parts at 100 and 1,000
+SIZE_CLASSES = ((25, 90), (160, 800), (1300, 12000))  # in voxels; Fig. 9 divides at 100 and 1,000
 LARGEST_MM3 = 90_000
 CENTRE = np.array((-8.0, 0.0, 0.0), np.float32)  # of the cerebrum
 CSF, GREY, WHITE = 0.28, 0.70, 1.0
@@ -46,8 +46,8 @@ def head_case(
         rng: the case's own generator.
         shape: (z, y, x); the head keeps its size in mm, voxels grow as the shape shrinks.
         cohort: decides the scanner: contrast, noise, bias field, units.
-        size_class: of all lesions together: 0 up to 100 voxels, 1 up to 1,000, 2 more. Where the
-            shape leaves the brain less than 8,000 voxels, class 2 has fewer.
+        size_class: size of all lesions together: 0 up to 100 voxels, 1 up to 1,000, 2 above. In a
+            brain of less than 8,000 voxels, class 2 is smaller.
 
     Returns:
         Image int16 in arbitrary units, label 0/1.
@@ -70,14 +70,14 @@ def head_case(
 
 
 def mni_geometry(grid: Grid) -> Geometry:
-    """MNI space at this grid: x and y run against ITK's (LPS) axes."""
+    """This grid in MNI space, where x and y run against ITK's (LPS) axes."""
     corner = [low - 0.5 + step / 2 for low, step in zip(MNI_CORNER, grid.spacing, strict=True)]
     direction = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -1.0)
     return Geometry(grid.shape, grid.spacing, (corner[0], -corner[1], -corner[2]), direction)
 
 
 def _anatomy(rng: np.random.Generator, grid: Grid) -> tuple[Array, Array]:
-    """Signal with white matter at 1, and the depth in mm below the brain's surface."""
+    """Signal, with white matter at 1, and the depth in mm below the brain's surface."""
     z, y, x = _warped(rng, grid)
     width = soft_width(grid)
     cerebrum = _cerebral_radius(z, y, x)
@@ -88,13 +88,13 @@ def _anatomy(rng: np.random.Generator, grid: Grid) -> tuple[Array, Array]:
     hemisphere = np.minimum(depth, folded)
     blend(tissue, GREY, inside(hemisphere - 0.7, width))
     blend(tissue, WHITE, inside(hemisphere - 4.2, width))
-    below = _cerebellum_and_stem(tissue, (z, y, x), depth, width)
-    _deep_structures(tissue, z, y, x, width)
+    below = _draw_cerebellum_and_stem(tissue, (z, y, x), depth, width)
+    _draw_deep_structures(tissue, z, y, x, width)
     return tissue, np.maximum(hemisphere, below)
 
 
 def _warped(rng: np.random.Generator, grid: Grid) -> tuple[Array, Array, Array]:
-    """Positions in the template for every voxel: scaled, and bent by a smooth random field."""
+    """Each voxel's position in the template: scaled, and bent by a smooth random field."""
     axes = [axis - middle for axis, middle in zip(grid.axes(), CENTRE, strict=True)]
     scale = rng.uniform(0.95, 1.05, 3).astype(np.float32)
     warped = [
@@ -105,25 +105,28 @@ def _warped(rng: np.random.Generator, grid: Grid) -> tuple[Array, Array, Array]:
 
 
 def _cerebral_radius(z: Array, y: Array, x: Array) -> Array:
-    """1 on the cerebrum's surface: flatter below, narrower in front, with temporal lobes."""
+    """Relative distance from the cerebrum's centre, 1 on its surface.
+
+    The cerebrum is flatter below, narrower in front, and has temporal lobes.
+    """
     height = np.where(z > 0, np.float32(1 / 66), np.float32(1 / 44))
     breadth = 66 * (1 - y * np.float32(0.0014))
     body = np.sqrt((z * height) ** 2 + (y * np.float32(1 / 85)) ** 2 + (x / breadth) ** 2)
     temporal = radius(z, y, np.abs(x), (-32, 8, 40), (24, 38, 23))
-    # A temporal lobe is much smaller than the body: its radius is brought to the same mm.
+    # a temporal lobe is smaller than the body, so its relative distance is rescaled to the same mm
     result: Array = np.minimum(body, 1 + (temporal - 1) * np.float32(27 / 68))
     return result
 
 
 @lru_cache(maxsize=1)
 def _fold_template() -> Array:
-    """Random gyral pattern that all heads share, at 2 mm over 240 mm; 0 where a sulcus runs."""
+    """Random gyral pattern that all heads share, 240 mm wide at 2 mm; 0 along a sulcus."""
     return random_field(np.random.default_rng(2009), Grid((120,) * 3, (FOLD_STEP,) * 3), 9.0)
 
 
 def _fold_depth(z: Array, y: Array, x: Array, cerebrum: Array, depth: Array) -> Array:
     """Distance in mm to the nearest sulcus or fissure."""
-    # Seen from the centre the pattern hardly changes with depth, so that sulci run inwards.
+    # along a radius the pattern hardly changes, so that sulci run inwards
     stretch = (np.float32(0.6) + np.float32(0.4) * cerebrum) / np.maximum(cerebrum, 0.15)
     places = np.stack([axis * stretch / np.float32(FOLD_STEP) + 60 for axis in (z, y, x)])
     pattern = ndimage.map_coordinates(_fold_template(), places, order=1, mode="grid-wrap")
@@ -140,7 +143,7 @@ def _fold_depth(z: Array, y: Array, x: Array, cerebrum: Array, depth: Array) -> 
 def _skull_and_face(
     rng: np.random.Generator, grid: Grid, place: tuple[Array, Array, Array], depth: Array
 ) -> Array:
-    """Everything around the brain's fluid: air, scalp, bone with marrow, muscle of the neck."""
+    """Signal of everything around the brain: air, scalp, bone with marrow, muscle of the neck."""
     z, y, x = place
     width = soft_width(grid)
     thick = 3.2 + 0.7 * random_field(rng, grid, 40)
@@ -161,10 +164,10 @@ def _skull_and_face(
     return tissue
 
 
-def _cerebellum_and_stem(
+def _draw_cerebellum_and_stem(
     tissue: Array, place: tuple[Array, Array, Array], depth: Array, width: float
 ) -> Array:
-    """Draw them below the cerebrum (`depth` in mm); return their own depth in mm."""
+    """Draw both below the cerebrum, whose depth in mm is given; return their depth in mm."""
     z, y, x = place
     ball = radius(z, y, np.abs(x), (-46, -52, 20), (25, 29, 32))
     cerebellum = (1 - ball) * 27
@@ -181,8 +184,8 @@ def _cerebellum_and_stem(
     return result
 
 
-def _deep_structures(tissue: Array, z: Array, y: Array, x: Array, width: float) -> None:
-    """Callosum, basal ganglia and ventricles, mirrored at the midline."""
+def _draw_deep_structures(tissue: Array, z: Array, y: Array, x: Array, width: float) -> None:
+    """Draw callosum, basal ganglia and ventricles, mirrored at the midline."""
     side = np.abs(x)
     callosum = 4 * (1 - np.abs(radius(z, y, side, (4, -2, 0), (18, 36, 30)) - 1) * 5)
     blend(tissue, WHITE, inside(np.minimum(callosum, z - 2), width) * inside(14 - side, width))
@@ -204,7 +207,7 @@ def _deep_structures(tissue: Array, z: Array, y: Array, x: Array, width: float) 
 def _lesions(
     rng: np.random.Generator, grid: Grid, depth: Array, size_class: int
 ) -> tuple[npt.NDArray[np.uint8], Array, list[float]]:
-    """Label, darkening (share of the signal lost) and each lesion's darkening in its core."""
+    """Label, darkening (each voxel's lost share of signal), and the darkening of each core."""
     label = np.zeros(grid.shape, np.uint8)
     darkening = np.zeros(grid.shape, np.float32)
     tissue = depth > 1.0
@@ -248,7 +251,7 @@ def _lesion(
 def _scan(
     rng: np.random.Generator, tissue: Array, grid: Grid, cohort: int
 ) -> npt.NDArray[np.int16]:
-    """What the cohort's scanner makes of it: contrast, blur, bias field, Rician noise, units."""
+    """The image of the cohort's scanner: contrast, blur, bias field, Rician noise, units."""
     scanner = np.random.default_rng([cohort, 2018])
     power, units = scanner.uniform(0.8, 1.25), scanner.choice((180, 420, 900, 1800))
     sigma, bias = scanner.uniform(0.018, 0.04), scanner.uniform(0.03, 0.1)

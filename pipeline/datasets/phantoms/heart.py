@@ -1,6 +1,6 @@
-"""A non-contrast heart CT with calcified coronary arteries, and bone as bright as they are.
+"""A non-contrast heart CT with calcified coronary arteries, and bone of the same brightness.
 
-Axes are the patient's: x to the left, y to the back, z to the head; mm from the middle.
+Axes are the patient's, in mm from the middle: x to the left, y to the back, z to the head.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pipeline.datasets.phantoms.fields import (
     blur,
     capsule,
     centred_geometry,
+    ct_scan,
     inside,
     lesion_truth,
     oblique,
@@ -31,7 +32,7 @@ DEFAULT_SHAPE = (40, 512, 512)
 HEART_CENTRE = (0.0, -12.0, 10.0)
 HEART_RADII = (50.0, 43.0, 58.0)
 HEART_TURN = np.deg2rad(-32.0)  # in the slice plane: the apex points to the left and front
-# Directions from the heart's centre (z, y, x) through which each artery runs on its surface.
+# directions (z, y, x) from the heart's centre; each artery runs through them on the surface
 COURSES = {
     "LAD": ((0.80, -0.58, 0.22), (0.35, -0.80, 0.45), (-0.20, -0.72, 0.66), (-0.55, -0.45, 0.72)),
     "LCX": ((0.84, -0.20, 0.50), (0.45, 0.15, 0.86), (0.00, 0.45, 0.88), (-0.35, 0.72, 0.58)),
@@ -39,7 +40,7 @@ COURSES = {
 }
 MIDLINE_X = -14.0
 MILD_EVERY = 5  # every fifth patient has a single small plaque
-ZERO_EVERY = 9  # every ninth patient has no calcium: the risk group 0 exists
+ZERO_EVERY = 9  # every ninth patient has no calcium, so that risk group 0 occurs
 
 
 def heart_case(rng: np.random.Generator, index: int, shape: tuple[int, int, int]) -> PhantomCase:
@@ -47,9 +48,9 @@ def heart_case(rng: np.random.Generator, index: int, shape: tuple[int, int, int]
 
     Args:
         rng: the case's own generator.
-        index: number of the case; decides vendor, geometry and whether there is calcium.
-        shape: (z, y, x); slices are 3 mm apart (2.5 at vendor V4), the field of view in the plane
-            is 205 to 240 mm whatever the shape, so that a smaller shape has larger pixels.
+        index: number of the case; decides vendor, geometry and amount of calcium.
+        shape: (z, y, x). Slices are 3 mm apart (2.5 for vendor V4). The field of view in the
+            plane is 205 to 240 mm for any shape, so a smaller shape has larger pixels.
 
     Returns:
         Image int16 HU, label 1 LAD, 2 LCX, 3 RCA.
@@ -60,9 +61,9 @@ def heart_case(rng: np.random.Generator, index: int, shape: tuple[int, int, int]
     tissue, dense, blood = _anatomy(rng, grid)
     shares = np.zeros((3, *shape), np.float32)
     if index % ZERO_EVERY != ZERO_EVERY - 1:
-        _calcify(rng, grid, tissue, shares, mild=index % MILD_EVERY == 1)
+        _draw_coronaries(rng, grid, tissue, shares, mild=index % MILD_EVERY == 1)
     noise_free = blur(tissue, grid, 1.2)
-    image = _scan(rng, noise_free, sigma=15 + vendor)
+    image = ct_scan(rng, noise_free, sigma=15 + vendor)
     label = reference(image, shares, dense)
     turned = vendor == 2
     direction = oblique(rng.uniform(2, 6), rng.uniform(-5, 5)) if turned else IDENTITY
@@ -75,20 +76,12 @@ def heart_case(rng: np.random.Generator, index: int, shape: tuple[int, int, int]
     }
     decoy = None
     if index % 3 == 0:
-        decoy = _scan(rng, noise_free + np.float32(320) * blood, sigma=20)
+        decoy = ct_scan(rng, noise_free + np.float32(320) * blood, sigma=20)
     return PhantomCase(image, label, geometry, truth, decoy)
 
 
-def _scan(rng: np.random.Generator, noise_free: Array, sigma: float) -> npt.NDArray[np.int16]:
-    noise = rng.standard_normal(noise_free.shape, dtype=np.float32)
-    smooth = ndimage.uniform_filter1d(noise, 2, axis=2)
-    smooth = ndimage.uniform_filter1d(smooth, 2, axis=1) * np.float32(2 * sigma)
-    scanned: npt.NDArray[np.int16] = np.rint(np.clip(noise_free + smooth, -1024, 3071)).astype("i2")
-    return scanned
-
-
 def _anatomy(rng: np.random.Generator, grid: Grid) -> tuple[Array, Array, Array]:
-    """Tissue in HU, the share of bone and aortic calcium, and the share of blood."""
+    """Tissue in HU, and each voxel's share of bone and aortic calcium, and of blood."""
     z, y, x = grid.axes()
     width = soft_width(grid)
     size = rng.uniform(0.95, 1.05)
@@ -98,25 +91,25 @@ def _anatomy(rng: np.random.Generator, grid: Grid) -> tuple[Array, Array, Array]
     texture = 14 * random_field(rng, grid, 12)
     blend(tissue, 50 + texture, inside(wall + 9 - np.abs(texture) / 5, width))  # muscle
     blend(tissue, -840 + texture * 2, inside(wall, width))  # lung
-    _lung_vessels(rng, grid, tissue)
+    _draw_lung_vessels(rng, grid, tissue)
     for centre in ((-112, 8, MIDLINE_X - 48), (-122, 0, MIDLINE_X + 62)):
         dome = 70 * (1 - radius(z, y, x, centre, (78, 84, 66)))
         blend(tissue, 58 + texture / 2, inside(np.minimum(dome, wall), width))  # liver, spleen
-    heart = _heart_and_vessels(rng, grid, tissue, size)
+    heart = _draw_heart(rng, grid, tissue, size)
     bone = np.zeros(grid.shape, np.float32)
-    _bones(rng, grid, tissue, bone, wall)
-    _aortic_calcium(rng, grid, tissue, bone)
+    _draw_bones(rng, grid, tissue, bone, wall)
+    _draw_aortic_calcium(rng, grid, tissue, bone)
     return tissue, bone, heart
 
 
 def _heart_axes(z: Array, y: Array, x: Array) -> tuple[Array, Array, Array]:
-    """Positions in the heart's own turned frame."""
+    """Positions in mm along the heart's own axes, which are turned in the slice plane."""
     cos, sin = np.float32(np.cos(HEART_TURN)), np.float32(np.sin(HEART_TURN))
     up, back, left = (axis - np.float32(c) for axis, c in zip((z, y, x), HEART_CENTRE, strict=True))
     return up, cos * back - sin * left, sin * back + cos * left
 
 
-def _lung_vessels(rng: np.random.Generator, grid: Grid, tissue: Array) -> None:
+def _draw_lung_vessels(rng: np.random.Generator, grid: Grid, tissue: Array) -> None:
     half = grid.extent[0] / 2
     for _ in range(90):
         side = rng.choice((-1, 1))
@@ -129,7 +122,8 @@ def _lung_vessels(rng: np.random.Generator, grid: Grid, tissue: Array) -> None:
             blend(tissue[drawn[0]], 30, drawn[1] * lung)
 
 
-def _heart_and_vessels(rng: np.random.Generator, grid: Grid, tissue: Array, size: float) -> Array:
+def _draw_heart(rng: np.random.Generator, grid: Grid, tissue: Array, size: float) -> Array:
+    """Draw the heart, its fat and the great vessels; return each voxel's share of blood."""
     z, y, x = grid.axes()
     width = soft_width(grid)
     lumps = 3 * random_field(rng, grid, 35)
@@ -161,8 +155,10 @@ def _vessels(size: float) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
     ]
 
 
-def _bones(rng: np.random.Generator, grid: Grid, tissue: Array, bone: Array, wall: Array) -> None:
-    """Spine, sternum and ribs: a dense shell around marrow, all above 130 HU at their edges."""
+def _draw_bones(
+    rng: np.random.Generator, grid: Grid, tissue: Array, bone: Array, wall: Array
+) -> None:
+    """Draw spine, sternum and ribs, whose dense shells lie above 130 HU, and add them to `bone`."""
     z, y, x = grid.axes()
     width = soft_width(grid)
     phase = rng.uniform(0, 24)
@@ -184,8 +180,8 @@ def _bones(rng: np.random.Generator, grid: Grid, tissue: Array, bone: Array, wal
     blend(tissue, 25, inside(canal, width))
 
 
-def _aortic_calcium(rng: np.random.Generator, grid: Grid, tissue: Array, dense: Array) -> None:
-    """Plaques on the wall of the descending aorta: as bright as the coronaries', not labelled."""
+def _draw_aortic_calcium(rng: np.random.Generator, grid: Grid, tissue: Array, dense: Array) -> None:
+    """Draw plaques on the descending aorta: as bright as coronary plaques, but not labelled."""
     for _ in range(int(rng.integers(1, 5))):
         angle, height = rng.uniform(0, 2 * np.pi), rng.uniform(-0.45, 0.45) * grid.extent[0]
         y, x = 58 + 11.5 * np.sin(angle), 10 + 11.5 * np.cos(angle)
@@ -216,10 +212,10 @@ def course(artery: str, steps: int = 120) -> npt.NDArray[np.float64]:
     return points
 
 
-def _calcify(
+def _draw_coronaries(
     rng: np.random.Generator, grid: Grid, tissue: Array, shares: Array, *, mild: bool
 ) -> None:
-    """Draw the arteries and put plaques on them; `shares` (3, z, y, x) gets each artery's."""
+    """Draw the arteries and their plaques; write the plaques' share to `shares` (3, z, y, x)."""
     diseased = int(rng.integers(3))
     for number, artery in enumerate(ARTERIES):
         path = course(artery)
@@ -235,10 +231,10 @@ def _calcify(
             wanted = int(number == diseased)
         for _ in range(wanted if len(shown) else 0):
             place = path[int(rng.choice(shown)) :]
-            _plaque(rng, grid, tissue, shares[number], place, mild)
+            _draw_plaque(rng, grid, tissue, shares[number], place, mild)
 
 
-def _plaque(
+def _draw_plaque(
     rng: np.random.Generator,
     grid: Grid,
     tissue: Array,
@@ -246,7 +242,7 @@ def _plaque(
     path: npt.NDArray[np.float64],
     mild: bool,
 ) -> None:
-    """A plaque along the artery from the start of `path`: one to four beads of unlike size."""
+    """Draw a plaque of one to four unequal beads along the artery, from the start of `path`."""
     density = rng.uniform(380, 1150) * (0.6 if mild else 1)
     beads = 1 if mild else int(rng.integers(1, 5))
     place = 0

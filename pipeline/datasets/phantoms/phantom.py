@@ -1,4 +1,4 @@
-"""Synthetic cases of known truth in the native layouts of ATLAS, MSD Task06 and orCaScore."""
+"""Writes synthetic cases of known truth in the layouts of ATLAS, MSD Task06 and orCaScore."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ADAPTER_OF = {"head": "atlas", "chest": "msd", "heart": "orcascore"}
 SMALLEST = 8  # voxels along any axis
 TRUTH = "truth.json"
 WRITTEN = ".phantom.json"
-# Cohort of each case in a block of 24: unequal cohorts, several of them among the first few cases.
+# cohorts of a block of 24 cases: of unequal size, and several among the first few cases
 COHORTS = (1, 2, 3, 1, 4, 2, 1, 5, 3, 1, 2, 6, 1, 4, 2, 1, 3, 1, 5, 2, 1, 3, 2, 4)
 FIRST_UNLABELLED_COHORT = 200
 FIRST_UNLABELLED_LUNG = 900
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Place:
-    """A case's name, number and files (relative to the root); `mask` is None if unlabelled."""
+    """A case's name, number and files, relative to the root; `mask` is None if unlabelled."""
 
     name: str
     index: int
@@ -45,7 +45,7 @@ class _Place:
 
 
 def phantom_files(kind: str, root: Path, cases: int, unlabelled: int = 0) -> list[CaseFiles]:
-    """What listing `root` will find once `write_phantom` has written there.
+    """The cases that the adapter will list in `root` after `write_phantom`.
 
     Raises:
         PipelineError: unknown kind.
@@ -75,25 +75,25 @@ def write_phantom(
 ) -> Path:
     """Write a phantom data set, for the adapter `ADAPTER_OF[kind]`.
 
-    A case depends on `seed`, `shape` and its own number only, never on how many others there are.
-    Files of an earlier call into the same folder are removed first.
+    A case depends only on `seed`, `shape` and its own number, not on the number of cases. Files
+    that an earlier call wrote into the folder are removed first.
 
     Args:
         kind: "head", "chest" or "heart".
         root: folder to write into.
         cases: number of labelled cases.
-        seed: of everything random.
-        shape: (z, y, x); None takes the real data set's: (189, 233, 197) for the head,
+        seed: seed of all random numbers.
+        shape: (z, y, x); None takes that of the real data set: (189, 233, 197) for the head,
             (120, 512, 512) for the chest, (40, 512, 512) for the heart.
-        unlabelled: number of further cases without mask.
+        unlabelled: number of additional cases without mask.
 
     Returns:
-        `truth.json`, written last. Per case: shape, `spacing_mm`, `voxel_mm3`, `voxels`,
-        `volume_mm3` (also by label), `lesions` (6-connected, each with its voxels), `labelled`;
-        for the heart `agatston` per artery and `total`, by plain loops over the stored image and
-        label, and `agatston_noise_free`, the same over the image before noise; for the head
-        `darkening`, the share of signal lost in each lesion's core. Unlabelled cases have their
-        truth, too.
+        The path of `truth.json`, which is written last. It holds for each case, also unlabelled
+        ones: shape, `spacing_mm`, `voxel_mm3`, `voxels`, `volume_mm3` (also by label), `lesions`
+        (6-connected, each with its voxels) and `labelled`; for the heart `agatston` per artery
+        and in `total`, by plain loops over the stored image and label, and `agatston_noise_free`
+        from the image before noise; for the head `darkening`, the share of signal that each
+        lesion's core loses.
 
     Raises:
         PipelineError: unknown kind, or a shape below 8 voxels along an axis.
@@ -102,7 +102,7 @@ def write_phantom(
     if shape is not None and min(shape) < SMALLEST:
         raise PipelineError(f"phantom shape {shape}: expected at least {SMALLEST} along each axis")
     _remove_former(root)
-    _note_written(kind, root, places)
+    _list_files_to_write(kind, root, places)
     make = _maker(kind, shape)
     truths: dict[str, Any] = {}
     for place in places:
@@ -139,7 +139,7 @@ def _head_place(index: int, labelled: bool) -> _Place:
     part = "Training" if labelled else "Testing"
     stem = f"{part}/R{cohort:03}/{subject}/ses-1/anat/{subject}_ses-1_space-MNI152NLin2009aSym"
     mask = f"{stem}_label-L_desc-T1lesion_mask.nii.gz" if labelled else None
-    # Every cohort runs through the three size classes: cohort and size must not be confounded.
+    # every cohort has all three size classes, so that cohort and size are not confounded
     size_class = (cohort + number) % 3
     return _Place(
         subject,
@@ -233,14 +233,14 @@ def _files(places: list[_Place]) -> Iterator[str]:
                     yield from (name[:-4] + suffix for suffix in (".raw", ".zraw"))
 
 
-def _note_written(kind: str, root: Path, places: list[_Place]) -> None:
-    """Keep a list of what this call may write, so that the next one can remove it."""
+def _list_files_to_write(kind: str, root: Path, places: list[_Place]) -> None:
+    """List the files that this call may write, so that the next call can remove them."""
     files = [TRUTH, *_files(places)] + (["dataset.json"] if kind == "chest" else [])
     _write_json(root / WRITTEN, {"files": files})
 
 
 def _remove_former(root: Path) -> None:
-    """Remove what an earlier call wrote: its cases would be listed beside the new ones."""
+    """Remove the files of an earlier call, whose cases the adapter would list with the new ones."""
     former = root / WRITTEN
     if former.is_file():
         for name in json.loads(former.read_text("utf-8"))["files"]:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from grcsf.calcium import calcium_score, claim_candidates
 from grcsf.components import lesion_sizes, voxel_volume_mm3
-from pipeline.datasets.cases import CASE_NAME, NAMED, CaseFiles
+from pipeline.datasets.cases import CASE_NAME, NAME_RULE, CaseFiles
 from pipeline.errors import PipelineError
 from pipeline.ingest import ingest_case
 from pipeline.networks.grad_cam import grad_cam_maps
@@ -99,7 +99,7 @@ def _named(images: Sequence[Path]) -> tuple[dict[str, Path], dict[str, list[str]
         name = image.name[: len(image.name) - len(ending)]
         if not CASE_NAME.fullmatch(name):
             faults[str(image)].append(
-                f"{image}: found the name {name!r}, expected {NAMED}; rename it"
+                f"{image}: found the name {name!r}, expected {NAME_RULE}; rename it"
             )
             continue
         named[name].append(image)

@@ -22,7 +22,7 @@ def test_bids_by_cohort(tmp_path):
     add(tmp_path / "Training" / "R001", "sub-r001s002")
     add(tmp_path / "Testing" / "R040", "sub-r040s001", mask=False)
     cases = list_cases("atlas", tmp_path)
-    assert [(one.case, one.group, one.role) for one in cases] == [
+    assert [(files.case, files.group, files.role) for files in cases] == [
         ("sub-r001s002", "R001", ""),
         ("sub-r002s010", "R002", ""),
         ("sub-r040s001", "R040", "unlabelled"),
@@ -65,8 +65,8 @@ def test_a_mask_without_image_is_refused(tmp_path):
 def test_real_layout(shared_dir):
     cases = list_cases("atlas", shared_dir / "real" / "stroke")
     assert len(cases) == 20
-    assert {one.group for one in cases} == {f"R{number:03}" for number in range(1, 7)}
-    assert all(one.label is not None for one in cases)
+    assert {files.group for files in cases} == {f"R{number:03}" for number in range(1, 7)}
+    assert all(files.label is not None for files in cases)
 
 
 def test_a_training_scan_that_lost_its_mask_is_no_case_to_predict(tmp_path):

@@ -6,45 +6,38 @@ from pipeline.datasets import list_cases
 from pipeline.errors import PipelineError
 
 
-def touch(root, *names):
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-
-
-def test_one_folder_a_case(tmp_path):
-    touch(tmp_path, "p2/1.dcm", "p2/2.dcm", "p1/IM0001", "DICOMDIR", "readme.txt")
+def test_one_folder_a_case(tmp_path, touch):
+    touch("p2/1.dcm", "p2/2.dcm", "p1/IM0001", "DICOMDIR", "readme.txt")
     cases = list_cases("dicom", tmp_path)
-    assert [(one.case, one.image) for one in cases] == [
+    assert [(files.case, files.image) for files in cases] == [
         ("p1", tmp_path / "p1"),
         ("p2", tmp_path / "p2"),
     ]
-    assert all(one.label is None and one.role == "unlabelled" for one in cases)
+    assert all(files.label is None and files.role == "unlabelled" for files in cases)
 
 
-def test_nested_series(tmp_path):
-    touch(tmp_path, "p1/study/series/1.dcm", "p2/study/s1/1.dcm", "p2/study/s2/1.dcm")
+def test_nested_series(tmp_path, touch):
+    touch("p1/study/series/1.dcm", "p2/study/s1/1.dcm", "p2/study/s2/1.dcm")
     cases = list_cases("dicom", tmp_path)
-    assert [one.case for one in cases] == ["p1", "p2-study-s1", "p2-study-s2"]
+    assert [files.case for files in cases] == ["p1", "p2-study-s1", "p2-study-s2"]
     assert cases[0].image == tmp_path / "p1" / "study" / "series"
 
 
-def test_root_itself_may_be_the_case(tmp_path):
-    touch(tmp_path / "p1", "1.dcm")
-    assert [one.case for one in list_cases("dicom", tmp_path / "p1")] == ["p1"]
+def test_root_itself_may_be_the_case(tmp_path, touch):
+    touch("p1/1.dcm")
+    assert [files.case for files in list_cases("dicom", tmp_path / "p1")] == ["p1"]
 
 
-def test_names_become_fit_for_files_and_clashes_are_refused(tmp_path):
-    touch(tmp_path, "Doe^John 1/1.dcm")
-    assert [one.case for one in list_cases("dicom", tmp_path)] == ["Doe_John_1"]
-    touch(tmp_path, "Doe John 1/1.dcm")
+def test_names_become_fit_for_files_and_clashes_are_refused(tmp_path, touch):
+    touch("Doe^John 1/1.dcm")
+    assert [files.case for files in list_cases("dicom", tmp_path)] == ["Doe_John_1"]
+    touch("Doe John 1/1.dcm")
     with pytest.raises(PipelineError, match=r"Doe_John_1: .* and "):
         list_cases("dicom", tmp_path)
 
 
-def test_a_csv_brings_labels(tmp_path):
-    touch(tmp_path, "p1/1.dcm", "p2/1.dcm", "p1.nii.gz")
+def test_a_csv_brings_labels(tmp_path, touch):
+    touch("p1/1.dcm", "p2/1.dcm", "p1.nii.gz")
     (tmp_path / "manifest.csv").write_text("case,image,label\nc1,p1,p1.nii.gz\n")
     (case,) = list_cases("dicom", tmp_path)
     assert (case.case, case.image) == ("c1", tmp_path / "p1")

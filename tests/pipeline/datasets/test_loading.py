@@ -1,4 +1,4 @@
-"""Every fault of a case is found, told in one line, and none is invented."""
+"""Every fault of a case is found and takes one line, and none is invented."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -44,8 +44,8 @@ def write(tmp_path, mask):
     return build
 
 
-def told(notes):
-    return [(one.severity, one.found) for one in notes]
+def brief(notes):
+    return [(note.severity, note.found) for note in notes]
 
 
 def test_a_sound_case_has_no_fault(write, mask):
@@ -76,16 +76,16 @@ def test_all_faults_of_a_case_come_at_once(write, mask):
 def test_no_fault_hides_another_of_the_same_array():
     raw = np.full(SHAPE, 1000.0)
     raw[0], raw[0, 0, 0] = 300, np.nan
-    told = [fault.found[:7] for fault in image_faults(raw, modality="CT")]
-    assert told == ["1 voxel", "values "]
+    faults = [fault.found[:7] for fault in image_faults(raw, modality="CT")]
+    assert faults == ["1 voxel", "values "]
     label = np.zeros(SHAPE)
     label[0, 0, 0], label[0, 0, 1], label[0, 0, 2] = -2, 0.5, 300
     faults = usable_label(label, binarise=False)[2]
     for words, fault in zip(("label -2", "whole numbers", "label 300"), faults, strict=True):
         assert words in fault.found
-    one, other = Geometry((2, 3, 4), (1, 1, 1)), Geometry((2, 3, 5), (1, 1, 2), (9, 0, 0))
+    image, other = Geometry((2, 3, 4), (1, 1, 1)), Geometry((2, 3, 5), (1, 1, 2), (9, 0, 0))
     for words, fault in zip(
-        ("shape", "spacing", "origin"), geometry_faults(one, other), strict=True
+        ("shape", "spacing", "origin"), geometry_faults(image, other), strict=True
     ):
         assert f"label {words}" in fault.found
 
@@ -195,7 +195,7 @@ def test_real_ct_is_plausible(shared_dir):
 def test_atlas_mask_with_tiny_values_is_binarised_with_a_note(mask):
     label, notes, faults = usable_label(mask * 0.01, binarise=True)
     np.testing.assert_array_equal(label, mask)
-    assert told(notes) == [("warning", "values up to 0.01 binarised at > 0")]
+    assert brief(notes) == [("warning", "values up to 0.01 binarised at > 0")]
     assert faults == []
     assert usable_label(mask, binarise=True)[1] == []
     assert usable_label(mask * 255, binarise=True)[0].max() == 1
@@ -222,16 +222,16 @@ def test_only_the_foreground_s_values_are_lesion(mask):
     assert faults == []
     np.testing.assert_array_equal(label, np.where(mask == 3, 0, mask))
     words = "label values 3 taken as background, as source.foreground says"
-    assert told(notes) == [("note", words)]
+    assert brief(notes) == [("note", words)]
     label, notes, _ = usable_label(mask, binarise=False, foreground=(9,))
     assert not label.any()
-    assert told(notes)[1] == ("warning", "the label holds no lesion")
+    assert brief(notes)[1] == ("warning", "the label holds no lesion")
     assert usable_label(mask, binarise=False, foreground=(1, 2, 3))[1] == []
 
 
 def test_an_empty_label_is_noted(mask):
     _, notes, faults = usable_label(np.zeros_like(mask), binarise=False)
-    assert told(notes) == [("warning", "the label holds no lesion")]
+    assert brief(notes) == [("warning", "the label holds no lesion")]
     assert faults == []
 
 

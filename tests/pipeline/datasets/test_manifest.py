@@ -9,11 +9,8 @@ HEADER = "case,image,label,group,role\n"
 
 
 @pytest.fixture
-def write(tmp_path):
-    for name in ("images/a.nii.gz", "images/b.nii.gz", "masks/a.nii.gz"):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
+def write(tmp_path, touch):
+    touch("images/a.nii.gz", "images/b.nii.gz", "masks/a.nii.gz")
 
     def build(text: str):
         path = tmp_path / "manifest.csv"
@@ -40,9 +37,9 @@ def test_excel_writes_a_byte_order_mark(write):
     assert len(list_cases("manifest", write("\ufeffcase,image\na,images/a.nii.gz\n"))) == 1
 
 
-def test_another_table(write, tmp_path):
-    write("case,image\na,images/a.nii.gz\n").rename(tmp_path / "cases.csv")
-    assert len(list_cases("manifest", tmp_path, table="cases.csv")) == 1
+def test_the_csv_may_have_another_name(write, tmp_path):
+    table = write("case,image\na,images/a.nii.gz\n").rename(tmp_path / "cases.csv")
+    assert len(list_cases("manifest", table)) == 1
 
 
 @pytest.mark.parametrize(
@@ -60,10 +57,7 @@ def test_another_table(write, tmp_path):
         (HEADER + "a,images/a.nii.gz,masks/a.nii.gz,,unlabelled\n", "unlabelled with a label"),
         (HEADER + ",images/a.nii.gz,,,\n", "line 2: case or image is empty"),
         (HEADER + "a,images/a.nii.gz,,,,extra\n", "more values than columns"),
-        (
-            HEADER + "a/b,images/a.nii.gz,,,\n",
-            r"manifest\.csv: line 2: the name 'a/b', .*; correct it",
-        ),
+        (HEADER + "a/b,images/a.nii.gz,,,\n", r"csv: line 2: the name 'a/b', .*; correct it"),
         (HEADER + "a,images/a.nii.gz,,,\n" + "a,images/b.nii.gz,,,\n", "more than once"),
     ],
 )

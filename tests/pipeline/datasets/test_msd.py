@@ -32,13 +32,13 @@ def build(root, names, *, listed=None, promised=None, tests=()):
 def test_pairs_and_unlabelled(tmp_path):
     build(tmp_path, ["lung_003", "lung_001"], tests=["lung_002"])
     cases = list_cases("msd", tmp_path)
-    assert [(one.case, one.role, one.label is None) for one in cases] == [
+    assert [(files.case, files.role, files.label is None) for files in cases] == [
         ("lung_001", "", False),
         ("lung_002", "unlabelled", True),
         ("lung_003", "", False),
     ]
-    assert {one.modality for one in cases} == {"CT"}
-    assert all(one.notes == () for one in cases)
+    assert {files.modality for files in cases} == {"CT"}
+    assert all(files.notes == () for files in cases)
 
 
 def test_resource_forks_are_ignored(tmp_path):
@@ -52,24 +52,24 @@ def test_resource_forks_are_ignored(tmp_path):
 def test_a_count_other_than_promised_is_a_note(tmp_path):
     build(tmp_path, ["lung_001", "lung_004"], listed=["lung_001", "lung_002", "lung_004"])
     cases = list_cases("msd", tmp_path)
-    assert [one.case for one in cases] == ["lung_001", "lung_004"]
+    assert [files.case for files in cases] == ["lung_001", "lung_004"]
     assert cases[0].notes == (
         "dataset.json says 3 training cases, 2 are on disk; not there: lung_002.nii.gz",
     )
     assert cases[1].notes == ()
 
 
-def test_label_without_image(tmp_path):
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("imagesTr", "labelsTr/lung_002.*: label without image"),
+        ("labelsTr", "case lung_002: .*not there"),
+    ],
+)
+def test_half_a_pair_is_refused(tmp_path, folder, words):
     build(tmp_path, ["lung_001", "lung_002"])
-    (tmp_path / "imagesTr" / "lung_002.nii.gz").unlink()
-    with pytest.raises(PipelineError, match=r"labelsTr/lung_002.*: label without image"):
-        list_cases("msd", tmp_path)
-
-
-def test_image_without_label(tmp_path):
-    build(tmp_path, ["lung_001", "lung_002"])
-    (tmp_path / "labelsTr" / "lung_002.nii.gz").unlink()
-    with pytest.raises(PipelineError, match=r"case lung_002: .*not there"):
+    (tmp_path / folder / "lung_002.nii.gz").unlink()
+    with pytest.raises(PipelineError, match=words):
         list_cases("msd", tmp_path)
 
 
@@ -102,7 +102,7 @@ def test_duplicate_of_train_and_test(tmp_path):
 def test_real_layout(shared_dir):
     cases = list_cases("msd", shared_dir / "real" / "nodules" / "Task06_Lung")
     assert len(cases) == 100
-    assert all(one.label is not None and one.modality == "CT" for one in cases)
+    assert all(files.label is not None and files.modality == "CT" for files in cases)
 
 
 def test_counts_other_than_the_papers_are_a_note(tmp_path):

@@ -6,16 +6,8 @@ from pipeline.datasets import list_cases
 from pipeline.errors import PipelineError
 
 
-def touch(root, *names):
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-
-
-def test_training_and_test(tmp_path):
+def test_training_and_test(tmp_path, touch):
     touch(
-        tmp_path,
         "Training Set/Images/TRV1P3CTI.mhd",
         "Training Set/Images/TRV1P3CTI.raw",
         "Training Set/Images/TRV1P3CTAI.mhd",
@@ -28,14 +20,14 @@ def test_training_and_test(tmp_path):
         "Test Set/Images/VAV3P2CTI.mhd",
     )
     cases = list_cases("orcascore", tmp_path)
-    assert [(one.case, one.group, one.role) for one in cases] == [
+    assert [(files.case, files.group, files.role) for files in cases] == [
         ("TEV2P1", "V2", "unlabelled"),
         ("TRV1P3", "V1", ""),
         ("TRV4P12", "V4", ""),
         ("VAV3P2", "V3", "unlabelled"),
     ]
     assert cases[1].label == tmp_path / "Training Set/Reference standard/TRV1P3R.mhd"
-    assert all(one.modality == "CT" for one in cases)
+    assert all(files.modality == "CT" for files in cases)
 
 
 @pytest.mark.parametrize(
@@ -47,21 +39,20 @@ def test_training_and_test(tmp_path):
         ("Training Set/Images/TRV1P3CTI.mha", "Training Set/Reference standard/TRV1P3R.mha"),
     ],
 )
-def test_spellings(tmp_path, image, label):
-    touch(tmp_path, image, label)
+def test_spellings(tmp_path, touch, image, label):
+    touch(image, label)
     (case,) = list_cases("orcascore", tmp_path)
     assert (case.case, case.image, case.label) == ("TRV1P3", tmp_path / image, tmp_path / label)
 
 
-def test_references_elsewhere_are_no_labels(tmp_path):
-    touch(tmp_path, "Test Set/Images/TEV1P1CTI.mhd", "submission/TEV1P1R.mhd")
+def test_references_elsewhere_are_no_labels(tmp_path, touch):
+    touch("Test Set/Images/TEV1P1CTI.mhd", "submission/TEV1P1R.mhd")
     (case,) = list_cases("orcascore", tmp_path)
     assert case.label is None
 
 
-def test_reference_without_scan(tmp_path):
+def test_reference_without_scan(tmp_path, touch):
     touch(
-        tmp_path,
         "Training Set/Images/TRV1P1CTI.mhd",
         "Training Set/Images/TRV1P2CTAI.mhd",
         "Training Set/Reference standard/TRV1P1R.mhd",
@@ -71,21 +62,20 @@ def test_reference_without_scan(tmp_path):
         list_cases("orcascore", tmp_path)
 
 
-def test_scan_twice(tmp_path):
-    touch(tmp_path, "a/TRV1P1CTI.mhd", "b/TRV1P1CTI.mha")
+def test_scan_twice(tmp_path, touch):
+    touch("a/TRV1P1CTI.mhd", "b/TRV1P1CTI.mha")
     with pytest.raises(PipelineError, match=r"TRV1P1: .* and "):
         list_cases("orcascore", tmp_path)
 
 
-def test_a_training_scan_that_lost_its_reference_is_no_case_to_predict(tmp_path):
-    touch(tmp_path, "Training Set/Images/TRV1P1CTI.mhd", "Test Set/Images/TEV1P1CTI.mhd")
+def test_a_training_scan_that_lost_its_reference_is_no_case_to_predict(tmp_path, touch):
+    touch("Training Set/Images/TRV1P1CTI.mhd", "Test Set/Images/TEV1P1CTI.mhd")
     with pytest.raises(PipelineError, match=r"case TRV1P1: .*TRV1P1R\.mhd: not there"):
         list_cases("orcascore", tmp_path)
 
 
-def test_two_references_of_one_scan_are_refused(tmp_path):
+def test_two_references_of_one_scan_are_refused(tmp_path, touch):
     touch(
-        tmp_path,
         "Training Set/Images/TRV1P1CTI.mhd",
         "Training Set/Reference standard/TRV1P1R.mhd",
         "Copy/reference_standard/TRV1P1R.mhd",

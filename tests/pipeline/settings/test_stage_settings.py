@@ -1,0 +1,69 @@
+"""A stage depends on its own part of the configuration, and on nothing else."""
+
+import pytest
+
+from pipeline.errors import PipelineError
+from pipeline.settings import residual_count
+from pipeline.settings.reading import validate
+
+ENCODER = {"experiments.m": {"model": "mae_unet", "mae_encoder": {"mae": "shared"}}}
+TRAIN, MAPS = ("train_mae", "shared"), ("residual_maps", "mrm")
+SEGMENT, PREDICT, SCORE = ("train_segmentation", "g"), ("predict", "g"), ("evaluate", "g")
+OTHER_NETWORK = ("train_segmentation", "u")
+REST = [("ingest", ""), ("split", ""), ("postprocess", "")]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "dependent", "independent"),
+    [
+        ("evaluation.bootstrap_samples", 500, [SCORE], [TRAIN, MAPS, SEGMENT, PREDICT, *REST]),
+        ("mae.shared.epochs", 7, [TRAIN], [MAPS]),
+        ("mae.shared.picture_epochs", 3, [], [TRAIN]),
+        ("mae.shared.architecture", "simmim", [TRAIN, MAPS], []),
+        ("experiments.g.training.learning_rate", 0.5, [SEGMENT], [OTHER_NETWORK, PREDICT]),
+        ("experiments.g.subsets", [1], [], [SEGMENT, SCORE]),
+    ],
+)
+def test_a_stage_depends_on_its_own_section_only(
+    changed, part, path, value, dependent, independent
+):
+    before, after = changed(), changed({path: value})
+    for stage in dependent:
+        assert part(before, *stage) != part(after, *stage)
+    for stage in independent:
+        assert part(before, *stage) == part(after, *stage)
+
+
+def test_residual_maps_are_made_for_the_subsets_that_use_them(changed, part):
+    assert part(changed({"experiments.g.subsets": [1]}), *MAPS)["subsets"] == [1]
+    halves = {"split.subsets": 3, "experiments.g.subsets": [2]}
+    assert part(changed(halves), *MAPS)["subsets"] == [2]
+    other = {"model": "grcsf", "residuals": "mrm", "subsets": [2, 3]}
+    assert part(changed({**halves, "experiments.h": other}), *MAPS)["subsets"] == [2, 3]
+
+
+def test_grad_cam_needs_its_network_on_every_subset_that_uses_the_maps(changed, part):
+    values = {
+        "split.subsets": 2,
+        "residuals.cam": {"grad_cam": "u"},
+        "experiments.u.subsets": [1],
+        "experiments.c": {"model": "grcsf", "residuals": "cam", "subsets": [1]},
+    }
+    halves = changed(values)
+    assert residual_count(validate(halves, "x").datasets["brain"], "c") == 1
+    faster = changed({**values, "experiments.u.training": {"learning_rate": 0.5}})
+    assert part(halves, "residual_maps", "cam") == part(faster, "residual_maps", "cam")
+    wider = changed({**values, "experiments.u.width": 8})
+    assert part(halves, "residual_maps", "cam") != part(wider, "residual_maps", "cam")
+    with pytest.raises(PipelineError, match="'u' is not trained on subset 2"):
+        validate(changed({**values, "experiments.c.subsets": [1, 2]}), "x")
+
+
+@pytest.mark.parametrize("stage", ["train_segmentation", "predict"])
+def test_a_network_depends_on_its_mae_s_shape_and_not_on_its_training(changed, part, stage):
+    given = changed(ENCODER)
+    longer = changed({**ENCODER, "mae.shared.epochs": 7})
+    small = changed({**ENCODER, "mae.shared.preset": "small"})
+    assert part(given, stage, "m") == part(longer, stage, "m")
+    assert part(given, stage, "m") != part(small, stage, "m")
+    assert part(given, stage, "g") == part(small, stage, "g")
