@@ -1,9 +1,30 @@
 """Fixtures that every test may use."""
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
+
+from tests.workflow import warm
+
+
+def pytest_configure(config):
+    """Name the session, for all its workers."""
+    if not hasattr(config, "workerinput"):
+        os.environ[warm.SESSION] = str(os.getpid())
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What the tests cost: this process, its workers and what these waited for, and the server."""
+    mine, others = (
+        sum(resource.getrusage(whom)[:2])
+        for whom in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    server = warm.processor_seconds()
+    terminalreporter.write_line(
+        f"{mine + others + server:.0f} processor seconds, of which {server:.0f} in forked calls"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -4,15 +4,16 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Timer
 
 import pytest
 import yaml
+
+from tests.workflow.warm import Process
 
 ROOT = Path(__file__).parents[2]
 ALL = ("all results", "all tables")  # the targets, which make nothing themselves
@@ -25,6 +26,7 @@ class Plan:
     code: int
     output: str
     jobs: list[str] = field(default_factory=list)  # "stage dataset: names"
+    seconds: float = 0.0  # of the processor, jobs included
 
     @property
     def counts(self) -> dict[str, int]:
@@ -48,32 +50,23 @@ class Project:
     folder: Path
     checkout: Path = ROOT
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> Process:
         """Start Snakemake here on the workflow of the checkout, in a process group of its own."""
-        command = [sys.executable, "-m", "snakemake", "-s", f"{self.checkout}/workflow/Snakefile"]
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        return subprocess.Popen(
-            [*command, *arguments],
-            cwd=self.folder,
-            env={**environment, "OMP_NUM_THREADS": "1"},
-            encoding="utf-8",
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            # a shell's `pytest &` ignores Ctrl-C, and so would what is started from it
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        path = "" if self.checkout == ROOT else str(self.checkout)
+        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        command = ["-m", "snakemake", "-s", f"{self.checkout}/workflow/Snakefile"]
+        return Process([*command, *arguments], self.folder, environment)
 
     def call(self, *arguments: str, timeout: int = 120) -> Plan:
         """Call Snakemake here and wait for its end."""
-        with self.start(*arguments) as process:
-            try:
-                output, _ = process.communicate(timeout=timeout)
-            finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
+        process = self.start(*arguments)
+        alarm = Timer(timeout, os.killpg, (process.pid, signal.SIGKILL))
+        alarm.start()
+        output = process.communicate()
+        alarm.cancel()
         told = re.findall(r"^Job \d+: (.*)$", output, re.MULTILINE)
-        return Plan(process.returncode, output, [job for job in told if job not in ALL])
+        jobs = [job for job in told if job not in ALL]
+        return Plan(process.returncode, output, jobs, process.seconds)
 
     def run(self, *arguments: str) -> Plan:
         """Run `config.yaml` for real, which must succeed."""

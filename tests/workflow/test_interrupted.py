@@ -94,17 +94,14 @@ def reach(process, text: str) -> str:
     raise AssertionError("".join(said)[-4000:])
 
 
-def stage_of(project, verb: str) -> int:
-    """Process number of the stage that runs in the project."""
+def training_of(project) -> int:
+    """Process number of the training that runs in the project."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes().split(b"\0")
+        with suppress(OSError):  # it has ended, or is another user's
             here = (folder / "cwd").readlink() == project.folder
-        except OSError:  # it has ended, or is another user's
-            continue
-        if here and b"pipeline" in command and verb.encode() in command:
-            found.append(int(folder.name))
+            if here and (folder / "comm").read_text().startswith("train-segm"):
+                found.append(int(folder.name))
     return min(found)  # those that load slices for it are called alike
 
 
@@ -115,7 +112,7 @@ def wait_until(condition) -> None:
 
 def stop_by_ctrl_c(_, process):
     os.killpg(process.pid, signal.SIGINT)
-    output = process.communicate()[0]
+    output = process.communicate()
     assert process.returncode != 0
     assert "error: train_segmentation unet 1: interrupted; run again" in output
     assert "Traceback" not in output
@@ -130,8 +127,8 @@ def stop_all_at_once(project, process):
 
 
 def stop_the_stage(project, process):
-    os.kill(stage_of(project, "train-segmentation"), signal.SIGKILL)
-    output = process.communicate()[0]
+    os.kill(training_of(project), signal.SIGKILL)
+    output = process.communicate()
     assert process.returncode != 0
     assert "the job was killed, or ran out of memory or time; run again" in output
 
@@ -161,7 +158,7 @@ def test_the_next_call_goes_on_from_the_last_epoch_and_ends_in_the_same_bits(
 def test_a_stage_that_outlives_its_snakemake_is_left_to_finish(project, expected):
     with running(project, MODEL, *CALL) as process:
         reach(process, f"epoch 2 of {EPOCHS}")
-        stage = stage_of(project, "train-segmentation")
+        stage = training_of(project)
         os.kill(stage, signal.SIGSTOP)
         process.kill()
         still = f"head: train_segmentation unet 1 still runs (process {stage} "
@@ -170,8 +167,8 @@ def test_a_stage_that_outlives_its_snakemake_is_left_to_finish(project, expected
             said = reach(following, f"train_segmentation unet 1: waiting for process {stage} on ")
             assert still in said
             os.kill(stage, signal.SIGCONT)
-            output = process.communicate()[0]
-            said += following.communicate()[0]
+            output = process.communicate()
+            said += following.communicate()
     assert following.returncode == 0
     assert f"epoch 4 of {EPOCHS}" in output
     assert "up to date" in said
@@ -183,11 +180,11 @@ def test_a_killed_loading_process_is_one_line_and_the_next_call_goes_on(project,
     project.configure(configuration(workers=1))
     with running(project, MODEL, *CALL) as process:
         reach(process, f"epoch 3 of {EPOCHS}")
-        stage = stage_of(project, "train-segmentation")
+        stage = training_of(project)
         children = Path(f"/proc/{stage}/task/{stage}/children").read_text().split()
         for child in children:
             os.kill(int(child), signal.SIGKILL)
-        output = process.communicate()[0]
+        output = process.communicate()
     assert process.returncode != 0
     assert "unet, subset 1: a process that loads slices was killed" in output
     assert "Traceback" not in output
@@ -206,7 +203,7 @@ def test_a_second_call_on_a_data_set_is_refused_and_one_on_another_is_not(projec
     two.write_text(config[:head] + config[heart:], "utf-8")
     with running(project, MODEL, "--cores", "1", "--configfile", "one.yaml") as process:
         reach(process, f"epoch 1 of {EPOCHS}")
-        stage = stage_of(project, "train-segmentation")
+        stage = training_of(project)
         os.kill(stage, signal.SIGSTOP)
         refused = project.call(MODEL, *CALL)
         assert refused.code == 1
