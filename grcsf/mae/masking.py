@@ -160,6 +160,20 @@ def training_masks(
     return masks.scatter_(1, order[:, :count], True)
 
 
+def coverage(masks: Tensor) -> tuple[int, float]:
+    """How often a patch is masked: the minimum and the mean.
+
+    Args:
+        masks: (..., K, L) bool, 1 = masked.
+
+    Returns:
+        The minimum over all slices and patches (0: no pass reconstructs some patch), and the mean,
+        which is K times the mask ratio, or more where `tissue_masks` hide background, too.
+    """
+    times = masks.sum(dim=-2)
+    return int(times.min()), float(times.double().mean())
+
+
 def _dealt(
     shuffled: Callable[[int], NDArray[np.int64]], passes: int, count: int
 ) -> list[NDArray[np.int64]]:

@@ -7,11 +7,10 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from grcsf.mae.masking import slice_masks, tissue_masks
+from grcsf.mae.masking import coverage, slice_masks, tissue_masks
 from grcsf.mae.model import MaeShape, MaskedAutoencoder
 from grcsf.reference import reference_residuals
 from grcsf.residuals import (
-    coverage,
     mean_reconstruction,
     multi_ratio_residuals,
     residual_map,
@@ -192,19 +191,6 @@ def test_every_pixel_of_a_stratified_set_is_predicted():
     images = images_of(3, 32, 32)
     residual = multi_ratio_residuals([model], images, [masks], visible="ignore", kind="abs")
     assert (residual > 0).float().mean() > 0.99
-
-
-@pytest.mark.parametrize(("ratio", "passes"), [(0.5, 2), (0.75, 2), (0.25, 4)])
-def test_as_few_passes_as_lean_has_hide_every_patch(ratio, passes):
-    masks = masks_for(random_mae(112), 3, ratio, passes, "stratified")  # 196 patches
-    least, _ = coverage(masks)
-    assert least == 1
-
-
-def test_coverage_counts_the_least_and_the_mean():
-    masks = torch.tensor([[[True, True, False], [True, False, True]]])
-    assert coverage(masks) == (1, pytest.approx(4 / 3))
-    assert coverage(masks[:, :1]) == (0, pytest.approx(2 / 3))
 
 
 @pytest.mark.parametrize("visible", VISIBLE)
