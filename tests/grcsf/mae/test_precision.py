@@ -15,8 +15,6 @@ from grcsf.mae.precision import Int8Linear, at_precision, compile_layers
 from grcsf.reference import reference_residuals
 from grcsf.residuals import multi_ratio_residuals
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
 
 @pytest.fixture(params=["mae", "simmim"])
 def model(request):
@@ -122,28 +120,23 @@ def test_unknown_precision(model):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")
-@pytest.mark.parametrize(
-    ("model", "precision", "kinds"),
-    [("mae", "fp32", 2), ("mae", "bf16", 3), ("simmim", "fp32", 1)],
-    indirect=["model"],
-)
+@pytest.mark.parametrize(("model", "kinds"), [("mae", 2), ("simmim", 1)], indirect=["model"])
 def test_layers_are_compiled_once_for_all_batches_and_change_rounding_alone(
-    model, images, masks, precision, kinds
+    model, images, masks, kinds
 ):
+    # In float32; benchmarks/residual_maps.py compiles in bf16, and shows graphs and deviations.
     torch.compiler.reset()
     counters.clear()
-    lowered = at_precision(model, precision)
-    compiled = copy.deepcopy(lowered)
+    compiled = copy.deepcopy(model)
     compile_layers(compiled)
-    options = {"visible": "paste", "kind": "abs", "dtype": DTYPES[precision]}
+    options = {"visible": "paste", "kind": "abs"}
     three_of_four = (torch.arange(36) % 4 > 0).expand(3, 5, 36)
     for hidden, count in ((masks, 3), (masks, 2), (three_of_four, 3)):
         part = (images[:count], [hidden[:count]])
-        expected = multi_ratio_residuals([lowered], *part, **options)
-        found = multi_ratio_residuals([compiled], *part, **options)
-        difference = (found - expected).abs()
-        if precision == "fp32":
-            assert difference.max() <= 1e-5
+        expected = multi_ratio_residuals([model], *part, **options)
+        residuals = multi_ratio_residuals([compiled], *part, **options)
+        difference = (residuals - expected).abs()
+        assert difference.max() <= 1e-5
         assert difference.mean() <= 0.01 * expected.mean()
         assert counters["stats"]["unique_graphs"] == kinds
 
