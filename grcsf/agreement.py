@@ -73,7 +73,8 @@ def kappa_interval(
         return Interval(math.nan, math.nan)
     pairs = np.array([first, second])
     drawn = np.random.default_rng(seed).integers(len(first), size=(resamples, len(first)))
-    kappas = [linear_weighted_kappa(*pairs[:, chosen].tolist(), categories) for chosen in drawn]
+    samples = (pairs[:, chosen].tolist() for chosen in drawn)
+    kappas = [linear_weighted_kappa(left, right, categories) for left, right in samples]
     tails = (1 - confidence) / 2, (1 + confidence) / 2
     low, high = np.nanquantile(kappas, tails)
     return Interval(float(low), float(high))

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def resize(images: Tensor, size: tuple[int, int], *, clamp: bool = False) -> Tensor:
+def resize(images: Tensor, size: tuple[int, ...], *, clamp: bool = False) -> Tensor:
     """Bilinear, antialiased where it shrinks: (B, C, y, x) → (B, C, h, w).
 
     Args:
@@ -19,6 +19,6 @@ def resize(images: Tensor, size: tuple[int, int], *, clamp: bool = False) -> Ten
     return resized.clamp(0.0, 1.0) if clamp else resized
 
 
-def source_slices(images: Tensor, size: tuple[int, int]) -> Tensor:
+def source_slices(images: Tensor, size: tuple[int, ...]) -> Tensor:
     """A network's output on its source's grid, not antialiased: (B, C, h, w) → (B, C, y, x)."""
     return F.interpolate(images, size, mode="bilinear", align_corners=False)
