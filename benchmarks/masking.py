@@ -26,7 +26,8 @@ from grcsf.complexity import true_macs
 from grcsf.contrast import lesion_contrast
 from grcsf.mae.build import MaskedModel
 from grcsf.mae.masking import slice_masks, tissue_masks
-from grcsf.residuals import average_passes, residual_map, resize, tissue_patches
+from grcsf.resampling import resize
+from grcsf.residuals import average_passes, residual_map, tissue_patches
 from grcsf.statistics import bootstrap_interval
 from pipeline.networks.build import masked_models
 from pipeline.settings import Dataset, Residuals
@@ -160,7 +161,7 @@ def reconstruct(
     side = (model.image_size, model.image_size)
     height, width = images.shape[-2:]
     for z, image in enumerate(images):
-        small = resize(image[None], side)
+        small = resize(image[None], side, clamp=True)
         patches = model.patchify(small)  # (1, L, v)
         tissue = tissue_patches(model, image[None])[0]  # (L,)
         for scheme, masks, shown in schemes(tissue, case, z, ratio, seed):
@@ -174,7 +175,9 @@ def reconstruct(
                         predicted[None, :passes], patches, counted, visible=visible
                     )
                     rebuilt = model.unpatchify(mean).clamp(0, 1)
-                    one = resize(residual_map(small, rebuilt, "abs"), (height, width))[0, 0]
+                    one = resize(residual_map(small, rebuilt, "abs"), (height, width), clamp=True)[
+                        0, 0
+                    ]
                     never = float((~counted[0].any(dim=0))[shown].float().mean())
                     maps.append((one, passes * cost, never))
                     made.setdefault((f"{scheme} {label}", passes), []).append(maps[-1])

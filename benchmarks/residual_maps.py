@@ -22,6 +22,7 @@ from keeping import keep, processor
 from masking import lesion_slices, macs_of_a_pass, trained_models
 from scipy import stats
 from torch import Tensor
+from torch._dynamo.utils import counters
 from torch._inductor.utils import fresh_cache
 from variants import (
     COMPILED,
@@ -68,7 +69,10 @@ def main() -> None:
     print(f"{name}, {torch.get_num_threads()} threads, {options.repeats} repeats\n")
     print_seconds(seconds)
     if compiling is not None:
-        print(f"\ncompiling the layers took {compiling:.1f} s")
+        graphs = counters["stats"]["unique_graphs"]
+        print(
+            f"\ncompiling the layers took {compiling:.1f} s, for {graphs} graphs in the whole run"
+        )
     figures: dict[str, Any] = {"preset": options.preset, "seconds": seconds, "compiling": compiling}
     print("\ndeviation from the plain loop, random weights")
     print_deviations(deviations)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from grcsf.statistics import Interval
+from grcsf.statistics import Interval, check_confidence
 
 
 def linear_weighted_kappa(first: Sequence[int], second: Sequence[int], categories: int) -> float:
@@ -51,14 +51,14 @@ def kappa_interval(
 ) -> Interval:
     """Percentile bootstrap interval, over subjects, of the linearly weighted kappa.
 
-    Samples in which kappa is not defined are left out. Percentiles, because BCa is not defined
-    where leaving out one subject leaves kappa undefined, as with few patients it does.
+    Samples with an undefined kappa are left out. Percentiles serve in place of BCa, which needs a
+    kappa without each subject in turn: with few patients that one is often undefined.
 
     Args:
         first: (n,) one rater's categories, 0 … categories − 1.
         second: (n,) the other's.
         categories: Number of categories.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
         confidence: In (0, 1).
         resamples: Number of bootstrap samples.
 
@@ -68,23 +68,16 @@ def kappa_interval(
     Raises:
         ValueError: As for `linear_weighted_kappa`, or a setting is out of range.
     """
-    _check_confidence(confidence)
+    check_confidence(confidence)
     if len(first) < 2 or math.isnan(linear_weighted_kappa(first, second, categories)):
         return Interval(math.nan, math.nan)
     pairs = np.array([first, second])
     drawn = np.random.default_rng(seed).integers(len(first), size=(resamples, len(first)))
-    found = [
-        linear_weighted_kappa(one.tolist(), other.tolist(), categories)
-        for one, other in (pairs[:, chosen] for chosen in drawn)
-    ]
+    samples = (pairs[:, chosen].tolist() for chosen in drawn)
+    kappas = [linear_weighted_kappa(left, right, categories) for left, right in samples]
     tails = (1 - confidence) / 2, (1 + confidence) / 2
-    low, high = np.nanquantile(found, tails)
+    low, high = np.nanquantile(kappas, tails)
     return Interval(float(low), float(high))
-
-
-def _check_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, found {confidence}")
 
 
 class LimitsOfAgreement(NamedTuple):
@@ -99,8 +92,8 @@ def limits_of_agreement(values: Sequence[float], reference: Sequence[float]) -> 
     """Mean of values − reference, and mean ± 1.96 standard deviations.
 
     Args:
-        values: (n,) one per patient.
-        reference: (n,) the same patients.
+        values: (n,) one value per patient.
+        reference: (n,) the same patients in the same order.
 
     Returns:
         In the values' unit; nan bounds for fewer than 2 patients, all nan without any.
@@ -148,13 +141,13 @@ def icc_interval(ratings: npt.ArrayLike, *, confidence: float = 0.95) -> Interva
         confidence: In (0, 1).
 
     Returns:
-        The interval; nan bounds where the ICC is not defined, is 1 without any error, or is 0
-        because subjects are all alike.
+        The interval; nan bounds where the ICC is undefined, is 1 without any error, or is 0
+        because all subjects are alike.
 
     Raises:
         ValueError: The ratings are not a table, or the confidence is out of range.
     """
-    _check_confidence(confidence)
+    check_confidence(confidence)
     squares, icc = _mean_squares(ratings), icc_absolute_agreement(ratings)
     if squares is None or math.isnan(icc) or icc >= 1:
         return Interval(math.nan, math.nan)
@@ -167,14 +160,14 @@ def icc_interval(ratings: npt.ArrayLike, *, confidence: float = 0.95) -> Interva
     level = (1 + confidence) / 2
     below, above = stats.f.ppf(level, n - 1, freedom), stats.f.ppf(level, freedom, n - 1)
     rest = k * columns + (k * n - k - n) * error
-    # over the quantiles, which two or three subjects make so large that products overflow
+    # divided by the quantiles, because products with those of two or three subjects overflow
     low = n * (rows / below - error) / (rest + n * rows / below)
     high = n * (rows - error / above) / (rest / above + n * rows)
     return Interval(float(low), float(high))
 
 
 def _mean_squares(ratings: npt.ArrayLike) -> tuple[int, int, float, float, float] | None:
-    """Subjects, raters, and the mean squares of subjects, of raters and of what is left."""
+    """Subjects, raters, mean squares of subjects, raters and error; None if undefined."""
     table = np.asarray(ratings, dtype=np.float64)
     if table.ndim != 2:
         raise ValueError(f"ratings must be (subjects, raters), found shape {table.shape}")

@@ -1,13 +1,12 @@
-"""Coronary calcium: candidate lesions and their labels, post-processing, matching, scores.
+"""Coronary calcium: candidate lesions and their labels, post-processing, matching.
 
 A candidate is a 3D 6-connected component of HU > 130 (strictly) of the whole volume. Labels are
-votes: the majority label among a candidate's voxels is given to *all* its voxels (the orCaScore
-challenge's rule). The rule is silent on whether background votes: ``majority_over="labelled"``
-leaves it out, so one labelled voxel claims the candidate; ``"all"`` counts it. A tie goes to the
-smallest label; background is 0, so under ``"all"`` a half-labelled candidate stays unclaimed.
+votes: the majority label of a candidate's voxels goes to *all* its voxels (the orCaScore
+challenge's rule). The rule does not say whether background votes: ``majority_over="labelled"``
+leaves it out, so a single labelled voxel claims the candidate; ``"all"`` counts it. A tie goes to
+the smallest label. Background is 0, so under ``"all"`` a half-labelled candidate stays unclaimed.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -33,8 +32,6 @@ Labels = npt.NDArray[np.integer] | Mask
 Image = npt.NDArray[np.integer] | npt.NDArray[np.floating]
 
 THRESHOLD_HU = 130.0
-RISK_GROUPS = ("0", "1-10", "11-100", "101-400", ">400")
-_RISK_BOUNDS = (0, 10, 100, 400)
 
 
 def find_candidates(hu: Image, *, threshold_hu: float = THRESHOLD_HU) -> tuple[Components, int]:
@@ -63,7 +60,7 @@ def vote(
         ValueError: Shapes differ, labels are no integers ≥ 0, or ``majority_over`` is unknown.
     """
     _check_majority(majority_over)
-    _check_labels(labels, candidates.shape)
+    check_labels(labels, candidates.shape)
     inside = np.flatnonzero(candidates)
     owners = candidates.reshape(-1)[inside] - 1
     return _count_votes(labels.reshape(-1)[inside], owners, number, majority_over)
@@ -72,13 +69,13 @@ def vote(
 def _count_votes(
     labels: Labels, owners: npt.NDArray[np.int32], number: int, majority_over: MajorityOver
 ) -> npt.NDArray[np.int64]:
-    """`vote` by voxels: (m,) labels, and (m,) the candidate 0 … number − 1 of each."""
+    """`vote` on the m voxels of candidates: (m,) labels, (m,) candidate 0 … number − 1 of each."""
     voters = labels.astype(np.int64)
     kinds = int(voters.max(initial=0)) + 1
     ballots = owners.astype(np.int64) * kinds + voters
     votes = np.bincount(ballots, minlength=number * kinds).reshape(-1, kinds)
     if majority_over == "labelled":
-        # A candidate without a labelled voxel is all zeros then, and argmax leaves it at 0.
+        # A candidate without a labelled voxel has no vote left, and argmax gives it 0.
         votes[:, 0] = 0
     winners: npt.NDArray[np.int64] = votes.argmax(axis=1).astype(np.int64)
     return winners
@@ -89,7 +86,12 @@ def _check_majority(majority_over: str) -> None:
         raise ValueError(f"majority_over must be 'labelled' or 'all', found {majority_over!r}")
 
 
-def _check_labels(labels: Labels, shape: tuple[int, ...]) -> None:
+def check_labels(labels: Labels, shape: tuple[int, ...]) -> None:
+    """Refuse labels that do not fit an image.
+
+    Raises:
+        ValueError: The shape differs, or labels are no integers ≥ 0.
+    """
     if labels.shape != shape:
         raise ValueError(f"labels and image differ in shape: {labels.shape} and {shape}")
     if labels.dtype.kind not in "biu" or labels.min(initial=0) < 0:
@@ -136,7 +138,7 @@ def postprocess_calcium(
         min_volume_mm3: Smaller 6-connected components are dropped; 0 keeps all.
         grow: False keeps predicted voxels above the threshold; True takes claimed candidates.
         majority_over: Who votes when growing: "labelled" or "all".
-        in_place: The prediction may be changed; of a large volume a second one takes time, too.
+        in_place: The prediction may be changed, which saves a copy of a large volume.
 
     Returns:
         (z, y, x) bool, 1 = calcium. Applied again, it changes nothing.
@@ -149,11 +151,11 @@ def postprocess_calcium(
         raise ValueError(f"mask and image differ in shape: {prediction.shape} and {hu.shape}")
     _check_majority(majority_over)
     if not grow:
-        kept = prediction if in_place else prediction.copy()
-        # slice by slice: new memory for a large volume takes longer than the comparison
-        for mask, image in zip(kept, hu, strict=True):
+        calcium = prediction if in_place else prediction.copy()
+        # slice by slice: allocating a large volume takes longer than the comparison
+        for mask, image in zip(calcium, hu, strict=True):
             mask &= image > threshold_hu
-        return filter_components(kept, spacing_mm, min_volume_mm3, in_place=True)
+        return filter_components(calcium, spacing_mm, min_volume_mm3, in_place=True)
     above = np.asarray(hu > threshold_hu)
     inside, owners, number = lesion_voxels(above)
     votes = _count_votes(prediction.reshape(-1)[inside], owners, number, majority_over)
@@ -183,14 +185,14 @@ def match_lesions(
     threshold_hu: float = THRESHOLD_HU,
     majority_over: MajorityOver = "labelled",
 ) -> LesionMatch:
-    """Match lesions that are the same candidate, whichever artery each side names.
+    """Match lesions candidate by candidate, whichever artery each side names.
 
     Args:
         prediction: (z, y, x) bool or labels, 0 = background.
         reference: (z, y, x) labels (orCaScore: 1 LAD, 2 LCX, 3 RCA) or bool, 0 = background.
         hu: (z, y, x), HU, the whole volume.
         spacing_mm: (z, y, x) in mm.
-        threshold_hu: Candidates lie strictly above; what is marked elsewhere is not a lesion.
+        threshold_hu: Candidates lie strictly above; marks elsewhere are no lesions.
         majority_over: Who votes: "labelled" or "all".
 
     Raises:
@@ -201,119 +203,7 @@ def match_lesions(
     arteries = vote(reference, candidates, number, majority_over=majority_over)
     volumes = component_sizes(candidates, number) * voxel_volume_mm3(spacing_mm)
     by_artery = {
-        name: tally_lesions(volumes, predicted, arteries == name).without_fp()
-        for name in np.unique(arteries[arteries > 0]).tolist()
+        artery: tally_lesions(volumes, predicted, arteries == artery).without_fp()
+        for artery in np.unique(arteries[arteries > 0]).tolist()
     }
     return LesionMatch(tally_lesions(volumes, predicted, arteries > 0), by_artery)
-
-
-@dataclass(frozen=True)
-class CalciumScore:
-    """Agatston score (mm²·weight) and volume score (mm³); both ≥ 0."""
-
-    agatston: float = 0.0
-    volume_mm3: float = 0.0
-
-    def __add__(self, other: "CalciumScore") -> "CalciumScore":
-        """Scores of several arteries in total."""
-        return CalciumScore(self.agatston + other.agatston, self.volume_mm3 + other.volume_mm3)
-
-
-def calcium_score(
-    mask: Mask,
-    hu: Image,
-    spacing_mm: Sequence[float],
-    *,
-    threshold_hu: float = THRESHOLD_HU,
-    reference_spacing_mm: float | None = 3.0,
-) -> CalciumScore:
-    """Agatston and volume score of the calcium in a mask.
-
-    Per slice and lesion, area × weight of the lesion's maximum HU in that slice (130–199 → 1,
-    200–299 → 2, 300–399 → 3, ≥ 400 → 4). A lesion is a 3D 6-connected component of the mask's
-    voxels above the threshold, so its parts in one slice share a weight; there is no smallest area.
-
-    Args:
-        mask: (z, y, x) bool, 1 = calcium; for whole candidates, from `claim_candidates`.
-        hu: (z, y, x), HU.
-        spacing_mm: (z, y, x) in mm; z is the distance of slices.
-        threshold_hu: Voxels that do not exceed it do not count.
-        reference_spacing_mm: Agatston is multiplied by slice spacing over this, unless None.
-
-    Raises:
-        ValueError: The mask is not boolean, shapes differ, or a setting is not positive.
-    """
-    above = np.asarray(hu > threshold_hu)
-    check_masks(mask, above)
-    if reference_spacing_mm is not None and not reference_spacing_mm > 0:
-        raise ValueError(f"reference spacing must exceed 0 mm, found {reference_spacing_mm}")
-    voxel_mm3 = voxel_volume_mm3(spacing_mm)
-    thickness_mm, *pixel_mm = spacing_mm
-    scale = 1.0 if reference_spacing_mm is None else thickness_mm / reference_spacing_mm
-    counted = mask & above
-    agatston = _weighted_pixels(counted, hu) * math.prod(pixel_mm) * scale
-    return CalciumScore(agatston, int(np.count_nonzero(counted)) * voxel_mm3)
-
-
-def _weighted_pixels(calcium: Mask, hu: Image) -> int:
-    lesions, number = label_lesions(calcium)
-    voxels = np.flatnonzero(lesions)
-    # One key for each lesion in each slice: slice · (n + 1) + lesion.
-    keys = voxels // hu[0].size * (number + 1) + lesions.ravel()[voxels]
-    _, part, pixels = np.unique(keys, return_inverse=True, return_counts=True)
-    maxima = np.full(pixels.size, -np.inf)
-    np.maximum.at(maxima, part, hu.ravel()[voxels])
-    return int((pixels * agatston_weight(maxima)).sum())
-
-
-def agatston_weight(maximum_hu: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
-    """Weight of a lesion's maximum HU in a slice: < 200 → 1, < 300 → 2, < 400 → 3, else 4."""
-    weights: npt.NDArray[np.int64] = 1 + np.digitize(maximum_hu, (200, 300, 400)).astype(np.int64)
-    return weights
-
-
-def artery_scores(
-    labels: Labels,
-    hu: Image,
-    spacing_mm: Sequence[float],
-    *,
-    threshold_hu: float = THRESHOLD_HU,
-    reference_spacing_mm: float | None = 3.0,
-) -> dict[int, CalciumScore]:
-    """Scores by artery label; their sum is the patient's total. All else as for `calcium_score`.
-
-    Args:
-        labels: (z, y, x) integer ≥ 0 (orCaScore: 1 LAD, 2 LCX, 3 RCA), 0 = background.
-        hu: (z, y, x), HU.
-        spacing_mm: (z, y, x) in mm.
-        threshold_hu: As there.
-        reference_spacing_mm: As there.
-
-    Returns:
-        Label → score, for the labels that occur.
-    """
-    _check_labels(labels, hu.shape)
-    return {
-        int(artery): calcium_score(
-            np.asarray(labels == artery),
-            hu,
-            spacing_mm,
-            threshold_hu=threshold_hu,
-            reference_spacing_mm=reference_spacing_mm,
-        )
-        for artery in np.unique(labels[labels > 0])
-    }
-
-
-def risk_group(agatston: float) -> int:
-    """Index into `RISK_GROUPS` (0 … 4) of an Agatston score.
-
-    The groups are printed for whole scores. A fractional one belongs to the first group whose
-    upper bound it does not exceed: 0.5 is in 1–10, 10.5 in 11–100, 400.5 in > 400.
-
-    Raises:
-        ValueError: The score is negative or nan.
-    """
-    if math.isnan(agatston) or agatston < 0:
-        raise ValueError(f"an Agatston score must be 0 or more, found {agatston}")
-    return int(np.searchsorted(_RISK_BOUNDS, agatston))

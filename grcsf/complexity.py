@@ -24,8 +24,8 @@ class KeptTensor(NamedTuple):
     size: int
 
 
-class _Untrue(TorchFunctionMode):
-    """Takes every tensor for false: initialisers draw anew *while* some value is out of range."""
+class _FalseTensors(TorchFunctionMode):
+    """Every tensor is false: initialisers draw anew *while* a value is out of range."""
 
     def __torch_function__(
         self,
@@ -43,28 +43,28 @@ class _Untrue(TorchFunctionMode):
 def shapes_only() -> Iterator[None]:
     """Tensors made in this context have a shape and no content, and take no memory.
 
-    Networks made of them are counted by the functions below in no time, whatever their size;
-    they are called after the context is left.
+    The functions below count networks of such tensors at once, whatever their size. Call them
+    after the context is left.
     """
-    with FakeTensorMode(allow_non_fake_inputs=True), _Untrue():
+    with FakeTensorMode(allow_non_fake_inputs=True), _FalseTensors():
         yield
 
 
 def parameter_count(network: nn.Module) -> int:
-    """All parameters, shared ones once."""
+    """Number of parameters; shared ones count once."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def true_macs(network: nn.Module, *inputs: Tensor | None) -> int:
-    """MACs of one forward pass: of every convolution and matrix product, those of attention too.
+    """MACs of the convolutions and matrix products of one forward pass, attention included.
 
     Sums, activations, normalisation and resizing are not counted.
 
     Args:
         network: in evaluation mode.
-        inputs: what its `forward` takes.
+        inputs: the arguments of its `forward`.
     """
-    # The counter knows no fused attention kernel of the CPU; the plain one is two products to it.
+    # The counter misses the CPU's fused attention kernel; it sees the plain one as two products.
     with (
         sdpa_kernel(SDPBackend.MATH),
         FlopCounterMode(display=False) as counter,
@@ -77,13 +77,13 @@ def true_macs(network: nn.Module, *inputs: Tensor | None) -> int:
 def paper_counts(network: nn.Module, *inputs: Tensor | None) -> tuple[int, int]:
     """MACs and parameters as the paper counted them, with thop 0.1 [Table 1].
 
-    It sees called modules of known kinds only: no bare `nn.Parameter`, no product that is a
-    function's (attention), but normalisation, pooling and bilinear upsampling, and it counts a
-    transposed convolution of kernel and stride 2 fourfold.
+    thop counts only called modules of known kinds. It misses a bare `nn.Parameter` and the products
+    of a function (attention). It includes normalisation, pooling and bilinear upsampling, and
+    counts a transposed convolution of kernel and stride 2 fourfold.
 
     Args:
         network: in evaluation mode.
-        inputs: what its `forward` takes.
+        inputs: the arguments of its `forward`.
 
     Raises:
         ModuleNotFoundError: thop is not installed.
@@ -91,17 +91,17 @@ def paper_counts(network: nn.Module, *inputs: Tensor | None) -> tuple[int, int]:
     from thop import profile
 
     macs, parameters = profile(network, inputs, verbose=False)
-    for module in network.modules():  # thop leaves its counters in modules that it does not know
+    for module in network.modules():  # thop leaves its counters in unknown modules
         for name in ("total_ops", "total_params"):
             module._buffers.pop(name, None)
     return int(macs), int(parameters)
 
 
 def peak_memory(run: Callable[[], object], device: torch.device) -> int:
-    """Bytes that a call holds at its fullest beyond what was held before it.
+    """Peak memory of a call in bytes, beyond the memory held before it.
 
-    On the CPU torch's profiler tells each allocation and release of its allocator, scratch space
-    of convolutions and attention included; on a GPU it is what the caching allocator handed out.
+    On the CPU torch's profiler reports each allocation and release, scratch space of convolutions
+    and attention included. On a GPU the caching allocator reports its peak.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""Lesions in a volume: 3D 6-connected components, their sizes, and those that are large enough."""
+"""Lesions in a volume: 3D 6-connected components, their sizes, and a filter by volume."""
 
 import math
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def label_lesions(mask: Mask) -> tuple[Components, int]:
     """
     _check_volume(mask)
     components = np.zeros(mask.shape, np.int32)
-    # memory of slices without lesion stays untouched, so a few lesions cost little
+    # memory of slices without lesion is never touched, so few lesions take little of it
     depth = _lesion_slices(mask)
     number = ndimage.label(mask[depth], structure=_faces(), output=components[depth])
     return components, int(number)
@@ -46,14 +46,14 @@ def _faces() -> Mask:
 
 
 def _lesion_slices(mask: Mask) -> slice:
-    """From the first to the last slice with lesion: one piece of memory, unlike a box."""
-    found = np.flatnonzero(mask.any(axis=(1, 2)))
-    return slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, 0)
+    """From the first to the last slice with lesion, which is contiguous, unlike a box."""
+    slices = np.flatnonzero(mask.any(axis=(1, 2)))
+    return slice(int(slices[0]), int(slices[-1]) + 1) if slices.size else slice(0, 0)
 
 
 def component_sizes(components: Components, number: int) -> npt.NDArray[np.int64]:
     """Voxels of every component: (n,), entry i belongs to component i + 1."""
-    # of the few voxels inside alone: bincount takes eight bytes for each that it is given
+    # only of voxels inside, which are few: bincount takes eight bytes for each voxel
     sizes: npt.NDArray[np.int64] = np.bincount(components[components > 0], minlength=number + 1)[1:]
     return sizes
 
@@ -104,7 +104,7 @@ def large_enough(
     """
     if not min_volume_mm3 >= 0:
         raise ValueError(f"minimum volume must be 0 mm³ or more, found {min_volume_mm3}")
-    # Three voxels of 0.1 mm³ must pass a minimum of 0.3 mm³ whatever the rounding.
+    # Three voxels of 0.1 mm³ must pass a minimum of 0.3 mm³, whatever the rounding.
     reached: Mask = sizes * voxel_volume_mm3(spacing_mm) >= min_volume_mm3 * (1 - 1e-9)
     return reached
 
@@ -117,8 +117,8 @@ def filter_components(
     Args:
         mask: (z, y, x) bool, 1 = lesion.
         spacing_mm: (z, y, x) in mm.
-        min_volume_mm3: Smallest volume that is kept, in mm³.
-        in_place: Change the mask itself; of a large volume a second one takes time, too.
+        min_volume_mm3: Smallest volume to keep, in mm³.
+        in_place: Change the mask itself, which saves a copy of a large volume.
 
     Returns:
         (z, y, x) bool, 1 = lesion.
@@ -128,7 +128,7 @@ def filter_components(
     """
     check_masks(mask)
     if large_enough(np.ones(1, np.int64), spacing_mm, min_volume_mm3).all():
-        # a single voxel is enough: nothing to number
+        # a single voxel is large enough, so nothing needs a number
         return mask if in_place else mask.copy()
     inside, owners, number = lesion_voxels(mask)
     sizes = np.bincount(owners, minlength=number)
@@ -141,7 +141,7 @@ def filter_components(
 def lesion_voxels(
     mask: Mask,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], int]:
-    """The lesions of a large volume by the few voxels that they fill.
+    """The voxels of a mask with the lesion of each, which take less memory than a numbered volume.
 
     Args:
         mask: (z, y, x) bool, 1 = lesion.
@@ -153,7 +153,7 @@ def lesion_voxels(
         ValueError: The mask is not boolean or not 3D.
     """
     _check_volume(mask)
-    # a volume of four bytes a voxel costs more than its numbering, so only the slices that need it
+    # only slices with lesion: allocating four bytes a voxel takes longer than the numbering
     depth = _lesion_slices(mask)
     components = np.empty(mask[depth].shape, np.int32)
     number = ndimage.label(mask[depth], structure=_faces(), output=components)

@@ -1,4 +1,4 @@
-"""How much brighter a residual map is in lesions than around them."""
+"""Contrast of a residual map: lesions against their surroundings."""
 
 import math
 
@@ -7,22 +7,23 @@ import numpy.typing as npt
 from scipy import ndimage, stats
 
 Mask = npt.NDArray[np.bool_]
-REACH = 6  # pixels at the network's size
+REACH = 6  # pixels at the network's input size
 
 
 def lesion_contrast(maps: npt.NDArray[np.floating], lesion: Mask, reach: int = REACH) -> float:
     """The area under the ROC curve of a map's values, lesion against its surroundings.
 
-    It is the probability that a lesion pixel is brighter than a pixel around it, ties counted
-    half: 0.5 is chance, 1 is brighter everywhere, below 0.5 darker.
+    This is the probability that a lesion pixel is brighter than a pixel around it; ties count half.
+    0.5 is chance, 1 means always brighter, below 0.5 means darker.
 
     Args:
-        maps: (z, y, x), the residual map of some slices.
+        maps: (z, y, x), residual maps.
         lesion: (z, y, x) bool, 1 = lesion.
-        reach: in every slice, pixels at most so many steps to a side from the lesion surround it.
+        reach: largest distance of a surrounding pixel from the lesion, in steps along rows and
+            columns of the same slice.
 
     Returns:
-        In [0, 1]; nan if there is no lesion or nothing around it.
+        In [0, 1]; nan without lesion or without surroundings.
 
     Raises:
         ValueError: The shapes differ.

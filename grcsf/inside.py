@@ -1,9 +1,8 @@
-"""What a network computes on its way to a mask: R of Eq. 1, φ and the attention of Eq. 6."""
+"""Intermediate maps of a network: R of Eq. 1, φ and the attention of Eq. 6."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +17,11 @@ class Inside:
 
     Attributes:
         logits: (h, w).
-        similarity: level → what its skip unit found, (h_l, w_l); of the GCU R in [−1, 1], of other
-            kinds their gate, averaged over channels where it has several.
-        importance: level → φ of the patch that each pixel lies in, (h_l, w_l) in (0, 1).
-        attended: level → for each residual map the length over channels of what its attention
-            gives, (R, h_l, w_l), ≥ 0.
+        similarity: level → map of its skip unit, (h_l, w_l): R in [−1, 1] for the GCU, for other
+            kinds their gate, averaged over its channels.
+        importance: level → φ of each pixel's patch, (h_l, w_l) in (0, 1).
+        attended: level → norm over channels of the attention's output, (R, h_l, w_l), ≥ 0; one
+            for each residual map.
     """
 
     logits: Tensor
@@ -32,45 +31,47 @@ class Inside:
 
 
 def look_inside(network: nn.Module, image: Tensor, residuals: Tensor | None) -> Inside:
-    """Run a network on one slice and keep what its compensation units compute.
+    """Run a network on a single slice and record the maps of its compensation units.
 
     Args:
-        network: in evaluation mode; one without units shows its logits only.
+        network: in evaluation mode; without units only its logits are recorded.
         image: (1, 1, h, w), in [0, 1].
         residuals: (1, R, h, w), in [0, 1], or None where the network takes none.
 
     Returns:
-        All in float32, on the network's device; levels see the slice padded as the network pads it.
+        Maps in float32 on the network's device; those of levels include the network's padding.
 
     Raises:
         ValueError: more than one slice, or a network in training mode.
     """
     if len(image) != 1 or network.training:
         raise ValueError("expected one slice, and a network in evaluation mode")
-    found = Inside(torch.empty(0))
+    inside = Inside(torch.empty(0))
     with ExitStack() as hooks, torch.inference_mode():
         if isinstance(network, GRCSF):
             for level, unit in network.gcus.items():
-                hooks.enter_context(_kept(unit, found.similarity, int(level), _mean_over_channels))
+                hooks.enter_context(_record_similarity(unit, inside.similarity, int(level)))
             for level, unit in network.rcus.items():
                 assert isinstance(unit, RegionalCompensationUnit)
-                hooks.enter_context(_regional(unit, found, int(level)))
-        found.logits = network(image, residuals)[0, 0].float()
-    return found
+                hooks.enter_context(_record_regional(unit, inside, int(level)))
+        inside.logits = network(image, residuals)[0, 0].float()
+    return inside
 
 
 @contextmanager
-def _kept(module: nn.Module, into: dict[int, Tensor], level: int, shape: Any) -> Iterator[None]:
+def _record_similarity(
+    unit: nn.Module, similarity: dict[int, Tensor], level: int
+) -> Iterator[None]:
     def keep(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-        into[level] = shape(output.float())
+        similarity[level] = output.float()[0].mean(dim=0)  # (1 or C, h, w) → (h, w)
 
-    with module.register_forward_hook(keep):
+    with unit.register_forward_hook(keep):
         yield
 
 
 @contextmanager
-def _regional(unit: RegionalCompensationUnit, found: Inside, level: int) -> Iterator[None]:
-    """Keeps the unit's scores and its attention's outputs as maps."""
+def _record_regional(unit: RegionalCompensationUnit, inside: Inside, level: int) -> Iterator[None]:
+    """Record the unit's scores and its attention's outputs as maps."""
     scores: list[Tensor] = []
     outputs: list[Tensor] = []
 
@@ -84,10 +85,10 @@ def _regional(unit: RegionalCompensationUnit, found: Inside, level: int) -> Iter
         height, width = inputs[0].shape[-2:]
         if scores:
             tokens = scores[0][:, :, None].expand(-1, -1, unit.patch_size**2, -1)
-            found.importance[level] = from_patches(tokens.contiguous(), height, width)[0, 0]
-        lengths = [torch.linalg.vector_norm(one, dim=-1, keepdim=True) for one in outputs]
-        maps = [from_patches(one, height, width)[0, 0] for one in lengths]
-        found.attended[level] = torch.stack(maps)
+            inside.importance[level] = from_patches(tokens.contiguous(), height, width)[0, 0]
+        norms = [torch.linalg.vector_norm(output, dim=-1, keepdim=True) for output in outputs]
+        maps = [from_patches(norm, height, width)[0, 0] for norm in norms]
+        inside.attended[level] = torch.stack(maps)
 
     with ExitStack() as hooks:
         hooks.enter_context(unit.attention.register_forward_hook(keep_output))
@@ -95,7 +96,3 @@ def _regional(unit: RegionalCompensationUnit, found: Inside, level: int) -> Iter
             hooks.enter_context(unit.importance.register_forward_hook(keep_scores))
         hooks.enter_context(unit.register_forward_hook(arrange))
         yield
-
-
-def _mean_over_channels(output: Tensor) -> Tensor:
-    return output[0].mean(dim=0)  # (1 or C, h, w) → (h, w)

@@ -1,4 +1,4 @@
-"""From a source's own units to the intensities in [0, 1] that the networks see."""
+"""Intensities from a source's units to [0, 1], the range of the networks' inputs."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Scores by lesion: matched one by one, by count, by volume, and groups by size."""
+"""Scores by lesion: hits and errors by number and by volume, and groups of cases by size."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -31,7 +31,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class LesionCounts:
-    """Lesions found, invented and missed, by number and by volume in mm³."""
+    """Lesions detected, invented and missed, by number and by volume in mm³."""
 
     number: Tally = field(default_factory=Tally)
     volume_mm3: Tally = field(default_factory=Tally)
@@ -48,22 +48,22 @@ class LesionCounts:
 
 
 def tally_lesions(
-    volumes_mm3: npt.NDArray[np.floating], predicted: Mask, referred: Mask
+    volumes_mm3: npt.NDArray[np.floating], predicted: Mask, in_reference: Mask
 ) -> LesionCounts:
-    """Count lesions that prediction and reference share one by one.
+    """Count hits and errors over lesions that prediction and reference share.
 
     Args:
         volumes_mm3: (n,) each lesion's volume.
-        predicted: (n,) bool, 1 = the prediction has it.
-        referred: (n,) bool, 1 = the reference has it.
+        predicted: (n,) bool, 1 = in the prediction.
+        in_reference: (n,) bool, 1 = in the reference.
     """
-    outcomes = predicted & referred, predicted & ~referred, ~predicted & referred
+    outcomes = predicted & in_reference, predicted & ~in_reference, ~predicted & in_reference
     number = Tally(*(float(np.count_nonzero(lesions)) for lesions in outcomes))
     return LesionCounts(number, Tally(*(float(volumes_mm3[lesions].sum()) for lesions in outcomes)))
 
 
 def pool_lesions(counts: Iterable[LesionCounts]) -> LesionCounts:
-    """Patients' counts added up; scores of the sum are the challenge's pooled scores."""
+    """Sum of the patients' counts; its scores are the challenge's pooled scores."""
     return sum(counts, start=LesionCounts())
 
 
@@ -83,12 +83,12 @@ def lesion_scores(counts: LesionCounts) -> dict[str, float]:
 
 
 def lesion_tally(prediction: Mask, reference: Mask) -> Tally:
-    """Lesions found, invented and missed; one voxel of overlap detects [ATLAS challenge].
+    """Lesions detected, invented and missed; one voxel of overlap detects [ATLAS challenge].
 
-    Lesions are 6-connected here as everywhere; the challenge's published code counts 26-connected
-    ones, so lesions that meet at an edge or a corner are one lesion there and two here.
-    Hits are counted in the reference's lesions, so two reference lesions under one predicted
-    lesion are two hits, and one reference lesion under two predicted ones is one.
+    Lesions are 6-connected here as everywhere. The challenge's published code takes 26-connected
+    lesions: two that meet at an edge or a corner are one lesion there and two here.
+    Hits are lesions of the reference: two of them under one predicted lesion are two hits, and one
+    under two predicted lesions is one hit.
 
     Args:
         prediction: (z, y, x) bool, 1 = lesion.
@@ -102,11 +102,11 @@ def lesion_tally(prediction: Mask, reference: Mask) -> Tally:
     """
     check_masks(prediction, reference)
     predicted, number_predicted = label_lesions(prediction)
-    referred, number_referred = label_lesions(reference)
+    expected, number_expected = label_lesions(reference)
     both = prediction & reference
-    found = np.unique(referred[both]).size
+    detected = np.unique(expected[both]).size
     confirmed = np.unique(predicted[both]).size
-    return Tally(found, number_predicted - confirmed, number_referred - found)
+    return Tally(detected, number_predicted - confirmed, number_expected - detected)
 
 
 def lesion_f1(prediction: Mask, reference: Mask) -> float:
@@ -151,7 +151,7 @@ def size_group(voxels: int) -> str:
 
 
 def quartile_groups(voxels: Sequence[int]) -> npt.NDArray[np.int64]:
-    """The quarter of the cases by lesion voxels that each falls in: (n,), 1 = smallest … 4.
+    """Each case's quarter by lesion voxels: (n,), 1 = smallest … 4.
 
     Bounds are the linear quartiles of ``voxels``; a size on a bound goes to the smaller group,
     so equal sizes always share a group and groups may differ in number.

@@ -1,6 +1,6 @@
-"""Voxel counts first, scores from counts.
+"""Voxel counts, and scores from counts.
 
-Conventions where a count is empty (``nan`` = undefined, to be counted and left out of means):
+Conventions for empty masks (``nan`` = undefined; means leave it out and count it):
 
 | reference | prediction | dice, iou, precision | recall | voe |
 |---|---|---|---|---|
@@ -44,7 +44,7 @@ class VoxelCounts:
     tn: int = 0
 
     def __add__(self, other: "VoxelCounts") -> "VoxelCounts":
-        """Both patients' voxels pooled."""
+        """The pooled voxels of both patients."""
         return VoxelCounts(
             self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn
         )
@@ -145,7 +145,7 @@ def voxel_scores(counts: VoxelCounts) -> dict[str, float]:
 
 
 def mean_defined(values: Iterable[float]) -> tuple[float, int]:
-    """Mean of the defined values, and how many were undefined (nan).
+    """Mean of the defined values, and the number of undefined ones (nan).
 
     Returns:
         (mean, number undefined); the mean is nan if no value is defined.

@@ -1,4 +1,4 @@
-"""Residual maps as the equations read (section 3.3.1, Eq. 3–5): the truth for the batched form."""
+"""Residual maps as the equations read (section 3.3.1, Eq. 3–5): the check of the batched form."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from grcsf.mae.build import MaskedModel
-from grcsf.residuals import Kind, Visible, patch_pixels, residual_map, resize
+from grcsf.resampling import resize
+from grcsf.residuals import Kind, Visible, patch_pixels, residual_map
 
 
 @torch.no_grad()
@@ -21,8 +22,7 @@ def reference_residuals(
 ) -> Tensor:
     """`multi_ratio_residuals` as the equations read: one slice and one pass at a time, in float32.
 
-    The truth that tests and the benchmark hold the batched form against; arguments and result are
-    the same.
+    Tests and a benchmark check the batched form against it. Arguments and result are the same.
     """
     maps = []
     for place, (model, ratio_masks) in enumerate(zip(models, masks, strict=True)):
@@ -30,7 +30,7 @@ def reference_residuals(
         for z, (image, slice_masks) in enumerate(
             zip(torch.split(images, 1), ratio_masks, strict=True)
         ):
-            small = resize(image, (model.image_size, model.image_size))
+            small = resize(image, (model.image_size, model.image_size), clamp=True)
             total, weight = torch.zeros_like(small), torch.zeros_like(small)
             for mask in torch.split(slice_masks, 1):
                 predicted = model.unpatchify(model(small, mask))
@@ -48,10 +48,10 @@ def reference_residuals(
             if counted is not None:
                 inside = patch_pixels(model, counted[place][z : z + 1]).to(small.device)
                 mean = torch.where(inside, mean, small)
-            found = residual_map(small, mean, kind)
+            residual = residual_map(small, mean, kind)
             if counted is not None:
-                found = torch.where(inside, found, torch.zeros_like(found))
+                residual = torch.where(inside, residual, torch.zeros_like(residual))
             height, width = images.shape[-2:]
-            residuals.append(resize(found, (height, width)))
+            residuals.append(resize(residual, (height, width), clamp=True))
         maps.append(torch.cat(residuals))
     return torch.cat(maps, dim=1)

@@ -7,37 +7,37 @@ Every slice is reconstructed under K masks; the mean reconstruction is compared 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from grcsf.mae.build import MaskedModel
+from grcsf.resampling import resize
 from grcsf.transfer import send
 
 Visible = Literal["paste", "ignore", "predict"]
 Kind = Literal["abs", "squared", "ssim"]
 
-# Sequences (slices × passes) of one forward. On one CPU thread ViT-B took the same time within some
-# 30 % from 5 to 40, so few suffice and keep memory low. 320 keep an H200 busy, and bound ViT-L's
+# Sequences (slices × passes) of one forward. On one CPU thread ViT-B takes the same time, within
+# 30 %, from 5 to 40, so few suffice and keep memory low. 320 keep an H200 busy, and bound ViT-L's
 # widest activation, (320, 99, 4096) at 50 %, to 0.5 GB in float32.
 SEQUENCES = {"cpu": 10, "cuda": 320}
-BACKGROUND = 0.05  # a patch that is nowhere brighter shows no tissue
-LEAST_TISSUE = 16  # patches: of fewer no share could be masked
+BACKGROUND = 0.05  # a patch without a brighter pixel shows no tissue
+LEAST_TISSUE = 16  # patches; a share of fewer cannot be masked
 
 
 def tissue_patches(model: MaskedModel, images: Tensor) -> Tensor:
-    """Which patches show tissue: those brighter somewhere than 5 % of the intensities' range.
+    """Patches that show tissue: a pixel of theirs exceeds 5 % of the intensities' range.
 
     Args:
-        model: whose patches are meant.
+        model: defines the patches.
         images: (B, 1, h, w), in [0, 1], of any size.
 
     Returns:
-        (B, L) bool; the 16 brightest of a slice are always among them.
+        (B, L) bool, 1 = tissue; always includes a slice's 16 brightest patches.
     """
-    small = resize(images.float(), (model.image_size, model.image_size))
+    small = _at_model_size(model, images)
     peaks = model.patchify(small).amax(dim=2)  # (B, L)
     brightest = peaks.argsort(dim=1, descending=True, stable=True)[:, :LEAST_TISSUE]
     return (peaks > BACKGROUND).scatter(1, brightest, True)
@@ -54,18 +54,17 @@ def mean_reconstruction(
 ) -> Tensor:
     """Mean reconstruction of each slice over its K passes (Eq. 3, 4).
 
-    All B·K sequences run in one forward. The mean is clipped to
-    [0, 1], where the intensities lie: clipped after averaging, so that overshoots of single passes
-    still cancel as the paper's mean lets them.
+    All B·K sequences run in one forward. The mean is clipped to [0, 1], the range of intensities.
+    Clipping follows averaging, so that overshoots of single passes cancel as in the paper's mean.
 
     Args:
         model: the masked autoencoder, or SimMIM in its place.
         images: (B, 1, H, W), in [0, 1], at the model's own size.
         masks: (B, K, L) bool, 1 = masked; every row masks the same number of patches.
-        visible: what a pass gives where a patch was visible. `paste`: the slice's own pixels.
-            `ignore`: nothing, only passes that masked the patch count, and a patch masked in none
+        visible: what a pass contributes to a patch that it saw. `paste`: the slice's own pixels.
+            `ignore`: nothing, only passes that masked the patch count; a patch that no pass masked
             keeps its pixels, so that its residual is 0. `predict`: the raw, untrained output.
-        counted: (B, L) bool; a patch that is not keeps its pixels. None: all are.
+        counted: (B, L) bool, 1 = reconstructed; other patches keep their pixels. None: all are 1.
 
     Returns:
         (B, 1, H, W) float32, in [0, 1].
@@ -86,11 +85,11 @@ def mean_reconstruction(
 def average_passes(
     predictions: Tensor, patches: Tensor, masks: Tensor, *, visible: Visible
 ) -> Tensor:
-    """Mean over the passes of what each gives for every patch (Eq. 4).
+    """Mean over the passes of every patch's reconstruction (Eq. 4).
 
     Args:
         predictions: (B, K, L, v), of every pass.
-        patches: (B, L, v), the slice's own.
+        patches: (B, L, v), the slice's own pixels.
         masks: (B, K, L) bool, 1 = masked; rows may mask different numbers.
         visible: see `mean_reconstruction`.
 
@@ -101,7 +100,7 @@ def average_passes(
     if visible == "predict":
         return predictions.mean(dim=1)
     hidden = send(masks, predictions.device).unsqueeze(-1).float()  # (B, K, L, 1)
-    # Sums over the passes suffice, so pixels are put back in place once, not K times.
+    # Sums over the passes suffice, so patches become images once, not K times.
     predicted, times = (predictions * hidden).sum(dim=1), hidden.sum(dim=1)
     if visible == "paste":
         passes = masks.shape[1]
@@ -126,8 +125,8 @@ def residual_map(images: Tensor, reconstructions: Tensor, kind: Kind) -> Tensor:
     """
     _check_choice("kind", kind, get_args(Kind))
     if images.shape != reconstructions.shape:
-        found = f"{tuple(images.shape)} and {tuple(reconstructions.shape)}"
-        raise ValueError(f"images and reconstructions differ in shape: {found}")
+        shapes = f"{tuple(images.shape)} and {tuple(reconstructions.shape)}"
+        raise ValueError(f"images and reconstructions differ in shape: {shapes}")
     if kind == "ssim":
         return _dissimilarity(images, reconstructions)
     difference = (images.float() - reconstructions.float()).abs()
@@ -152,16 +151,18 @@ def multi_ratio_residuals(
     Args:
         models: R models, one per ratio; the same object may stand for several.
         images: (B, 1, h, w), in [0, 1], of any size and on the models' device.
-        masks: R tensors (B, K_r, L_r) bool, 1 = masked; the passes of a slice mask equally many.
+        masks: R tensors (B, K_r, L_r) bool, 1 = masked; all passes of a slice mask the same
+            number of patches.
         visible: see `mean_reconstruction`.
         kind: see `residual_map`.
-        counted: R tensors (B, L_r) bool, patches outside of which residuals are 0; None: all are.
+        counted: R tensors (B, L_r) bool, 1 = reconstructed; residuals of other patches are 0.
+            None: all are 1.
         dtype: precision of the models' matrix products. Weights already in it are used as they are
             (fastest: cast the model once); float32 weights go through autocast.
-        sequences: slices × passes of one forward, at least one slice; by default by device, and
-            half as many, again and again, where its memory does not suffice.
-        fitting: what was found to suffice, by map and visible patches: filled here, and minded
-            when it is given again, so that a device is overfilled once and not in every batch.
+        sequences: slices × passes of one forward, at least one slice. By default it depends on the
+            device. It is halved until the device's memory suffices.
+        fitting: by map and number of visible patches, the sequences that fitted after halving.
+            Filled here; hand it to the next batch, so that memory runs out once, not every time.
 
     Returns:
         (B, R, h, w) float32, in [0, 1].
@@ -183,32 +184,26 @@ def multi_ratio_residuals(
         with _full_float32(), _precision(model, dtype, images.device):
             for chosen in _equally_visible(ratio_masks):
                 there = chosen if isinstance(chosen, slice) else send(chosen, images.device)
-                part = (images[there], ratio_masks[chosen], where[chosen])
-                key = (place, int((~part[1][0, 0]).sum()))
+                part = _Slices(images[there], ratio_masks[chosen], where[chosen])
+                key = (place, int((~part.masks[0, 0]).sum()))
                 step = max(1, min(limit, fitting.get(key, limit)) // passes)
-                found, fits = _in_steps(model, *part, visible, kind, step)
-                maps[there, place] = found[:, 0]
+                residuals, fits = _in_steps(model, part, visible, kind, step)
+                maps[there, place] = residuals[:, 0]
                 if fits < step:
                     fitting[key] = fits * passes
     return maps
 
 
-def coverage(masks: Tensor) -> tuple[int, float]:
-    """How often each patch was masked: the least and the mean.
+class _Slices(NamedTuple):
+    """Slices, their masks and the patches that count: (B, 1, h, w), (B, K, L), (B, L)."""
 
-    Args:
-        masks: (..., K, L) bool, 1 = masked.
-
-    Returns:
-        The minimum over all slices and patches (0: some patch was never reconstructed) and the
-        mean, which is K times the mask ratio; more where `tissue_masks` hide background, too.
-    """
-    times = masks.sum(dim=-2)
-    return int(times.min()), float(times.double().mean())
+    images: Tensor
+    masks: Tensor
+    counted: Tensor
 
 
 def _equally_visible(masks: Tensor) -> list[Tensor | slice]:
-    """The slices that leave equally many patches visible, which one forward may take together."""
+    """Groups of slices with equally many visible patches, which share a forward."""
     numbers = (~masks[:, 0]).sum(dim=1)
     if bool((numbers == numbers[0]).all()):
         return [slice(None)]
@@ -216,62 +211,47 @@ def _equally_visible(masks: Tensor) -> list[Tensor | slice]:
 
 
 def _in_steps(
-    model: MaskedModel,
-    images: Tensor,
-    masks: Tensor,
-    counted: Tensor,
-    visible: Visible,
-    kind: Kind,
-    step: int,
+    model: MaskedModel, slices: _Slices, visible: Visible, kind: Kind, step: int
 ) -> tuple[Tensor, int]:
-    """`step` slices at once, or half as many where the device's memory ends; and how many fit."""
+    """Residuals of `step` slices at a time, halved until memory suffices; the step that fits."""
     split = partial(torch.split, split_size_or_sections=step)
-    parts = zip(split(images), split(masks), split(counted), strict=True)
+    parts = map(_Slices, *map(split, slices))
     try:
-        return torch.cat([_residuals_at(model, *part, visible, kind) for part in parts]), step
+        return torch.cat([_slice_residuals(model, part, visible, kind) for part in parts]), step
     except torch.OutOfMemoryError:
         if step == 1:
             raise
-    # outside the handler, whose traceback would keep what has filled the memory
-    return _in_steps(model, images, masks, counted, visible, kind, step // 2)
+    # outside the handler, whose traceback holds the tensors that fill the memory
+    return _in_steps(model, slices, visible, kind, step // 2)
 
 
-def _residuals_at(
-    model: MaskedModel,
-    images: Tensor,
-    masks: Tensor,
-    counted: Tensor,
-    visible: Visible,
-    kind: Kind,
-) -> Tensor:
-    """Residuals at the model's size, brought back to the images' (Fig. 1)."""
-    small = resize(images.float(), (model.image_size, model.image_size))
+def _slice_residuals(model: MaskedModel, slices: _Slices, visible: Visible, kind: Kind) -> Tensor:
+    """Residuals, computed at the model's size and resized to the images' (Fig. 1)."""
+    images, masks, counted = slices
+    small = _at_model_size(model, images)
     reconstructions = mean_reconstruction(model, small, masks, visible=visible, counted=counted)
     maps = residual_map(small, reconstructions, kind)
-    if not bool(counted.all()):  # a window of the structural similarity reaches across patches
+    if not bool(counted.all()):  # the window of the structural similarity reaches across patches
         maps = maps * patch_pixels(model, send(counted, maps.device))
     height, width = images.shape[-2:]
-    return resize(maps, (height, width))
+    return resize(maps, (height, width), clamp=True)
+
+
+def _at_model_size(model: MaskedModel, images: Tensor) -> Tensor:
+    return resize(images.float(), (model.image_size, model.image_size), clamp=True)
 
 
 def patch_pixels(model: MaskedModel, chosen: Tensor) -> Tensor:
-    """The pixels of chosen patches: (B, L) bool → (B, 1, H, W) bool."""
+    """Mask of the pixels of chosen patches: (B, L) bool → (B, 1, H, W) bool."""
     return model.unpatchify(chosen.unsqueeze(-1).expand(-1, -1, model.patch_size**2))
 
 
-def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, anti-aliased where it shrinks: weights are ≥ 0 and sum to 1, so [0, 1] is kept."""
-    if tuple(images.shape[-2:]) == size:
-        return images
-    return F.interpolate(images, size, mode="bilinear", antialias=True).clamp(0.0, 1.0)
-
-
 def _dissimilarity(images: Tensor, reconstructions: Tensor) -> Tensor:
-    # Imported here: torchmetrics takes seconds to import, and the other kinds do without it.
+    # Imported here: torchmetrics takes seconds to import, and the other kinds do not need it.
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    # In float64: variances are differences of near-equal numbers, and float32 would let a rounding
-    # of 1e-7 in a reconstruction grow to 1e-4 in a flat region of the map.
+    # In float64: variances are differences of near-equal numbers. In float32 a rounding of 1e-7
+    # in a reconstruction grows to 1e-4 in a flat region of the map.
     _, similarity = structural_similarity_index_measure(
         reconstructions.double(), images.double(), data_range=1.0, return_full_image=True
     )
@@ -301,8 +281,8 @@ def _check_masks(model: MaskedModel, images: Tensor, masks: Tensor) -> None:
         raise ValueError("there is no slice to reconstruct")
     expected = (len(images), model.num_patches)
     if masks.ndim != 3 or not masks.shape[1] or (len(masks), masks.shape[2]) != expected:
-        found = tuple(masks.shape)
-        raise ValueError(f"masks are {found}, expected ({expected[0]}, passes, {expected[1]})")
+        shape = tuple(masks.shape)
+        raise ValueError(f"masks are {shape}, expected ({expected[0]}, passes, {expected[1]})")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Learning rates per epoch (section 4.3), as pure functions of what is known at its start."""
+"""Learning rates per epoch (section 4.3), from what is known at its start."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ def warmup_cosine(
 ) -> float:
     """Segmentation: half a cosine up from `rate` to `factor`·`rate`, then half a cosine down to 0.
 
-    The peak is reached at the start of epoch `warmup_epochs`; epoch `epochs` would have the rate 0.
+    The peak is at the start of epoch `warmup_epochs`; epoch `epochs` would have the rate 0.
     """
     if epoch < warmup_epochs:
         risen = (1 - math.cos(math.pi * epoch / warmup_epochs)) / 2
@@ -24,7 +24,7 @@ def warmup_cosine(
 
 
 def plateau_reductions(validation_losses: Sequence[float], patience: int) -> int:
-    """How often the loss has stood still for `patience` epochs in a row (orCaScore: 5, × 0.5)."""
+    """How often the loss stands still `patience` epochs in a row (orCaScore: 5, × 0.5)."""
     best = math.inf
     waited = reductions = 0
     for loss in validation_losses:

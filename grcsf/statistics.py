@@ -1,6 +1,6 @@
 """Statistics over patients: means by group, intervals, paired tests.
 
-Undefined values (nan) are left out, and what is left out can be counted from the results.
+Undefined values (nan) are left out; the results say how many.
 """
 
 import math
@@ -22,7 +22,7 @@ class GroupedMean(NamedTuple):
     mean: float
     by_group: dict[Hashable, float]
     undefined: int
-    """Values left out because they were nan."""
+    """Number of values left out because they are nan."""
 
 
 def mean_of_group_means(values: Sequence[float], groups: Sequence[Hashable]) -> GroupedMean:
@@ -58,6 +58,16 @@ class Interval(NamedTuple):
     high: float
 
 
+def check_confidence(confidence: float) -> None:
+    """Refuse a confidence outside (0, 1), such as a percentage.
+
+    Raises:
+        ValueError: It is not between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, found {confidence}")
+
+
 def bootstrap_interval(
     values: Sequence[float],
     groups: Sequence[Hashable] | None = None,
@@ -71,7 +81,7 @@ def bootstrap_interval(
     Args:
         values: (n,) one per patient; nan is left out.
         groups: (n,) each patient's group, resampled apart, or None for the plain mean.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
         confidence: In (0, 1).
         resamples: Number of bootstrap samples.
 
@@ -82,8 +92,7 @@ def bootstrap_interval(
     Raises:
         ValueError: The lengths differ, or a setting is out of range.
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, found {confidence}")
+    check_confidence(confidence)
     members = _by_group(values, [None] * len(values) if groups is None else groups)
     samples = [_defined(listed) for listed in members.values()]
     samples = [sample for sample in samples if sample.size]
@@ -117,11 +126,11 @@ class PairedTest(NamedTuple):
 
     p_value: float
     pairs: int
-    """In which both values are defined."""
+    """Pairs of two defined values."""
     differing: int
-    """Those of them whose values differ: only they take part."""
+    """Pairs whose values differ; only they enter the test."""
     smallest_p: float
-    """That so many differing pairs can reach; 1 if none differs, nan without a pair."""
+    """Smallest p that so many differing pairs can reach; 1 if none differs, nan without pairs."""
 
 
 def paired_wilcoxon(values: Sequence[float], baseline: Sequence[float]) -> PairedTest:
@@ -134,8 +143,8 @@ def paired_wilcoxon(values: Sequence[float], baseline: Sequence[float]) -> Paire
         baseline: (n,) the same patients in the same order.
 
     Returns:
-        p (1 if no pair differs, nan without a defined pair), the pairs, and the smallest p that
-        those that differ can reach.
+        p (1 if no pair differs, nan without a defined pair), the numbers of pairs, and the smallest
+        p that the differing pairs can reach.
 
     Raises:
         ValueError: The lengths differ.
@@ -144,11 +153,11 @@ def paired_wilcoxon(values: Sequence[float], baseline: Sequence[float]) -> Paire
         raise ValueError(f"pairs need equal lengths, found {len(values)} and {len(baseline)}")
     differences = _defined(np.subtract(values, baseline, dtype=np.float64))
     pairs = differences.size
-    # Dropped here, since scipy's exact distribution is not used where zeros remain.
+    # Dropped here, because scipy leaves its exact distribution where zeros remain.
     differing = differences[differences != 0]
     if differing.size == 0:
-        nothing = 1.0 if pairs else math.nan
-        return PairedTest(nothing, pairs, 0, nothing)
+        p = 1.0 if pairs else math.nan
+        return PairedTest(p, pairs, 0, p)
     p_value = stats.wilcoxon(differing, alternative="two-sided").pvalue
     return PairedTest(float(p_value), pairs, differing.size, smallest_p(differing.size))
 

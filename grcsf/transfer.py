@@ -1,4 +1,4 @@
-"""Tensors to another device, without waiting for what that device has still to do."""
+"""Tensors to another device, without waiting for the work queued there."""
 
 import torch
 from torch import Tensor
@@ -7,8 +7,8 @@ from torch import Tensor
 def send(tensor: Tensor, device: torch.device) -> Tensor:
     """The tensor on the device, or itself where it is there already.
 
-    From ordinary memory a copy to a GPU waits until all that is queued there is done; from pinned
-    memory it is queued with the rest.
+    A copy to a GPU from ordinary memory waits until the GPU's queue is done. A copy from pinned
+    memory joins the queue.
     """
     if tensor.device == device or device.type == "cpu":
         return tensor.to(device)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from grcsf.resampling import resize, source_slices
 from pipeline.errors import PipelineError
 from pipeline.networks.build import build_network
 from pipeline.networks.devices import compute_device
@@ -23,7 +24,7 @@ from pipeline.storage.files import fingerprint, read_json, write_json
 from pipeline.storage.intensity import image_key, intensity_range
 from pipeline.storage.layout import Layout
 from pipeline.storage.residual_store import residual_fingerprint
-from pipeline.storage.slices import network_slices, resize, source_slices
+from pipeline.storage.slices import network_slices
 from pipeline.storage.zarr_store import Store, is_current, open_store, read_array, write_store
 
 VERSION = 1

@@ -23,7 +23,7 @@ def build_discriminator() -> nn.Module:
 
 
 def pasted(predictions: Tensor, images: Tensor, masks: Tensor) -> Tensor:
-    """Reconstructions with the visible patches' own pixels, which alone a model must match.
+    """Reconstructions with the slice's own pixels in visible patches, so that masked ones decide.
 
     Args:
         predictions: (B, L, p·p).

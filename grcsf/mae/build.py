@@ -1,4 +1,4 @@
-"""Masked models by name: architectures, sizes, and the loss that each is trained with."""
+"""Masked models by name: architectures, sizes, and the training loss of each."""
 
 from collections.abc import Callable
 

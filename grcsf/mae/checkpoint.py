@@ -1,6 +1,6 @@
 """State dicts of masked autoencoders: unwrap, rename, fold to one channel, check, load.
 
-Files are opened elsewhere; here a state dict is a mapping of names to tensors.
+Other rooms open files; a state dict here is a mapping of names to tensors.
 """
 
 import re
@@ -17,7 +17,7 @@ SHOWN = 3
 
 
 class Normalisation(NamedTuple):
-    """What a 3-channel model's images were normalised with: (image - mean) / std per channel."""
+    """Normalisation of a 3-channel model's images: (image - mean) / std per channel."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -48,8 +48,8 @@ _HF_PARTS = {
     "mlp.fc1": "mlp.fc1",
     "mlp.fc2": "mlp.fc2",
 }
-# Names in files: of transformers before 5, and of what 5 writes for its own `from_pretrained`;
-# longest first where one contains another.
+# Names in files that transformers before 5 writes, and 5 too for its own `from_pretrained`. A name
+# that contains another one comes first.
 _HF_BEFORE_5 = {
     "decoder.decoder_encoder.layer.": "decoder.decoder_layers.",
     "vit.encoder.layer.": "vit.layers.",
@@ -72,7 +72,7 @@ def load_mae_state(
     Args:
         model: the model, changed in place.
         checkpoint: a state dict, or one wrapped as `{"model": …}`.
-        normalisation: what a 3-channel state was trained with; a 1-channel state ignores it. A
+        normalisation: of a 3-channel state's training images; a 1-channel state ignores it. A
             state trained on per-patch normalised targets (`norm_pix_loss`) looks the same, but its
             outputs are no intensities.
 
@@ -111,7 +111,7 @@ def fold_to_grey(state: StateDict, normalisation: Normalisation) -> StateDict:
 
     Args:
         state: public key names, 3 channels.
-        normalisation: what the model's images were normalised with.
+        normalisation: of the model's training images.
 
     Returns:
         A state dict for `in_channels=1`; other entries are shared, not copied.
@@ -131,7 +131,7 @@ def fold_to_grey(state: StateDict, normalisation: Normalisation) -> StateDict:
             f"decoder_pred predicts {len(head)} values for patches of "
             f"{tuple(weight.shape[-2:])} pixels, expected {3 * weight[0, 0].numel()}"
         )
-    # Float64 inside: the sums cancel, and the fold shall cost no precision.
+    # In float64, because the sums cancel and the fold must not lose precision.
     mean = torch.tensor(normalisation.mean, dtype=torch.float64, device=weight.device)
     std = torch.tensor(normalisation.std, dtype=torch.float64, device=weight.device)
 
@@ -152,7 +152,7 @@ def check_state_dict(model: MaskedAutoencoder, state: Mapping[str, Tensor]) -> N
     """Refuse a state dict that does not fit the model, before anything is loaded.
 
     Args:
-        model: the model it shall fit.
+        model: the model that the state must fit.
         state: public key names.
 
     Raises:
@@ -171,16 +171,16 @@ def check_state_dict(model: MaskedAutoencoder, state: Mapping[str, Tensor]) -> N
         ],
         "not finite": [key for key in shared if not bool(torch.isfinite(state[key]).all())],
     }
-    found = [f"{len(keys)} {fault} ({_first(keys)})" for fault, keys in faults.items() if keys]
-    if found:
-        raise ValueError("checkpoint does not fit the MAE: " + "; ".join(found))
+    counts = [f"{len(keys)} {fault} ({_first(keys)})" for fault, keys in faults.items() if keys]
+    if counts:
+        raise ValueError("checkpoint does not fit the MAE: " + "; ".join(counts))
 
 
 def from_hugging_face(state: Mapping[str, Tensor]) -> StateDict:
     """Rename a `ViTMAEForPreTraining` state dict to the public names, q, k, v joined.
 
-    Reads today's names and those of files written before transformers 5. Unknown names are kept
-    as they are, for `check_state_dict` to report.
+    Reads the names of transformers 5 and of files written before it. Unknown names stay as they
+    are, for `check_state_dict` to report.
 
     Args:
         state: Hugging Face's names.

@@ -1,4 +1,4 @@
-"""Which patches are hidden: masks that depend on the slice alone, and masks for training.
+"""Masks of hidden patches: for reconstruction, fixed by the slice alone, and for training.
 
 Polarity everywhere: 1 = masked (hidden from the encoder), 0 = visible.
 """
@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Scheme = Literal["random", "stratified"]
-STEP = 8  # numbers of visible patches under `tissue_masks` are multiples, so that slices share them
+STEP = 8  # `tissue_masks` show a multiple of so many patches, so that slices share a forward
 
 
 def masked_count(patches: int, mask_ratio: float) -> int:
-    """How many of a slice's patches are masked: round(patches × mask_ratio).
+    """Number of masked patches of a slice: round(patches × mask_ratio).
 
     Args:
         patches: patches of a slice, L.
-        mask_ratio: share of them that is masked, in (0, 1).
+        mask_ratio: share of masked patches, in (0, 1).
 
     Raises:
         ValueError: no patch would be masked, or none left visible.
@@ -46,10 +46,10 @@ def slice_masks(
 ) -> NDArray[np.bool_]:
     """The masks of one slice's reconstruction passes (section 3.3.1).
 
-    They depend on these arguments only, never on batch, order or worker, and pass k's mask does not
-    depend on how many passes follow. `random` draws every pass on its own (the paper).
-    `stratified` masks each patch as equally often as the passes allow: counts differ by at most
-    one, and are equal for 2 passes at 50 % and 4 at 75 %.
+    They depend on these arguments only, never on batch, order or worker. The mask of pass k does
+    not depend on the number of passes that follow. `random` draws every pass on its own (the
+    paper). `stratified` masks all patches equally often, as far as the passes allow: counts differ
+    by at most 1, and are equal for 2 passes at 50 % and 4 at 75 %.
 
     Args:
         seed: the run's seed.
@@ -95,19 +95,19 @@ def tissue_masks(
     mask_ratio: float,
     passes: int,
 ) -> NDArray[np.bool_]:
-    """`stratified` masks of the patches that show tissue; the others are hidden in every pass.
+    """`stratified` masks of the patches with tissue; every pass hides nearly all background.
 
-    The encoder sees a share of the tissue and next to nothing else, as the paper's outlook has it
-    (section 6: masks on regions of interest). As many background patches are shown as bring the
-    number of visible ones to a multiple of 8, where there are so many.
+    The encoder sees a share of the tissue, as the paper's outlook proposes (section 6: masks on
+    regions of interest). Background patches fill the number of visible ones up to a multiple of 8,
+    as far as there are any.
 
     Args:
         tissue: (L,) bool, 1 = shows tissue.
         seed: see `slice_masks`.
         case: see `slice_masks`.
         slice_index: see `slice_masks`.
-        mask_ratio: share of the tissue's patches that a pass masks, in (0, 1), at least; one stays
-            visible.
+        mask_ratio: smallest share of the tissue's patches that a pass masks, in (0, 1); at least
+            one patch stays visible.
         passes: see `slice_masks`.
 
     Returns:
@@ -117,7 +117,7 @@ def tissue_masks(
         ValueError: no passes, or fewer than two patches of tissue.
     """
     inside, outside = np.flatnonzero(tissue), np.flatnonzero(~tissue)
-    # rounded up, so that passes which can hide every patch do
+    # rounded up, so that every patch is hidden in some pass wherever the ratio allows it
     count = min(len(inside) - 1, math.ceil(len(inside) * mask_ratio - 1e-9))
     masks = np.ones((passes, len(tissue)), dtype=np.bool_)
     masks[:, inside] = slice_masks(
@@ -160,6 +160,20 @@ def training_masks(
     return masks.scatter_(1, order[:, :count], True)
 
 
+def coverage(masks: Tensor) -> tuple[int, float]:
+    """How often a patch is masked: the minimum and the mean.
+
+    Args:
+        masks: (..., K, L) bool, 1 = masked.
+
+    Returns:
+        The minimum over all slices and patches (0: no pass reconstructs some patch), and the mean,
+        which is K times the mask ratio, or more where `tissue_masks` hide background, too.
+    """
+    times = masks.sum(dim=-2)
+    return int(times.min()), float(times.double().mean())
+
+
 def _dealt(
     shuffled: Callable[[int], NDArray[np.int64]], passes: int, count: int
 ) -> list[NDArray[np.int64]]:
@@ -175,7 +189,7 @@ def _dealt(
         if missing := count - len(hand):
             fresh = shuffled(decks)
             decks += 1
-            # Patches already in this hand stay in the deck for the passes that follow.
+            # Patches of this hand stay in the deck for the passes that follow.
             drawn = fresh[~np.isin(fresh, hand)][:missing]
             deck = fresh[~np.isin(fresh, drawn)]
             hand = np.concatenate([hand, drawn])
@@ -184,9 +198,9 @@ def _dealt(
 
 
 def _permutation(key: tuple[int | float | str, ...], size: int) -> NDArray[np.int64]:
-    """A permutation of range(size) that is the same on every machine and numpy version.
+    """A permutation of range(size), the same on every machine and numpy version.
 
-    Only the bit generator's raw stream is promised to stay (NEP 19), `permutation` is not.
+    numpy guarantees only the bit generator's raw stream (NEP 19), not `permutation`.
     """
     digest = hashlib.sha256(json.dumps(key).encode()).digest()
     bits = np.random.Philox(key=np.frombuffer(digest[:16], dtype="<u8").astype(np.uint64))

@@ -1,8 +1,8 @@
-"""Masked models that compute at lower precision where it does little harm, and compiled.
+"""Masked models at lower precision, and with compiled layers.
 
-What is large is lowered: the products of the transformer's linear layers. What is small stays in
-float32: the embedding of the patches, the sums along the residual stream, and an MAE's last layers,
-where rounding would make most of a small residual's error.
+The products of the transformer's linear layers take most of the time and are lowered. The embedding
+of the patches, the sums along the residual stream and an MAE's last layers take little and stay in
+float32: rounding in the last layers would dominate the error of a small residual.
 """
 
 import copy
@@ -26,10 +26,10 @@ def at_precision(model: MaskedModel, precision: Precision) -> MaskedModel:
 
     Args:
         model: with weights in float32.
-        precision: `fp32` changes nothing. `bf16` keeps weights of linear layers in bf16, which
-            autocast would cast anew at every call, but those of an MAE's last transformer layer
-            and of the head. `int8` also multiplies the encoder's in 8 bits: weights scaled by
-            output channel, activations by tensor as they come; CPUs only.
+        precision: `fp32` changes nothing. `bf16` stores the weights of linear layers in bf16, which
+            autocast would cast at every call; an MAE's last transformer layer and the head stay
+            in float32. `int8` also multiplies the encoder's layers in 8 bits: weights scaled by
+            output channel, activations by tensor at each call; CPUs only.
 
     Raises:
         ValueError: an unknown precision.
@@ -57,7 +57,7 @@ def at_precision(model: MaskedModel, precision: Precision) -> MaskedModel:
 
 
 def _multiply_attention(model: nn.Module) -> None:
-    """Attention as two products: of some hundred tokens a CPU makes them faster than fused."""
+    """Attention as two products: on a CPU faster than the fused call for some hundred tokens."""
     for part in model.modules():
         if isinstance(part, Attention):
             part.fused_attn = False  # type: ignore[misc]  # final for TorchScript alone
@@ -66,19 +66,19 @@ def _multiply_attention(model: nn.Module) -> None:
 def compile_layers(model: MaskedModel) -> None:
     """Let `torch.compile` join the small operations between a model's large matrix products.
 
-    Its transformer layers are compiled when they are first called, for every number of visible
-    patches and every batch at once but that of a single sequence. Those in 8 bits are left alone:
-    `torch.compile` cannot look into their products.
+    A transformer layer compiles at its first call, once for all numbers of visible patches and all
+    batches except that of a single sequence. Layers in 8 bits stay as they are: `torch.compile`
+    cannot look into their products.
 
     Args:
         model: at its precision, and on its device.
     """
-    # counted for the code that all layers share: torch's 8 are too few for MAEs of several widths
+    # The limit holds for the code that all layers share; 8 is too low for MAEs of several widths.
     dynamo.config.recompile_limit = max(64, dynamo.config.recompile_limit)
     for part in model.modules():
         if isinstance(part, nn.ModuleList):
             for layer in part:
-                if any(isinstance(one, Int8Linear) for one in layer.modules()):
+                if any(isinstance(child, Int8Linear) for child in layer.modules()):
                     continue
                 (layer.layer if isinstance(layer, InFloat32) else layer).compile(dynamic=True)
 
@@ -86,7 +86,7 @@ def compile_layers(model: MaskedModel) -> None:
 class InFloat32(nn.Module):
     """A transformer layer that computes in float32 under autocast: tokens (N, L, D) → (N, L, D).
 
-    A GPU rounds what its linear layers multiply to TF32, with 10 bits where bf16 has 7.
+    On a GPU its linear layers round their factors to TF32, with 10 bits where bf16 has 7.
 
     Args:
         layer: with weights in float32.
@@ -99,8 +99,8 @@ class InFloat32(nn.Module):
     def forward(self, tokens: Tensor, **options: Any) -> Tensor:
         """(N, L, D) of any precision → (N, L, D) float32."""
         with torch.autocast(tokens.device.type, enabled=False), _tf32():
-            found: Tensor = self.layer(tokens.float(), **options)
-        return found
+            output: Tensor = self.layer(tokens.float(), **options)
+        return output
 
 
 @contextmanager
@@ -117,7 +117,7 @@ def _tf32() -> Iterator[None]:
 class Int8Linear(nn.Module):
     """A linear layer in 8 bits on the CPU: (..., in) → (..., out) float32.
 
-    Activations are scaled to 7 bits and a sign, so that sums of products overflow on no processor.
+    Activations have 7 bits and a sign, so that sums of products overflow on no processor.
 
     Args:
         linear: the layer in float32.

@@ -1,7 +1,7 @@
 """SimMIM: a ViT that sees a slice whose masked patches are replaced by a learnt token (Table 7).
 
-Xie et al. 2022. The network is transformers'; here it gets the masked autoencoder's interface, so
-that training and residual maps need not know which of the two they have.
+Xie et al. 2022. The network is transformers'. It has the masked autoencoder's interface here, so
+that training and residual maps work with either.
 """
 
 import torch
@@ -31,7 +31,7 @@ class SimMim(nn.Module):
     def __init__(
         self, width: int, depth: int, heads: int, *, image_size: int = 224, patch_size: int = 16
     ) -> None:
-        # Imported here: transformers takes seconds to import, and all else does without it.
+        # Imported here: transformers takes seconds to import, and nothing else needs it.
         from transformers import ViTConfig, ViTForMaskedImageModeling
 
         super().__init__()

@@ -1,4 +1,4 @@
-"""What can stand in the place of squeeze and excitation in a Global Compensation Unit [Table 7].
+"""Alternatives to squeeze and excitation in a Global Compensation Unit [Table 7].
 
 Both take a map `(B, C, h, w)` and return it re-weighted, as `SqueezeExcitation` does.
 """
@@ -28,7 +28,7 @@ class SpatialAttention(nn.Module):
 class CoordinateAttention(nn.Module):
     """Re-weights channels by their means along rows and along columns.
 
-    Hou et al. 2021. It suits the paper's sentence that each position captures context along both
+    Hou et al. 2021. It fits the paper's sentence that each position captures context along both
     the horizontal and the vertical axis [§3.2], although the paper names squeeze and excitation.
 
     Args:

@@ -42,10 +42,10 @@ class ConvBlock(nn.Sequential):
     """One node: twice (3×3 convolution, batch norm, ReLU); `(B, in, h, w)` → `(B, out, h, w)`.
 
     Args:
-        in_channels: channels that come in.
-        out_channels: channels that go out.
-        bias: whether the convolutions have one. Batch norm makes it idle; it is there because the
-            paper's parameter counts have it in UNet++ and not in UNet.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        bias: whether the convolutions have a bias. Batch norm cancels it; the paper's parameter
+            counts include it in UNet++ and not in UNet.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool) -> None:
@@ -84,12 +84,12 @@ class Encoder(nn.Module):
 
 
 class SegmentationNetwork(nn.Module, ABC):
-    """What every network promises: an image, and residual maps if it uses them, to logits.
+    """Base of all networks: an image, and residual maps where it uses them, to logits.
 
-    Any height and width are taken: the inputs are padded to a multiple of `size_multiple` and the
-    logits are cropped back. Subclasses write `segment`, which sees padded sizes only. The padding
-    is zero image and zero residual, and to the network that is background like any other: it
-    counts in a channel's mean and is attended to.
+    Height and width are free: inputs are padded to a multiple of `size_multiple`, and the logits
+    are cropped back. Subclasses write `segment`, which sees padded sizes only. The padding is zero
+    in image and residuals, and the network treats it as background: it counts in a channel's mean
+    and attention reaches it.
     """
 
     size_multiple: ClassVar[int] = 2**LEVELS
@@ -100,8 +100,8 @@ class SegmentationNetwork(nn.Module, ABC):
 
         Args:
             image: `(B, 1, h, w)`, intensities in [0, 1].
-            residuals: `(B, R, h, w)` in [0, 1]. A network without regional compensation has no
-                use for them; the argument is there so that one loop drives every network.
+            residuals: `(B, R, h, w)` in [0, 1]. A network without regional compensation ignores
+                them; it takes the argument so that the same loop drives every network.
 
         Returns:
             Logits, `(B, 1, h, w)`.
@@ -165,7 +165,7 @@ class Backbone(SegmentationNetwork):
             level: 0 (full scale) to 3.
             skip: X^{l,0}, `(B, filters[l], h, w)`.
             below: the row of level l + 1, each `(B, filters[l + 1], h / 2, w / 2)`.
-            compensate: applied to every node that serves as a skip feature, so not to the last.
+            compensate: for every node that serves as a skip feature, all but the last.
 
         Returns:
             The row, each `(B, filters[l], h, w)`, compensated.

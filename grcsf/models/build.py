@@ -41,7 +41,7 @@ SCORE_HIDDEN = {3: 64, 2: 64, 1: 32, 0: 64}
 
 
 class GlobalUnits(NamedTuple):
-    """Global compensation: which unit stands on the skips, and at which levels.
+    """Global compensation: the kind of unit on the skips, and its levels.
 
     `kind` is one of `SKIP_UNITS` (`se` = paper); a level is 0 (full scale) to 3 (1/8).
     """
@@ -51,7 +51,7 @@ class GlobalUnits(NamedTuple):
 
 
 class RegionalUnits(NamedTuple):
-    """Regional compensation: at which decoder levels, with which patches, with or without φ.
+    """Regional compensation: its decoder levels, their patch sizes, and whether φ weighs them.
 
     `patch_sizes` are P in pixels of each level's own scale, in the order of `levels`: (8, 8, 16)
     for 224 pixels, (16, 16, 32) for 512 [§4.3]. Without `importance` φ is 1 [Table 3].
@@ -63,9 +63,9 @@ class RegionalUnits(NamedTuple):
 
 
 class PretrainedEncoder(NamedTuple):
-    """The MAE whose encoder `mae_unet` has, with fresh weights; `frozen` keeps them as they are.
+    """The MAE whose encoder `mae_unet` uses, with fresh weights; training leaves `frozen` ones.
 
-    The other fields are those of `grcsf.mae.model.build_mae`.
+    See `grcsf.mae.model.build_mae` for the other fields.
     """
 
     preset: str
@@ -108,13 +108,13 @@ def build_segmentation_model(
     Args:
         name: one of `MODELS`.
         width: filters at full scale (64 = paper); all others follow from it.
-        input_size: (h, w) in pixels that the network is meant for; patches must fit into it.
+        input_size: (h, w) of the network's usual input in pixels; patches must fit into it.
         encoder: one of `ENCODERS`; not for `mae_unet`.
         backbone: one of `BACKBONES`; only for `grcsf`.
         gcu: units on the skips, or None; only for `grcsf`.
         rcu: units in the decoder, or None; without them the network uses no residual maps. Only
             for `grcsf`.
-        residual_maps: R, at least 1, where there are regional units.
+        residual_maps: R, at least 1; only with regional units.
         mae: only for `mae_unet`, which needs it.
 
     Raises:
@@ -175,18 +175,18 @@ def _rcus(
     return units
 
 
-def _check_name(what: str, name: str, known: Collection[str]) -> None:
+def _check_name(kind: str, name: str, known: Collection[str]) -> None:
     if name not in known:
         near = get_close_matches(name, list(known), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown {what} {name!r}, expected one of {', '.join(known)}{hint}")
+        raise ValueError(f"unknown {kind} {name!r}, expected one of {', '.join(known)}{hint}")
 
 
-def _check_levels(what: str, levels: tuple[int, ...]) -> None:
+def _check_levels(unit: str, levels: tuple[int, ...]) -> None:
     known = range(LEVELS)
     if not levels or len(set(levels)) != len(levels) or not set(levels) <= set(known):
         raise ValueError(
-            f"{what} levels must be some of 0 to {LEVELS - 1}, each once, found {tuple(levels)}"
+            f"{unit} levels must be some of 0 to {LEVELS - 1}, each once, found {tuple(levels)}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Global Compensation Unit [§3.2, Eq. 1–2, Fig. 2]: what downsampling lost, found by similarity."""
+"""Global Compensation Unit [§3.2, Eq. 1–2, Fig. 2]: similarity restores what downsampling lost."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def cosine_over_channels(first: Tensor, second: Tensor) -> Tensor:
     Returns:
         `(B, 1, h, w)` in [−1, 1], float32 whatever autocast says; 0 where a vector is zero.
     """
-    # Dividing by max(norm, eps), as torch's own function does, has a gradient of 1 / eps at zero.
+    # torch's own function divides by max(norm, eps), whose gradient at zero is 1 / eps.
     with torch.autocast(first.device.type, enabled=False):
         first, second = first.float(), second.float()
         product = (first * second).sum(1, keepdim=True)
@@ -59,11 +59,11 @@ class SqueezeExcitation(nn.Module):
 
 
 class SkipUnit(nn.Module, ABC):
-    """A unit on the skips of one level: it finds one map, which updates every skip feature."""
+    """A unit on the skips of one level: it computes a map, which updates every skip feature."""
 
     @abstractmethod
     def forward(self, skip: Tensor, encoder_below: Tensor, decoder_below: Tensor) -> Tensor:
-        """Find the level's map.
+        """Compute the level's map.
 
         Args:
             skip: F = X^{l,0}, `(B, C, h, w)`.
@@ -75,17 +75,17 @@ class SkipUnit(nn.Module, ABC):
         """
 
     @abstractmethod
-    def update(self, features: Tensor, found: Tensor) -> Tensor:
+    def update(self, features: Tensor, level_map: Tensor) -> Tensor:
         """A skip feature `(B, C, h, w)` and the level's map → the updated `(B, C, h, w)`."""
 
 
 class GlobalCompensationUnit(SkipUnit):
-    """Similarity of a skip feature with what the two deeper features say of it.
+    """Similarity of a skip feature with the two upsampled features of the level below.
 
     Args:
         channels: C of the skip feature; the deeper features have 2C.
-        attention: makes the module that re-weights a map of C channels, called twice.
-        bias: whether the transposed convolutions have one.
+        attention: builds a module that re-weights a map of C channels; called twice.
+        bias: whether the transposed convolutions have a bias.
     """
 
     def __init__(
@@ -118,6 +118,6 @@ class GlobalCompensationUnit(SkipUnit):
         refined = re_upscaled * self.attention_decoder(upscaled)
         return cosine_over_channels(refined, self.attention_skip(skip)).to(skip.dtype)
 
-    def update(self, features: Tensor, found: Tensor) -> Tensor:
+    def update(self, features: Tensor, level_map: Tensor) -> Tensor:
         """C = R ⊗ F ⊕ F [Eq. 2]; `(B, C, h, w)` and `(B, 1, h, w)` → `(B, C, h, w)`."""
-        return torch.addcmul(features, features, found)
+        return torch.addcmul(features, features, level_map)

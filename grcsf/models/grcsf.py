@@ -13,8 +13,8 @@ from grcsf.models.gcu import SkipUnit
 class GRCSF(SegmentationNetwork):
     """Wires compensation units into a backbone.
 
-    Rows are computed from the bottom up. A node that a unit changes is used in its changed form
-    by everything that follows, the row above included; S of Eq. 1 is the encoder's own.
+    Rows are computed from the bottom up. All that follows a unit uses the node that it changes in
+    its changed form, the row above included; S of Eq. 1 is the encoder's own.
 
     Args:
         backbone: owns encoder, decoder and head.
@@ -53,12 +53,12 @@ class GRCSF(SegmentationNetwork):
         return logits
 
     def _compensation(self, level: int, features: list[Tensor], decoded: Tensor) -> Compensate:
-        """Eq. 2 with the similarity of this level, or no change where it has no unit."""
+        """Eq. 2 with this level's similarity, or no change where it has no unit."""
         if str(level) not in self.gcus:
             return unchanged
         gcu = cast(SkipUnit, self.gcus[str(level)])
-        found: Tensor = gcu(features[level], features[level + 1], decoded)  # (B, 1 or C, h, w)
-        return partial(gcu.update, found=found)
+        level_map: Tensor = gcu(features[level], features[level + 1], decoded)  # (B, 1 or C, h, w)
+        return partial(gcu.update, level_map=level_map)
 
     def _regional(self, level: int, decoded: Tensor, residuals: Tensor | None) -> Tensor:
         """M in U's place, or U where the level has no unit."""

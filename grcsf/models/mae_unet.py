@@ -7,21 +7,21 @@ as in UNETR (Hatamizadeh et al. 2022, Fig. 2).
 import itertools
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from grcsf.mae.model import MaskedAutoencoder
 from grcsf.models.blocks import ConvBlock, SegmentationNetwork, concatenate, initialise
+from grcsf.resampling import resize, source_slices
 
 
 class MaeEncoder(nn.Module):
-    """The encoder of a masked autoencoder, shown all patches.
+    """The encoder of a masked autoencoder, applied to all patches.
 
-    Its state dict has the names of the autoencoder's.
+    Its state dict has the autoencoder's names.
 
     Args:
-        mae: whose encoder is taken over, not copied.
-        frozen: keep its weights as they are.
+        mae: the autoencoder; its encoder is shared, not copied.
+        frozen: exclude its weights from training.
     """
 
     def __init__(self, mae: MaskedAutoencoder, *, frozen: bool) -> None:
@@ -56,7 +56,7 @@ class MaeEncoder(nn.Module):
 
         Args:
             image: `(B, 1, S, S)` in [0, 1], S = `image_size`.
-            count: how many, at least 1.
+            count: number of maps, at least 1.
 
         Returns:
             `count` maps `(B, D, S / p, S / p)`, shallowest first; p = `patch_size`.
@@ -66,12 +66,12 @@ class MaeEncoder(nn.Module):
             cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
             tokens = torch.cat([cls, tokens], dim=1)  # (B, 1 + L, D)
             wanted = [-(-len(self.blocks) * (index + 1) // count) for index in range(count)]
-            found = {}
+            outputs = {}
             for number, block in enumerate(self.blocks, start=1):
                 tokens = block(tokens)
-                found[number] = tokens
-            found[len(self.blocks)] = self.norm(tokens)
-            return [self._as_map(found[number]) for number in wanted]
+                outputs[number] = tokens
+            outputs[len(self.blocks)] = self.norm(tokens)
+            return [self._as_map(outputs[number]) for number in wanted]
 
     def _as_map(self, tokens: Tensor) -> Tensor:
         grid = self.image_size // self.patch_size
@@ -81,12 +81,12 @@ class MaeEncoder(nn.Module):
 class MaeUNet(SegmentationNetwork):
     """A UNet decoder whose deepest map and skips are an MAE encoder's tokens.
 
-    With patches of p = 2**n pixels there are n decoder nodes. The skip at full scale is made from
-    the image, those at 1 / 2**l from blocks at l / n of the encoder's depth. Images of another
-    size are resized to the encoder's, and the logits back.
+    With patches of p = 2**n pixels there are n decoder nodes. The skip at full scale comes from the
+    image, those at 1 / 2**l from blocks at l / n of the encoder's depth. Images of another size are
+    resized to the encoder's, and the logits back.
 
     Args:
-        encoder: an MAE's; its patch size is a power of two.
+        encoder: an MAE's encoder; its patch size is a power of two.
         width: filters at full scale; they double at each level. With 16 and a ViT-L the network
             has 304.9 M parameters, as printed in Table 7.
 
@@ -118,11 +118,11 @@ class MaeUNet(SegmentationNetwork):
         self.decoder = nn.ModuleList(ConvBlock(2 * own, own, bias=False) for own in filters)
         self.head = nn.Conv2d(width, 1, 1)
         self.apply(initialise)
-        self.encoder = encoder  # after the line above, which would undo its own initialisation
+        self.encoder = encoder  # after the line above, which would overwrite its weights
 
     def segment(self, image: Tensor, residuals: Tensor | None) -> Tensor:  # noqa: ARG002
         """`(B, 1, h, w)` → logits `(B, 1, h, w)`; see the base class."""
-        shown = _resized(image, (self.encoder.image_size,) * 2)
+        shown = resize(image, (self.encoder.image_size,) * 2)  # as the MAE sees its slices
         *shallow, decoded = self.encoder(shown, len(self.decoder))
         skips = [self.image_skip(shown)]
         skips += [lift(tokens) for lift, tokens in zip(self.lifts, shallow, strict=True)]
@@ -130,7 +130,7 @@ class MaeUNet(SegmentationNetwork):
             upsampled: Tensor = self.up[level](decoded)
             decoded = self.decoder[level](concatenate([skips[level]], upsampled))
         logits: Tensor = self.head(decoded)
-        return F.interpolate(logits, image.shape[-2:], mode="bilinear", align_corners=False)
+        return source_slices(logits, image.shape[-2:])
 
 
 def _upsample(inputs: int, outputs: int, times: int) -> nn.Sequential:
@@ -142,8 +142,3 @@ def _upsample(inputs: int, outputs: int, times: int) -> nn.Sequential:
             for before, after in itertools.pairwise(channels)
         )
     )
-
-
-def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Antialiased where it shrinks, as the MAE saw its slices."""
-    return F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)

@@ -17,8 +17,8 @@ STAGES = [
 class MobileNetEncoder(nn.Module):
     """The five stages of MobileNet (version 1), which have the filters of the paper's UNet++.
 
-    The first convolution has stride 1 instead of 2, so that the first stage works at full scale, as
-    the skip pathways and the units on them expect.
+    The first convolution has stride 1 instead of 2: the skip pathways and the units on them expect
+    the first stage at full scale.
 
     Args:
         width: filters of the first stage; all others follow from it (64 = MobileNet 1.0).

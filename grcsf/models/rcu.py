@@ -1,7 +1,7 @@
 """Regional Compensation Unit [§3.3.2, Eq. 6, Figs. 4, 5]: residual maps meet decoder features.
 
-A 1×1 convolution over pixels is a linear layer over tokens; the layers that work on patches are
-written as such, which spares them the rearrangement.
+A 1×1 convolution over pixels is a linear layer over tokens. The layers on patches are written as
+linear layers, which need no rearrangement.
 """
 
 import torch
@@ -50,10 +50,10 @@ def from_patches(patches: Tensor, height: int, width: int) -> Tensor:
 
 
 def real_tokens(height: int, width: int, patch_size: int, device: torch.device) -> Tensor | None:
-    """Which tokens are pixels and not padding, 1 = pixel.
+    """Mask of the tokens that are pixels, not padding: 1 = pixel.
 
     Returns:
-        `(N, P²)` bool, or None if P divides both sides, when all of them are.
+        `(N, P²)` bool, or None if P divides both sides and all tokens are pixels.
     """
     if height % patch_size == 0 and width % patch_size == 0:
         return None
@@ -62,7 +62,7 @@ def real_tokens(height: int, width: int, patch_size: int, device: torch.device) 
 
 
 class ImportanceScore(nn.Module):
-    """φ(U): how likely each patch holds a lesion [§3.3.2, Fig. 5].
+    """φ(U): score of each patch for holding a lesion [§3.3.2, Fig. 5].
 
     Args:
         channels: C.
@@ -87,7 +87,7 @@ class ImportanceScore(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """`(B, C, h, w)` → one score in (0, 1) per patch, `(B, N, 1)`."""
-        # Reduced before it is cut, so that padding stays out of the batch statistics.
+        # Reduced before the cut, so that padding stays out of the batch statistics.
         patches = to_patches(self.reduce(features), self.patch_size)  # (B, N, P², C/8)
         scores: Tensor = self.score(patches.flatten(2))
         return scores
@@ -102,8 +102,8 @@ class CrossAttention(nn.Module):
     redundant, but the parameter counts of Table 6 need one more scalar per unit than Eq. 6 shows.
     It starts at 1, not 0, so that a new unit computes Eq. 6 as printed.
 
-    Keys and values are computed anew for each residual map, although they do not depend on it:
-    the paper's 123.10 G (Table 1) are counted so. Sharing them would save 1.23 G.
+    Keys and values are computed for each residual map, although they do not depend on it: so does
+    the paper's count of 123.10 G (Table 1). Sharing them would save 1.23 G.
 
     Args:
         channels: C.
@@ -139,10 +139,10 @@ class CrossAttention(nn.Module):
 
 
 class RegionalCompensationUnit(nn.Module):
-    """Adds to a decoder node what residual maps point at, patch by patch, weighted by importance.
+    """Adds attention from residual maps to a decoder node, patch by patch, weighted by importance.
 
-    One attention serves all residual maps. Where P does not divide the sides, the patches at the
-    edge are smaller: padding is never attended to.
+    All residual maps share an attention. Where P does not divide the sides, the patches at the edge
+    are smaller: attention never reaches padding.
 
     Args:
         channels: C.
@@ -191,7 +191,7 @@ class RegionalCompensationUnit(nn.Module):
         # Area averaging lets each residual pixel count; bilinear at 1/4 would skip 3 of 4.
         resized = F.interpolate(residuals, size=(height, width), mode="area")
         attended = self._attend(features, resized)
-        # φ is the same for all maps, so it and the folding wait until the maps are summed.
+        # φ is the same for all maps, so φ and the folding follow the sum of the maps.
         if self.importance is not None:
             attended = attended * self.importance(features)[..., None].to(attended.dtype)
         return features + from_patches(attended, height, width)

@@ -1,6 +1,6 @@
-"""What Table 7 puts on the skips instead of Global Compensation Units.
+"""Units of Table 7 that stand on the skips in place of Global Compensation Units.
 
-As with a unit, one map is found per level and updates every node of the level used as a skip.
+Each computes a map per level, which updates every node of the level that serves as a skip.
 """
 
 import torch.nn.functional as F
@@ -11,10 +11,10 @@ from grcsf.models.gcu import SkipUnit
 
 
 class AttentionGate(SkipUnit):
-    """Lets through of a skip feature what the decoder node below asks for.
+    """Weighs a skip feature's pixels by a gate from the decoder node below.
 
-    Oktay et al. 2018 (Attention U-Net), the paper's [45]. The gating signal is upsampled by a
-    transposed convolution first, which the count of Table 7 (40.12 M) needs.
+    Oktay et al. 2018 (Attention U-Net), the paper's [45]. A transposed convolution upsamples the
+    gating signal first; the count of Table 7 (40.12 M) needs it.
 
     Args:
         channels: C of the skip feature; the deeper features have 2C.
@@ -39,9 +39,9 @@ class AttentionGate(SkipUnit):
         gate: Tensor = self.psi(F.relu(joined))
         return gate
 
-    def update(self, features: Tensor, found: Tensor) -> Tensor:
+    def update(self, features: Tensor, level_map: Tensor) -> Tensor:
         """`(B, C, h, w)` and the gate `(B, 1, h, w)` → the gated feature `(B, C, h, w)`."""
-        return features * found
+        return features * level_map
 
 
 class PyramidAttention(SkipUnit):
@@ -49,9 +49,9 @@ class PyramidAttention(SkipUnit):
 
     Li et al. 2018 (PAN, Fig. 3), the paper's [44]: kernels 7, 5 and 3, joined from the coarsest
     scale up, multiplied with a 1×1 convolution of the feature, plus its global average. The paper
-    does not say how it was put on the skips of UNet++, and its 72.21 M (Table 7) are not met. Our
-    choices: C/4 channels in the pyramid, bilinear upsampling, and no batch norm inside it, whose
-    coarsest maps may have a single pixel.
+    does not say how it stands on the skips of UNet++, and we do not meet its 72.21 M (Table 7). Our
+    choices: C/4 channels in the pyramid, bilinear upsampling, and no batch norm inside it, because
+    its coarsest maps may have a single pixel.
 
     Args:
         channels: C of the skip feature.
@@ -89,9 +89,9 @@ class PyramidAttention(SkipUnit):
         weights: Tensor = _resized(self.expand(joined), skip)
         return weights
 
-    def update(self, features: Tensor, found: Tensor) -> Tensor:
+    def update(self, features: Tensor, level_map: Tensor) -> Tensor:
         """`(B, C, h, w)` and the weights `(B, C, h, w)` → the refined feature `(B, C, h, w)`."""
-        refined: Tensor = self.middle(features) * found + self.overall(features)
+        refined: Tensor = self.middle(features) * level_map + self.overall(features)
         return refined.relu()
 
 

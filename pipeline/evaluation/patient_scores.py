@@ -8,17 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from grcsf.calcium import (
+from grcsf.agatston import (
     RISK_GROUPS,
-    THRESHOLD_HU,
     CalciumScore,
-    LesionMatch,
     artery_scores,
     calcium_score,
-    claim_candidates,
-    match_lesions,
     risk_group,
 )
+from grcsf.calcium import THRESHOLD_HU, LesionMatch, claim_candidates, match_lesions
 from grcsf.components import lesion_sizes, voxel_volume_mm3
 from grcsf.lesions import LesionCounts, Tally, lesion_f1, lesion_scores, volume_difference_mm3
 from grcsf.metrics import VoxelCounts, count_voxels, voe, voxel_scores

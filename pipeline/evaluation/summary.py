@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from grcsf.agatston import RISK_GROUPS
 from grcsf.agreement import (
     icc_absolute_agreement,
     icc_interval,
@@ -13,7 +14,6 @@ from grcsf.agreement import (
     limits_of_agreement,
     linear_weighted_kappa,
 )
-from grcsf.calcium import RISK_GROUPS
 from grcsf.lesions import SIZE_GROUPS, Tally, quartile_groups, size_group
 from grcsf.metrics import VoxelCounts, f1, mean_defined, precision, recall, voe
 from grcsf.statistics import bootstrap_interval, mean_of_group_means

@@ -19,9 +19,9 @@ from grcsf.mae.adversarial import (
 )
 from grcsf.mae.build import MASKED_LOSSES, MaskedModel
 from grcsf.mae.masking import slice_masks, training_masks
+from grcsf.resampling import resize
 from grcsf.schedule import step_decay
 from pipeline.settings import Mae
-from pipeline.storage.slices import resize
 
 log = logging.getLogger(__name__)
 SHOWN = 4  # validation slices in a picture

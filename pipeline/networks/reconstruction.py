@@ -14,8 +14,8 @@ import torch
 from toolz import partition_all
 
 from grcsf.mae.build import MaskedModel
-from grcsf.mae.masking import slice_masks, tissue_masks
-from grcsf.residuals import coverage, tissue_patches
+from grcsf.mae.masking import coverage, slice_masks, tissue_masks
+from grcsf.residuals import tissue_patches
 from pipeline.errors import PipelineError
 from pipeline.settings import MaskScheme, ResidualMap, Residuals, Slices
 from pipeline.storage.intensity import image_key, intensity_range

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.distributed as dist
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from grcsf.intensity import scale_window
+from grcsf.resampling import resize
 from pipeline.errors import PipelineError
 from pipeline.settings import Slices
 from pipeline.storage.intensity import intensity_range
@@ -38,18 +38,6 @@ def network_slices(
     """Source slices `(z, y, x)` → `(z, 1, h, w)` float32 in [0, 1]."""
     scaled = torch.from_numpy(scale_window(image, *limits)).unsqueeze(1)
     return resize(scaled, size)
-
-
-def resize(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Bilinear, antialiased where it shrinks: `(B, C, y, x)` → `(B, C, h, w)`."""
-    if tuple(images.shape[-2:]) == tuple(size):
-        return images
-    return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
-
-
-def source_slices(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """What a network made of slices, on the source's grid: `(B, C, h, w)` → `(B, C, y, x)`."""
-    return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
 
 class SliceDataset(Dataset[dict[str, Any]]):

@@ -123,8 +123,8 @@ def test_kappa_interval_covers_the_truth_about_as_often_as_it_says():
     hits = []
     for seed in range(60):
         truth = random.integers(0, 3, 60)
-        found = np.where(random.random(60) < 0.3, random.integers(0, 3, 60), truth)
-        low, high = kappa_interval(truth, found, 3, seed=seed, confidence=0.9, resamples=300)
+        actual = np.where(random.random(60) < 0.3, random.integers(0, 3, 60), truth)
+        low, high = kappa_interval(truth, actual, 3, seed=seed, confidence=0.9, resamples=300)
         hits.append(low <= 0.7 <= high)  # 30 % of the votes are chance
     assert 0.78 <= np.mean(hits) <= 0.98
 

@@ -158,13 +158,13 @@ def test_what_is_kept_without_content_is_what_is_kept_with_it():
     _, owned, run = training_step(width=8, count=2, size=64)
     with shapes_only():
         _, owned_shapes, run_shapes = training_step(width=8, count=2, size=64)
-    found, expected = (
+    actual, expected = (
         # one number a channel of batch norm's has another type where there is no content
         Counter(one for one in kept if len(one.shape) > 1)
         for kept in (kept_for_backward(run_shapes, owned_shapes), kept_for_backward(run, owned))
     )
-    assert found == expected
-    assert found.total() > 100
+    assert actual == expected
+    assert actual.total() > 100
 
 
 def test_an_rcu_at_full_scale_keeps_fourteen_token_maps():

@@ -138,7 +138,7 @@ def test_equations_3_to_5_by_hand():
     image = patches.repeat_interleave(2, 0).repeat_interleave(2, 1)[None, None]
     half = torch.tensor([[[1, 1, 0, 0], [1, 0, 1, 0]]], dtype=torch.bool)  # 1 = masked
     most = torch.tensor([[[1, 1, 1, 0], [1, 0, 1, 1]]], dtype=torch.bool)
-    found = multi_ratio_residuals(
+    actual = multi_ratio_residuals(
         [mae_that_answers(0.5), mae_that_answers(0.2)],
         image,
         [half, most],
@@ -150,8 +150,8 @@ def test_equations_3_to_5_by_hand():
     # R₂ = (0.2, (0.2 + 0.3)/2 = 0.25, 0.2, (1.0 + 0.2)/2 = 0.6)
     rm1 = torch.tensor([[0.4, 0.1], [0.05, 0.0]])
     rm2 = torch.tensor([[0.1, 0.05], [0.4, 0.4]])
-    torch.testing.assert_close(found[0, :, ::2, ::2], torch.stack([rm1, rm2]))
-    torch.testing.assert_close(found[0, :, 1::2, 1::2], torch.stack([rm1, rm2]))
+    torch.testing.assert_close(actual[0, :, ::2, ::2], torch.stack([rm1, rm2]))
+    torch.testing.assert_close(actual[0, :, 1::2, 1::2], torch.stack([rm1, rm2]))
 
 
 def test_equations_3_to_5_by_loops():
@@ -168,8 +168,8 @@ def test_equations_3_to_5_by_loops():
             patch, pixel = (y // 2) * 2 + x // 2, (y % 2) * 2 + x % 2
             r = sum(predicted[k][patch, pixel] if masks[k, patch] else i[y, x] for k in range(5))
             expected[y, x] = abs(i[y, x] - r / 5)
-    found = multi_ratio_residuals([model], image, [masks[None]], visible="paste", kind="abs")
-    np.testing.assert_allclose(found[0, 0], expected, atol=1e-6)
+    actual = multi_ratio_residuals([model], image, [masks[None]], visible="paste", kind="abs")
+    np.testing.assert_allclose(actual[0, 0], expected, atol=1e-6)
 
 
 # Eq. 6: M = φ(RM'₁ ⊗ U')·W₁ ⊕ φ(RM'₂ ⊗ U')·W₂ ⊕ U, patch by patch, scored by importance

@@ -42,9 +42,9 @@ def by_hand(weights, bias):
     chosen = logits > 0 if (logits > 0).any() else np.ones_like(logits, bool)
     # each deep pixel feeds four logits, of which y sums the chosen ones
     gradients = [(4 * weight * chosen).mean() for weight in weights]
-    found = np.maximum(gradients[0] * maps[0] + gradients[1] * maps[1], 0)
+    actual = np.maximum(gradients[0] * maps[0] + gradients[1] * maps[1], 0)
     grown = nn.functional.interpolate(
-        torch.from_numpy(found)[None, None], (4, 4), mode="bilinear", align_corners=False
+        torch.from_numpy(actual)[None, None], (4, 4), mode="bilinear", align_corners=False
     )[0, 0].numpy()
     return grown / grown.max() if grown.max() > 0 else grown
 
@@ -55,8 +55,8 @@ def by_hand(weights, bias):
 )
 def test_the_equation_by_hand(weights, bias):
     network = Linear(*weights, bias).eval()
-    found = grad_cam(network, network.encoder, IMAGE[None, None])
-    np.testing.assert_allclose(found[0, 0].numpy(), by_hand(weights, bias), atol=1e-6)
+    actual = grad_cam(network, network.encoder, IMAGE[None, None])
+    np.testing.assert_allclose(actual[0, 0].numpy(), by_hand(weights, bias), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["unet", "unetpp"])
@@ -66,13 +66,13 @@ def test_networks_of_any_size(name, size):
     network = build_segmentation_model(name, width=4, input_size=size).eval()
     images = torch.rand(3, 1, *size)
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    found = grad_cam(network, network.encoder, images)
-    assert found.shape == images.shape
-    assert 0 <= found.min() <= found.max() <= 1
-    highest = found.amax(dim=(1, 2, 3))
+    actual = grad_cam(network, network.encoder, images)
+    assert actual.shape == images.shape
+    assert 0 <= actual.min() <= actual.max() <= 1
+    highest = actual.amax(dim=(1, 2, 3))
     assert all(value == 0 or abs(value - 1) < 1e-6 for value in highest.tolist())
     alone = torch.cat([grad_cam(network, network.encoder, one[None]) for one in images])
-    torch.testing.assert_close(found, alone, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(actual, alone, atol=1e-5, rtol=1e-4)
     assert all(one.grad is None for one in network.parameters())
     for key, value in network.state_dict().items():
         assert torch.equal(value, before[key]), key

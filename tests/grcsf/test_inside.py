@@ -26,25 +26,25 @@ def build(name="grcsf", **options):
 
 def test_maps_of_every_level_at_their_scales(image, residuals):
     network = build(rcu=RCU)
-    found = look_inside(network, image, residuals)
+    actual = look_inside(network, image, residuals)
     # the slice is padded to a multiple of 16: (48, 32)
     scales = {level: (48 // 2**level, 32 // 2**level) for level in range(4)}
-    assert {level: tuple(one.shape) for level, one in found.similarity.items()} == scales
-    assert all(one.abs().max() <= 1 and one.std() > 0 for one in found.similarity.values())
+    assert {level: tuple(one.shape) for level, one in actual.similarity.items()} == scales
+    assert all(one.abs().max() <= 1 and one.std() > 0 for one in actual.similarity.values())
     patches = {0: 8, 1: 4, 2: 4}
-    assert sorted(found.importance) == sorted(patches)
+    assert sorted(actual.importance) == sorted(patches)
     for level, side in patches.items():
-        scores = found.importance[level]
+        scores = actual.importance[level]
         assert tuple(scores.shape) == scales[level]
         inside_patch = torch.arange(scores.shape[0]) // side * side
         torch.testing.assert_close(scores, scores[inside_patch])
         assert len(scores.unique()) > 1
-    assert all(0 < one.min() <= one.max() < 1 for one in found.importance.values())
-    assert {level: tuple(one.shape) for level, one in found.attended.items()} == {
+    assert all(0 < one.min() <= one.max() < 1 for one in actual.importance.values())
+    assert {level: tuple(one.shape) for level, one in actual.attended.items()} == {
         level: (2, *scales[level]) for level in (0, 1, 2)
     }
     with torch.inference_mode():
-        torch.testing.assert_close(found.logits, network(image, residuals)[0, 0])
+        torch.testing.assert_close(actual.logits, network(image, residuals)[0, 0])
 
 
 def test_scores_stand_where_their_patches_are(image, residuals):
@@ -52,37 +52,37 @@ def test_scores_stand_where_their_patches_are(image, residuals):
     kept = []
     score = network.rcus["1"].importance
     with score.register_forward_hook(lambda _m, _given, out: kept.append(out[0, :, 0])):
-        found = look_inside(network, image, residuals).importance[1]
-    assert found.shape == (24, 16)
+        actual = look_inside(network, image, residuals).importance[1]
+    assert actual.shape == (24, 16)
     for row, column in ((0, 0), (6, 7), (7, 13), (23, 15)):
-        assert found[row, column] == kept[0][(row // 7) * 3 + column // 7]
+        assert actual[row, column] == kept[0][(row // 7) * 3 + column // 7]
 
 
 def test_attention_is_that_of_the_unit(image, residuals):
     network = build(rcu=RegionalUnits((0,), (8,), importance=False))
-    found = look_inside(network, image, residuals)
-    assert found.importance == {}
+    actual = look_inside(network, image, residuals)
+    assert actual.importance == {}
     kept = []
     with network.rcus["0"].register_forward_hook(lambda _m, given, out: kept.append((given, out))):
         network(image, residuals)
     (features, _), out = kept[0]
     added = torch.linalg.vector_norm((out - features)[0], dim=0)
     # map weights are 1 at the start: what both maps add is at most as long as both together
-    assert (added <= found.attended[0].sum(dim=0) + 1e-4).all()
+    assert (added <= actual.attended[0].sum(dim=0) + 1e-4).all()
     assert added.max() > 0
 
 
 @pytest.mark.parametrize("kind", ["se", "attention_gate", "pyramid"])
 def test_other_kinds_of_units_show_their_gates(image, kind):
-    found = look_inside(build(gcu=GlobalUnits(kind), rcu=None), image, None)
-    assert sorted(found.similarity) == [0, 1, 2, 3]
-    assert found.attended == {}
+    actual = look_inside(build(gcu=GlobalUnits(kind), rcu=None), image, None)
+    assert sorted(actual.similarity) == [0, 1, 2, 3]
+    assert actual.attended == {}
 
 
 def test_a_network_without_units_shows_its_logits(image):
-    found = look_inside(build("unet"), image, None)
-    assert found.logits.shape == (40, 32)
-    assert (found.similarity, found.importance, found.attended) == ({}, {}, {})
+    actual = look_inside(build("unet"), image, None)
+    assert actual.logits.shape == (40, 32)
+    assert (actual.similarity, actual.importance, actual.attended) == ({}, {}, {})
 
 
 def test_nothing_stays_behind(image, residuals):

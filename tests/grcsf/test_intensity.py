@@ -61,9 +61,9 @@ def test_percentile_values_must_ascend_and_be_finite(values):
 def test_background_does_not_count(dtype):
     volume = np.zeros((4, 10, 10), dtype=dtype)
     volume[1:3, 2:7, 2:7] = np.arange(50).reshape(2, 5, 5) + 1
-    found = foreground_quantiles(volume, [0.0, 0.5, 1.0])
-    np.testing.assert_allclose(found, [1, 25.5, 50])
-    assert found.dtype == np.float64
+    actual = foreground_quantiles(volume, [0.0, 0.5, 1.0])
+    np.testing.assert_allclose(actual, [1, 25.5, 50])
+    assert actual.dtype == np.float64
 
 
 def test_a_constant_volume_has_its_value_throughout():
@@ -73,10 +73,10 @@ def test_a_constant_volume_has_its_value_throughout():
 
 @given(arrays(np.float32, (2, 3, 4), elements=st.floats(-1e4, 1e4, width=32)))
 def test_quantiles_ascend_within_the_volume(volume):
-    found = foreground_quantiles(volume, [0.0, 0.01, 0.5, 0.99, 1.0])
-    assert (np.diff(found) >= 0).all()
-    assert volume.min() <= found[0]
-    assert found[-1] == volume.max()
+    actual = foreground_quantiles(volume, [0.0, 0.01, 0.5, 0.99, 1.0])
+    assert (np.diff(actual) >= 0).all()
+    assert volume.min() <= actual[0]
+    assert actual[-1] == volume.max()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -8,8 +8,8 @@ from grcsf.schedule import plateau_reductions, step_decay, warmup_cosine
 
 
 def test_rates_of_the_paper_s_mae_epoch_by_epoch():
-    found = [step_decay(epoch, 1e-3, 0.9, 50) for epoch in range(200)]
-    assert found == pytest.approx(50 * [1e-3] + 50 * [9e-4] + 50 * [8.1e-4] + 50 * [7.29e-4])
+    actual = [step_decay(epoch, 1e-3, 0.9, 50) for epoch in range(200)]
+    assert actual == pytest.approx(50 * [1e-3] + 50 * [9e-4] + 50 * [8.1e-4] + 50 * [7.29e-4])
 
 
 def test_warmup_rises_tenfold_in_five_epochs_and_falls_to_nothing():
@@ -32,10 +32,10 @@ def test_rates_of_the_paper_s_schedule_epoch_by_epoch():
     # Down, ten epochs: 1e-3 · (1 + cos(18° · k)) / 2; cos 18° = 0.951057, cos 54° = 0.587785.
     down = [1.00000e-3, 9.75528e-4, 9.04508e-4, 7.93893e-4, 6.54508e-4]
     down += [5.00000e-4, 3.45492e-4, 2.06107e-4, 9.54915e-5, 2.44717e-5]
-    found = [
+    actual = [
         warmup_cosine(epoch, 1e-4, warmup_epochs=5, factor=10, epochs=15) for epoch in range(15)
     ]
-    assert found == pytest.approx([*up, *down], rel=1e-5)
+    assert actual == pytest.approx([*up, *down], rel=1e-5)
 
 
 def test_without_warmup_the_first_epoch_has_the_peak_rate():

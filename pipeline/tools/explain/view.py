@@ -13,11 +13,12 @@ from torch import nn
 from grcsf.inside import Inside, look_inside
 from grcsf.mae.adversarial import pasted
 from grcsf.mae.build import MaskedModel
+from grcsf.resampling import resize
 from grcsf.residuals import mean_reconstruction
 from pipeline.evaluation.orientation import Orientation, orientation_of
 from pipeline.networks.reconstruction import pass_masks
 from pipeline.settings import GradCam, Residuals
-from pipeline.storage.slices import SliceDataset, resize
+from pipeline.storage.slices import SliceDataset
 from pipeline.storage.zarr_store import Store, read_array
 
 Plane = npt.NDArray[np.float32]

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from grcsf.calcium import calcium_score, claim_candidates
+from grcsf.agatston import calcium_score
+from grcsf.calcium import claim_candidates
 from grcsf.components import lesion_sizes, voxel_volume_mm3
 from pipeline.datasets.cases import CASE_NAME, NAME_RULE, CaseFiles
 from pipeline.errors import PipelineError

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from grcsf.resampling import source_slices
 from pipeline.errors import PipelineError
 from pipeline.settings import Dataset
 from pipeline.storage.layout import Layout
 from pipeline.storage.masks import store_geometry
 from pipeline.storage.roles import ingested_store
-from pipeline.storage.slices import source_slices
 from pipeline.storage.volumes import write_volume
 from pipeline.storage.zarr_store import open_store, read_array
 

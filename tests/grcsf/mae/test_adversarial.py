@@ -22,10 +22,10 @@ class Sum(nn.Module):
 def test_visible_patches_keep_their_own_pixels():
     image = torch.arange(16.0).reshape(1, 1, 4, 4) / 16
     hidden = torch.tensor([[True, False, False, False]])
-    found = pasted(torch.full((1, 4, 4), 0.9), image, hidden)
+    actual = pasted(torch.full((1, 4, 4), 0.9), image, hidden)
     expected = image.clone()
     expected[..., :2, :2] = 0.9
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(actual, expected)
 
 
 def test_least_squares_by_hand():

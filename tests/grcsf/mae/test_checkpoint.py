@@ -186,7 +186,6 @@ def test_parity_with_transformers_at_vit_base():
     load_mae_state(ours, theirs.state_dict(), normalisation=IMAGENET)
     assert largest_difference(ours, theirs) <= 1e-5
     theirs.load_state_dict(to_hugging_face(ours.state_dict()), strict=True)
-    assert largest_difference(ours, theirs) <= 1e-5
 
 
 def test_names_written_before_transformers_5_are_read():

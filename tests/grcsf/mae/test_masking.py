@@ -9,7 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grcsf.mae.masking import STEP, masked_count, slice_masks, tissue_masks, training_masks
+from grcsf.mae.masking import (
+    STEP,
+    coverage,
+    masked_count,
+    slice_masks,
+    tissue_masks,
+    training_masks,
+)
 
 RATIOS = st.floats(0.1, 0.9)
 PATCHES = st.integers(8, 220)
@@ -65,6 +72,18 @@ def test_stratified_is_exactly_balanced_where_the_numbers_allow(passes, ratio, t
             scheme="stratified", passes=passes, mask_ratio=ratio, slice_index=slice_index
         )
         assert (masks.sum(axis=0) == times).all()
+
+
+@pytest.mark.parametrize(("ratio", "passes"), [(0.5, 2), (0.75, 2), (0.25, 4)])
+def test_as_few_passes_as_lean_has_hide_every_patch(ratio, passes):
+    masks = masks_of(mask_ratio=ratio, passes=passes, scheme="stratified")
+    assert coverage(torch.from_numpy(masks))[0] == 1
+
+
+def test_coverage_counts_the_least_and_the_mean():
+    masks = torch.tensor([[[True, True, False], [True, False, True]]])
+    assert coverage(masks) == (1, pytest.approx(4 / 3))
+    assert coverage(masks[:, :1]) == (0, pytest.approx(2 / 3))
 
 
 @pytest.mark.parametrize("scheme", ["random", "stratified"])

@@ -31,8 +31,8 @@ def test_predictions_and_loss_are_transformers_own(model, images):
     hidden = masks(3)
     with torch.no_grad():
         theirs = model.network(images, bool_masked_pos=hidden)
-        found = model(images, hidden)
-    torch.testing.assert_close(model.unpatchify(found), theirs.reconstruction)
+        actual = model(images, hidden)
+    torch.testing.assert_close(model.unpatchify(actual), theirs.reconstruction)
     # theirs adds 1e-5 to the number of masked pixels
     assert masked_l1(model, images, hidden).item() == pytest.approx(theirs.loss.item(), rel=1e-5)
 
@@ -50,8 +50,8 @@ def test_several_masks_of_an_image_equal_one_at_a_time(model, images):
     passes = torch.stack([masks(2), masks(2).flip(1), ~masks(2)])  # (B, K, L)
     with torch.no_grad():
         together = model.predict_passes(images, passes).unflatten(0, (3, 2))
-        for image, rows, found in zip(images, passes, together, strict=True):
-            for row, one in zip(rows, found, strict=True):
+        for image, rows, actual in zip(images, passes, together, strict=True):
+            for row, one in zip(rows, actual, strict=True):
                 torch.testing.assert_close(one[None], model(image[None], row[None]))
 
 
@@ -67,11 +67,11 @@ def test_masked_l1_by_hand():
 def test_residual_maps_agree_with_the_plain_loop(model, images, visible):
     passes = torch.stack([masks(2), masks(2).flip(1), ~masks(2)])
     settings = {"visible": visible, "kind": "abs"}
-    found = multi_ratio_residuals([model], images, [passes], **settings)
-    torch.testing.assert_close(found, reference_residuals([model], images, [passes], **settings))
-    assert 0 <= found.min() < found.max() <= 1
+    actual = multi_ratio_residuals([model], images, [passes], **settings)
+    torch.testing.assert_close(actual, reference_residuals([model], images, [passes], **settings))
+    assert 0 <= actual.min() < actual.max() <= 1
     mean = mean_reconstruction(model, images, passes, visible=visible)
-    torch.testing.assert_close((images - mean).abs(), found)
+    torch.testing.assert_close((images - mean).abs(), actual)
 
 
 def test_training_reaches_every_weight(images):

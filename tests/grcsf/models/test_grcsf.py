@@ -22,8 +22,8 @@ class Recorder(nn.Module):
         self.inputs = inputs
         return self.reply(inputs[0])
 
-    def update(self, features, found):
-        return features + found
+    def update(self, features, level_map):
+        return features + level_map
 
 
 def test_gcus_alone_have_the_parameters_of_table_7():

@@ -25,16 +25,16 @@ def test_the_encoder_sees_what_the_mae_s_own_encoder_would(image):
         tokens = mae.embed(image)
         cls = (mae.cls_token + mae.pos_embed[:, :1]).expand(2, -1, -1)
         latents = torch.cat([cls, tokens], dim=1)
-        found = []
+        actual = []
         for block in mae.blocks:
             latents = block(latents)
-            found.append(latents)
-        found[-1] = mae.norm(found[-1])
+            actual.append(latents)
+        actual[-1] = mae.norm(actual[-1])
         maps = encoder(image, 3)
     assert [tuple(one.shape) for one in maps] == [(2, 192, 4, 4)] * 3
     for one, number in zip(maps, (1, 3, 5), strict=True):
         for index in range(16):
-            expected = found[number][:, 1 + index]
+            expected = actual[number][:, 1 + index]
             torch.testing.assert_close(one[:, :, index // 4, index % 4], expected)
 
 

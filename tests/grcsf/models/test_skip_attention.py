@@ -18,8 +18,8 @@ def test_attention_gate_by_loops():
     unit = AttentionGate(3).eval()
     skip, below, unseen = torch.randn(1, 3, 4, 6), torch.randn(1, 6, 2, 3), torch.randn(1, 6, 2, 3)
     with torch.inference_mode():
-        found = unit(skip, unseen, below)
-        gated = unit.update(skip, found)
+        actual = unit(skip, unseen, below)
+        gated = unit.update(skip, actual)
         upsampled = unit.up(below)[0].numpy()
     scale = 1 / np.sqrt(1 + 1e-5)  # batch norm, fresh
     for y, x in np.ndindex(4, 6):
@@ -27,7 +27,7 @@ def test_attention_gate_by_loops():
         own = pointwise(unit.skip[0], skip[0, :, y, x].numpy())
         (psi,) = pointwise(unit.psi[0], np.maximum(scale * (gating + own), 0))
         gate = 1 / (1 + np.exp(-scale * psi))
-        assert found[0, 0, y, x].item() == pytest.approx(gate, abs=1e-5)
+        assert actual[0, 0, y, x].item() == pytest.approx(gate, abs=1e-5)
         np.testing.assert_allclose(gated[0, :, y, x], gate * skip[0, :, y, x], atol=1e-5)
 
 
@@ -49,20 +49,20 @@ def test_pyramid_attention_joins_three_scales_from_the_coarsest_up():
         expected = F.interpolate(
             unit.expand(joined), (32, 48), mode="bilinear", align_corners=False
         )
-        found = unit(skip, below, below)
-        torch.testing.assert_close(found, expected)
-        refined = unit.update(skip, found)
+        actual = unit(skip, below, below)
+        torch.testing.assert_close(actual, expected)
+        refined = unit.update(skip, actual)
         mean = skip.mean((2, 3), keepdim=True)
-        expected = F.relu(unit.middle(skip) * found + unit.overall[1](mean))
+        expected = F.relu(unit.middle(skip) * actual + unit.overall[1](mean))
         torch.testing.assert_close(refined, expected)
 
 
 def test_pyramid_attention_takes_a_single_pixel():
     unit = PyramidAttention(8).eval()
     below = torch.rand(1, 16, 1, 1)
-    found = unit(torch.rand(1, 8, 1, 1), below, below)
-    assert found.shape == (1, 8, 1, 1)
-    assert found.isfinite().all()
+    actual = unit(torch.rand(1, 8, 1, 1), below, below)
+    assert actual.shape == (1, 8, 1, 1)
+    assert actual.isfinite().all()
 
 
 @pytest.mark.parametrize("kind", SKIP_UNITS)
@@ -77,7 +77,7 @@ def test_every_skip_feature_of_a_level_is_updated_by_the_level_s_map(kind):
         rows = [encoded[4:]]
         for level in (3, 2):
             rows.append(backbone.decode_row(level, encoded[level], rows[-1], nn.Identity()))
-        found = unit(encoded[1], encoded[2], rows[-1][-1])
-        row = backbone.decode_row(1, encoded[1], rows[-1], lambda node: unit.update(node, found))
+        actual = unit(encoded[1], encoded[2], rows[-1][-1])
+        row = backbone.decode_row(1, encoded[1], rows[-1], lambda node: unit.update(node, actual))
         last = backbone.decode_row(0, encoded[0], row, nn.Identity())[-1]
         torch.testing.assert_close(model(image), backbone.head(last))
