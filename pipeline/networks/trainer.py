@@ -152,17 +152,13 @@ def fit(
         await_start(folder, wanted_fingerprint)
     wanted = folder / "checkpoints" / f"{kept}.ckpt"
     checkpoint = prepare_folder(folder, wanted_fingerprint, wanted)
-    trainer = lightning.Trainer(
+    trainer = _trainer(
+        folder,
+        resources,
         max_epochs=epochs,
         strategy=strategy_of(module, resources.processes),
-        precision=PRECISIONS[precision],  # type: ignore[arg-type]
-        logger=TensorBoardLogger(folder, name="tensorboard", version=""),
+        precision=PRECISIONS[precision],
         callbacks=_callbacks(folder, title, patience),
-        enable_progress_bar=sys.stderr.isatty(),
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-        **_processes(resources),
     )
     try:
         trainer.fit(module, *loaders, ckpt_path=checkpoint, weights_only=True)
@@ -176,16 +172,22 @@ def fit(
     return wanted
 
 
-def _processes(resources: Resources) -> dict[str, Any]:
-    """The arguments of Lightning's trainer that say where its processes run."""
-    return {
-        "accelerator": "gpu" if resources.gpus else "cpu",
-        "devices": max(1, resources.gpus),
-        "num_nodes": resources.nodes,
-        "plugins": [environment_of(resources.nodes), WholeCheckpoints()],
-        "use_distributed_sampler": False,  # SliceSampler divides its slices itself
-        "sync_batchnorm": resources.gpus > 0 and resources.processes > 1,
-    }
+def _trainer(folder: Path, resources: Resources, **options: Any) -> lightning.Trainer:
+    """Lightning's trainer on these resources, with its own `options`."""
+    return lightning.Trainer(
+        **options,
+        accelerator="gpu" if resources.gpus else "cpu",
+        devices=max(1, resources.gpus),
+        num_nodes=resources.nodes,
+        plugins=[environment_of(resources.nodes), WholeCheckpoints()],
+        logger=TensorBoardLogger(folder, name="tensorboard", version=""),
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # SliceSampler divides its slices itself
+        sync_batchnorm=resources.gpus > 0 and resources.processes > 1,
+        log_every_n_steps=1,
+    )
 
 
 def _callbacks(folder: Path, title: str, patience: int | None) -> list[Callback]:
