@@ -30,6 +30,11 @@ def file_fault(path: Path, found: str, expected: str = "", remedy: str = "") -> 
     return PipelineError(Finding(found, expected, remedy, file=str(path)))
 
 
+def one_line(error: BaseException | str) -> str:
+    """The text of another library's error on one line, at most 200 characters."""
+    return " ".join(str(error).split())[:200]
+
+
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 

@@ -1,6 +1,6 @@
-"""Stage `ingest`: every case is read, checked, and written to its case store.
+"""Stage `ingest`: reads and checks every case, and writes its case store.
 
-All cases are checked before the stage gives up, so that every fault of a data set is told at once.
+All cases are checked before the stage fails, so that it names every fault of a data set at once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pipeline.storage.zarr_store import store_attributes, write_store
 
 VERSION = 2
 log = logging.getLogger(__name__)
-IN_MANIFEST = (
+MANIFEST_KEYS = (
     "dataset",
     "empty_slices",
     "fingerprint",
@@ -51,37 +51,38 @@ IN_MANIFEST = (
 def ingest(
     layout: Layout, source: Source, root: Path, further: Sequence[Path], threads: int
 ) -> None:
-    """Bring every case under `root` and the `further` images into stores; write their manifest.
+    """Store every case under `root` and the `further` images, and write their manifest.
 
     Raises:
-        PipelineError: one line per fault of every case; with `on_error: skip` faulty cases are set
-            aside in the manifest instead, and only a data set without any good case is refused.
+        PipelineError: a case is faulty; the error has a line for each fault of every case. With
+            `on_error: skip` the manifest sets faulty cases aside, and only a data set without any
+            good case is refused.
     """
     files, unlisted = listed_cases(source, root, further)
     log.info("%d cases in %s", len(files), root)
-    looks = file_stats([*list_files(root), *_all_files(files)])
-    jobs = [dask.delayed(ingest_case)(layout, source, one) for one in files]
+    stats = file_stats([*list_files(root), *_all_files(files)])
+    jobs = [dask.delayed(ingest_case)(layout, source, case) for case in files]
     results = dask.compute(*jobs, scheduler="threads", num_workers=threads)
-    read = {path: file_digest(path) for path in list_files(root)}
-    for _, of_case in results:
-        read |= of_case
-    cases = {one.case: found for one, (found, _) in zip(files, results, strict=True)}
-    cases |= {name: {"faults": faults} for name, faults in unlisted.items()}
-    faulty = {name: found["faults"] for name, found in cases.items() if found.get("faults")}
-    for name, found in cases.items():
-        for note in found.get("notes", ()):
+    digests = {path: file_digest(path) for path in list_files(root)}
+    for _, case_digests in results:
+        digests |= case_digests
+    entries = {case.case: entry for case, (entry, _) in zip(files, results, strict=True)}
+    entries |= {name: {"faults": faults} for name, faults in unlisted.items()}
+    faulty = {name: entry["faults"] for name, entry in entries.items() if entry.get("faults")}
+    for name, entry in entries.items():
+        for note in entry.get("notes", ()):
             log.info("note: %s: %s", name, note)
-    if faulty and (source.on_error == "stop" or len(faulty) == len(cases)):
+    if faulty and (source.on_error == "stop" or len(faulty) == len(entries)):
         lines = [line for faults in faulty.values() for line in faults]
         raise PipelineError(
-            "\n".join([f"{len(faulty)} of {len(cases)} cases cannot be used", *lines])
+            "\n".join([f"{len(faulty)} of {len(entries)} cases cannot be used", *lines])
         )
     for faults in faulty.values():
         log.warning("set aside: %s", "; ".join(faults))
-    kept = {name: found for name, found in cases.items() if name not in faulty}
-    labelled = sum(one.label is not None for one in files)
+    kept = {name: entry for name, entry in entries.items() if name not in faulty}
+    labelled = sum(case.label is not None for case in files)
     log.info("%d cases with reference, %d without", labelled, len(files) - labelled)
-    write_source_note(layout.sources("ingest"), looks, read)
+    write_source_note(layout.sources("ingest"), stats, digests)
     write_json(
         layout.cases,
         {"cases": kept, "set_aside": faulty, "outputs": [f"{name}.zarr" for name in kept]},
@@ -91,13 +92,13 @@ def ingest(
 def listed_cases(
     source: Source, root: Path, further: Sequence[Path]
 ) -> tuple[list[CaseFiles], dict[str, list[str]]]:
-    """The cases whose files belong together, and the faults of the others.
+    """The cases whose files fit together, and the faults of all others.
 
     Returns:
-        The cases; and by case, or by file where no case is known, what is wrong with it.
+        The cases; the faults by case, or by file name where the case is unknown.
 
     Raises:
-        PipelineError: there is nothing that could be told apart.
+        PipelineError: the data set cannot be listed, or no case can be told apart.
     """
     try:
         return list_cases(source.adapter, root, further), {}
@@ -105,24 +106,25 @@ def listed_cases(
         if not error.cases:
             raise
         faults: dict[str, list[str]] = {}
-        for one in error.findings:
-            faults.setdefault(one.case or Path(one.file).name, []).append(str(one))
-        return [one for one in error.cases if one.case not in faults], faults
+        for finding in error.findings:
+            name = finding.case or Path(finding.file).name
+            faults.setdefault(name, []).append(str(finding))
+        return [files for files in error.cases if files.case not in faults], faults
 
 
 def _all_files(cases: Iterable[CaseFiles]) -> Iterator[Path]:
-    for one in cases:
-        with suppress(OSError):  # told when the case is read
-            yield from (Path(os.path.normpath(path)) for path in source_files(one))
+    for files in cases:
+        with suppress(OSError):  # reading the case reports it
+            yield from (Path(os.path.normpath(path)) for path in source_files(files))
 
 
 def ingest_case(
     layout: Layout, source: Source, files: CaseFiles
 ) -> tuple[dict[str, Any], dict[Path, str]]:
-    """Store one case unless its store is current.
+    """Store one case, unless its store is current.
 
     Returns:
-        Its manifest entry, or its `faults`; and the digests of the files that were read.
+        Its entry in the manifest, or its `faults`; and the digests of its source files.
     """
     path = layout.case_store(files.case)
     try:
@@ -131,22 +133,22 @@ def ingest_case(
     except PipelineError as error:
         return {"faults": [str(error)]}, {}
     folder = files.image.parent
-    read = {Path(os.path.normpath(folder / name)): digest for name, digest in digests.items()}
+    sources = {Path(os.path.normpath(folder / name)): digest for name, digest in digests.items()}
     if attributes is None or attributes["fingerprint"] != key:
         loaded = read_case(files, source)
         if loaded.faults:
-            return {"faults": list(map(str, loaded.faults))}, read
-        arrays, made = case_content(layout.dataset, loaded, source.modality or files.modality)
-        described = {"group": files.group, "role": files.role}
-        write_store(path, arrays, {**made, **described, "fingerprint": key, "sources": digests})
+            return {"faults": list(map(str, loaded.faults))}, sources
+        arrays, content = case_content(layout.dataset, loaded, source.modality or files.modality)
+        listed = {"group": files.group, "role": files.role}
+        write_store(path, arrays, {**content, **listed, "fingerprint": key, "sources": digests})
         attributes = store_attributes(path)
         log.info("stored %s", files.case)
     assert attributes is not None
-    return {name: attributes[name] for name in IN_MANIFEST if name in attributes}, read
+    return {name: attributes[name] for name in MANIFEST_KEYS if name in attributes}, sources
 
 
 def case_key(files: CaseFiles, source: Source) -> tuple[str, dict[str, str]]:
-    """The fingerprint of a case store, and the digests of the files that it is made of.
+    """The fingerprint of a case store, and the digests of its source files by relative path.
 
     Raises:
         PipelineError: a file cannot be read.
@@ -174,7 +176,7 @@ def case_key(files: CaseFiles, source: Source) -> tuple[str, dict[str, str]]:
 
 
 def read_case(files: CaseFiles, source: Source) -> LoadedCase:
-    """A case as the data set's settings say that it is read, with all of its faults."""
+    """A case, read as the data set's settings say, with all of its faults."""
     loaded = load_case(
         files,
         modality=source.modality,
@@ -182,13 +184,13 @@ def read_case(files: CaseFiles, source: Source) -> LoadedCase:
         foreground=source.foreground,
         channel=source.channel,
     )
-    # orCaScore's values are arteries, and told apart by its scores
+    # orCaScore's values are arteries, which its scores tell apart
     if source.foreground is not None or source.adapter == "orcascore" or loaded.label is None:
         return loaded
     values = np.unique(loaded.label[loaded.label > 0])
     if values.size < 2:
         return loaded
-    told = Finding(
+    note = Finding(
         f"label values {', '.join(map(str, values))}, all taken as lesion",
         "",
         "set source.foreground if some of them are not",
@@ -196,17 +198,17 @@ def read_case(files: CaseFiles, source: Source) -> LoadedCase:
         files.case,
         "note",
     )
-    return replace(loaded, notes=(*loaded.notes, told))
+    return replace(loaded, notes=(*loaded.notes, note))
 
 
 def case_content(
     dataset: str, loaded: LoadedCase, modality: str
 ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """Arrays and attributes of a case store.
+    """The arrays and attributes of a case store.
 
     Returns:
-        `image` (z, y, x), HU as int16, other units as stored, and `label` (z, y, x) uint8 where
-        there is one; and the attributes that design section 3 asks for.
+        `image` (z, y, x), int16 in HU or as stored in other units, and `label` (z, y, x) uint8 if
+        the case has one; the attributes of design section 3.
     """
     assert loaded.image is not None
     image, geometry = loaded.image.array, loaded.image.geometry
@@ -232,6 +234,6 @@ def case_content(
         "empty_slices": np.flatnonzero(flat.min(axis=1) == flat.max(axis=1)).tolist(),
         "quantiles": [float(value) for value in foreground_quantiles(image, QUANTILES)],
         "source_suffix": "".join(loaded.files.image.suffixes[-2:]),
-        "notes": [one.found for one in loaded.notes],
+        "notes": [note.found for note in loaded.notes],
     }
     return arrays, attributes

@@ -1,6 +1,6 @@
-"""Stage `predict`: lesion probabilities of the test cases and of those without reference.
+"""Stage `predict`: lesion probabilities of test cases and of cases without reference.
 
-The network sees resized slices; its probabilities are brought back to the source's grid.
+The network sees resized slices; its probabilities are resized back to the source's grid.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ def predict(
     resources: Resources,
     mae: Mae | None = None,
 ) -> None:
-    """Write one probability store per case to be predicted, and the manifest of them."""
+    """Write a probability store for each case to predict, and their manifest."""
     split = read_json(layout.split)
-    wanted = [*split["subsets"][str(subset)]["test"], *split["unlabelled"]]
+    cases = [*split["subsets"][str(subset)]["test"], *split["unlabelled"]]
     network = build_network(settings, residual_count, slices, mae)
     weights = load_weights(network, layout.model(name, subset))["weights_sha256"]
     device = compute_device(resources.gpus)
     network.to(device).eval()
     keys = {}
-    for case in wanted:
+    for case in cases:
         residuals = settings.residuals
         store = open_store(layout.case_store(case))
         key = {
@@ -78,7 +78,7 @@ def predict(
     folder = Path(f"subset-{subset}")
     write_json(
         layout.predictions(name, subset),
-        {"cases": keys, "outputs": [str(folder / f"{case}.zarr") for case in wanted]},
+        {"cases": keys, "outputs": [str(folder / f"{case}.zarr") for case in cases]},
     )
 
 
@@ -90,13 +90,17 @@ def predict_case(
     device: torch.device,
     batch: int,
 ) -> npt.NDArray[np.float16]:
-    """Probabilities `(z, y, x)` in [0, 1] on the source's grid, a few slices at a time."""
+    """Probabilities `(z, y, x)` in [0, 1] on the source's grid, computed in batches of slices.
+
+    Raises:
+        PipelineError: residual maps have a hole, or the network's output is not finite.
+    """
     image: Any = store["image"]
     limits = intensity_range(store.attrs, slices)
     probability = np.empty(image.shape, np.float16)
     for start in range(0, image.shape[0], batch):
         part = slice(start, min(start + batch, image.shape[0]))
-        shown = network_slices(read_array(store, "image", part), limits, slices.size).to(device)
+        images = network_slices(read_array(store, "image", part), limits, slices.size).to(device)
         residuals = None
         if residual_store is not None:
             maps = read_array(residual_store, "residual", (slice(None), part))  # (R, b, h, w)
@@ -108,12 +112,12 @@ def predict_case(
             stacked = torch.from_numpy(maps).float().swapaxes(0, 1).contiguous()
             residuals = resize(stacked, slices.size).to(device)
         with torch.inference_mode():
-            found = torch.sigmoid(network(shown, residuals))  # (b, 1, h, w)
-            found = source_slices(found, image.shape[1:])
-        if not bool(torch.isfinite(found).all()):
+            predicted = torch.sigmoid(network(images, residuals))  # (b, 1, h, w)
+            predicted = source_slices(predicted, image.shape[1:])
+        if not bool(torch.isfinite(predicted).all()):
             raise PipelineError(
                 f"case {store.attrs.get('case', store.store_path)}: the network's output is no "
                 f"number in slices {start} to {part.stop - 1}; train with precision fp32"
             )
-        probability[part] = found[:, 0].half().cpu().numpy()
+        probability[part] = predicted[:, 0].half().cpu().numpy()
     return probability

@@ -1,8 +1,8 @@
-"""Stage `residual_maps`: MAE reconstructions of every slice, kept as one residual store per case.
+"""Stage `residual_maps`: reconstructs every slice, and writes a residual store for each case.
 
-The expensive stage, and so a cache: a store whose fingerprint (image, MAE weights, settings,
-`VERSION`) matches is never computed again. Slices of several cases share a batch; a case's store is
-written as soon as its last slice is done.
+This stage is expensive, so its stores are a cache: a store whose fingerprint (image, MAE weights,
+settings, `VERSION`) matches is never computed again. Slices of several cases share a batch; a
+case's store is written as soon as its last slice is done.
 """
 
 from __future__ import annotations
@@ -52,14 +52,15 @@ def residual_maps(
 ) -> None:
     """Make the missing residual stores of one batch of cases, and write the batch's manifest.
 
-    Only cases of these subsets of the split are due, and those that no subset has.
+    Stores are due for cases of these subsets of the split, and for cases of no subset.
 
     Raises:
-        PipelineError: an MAE or a case store is missing or damaged; all other cases are made first.
+        PipelineError: an MAE or a case store is missing or damaged; all other stores are made
+            first.
     """
     cases = read_json(layout.cases)["cases"]
     others = cases_of_other_subsets(layout, subsets)
-    mine = sorted(case for case in cases if in_batch(case, batch) and case not in others)
+    wanted = sorted(case for case in cases if in_batch(case, batch) and case not in others)
     key_parts = {
         "weights": {mae: weights_digest(layout.mae(mae)) for mae in sorted(maes)},
         "residuals": settings.model_dump(mode="json"),
@@ -67,15 +68,15 @@ def residual_maps(
         "seed": seed,
         "version": VERSION,
     }
-    keys = {case: fingerprint({**key_parts, **image_key(cases[case], slices)}) for case in mine}
-    missing = [case for case in mine if not find_or_link(layout, name, case, keys[case])]
-    log.info("%s %s: %d cases, %d to make", name, batch, len(mine), len(missing))
+    keys = {case: fingerprint({**key_parts, **image_key(cases[case], slices)}) for case in wanted}
+    missing = [case for case in wanted if not find_or_link(layout, name, case, keys[case])]
+    log.info("%s %s: %d cases, %d to make", name, batch, len(wanted), len(missing))
     if missing:
         due = {case: (keys[case], cases[case]) for case in missing}
         _make(layout, name, due, maes, key_parts, settings, slices, seed, resources)
     write_json(
         layout.residual_batch(name, batch),
-        {"cases": keys, "outputs": [f"{case}.zarr" for case in mine]},
+        {"cases": keys, "outputs": [f"{case}.zarr" for case in wanted]},
     )
 
 
@@ -90,33 +91,27 @@ def _make(
     seed: int,
     resources: Resources,
 ) -> None:
-    """Reconstruct the slices of the cases that are due, and keep the maps.
+    """Reconstruct the slices of the cases that are due, and write their stores.
 
-    A case comes with its fingerprint, and with what the manifest says of it.
+    `due` gives the fingerprint of each case, and its entry in the manifest of ingest.
     """
     device = compute_device(resources.gpus)
     precision = precision_on(settings.precision, device)
-    shapes = {mae: masked_model(one) for mae, one in maes.items()}
-    drawn_for = [shapes[one.mae] for one in settings.maps]
-    threads = 2 if resources.gpus else 1  # a GPU is faster than one thread reads, or writes
+    shapes = {mae: masked_model(chosen) for mae, chosen in maes.items()}
+    map_shapes = [shapes[part.mae] for part in settings.maps]
+    threads = 2 if resources.gpus else 1  # one thread reads or writes more slowly than a GPU works
 
-    def opened_or_fault(case: str) -> tuple[CaseInProgress, list[SliceTask]] | PipelineError:
+    def prepared_or_fault(case: str) -> tuple[CaseInProgress, list[SliceTask]] | PipelineError:
         key, ingested = due[case]
         try:
-            return prepare_case(layout, case, ingested, key, settings, drawn_for, slices, seed)
+            return prepare_case(layout, case, ingested, key, settings, map_shapes, slices, seed)
         except PipelineError as error:
             return error
 
-    opened = ahead(opened_or_fault, due, threads)
+    prepared = ahead(prepared_or_fault, due, threads)
     faults: list[PipelineError] = []
-    lowered = {
-        mae: at_precision(model.to(device), precision)
-        for mae, model in masked_models(layout, maes).items()
-    }
-    if resources.compile:
-        for model in lowered.values():
-            compile_layers(model)
-    per_map = [lowered[one.mae] for one in settings.maps]
+    models = _models(layout, maes, device, precision, compiled=resources.compile)
+    map_models = [models[part.mae] for part in settings.maps]
     computed = {"precision": precision, "device": device.type, "compiled": resources.compile}
     count = itertools.count(1)
 
@@ -125,37 +120,66 @@ def _make(
         log.info("%s: %d of %d (%s)", name, next(count), len(due), case.name)
 
     with behind(keep_case, threads) as keep:
-        sound = slice_tasks(_without(faults, opened), keep)
-        groups = partition_all(resources.slices_at_once, sound)
+        tasks = slice_tasks(_without_faults(prepared, faults), keep)
+        groups = partition_all(resources.slices_at_once, tasks)
         fitting: dict[tuple[int, int], int] = {}
-        queued = (
-            (group, _queue(group, per_map, settings, device, precision, fitting))
-            for group in groups
+        _collect(
+            (
+                (group, _queue(group, map_models, settings, device, precision, fitting))
+                for group in groups
+            ),
+            keep,
         )
-        started = time.monotonic()
-        for group, residuals in one_behind(queued):
-            maps = residuals().numpy()
-            seconds, started = time.monotonic() - started, time.monotonic()
-            for item, found in zip(group, maps, strict=True):
-                item.case.residual[:, item.z] = found
-                item.case.seconds += seconds / len(group)
-                item.case.remaining -= 1
-                if item.case.remaining == 0:
-                    keep(item.case)
     if faults:
         raise PipelineError(*(finding for fault in faults for finding in fault.findings))
 
 
-def _without(
+def _models(
+    layout: Layout,
+    maes: Mapping[str, Mae],
+    device: torch.device,
+    precision: Precision,
+    *,
+    compiled: bool,
+) -> dict[str, MaskedModel]:
+    """The trained masked models by name, ready to compute on the device."""
+    models = {
+        mae: at_precision(model.to(device), precision)
+        for mae, model in masked_models(layout, maes).items()
+    }
+    if compiled:
+        for model in models.values():
+            compile_layers(model)
+    return models
+
+
+def _without_faults(
+    prepared: Iterable[tuple[CaseInProgress, list[SliceTask]] | PipelineError],
     faults: list[PipelineError],
-    made: Iterable[tuple[CaseInProgress, list[SliceTask]] | PipelineError],
 ) -> Iterator[tuple[CaseInProgress, list[SliceTask]]]:
-    """What could be made; the errors of all else are put aside."""
-    for one in made:
-        if isinstance(one, PipelineError):
-            faults.append(one)
+    """The cases that could be prepared; the errors of all others go to `faults`."""
+    for case in prepared:
+        if isinstance(case, PipelineError):
+            faults.append(case)
         else:
-            yield one
+            yield case
+
+
+def _collect(
+    queued: Iterable[tuple[Sequence[SliceTask], Callable[[], torch.Tensor]]],
+    keep: Callable[[CaseInProgress], None],
+) -> None:
+    """Put each batch's residuals into its cases, and keep every case that is then complete."""
+    started = time.monotonic()
+    for group, residuals in one_behind(queued):
+        maps = residuals().numpy()
+        seconds, started = time.monotonic() - started, time.monotonic()
+        for task, residual in zip(group, maps, strict=True):
+            task.case.residual[:, task.z] = residual
+            task.case.seconds += seconds / len(group)
+            task.case.remaining -= 1
+            if task.case.remaining == 0:
+                keep(task.case)
 
 
 def _queue(
@@ -166,16 +190,19 @@ def _queue(
     precision: Precision,
     fitting: dict[tuple[int, int], int],
 ) -> Callable[[], torch.Tensor]:
-    """Start reconstructing a batch; the call gives its residuals (B, R, h, w), once they are there.
+    """Start to reconstruct a batch.
 
-    Masks stay on the CPU: sorting them on a GPU would wait for all that is queued there. Residuals
-    are rounded to float16 on the device, too: numpy is slow at it, and meanwhile this thread would
+    Masks stay on the CPU, because sorting them on a GPU would wait for all work queued there. The
+    device also rounds residuals to float16: numpy is slow at it, and this thread would meanwhile
     queue nothing.
+
+    Returns:
+        A function that waits for the batch's residuals (B, R, h, w) and returns them.
     """
-    images = send(torch.stack([item.image for item in group]), device)  # (B, 1, h, w)
-    per_map = list(zip(*(item.passes for item in group), strict=True))
-    masks = [torch.stack([one.masks for one in passes]) for passes in per_map]
-    counted = [torch.stack([one.counted for one in passes]) for passes in per_map]
+    images = send(torch.stack([task.image for task in group]), device)  # (B, 1, h, w)
+    map_passes = list(zip(*(task.passes for task in group), strict=True))
+    masks = [torch.stack([part.masks for part in passes]) for passes in map_passes]
+    counted = [torch.stack([part.counted for part in passes]) for passes in map_passes]
     try:
         residuals = multi_ratio_residuals(
             list(models),
@@ -189,17 +216,17 @@ def _queue(
         )
     except TorchDynamoException as error:
         raise PipelineError(
-            f"resources.compile: torch cannot compile here ({_said(error)}); install what is "
+            f"resources.compile: torch cannot compile here ({_reason(error)}); install what is "
             "missing, or set resources.compile: false"
         ) from error
     return fetch(residuals.half())
 
 
-def _said(error: TorchDynamoException) -> str:
-    """The line that says why, out of what a compiler, Triton or torch itself wrote."""
+def _reason(error: TorchDynamoException) -> str:
+    """The line that gives the reason, in the output of a compiler, Triton or torch itself."""
     cause = getattr(error, "inner_exception", error)
-    written = getattr(cause, "output", "") or getattr(cause, "details", "") or str(cause)
-    lines = [line.strip() for line in str(written).splitlines() if line.strip()]
+    output = getattr(cause, "output", "") or getattr(cause, "details", "") or str(cause)
+    lines = [line.strip() for line in str(output).splitlines() if line.strip()]
     errors = [line for line in lines if "error:" in line.lower()]
     return [type(cause).__name__, *lines[-1:], *errors[:1]][-1][:300]
 
@@ -211,6 +238,11 @@ def _keep(
     made_by: Mapping[str, Any],
     computed: Mapping[str, Any],
 ) -> None:
+    """Write the store of a finished case.
+
+    Raises:
+        PipelineError: a residual is not finite, or the store cannot be written.
+    """
     if not np.isfinite(case.residual).all():
         raise PipelineError(
             f"case {case.name}: found residuals that are no finite numbers; the weights of the MAE "
@@ -231,10 +263,10 @@ def _keep(
 
 
 def precision_on(asked: Literal["auto", "fp32", "bf16", "int8"], device: torch.device) -> Precision:
-    """What a job's device computes in.
+    """The precision in which a job's device computes.
 
     Raises:
-        PipelineError: int8 on a GPU.
+        PipelineError: int8 is asked for on a GPU.
     """
     if asked == "auto":
         return "bf16" if multiplies_bf16(device) else "fp32"

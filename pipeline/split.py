@@ -1,6 +1,6 @@
 """Stage `split`: who trains, who validates, who tests, in every subset (section 4.3, design 6).
 
-`pipeline/datasets/subsets.py` decides; a change of what it decides raises the `VERSION` here.
+`pipeline/datasets/subsets.py` decides; whoever changes its result raises `VERSION` here.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 
 
 def split(layout: Layout, settings: Split, seed: int) -> None:
-    """Write `split.json`: cases of every subset by role, achieved fractions, and a digest.
+    """Write `split.json`: the cases of every subset by role, achieved fractions, and a digest.
 
     Raises:
-        PipelineError: too few cases or groups for what the settings ask.
+        PipelineError: there are too few cases or groups for the settings.
     """
     cases = read_json(layout.cases)["cases"]
     labelled = {name: case for name, case in cases.items() if case["labelled"]}

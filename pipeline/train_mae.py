@@ -1,7 +1,7 @@
-"""Stage `train_mae`: a masked autoencoder learns slices without lesion (section 4.3).
+"""Stage `train_mae`: trains a masked model on slices without lesion (section 4.3).
 
-Only lesion-free, non-empty slices of training cases are seen, those of all subsets together; never
-a slice of a test case. Validation cases' lesion-free slices give the validation loss.
+It learns from the lesion-free, non-empty slices of the training cases of all subsets together, and
+never from a test case. Such slices of validation cases give the validation loss.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import lightning
 from torch.utils.data import DataLoader
 
-from grcsf.mae.build import build_masked_model
+from grcsf.mae.build import MaskedModel, build_masked_model
 from grcsf.mae.model import MaskedAutoencoder
 from pipeline.errors import PipelineError
 from pipeline.networks.mae_training import MaeTraining
@@ -37,13 +37,14 @@ log = logging.getLogger(__name__)
 def train_mae(
     layout: Layout, name: str, settings: Mae, slices: Slices, seed: int, resources: Resources
 ) -> None:
-    """Train one MAE, or use a public checkpoint as it is (`epochs: 0`).
+    """Train one masked model, or take over a public checkpoint unchanged (`epochs: 0`).
 
     Raises:
-        PipelineError: there is no lesion-free slice to learn from, or a checkpoint cannot be used.
+        PipelineError: there is no lesion-free slice to learn from, a checkpoint cannot be used, or
+            the training cannot run or diverges.
     """
     cases = read_json(layout.cases)["cases"]
-    # a checkpoint that is only used needs no slices
+    # without training, no slices are needed
     train, validation = lesion_free_slices(layout, cases) if settings.epochs else ([], [])
     manifest = layout.mae(name)
     record: dict[str, Any] = {
@@ -51,17 +52,16 @@ def train_mae(
         "slices": slices.model_dump(mode="json"),
         "seed": seed,
     }
-    used = {case: image_key(cases[case], slices) for case, _ in (*train, *validation)}
     start = Path(settings.checkpoint) if settings.checkpoint else None
     if start and is_first_process():
         _note_checkpoint(layout, name, start)
     key = fingerprint(
         {
             **record,
-            # what it holds counts, wherever it lies
+            # the content of a checkpoint counts, not its path
             "mae": {**record["mae"], "checkpoint": None},
             "version": VERSION,
-            "cases": used,
+            "cases": {case: image_key(cases[case], slices) for case, _ in (*train, *validation)},
             "train": train,
             "validation": validation,
             "checkpoint": checkpoint_digest(start) if start else None,
@@ -70,14 +70,7 @@ def train_mae(
     if reuse_finished(manifest, key):
         return
     lightning.seed_everything(seed, verbose=False)
-    model = build_masked_model(
-        settings.architecture,
-        settings.preset,
-        image_size=settings.image_size,
-        patch_size=settings.patch_size,
-    )
-    if start is not None and isinstance(model, MaskedAutoencoder):
-        load_public_mae(model, start)
+    model = _fresh_model(settings, start)
     if settings.epochs:
         log.info("MAE %s: %d training, %d validation slices", name, len(train), len(validation))
         module = MaeTraining(model, settings, seed, folder_of(manifest) / "pictures")
@@ -91,19 +84,32 @@ def train_mae(
             epochs=settings.epochs,
             precision=settings.precision,
             resources=resources,
-            # the paper trains for a fixed number of epochs
-            kept="last",
+            kept="last",  # the paper trains for a fixed number of epochs
         )
         if not is_first_process():
             return
     keep_model(model, manifest, key, record)
 
 
+def _fresh_model(settings: Mae, start: Path | None) -> MaskedModel:
+    """A masked model with the weights of a checkpoint, or with random ones."""
+    model = build_masked_model(
+        settings.architecture,
+        settings.preset,
+        image_size=settings.image_size,
+        patch_size=settings.patch_size,
+    )
+    if start is not None and isinstance(model, MaskedAutoencoder):
+        load_public_mae(model, start)
+    return model
+
+
 def _note_checkpoint(layout: Layout, name: str, start: Path) -> None:
+    """Note the checkpoint's files, so that a plan notices when one is replaced."""
     files = checkpoint_files(start)
-    looks = file_stats(files)
+    stats = file_stats(files)
     note = layout.sources(f"train_mae {name}")
-    write_source_note(note, looks, {path: file_digest(path) for path in files})
+    write_source_note(note, stats, {path: file_digest(path) for path in files})
 
 
 def lesion_free_slices(
@@ -112,7 +118,7 @@ def lesion_free_slices(
     """(case, z) of the lesion-free, non-empty slices of training and of validation cases.
 
     Raises:
-        PipelineError: one of the two has none, or a test case is among the training cases.
+        PipelineError: either has none, or a case both trains and tests.
     """
     subsets = read_json(layout.split)["subsets"].values()
     roles = {
@@ -125,7 +131,7 @@ def lesion_free_slices(
             f"split {layout.split}: {', '.join(sorted(leaked))} both train and test; delete it and "
             "run split again"
         )
-    found = []
+    lesion_free = []
     for role in ("train", "validation"):
         chosen = [
             (case, z)
@@ -139,8 +145,8 @@ def lesion_free_slices(
                 "slice without lesion; expected at least one: give cases whose volume reaches "
                 "beyond the lesion, or a mae.checkpoint with epochs: 0"
             )
-        found.append(chosen)
-    return found[0], found[1]
+        lesion_free.append(chosen)
+    return lesion_free[0], lesion_free[1]
 
 
 def _loaders(
@@ -157,7 +163,7 @@ def _loaders(
 
     def loader(part: list[tuple[str, int]], sampler: SliceSampler | None) -> DataLoader[Any]:
         data = SliceDataset(part, stores, slices)
-        # every process validates on all slices, in the batches that one alone would see
+        # every process validates on all slices, in the batches of a single process
         size = per_process(settings.batch_size, resources) if sampler else settings.batch_size
         return slice_loader(data, size, sampler, resources.workers)
 

@@ -1,4 +1,4 @@
-"""Stage `train_segmentation`: a network learns lesions from slices and MRM (section 4.3)."""
+"""Stage `train_segmentation`: trains a network on slices and residual maps (section 4.3)."""
 
 from __future__ import annotations
 
@@ -37,9 +37,12 @@ def train_segmentation(
     resources: Resources,
     mae: Mae | None = None,
 ) -> None:
-    """Train one experiment on one subset; keep the best epoch by validation loss.
+    """Train one experiment on one subset, and keep the best epoch by validation loss.
 
-    `mae` is the MAE that `settings.mae_encoder` names: its encoder is what training starts from.
+    `mae` is the MAE that `settings.mae_encoder` names; training starts from its encoder.
+
+    Raises:
+        PipelineError: there is no slice to learn from, or the training cannot run or diverges.
     """
     cases = read_json(layout.cases)["cases"]
     roles = read_json(layout.split)["subsets"][str(subset)]
@@ -50,38 +53,28 @@ def train_segmentation(
         "slices": slices.model_dump(mode="json"),
         "seed": seed,
     }
-    seen = {
-        role: {case: _seen(layout, settings, slices, cases[case], case) for case in roles[role]}
-        for role in ("train", "validation")
-    }
-    encoder = settings.mae_encoder
-    start = weights_digest(layout.mae(encoder.mae)) if encoder else None
-    key = fingerprint({**record, "version": VERSION, "cases": seen, "mae_weights": start})
+    key = _training_key(layout, settings, slices, cases, roles, record)
     if reuse_finished(manifest, key):
         return
     lightning.seed_everything(seed, verbose=False)
     network = build_network(settings, residual_count, slices, mae)
-    if encoder and mae:
-        # a training that goes on takes its checkpoint's weights afterwards
-        load_mae_encoder(network, layout, encoder.mae, mae)
+    if settings.mae_encoder and mae:
+        # a resumed training replaces these by its checkpoint's weights
+        load_mae_encoder(network, layout, settings.mae_encoder.mae, mae)
     module = SegmentationTraining(network, settings.training)
-    loaders = tuple(
+    train, validation = (
         _loader(layout, roles[role], cases, settings, slices, seed, resources, role == "train")
         for role in ("train", "validation")
     )
-    log.info(
-        "%s, subset %d: %d training, %d validation cases",
-        name,
-        subset,
-        len(roles["train"]),
-        len(roles["validation"]),
-    )
+    title = f"{name}, subset {subset}"
+    counts = (len(roles["train"]), len(roles["validation"]))
+    log.info("%s: %d training, %d validation cases", title, *counts)
     best = fit(
         module,
-        (loaders[0], loaders[1]),
+        (train, validation),
         manifest,
         key,
-        title=f"{name}, subset {subset}",
+        title=title,
         epochs=settings.training.epochs,
         precision=settings.training.precision,
         resources=resources,
@@ -93,14 +86,32 @@ def train_segmentation(
     keep_model(network, manifest, key, record)
 
 
-def _seen(
+def _training_key(
+    layout: Layout,
+    settings: Experiment,
+    slices: Slices,
+    cases: Mapping[str, Mapping[str, Any]],
+    roles: Mapping[str, Sequence[str]],
+    record: Mapping[str, Any],
+) -> str:
+    """The fingerprint of everything that the trained weights depend on."""
+    seen = {
+        role: {case: _case_key(layout, settings, slices, cases[case], case) for case in roles[role]}
+        for role in ("train", "validation")
+    }
+    encoder = settings.mae_encoder
+    start = weights_digest(layout.mae(encoder.mae)) if encoder else None
+    return fingerprint({**record, "version": VERSION, "cases": seen, "mae_weights": start})
+
+
+def _case_key(
     layout: Layout, settings: Experiment, slices: Slices, entry: Mapping[str, Any], case: str
 ) -> dict[str, Any]:
-    """What training sees of a case is made from, for the fingerprint; `entry` is ingest's."""
-    seen = {**image_key(entry, slices), "label": entry["sha256_label"]}
+    """What decides the slices that training sees of a case; `entry` is that of ingest."""
+    key = {**image_key(entry, slices), "label": entry["sha256_label"]}
     if settings.residuals is not None:
-        seen["residuals"] = residual_fingerprint(layout, settings.residuals, case)
-    return seen
+        key["residuals"] = residual_fingerprint(layout, settings.residuals, case)
+    return key
 
 
 def _loader(
@@ -113,9 +124,9 @@ def _loader(
     resources: Resources,
     training: bool,
 ) -> DataLoader[Any]:
-    every = [(case, z) for case in names for z in range(cases[case]["slices"])]
-    lesion = [i for i, (case, z) in enumerate(every) if z in cases[case]["slices_with_lesion"]]
-    lesion_free = sorted(set(range(len(every))) - set(lesion))
+    planes = [(case, z) for case in names for z in range(cases[case]["slices"])]
+    lesion = [i for i, (case, z) in enumerate(planes) if z in cases[case]["slices_with_lesion"]]
+    lesion_free = sorted(set(range(len(planes))) - set(lesion))
     residual_stores = None
     if settings.residuals is not None:
         residual_stores = {case: layout.residual_store(settings.residuals, case) for case in names}
@@ -127,17 +138,17 @@ def _loader(
             "and lesion_free_fraction leaves no other; raise it or split differently"
         )
     if not training:
-        # one fixed mix of slices, as a training batch has it: the Dice loss of a batch without any
-        # lesion says nothing
-        every = [every[index] for index in order]
+        # a fixed mix of slices as in training, because the Dice loss of a batch without any lesion
+        # means nothing
+        planes = [planes[index] for index in order]
     data = SliceDataset(
-        every,
+        planes,
         {case: layout.case_store(case) for case in names},
         slices,
         residual_stores,
     )
-    whole = settings.training.batch_size
+    size = settings.training.batch_size
     if not training:
-        # every process validates on all slices, in the batches that one alone would see
-        return slice_loader(data, whole, None, resources.workers)
-    return slice_loader(data, per_process(whole, resources), order, resources.workers)
+        # every process validates on all slices, in the batches of a single process
+        return slice_loader(data, size, None, resources.workers)
+    return slice_loader(data, per_process(size, resources), order, resources.workers)

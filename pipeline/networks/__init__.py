@@ -1,1 +1,18 @@
-"""To be written: what networks/ is for, in one line."""
+"""Networks and masked models: built, trained, kept and run over the slices of cases.
+
+This room may import `grcsf`, errors, settings, storage and datasets; evaluation, the stages and
+every later room may import it. Its modules name what the method computes; `grcsf` computes it.
+
+- `build`: networks and masked models for settings.
+- `weights`: finished models: their weights, record and manifest.
+- `public_checkpoints`: weights of public MAEs.
+- `devices`: the GPU or CPU of a job, and copies from it.
+- `trainer`: what all trainings share; the Lightning trainer, its callbacks and its errors.
+- `mae_training`, `segmentation_training`: the losses and rates of each training.
+- `resume`: how an interrupted training continues.
+- `history`: the epochs of a training.
+- `nodes`: a training on several nodes of a cluster.
+- `reconstruction`: cases, slices and masks on their way to residual maps.
+- `grad_cam`: Grad-CAM of a trained network in place of residual maps.
+- `prefetch`: reads ahead and writes behind in threads.
+"""

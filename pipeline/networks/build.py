@@ -1,4 +1,4 @@
-"""The network that an experiment's settings describe, and the MAE encoder that it starts from."""
+"""Builds the networks and masked models that settings describe."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from pipeline.storage.layout import Layout
 def build_network(
     settings: Experiment, residual_count: int, slices: Slices, mae: Mae | None = None
 ) -> nn.Module:
-    """The network that an experiment names, with fresh weights.
+    """The network of an experiment, with fresh weights.
 
     Args:
-        settings: of the experiment.
-        residual_count: how many residual maps it sees.
-        slices: their size.
-        mae: the MAE that `settings.mae_encoder` names, if it names one.
+        settings: the experiment.
+        residual_count: number of residual maps that the network sees.
+        slices: gives the input size.
+        mae: the MAE that `settings.mae_encoder` names, if any.
     """
     gcu, rcu = settings.gcu, settings.rcu
     pretrained = None
@@ -53,7 +53,7 @@ def build_network(
 
 
 def encoder_of(network: nn.Module) -> nn.Module:
-    """The part of a network that gives its features as a list, the deepest last."""
+    """The part of a network that returns a list of features, the deepest last."""
     backbone = network.backbone if isinstance(network, GRCSF) else network
     encoder = backbone.encoder
     assert isinstance(encoder, nn.Module)
@@ -64,7 +64,7 @@ def load_mae_encoder(network: nn.Module, layout: Layout, name: str, mae: Mae) ->
     """Fill a `mae_unet`'s encoder with a trained MAE's weights.
 
     Raises:
-        PipelineError: the MAE is missing, damaged, or of another shape.
+        PipelineError: the MAE is missing, damaged or of another shape.
     """
     autoencoder = build_mae(mae.preset, image_size=mae.image_size, patch_size=mae.patch_size)
     load_weights(autoencoder, layout.mae(name))
@@ -72,9 +72,9 @@ def load_mae_encoder(network: nn.Module, layout: Layout, name: str, mae: Mae) ->
 
 
 def masked_model(settings: Mae) -> MaskedModel:
-    """The masked model of these settings in evaluation mode, still without weights.
+    """The masked model of these settings in evaluation mode, on `meta` and without weights.
 
-    Fresh weights would be thrown away: to draw ViT-L's takes several times as long as to load it.
+    Fresh weights would be of no use, and drawing those of ViT-L takes longer than loading it.
     """
     with torch.device("meta"):
         return build_masked_model(
@@ -89,7 +89,7 @@ def masked_models(layout: Layout, maes: Mapping[str, Mae]) -> dict[str, MaskedMo
     """Trained masked models by name, in evaluation mode.
 
     Raises:
-        PipelineError: one of them is missing or damaged.
+        PipelineError: a model is missing or damaged.
     """
     models = {name: masked_model(settings) for name, settings in maes.items()}
     for name, model in models.items():

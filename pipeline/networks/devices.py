@@ -1,4 +1,4 @@
-"""The devices that a machine offers to torch."""
+"""The devices that this machine offers to torch."""
 
 from collections.abc import Callable
 
@@ -8,10 +8,10 @@ from pipeline.errors import PipelineError
 
 
 def compute_device(gpus: int) -> torch.device:
-    """The GPU that the job was given, or the CPU.
+    """The device of a job with this number of GPUs: a GPU, or the CPU for 0.
 
     Raises:
-        PipelineError: a GPU is asked for where there is none.
+        PipelineError: the machine has fewer GPUs.
     """
     if gpus == 0:
         return torch.device("cpu")
@@ -33,12 +33,16 @@ def multiplies_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capability = torch.backends.cpu.get_cpu_capability()
-    # AVX-512 alone is no bf16: only the extension multiplies it natively
+    # AVX-512 multiplies bf16 natively only with its own extension
     return "AVX512" in capability and bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def fetch(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
-    """Start bringing a tensor to the CPU; the call waits for it, not for what is queued later."""
+    """Start copying a tensor to the CPU.
+
+    Returns:
+        A function that waits for the copy, but not for work queued after it, and returns it.
+    """
     if tensor.device.type == "cpu":
         return lambda: tensor
     arriving = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)

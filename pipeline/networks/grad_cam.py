@@ -1,7 +1,7 @@
-"""Residual maps of another kind: Grad-CAM of a trained network (Table 7), in the same stores.
+"""Grad-CAM of a trained network in place of residual maps (Table 7), in the same stores.
 
-A case is looked at by the network of its own subset, whose test cases it has not seen; the other
-cases have trained it, and their maps are the sharper for it, as in the paper.
+The network of a case's own subset makes its map. That network has not seen the subset's test cases;
+it has trained on the others, whose maps are therefore sharper, as in the paper.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ def case_maps(
         shown = [z for z, plane in enumerate(planes) if plane.min() != plane.max()]
         if shown:
             images = network_slices(planes[shown], limits, slices.size).to(device)
-            found = grad_cam(network, encoder_of(network), images)  # (b, 1, h, w)
-            maps[0, [start + z for z in shown]] = found[:, 0].half().cpu().numpy()
+            maps_of_batch = grad_cam(network, encoder_of(network), images)  # (b, 1, h, w)
+            maps[0, [start + z for z in shown]] = maps_of_batch[:, 0].half().cpu().numpy()
     return maps
 
 
@@ -109,6 +109,7 @@ def _networks(
     subsets: Sequence[int],
     slices: Slices,
 ) -> tuple[Mapping[int, nn.Module], Mapping[int, str]]:
+    """The trained network of each subset, and the digest of its weights."""
     networks, weights = {}, {}
     for subset in subsets:
         networks[subset] = build_network(experiment, 0, slices)

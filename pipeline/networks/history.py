@@ -1,4 +1,4 @@
-"""The epochs of a training, as written beside its checkpoints."""
+"""The epochs of a training, which it writes beside its checkpoints."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ History = list[dict[str, float]]
 
 
 def read_history(path: Path) -> History:
-    """The rows of a `history.csv`, as numbers; none where there is no file."""
+    """The rows of a `history.csv` as numbers; empty if there is no file."""
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file)
-        # a killed training may have left half a row
+        # a killed training may leave half a row
         whole = [row for row in rows if None not in row.values() and "" not in row.values()]
         return [{key: float(value) for key, value in row.items()} for row in whole]
 
@@ -25,7 +25,7 @@ def read_history(path: Path) -> History:
 def training_histories(
     layout: Layout, dataset: Dataset
 ) -> tuple[dict[str, dict[str, History]], list[str]]:
-    """Histories by title and run, and a line for each training without any."""
+    """Histories by title and run, and a line for each training that has none."""
     runs = {f"MAE {name}": {"": layout.mae(name)} for name in dataset.mae}
     for name in dataset.experiments:
         runs[name] = {

@@ -1,4 +1,4 @@
-"""How a masked model is trained: losses, rates, masks, and pictures of what it predicts."""
+"""The training of a masked model: losses, rates, masks, and pictures of its predictions."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ SHOWN = 4  # validation slices in a picture
 
 
 class MaeTraining(lightning.LightningModule):
-    """Masked training; every batch draws its mask ratio and masks from (seed, epoch, batch).
+    """Masked training; (seed, epoch, batch) decides each batch's mask ratio and masks.
 
     Args:
         model: predicts masked patches.
-        settings: rates, ratios, and the adversarial term if there is one.
-        seed: of the masks.
+        settings: rates, ratios and the adversarial term, if any.
+        seed: seed of the masks.
         pictures: folder for pictures of validation slices.
     """
 
@@ -41,14 +41,14 @@ class MaeTraining(lightning.LightningModule):
         super().__init__()
         self.model = model
         self.discriminator = build_discriminator() if settings.adversarial else None
-        # two networks take turns, which Lightning leaves to the module
+        # with two networks, the module itself has to step the optimisers
         self.automatic_optimization = settings.adversarial is None
         self._settings = settings
         self._seed = seed
         self._pictures = pictures
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam at the paper's rate; the discriminator, if there is one, has its own."""
+        """Adam at the paper's rate, and Adam at a rate of its own for the discriminator, if any."""
         optimisers = [torch.optim.Adam(self.model.parameters(), lr=self._settings.learning_rate)]
         if self.discriminator is not None and self._settings.adversarial is not None:
             rate = self._settings.adversarial.learning_rate
@@ -67,13 +67,13 @@ class MaeTraining(lightning.LightningModule):
             group["lr"] = rate
 
     def training_step(self, batch: dict[str, Any], index: int) -> torch.Tensor | None:
-        """Loss of one batch under masks of one ratio."""
+        """The loss of a batch under masks of one ratio."""
         images = resize(batch["image"], (self._settings.image_size,) * 2)
         generator = torch.Generator().manual_seed(_step_seed(self._seed, self.current_epoch, index))
         ratios = self._settings.train_mask_ratios
         ratio = ratios[int(torch.randint(len(ratios), (1,), generator=generator))]
-        # every process draws the whole batch's masks and takes those of its slices, which the
-        # sampler deals out in turn
+        # every process draws the masks of the whole batch, and takes those of its own slices,
+        # which the sampler deals out in turn
         whole = len(images) * self.trainer.world_size
         masks = training_masks(generator, whole, self.model.num_patches, ratio)
         masks = masks[self.global_rank :: self.trainer.world_size].to(images.device)
@@ -85,7 +85,7 @@ class MaeTraining(lightning.LightningModule):
         return loss if self.automatic_optimization else None
 
     def validation_step(self, batch: dict[str, Any], index: int) -> None:
-        """Loss under masks that stay the same from epoch to epoch, over all ratios."""
+        """The loss over all ratios, under masks that are the same in every epoch."""
         images = resize(batch["image"], (self._settings.image_size,) * 2)
         for ratio in self._settings.train_mask_ratios:
             masks = torch.stack([self._fixed_mask(index, row, ratio) for row in range(len(images))])
@@ -93,16 +93,16 @@ class MaeTraining(lightning.LightningModule):
             loss = self._loss(self.model, images, masks)
             self.log("validation_loss", loss, batch_size=len(images), sync_dist=True)
             if index == 0 and self._is_picture_due():
-                self._show(images[:SHOWN], masks[:SHOWN], ratio)
+                self._write_picture(images[:SHOWN], masks[:SHOWN], ratio)
 
     def _loss(self, model: Any, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         return MASKED_LOSSES[self._settings.architecture](model, images, masks)
 
     def _adversarial_step(self, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-        """One step of the model, and after the first epochs one of the discriminator.
+        """One step of the model and, after the first epochs, of the discriminator.
 
         Returns:
-            The masked loss alone, without the adversarial term.
+            The masked loss without the adversarial term.
         """
         chosen = self._settings.adversarial
         assert chosen is not None
@@ -110,26 +110,26 @@ class MaeTraining(lightning.LightningModule):
         for_model, for_discriminator = self.optimizers()  # type: ignore[attr-defined]
         predictions = self.model(images, masks)
         loss = self._loss(lambda *_: predictions, images, masks)
-        total, judged = loss, self.current_epoch >= chosen.start_epoch
+        total, is_adversarial = loss, self.current_epoch >= chosen.start_epoch
         reconstructions = pasted(predictions, images, masks)
-        if judged:
+        if is_adversarial:
             self.discriminator.requires_grad_(False)
             term = generator_term(self.discriminator, reconstructions)
             self.discriminator.requires_grad_(True)
-            # the masked loss alone trains the model where the term has run away
+            # when the term has diverged, only the masked loss trains the model
             if self._finite_everywhere(term):
                 total = loss + chosen.weight * term
             self._log("adversarial_loss", term, len(images))
         self._step(for_model, total)
-        if judged:
-            doubt = discriminator_loss(self.discriminator, reconstructions, images)
-            if self._finite_everywhere(doubt):
-                self._step(for_discriminator, doubt)
-            self._log("discriminator_loss", doubt, len(images))
+        if is_adversarial:
+            judgement = discriminator_loss(self.discriminator, reconstructions, images)
+            if self._finite_everywhere(judgement):
+                self._step(for_discriminator, judgement)
+            self._log("discriminator_loss", judgement, len(images))
         return loss.detach()
 
     def _finite_everywhere(self, value: torch.Tensor) -> bool:
-        """Whether the value is finite in every process: they skip a step together or not at all."""
+        """Whether the value is finite in every process; all have to skip a step together."""
         gathered: Any = self.all_gather(value.detach())
         return bool(torch.isfinite(gathered).all())
 
@@ -145,8 +145,8 @@ class MaeTraining(lightning.LightningModule):
         every = self._settings.picture_epochs
         return bool(every) and self.current_epoch % every == 0 and self.trainer.is_global_zero
 
-    def _show(self, images: torch.Tensor, masks: torch.Tensor, ratio: float) -> None:
-        """Slices, what is visible of them, and their reconstructions, as PNG and in TensorBoard."""
+    def _write_picture(self, images: torch.Tensor, masks: torch.Tensor, ratio: float) -> None:
+        """Write slices, visible patches and reconstructions as a PNG and to TensorBoard."""
         with torch.no_grad():
             reconstructions = pasted(self.model(images, masks), images, masks)
         picture = reconstruction_picture(images, masks, reconstructions, self.model)
@@ -177,13 +177,13 @@ def reconstruction_picture(
     reconstructions: torch.Tensor,
     model: MaskedModel,
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """One row a slice: the slice, its visible patches on grey, its reconstruction.
+    """A row for each slice: the slice, its visible patches on grey, its reconstruction.
 
     Args:
         images: (B, 1, H, W), in [0, 1].
         masks: (B, L) bool, 1 = masked.
         reconstructions: (B, 1, H, W).
-        model: cuts patches.
+        model: gives the patches' places.
 
     Returns:
         (B·H, 3·W) float32, in [0, 1].

@@ -1,4 +1,4 @@
-"""One training on several nodes of a cluster: `srun` starts its command once for every process."""
+"""A training on several nodes of a cluster, where `srun` starts its command for each process."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pipeline.errors import PipelineError
 from pipeline.settings import Resources
 
 STARTED = "GRCSF_STARTED_BY_SRUN"
-OF_THE_JOB = ("SLURM_JOB_ID", "SLURM_CONF")
+JOB_VARIABLES = ("SLURM_JOB_ID", "SLURM_CONF")
 
 
 def is_one_of_several() -> bool:
-    """Whether this process is one that another has started to train together with it."""
+    """Whether another process has started this one, to train together with it."""
     return STARTED in os.environ or "LOCAL_RANK" in os.environ
 
 
 def is_to_be_spread(resources: Resources) -> bool:
-    """Whether a training takes several nodes, and this process is none of those on them."""
+    """Whether a training needs several nodes, and this process has to start it there."""
     return resources.nodes > 1 and not is_one_of_several()
 
 
@@ -29,11 +29,11 @@ def train_on_nodes(title: str, resources: Resources) -> None:
     """Start this process's own command on every node of its SLURM job, and wait.
 
     Args:
-        title: what is trained.
-        resources: on how many nodes, and with how many GPUs on each.
+        title: what is trained, for errors.
+        resources: the number of nodes, and of GPUs on each.
 
     Raises:
-        PipelineError: this is no SLURM job, or the training failed.
+        PipelineError: this is no SLURM job, or the training fails.
     """
     nodes, each = resources.nodes, max(1, resources.gpus)
     if shutil.which("srun") is None or "SLURM_JOB_ID" not in os.environ:
@@ -41,8 +41,8 @@ def train_on_nodes(title: str, resources: Resources) -> None:
             f"{title}: resources.nodes: found {nodes}, but this is no SLURM job; run with "
             "--profile workflow/profiles/slurm, or set nodes: 1"
         )
-    # the step that this process runs in holds the job's cores and memory: they are shared with it
-    started = subprocess.run(
+    # --overlap, because the step of this process holds the job's cores and memory
+    finished = subprocess.run(
         [
             "srun",
             "--overlap",
@@ -56,20 +56,20 @@ def train_on_nodes(title: str, resources: Resources) -> None:
             "pipeline",
             *sys.argv[1:],
         ],
-        env={**_of_the_job(os.environ), STARTED: "1"},
+        env={**_job_environment(os.environ), STARTED: "1"},
         check=False,
     )
-    if started.returncode:
+    if finished.returncode:
         raise PipelineError(
             f"{title}: a process of this training has failed (srun ended with "
-            f"{started.returncode}); the lines above tell why"
+            f"{finished.returncode}); the lines above tell why"
         )
 
 
-def _of_the_job(environment: Mapping[str, str]) -> dict[str, str]:
-    """Without what SLURM says of the step that this process runs in: srun takes it for options."""
+def _job_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without variables of this process's step, which srun takes for options."""
     return {
         name: value
         for name, value in environment.items()
-        if name in OF_THE_JOB or not name.startswith(("SLURM_", "SRUN_"))
+        if name in JOB_VARIABLES or not name.startswith(("SLURM_", "SRUN_"))
     }

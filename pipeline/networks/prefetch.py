@@ -1,4 +1,4 @@
-"""Reading ahead and writing behind, while this thread computes."""
+"""Reads ahead and writes behind in other threads, while this thread computes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 
 def ahead(make: Callable[[S], T], items: Iterable[S], readers: int = 1) -> Iterator[T]:
-    """`make` of every item in turn, of which the next ones are made in threads while one is in use.
+    """`make(item)` of every item in turn; threads make the next ones while one is in use.
 
-    The first ones are begun by the call itself. One more than `readers` are in memory at a time.
-    What making one raises is raised where it would be due.
+    The call itself starts the first ones. At most `readers` + 1 are in memory. An error is raised
+    in its item's turn.
     """
     rest = iter(items)
     pool = ThreadPoolExecutor(readers)
@@ -35,9 +35,9 @@ def ahead(make: Callable[[S], T], items: Iterable[S], readers: int = 1) -> Itera
 
 
 def one_behind(items: Iterable[T]) -> Iterator[T]:
-    """The same items, each handed on when the one after it has been made.
+    """The same items, each handed on once the next is there.
 
-    So a GPU has the next batch queued while the results of one are awaited and put away.
+    A GPU so has the next batch queued while this thread waits for the results of one.
     """
     rest = iter(items)
     for before in rest:
@@ -49,9 +49,9 @@ def one_behind(items: Iterable[T]) -> Iterator[T]:
 
 @contextmanager
 def behind(write: Callable[P, None], writers: int = 1) -> Iterator[Callable[P, None]]:
-    """`write` in other threads: a call waits for the one `writers` before it, not for its own.
+    """`write` in other threads: a call waits only for the call `writers` before it.
 
-    What a call raises, a later one raises, or the end of the block, which waits for all.
+    A later call raises the error of an earlier one, or the end of the block, which waits for all.
     """
     with ThreadPoolExecutor(writers) as pool:
         waiting: deque[Future[None]] = deque()
@@ -62,5 +62,5 @@ def behind(write: Callable[P, None], writers: int = 1) -> Iterator[Callable[P, N
             waiting.append(pool.submit(write, *args, **kwargs))
 
         yield later
-        for one in waiting:
-            one.result()
+        for writing in waiting:
+            writing.result()

@@ -1,4 +1,4 @@
-"""Opening public MAE checkpoints: files in, weights in the model, nothing unpickled."""
+"""Loads public MAE checkpoints into a model, without unpickling code."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ log = logging.getLogger(__name__)
 
 
 def load_public_mae(model: MaskedAutoencoder, path: Path) -> None:
-    """Fill a one-channel MAE from a checkpoint in the public MAE's or in Hugging Face's format.
+    """Fill a one-channel MAE from a checkpoint in the format of the public MAE or Hugging Face.
 
-    Three-channel weights are taken to be trained on ImageNet-normalised images, as the public ones
-    are, and folded to grey exactly.
+    Three-channel weights count as trained on ImageNet-normalised images, as the public ones are;
+    folding them to grey is exact.
 
     Args:
         model: the model, changed in place.
         path: `.pth`, `.bin` or `.safetensors`, or a Hugging Face folder with `config.json`.
 
     Raises:
-        PipelineError: it is missing, damaged, of another architecture, or says that it was trained
-            with `norm_pix_loss`.
+        PipelineError: the checkpoint is missing, damaged, of another architecture, or trained with
+            `norm_pix_loss`.
     """
-    weights, *described = checkpoint_files(path)
-    for file in described:
+    weights, *descriptions = checkpoint_files(path)
+    for file in descriptions:
         config = _read_config(file)
         _check_targets(config, file)
         _check_shape(config, model, file)
@@ -48,7 +48,7 @@ def load_public_mae(model: MaskedAutoencoder, path: Path) -> None:
 
 
 def checkpoint_digest(path: Path) -> str:
-    """What a checkpoint holds, as a SHA-256 that changes with any of its files, not their names.
+    """SHA-256 of a checkpoint's content; it changes with any of its files, but not their names.
 
     Raises:
         PipelineError: see `checkpoint_files`.
@@ -56,18 +56,18 @@ def checkpoint_digest(path: Path) -> str:
     return fingerprint({"files": [file_digest(file) for file in checkpoint_files(path)]})
 
 
-def _check_shape(described: Mapping[str, Any], model: MaskedAutoencoder, path: Path) -> None:
-    """Refuse what weights fit and yet compute otherwise: heads, activation, biases."""
-    wanted = {
+def _check_shape(config: Mapping[str, Any], model: MaskedAutoencoder, path: Path) -> None:
+    """Refuse other heads, activations or biases, which weights fit but which compute otherwise."""
+    expected = {
         "num_attention_heads": model.shape.heads,
         "decoder_num_attention_heads": model.shape.decoder_heads,
         "hidden_act": "gelu",
         "qkv_bias": True,
     }
-    for key, value in wanted.items():
-        if described.get(key, value) != value:
+    for key, value in expected.items():
+        if config.get(key, value) != value:
             raise PipelineError(
-                f"checkpoint {path}: {key} is {described[key]!r}, the MAE's is {value!r}; choose "
+                f"checkpoint {path}: {key} is {config[key]!r}, the MAE's is {value!r}; choose "
                 "the preset that it was trained with, or another checkpoint"
             )
 
@@ -76,7 +76,7 @@ def _read_state(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        # The public training script saves its arguments beside the weights; a Namespace is data.
+        # the public training script saves its arguments beside the weights; a Namespace is data
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch and safetensors raise many kinds for a damaged file
@@ -99,9 +99,9 @@ def _read_config(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _check_targets(described: Mapping[str, Any], path: Path) -> None:
-    """Refuse a model of per-patch normalised targets: its outputs cannot become intensities."""
-    if described.get("norm_pix_loss"):
+def _check_targets(config: Mapping[str, Any], path: Path) -> None:
+    """Refuse a model trained on normalised patches, whose outputs are not intensities."""
+    if config.get("norm_pix_loss"):
         raise PipelineError(
             f"checkpoint {path}: trained with norm_pix_loss, so that its outputs are no "
             "intensities and give no residuals; expected one trained on pixels, such as the public "

@@ -1,4 +1,4 @@
-"""Cases whose slices are being reconstructed: read and prepared ahead, slice by slice handed on."""
+"""Prepares cases for reconstruction, and hands on their slices one by one."""
 
 from __future__ import annotations
 
@@ -23,24 +23,36 @@ from pipeline.storage.layout import Layout
 from pipeline.storage.slices import network_slices
 from pipeline.storage.zarr_store import array_digest, open_store, read_array
 
-PREPARED = 32  # slices resized at once: one by one takes eight times as long, all take memory
+PREPARED = (
+    32  # slices resized together: one at a time takes eight times as long, all at once take memory
+)
 
 
 @dataclass
 class CaseInProgress:
-    """A case whose slices are being reconstructed."""
+    """A case whose slices are being reconstructed.
+
+    Attributes:
+        name: the case's name.
+        fingerprint: fingerprint of its residuals.
+        residual: (ratio, z, h, w); empty slices stay 0.
+        image_digest: SHA-256 of its image.
+        remaining: number of slices that are not empty and have no residuals yet.
+        coverages: one per ratio; none if every slice is empty.
+        seconds: time of reading, and the share of its slices in the time of batches.
+    """
 
     name: str
     fingerprint: str
-    residual: npt.NDArray[np.float16]  # (ratio, z, h, w); empty slices stay 0
+    residual: npt.NDArray[np.float16]
     image_digest: str
-    remaining: int  # slices that are not empty and wait for their residuals
-    coverages: list[tuple[int, float]]  # per ratio; none where every slice is empty
-    seconds: float  # reading, and its slices' share of their batches
+    remaining: int
+    coverages: list[tuple[int, float]]
+    seconds: float
 
 
 class PassMasks(NamedTuple):
-    """What the passes of a slice hide for one map, and where their residual counts."""
+    """The patches that the passes of a slice hide for one map, and those whose residual counts."""
 
     masks: torch.Tensor  # (K, L) bool, 1 = masked
     counted: torch.Tensor  # (L,) bool
@@ -48,7 +60,7 @@ class PassMasks(NamedTuple):
 
 @dataclass(frozen=True)
 class SliceTask:
-    """One slice to reconstruct: its case and number, pixels (1, h, w), and its passes per ratio."""
+    """A slice to reconstruct: its case, its number, its pixels (1, h, w) and its masks per map."""
 
     case: CaseInProgress
     z: int
@@ -66,44 +78,34 @@ def prepare_case(
     slices: Slices,
     seed: int,
 ) -> tuple[CaseInProgress, list[SliceTask]]:
-    """A case with its slices to reconstruct: no pass is due for an empty (constant) one.
+    """A case, and its slices to reconstruct; empty (constant) slices need no pass.
 
     Args:
         layout: where the case stores lie.
-        name: of the case.
-        ingested: what the manifest says of it.
-        fingerprint: of its residuals.
+        name: the case's name.
+        ingested: the case's entry in the manifest of ingest.
+        fingerprint: fingerprint of its residuals.
         settings: the residual set.
-        models: for each of the set's maps.
+        models: the masked model of each map.
         slices: how slices are scaled and resized.
-        seed: of the masks.
+        seed: seed of the masks.
 
     Raises:
-        PipelineError: the store is damaged, or holds another image than the manifest says, from
-            which the fingerprint comes.
+        PipelineError: the store is damaged, or its image is not that of the manifest, from which
+            the fingerprint comes.
     """
     started = time.monotonic()
-    path = layout.case_store(name)
-    store = open_store(path)
-    image = read_array(store, "image")
-    if image_key(store.attrs, slices) != image_key(ingested, slices) or (
-        array_digest(image) != ingested["sha256_image"]
-    ):
-        raise PipelineError(
-            f"case {name}: {path} holds another image than {layout.cases} says; delete it and run "
-            "again"
-        )
+    image, limits = _read_image(layout, name, ingested, slices)
     shown = [z for z, plane in enumerate(image) if plane.min() != plane.max()]
-    limits = intensity_range(store.attrs, slices)
     planes = [
         plane  # (1, h, w)
-        for some in partition_all(PREPARED, shown)
-        for plane in network_slices(image[list(some)], limits, slices.size)
+        for part in partition_all(PREPARED, shown)
+        for plane in network_slices(image[list(part)], limits, slices.size)
     ]
     passes = [
         [
-            pass_masks(name, z, plane, one, settings.masks, model, seed)
-            for one, model in zip(settings.maps, models, strict=True)
+            pass_masks(name, z, plane, chosen, settings.masks, model, seed)
+            for chosen, model in zip(settings.maps, models, strict=True)
         ]
         for z, plane in zip(shown, planes, strict=True)
     ]
@@ -114,41 +116,60 @@ def prepare_case(
         image_digest=str(ingested["sha256_image"]),
         remaining=len(shown),
         coverages=[
-            coverage(torch.stack([one.masks for one in ratio]))
-            for ratio in zip(*passes, strict=True)
+            coverage(torch.stack([slice_passes.masks for slice_passes in of_map]))
+            for of_map in zip(*passes, strict=True)
         ],
         seconds=0.0,
     )
-    work = [SliceTask(case, *one) for one in zip(shown, planes, passes, strict=True)]
+    tasks = [SliceTask(case, *parts) for parts in zip(shown, planes, passes, strict=True)]
     case.seconds = time.monotonic() - started
-    return case, work
+    return case, tasks
+
+
+def _read_image(
+    layout: Layout, name: str, ingested: Mapping[str, Any], slices: Slices
+) -> tuple[npt.NDArray[Any], tuple[float, float]]:
+    """A case's image (z, y, x), and the source values that become 0 and 1."""
+    path = layout.case_store(name)
+    store = open_store(path)
+    image = read_array(store, "image")
+    if image_key(store.attrs, slices) != image_key(ingested, slices) or (
+        array_digest(image) != ingested["sha256_image"]
+    ):
+        raise PipelineError(
+            f"case {name}: {path} holds another image than {layout.cases} says; delete it and run "
+            "again"
+        )
+    return image, intensity_range(store.attrs, slices)
 
 
 def slice_tasks(
-    opened: Iterable[tuple[CaseInProgress, list[SliceTask]]], keep: Callable[[CaseInProgress], None]
+    prepared: Iterable[tuple[CaseInProgress, list[SliceTask]]],
+    keep: Callable[[CaseInProgress], None],
 ) -> Iterator[SliceTask]:
-    """The slices of every case in turn; a case without any is kept as it is."""
-    for case, work in opened:
-        if not work:
+    """The tasks of every case in turn; a case that has none goes to `keep` at once."""
+    for case, tasks in prepared:
+        if not tasks:
             keep(case)
-        yield from work
+        yield from tasks
 
 
 def pass_masks(
     case: str,
     z: int,
     image: torch.Tensor,
-    one: ResidualMap,
+    chosen: ResidualMap,
     scheme: MaskScheme,
     model: MaskedModel,
     seed: int,
 ) -> PassMasks:
-    """The masks of one slice's passes for one map; `image` is (1, h, w), in [0, 1]."""
+    """The masks of a slice's passes for one map; `image` is (1, h, w), in [0, 1]."""
     if scheme == "tissue":
         counted = tissue_patches(model, image[None])[0]
         draw = partial(tissue_masks, counted.numpy())
     else:
         counted = torch.ones(model.num_patches, dtype=torch.bool)
         draw = partial(slice_masks, patches=model.num_patches, scheme=scheme)
-    masks = draw(seed=seed, case=case, slice_index=z, mask_ratio=one.mask_ratio, passes=one.passes)
+    ratio, passes = chosen.mask_ratio, chosen.passes
+    masks = draw(seed=seed, case=case, slice_index=z, mask_ratio=ratio, passes=passes)
     return PassMasks(torch.from_numpy(masks), counted)

@@ -1,4 +1,4 @@
-"""How a segmentation network is trained: loss, rates, and what a resumed training remembers."""
+"""The training of a segmentation network: loss, rates, and what a checkpoint remembers."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class SegmentationTraining(lightning.LightningModule):
         self._validation_losses: list[float] = []
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam, moments 0.9 and 0.999, of what is not frozen."""
+        """Adam with moments 0.9 and 0.999, for all weights that are not frozen."""
         rate = self._settings.learning_rate
-        learnt = [value for value in self.network.parameters() if value.requires_grad]
-        return torch.optim.Adam(learnt, lr=rate, betas=(0.9, 0.999))
+        weights = [value for value in self.network.parameters() if value.requires_grad]
+        return torch.optim.Adam(weights, lr=rate, betas=(0.9, 0.999))
 
     def on_train_epoch_start(self) -> None:
         """Set the epoch's learning rate."""
@@ -37,10 +37,10 @@ class SegmentationTraining(lightning.LightningModule):
             group["lr"] = rate
 
     def training_step(self, batch: dict[str, Any], _: int) -> torch.Tensor:
-        """Loss of one batch of slices."""
+        """The loss of a batch of slices."""
         logits, label = self._logits(batch), batch["label"]
         if self.trainer.world_size > 1:
-            # Dice is of the whole batch's foreground, which no process sees alone
+            # Dice needs the foreground of the whole batch, of which a process sees a part
             logits = self.all_gather(logits, sync_grads=True).flatten(0, 1)  # type: ignore[union-attr]
             label = self.all_gather(label).flatten(0, 1)  # type: ignore[union-attr]
         loss: torch.Tensor = self._loss(logits, label)
@@ -49,7 +49,7 @@ class SegmentationTraining(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: dict[str, Any], _: int) -> None:
-        """Loss of one validation batch."""
+        """Log the loss of a validation batch."""
         loss = self._loss(self._logits(batch), batch["label"])
         size = len(batch["image"])
         self.log("validation_loss", loss, batch_size=size, sync_dist=True)
@@ -59,11 +59,11 @@ class SegmentationTraining(lightning.LightningModule):
         self._validation_losses.append(float(self.trainer.callback_metrics["validation_loss"]))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what the plateau rule has seen."""
+        """Store the losses that the plateau rule has seen."""
         checkpoint["validation_losses"] = list(self._validation_losses)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the plateau rule where it stood."""
+        """Restore the losses that the plateau rule has seen."""
         self._validation_losses = list(checkpoint["validation_losses"])
 
     def _logits(self, batch: dict[str, Any]) -> torch.Tensor:
@@ -72,7 +72,7 @@ class SegmentationTraining(lightning.LightningModule):
 
 
 def learning_rate(epoch: int, settings: Training, validation_losses: Sequence[float]) -> float:
-    """The rate of an epoch: warm-up and cosine, and on orCaScore halved at each plateau."""
+    """The rate of an epoch: warm-up and cosine, times `factor` for each plateau on orCaScore."""
     rate = warmup_cosine(
         epoch,
         settings.learning_rate,

@@ -1,8 +1,9 @@
-"""What both trainings share: the Lightning trainer, checkpoints, resume, history, finished models.
+"""What all trainings share: the Lightning trainer, its callbacks, and the lines for its errors.
 
-Beside its manifest a training has a folder: `checkpoints/last.ckpt` (every epoch) and `best.ckpt`,
-`history.csv` (one row an epoch), `tensorboard/`, and at the end `model.safetensors` with
-`model.json`. Snakemake does not know the folder, so a failed or interrupted job keeps it.
+A training has a folder beside its manifest, with `checkpoints/last.ckpt` (every epoch) and
+`best.ckpt`, `history.csv` (a row for each epoch), `tensorboard/`, and at the end
+`model.safetensors` with `model.json`. Snakemake does not know the folder, so a failed or
+interrupted job keeps it.
 """
 
 from __future__ import annotations
@@ -41,24 +42,24 @@ from pipeline.storage.layout import folder_of
 from pipeline.storage.slices import share_cache
 
 log = logging.getLogger(__name__)
-# Lightning sets its own level when it is imported, and talks of devices and services not used here
+# importing Lightning sets a level at which it names devices and services that are not in use
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 class Patience(EarlyStopping):
-    """Early stopping that has not forgotten, after a resume, that it stopped the training."""
+    """Early stopping that still holds after a resume."""
 
     def on_train_start(self, trainer: lightning.Trainer, *_: object) -> None:
-        """Train no further epoch, if the checkpoint is of the last one."""
+        """Train no further epoch if patience had already run out at the checkpoint."""
         if self.wait_count >= self.patience:
             trainer.should_stop = True
 
 
 class EpochHistory(Callback):
-    """Appends a row an epoch to `history.csv`: losses, learning rate, seconds.
+    """Appends a row for each epoch to `history.csv`: losses, learning rate, seconds.
 
-    A resumed training first drops rows of epochs that it will run again.
+    A resumed training first removes the rows of epochs that it runs again.
     """
 
     columns = ("epoch", "train_loss", "validation_loss", "learning_rate", "seconds")
@@ -69,7 +70,7 @@ class EpochHistory(Callback):
         self._started = 0.0
 
     def on_train_start(self, trainer: lightning.Trainer, *_: object) -> None:
-        """Keep the rows of the epochs before the first one to be run."""
+        """Keep only the rows of epochs before the first one to run."""
         if not trainer.is_global_zero:
             return
         rows = [row for row in read_history(self._path) if row["epoch"] < trainer.current_epoch]
@@ -123,66 +124,75 @@ def fit(
     kept: Literal["best", "last"] = "best",
     patience: int | None = None,
 ) -> Path:
-    """Train, or go on from the last epoch of an interrupted training of the same inputs.
+    """Train, or continue after the last epoch of an interrupted training of the same inputs.
 
     Args:
-        module: logs `train_loss` and `validation_loss` once an epoch.
+        module: logs `train_loss` and `validation_loss` in each epoch.
         loaders: training and validation batches.
-        manifest: where the manifest will lie; the training's folder is named after it.
-        wanted_fingerprint: of everything that the result depends on.
-        title: what is trained, for the lines that tell of it.
-        epochs: at most so many.
+        manifest: path of the manifest; the training's folder is named after it.
+        wanted_fingerprint: fingerprint of everything that the result depends on.
+        title: what is trained, for messages.
+        epochs: the largest number of epochs.
         precision: fp32, bf16 or fp16.
-        resources: threads and GPUs.
-        kept: the epoch whose weights are wanted: the best by validation loss, or the last.
-        patience: stop after so many epochs without a lower validation loss.
+        resources: nodes, GPUs and memory for slices.
+        kept: the epoch to keep: the best by validation loss, or the last.
+        patience: number of epochs without a lower validation loss after which to stop.
 
     Returns:
-        The checkpoint of the epoch that is kept.
+        The checkpoint of the kept epoch.
 
     Raises:
-        PipelineError: the checkpoint to resume from is damaged, or a GPU is asked for where there
-            is none, or memory ran out.
+        PipelineError: the checkpoint to resume from is damaged, a GPU is missing, or memory is
+            too small.
     """
-    compute_device(resources.gpus)  # a GPU that is not there is told before anything is written
+    compute_device(resources.gpus)  # refuses a missing GPU before anything is written
     share_cache(loaders, resources.cache_mb, resources.readers)
     folder = folder_of(manifest)
     if not is_first_process():
         await_start(folder, wanted_fingerprint)
     wanted = folder / "checkpoints" / f"{kept}.ckpt"
     checkpoint = prepare_folder(folder, wanted_fingerprint, wanted)
-    trainer = lightning.Trainer(
+    trainer = _trainer(
+        folder,
+        resources,
         max_epochs=epochs,
-        accelerator="gpu" if resources.gpus else "cpu",
-        devices=max(1, resources.gpus),
-        num_nodes=resources.nodes,
         strategy=strategy_of(module, resources.processes),
-        plugins=[environment_of(resources.nodes), WholeCheckpoints()],
-        precision=PRECISIONS[precision],  # type: ignore[arg-type]
-        logger=TensorBoardLogger(folder, name="tensorboard", version=""),
+        precision=PRECISIONS[precision],
         callbacks=_callbacks(folder, title, patience),
-        enable_progress_bar=sys.stderr.isatty(),
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # the sampler shares its slices out itself
-        sync_batchnorm=resources.gpus > 0 and resources.processes > 1,
-        log_every_n_steps=1,
     )
     try:
         trainer.fit(module, *loaders, ckpt_path=checkpoint, weights_only=True)
     except (PipelineError, *UNREADABLE) as error:
-        told = user_fault(error, title, checkpoint if trainer.global_step == 0 else None)
-        if told is None:
+        fault = user_fault(error, title, checkpoint if trainer.global_step == 0 else None)
+        if fault is None:
             raise
-        raise told from error
+        raise fault from error
     if trainer.interrupted:
         raise KeyboardInterrupt
     return wanted
 
 
+def _trainer(folder: Path, resources: Resources, **options: Any) -> lightning.Trainer:
+    """Lightning's trainer on these resources, with its own `options`."""
+    return lightning.Trainer(
+        **options,
+        accelerator="gpu" if resources.gpus else "cpu",
+        devices=max(1, resources.gpus),
+        num_nodes=resources.nodes,
+        plugins=[environment_of(resources.nodes), WholeCheckpoints()],
+        logger=TensorBoardLogger(folder, name="tensorboard", version=""),
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # SliceSampler divides its slices itself
+        sync_batchnorm=resources.gpus > 0 and resources.processes > 1,
+        log_every_n_steps=1,
+    )
+
+
 def _callbacks(folder: Path, title: str, patience: int | None) -> list[Callback]:
     best, last = (
-        # `save_last` would write the last epoch only where it is the best, too
+        # `save_last` would write the last epoch only if it is also the best
         MovableCheckpoint(
             folder / "checkpoints", filename=name, monitor=monitor, enable_version_counter=False
         )
@@ -195,7 +205,10 @@ def _callbacks(folder: Path, title: str, patience: int | None) -> list[Callback]
 
 
 def user_fault(error: Exception, title: str, checkpoint: Path | None) -> PipelineError | None:
-    """The line for a user behind an error of torch, which may have been reading `checkpoint`."""
+    """The error that a user should see for one of torch, or None.
+
+    `checkpoint` is the file that torch was reading, if any.
+    """
     if isinstance(error, torch.OutOfMemoryError):
         return PipelineError(
             f"{title}: the graphics card's memory is too small for this training; choose a smaller "
@@ -213,7 +226,7 @@ def user_fault(error: Exception, title: str, checkpoint: Path | None) -> Pipelin
 
 
 def _raised_by_worker(error: PipelineError) -> PipelineError | None:
-    """The line of an error of a process that loads slices, which torch wraps in a traceback."""
+    """The line of a reading process's error, which torch wraps in a traceback; None without one."""
     _, raised, line = str(error).rpartition(f"{PipelineError.__name__}: ")
     return PipelineError(line.strip()) if raised else None
 
@@ -221,17 +234,17 @@ def _raised_by_worker(error: PipelineError) -> PipelineError | None:
 def environment_of(nodes: int) -> ClusterEnvironment:
     """How the processes of a training find each other.
 
-    On one node this process starts the others itself, inside a SLURM job, too: the job has one
-    task. On several `srun` has started them all, and SLURM, not Lightning, starts lost ones again.
+    On one node this process starts the others itself, also in a SLURM job, which has one task. On
+    several nodes `srun` has started them all, and SLURM, not Lightning, restarts a lost job.
     """
     return LightningEnvironment() if nodes == 1 else SLURMEnvironment(auto_requeue=False)
 
 
 def strategy_of(module: lightning.LightningModule, processes: int) -> str:
-    """How Lightning shares a training among processes, one for each GPU.
+    """How Lightning divides a training among processes, one for each GPU.
 
-    Two networks that take turns leave one without gradients in every backward pass, which
-    distributed training awaits for ever unless it looks for them.
+    With two networks that take turns, one has no gradients in a backward pass. Distributed training
+    waits for them forever unless it looks for unused parameters.
     """
     if processes < 2:
         return "auto"
@@ -239,10 +252,10 @@ def strategy_of(module: lightning.LightningModule, processes: int) -> str:
 
 
 def per_process(batch_size: int, resources: Resources) -> int:
-    """A process's part of a batch, so that several together see batches of the same size.
+    """The part of a batch for each process, so that together they see batches of the same size.
 
     Raises:
-        PipelineError: the batch cannot be shared out evenly.
+        PipelineError: the batch does not divide evenly.
     """
     if batch_size % resources.processes:
         raise PipelineError(

@@ -1,4 +1,4 @@
-"""Finished models: safetensors, a record beside them, and the manifest that Snakemake sees."""
+"""Finished models: their weights, the record beside them, and the manifest for Snakemake."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ log = logging.getLogger(__name__)
 
 
 def reuse_finished(manifest: Path, wanted_fingerprint: str) -> bool:
-    """Whether the model of exactly these inputs is there; then its manifest is written again."""
+    """Write the manifest of a finished model of exactly these inputs again, if there is one.
+
+    Returns:
+        Whether there is one; otherwise the training is due.
+
+    Raises:
+        PipelineError: its weights are not those that training wrote.
+    """
     record = folder_of(manifest) / "model.json"
     if not record.exists():
         return False
@@ -40,10 +47,10 @@ def reuse_finished(manifest: Path, wanted_fingerprint: str) -> bool:
 def keep_model(
     network: nn.Module, manifest: Path, wanted_fingerprint: str, settings: dict[str, Any]
 ) -> None:
-    """Write the finished model as safetensors, its record beside it, and the manifest.
+    """Write a finished model: its weights as safetensors, its record beside them, its manifest.
 
     Raises:
-        PipelineError: the training diverged: a weight is no finite number.
+        PipelineError: the training diverged, so that a weight is not finite.
     """
     folder = folder_of(manifest)
     broken = [name for name, value in network.state_dict().items() if not _is_finite(value)]
@@ -76,12 +83,15 @@ def _is_finite(value: torch.Tensor) -> bool:
 
 
 def load_weights(network: nn.Module, manifest: Path) -> dict[str, Any]:
-    """Give a network a finished model's weights, and return the model's record.
+    """Load a finished model's weights into a network.
 
-    A network on `meta`, which has none yet, gets its memory with them.
+    A network on `meta` takes the memory of the loaded weights as its own.
+
+    Returns:
+        The model's record.
 
     Raises:
-        PipelineError: the weights are missing, damaged, or belong to another network.
+        PipelineError: the weights are missing, damaged or of another network.
     """
     record = read_json(manifest)
     path = folder_of(manifest) / "model.safetensors"
@@ -104,7 +114,7 @@ def load_weights(network: nn.Module, manifest: Path) -> dict[str, Any]:
 
 
 def weights_digest(manifest: Path) -> str:
-    """SHA-256 of a finished model's weights, as its record has it.
+    """SHA-256 of a finished model's weights, from its record.
 
     Raises:
         PipelineError: there is no finished model.

@@ -1,8 +1,7 @@
-"""Image files read without ITK, where ITK hides their damage.
+"""Reads image files without ITK where ITK hides damage.
 
-ITK reads a cut-off NIfTI file without complaint and leaves zeros where data are missing, turns
-NaN and infinity in one into 0, and tells of a cut-off MetaImage only on stderr. All of these
-would pass for images.
+ITK fills a truncated NIfTI file with zeros, turns its NaN and infinity into 0, and reports a
+truncated MetaImage only on stderr. All of these would count as sound images.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ FETCH_AGAIN = "fetch or export it again"
 
 @dataclass(frozen=True)
 class NiftiHeader:
-    """The part of a NIfTI-1 header that says where its values lie.
+    """The fields of a NIfTI-1 header that locate its values.
 
     Attributes:
         order: byte order as in `struct`.
         sizes: voxels along x, y, z, …
-        spacing: mm along x, y, z, as the file has it.
+        spacing: mm along x, y, z, as stored in the file.
         code: NIfTI's number of the data type.
-        bits: per voxel.
+        bits: bits per voxel.
         offset: bytes before the first voxel.
     """
 
@@ -58,17 +57,17 @@ class NiftiHeader:
 
     @property
     def length(self) -> int:
-        """Bytes of the whole file, uncompressed."""
+        """The length of the whole file in bytes, uncompressed."""
         return self.offset + math.prod(self.sizes) * self.bits // 8
 
 
 def check_complete(path: Path) -> None:
     """Refuse a NIfTI or MetaImage file that holds fewer bytes than its header promises.
 
-    Other formats pass unread: ITK itself refuses them when they are cut off.
+    Other formats are not read here, because ITK itself refuses them when truncated.
 
     Raises:
-        PipelineError: the file, or the data file that it names, is empty, cut off or missing.
+        PipelineError: the file, or the data file that it names, is empty, truncated or missing.
     """
     name = path.name.lower()
     if path.stat().st_size == 0:
@@ -78,19 +77,19 @@ def check_complete(path: Path) -> None:
     elif name.endswith(".nii"):
         with path.open("rb") as file:
             header = _nifti_header(file.read(HEADER), path)
-        _compare(path, path.stat().st_size, header.length)
+        _refuse_truncated(path, path.stat().st_size, header.length)
     elif name.endswith((".mhd", ".mha")):
         _check_meta_image(path)
 
 
 def stored_spacing(path: Path) -> tuple[float, ...] | None:
-    """Spacing in mm along x, y, z as the file has it, where ITK would put 1 for 0 or NaN.
+    """Spacing in mm along x, y, z as stored; ITK would put 1 in place of 0 or NaN.
 
     Returns:
-        None for other formats than NIfTI, whose spacing ITK leaves as it is.
+        None for formats other than NIfTI, whose spacing ITK does not change.
 
     Raises:
-        PipelineError: no NIfTI-1 header, or one that cannot be read.
+        PipelineError: the NIfTI-1 header is missing or unreadable.
     """
     name = path.name.lower()
     if not name.endswith((".nii", ".nii.gz")):
@@ -109,13 +108,13 @@ def _stored_header(path: Path) -> NiftiHeader:
 
 
 def stored_shape(path: Path) -> tuple[int, int, int] | None:
-    """Voxels (z, y, x) as the header has them, without a look at what follows it.
+    """Voxels (z, y, x) by the header alone, whether or not the data are complete.
 
     Returns:
-        None for other formats than NIfTI and MetaImage.
+        None for formats other than NIfTI and MetaImage.
 
     Raises:
-        PipelineError: no header, or one that cannot be read.
+        PipelineError: the header is missing or unreadable.
     """
     name = path.name.lower()
     if name.endswith((".nii", ".nii.gz")):
@@ -135,12 +134,12 @@ def _check_gzipped_nifti(path: Path) -> None:
     try:
         with gzip.open(path, "rb") as file:
             head = file.read(HEADER)
-            found = len(head)
+            length = len(head)
             while block := file.read(BLOCK):
-                found += len(block)
+                length += len(block)
     except (EOFError, zlib.error, OSError) as error:
         raise file_fault(path, f"truncated or damaged ({error})", "", FETCH_AGAIN) from error
-    _compare(path, found, _nifti_header(head, path).length)
+    _refuse_truncated(path, length, _nifti_header(head, path).length)
 
 
 def _nifti_header(head: bytes, path: Path) -> NiftiHeader:
@@ -158,12 +157,12 @@ def _nifti_header(head: bytes, path: Path) -> NiftiHeader:
 
 
 def restore_not_finite(path: Path, array: npt.NDArray[Any], channel: int = 0) -> None:
-    """Put NaN and infinity of a floating-point NIfTI file back where ITK has put 0.
+    """Restore NaN and infinity of a floating-point NIfTI file, which ITK reads as 0.
 
     Args:
-        path: a complete file; other formats keep such values and are left alone.
-        array: (z, y, x) as ITK read it; changed in place.
-        channel: which volume of the file it is.
+        path: a complete file; other formats keep such values, so nothing happens.
+        array: (z, y, x) as read by ITK; changed in place.
+        channel: the volume of the file that the array holds.
     """
     name = path.name.lower()
     if array.dtype.kind != "f" or not name.endswith((".nii", ".nii.gz")):
@@ -189,21 +188,21 @@ def _check_meta_image(path: Path) -> None:
     if target == "LIST" or "%" in target:
         return
     if target == "LOCAL":
-        data, found = path, path.stat().st_size - data_start
+        data, length = path, path.stat().st_size - data_start
     else:
         data = path.parent / target
         if not data.is_file():
             raise file_fault(
                 path, f"its data file {target} is missing", "", "put it beside the header"
             )
-        found = data.stat().st_size
+        length = data.stat().st_size
     expected = _meta_bytes(header)
     if expected is not None:
-        _compare(data, found, expected)
+        _refuse_truncated(data, length, expected)
 
 
 def _meta_header(file: BinaryIO) -> dict[str, str]:
-    """Keys and values up to `ElementDataFile`, after which the data of a .mha file begin."""
+    """Keys and values up to `ElementDataFile`; in a .mha file the data follow it."""
     header: dict[str, str] = {}
     for _ in range(1000):
         key, equals, value = file.readline(4096).decode("latin-1").partition("=")
@@ -216,7 +215,7 @@ def _meta_header(file: BinaryIO) -> dict[str, str]:
 
 
 def _meta_bytes(header: dict[str, str]) -> int | None:
-    """Bytes of data that the header promises; None where it does not say."""
+    """Bytes of data that the header promises, or None if it does not say."""
     if header.get("CompressedData", "False").lower() == "true":
         promised = header.get("CompressedDataSize", "")
         return int(promised) if promised.isdigit() else None
@@ -228,8 +227,8 @@ def _meta_bytes(header: dict[str, str]) -> int | None:
     return size * math.prod(int(number) for number in numbers) * int(channels)
 
 
-def _compare(path: Path, found: int, expected: int) -> None:
-    if found < expected:
+def _refuse_truncated(path: Path, length: int, expected: int) -> None:
+    if length < expected:
         raise file_fault(
-            path, f"truncated, found {found} bytes of data", str(expected), FETCH_AGAIN
+            path, f"truncated, found {length} bytes of data", str(expected), FETCH_AGAIN
         )

@@ -1,4 +1,4 @@
-"""Masks of predicted cases: from probabilities, and as files in the source's geometry."""
+"""Masks of predicted cases: thresholded probabilities, and files in the source's geometry."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ TOLERANCE = 1e-3  # NIfTI keeps positions and directions in single precision
 
 
 def mask_suffix(source_suffix: str) -> str:
-    """File format of a case's mask: `.mha` for MetaImage sources, `.nii.gz` for all others."""
+    """Suffix of a case's mask file: `.mha` for MetaImage sources, `.nii.gz` for all others."""
     return ".mha" if source_suffix.lower().endswith((".mhd", ".mha")) else ".nii.gz"
 
 
 def store_geometry(store: Store) -> Geometry:
-    """The grid on which a case's source lies."""
+    """The grid of a case's source image."""
     attributes: Any = store.attrs
     depth, height, width = attributes["shape"]
     return Geometry(
@@ -55,17 +55,17 @@ def thresholded_mask(
 
 
 def read_mask(layout: Layout, experiment: str, subset: int, case: str, store: Store) -> Mask:
-    """A mask as postprocess wrote it: `(z, y, x)` bool, 1 = lesion.
+    """A mask that postprocess wrote: `(z, y, x)` bool, 1 = lesion.
 
     Args:
         layout: where the results lie.
-        experiment: whose mask.
-        subset: of which split.
-        case: its name.
-        store: its image and geometry.
+        experiment: the experiment that predicted it.
+        subset: number of the subset of the split.
+        case: the case's name.
+        store: the case store, for its geometry.
 
     Raises:
-        PipelineError: it is missing, not as it was written, or lies on another grid than its case.
+        PipelineError: the mask is missing, has changed, or lies on another grid than its case.
     """
     masks = layout.masks(experiment, subset)
     record = read_json(masks)["cases"].get(case)
@@ -73,31 +73,31 @@ def read_mask(layout: Layout, experiment: str, subset: int, case: str, store: St
         raise PipelineError(f"case {case}: not in {masks}; run predict and postprocess again")
     path = folder_of(masks) / record["file"]
     _refuse_changed(path, case)
-    found, wanted = read_volume(path), store_geometry(store)
+    volume, source = read_volume(path), store_geometry(store)
     for name in ("shape", "spacing", "origin", "direction"):
-        there, here = getattr(found.geometry, name), getattr(wanted, name)
-        if not np.allclose(there, here, rtol=0, atol=TOLERANCE):
+        actual, expected = getattr(volume.geometry, name), getattr(source, name)
+        if not np.allclose(actual, expected, rtol=0, atol=TOLERANCE):
             raise PipelineError(
-                f"case {case}: mask {path} has {name} {there}, its source {here}; "
+                f"case {case}: mask {path} has {name} {actual}, its source {expected}; "
                 "delete the mask and run postprocess again"
             )
-    mask: Mask = found.array > 0
+    mask: Mask = volume.array > 0
     return mask
 
 
 def _refuse_changed(path: Path, case: str) -> None:
-    """Raises PipelineError where a mask is not the one that its note tells of.
+    """Refuse a mask that differs from the one in its note.
 
-    A plan looks at masks that are newer than their manifest. One that was put in place with an
-    older time, or while a call runs, would be scored as the network's.
+    A plan notices only masks that are newer than their manifest. A mask with an older time, or one
+    put in place during a call, would otherwise be scored as the network's.
     """
     note = mask_note(path, case)
-    if not path.exists():  # who reads it tells of that
+    if not path.exists():  # reading it reports that
         return
-    found, noted = file_digest(path), read_json(note)["sha256"] if note.exists() else None
-    if found != noted:
+    digest, noted = file_digest(path), read_json(note)["sha256"] if note.exists() else None
+    if digest != noted:
         raise PipelineError(
-            f"case {case}: mask {path} is not as postprocess wrote it, found SHA-256 {found}, "
+            f"case {case}: mask {path} is not as postprocess wrote it, found SHA-256 {digest}, "
             f"expected {noted or 'the one noted'} in {note.name}; delete the mask and run again"
         )
 
@@ -106,7 +106,7 @@ def read_hu(store: Store) -> npt.NDArray[np.int16]:
     """A case's image `(z, y, x)` in HU.
 
     Raises:
-        PipelineError: the image is in other units.
+        PipelineError: the image has other units.
     """
     if store.attrs["units"] != "HU":
         raise PipelineError(

@@ -1,8 +1,8 @@
-"""Where residual stores lie: with the results, or in a folder that several projects share.
+"""Residual stores, which lie in the results or in a folder that several projects share.
 
-In the shared folder (`store.root`) a store is called by its case and its fingerprint: masks are
-drawn from the case's name, so equal images of two names have residuals of their own. The results
-hold a link to it, and every other stage reads through the link.
+In the shared folder (`store.root`), a store is named after its case and its fingerprint. The case
+counts because its name seeds the masks, so equal images under two names have different residuals.
+The results hold a link to the shared store, and every other stage reads through that link.
 """
 
 from __future__ import annotations
@@ -27,18 +27,21 @@ log = logging.getLogger(__name__)
 
 
 def shared_store(root: Path, case: str, fingerprint: str) -> Path:
-    """The place of one case's residuals in the shared folder."""
+    """The path of one case's residuals in the shared folder."""
     return root / case / f"{fingerprint}.zarr"
 
 
 def find_or_link(layout: Layout, name: str, case: str, fingerprint: str) -> bool:
-    """Whether a case's residuals are at hand; those of the shared folder are linked.
+    """Find a case's residuals in the results, or link to them in the shared folder.
+
+    Returns:
+        Whether the results now have the residuals.
 
     Raises:
-        UntouchableError: the results hold a store that cannot be looked at.
+        UntouchableError: the results hold a store that cannot be read now.
     """
     path = layout.residual_store(name, case)
-    # what a link leads to may be another user's by now; a store of one's own can take its place
+    # a link may lead to another user's store by now; an own store can take its place
     if (_can_be_read if path.is_symlink() else is_current)(path, fingerprint):
         return True
     if layout.shared is None:
@@ -58,45 +61,57 @@ def write_residuals(
     residual: npt.NDArray[np.float16],
     attributes: Mapping[str, Any],
 ) -> None:
-    """Keep a case's maps `(ratio, z, h, w)`, in the shared folder if there is one to write to.
+    """Write a case's maps `(ratio, z, h, w)`, into the shared folder if that is writable.
 
     Args:
         layout: where the results lie.
         name: the residual set.
         case: the case's name.
-        residual: in [0, 1].
-        attributes: what made them; `fingerprint` is among them.
+        residual: values in [0, 1].
+        attributes: what made the maps, with the `fingerprint`.
 
     Raises:
-        PipelineError: the shared folder is full, or is none.
+        PipelineError: the shared folder is full, or is not a folder.
     """
     path = layout.residual_store(name, case)
-    arrays = {"residual": residual}
     if layout.shared is not None:
-        key = str(attributes["fingerprint"])
-        shared = shared_store(layout.shared, case, key)
-        try:
-            # another project's job may have been faster, and may be reading its store by now
-            if not is_current(shared, key):
-                write_store(shared, arrays, attributes, slice_axis=1)
-        except UntouchableError as error:
-            log.warning("%s: %s; its residuals are kept in %s", case, error, path.parent)
-        except OSError as error:
-            if error.errno not in READ_ONLY:
-                raise PipelineError(
-                    f"case {case}: store.root {layout.shared}: its residuals cannot be written "
-                    f"there ({error.strerror or error}); free some space or choose another "
-                    "`store.root`, and run again"
-                ) from error
-            _tell_once(layout.shared, path.parent)
-        else:
+        shared = shared_store(layout.shared, case, str(attributes["fingerprint"]))
+        if _write_shared(shared, layout.shared, path.parent, residual, attributes):
             _link(layout, path, shared)
             return
-    write_store(path, arrays, attributes, slice_axis=1)
+    write_store(path, {"residual": residual}, attributes, slice_axis=1)
+
+
+def _write_shared(
+    path: Path,
+    root: Path,
+    instead: Path,
+    residual: npt.NDArray[np.float16],
+    attributes: Mapping[str, Any],
+) -> bool:
+    """Write the shared store; return False where this user cannot, and `instead` has to serve."""
+    case = path.parent.name
+    try:
+        # a job of another project may have written it meanwhile, and may be reading it
+        if not is_current(path, str(attributes["fingerprint"])):
+            write_store(path, {"residual": residual}, attributes, slice_axis=1)
+    except UntouchableError as error:
+        log.warning("%s: %s; its residuals are kept in %s", case, error, instead)
+        return False
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise PipelineError(
+                f"case {case}: store.root {root}: its residuals cannot be written there "
+                f"({error.strerror or error}); free some space or choose another `store.root`, "
+                "and run again"
+            ) from error
+        _warn_once(root, instead)
+        return False
+    return True
 
 
 def _can_be_read(store: Path, fingerprint: str) -> bool:
-    """`is_current`, but for stores of others: those that cannot be read are as good as none."""
+    """`is_current` for stores of other users: one that cannot be read counts as missing."""
     try:
         return is_current(store, fingerprint)
     except UntouchableError:
@@ -104,7 +119,7 @@ def _can_be_read(store: Path, fingerprint: str) -> bool:
 
 
 def _link(layout: Layout, path: Path, shared: Path) -> None:
-    """Link to the shared folder, so that a project that holds it can be moved as a whole."""
+    """Link to a shared store; relatively if it lies in the project, which can then be moved."""
     target = shared.resolve()
     if target.is_relative_to(layout.root.resolve().parent):
         target = Path(os.path.relpath(target, path.parent.resolve()))
@@ -113,7 +128,7 @@ def _link(layout: Layout, path: Path, shared: Path) -> None:
 
 
 @functools.cache
-def _tell_once(shared: Path, instead: Path) -> None:
+def _warn_once(shared: Path, instead: Path) -> None:
     log.warning(
         "store.root %s: not writable for you, so residuals that it lacks are kept in %s",
         shared,
@@ -122,7 +137,7 @@ def _tell_once(shared: Path, instead: Path) -> None:
 
 
 def residual_fingerprint(layout: Layout, residuals: str, case: str) -> str:
-    """What a case's residual store was made from.
+    """The fingerprint of what made a case's residual store.
 
     Raises:
         PipelineError: there is no finished store.

@@ -1,4 +1,4 @@
-"""Who trains, validates and tests, read back from the manifests of ingest and split."""
+"""Who trains, validates and tests, by the manifests of ingest and split."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.storage.zarr_store import Store, open_store
 
 
 def labelled_test_cases(layout: Layout, subsets: Sequence[int]) -> list[tuple[int, str]]:
-    """(subset, case) of the subsets' test cases that have a reference, in order."""
+    """(subset, case) of each test case with a reference, in the order of the split."""
     cases = read_json(layout.cases)["cases"]
     split = read_json(layout.split)["subsets"]
     return [
@@ -24,22 +24,22 @@ def labelled_test_cases(layout: Layout, subsets: Sequence[int]) -> list[tuple[in
 
 
 def cases_of_other_subsets(layout: Layout, subsets: Sequence[int]) -> set[str]:
-    """Cases that train, validate or test in other subsets of the split than these."""
+    """The cases that train, validate or test in any other subset of the split."""
     split = read_json(layout.split)["subsets"]
     others = (roles for number, roles in split.items() if int(number) not in subsets)
     return {case for roles in others for cases in roles.values() for case in cases}
 
 
 def subset_of_cases(layout: Layout, subsets: Sequence[int]) -> dict[str, int]:
-    """The subset of every case of these subsets; unlabelled cases belong to the first."""
+    """Every case of these subsets with its subset; unlabelled cases belong to the first one."""
     split = read_json(layout.split)
-    found = {
+    labelled = {
         case: number
         for number in subsets
         for cases in split["subsets"][str(number)].values()
         for case in cases
     }
-    return dict(sorted({**dict.fromkeys(split["unlabelled"], subsets[0]), **found}.items()))
+    return dict(sorted({**dict.fromkeys(split["unlabelled"], subsets[0]), **labelled}.items()))
 
 
 def ingested_store(layout: Layout, case: str) -> Store:

@@ -1,7 +1,7 @@
-"""Slices of stored cases as tensors: the input of every training and prediction.
+"""Slices of stored cases as tensors, the input of every training and prediction.
 
-A slice is scaled to [0, 1] and resized to the network's input size; its residual maps are stored at
-that size already. Stores are opened inside the worker that reads them.
+A slice is scaled to [0, 1] and resized to the network's input size; residual maps are stored at
+that size. Each worker opens its own stores.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def network_slices(
 class SliceDataset(Dataset[dict[str, Any]]):
     """Slices of several cases, with label and residual maps.
 
-    Items are kept in memory once read, where `share_cache` gives room. An item is a dictionary:
-    `image` (1, h, w) float32 in [0, 1], `label` (1, h, w) float32 {0, 1}, and with residuals
-    `residuals` (R, h, w) float32 in [0, 1].
+    An item is a dictionary: `image` (1, h, w) float32 in [0, 1]; `label` (1, h, w) float32
+    {0, 1}; with residual stores, `residuals` (R, h, w) float32 in [0, 1]. Items stay in memory as
+    far as `share_cache` gives room.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         return item
 
     def keep(self, size: int) -> None:
-        """Keep up to so many bytes of items in memory, in each process that reads."""
+        """Keep up to `size` bytes of items in memory, in each process that reads."""
         self._cache_bytes = size
 
     def _read(self, case: str, z: int) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         image = self._read_part(path, "image", plane)
         item = {"image": network_slices(image, self._limits[case], self._settings.size)[0]}
         if "label" in store:
-            # area averages above one half keep a lesion's area when a slice shrinks
+            # averaging and a threshold of one half keep a lesion's area when a slice shrinks
             label = torch.from_numpy(self._read_part(path, "label", plane) > 0).float().unsqueeze(1)
             item["label"] = (resize(label, self._settings.size)[0] >= 0.5).float()
         if self._residual_stores is not None:
@@ -100,12 +100,12 @@ class SliceDataset(Dataset[dict[str, Any]]):
         return item
 
     def __getstate__(self) -> dict[str, Any]:
-        # a worker opens its own stores: handles must not cross a pickle
+        # a worker opens its own stores, because no handle may be pickled
         return {**self.__dict__, "_open": {}, "_arrays": {}, "_kept": {}}
 
     def _store(self, path: Path) -> Store:
         if self._opened_by != os.getpid():
-            # nor a fork, which takes over all but the threads that read for them
+            # nor may a fork inherit handles, because it does not copy the threads that serve them
             self._open, self._arrays, self._opened_by = {}, {}, os.getpid()
         if path not in self._open:
             self._open[path] = open_store(path)
@@ -133,7 +133,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
 def slice_loader(
     data: SliceDataset, batch_size: int, order: Sampler[int] | None, workers: int
 ) -> DataLoader[Any]:
-    """Batches of a data set, read by so many processes; 0 reads in this one."""
+    """Batches of a data set, read by `workers` processes, or by this process if 0."""
     return DataLoader(
         data,
         batch_size=batch_size,
@@ -145,18 +145,18 @@ def slice_loader(
 
 
 def share_cache(loaders: Sequence[DataLoader[Any]], cache_mb: int, readers: int) -> None:
-    """Let a training's loaders keep `cache_mb` together, by their sizes, in so many processes."""
-    parts = [one.dataset for one in loaders if isinstance(one.dataset, SliceDataset)]
+    """Divide `cache_mb` among a training's loaders, by their sizes, and among its readers."""
+    parts = [loader.dataset for loader in loaders if isinstance(loader.dataset, SliceDataset)]
     slices = max(1, sum(map(len, parts)))
     for part in parts:
         part.keep(cache_mb * 1_000_000 * len(part) // slices // readers)
 
 
 class SliceSampler(Sampler[int]):
-    """All slices with lesion and a share of those without, in an order drawn anew every epoch.
+    """All slices with lesion and a fraction of those without, in a new order every epoch.
 
-    The order depends on seed and epoch alone, so a resumed training sees what it would have seen.
-    Processes that train together each take their share of it.
+    The order depends only on seed and epoch, so a resumed training continues with the same
+    slices. Processes that train together divide it among themselves.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class SliceSampler(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before every epoch."""
+        """Choose the epoch's order; Lightning calls this before every epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -181,7 +181,7 @@ class SliceSampler(Sampler[int]):
         chosen = generator.permutation(self._lesion_free)[: self._count]
         order = generator.permutation(np.concatenate([self._lesion, chosen])).tolist()
         rank, processes = _share()
-        # every process takes as many: the first slices fill the last round up
+        # the first slices fill up the last round, so that every process takes equally many
         order += order[: -len(order) % processes]
         return iter(order[rank::processes])
 

@@ -1,6 +1,6 @@
-"""Reading and writing medical images: the only user of SimpleITK.
+"""Reads and writes medical images; only this module uses SimpleITK.
 
-Everything here is in `(z, y, x)` order; ITK's `(x, y, z)` never leaves this module.
+All arguments and results are in `(z, y, x)` order; ITK's `(x, y, z)` stays inside.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import PipelineError, file_fault
+from pipeline.errors import PipelineError, file_fault, one_line
 from pipeline.storage.image_headers import (
     FETCH_AGAIN,
     check_complete,
@@ -35,13 +35,13 @@ DICOM_MARK_AT = 128  # bytes
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where an image's grid lies in the patient.
+    """The grid of an image, and its place in the patient.
 
     Attributes:
         shape: voxels in z, y, x.
         spacing: mm between voxels in z, y, x.
-        origin: mm, position of the first voxel: ITK's (LPS) position read z, y, x.
-        direction: 3×3, row-major; ITK's direction cosines with both axes reversed to z, y, x.
+        origin: position of the first voxel in mm: ITK's (LPS) position, in z, y, x order.
+        direction: 3×3, row-major: ITK's direction cosines with both axes in z, y, x order.
     """
 
     shape: tuple[int, int, int]
@@ -59,10 +59,10 @@ class Volume:
 
 
 def read_geometry(path: Path, channel: int | None = None) -> Geometry:
-    """The grid of a 3D image, from its header alone; see `read_volume`.
+    """The grid of a 3D image, read from its header alone; see `read_volume`.
 
     Raises:
-        PipelineError: missing or unreadable, or not one 3D image.
+        PipelineError: the file is missing or unreadable, or is not one 3D image.
     """
     _check_exists(path)
     geometry = _series_geometry(path) if path.is_dir() else _geometry(_header(path), path, channel)
@@ -71,15 +71,15 @@ def read_geometry(path: Path, channel: int | None = None) -> Geometry:
 
 
 def read_volume(path: Path, channel: int | None = None) -> Volume:
-    """Read a 3D image whole, keeping its dtype.
+    """A whole 3D image in its own dtype.
 
     Args:
         path: a file, or a folder of DICOM slices.
-        channel: which volume of a 4D image, or which value per voxel of a multi-channel one,
-            from 0; None refuses both.
+        channel: the volume to take of a 4D image, or the value of each voxel to take of a
+            multi-channel one, from 0; None refuses both.
 
     Raises:
-        PipelineError: missing, truncated or unreadable, or not one 3D image.
+        PipelineError: the file is missing, truncated or unreadable, or is not one 3D image.
     """
     itk = _itk()
     _check_exists(path)
@@ -91,14 +91,14 @@ def read_volume(path: Path, channel: int | None = None) -> Volume:
         check_complete(path)
         header = _header(path)
         geometry = _geometry(header, path, channel)
-        _check_whole(path, geometry)
+        _refuse_single_slice(path, geometry)
         reader = itk.ImageFileReader()
         reader.SetFileName(str(path))
         if header.GetDimension() == 4:
             reader.SetExtractIndex([0, 0, 0, channel or 0])
             reader.SetExtractSize([*header.GetSize()[:3], 0])
     _check_spacing(path, geometry)
-    with _told(path):
+    with _short_itk_errors(path):
         array = itk.GetArrayFromImage(reader.Execute())
     if array.ndim == 4:  # (z, y, x, channel)
         array = np.ascontiguousarray(array[..., channel or 0])
@@ -107,8 +107,8 @@ def read_volume(path: Path, channel: int | None = None) -> Volume:
     return Volume(array, geometry)
 
 
-def _check_whole(path: Path, geometry: Geometry) -> None:
-    """Refuse one slice of a DICOM series, which would pass for a scan."""
+def _refuse_single_slice(path: Path, geometry: Geometry) -> None:
+    """Refuse a single DICOM slice, which would otherwise count as a scan."""
     with path.open("rb") as file:
         file.seek(DICOM_MARK_AT)
         dicom = file.read(4) == b"DICM"
@@ -119,13 +119,13 @@ def _check_whole(path: Path, geometry: Geometry) -> None:
 def write_volume(
     path: Path, array: npt.NDArray[Any], geometry: Geometry, *, compress: bool = True
 ) -> None:
-    """Write a 3D image so that a reader sees it whole or not at all.
+    """Write a 3D image, which a reader sees whole or not at all.
 
     Args:
-        path: its suffix chooses the format: .nii.gz, .nii, .mha, .mhd (+ .raw or .zraw), .nrrd.
-        array: (z, y, x); bool is written as uint8, other dtypes as they are.
-        geometry: the grid; its shape must be the array's.
-        compress: for formats that leave the choice (all but .nii and .nii.gz).
+        path: its suffix gives the format: .nii.gz, .nii, .mha, .mhd (+ .raw or .zraw), .nrrd.
+        array: (z, y, x); bool is stored as uint8, any other dtype unchanged.
+        geometry: the grid, of the array's shape.
+        compress: whether to compress formats other than .nii and .nii.gz.
 
     Raises:
         PipelineError: unknown suffix, shapes differ, or the folder cannot be written.
@@ -139,12 +139,13 @@ def write_volume(
     image.SetSpacing(geometry.spacing[::-1])
     image.SetOrigin(geometry.origin[::-1])
     image.SetDirection(geometry.direction[::-1])
-    # A folder of its own lets a .mhd name its data file by the final name already.
+    # in a folder of its own, a .mhd can name its data file by the final name
     folder = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
     try:
         folder.mkdir(parents=True)
-        with _told(path, "not written", "look at the folder's rights and space"):
+        with _short_itk_errors(path, "not written", "look at the folder's rights and space"):
             itk.WriteImage(image, str(folder / path.name), useCompression=compress)
+        # the header comes last, after the data file that it names
         for written in sorted(folder.iterdir(), key=lambda file: file.name == path.name):
             with written.open("rb") as file:
                 os.fsync(file.fileno())
@@ -162,12 +163,14 @@ def _itk() -> Any:
 
 
 @contextmanager
-def _told(path: Path, fault: str = DAMAGED, remedy: str = FETCH_AGAIN) -> Iterator[None]:
-    """Turn ITK's many-line exceptions into one line."""
+def _short_itk_errors(
+    path: Path, fault: str = DAMAGED, remedy: str = FETCH_AGAIN
+) -> Iterator[None]:
+    """Turn ITK's exceptions of many lines into errors of one line."""
     try:
         yield
     except RuntimeError as error:
-        reason = " ".join(str(error).split("ERROR:")[-1].split())[:200]
+        reason = one_line(str(error).split("ERROR:")[-1])
         raise file_fault(path, f"{fault} (ITK: {reason})", "", remedy) from error
 
 
@@ -181,7 +184,7 @@ def _check_exists(path: Path) -> None:
 def _header(path: Path) -> Any:
     reader = _itk().ImageFileReader()
     reader.SetFileName(str(path))
-    with _told(path, "not a readable image"):
+    with _short_itk_errors(path, "not a readable image"):
         reader.ReadImageInformation()
     return reader
 
@@ -201,25 +204,25 @@ def _geometry(reader: Any, path: Path, channel: int | None = None) -> Geometry:
 
 
 def _check_channel(reader: Any, path: Path, channel: int | None) -> None:
-    """Refuse what is not one 3D image, or not one without a choice among several."""
+    """Refuse an image that is not 3D, and one of several volumes without a valid choice."""
     dimension, values = reader.GetDimension(), reader.GetNumberOfComponents()
     if dimension == 4 and values == 1:
-        count, found = reader.GetSize()[3], f"a 4D image of {reader.GetSize()[3]} volumes"
+        count, kind = reader.GetSize()[3], f"a 4D image of {reader.GetSize()[3]} volumes"
     elif dimension == 3:
-        count, found = values, f"{values} values per voxel"
+        count, kind = values, f"{values} values per voxel"
     else:
         raise file_fault(path, f"a {dimension}D image", "3D", "split or stack it")
     if channel is None and count > 1:
         remedy = f"split it, or for images set source.channel to one of 0 … {count - 1}"
-        raise file_fault(path, found, "one 3D image", remedy)
+        raise file_fault(path, kind, "one 3D image", remedy)
     if channel is not None and channel >= count:
         raise file_fault(
-            path, f"{found}, but source.channel is {channel}", f"0 … {count - 1}", "correct it"
+            path, f"{kind}, but source.channel is {channel}", f"0 … {count - 1}", "correct it"
         )
 
 
 def _check_spacing(path: Path, geometry: Geometry) -> None:
-    """Refuse a spacing that no image can have; ITK lets it pass, or reads 1 mm in its place."""
+    """Refuse an impossible spacing, which ITK accepts or replaces by 1 mm."""
     given = (None if path.is_dir() else stored_spacing(path)) or geometry.spacing[::-1]
     if not all(np.isfinite(step) and step > 0 for step in given):
         listed = ", ".join(f"{step:g}" for step in given[::-1])
@@ -230,7 +233,7 @@ def _check_spacing(path: Path, geometry: Geometry) -> None:
 
 def _series_files(folder: Path) -> tuple[str, ...]:
     reader = _itk().ImageSeriesReader
-    with _told(folder, "not a readable DICOM folder"):
+    with _short_itk_errors(folder, "not a readable DICOM folder"):
         series = reader.GetGDCMSeriesIDs(str(folder))
         if len(series) != 1:
             raise file_fault(folder, f"{len(series)} DICOM series", "1", "one folder per series")
@@ -239,17 +242,17 @@ def _series_files(folder: Path) -> tuple[str, ...]:
 
 
 def _series_geometry(folder: Path) -> Geometry:
-    """The stack's grid: in-plane from the first slice, z from the slices' positions."""
+    """The grid of a stack of slices: in the plane the first slice's, along z their positions'."""
     files = _series_files(folder)
     slices = [_geometry(_header(Path(file)), Path(file)) for file in files]
     first = slices[0]
-    if any(one.shape != first.shape or one.direction != first.direction for one in slices):
+    if any((part.shape, part.direction) != (first.shape, first.direction) for part in slices):
         raise file_fault(
             folder, "its slices differ in size or direction", "one stack", "keep one stack"
         )
     if len(slices) == 1:
         return first
-    positions = np.array([one.origin for one in slices])
+    positions = np.array([part.origin for part in slices])
     gaps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
     if np.ptp(gaps) > UNEVEN_GAP * np.median(gaps):
         raise file_fault(

@@ -1,4 +1,4 @@
-"""What can be wrong with a store, each told in a line, and what may be done about it."""
+"""The faults of a store: a one-line error for each, with what to do about it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pipeline.errors import PipelineError
 from pipeline.storage.files import fingerprint
 
 STORE_VERSION = 2
-READABLE = (1, STORE_VERSION)  # of version 1 the attributes have no digest
-OF_ATTRIBUTES = "attributes_sha256"
-# what zarr raises for metadata in which bits are flipped, and for chunks that do not fit it
+READABLE = (1, STORE_VERSION)  # version 1 has no digest of its attributes
+DIGEST_OF_ATTRIBUTES = "attributes_sha256"
+# zarr raises these for metadata with flipped bits, and for chunks that do not match it
 UNREADABLE = (
     OSError,
     ValueError,
@@ -24,24 +24,34 @@ UNREADABLE = (
     AttributeError,
     ArithmeticError,
 )
-MISPLACED = (errno.ENOTDIR, errno.EISDIR, errno.ELOOP)  # what lies there is no store
+MISPLACED = (
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+)  # something else lies there
 
 
 class UntouchableError(PipelineError):
-    """The error of a store that may be sound: it must not be replaced, nor deleted as useless.
+    """The error for a store that may be sound, so nothing may replace or delete it.
 
-    This user may not read it, the disk does not answer, or newer software has written it.
+    This user may not read it, the disk does not answer, or newer software wrote it.
     """
 
 
 def attributes_digest(attributes: Mapping[str, Any]) -> str:
-    """Of the attributes as they are read: as JSON, without what is added after they are hashed."""
-    made = {key: one for key, one in attributes.items() if key not in (OF_ATTRIBUTES, "complete")}
-    return fingerprint(json.loads(json.dumps(made)))
+    """SHA-256 of the attributes as JSON returns them, without those added after hashing."""
+    added = (DIGEST_OF_ATTRIBUTES, "complete")
+    hashed = {key: value for key, value in attributes.items() if key not in added}
+    return fingerprint(json.loads(json.dumps(hashed)))
 
 
 def check_attributes(path: Path, attributes: Mapping[str, Any]) -> None:
-    """Raises PipelineError where a store is unfinished, damaged or of another version."""
+    """Refuse a store that is unfinished, damaged or of another version.
+
+    Raises:
+        UntouchableError: the store is of a newer version.
+        PipelineError: any other fault.
+    """
     if attributes.get("complete") is not True:
         raise PipelineError(f"store {path}: unfinished; delete it and run again")
     version = attributes.get("store_version")
@@ -54,34 +64,34 @@ def check_attributes(path: Path, attributes: Mapping[str, Any]) -> None:
         raise PipelineError(
             f"store {path}: version {version}, expected {STORE_VERSION}; delete it and run again"
         )
-    if version > 1 and attributes.get(OF_ATTRIBUTES) != attributes_digest(attributes):
+    if version > 1 and attributes.get(DIGEST_OF_ATTRIBUTES) != attributes_digest(attributes):
         raise PipelineError(
             f"store {path}: damaged (its attributes have changed since they were written); delete "
             "it and run again"
         )
 
 
-def of_the_machine(error: Exception) -> bool:
-    """Whether a fault is the disk's or the process's, such as too many open files."""
+def is_machine_fault(error: Exception) -> bool:
+    """Whether the disk or the process causes the error, such as too many open files."""
     return isinstance(error, OSError) and error.errno not in (None, *MISPLACED, errno.ENOENT)
 
 
-def does_not_answer(path: Path, error: Exception) -> UntouchableError:
-    """The error of a store that the machine cannot read for the moment."""
+def no_answer_error(path: Path, error: Exception) -> UntouchableError:
+    """The error for a store that the machine cannot read at the moment."""
     reason = getattr(error, "strerror", None) or str(error)
     return UntouchableError(f"store {path}: cannot be read now ({reason}); run again when it can")
 
 
-def lost(path: Path, name: str) -> PipelineError:
-    """The error of an array whose shard is missing or empty."""
+def lost_data_error(path: Path, name: str) -> PipelineError:
+    """The error for an array whose shard is missing or empty."""
     return PipelineError(f"store {path}: {name} has lost its data; delete it and run again")
 
 
-def unreadable(store: str, name: str, error: Exception) -> PipelineError:
-    """The error of an array whose metadata or chunks do not decode; `store` may be an address."""
+def unreadable_error(store: str, name: str, error: Exception) -> PipelineError:
+    """The error for an array whose metadata or chunks do not decode; `store` may be a URL."""
     where = store.removeprefix("file://")
-    if of_the_machine(error):
-        return does_not_answer(Path(where), error)
+    if is_machine_fault(error):
+        return no_answer_error(Path(where), error)
     reason = " ".join(str(error).split()) or type(error).__name__
     return PipelineError(
         f"store {where}: {name} cannot be read ({reason}); delete the store and run again"

@@ -1,8 +1,8 @@
-"""The Zarr case, residual and probability stores: written whole, read with damage told.
+"""Zarr stores of cases, residuals and probabilities; only this module uses zarr.
 
 A store appears whole or not at all: it is written under a temporary name beside its place, marked
-complete last, flushed, and then renamed. Everything is in `(z, y, x)` order. This module is the
-only user of zarr.
+as complete last, flushed and then renamed. Reading reports damage as a `PipelineError`. Arrays are
+in `(z, y, x)` order.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from zarr.codecs import ZstdCodec
 from pipeline.errors import PipelineError
 from pipeline.storage.files import replacing
 from pipeline.storage.zarr_faults import (
-    OF_ATTRIBUTES,
+    DIGEST_OF_ATTRIBUTES,
     STORE_VERSION,
     UNREADABLE,
     UntouchableError,
     attributes_digest,
     check_attributes,
-    does_not_answer,
-    lost,
-    of_the_machine,
-    unreadable,
+    is_machine_fault,
+    lost_data_error,
+    no_answer_error,
+    unreadable_error,
 )
 
 Store = zarr.Group
@@ -57,21 +57,21 @@ def write_store(
     *,
     slice_axis: int = 0,
 ) -> None:
-    """Write one case's arrays: a chunk a slice, all chunks of an array in one shard, zstd.
+    """Write one case's arrays with zstd: a chunk for each slice, a shard for each array.
 
     Args:
         path: the store's folder, `….zarr`.
-        arrays: name → array; floating-point arrays get the fill value NaN, so that a hole can
-            never pass for a value.
-        attributes: what made the store; plain JSON values.
+        arrays: name → array; floating-point arrays have the fill value NaN, so that a hole never
+            reads as a value.
+        attributes: what made the store, as JSON values.
         slice_axis: the axis that counts slices.
     """
     with replacing(path) as temporary:
         try:
             _write_arrays(temporary, arrays, attributes, slice_axis)
         except OSError:
-            # zarr writes side by side: the others end a moment after the one that failed, and
-            # would make the folder again that is now removed
+            # zarr writes in parallel: other writes end a moment after the failed one, and would
+            # recreate the folder that is removed now
             time.sleep(SETTLING_SECONDS)
             raise
 
@@ -92,40 +92,40 @@ def _write_arrays(
             dtype=array.dtype,
             chunks=tuple(chunks),
             shards=array.shape,
-            # without the checksum most flipped bits decode to other values and no error
+            # without a checksum, most flipped bits decode to wrong values instead of an error
             compressors=ZstdCodec(level=ZSTD_LEVEL, checksum=True),
             fill_value=np.nan if array.dtype.kind == "f" else 0,
             config={"write_empty_chunks": True},
         )
         stored[:] = array
     digests = {f"{DIGEST}{name}": array_digest(array) for name, array in arrays.items()}
-    made = {**attributes, **digests, "store_version": STORE_VERSION}
-    group.attrs.update({**made, OF_ATTRIBUTES: attributes_digest(made)})
+    written = {**attributes, **digests, "store_version": STORE_VERSION}
+    group.attrs.update({**written, DIGEST_OF_ATTRIBUTES: attributes_digest(written)})
     group.attrs["complete"] = True
 
 
 def worker_start() -> str | None:
-    """How processes that read stores have to be started; None where any way does.
+    """The start method for processes that read stores; None if any method works.
 
-    zarrs reads with threads that a fork does not take over: the first read would wait for ever.
+    zarrs reads with threads, which a fork does not copy: its first read would wait forever.
     """
     zarrs = str(zarr.config.get("codec_pipeline.path")).startswith("zarrs.")
     return "forkserver" if zarrs else None
 
 
 def compressed_bytes(plane: npt.NDArray[Any]) -> int:
-    """What a slice takes in a store."""
+    """The bytes that a slice takes in a store."""
     return len(Zstd(level=ZSTD_LEVEL, checksum=True).encode(np.ascontiguousarray(plane)))
 
 
 def open_store(path: Path) -> Store:
-    """A finished store, for reading.
+    """A finished store, open for reading.
 
     Raises:
-        UntouchableError: it cannot be looked at, or is of a newer version.
+        UntouchableError: the store cannot be read now, or is of a newer version.
         PipelineError: there is no store, or it is unfinished, damaged or of an older version.
     """
-    # what is at fault, and has to be deleted, is not the link
+    # messages name the store itself, because deleting a link to it does not help
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
     try:
         group = zarr.open_group(path, mode="r")
@@ -138,20 +138,20 @@ def open_store(path: Path) -> Store:
             f"store {path}: not readable for you; have it opened to you"
         ) from None
     except UNREADABLE as error:
-        if of_the_machine(error):
-            raise does_not_answer(path, error) from error
+        if is_machine_fault(error):
+            raise no_answer_error(path, error) from error
         reason = " ".join(str(error).split())
         raise PipelineError(f"store {path}: damaged ({reason}); delete it and run again") from error
     check_attributes(path, attributes)
     for name in _written_arrays(attributes):
-        # zarr lists no array without metadata
+        # zarr does not list an array whose metadata is missing
         if name not in arrays or not _has_data(path / name, arrays[name].ndim):
-            raise lost(path, name)
+            raise lost_data_error(path, name)
     return group
 
 
 def _has_data(array: Path, dimensions: int) -> bool:
-    """Whether an array's shard is there: zarr reads a missing or empty one as fill values."""
+    """Whether an array has its shard; zarr reads a missing or empty one as fill values."""
     shard = array / "c" / Path(*"0" * dimensions)
     return shard.is_file() and shard.stat().st_size > 0
 
@@ -161,43 +161,43 @@ def _written_arrays(attributes: Mapping[str, Any]) -> list[str]:
 
 
 def read_array(group: Store, name: str, index: Any = slice(None)) -> npt.NDArray[Any]:
-    """An array of a store, or a part of it, with damage told as a user's error."""
+    """An array of a store, or a part of it; see `read_part`."""
     return read_part(stored_array(group, name), index)
 
 
 def stored_array(group: Store, name: str) -> StoredArray:
-    """An array of a store, to read parts of again and again: finding it costs a third of a slice.
+    """An array of a store, open for repeated reading; opening costs a third of reading a slice.
 
     Raises:
-        PipelineError: it is damaged.
+        PipelineError: the array is damaged.
     """
     try:
         array = group[name]
     except UNREADABLE as error:
-        raise unreadable(str(group.store_path), name, error) from error
+        raise unreadable_error(str(group.store_path), name, error) from error
     assert isinstance(array, zarr.Array)
     return array
 
 
 def read_part(array: StoredArray, index: Any = slice(None)) -> npt.NDArray[Any]:
-    """A part of an array, or all of it, with damage told as a user's error.
+    """A part of an array, or all of it.
 
     Raises:
-        PipelineError: it is damaged, or has gone since its store was opened.
+        PipelineError: the array is damaged, or was removed after its store was opened.
     """
     folder = Path(str(array.store_path).removeprefix("file://"))
     try:
         whole = isinstance(index, slice) and index == slice(None)
         read = _read_in_blocks(array) if whole else np.asarray(array[index])
     except UNREADABLE as error:
-        raise unreadable(str(folder.parent), folder.name, error) from error
+        raise unreadable_error(str(folder.parent), folder.name, error) from error
     if not _has_data(folder, array.ndim):
-        raise lost(folder.parent, folder.name)
+        raise lost_data_error(folder.parent, folder.name)
     return read
 
 
 def _read_in_blocks(array: StoredArray) -> npt.NDArray[Any]:
-    """A whole array, a few slices at a time: zarr takes several times what it reads at once."""
+    """A whole array, read a few slices at a time, because zarr needs several times their memory."""
     axis = next((a for a, size in enumerate(array.chunks) if size < array.shape[a]), 0)
     count = array.shape[axis]
     step = max(1, BLOCK_BYTES * count // max(1, array.nbytes))
@@ -209,10 +209,10 @@ def _read_in_blocks(array: StoredArray) -> npt.NDArray[Any]:
 
 
 def store_attributes(path: Path) -> dict[str, Any] | None:
-    """The attributes of a finished store, or None where there is none that can be used.
+    """The attributes of a finished store, or None if there is no usable one.
 
     Raises:
-        UntouchableError: there may be one, but it cannot be looked at, or is of a newer version.
+        UntouchableError: a store cannot be read now, or is of a newer version.
     """
     try:
         return open_store(path).attrs.asdict()
@@ -222,22 +222,22 @@ def store_attributes(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def is_current(path: Path, wanted_fingerprint: str) -> bool:
-    """Whether a finished store made from exactly these inputs and settings lies at `path`.
+def is_current(path: Path, fingerprint: str) -> bool:
+    """Whether `path` holds a finished store of exactly these inputs and settings.
 
     Raises:
         UntouchableError: as for `store_attributes`.
     """
     attributes = store_attributes(path)
-    return attributes is not None and attributes.get("fingerprint") == wanted_fingerprint
+    return attributes is not None and attributes.get("fingerprint") == fingerprint
 
 
 def verify_store(path: Path) -> None:
-    """Re-read every array and compare it with the digest noted when it was written.
+    """Read every array again and compare it with the digest noted when it was written.
 
     Raises:
-        PipelineError: the store is unfinished, damaged, holds other values than were written,
-            or values that are not finite.
+        PipelineError: the store is unfinished or damaged, or its values have changed or are not
+            finite.
     """
     group = open_store(path)
     for name in _written_arrays(group.attrs):

@@ -33,7 +33,7 @@ NOBODY = 65534
 
 @pytest.fixture(autouse=True)
 def _tell_again():
-    residual_store._tell_once.cache_clear()
+    residual_store._warn_once.cache_clear()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import zarr
 from pipeline.errors import PipelineError
 from pipeline.storage import files, zarr_store
 from pipeline.storage.files import fingerprint
-from pipeline.storage.zarr_faults import OF_ATTRIBUTES, UntouchableError
+from pipeline.storage.zarr_faults import DIGEST_OF_ATTRIBUTES, UntouchableError
 
 RESIDUAL = np.linspace(0, 1, 2 * 3 * 8 * 9, dtype=np.float16).reshape(2, 3, 8, 9)
 
@@ -103,7 +103,7 @@ def test_a_newer_version_is_refused_and_never_replaced(store):
 
 
 def test_a_store_of_version_1_is_read_as_ever(store):
-    of_version(store, 1, without=[OF_ATTRIBUTES])
+    of_version(store, 1, without=[DIGEST_OF_ATTRIBUTES])
     zarr_store.verify_store(store)
     assert zarr_store.is_current(store, "f")
 
