@@ -28,6 +28,11 @@ def file_fault(path: Path, found: str, expected: str = "", remedy: str = "") -> 
     return PipelineError(Finding(found, expected, remedy, file=str(path)))
 
 
+def one_line(error: Exception | str) -> str:
+    """The text of another library's error, shortened to fit in a line of ours."""
+    return " ".join(str(error).split())[:200]
+
+
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, one_line
 from pipeline.storage.files import read_json, replacing, write_json
 
 log = logging.getLogger(__name__)
@@ -150,10 +150,10 @@ def _check_sums(checkpoint: Path) -> None:
 
 def damaged_checkpoint(checkpoint: Path, error: Exception) -> PipelineError:
     """The line for a checkpoint that torch could not read."""
-    reason = " ".join(str(error).split())[:200]
     folder = checkpoint.parent.parent
     return PipelineError(
-        f"checkpoint {checkpoint}: damaged ({reason}); delete the folder {folder} to train anew"
+        f"checkpoint {checkpoint}: damaged ({one_line(error)}); delete the folder {folder} to "
+        "train anew"
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import PipelineError, file_fault
+from pipeline.errors import PipelineError, file_fault, one_line
 from pipeline.storage.image_headers import (
     FETCH_AGAIN,
     check_complete,
@@ -167,7 +167,7 @@ def _told(path: Path, fault: str = DAMAGED, remedy: str = FETCH_AGAIN) -> Iterat
     try:
         yield
     except RuntimeError as error:
-        reason = " ".join(str(error).split("ERROR:")[-1].split())[:200]
+        reason = one_line(str(error).split("ERROR:")[-1])
         raise file_fault(path, f"{fault} (ITK: {reason})", "", remedy) from error
 
 

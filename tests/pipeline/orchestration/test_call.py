@@ -6,8 +6,8 @@ import time
 import pytest
 
 from pipeline.errors import PipelineError
+from pipeline.orchestration import call as call_module
 from pipeline.orchestration.call import RECORDS, Call, Plan, Planned
-from pipeline.orchestration.last_run import code_now
 from pipeline.orchestration.locks import list_locks, lock_dataset, locked, unlock_dataset
 from pipeline.storage.files import file_digest, read_json, write_json
 from pipeline.storage.layout import Layout
@@ -101,15 +101,14 @@ def test_a_call_that_finds_nothing_to_do_forgets_what_is_made(layouts):
     assert list_locks(layouts[0]) == []
 
 
-def test_a_partial_call_does_not_use_up_what_is_said_of_edited_code(layouts, monkeypatch):
+def test_a_partial_call_does_not_use_up_what_is_said_of_changed_code(layouts, monkeypatch):
+    monkeypatch.setattr(call_module, "source_state", lambda: {"commit": "a", "changed": []})
     made(layouts[0])
-    code = code_now()
-    code["files"]["pipeline/predict.py"] = "edited"
-    monkeypatch.setattr("pipeline.orchestration.call.code_now", lambda: code)
+    monkeypatch.setattr(call_module, "source_state", lambda: {"commit": "b", "changed": []})
     plan = (job(layouts[0], "ingest"), job(layouts[0], "split"))
     for _ in range(2):
         (line,) = ran(layouts, partial(*plan))
-        assert "pipeline/predict.py changed since the last run" in line
+        assert line.startswith("heart: code changed since the last run (a → b)")
     assert len(ran(layouts, whole(*plan))) == 1
     assert said(layouts) == []
 

@@ -11,7 +11,13 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.orchestration import changed_results as manifests
-from pipeline.orchestration.changed_results import changed_results, set_aside, withdraw
+from pipeline.orchestration.changed_results import (
+    ChangedResult,
+    changed_results,
+    restore_times,
+    set_aside,
+    withdraw,
+)
 from pipeline.orchestration.record_writer import Inputs, JobDescription, recorded
 from pipeline.storage import zarr_store
 from pipeline.storage.files import file_digest, write_json
@@ -49,7 +55,7 @@ def write(manifest: Path, *outputs: Path) -> None:
 
 
 def told(layout: Layout) -> list[str]:
-    return [line for one in changed_results(layout) for line in one.told]
+    return [line for result in changed_results(layout) for line in result.messages]
 
 
 def missing(manifest: Path, output: Path) -> str:
@@ -74,7 +80,7 @@ def test_only_the_manifest_whose_output_vanished_is_untrue(tmp_path, stage):
     for _ in range(2):  # looking again says the same
         (found,) = changed_results(layout)
         assert found.manifest == manifest
-        assert found.told == (missing(manifest, output),)
+        assert found.messages == (missing(manifest, output),)
     output.with_name("second").rmdir()
     assert told(layout) == [f"{missing(manifest, output)} and 1 more"]
 
@@ -161,7 +167,7 @@ def test_looking_at_what_was_changed_moves_nothing_and_says_the_same_again(made,
     for _ in range(2):
         (found,) = changed_results(made)
         assert found.manifest == manifest
-        (line,) = found.told
+        (line,) = found.messages
         assert line.startswith(f"not as it was made: {what}")
     assert everything(made.root) == before
 
@@ -206,12 +212,21 @@ def test_a_store_that_lost_a_file_is_not_as_it_was_made(made, lost):
     assert line.startswith(f"not as it was made: store {store}: ")
 
 
-def test_what_was_only_touched_stays_and_is_read_once(made, monkeypatch):
+def touched_outputs(made: Layout) -> list[ChangedResult]:
+    """Outputs touched after their manifests were written, as they are compared."""
     later = time.time_ns() + 10**9
     for output, _, _ in outputs_of(made).values():
         for path in [output, *output.rglob("*")]:
             os.utime(path, ns=(later, later))
-    assert changed_results(made) == []
+    return changed_results(made)
+
+
+def test_what_was_only_touched_is_read_until_its_time_is_restored(made, monkeypatch):
+    touched = touched_outputs(made)
+    assert [result.messages for result in touched] == [()] * 3
+    assert changed_results(made) == touched, "comparing sets no time back"
+    for result in touched:
+        restore_times(result)
 
     def read_again(path):
         raise AssertionError(path)
@@ -219,6 +234,19 @@ def test_what_was_only_touched_stays_and_is_read_once(made, monkeypatch):
     monkeypatch.setattr("pipeline.orchestration.changed_results.verify_store", read_again)
     monkeypatch.setattr("pipeline.orchestration.changed_results.file_digest", read_again)
     assert changed_results(made) == []
+
+
+@CHANGED
+def test_what_was_edited_since_it_was_compared_keeps_its_time(made, index):
+    touched = touched_outputs(made)
+    _, file, what = list(outputs_of(made).values())[index]
+    damage(file)
+    later = time.time_ns() + 2 * 10**9
+    os.utime(file, ns=(later, later))
+    for result in touched:
+        restore_times(result)
+    (line,) = told(made)
+    assert line.startswith(f"not as it was made: {what}")
 
 
 def test_a_damaged_store_of_a_shared_folder_is_refused(made, tmp_path):
@@ -237,7 +265,7 @@ def test_a_damaged_store_of_a_shared_folder_is_refused(made, tmp_path):
 def test_what_another_call_takes_away_at_this_moment_is_missing(made, monkeypatch, index, when):
     manifest, (output, file, _) = list(outputs_of(made).items())[index]
     damage(file)
-    name = {"before it is looked at": "_changed_ns", "while it is read": "_verify"}[when]
+    name = {"before it is looked at": "_newest_change", "while it is read": "_verify"}[when]
     real = getattr(manifests, name)
 
     def taken_away(path, *more):
@@ -324,7 +352,7 @@ def test_an_edited_small_result_is_told_in_one_line_and_set_aside(small, stage, 
         os.utime(path, times)
         (found,) = changed_results(small)
         assert found.manifest == declared
-        assert found.told == (f"not as it was made: {path}: has changed since it was written",)
+        assert found.messages == (f"not as it was made: {path}: has changed since it was written",)
     assert everything(small.root) == before
     (line,) = set_aside(declared)
     aside = path.with_name(line.removeprefix("set aside as ").split(": ")[0])
@@ -397,5 +425,5 @@ def test_a_store_on_a_disk_that_does_not_answer_is_told_and_stays(tmp_path, monk
         for look in (changed_results, lambda _: set_aside(manifest)):
             with pytest.raises(PipelineError, match="cannot be read now"):
                 look(layout)
-    assert changed_results(layout) == []
+    assert told(layout) == []
     assert [one.name for one in store.parent.glob("*.zarr")] == ["a.zarr"]
