@@ -61,7 +61,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def _take_place(temporary: Path, path: Path) -> None:
     """Rename over `path`; what no rename replaces makes room first, and may be there again."""
     moved: list[Path] = []
-    while not _replaced(temporary, path):
+    while not _try_replace(temporary, path):
         old = temporary.with_suffix(f".{len(moved)}.old")
         with suppress(FileNotFoundError):
             path.rename(old)
@@ -72,7 +72,7 @@ def _take_place(temporary: Path, path: Path) -> None:
             remove(old)
 
 
-def _replaced(temporary: Path, path: Path) -> bool:
+def _try_replace(temporary: Path, path: Path) -> bool:
     try:
         temporary.replace(path)
     except OSError as error:

@@ -16,7 +16,7 @@ from pipeline.orchestration.record_writer import (
     JobDescription,
     input_digests,
     recorded,
-    told_path,
+    recorded_path,
 )
 from pipeline.storage.files import file_digest, read_json, write_json
 from pipeline.storage.layout import Layout, record_of
@@ -153,9 +153,9 @@ def test_records_are_no_manifests_that_could_be_untrue(work):
 
 def test_paths_are_relative_in_a_project_and_absolute_elsewhere(tmp_path):
     root = tmp_path / "project" / "results"
-    assert told_path(root / "heart" / "a.json", root) == "heart/a.json"
-    assert told_path(root.parent / "images" / "a.nii.gz", root) == "../images/a.nii.gz"
-    assert told_path(tmp_path / "a.nii.gz", root) == str(tmp_path / "a.nii.gz")
+    assert recorded_path(root / "heart" / "a.json", root) == "heart/a.json"
+    assert recorded_path(root.parent / "images" / "a.nii.gz", root) == "../images/a.nii.gz"
+    assert recorded_path(tmp_path / "a.nii.gz", root) == str(tmp_path / "a.nii.gz")
 
 
 def test_a_gpu_that_was_used_is_named_with_its_memory(monkeypatch):
