@@ -106,7 +106,7 @@ class Layout:
         return self.stage("running") / "last.json"
 
     def work_of(self, declared: Path) -> str:
-        """What a declared file is the result of, as its claim calls it: `predict unet 2`."""
+        """The work that a declared file results from, as its lock is named: `predict unet 2`."""
         stage, *folders, name = declared.relative_to(self.root / self.dataset).parts
         if stage in UNNAMED:
             return stage

@@ -42,8 +42,8 @@ LATER = {"commit": "b" * 40, "changed": ["pipeline/split.py"]}
 def test_changed_code_is_one_line_where_git_knows_it(layout, before, now, line):
     assert changed_code([layout], now) == [], "there was no call before"
     note_code(layout, before)
-    told = f"heart: code changed since the last run ({line}); nothing runs again because of it"
-    assert changed_code([layout], now) == ([f"{told} unless VERSION was raised"] if line else [])
+    start = f"heart: code changed since the last run ({line}); nothing runs again because of it"
+    assert changed_code([layout], now) == ([f"{start} unless VERSION was raised"] if line else [])
 
 
 def test_data_sets_of_the_same_code_share_a_line(layout):
@@ -193,7 +193,7 @@ def test_results_are_all_that_is_declared_and_no_record_store_or_note(layout):
 
 def test_records_of_several_data_sets_do_not_share_a_file(layout, records):
     other = Layout(layout.root, "head")
-    for one in (layout, other):
-        note_code(one, CODE)
-        note_recorded(one, records)
+    for each in (layout, other):
+        note_code(each, CODE)
+        note_recorded(each, records)
     assert len(list((records / "grcsf").iterdir())) == 2

@@ -24,7 +24,7 @@ def files(tmp_path):
     for path in paths:
         path.write_bytes(path.name.encode())
     write_source_note(
-        tmp_path / "note.json", file_stats(paths), {one: file_digest(one) for one in paths}
+        tmp_path / "note.json", file_stats(paths), {path: file_digest(path) for path in paths}
     )
     return paths
 
