@@ -32,7 +32,7 @@ from pipeline.evaluation.score_files import read_scores, read_summary
 from pipeline.evaluation.score_pictures import agreement_picture, group_picture
 from pipeline.networks.history import training_histories
 from pipeline.settings import Dataset
-from pipeline.storage.files import read_json, write
+from pipeline.storage.files import read_json, replacing
 from pipeline.storage.layout import STAGES, Layout, stage_version
 from pipeline.storage.roles import labelled_test_cases
 
@@ -54,7 +54,8 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
         name: read_summary(layout, name, evaluation, seed, subsets) for name in experiments
     }
     pictures, example = _pictures(layout, dataset, split["unlabelled"], scores)
-    write(layout.report.with_name("example.png"), example)
+    with replacing(layout.report.with_name("example.png")) as temporary:
+        temporary.write_bytes(example)
     calcium = evaluation.metrics == "calcium"
     histories, untrained = training_histories(layout, dataset)
     colours = experiment_colours(experiments)
@@ -88,7 +89,8 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
         "versions": ", ".join(f"{stage} {stage_version(stage)}" for stage in STAGES),
         "settings": yaml.safe_dump(dataset.model_dump(mode="json"), sort_keys=False),
     }
-    write(layout.report, _template().render(content))
+    with replacing(layout.report) as temporary:
+        temporary.write_text(_template().render(content), "utf-8")
     size_mb = layout.report.stat().st_size / 1e6
     log.info("report: %s, %d pictures, %.1f MB", layout.report, len(pictures), size_mb)
 
