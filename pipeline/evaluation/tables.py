@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.storage.files import replacing
+from pipeline.storage.files import replacing, write
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -33,8 +33,7 @@ def write_table(table: TextTable, title: str, page: Path, numbers: Path) -> None
         writer.writeheader()
         for row in table.numbers:
             writer.writerow({key: "nan" if value is None else value for key, value in row.items()})
-    with replacing(page) as temporary:
-        temporary.write_text(markdown(title, table), "utf-8")
+    write(page, markdown(title, table))
 
 
 def markdown(title: str, table: TextTable) -> str:

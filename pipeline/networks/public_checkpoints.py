@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from grcsf.mae.checkpoint import IMAGENET, load_mae_state
 from grcsf.mae.model import MaskedAutoencoder
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, one_line
 from pipeline.settings.paths import checkpoint_files
 from pipeline.storage.files import file_digest, fingerprint
 
@@ -80,10 +80,9 @@ def _read_state(path: Path) -> dict[str, Any]:
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch and safetensors raise many kinds for a damaged file
-        reason = " ".join(str(error).split())[:200]
         raise PipelineError(
-            f"checkpoint {path}: damaged, or holds more than weights ({reason}); expected a "
-            "state dict saved by torch or safetensors"
+            f"checkpoint {path}: damaged, or holds more than weights ({one_line(error)}); "
+            "expected a state dict saved by torch or safetensors"
         ) from error
     if isinstance(content.get("args"), argparse.Namespace):
         _check_targets(vars(content["args"]), path)

@@ -1,4 +1,4 @@
-"""The checkpoints that a training keeps, and which of them it goes on from."""
+"""The checkpoints that a training keeps, and which of them it resumes from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, one_line
 from pipeline.storage.files import read_json, replacing, write_json
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class WholeCheckpoints(TorchCheckpointIO):
             torch.save(checkpoint, temporary)
 
     def load_checkpoint(self, path: str | Path, *args: Any, **options: Any) -> dict[str, Any]:
-        """What lies at `path`; one of `UNREADABLE` where it is not what was written."""
+        """Read `path`; raises one of `UNREADABLE` where it is not what was written."""
         _check_sums(Path(path))
         return super().load_checkpoint(path, *args, **options)
 
@@ -61,12 +61,12 @@ class MovableCheckpoint(ModelCheckpoint):
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up what a checkpoint remembers, with the files of its folder looked for in ours."""
+        """Load what a checkpoint remembers, with its files looked for in this folder."""
         paths = {
             name: self._here(state_dict[name])
             for name in ("best_model_path", "kth_best_model_path", "last_model_path")
         }
-        scores = {self._here(path): one for path, one in state_dict["best_k_models"].items()}
+        scores = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
         moved = {**paths, "best_k_models": scores, "dirpath": self.dirpath}
         super().load_state_dict({**state_dict, **moved})
 
@@ -76,12 +76,12 @@ class MovableCheckpoint(ModelCheckpoint):
 
 
 def is_first_process() -> bool:
-    """Whether this is the one that keeps what several processes have trained together."""
+    """Whether this process keeps the results of several that train together."""
     return bool(getattr(rank_zero_only, "rank", 0) == 0)
 
 
 def await_start(folder: Path, wanted_fingerprint: str) -> None:
-    """Wait until the first process has emptied the folder, or has found it to be of this training.
+    """Wait until the first process has prepared the folder for this training.
 
     Raises:
         PipelineError: it did not.
@@ -111,7 +111,7 @@ def prepare_folder(folder: Path, wanted_fingerprint: str, wanted: Path) -> Path 
             return last
         if is_first_process():
             log.info("%s is missing: starting anew", wanted)
-            # not the folder: another process could take it for one of other settings meanwhile
+            # not the folder, which another process could meanwhile take for one of other settings
             last.unlink()
         return None
     if folder.exists():
@@ -149,11 +149,11 @@ def _check_sums(checkpoint: Path) -> None:
 
 
 def damaged_checkpoint(checkpoint: Path, error: Exception) -> PipelineError:
-    """The line for a checkpoint that torch could not read."""
-    reason = " ".join(str(error).split())[:200]
+    """The error for a checkpoint that torch could not read."""
     folder = checkpoint.parent.parent
     return PipelineError(
-        f"checkpoint {checkpoint}: damaged ({reason}); delete the folder {folder} to train anew"
+        f"checkpoint {checkpoint}: damaged ({one_line(error)}); delete the folder {folder} to "
+        "train anew"
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, one_line
 from pipeline.networks.history import read_history
 from pipeline.storage.files import file_digest, read_json, replacing, write_json
 from pipeline.storage.layout import folder_of
@@ -105,10 +105,9 @@ def load_weights(network: nn.Module, manifest: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise PipelineError(f"model {path}: not there; run its training again") from None
     except Exception as error:  # safetensors raises its own, untyped errors
-        reason = " ".join(str(error).split())[:200]
         raise PipelineError(
-            f"model {path}: damaged or of another network ({reason}); delete {path.parent} and "
-            "train again"
+            f"model {path}: damaged or of another network ({one_line(error)}); delete "
+            f"{path.parent} and train again"
         ) from error
     return record
 

@@ -1,26 +1,26 @@
 """A call of snakemake: what it finds before it plans, and what it leaves for the next one.
 
-Looking changes no result: a plan may be asked for at any time, of any results, by several calls at
-once. What is not true is only told, and its job is due; what has to be set right on the disk is,
-once the data sets are claimed.
+Planning only reports outdated results and schedules their jobs, so a plan may be asked for at any
+time, of any results, by several calls at once. Files are repaired after the data sets are locked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 from pipeline.errors import PipelineError
-from pipeline.orchestration.changed_results import changed_results, set_aside, withdraw
-from pipeline.orchestration.last_run import (
-    changed_code,
-    code_now,
-    note_code,
-    note_recorded,
-    unrecorded,
+from pipeline.orchestration.changed_results import (
+    changed_results,
+    restore_times,
+    set_aside,
+    withdraw,
 )
+from pipeline.orchestration.environment import source_state
+from pipeline.orchestration.last_run import changed_code, note_code, note_recorded, unrecorded
 from pipeline.orchestration.locks import (
     CALL,
     Lock,
@@ -30,7 +30,7 @@ from pipeline.orchestration.locks import (
     unlock_dataset,
 )
 from pipeline.storage.layout import Layout
-from pipeline.storage.source_notes import replaced_sources
+from pipeline.storage.source_notes import note_touched, source_changes
 
 RECORDS = Path(".snakemake")  # Snakemake's own, in the working directory
 
@@ -41,7 +41,7 @@ class Planned:
 
     Attributes:
         dataset: of which data set.
-        work: its stage and names, as in `claims.Claim`.
+        work: its stage and names, as in `locks.Lock`.
         outputs: the files that it declares.
         due: whether it has to run.
     """
@@ -54,7 +54,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """All jobs of a call, those that need not run among them.
+    """All jobs of a call, also those that need not run.
 
     Attributes:
         jobs: of all data sets.
@@ -66,12 +66,12 @@ class Plan:
 
     def works(self, dataset: str) -> set[str]:
         """What the plan covers of a data set."""
-        return {one.work for one in self.jobs if one.dataset == dataset}
+        return {job.work for job in self.jobs if job.dataset == dataset}
 
     def made(self, dataset: str) -> set[Path]:
         """What the plan makes, or looks at, of a data set."""
-        jobs = (one for one in self.jobs if one.dataset == dataset and one.due)
-        return {path for one in jobs for path in one.outputs}
+        jobs = (job for job in self.jobs if job.dataset == dataset and job.due)
+        return {path for job in jobs for path in job.outputs}
 
 
 class Call:
@@ -91,12 +91,13 @@ class Call:
         self.due: set[Path] = set()
         self._layouts = layouts
         self._pretrained = pretrained
-        self._code = code_now()
+        self._code = source_state()
         self._changed: list[Path] = []
-        self._claimed: list[IO[str]] = []
+        self._postponed: list[Callable[[], None]] = []  # until the data sets are locked
+        self._locks: list[IO[str]] = []
 
     def check(self) -> Iterator[str]:
-        """Find what is no longer true, and tell of it; nothing is changed.
+        """Find what is outdated, and report it line by line; nothing is written.
 
         A data set on which another call works is planned as it stands, and so is what a stage makes
         that has outlived its call.
@@ -104,69 +105,82 @@ class Call:
         Raises:
             PipelineError: a store of a shared folder is damaged, or a file is not readable.
         """
-        if line := changed_code(self._layouts, self._code):
-            yield line
+        yield from changed_code(self._layouts, self._code)
         stopped: list[Lock] = []
         for layout in self._layouts:
-            found = list_locks(layout)
-            running = {one.work for one in found if one.alive}
-            yield from (_of_running(one) for one in found if one.alive)
-            stopped += _stopped(found)
+            locks = list_locks(layout)
+            running = {lock.work for lock in locks if lock.alive}
+            yield from (_running_line(lock) for lock in locks if lock.alive)
+            stopped += _stopped_stages(locks)
             if CALL not in running:
-                yield from self._look_at(layout, running)
+                yield from self._check_results(layout, running)
+                yield from self._check_sources(layout, running)
+                yield from self._check_recorded(layout, running)
         if stopped:
-            yield f"stopped half-way: {_told(stopped)}"
+            yield f"stopped half-way: {_names(stopped)}"
 
     def lock(self) -> None:
-        """Claim the data sets; their claims end with this process.
+        """Lock the data sets until this process ends.
 
         Raises:
             PipelineError: another call works on one of them.
         """
-        self._claimed = [lock_dataset(layout) for layout in self._layouts]
+        self._locks = [lock_dataset(layout) for layout in self._layouts]
         for layout in self._layouts:
             if not layout.last_run.exists():
                 note_code(layout, self._code)
 
     def prepare(self, plan: Plan) -> Iterator[str]:
-        """Make ready what the jobs of a claimed plan will find, and tell of it."""
+        """Make ready what the jobs of a plan will find, after `lock`, and report it."""
         for layout in self._layouts:
             if plan.made(layout.dataset):
                 note_recorded(layout, RECORDS)
-        due = {(one.dataset, one.work) for one in plan.jobs if one.due}
-        stopped = [one for layout in self._layouts for one in _stopped(list_locks(layout))]
-        if again := [one for one in stopped if (one.dataset, one.work) in due]:
-            yield f"taken up where it stood: {_told(again)}"
-        yield from self._set_right(plan)
+        due = {(job.dataset, job.work) for job in plan.jobs if job.due}
+        stopped = [lock for layout in self._layouts for lock in _stopped_stages(list_locks(layout))]
+        if again := [lock for lock in stopped if (lock.dataset, lock.work) in due]:
+            yield f"taken up where it stood: {_names(again)}"
+        yield from self._repair(plan)
 
     def finish(self, plan: Plan) -> Iterator[str]:
         """Note that all of a plan is made, after a call without a failure."""
-        if not self._claimed:  # nothing was to be done, so nothing has begun
+        if not self._locks:  # nothing was to be done, so nothing has begun
             try:
                 self.lock()
             except PipelineError:
-                return  # what another call works on is not ours to note
-            yield from self._set_right(plan)
+                return  # the other call notes what it works on
+            yield from self._repair(plan)
         for layout in self._layouts:
             clear_stopped(layout, None if plan.whole else plan.works(layout.dataset))
             if plan.whole:
                 note_code(layout, self._code)
             if made := plan.made(layout.dataset):
-                # anew, as the results may have been copied meanwhile
+                # a second mark, as the results may have been copied meanwhile
                 note_recorded(layout, RECORDS, made)
-        while self._claimed:
-            unlock_dataset(self._claimed.pop())
+        while self._locks:
+            unlock_dataset(self._locks.pop())
 
-    def _look_at(self, layout: Layout, running: Collection[str]) -> Iterator[str]:
-        for one in changed_results(layout, running):
-            self._changed.append(one.manifest)
-            self.due.add(one.manifest)
-            yield from one.told
+    def _check_results(self, layout: Layout, running: Collection[str]) -> Iterator[str]:
+        for result in changed_results(layout, running):
+            self._postponed.append(partial(restore_times, result))
+            if result.messages:
+                self._changed.append(result.manifest)
+                self.due.add(result.manifest)
+            yield from result.messages
+
+    def _check_sources(self, layout: Layout, running: Collection[str]) -> Iterator[str]:
         for work, manifest in self._given_files(layout):
-            if work not in running and (files := replaced_sources(layout.sources(work))):
+            if work in running:
+                continue
+            note = layout.sources(work)
+            files, touched = source_changes(note)
+            if touched:
+                self._postponed.append(partial(note_touched, note, touched))
+            if files:
                 self.due.add(manifest)
                 further = f" and {len(files) - 1} more" if len(files) > 1 else ""
                 yield f"{layout.dataset}: replaced since {work} read it: {files[0]}{further}"
+
+    def _check_recorded(self, layout: Layout, running: Collection[str]) -> Iterator[str]:
         unknown = unrecorded(layout, RECORDS)
         self.due.update(path for path in unknown if layout.work_of(path) not in running)
         if layout.cases in unknown:
@@ -185,9 +199,11 @@ class Call:
             jobs[f"train_mae {name}"] = layout.mae(name)
         yield from ((work, manifest) for work, manifest in jobs.items() if manifest.exists())
 
-    def _set_right(self, plan: Plan) -> Iterator[str]:
-        made = {path for one in plan.jobs for path in one.outputs}
-        due = {path for one in plan.jobs if one.due for path in one.outputs}
+    def _repair(self, plan: Plan) -> Iterator[str]:
+        for write in self._postponed:
+            write()
+        made = {path for job in plan.jobs for path in job.outputs}
+        due = {path for job in plan.jobs if job.due for path in job.outputs}
         for manifest in self._changed:
             if manifest in due:
                 yield from set_aside(manifest)
@@ -195,15 +211,15 @@ class Call:
                 yield from withdraw(manifest)
 
 
-def _of_running(one: Lock) -> str:
-    if one.work == CALL:
-        return f"{one.dataset}: another call works on it ({one.who}); planned as it stands"
-    return f"{one.dataset}: {one.work} still runs ({one.who}); what it makes is left to it"
+def _running_line(lock: Lock) -> str:
+    if lock.work == CALL:
+        return f"{lock.dataset}: another call works on it ({lock.who}); planned as it stands"
+    return f"{lock.dataset}: {lock.work} still runs ({lock.who}); what it makes is left to it"
 
 
-def _stopped(found: Iterable[Lock]) -> list[Lock]:
-    return [one for one in found if not one.alive and one.work != CALL]
+def _stopped_stages(locks: Iterable[Lock]) -> list[Lock]:
+    return [lock for lock in locks if not lock.alive and lock.work != CALL]
 
 
-def _told(stopped: Iterable[Lock]) -> str:
-    return ", ".join(f"{one.dataset} {one.work}" for one in stopped)
+def _names(locks: Iterable[Lock]) -> str:
+    return ", ".join(f"{lock.dataset} {lock.work}" for lock in locks)

@@ -1,14 +1,14 @@
-"""Manifests that no longer tell the truth.
+"""Results that are no longer as their job wrote them: deleted, edited or damaged since.
 
 A job's declared output is a manifest; the stores, models and masks that it lists under `outputs`
 are not declared, because Snakemake deletes the declared outputs of a job that fails. So Snakemake
-cannot miss a store that somebody deleted or edited. A call looks for itself: the job of a manifest
-whose outputs have vanished, or hold something else than its stage wrote, is planned whatever
-Snakemake thinks of it, and makes only what is missing. Looking changes nothing: what was edited is
-set aside when its job is about to begin. The workflow asks for every manifest by name, because
-Snakemake does not miss a file between others that are up to date.
+cannot miss a store that somebody deleted or edited, and every call compares the outputs itself:
+where one has vanished, or holds something else than its stage wrote, the job of its manifest is
+planned whatever Snakemake thinks of it, and makes only what is missing. The comparison writes
+nothing: an edited output is set aside when its job is about to begin. The workflow asks for every
+manifest by name, because Snakemake does not miss a file between others that are up to date.
 
-A split, scores and tables list nothing and are looked at themselves: `pipeline/small_results.py`.
+A split, scores and tables list nothing and are compared with their job's record.
 """
 
 from __future__ import annotations
@@ -18,48 +18,40 @@ import os
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.orchestration.record_reader import read_record
 from pipeline.storage.files import file_digest, read_json
-from pipeline.storage.layout import Layout, is_record, mask_note, record_of
+from pipeline.storage.layout import RESULTS, Layout, mask_note, record_of
 from pipeline.storage.zarr_faults import UntouchableError
 from pipeline.storage.zarr_store import verify_store
-
-MANIFESTS = (
-    "ingest/manifest.json",
-    "train_mae/*.json",
-    "residual_maps/*/*.json",
-    "train_segmentation/*/*.json",
-    "predict/*/*.json",
-    "postprocess/*/*.json",
-)
 
 
 @dataclass(frozen=True)
 class ChangedResult:
-    """A manifest, or a small result, whose job has to run, and why.
+    """A manifest, or a small result, of which something differs from what its job wrote.
 
     Attributes:
         manifest: the first file that the job declares.
-        told: a line for all outputs that are not there, and one for each that is not as it was
-            made.
+        messages: why its job has to run: one line for all missing outputs, and one for each that
+            was edited or damaged. None if outputs were only touched.
+        touched: outputs with a later time than the manifest and the same content, and the newest
+            time found in each, in ns.
     """
 
     manifest: Path
-    told: tuple[str, ...]
+    messages: tuple[str, ...] = ()
+    touched: Mapping[Path, int] = field(default_factory=dict)
 
 
 def changed_results(layout: Layout, running: Collection[str] = ()) -> list[ChangedResult]:
-    """A data set's manifests that list an output which is not there, or not as it was made.
+    """Compare a data set's results with their manifests and records; nothing is written.
 
-    Among them are a split, scores and tables that were edited.
-
-    An output that was changed since its manifest was written is read and compared with its digest.
-    A manifest that cannot be read, or that does not say what its outputs are, is among them: its
+    An output that was written later than its manifest is read and compared with its digest. A
+    manifest that cannot be read, or that does not say what its outputs are, counts as changed: its
     stage writes it anew.
 
     Args:
@@ -69,16 +61,13 @@ def changed_results(layout: Layout, running: Collection[str] = ()) -> list[Chang
     Raises:
         PipelineError: a store of a shared folder is damaged, or a store or file cannot be read.
     """
-    folder = layout.root / layout.dataset
-    patterns = (*MANIFESTS, *SMALL_RESULTS)
-    paths = sorted(path for pattern in patterns for path in folder.glob(pattern))
-    ours = (one for one in paths if not is_record(one) and layout.work_of(one) not in running)
-    found = (ChangedResult(path, tuple(_faults(path))) for path in ours)
-    return [one for one in found if one.told]
+    paths = sorted(path for _, path in layout.existing("manifest", "small"))
+    compared = [_compared(path) for path in paths if layout.work_of(path) not in running]
+    return [result for result in compared if result.messages or result.touched]
 
 
 def set_aside(manifest: Path) -> list[str]:
-    """Rename what is not as it was made, an output or the file itself, for its stage to miss it.
+    """Rename edited or damaged outputs, or the edited file itself, so that the stage makes them.
 
     The hidden name is one that `grcsf store prune` finds. A manifest stays: until its job has
     run, it tells what is missing.
@@ -87,9 +76,7 @@ def set_aside(manifest: Path) -> list[str]:
         A line for each output.
     """
     lines = []
-    small = is_small_result(manifest)
-    changed = _edited(manifest) if small else _changed(manifest, _outputs(manifest) or {})
-    for path, reason in changed:
+    for path, reason in _edited(manifest):
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.old")
         path.rename(aside)
         lines.append(f"set aside as {aside.name}: {reason}")
@@ -97,33 +84,61 @@ def set_aside(manifest: Path) -> list[str]:
 
 
 def withdraw(manifest: Path) -> list[str]:
-    """Delete a manifest that no job of a configuration writes anew, if it still is not true.
+    """Delete a manifest that no job of a configuration writes anew, if it is still not true.
 
     Returns:
         A line for it, and one for each output that is set aside.
     """
-    if not any(_faults(manifest)):
+    if not _compared(manifest).messages:
         return []
     lines = set_aside(manifest)
     manifest.unlink(missing_ok=True)
     return [*lines, f"withdrawn, as no job of this configuration makes it: {manifest}"]
 
 
-def _faults(manifest: Path) -> Iterator[str]:
+def restore_times(result: ChangedResult) -> None:
+    """Spare the next plan the reading of outputs that were touched, or copied without their times.
+
+    An output that was written again since it was compared keeps its time.
+    """
+    for path, newest in result.touched.items():
+        with suppress(PermissionError, FileNotFoundError):  # another's, or just being replaced
+            written = result.manifest.stat().st_mtime_ns
+            if _newest_change(path) != newest:
+                continue
+            for file in [path, *path.rglob("*")]:
+                if file.stat().st_mtime_ns > written:
+                    os.utime(file, ns=(written, written))
+
+
+def is_small_result(declared: Path) -> bool:
+    """Whether a job's first file is a split, scores or a table, and lists nothing."""
+    patterns = (f"{stage}/{pattern}" for stage, pattern, kind in RESULTS if kind == "small")
+    return any(declared.match(pattern) for pattern in patterns)
+
+
+def _compared(manifest: Path) -> ChangedResult:
     if is_small_result(manifest):
-        yield from (f"not as it was made: {reason}" for _, reason in _edited(manifest))
-        return
+        edited = _edited_small(manifest)
+        return ChangedResult(manifest, tuple(f"not as it was made: {why}" for _, why in edited))
     outputs = _outputs(manifest)
     if outputs is None:
-        if manifest.exists():
-            yield f"damaged, it does not say what its job has made: {manifest}"
-        return
-    for _, reason in _changed(manifest, outputs):
-        yield f"not as it was made: {reason}"
+        line = f"damaged, it does not say what its job has made: {manifest}"
+        return ChangedResult(manifest, (line,) if manifest.exists() else ())
+    touched: dict[Path, int] = {}
+    lines = [f"not as it was made: {why}" for _, why in _changed(manifest, outputs, touched)]
     missing = [path for path in outputs if not path.exists()]
     if missing:
         further = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        yield f"no longer there, though {manifest} lists it: {missing[0]}{further}"
+        lines.append(f"no longer there, though {manifest} lists it: {missing[0]}{further}")
+    return ChangedResult(manifest, tuple(lines), touched)
+
+
+def _edited(manifest: Path) -> Iterator[tuple[Path, str]]:
+    """What to set aside of a job's results, each with what is wrong with it."""
+    if is_small_result(manifest):
+        return _edited_small(manifest)
+    return _changed(manifest, _outputs(manifest) or {}, {})
 
 
 def _outputs(manifest: Path) -> dict[Path, dict[str, Any]] | None:
@@ -137,22 +152,17 @@ def _outputs(manifest: Path) -> dict[Path, dict[str, Any]] | None:
         raise _unreadable(manifest, error) from error
 
 
-def _edited(declared: Path) -> Iterator[tuple[Path, str]]:
-    try:
-        yield from edited(declared)
-    except OSError as error:
-        raise _unreadable(declared, error) from error
+def _changed(
+    manifest: Path, outputs: Mapping[Path, dict[str, Any]], touched: dict[Path, int]
+) -> Iterator[tuple[Path, str]]:
+    """The edited or damaged outputs, each with what is wrong with it; `touched` gets the others.
 
-
-def _changed(manifest: Path, outputs: Mapping[Path, dict[str, Any]]) -> Iterator[tuple[Path, str]]:
-    """The outputs that are not as they were made, each with what is wrong with it.
-
-    Another call may end at this moment, and replace or delete what is looked at.
+    Another call may end at this moment, and replace or delete what is compared.
     """
     for path, content in outputs.items():
         try:
-            written_ns = manifest.stat().st_mtime_ns
-            if _changed_ns(path) <= written_ns:
+            newest = _newest_change(path)
+            if newest <= manifest.stat().st_mtime_ns:
                 continue
             _verify(path, content)
         except FileNotFoundError:
@@ -168,15 +178,15 @@ def _changed(manifest: Path, outputs: Mapping[Path, dict[str, Any]]) -> Iterator
                 raise
             yield path, str(error).partition("; delete")[0]
         else:
-            _remember_unchanged(path, written_ns)
+            touched[path] = newest
 
 
-def _changed_ns(path: Path) -> int:
-    """When the newest of an output's files was written, or one was removed."""
+def _newest_change(path: Path) -> int:
+    """When the newest of an output's files was written, or one was removed, in ns."""
     inside = (
         Path(folder, name) for folder, folders, files in os.walk(path) for name in folders + files
     )
-    return max(one.stat().st_mtime_ns for one in (path, *inside))
+    return max(part.stat().st_mtime_ns for part in (path, *inside))
 
 
 def _verify(path: Path, content: Mapping[str, Any]) -> None:
@@ -188,7 +198,7 @@ def _verify(path: Path, content: Mapping[str, Any]) -> None:
         expected = content["weights_sha256"]
     else:
         cases = content.get("cases", {})
-        named = [case for case, one in cases.items() if one.get("file") == path.name]
+        named = [name for name, case in cases.items() if case.get("file") == path.name]
         expected = read_json(mask_note(path, named[0]))["sha256"] if named else None
     if file_digest(path) != expected:
         raise PipelineError(f"{path}: has changed since it was written")
@@ -199,39 +209,16 @@ def _unreadable(path: Path, error: OSError) -> PipelineError:
     return PipelineError(f"{error.filename or path}: {reason}; expected a readable file")
 
 
-def _remember_unchanged(path: Path, written_ns: int) -> None:
-    """Spare the next call the reading: files were touched, or copied without their times."""
-    for file in [path, *path.rglob("*")]:
-        # another's file, which the next call reads again; or one that is just being replaced
-        with suppress(PermissionError, FileNotFoundError):
-            if file.stat().st_mtime_ns > written_ns:
-                os.utime(file, ns=(written_ns, written_ns))
-
-
-# the first file that a job declares, which names its record
-SMALL_RESULTS = ("split/split.json", "evaluate/*.csv", "compare/table.md", "tabulate/*.md")
-
-
-def is_small_result(declared: Path) -> bool:
-    """Whether a job's first file is a split, scores or a table, and lists nothing."""
-    return any(declared.match(pattern) for pattern in SMALL_RESULTS)
-
-
-def edited(declared: Path) -> Iterator[tuple[Path, str]]:
-    """A job's files that are not as its record has them, each with what is wrong with it.
-
-    Args:
-        declared: the first of them.
-
-    Raises:
-        OSError: a file is not readable.
-    """
+def _edited_small(declared: Path) -> Iterator[tuple[Path, str]]:
+    """A job's files that are not as its record has them, each with what is wrong with it."""
     for name, digest in _recorded(declared).items():
         path = declared.with_name(name)
         try:
             changed = file_digest(path) != digest
         except FileNotFoundError:  # which Snakemake misses by itself
             continue
+        except OSError as error:
+            raise _unreadable(path, error) from error
         if changed:
             yield path, f"{path}: has changed since it was written"
 
@@ -246,7 +233,7 @@ def _recorded(declared: Path) -> dict[str, str]:
     if content is None or not content["runs"][max(content["runs"])]["finished"]:
         return {}
     return {
-        name: one["sha256"]
-        for name, one in content["results"].items()
-        if Path(name).stem == declared.stem and one["sha256"]
+        name: result["sha256"]
+        for name, result in content["results"].items()
+        if Path(name).stem == declared.stem and result["sha256"]
     }

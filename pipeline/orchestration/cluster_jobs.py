@@ -1,10 +1,10 @@
 """Jobs of a SLURM cluster that a killed run of the workflow has left behind.
 
-Snakemake does not know them again, and would start the same work beside them. They are cancelled:
-a training goes on from its last epoch, other stages keep what they have finished.
+Snakemake does not recognise them, and would start the same work beside them. They are cancelled:
+a training resumes from its last epoch, other stages keep what they have finished.
 
-All jobs of a run bear its name, which is noted beside the claims of its data sets. Who holds these
-claims knows that the runs noted before are dead; no other run's jobs are touched.
+All jobs of a run bear its name, which is noted beside the locks of its data sets. A run that holds
+these locks knows that the runs noted before are dead; it touches no other run's jobs.
 """
 
 import shutil
@@ -21,7 +21,7 @@ PATIENCE_S = 300.0  # SLURM kills a cancelled job after KillWait, 30 s unless a 
 
 
 def job_comment(rule: str, wildcards: Sequence[str]) -> str:
-    """What Snakemake's SLURM executor gives as the comment of a rule's job."""
+    """The comment that Snakemake's SLURM executor gives a rule's job."""
     values = "_".join(wildcards).replace("/", "_")
     return f"rule_{rule}_wildcards_{values}" if values else f"rule_{rule}"
 
@@ -29,13 +29,13 @@ def job_comment(rule: str, wildcards: Sequence[str]) -> str:
 def cancel_leftover_jobs(
     layouts: Collection[Layout], run: str, comments: Collection[str], tell: Callable[[str], object]
 ) -> None:
-    """Cancel what dead runs do of that which a run is about to do, wait for its end, note the run.
+    """Cancel jobs of dead runs that this run would repeat, wait for their end, and note this run.
 
     Args:
-        layouts: the results of the run's data sets, which it has claimed.
+        layouts: the results of the run's data sets, which it has locked.
         run: the name that the run gives its jobs.
-        comments: `job_comment` each job that the run will start.
-        tell: is called with lines for the user, before what they tell of.
+        comments: `job_comment` of each job that the run will start.
+        tell: called with lines for the user, before the jobs are cancelled.
 
     Raises:
         PipelineError: SLURM cannot be asked, a job does not end, or the user stopped the waiting.
@@ -56,10 +56,10 @@ def cancel_leftover_jobs(
                 f"SLURM job {number} ({comment}); waiting for its end"
             )
         _cancel(left)
-    # those whose other jobs this run has no use for are met by a later one
+    # a later run cancels the other jobs of dead runs, if it needs what they do
     there = {name for name, _ in _jobs().values()} if dead else set()
     for layout, runs in noted.items():
-        write_json(layout.cluster_runs, {"runs": [*(one for one in runs if one in there), run]})
+        write_json(layout.cluster_runs, {"runs": [*(name for name in runs if name in there), run]})
 
 
 def _noted_runs(layout: Layout) -> list[str]:
@@ -71,12 +71,12 @@ def _noted_runs(layout: Layout) -> list[str]:
 def _jobs() -> dict[str, tuple[str, str]]:
     """Name and comment of the user's jobs that have not ended, by number."""
     lines = _ask("squeue", "--me", "--noheader", "--format", "%i|%j|%k").splitlines()
-    found = [line.split("|", 2) for line in lines]
-    return {number: (name, comment) for number, name, comment in found}
+    rows = [line.split("|", 2) for line in lines]
+    return {number: (name, comment) for number, name, comment in rows}
 
 
 def _cancel(jobs: dict[str, str]) -> None:
-    """Cancel jobs and wait until none is in the queue; they are given by number, with comments."""
+    """Cancel jobs, given by number with their comments, and wait until none is in the queue."""
     start = time.monotonic()
     try:
         _ask("scancel", "--quiet", *jobs)  # no error if one has just ended

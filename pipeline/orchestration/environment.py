@@ -17,10 +17,10 @@ SOURCES = ("pipeline", "grcsf", "workflow")
 
 
 def device() -> tuple[dict[str, Any], int | None]:
-    """What the process has computed on, and the most bytes it held on a GPU, if it used one."""
+    """The device that the process has used, and its peak memory in bytes on a GPU, else None."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
-        names = [torch.cuda.get_device_name(one) for one in range(torch.cuda.device_count())]
+        names = [torch.cuda.get_device_name(card) for card in range(torch.cuda.device_count())]
         return {"type": "cuda", "name": ", ".join(names)}, int(torch.cuda.max_memory_allocated())
     return {"type": "cpu", "name": _processor()}, None
 
@@ -29,12 +29,12 @@ def loaded_packages() -> dict[str, str]:
     """The version of every installed package of which the process has imported anything."""
     providers = metadata.packages_distributions()
     loaded = {name.partition(".")[0] for name in sys.modules}
-    found = {one for name in loaded for one in providers.get(name, ())}
-    return {one: metadata.version(one) for one in sorted(found, key=str.lower)}
+    packages = {package for name in loaded for package in providers.get(name, ())}
+    return {package: metadata.version(package) for package in sorted(packages, key=str.lower)}
 
 
 def source_state() -> dict[str, Any] | None:
-    """Commit of the checkout, and which of its sources differ from it; None where git knows none.
+    """Commit of the checkout, and which of its sources differ from it; None without git.
 
     An installed package may lie in a folder that somebody keeps in a repository of their own; that
     repository's commit says nothing of it.
@@ -71,8 +71,8 @@ def _processor() -> str:
         text = Path("/proc/cpuinfo").read_text("utf-8", "replace")
     except OSError:
         text = ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1].strip() if found else platform.processor() or platform.machine()
+    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return model[1].strip() if model else platform.processor() or platform.machine()
 
 
 # getrusage's unit: 1,024 bytes, but on macOS 1
@@ -87,7 +87,7 @@ def peak_resident() -> int:
     """
     status = Path("/proc/self/status")
     if status.exists() and (
-        found := re.search(r"^VmHWM:\s+(\d+) kB", status.read_text("utf-8"), re.MULTILINE)
+        peak := re.search(r"^VmHWM:\s+(\d+) kB", status.read_text("utf-8"), re.MULTILINE)
     ):
-        return int(found[1]) * 1024
+        return int(peak[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILOBYTE

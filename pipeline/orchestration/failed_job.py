@@ -1,11 +1,11 @@
-"""What a failed job said last: its log ends in the case, the cause and the remedy."""
+"""The end of a failed job's log: the case, the cause and the remedy."""
 
 from pathlib import Path
 
 SHOWN = 20  # lines of one log, so that what failed fits on one screen
 SILENT = (
-    "no error is told: the job was killed, or ran out of memory or time; run again, finished work "
-    "is kept"
+    "the log holds no error: the job was killed, or ran out of memory or time; run again, finished "
+    "work is kept"
 )
 
 
@@ -17,8 +17,8 @@ def failure_lines(log: Path, *cluster_logs: Path) -> list[str]:
         cluster_logs: what SLURM wrote of the same job, if it ran there.
 
     Returns:
-        The last error with all that follows it, the first and the last lines of it where it is
-        long; if there is none, the last lines, why SLURM ended the job, and what that means.
+        The last error with all that follows it, shortened where it is long; if there is none, the
+        last lines, why SLURM ended the job, and what that means.
     """
     lines = _lines(log)
     errors = [number for number, line in enumerate(lines) if line.startswith("error: ")]
@@ -27,7 +27,7 @@ def failure_lines(log: Path, *cluster_logs: Path) -> list[str]:
     if any(line.startswith("Traceback ") for line in lines):
         return [*lines[-3:], f"a fault of the program: the whole of it stands in {log}"]
     # such as "slurmstepd: error: StepId=8.0 exceeded memory limit"
-    ends = [line for one in cluster_logs for line in _lines(one) if line.startswith("slurmstepd")]
+    ends = [line for path in cluster_logs for line in _lines(path) if line.startswith("slurmstepd")]
     return [*lines[-3:], *dict.fromkeys(ends), f"error: {SILENT}"]
 
 

@@ -1,4 +1,4 @@
-"""Which files a job reads and declares: the edges of the workflow, for the records of its results.
+"""Which files a job reads and declares, and all results of a configuration.
 
 The workflow's rules name the same files; `tests/workflow/test_end_to_end.py` compares the two.
 """
@@ -19,11 +19,11 @@ from pipeline.storage.layout import STAGES, Layout, in_batch, is_record
 from pipeline.storage.zarr_store import store_attributes
 
 Names = Mapping[str, str | int]
-"""What a job is about beside its data set: `{"experiment": "grcsf", "subset": 1}`."""
+"""A job's names beside its data set: `{"experiment": "grcsf", "subset": 1}`."""
 
 
 def written_files(layout: Layout, stage: str, names: Names) -> list[Path]:
-    """What a job writes beside its stores, models and masks, which the first of these lists."""
+    """The files that a job declares; the first lists its stores, models or masks."""
     first, *others = [str(name) for name in names.values()] or [""]
     match stage:
         case "ingest":
@@ -54,7 +54,7 @@ def written_files(layout: Layout, stage: str, names: Names) -> list[Path]:
 def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> list[Path]:
     """The results of earlier stages that a job reads, and an MAE's public checkpoint.
 
-    What ingest reads, `raw_files` tells.
+    `raw_files` returns what ingest reads.
     """
     first = str(next(iter(names.values()), ""))
     subset = int(names.get("subset", 0))
@@ -104,17 +104,17 @@ def raw_files(
         listed = list_cases(dataset.source.adapter, root, further)
     except ListingError as error:
         listed = error.cases
-    folders = {one.case: one.image.parent for one in listed}
-    found = {}
+    folders = {case.case: case.image.parent for case in listed}
+    files = {}
     for case in read_json(layout.cases)["cases"]:
         attributes = store_attributes(layout.case_store(case)) or {}
         sources: Mapping[str, str] = attributes.get("sources", {})
         if case in folders:
-            found[case] = {
+            files[case] = {
                 Path(os.path.normpath(folders[case] / name)): digest
                 for name, digest in sources.items()
             }
-    return found
+    return files
 
 
 def _residuals(layout: Layout, dataset: Dataset, experiment: str) -> list[Path]:
@@ -127,14 +127,14 @@ def _residuals(layout: Layout, dataset: Dataset, experiment: str) -> list[Path]:
         return []
     folder = layout.residual_batch(name, "1of1").parent
     batches = [path for path in folder.glob("batch-*.json") if not is_record(path)]
-    left, found = set(read_json(layout.cases)["cases"]), []
+    left, newest = set(read_json(layout.cases)["cases"]), []
     for path in sorted(batches, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         batch = path.stem.removeprefix("batch-")
         due = {case for case in left if in_batch(case, batch)}
         if due:
-            found.append(path)
+            newest.append(path)
             left -= due
-    return sorted(found)
+    return sorted(newest)
 
 
 def _of_subsets(
@@ -159,8 +159,9 @@ def models_behind(layout: Layout, chosen: Dataset, residuals: str) -> list[Path]
     """Manifests of the models that make a residual set: MAEs, or the networks of Grad-CAM."""
     settings = chosen.residuals[residuals]
     if isinstance(settings, GradCam):
-        return [layout.model(settings.grad_cam, one) for one in chosen.subsets_with(residuals)]
-    return [layout.mae(mae) for mae in sorted({one.mae for one in settings.maps})]
+        subsets = chosen.subsets_with(residuals)
+        return [layout.model(settings.grad_cam, subset) for subset in subsets]
+    return [layout.mae(mae) for mae in sorted({residual_map.mae for residual_map in settings.maps})]
 
 
 def manifests(
@@ -188,7 +189,7 @@ def manifests(
             for experiment in experiments
             for subset in chosen.subsets_of(experiment)
         ),
-        *(path(one) for path in (layout.scores, layout.summary) for one in experiments),
+        *(path(name) for path in (layout.scores, layout.summary) for name in experiments),
     ]
     return list(dict.fromkeys(paths))
 
@@ -223,7 +224,7 @@ def table_results(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> li
 
 def job_counts(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> dict[str, int]:
     """Jobs of each stage that a run of everything has, when nothing is made yet."""
-    # what one job writes differs in the suffix alone
+    # the files of one job differ in the suffix alone
     asked = {path.with_suffix("") for path in all_results(layout, chosen, batches)}
     counts = Counter(path.relative_to(layout.root / layout.dataset).parts[0] for path in asked)
     phantom = {"phantom": 1} if chosen.source.phantom else {}

@@ -1,8 +1,8 @@
 """What a call leaves for the next one: the code that it ran, and where it was recorded.
 
-Edited code starts nothing by itself, so the next call tells of it. And Snakemake keeps its records
-(settings and digests of what it ran) in the working directory, so results that came from another
-one are looked at once by every stage, which finds by its fingerprints what is made already.
+Changed code starts nothing by itself, so the next call says that it changed. And Snakemake keeps
+its records (settings and digests of what it ran) in the working directory, so a stage looks once at
+results that came from another one, and finds by its fingerprints what is made already.
 
 A mark ties the records to the state of the results. It stands in both places, and every call that
 makes something draws a new one: results that went on elsewhere, or that were put back from a copy,
@@ -11,100 +11,51 @@ carry another mark than the records here.
 
 from __future__ import annotations
 
-import ast
 import uuid
+from collections import defaultdict
 from collections.abc import Collection
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.orchestration.changed_results import MANIFESTS
-from pipeline.storage.files import file_digest, fingerprint, read_json, write_json
-from pipeline.storage.layout import STAGES, Layout, is_record, stage_version
+from pipeline.storage.files import fingerprint, read_json, write_json
+from pipeline.storage.layout import Layout
 
-CHECKOUT = Path(__file__).parents[2]
-PACKAGES = ("grcsf", "pipeline")
-SHOWN = 3  # of the files that changed
-DECLARED = (
-    *MANIFESTS,
-    "split/split.json",
-    "evaluate/*.csv",
-    "evaluate/*.json",
-    "compare/table.*",
-    "tabulate/*.*",
-    "report/report.html",
-)
+SHORT = 10  # characters of a commit
 
 
-def code_now() -> dict[str, Any]:
-    """Digests of the packages' files, and every stage's `VERSION`."""
-    files = sorted(path for package in PACKAGES for path in (CHECKOUT / package).rglob("*.py"))
-    return {
-        "files": {str(path.relative_to(CHECKOUT)): file_digest(path) for path in files},
-        "versions": {stage: stage_version(stage) for stage in STAGES},
-    }
+def changed_code(layouts: Collection[Layout], code: dict[str, Any] | None) -> list[str]:
+    """A line for the data sets whose last call ran other code; none where git knows no commit.
+
+    Args:
+        layouts: of the data sets.
+        code: what `environment.source_state` says now.
+    """
+    datasets = defaultdict(list)
+    for layout in layouts:
+        before = read_json(layout.last_run)["code"] if layout.last_run.exists() else None
+        # older versions noted digests of files in place of a commit
+        if code and before and "commit" in before and before != code:
+            datasets[_version(before)].append(layout.dataset)
+    return [
+        f"{', '.join(names)}: code changed since the last run ({before} → {_version(code)}); "
+        "nothing runs again because of it unless VERSION was raised"
+        for before, names in datasets.items()
+        if code
+    ]
 
 
-def changed_code(layouts: Collection[Layout], code: dict[str, Any]) -> str:
-    """A line about code that has changed since the last calls without a raised `VERSION`, or ""."""
-    by_layout = {layout.dataset: _edited(layout, code) for layout in layouts}
-    edited = set[str]().union(*by_layout.values())
-    if not edited:
-        return ""
-    stages = [stage for stage in STAGES if edited & imported(stage)]
-    files = sorted(edited)
-    further = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
-    names = [name for name, found in by_layout.items() if found]
-    return (
-        f"{', '.join(names)}: {', '.join(files[:SHOWN])}{further} changed since the last run and "
-        "no VERSION was raised, so nothing runs again because of it; if it changes a result, raise "
-        f"VERSION in pipeline/ of its stage ({', '.join(stages)})"
-    )
-
-
-def _edited(layout: Layout, code: dict[str, Any]) -> set[str]:
-    """The changed files that some stage imports, and none whose `VERSION` was raised."""
-    if not layout.last_run.exists():
-        return set()
-    before = read_json(layout.last_run)["code"]
-    changed = {file for file in code["files"] if code["files"][file] != before["files"].get(file)}
-    if not changed:
-        return set()
-    raised = {stage for stage in STAGES if code["versions"][stage] != before["versions"].get(stage)}
-    told = changed.difference(*(imported(stage) for stage in raised))
-    return told & set[str]().union(*map(imported, STAGES))
-
-
-@cache
-def imported(stage: str) -> set[str]:
-    """The packages' files that a stage imports, its own among them, relative to the checkout."""
-    waiting, found = [f"pipeline.{stage}"], set[str]()
-    while waiting:
-        name = waiting.pop()
-        path = CHECKOUT / Path(*name.split("."))
-        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        relative = str(file.relative_to(CHECKOUT))
-        if not file.is_file() or relative in found:
-            continue
-        found.add(relative)
-        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                waiting += [node.module, *(f"{node.module}.{one.name}" for one in node.names)]
-            elif isinstance(node, ast.Import):
-                waiting += [one.name for one in node.names]
-        waiting = [one for one in waiting if one.split(".")[0] in PACKAGES]
-    return found
+def _version(code: dict[str, Any]) -> str:
+    edited = f" + {len(code['changed'])} edited" if code["changed"] else ""
+    return f"{code['commit'][:SHORT]}{edited}"
 
 
 def results_there(layout: Layout) -> set[Path]:
     """The declared results of a data set that exist."""
-    folder = layout.root / layout.dataset
-    found = (path for pattern in DECLARED for path in folder.glob(pattern))
-    return {path for path in found if not is_record(path) and not path.name.startswith(".")}
+    return {path for _, path in layout.existing("manifest", "small", "declared")}
 
 
 def unrecorded(layout: Layout, records: Path) -> set[Path]:
-    """Results that exist and that Snakemake has not recorded here as they are; they are looked at.
+    """Results that exist and that Snakemake has not recorded here as they are.
 
     Args:
         layout: the data set's results.
@@ -119,7 +70,7 @@ def unrecorded(layout: Layout, records: Path) -> set[Path]:
     return there & {folder / name for name in record["unrecorded"]}
 
 
-def note_code(layout: Layout, code: dict[str, Any]) -> None:
+def note_code(layout: Layout, code: dict[str, Any] | None) -> None:
     """Note which code a call ran; the mark stays."""
     there = layout.last_run.exists()
     mark = read_json(layout.last_run)["mark"] if there else _new_mark()
@@ -129,8 +80,8 @@ def note_code(layout: Layout, code: dict[str, Any]) -> None:
 def note_recorded(layout: Layout, records: Path, made: Collection[Path] = ()) -> None:
     """Draw a new mark: the results change, or have changed, and Snakemake records it here.
 
-    Between the two writes the marks differ, so that a call which is killed there leaves results
-    that are looked at.
+    Between the two writes the marks differ, so a call that is killed there leaves results that the
+    next one looks at.
 
     Args:
         layout: the data set's results, of which `note_code` has noted the code.

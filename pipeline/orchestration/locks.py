@@ -1,8 +1,8 @@
 """Who works on a data set: one call at a time, and one process at a time on each result.
 
-A claim is a small file below `results/<dataset>/running/`, locked (flock) for as long as its
-process lives, however that ends: no claim is ever stale. A file that nobody holds and that still
-names a process tells what was stopped half-way.
+A lock is a small file `results/<dataset>/running/….claim`, held (flock) for as long as its process
+lives, however that ends: no lock is ever stale. A file that nobody holds and that still names a
+process says what was stopped half-way.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from pipeline.storage.layout import Layout
 
 log = logging.getLogger(__name__)
 SUFFIX = ".claim"
-CALL = "call"  # the claim of a whole call of snakemake
+CALL = "call"  # the lock of a whole call of snakemake
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-LOOKS = 20  # a call that plans looks at every claim, for an instant
+LOOKS = 20  # a call that plans holds every lock for an instant
 PAUSE_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
 class Lock:
-    """What a process works on, or worked on when it was stopped.
+    """A lock: what a process works on, or worked on when it was stopped.
 
     Attributes:
         dataset: of which data set.
@@ -57,11 +57,11 @@ def locked(layout: Layout, stage: str, *names: object) -> Iterator[None]:
     Raises:
         PipelineError: the process was told to stop.
     """
-    if is_one_of_several():  # the process that has started it holds the claim
+    if is_one_of_several():  # the process that has started it holds the lock
         yield
         return
     work = " ".join([stage, *map(str, names)])
-    with _opened(layout, work) as file:
+    with _open_lock(layout, work) as file:
         if not _lock(file):
             log.info("%s: waiting for %s, which makes it already", work, _who(file))
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -80,12 +80,12 @@ def locked(layout: Layout, stage: str, *names: object) -> Iterator[None]:
 
 
 def lock_dataset(layout: Layout) -> IO[str]:
-    """Claim a data set for this call until `unlock_dataset` or the end of the process.
+    """Lock a data set for this call until `unlock_dataset` or the end of the process.
 
     Raises:
         PipelineError: another call works on it.
     """
-    file = _opened(layout, CALL)
+    file = _open_lock(layout, CALL)
     if _lock(file):
         _sign(file)
         return file
@@ -98,46 +98,46 @@ def lock_dataset(layout: Layout) -> IO[str]:
 
 
 def unlock_dataset(file: IO[str]) -> None:
-    """Give back what `lock_dataset` returned: the call has come to its end."""
+    """Release what `lock_dataset` returned, at the end of a call."""
     _sign_off(file)
     file.close()
 
 
 def list_locks(layout: Layout) -> list[Lock]:
     """All that runs on a data set, and all that was stopped half-way."""
-    found = []
+    locks = []
     for path in sorted(layout.locks.glob(f"*{SUFFIX}")):
-        # reading takes no part in what others claim, and needs no leave to write
+        # a shared lock keeps no reader out, and needs no right to write
         with path.open(encoding="utf-8") as file:
             alive = not _lock(file, fcntl.LOCK_SH)
             who = _who(file)
         if who or alive:
-            found.append(Lock(layout.dataset, path.stem, who, alive))
-    return found
+            locks.append(Lock(layout.dataset, path.stem, who, alive))
+    return locks
 
 
 def clear_stopped(layout: Layout, works: Collection[str] | None = None) -> None:
-    """Empty the claims of what was stopped, once it is made.
+    """Empty the locks of stopped work, once it is made.
 
     Args:
         layout: of the data set.
-        works: what is made; None forgets all.
+        works: what is made; None clears all.
     """
-    for one in list_locks(layout):
-        if not one.alive and (works is None or one.work in works):
-            with _opened(layout, one.work) as file:
+    for lock in list_locks(layout):
+        if not lock.alive and (works is None or lock.work in works):
+            with _open_lock(layout, lock.work) as file:
                 if _lock(file):
                     _sign_off(file)
 
 
-def _opened(layout: Layout, work: str) -> IO[str]:
+def _open_lock(layout: Layout, work: str) -> IO[str]:
     path = layout.locks / f"{work}{SUFFIX}"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.open("a+", encoding="utf-8")
 
 
 def _lock(file: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
-    """Whether the claim could be had; it always can where the file system knows no locks."""
+    """Try to lock a file, and return whether it worked; it does on file systems without locks."""
     for _ in range(LOOKS):
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
@@ -171,11 +171,11 @@ def _sign_off(file: IO[str]) -> None:
 
 
 def _who(file: IO[str]) -> str:
-    """The process that a claim names, or "" where it names none."""
+    """The process that a lock's file names, or "" where it names none."""
     file.seek(0)
     text = file.read()
     try:
-        found = json.loads(text)
-        return f"process {found['pid']} on {found['host']}, since {found['started']}"
+        signature = json.loads(text)
+        return f"process {signature['pid']} on {signature['host']}, since {signature['started']}"
     except (ValueError, KeyError):
         return "a process that has not told its name" if text else ""

@@ -1,4 +1,4 @@
-"""Reading the records beside results: which of them tells of a file, and of what in it."""
+"""The records beside results: which of them is about a file, and what it says."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOT_RECORDED = ("logs", "benchmarks", "running", "check")
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """What a record says; None where it is of another format.
+    """The content of a record; None where it is of another format.
 
     Raises:
         PipelineError: it is damaged.
@@ -59,10 +59,10 @@ def finished_runs(content: Mapping[str, Any]) -> dict[str, Any]:
 def find_record(path: Path) -> Path | None:
     """The record of the job that made a file, a store or a part of one; None if there is none.
 
-    Of several that list it, as batches of another number leave them behind, the one that has it as
-    it is, or the newest. A job's folder is its own: what lies there unlisted has its record, too.
+    Several records list a file after the number of batches changed: the one whose digest fits
+    counts, else the newest. A file that no record lists belongs to the job of its folder.
     """
-    found = []
+    candidates = []
     for folder in path.parents:
         relative = path.relative_to(folder).as_posix()
         for record in sorted(folder.glob(f"*{RECORD}")):
@@ -75,14 +75,14 @@ def find_record(path: Path) -> Path | None:
                 current = bool(name) and (
                     result_digest(folder / name) == content["results"][name]["sha256"]
                 )
-                found.append((bool(name), current, max(content["runs"]), record))
-        if found:
-            return max(found)[-1]
+                candidates.append((bool(name), current, max(content["runs"]), record))
+        if candidates:
+            return max(candidates)[-1]
     return None
 
 
 def recorded_result(path: Path, record: Path, content: Mapping[str, Any]) -> str:
-    """The result of a record that a file is or lies in; "" where it lists none such."""
+    """The name of the recorded result that a file is or lies in, or ""."""
     if not path.is_relative_to(record.parent):
         return ""
     relative = path.relative_to(record.parent).as_posix()
@@ -97,7 +97,7 @@ def is_compared(path: Path, result: Path) -> bool:
         attributes = store_attributes(result)
     except UntouchableError:
         attributes = None
-    if attributes is None:  # comparing it tells of that
+    if attributes is None:  # the comparison reports it
         return True
     array, *rest = path.relative_to(result).parts
     if array == "zarr.json":
@@ -118,10 +118,10 @@ def result_digest(path: Path) -> str | None:
 
 
 def no_record_error(file: Path, path: Path) -> PipelineError:
-    """The error of a file that no record tells of, with what can be done for one of its kind."""
+    """The error for a file without record, with what can be done for one of its kind."""
     if is_record(path):
         named = path.parent.glob(f"{path.name.removesuffix(RECORD)}.*")
-        beside = " or ".join(sorted(one.name for one in named if not is_record(one)))
+        beside = " or ".join(sorted(file.name for file in named if not is_record(file)))
         return PipelineError(
             f"{file}: is itself a record, expected a result; name the one beside it"
             f"{f', {beside}' if beside else ''}"
@@ -134,10 +134,10 @@ def no_record_error(file: Path, path: Path) -> PipelineError:
             )
         for record in sorted(folder.glob(f"*{RECORD}")):
             relative, stem = path.relative_to(folder).as_posix(), record.name.removesuffix(RECORD)
-            found = read_json(record).get("format")
-            if relative.startswith((f"{stem}.", f"{stem}/")) and found != FORMAT:
+            version = read_json(record).get("format")
+            if relative.startswith((f"{stem}.", f"{stem}/")) and version != FORMAT:
                 return PipelineError(
-                    f"{file}: its record {record.name} has format {found!r}, expected {FORMAT}; "
+                    f"{file}: its record {record.name} has format {version!r}, expected {FORMAT}; "
                     "run its stage again with this version, or trace it with the one that wrote it"
                 )
     return PipelineError(
@@ -147,7 +147,9 @@ def no_record_error(file: Path, path: Path) -> PipelineError:
 
 
 def _without(parts: Mapping[str, Any], wanted: set[str]) -> list[str]:
-    """Those parts that lack what is wanted of each."""
+    """The parts that lack a wanted key."""
     return [
-        name for name, one in parts.items() if not isinstance(one, dict) or not wanted <= set(one)
+        name
+        for name, part in parts.items()
+        if not isinstance(part, dict) or not wanted <= part.keys()
     ]

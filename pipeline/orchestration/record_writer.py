@@ -32,16 +32,16 @@ Run = dict[str, Any]
 
 @dataclass(frozen=True)
 class JobDescription:
-    """What a job does, as its record tells it.
+    """A job, as its record describes it.
 
     Attributes:
         stage: the stage's name.
         dataset: the data set's.
-        names: what else it is about.
+        names: its experiment, subset, … beside the data set.
         root: the folder of all results; paths in the record are relative to it.
-        written: its files, without those that the first of them lists; it names the record.
+        written: the files that it declares; the record is named after the first.
         settings: all of the configuration that its result depends on.
-        seed: of all that is drawn.
+        seed: of all random numbers.
         version: the stage's `VERSION`.
     """
 
@@ -64,30 +64,30 @@ class Inputs:
 
 
 @contextmanager
-def recorded(work: JobDescription, inputs: Callable[[], Inputs]) -> Iterator[None]:
-    """Keep the record of a job around its work.
+def recorded(job: JobDescription, inputs: Callable[[], Inputs]) -> Iterator[None]:
+    """Keep the record of a job while it runs.
 
-    A run that made nothing, because all was there, leaves what is told of the runs that did. One
-    that is killed or fails leaves its beginning.
+    A run that finds everything made leaves the runs that made it. One that is killed or fails
+    leaves its beginning.
 
     Args:
-        work: what the job does.
-        inputs: asked when it is done, for ingest only then knows the digests of what it read.
+        job: what it does.
+        inputs: called at the end, because ingest only then knows the digests of what it read.
     """
     if is_one_of_several():  # the process that has started it keeps the record
         yield
         return
-    path = record_of(work.written[0])
+    path = record_of(job.written[0])
     earlier = _earlier(path)
-    before = _states(work.written[0])
+    before = _states(job.written[0])
     began, clock = datetime.now(UTC), time.monotonic()
-    run = _begun(work)
+    run = _begun(job)
     content = {
         "format": FORMAT,
-        "stage": work.stage,
-        "dataset": work.dataset,
-        "names": dict(work.names),
-        "written": os.path.relpath(work.written[0], work.root),
+        "stage": job.stage,
+        "dataset": job.dataset,
+        "names": dict(job.names),
+        "written": os.path.relpath(job.written[0], job.root),
         "results": earlier["results"],
         "runs": {**earlier["runs"], began.isoformat(): run},
     }
@@ -99,33 +99,33 @@ def recorded(work: JobDescription, inputs: Callable[[], Inputs]) -> Iterator[Non
         write_json(path, content)
         raise
     run |= {"finished": True, "seconds": round(time.monotonic() - clock, 3), **_cost()}
-    run |= _input_digests(inputs(), work.root)
-    content["results"] = _made(work, earlier["results"], before, content["runs"], began)
-    run["made"] = sum(one["run"] == began.isoformat() for one in content["results"].values())
+    run |= _input_digests(inputs(), job.root)
+    content["results"] = _made(job, earlier["results"], before, content["runs"], began)
+    run["made"] = sum(made["run"] == began.isoformat() for made in content["results"].values())
     content["runs"] = _worth_keeping(content["runs"], content["results"])
     write_json(path, content)
 
 
 def input_digests(files: list[Path]) -> dict[Path, str | None]:
-    """SHA-256 of files; None of one that is not there."""
+    """SHA-256 of files; None for a missing one."""
     return {file: file_digest(file) if file.is_file() else None for file in files}
 
 
-def told_path(path: Path, root: Path) -> str:
-    """A path as a record has it: relative to the results, or absolute where it lies elsewhere."""
-    whole, results = (Path(os.path.normpath(one.absolute())) for one in (path, root))
-    near = whole.is_relative_to(results.parent)
-    return os.path.relpath(whole, results) if near else str(whole)
+def recorded_path(path: Path, root: Path) -> str:
+    """A path as a record holds it: relative to the results, or absolute outside their project."""
+    file, results = (Path(os.path.normpath(given.absolute())) for given in (path, root))
+    near = file.is_relative_to(results.parent)
+    return os.path.relpath(file, results) if near else str(file)
 
 
-def _begun(work: JobDescription) -> Run:
+def _begun(job: JobDescription) -> Run:
     return {
         "finished": False,
         "seconds": None,
         "command": shlex.join(["grcsf", *sys.argv[1:]]),
-        "settings": dict(work.settings),
-        "seed": work.seed,
-        "version": work.version,
+        "settings": dict(job.settings),
+        "seed": job.seed,
+        "version": job.version,
         "source": source_state(),
     }
 
@@ -142,19 +142,19 @@ def _cost() -> Run:
 
 
 def _input_digests(inputs: Inputs, root: Path) -> Run:
-    found: Run = {
-        "inputs": {told_path(file, root): digest for file, digest in inputs.files.items()}
+    digests: Run = {
+        "inputs": {recorded_path(file, root): digest for file, digest in inputs.files.items()}
     }
     if inputs.raw:
-        found["raw_files"] = {
-            case: {told_path(file, root): digest for file, digest in files.items()}
+        digests["raw_files"] = {
+            case: {recorded_path(file, root): digest for file, digest in files.items()}
             for case, files in inputs.raw.items()
         }
-    return found
+    return digests
 
 
 def _earlier(path: Path) -> dict[str, Any]:
-    """What the record says so far; nothing where there is none of this form."""
+    """What the record says so far; nothing where there is none of this format."""
     nothing: dict[str, Any] = {"runs": {}, "results": {}}
     if not path.exists():
         return nothing
@@ -165,53 +165,53 @@ def _earlier(path: Path) -> dict[str, Any]:
         return nothing
 
 
-def _results(work: JobDescription) -> list[str]:
+def _results(job: JobDescription) -> list[str]:
     """The job's files and all that the first of them lists, relative to its folder."""
-    folder = work.written[0].parent
+    folder = job.written[0].parent
     listed: list[str] = []
-    for file in work.written:
+    for file in job.written:
         if file.suffix == ".json" and file.is_file():
             try:
                 listed += read_json(file).get("outputs", [])
-            except PipelineError:  # the stage, which is about to write it, need not read it
+            except PipelineError:  # damaged, and the stage is about to write it
                 continue
-    return list(dict.fromkeys([*(os.path.relpath(file, folder) for file in work.written), *listed]))
+    return list(dict.fromkeys([*(os.path.relpath(file, folder) for file in job.written), *listed]))
 
 
 def _states(declared: Path) -> dict[str, tuple[int, int] | None]:
-    """What changes of a result when it is written anew, of all that lies where results will."""
+    """Inode and time, which change when a file is written anew, of all that lies beside results."""
     places = [place for place in (declared.parent, folder_of(declared)) if place.is_dir()]
-    found = [path for place in places for path in place.iterdir()]
-    return {os.path.relpath(path, declared.parent): _state(path) for path in found}
+    paths = [path for place in places for path in place.iterdir()]
+    return {os.path.relpath(path, declared.parent): _state(path) for path in paths}
 
 
 def _state(path: Path) -> tuple[int, int] | None:
     try:
-        found = result_file(path).stat()
+        status = result_file(path).stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns
+    return status.st_ino, status.st_mtime_ns
 
 
 def _made(
-    work: JobDescription,
+    job: JobDescription,
     earlier: Mapping[str, Any],
     before: Mapping[str, tuple[int, int] | None],
     runs: Mapping[str, Run],
     began: datetime,
 ) -> dict[str, Any]:
     """Every result with its SHA-256 and the run that made it."""
-    folder, names = work.written[0].parent, _results(work)
-    found = {
+    folder, names = job.written[0].parent, _results(job)
+    results = {
         name: _result(folder / name, earlier.get(name), before.get(name), runs, began)
         for name in names
     }
-    manifest = work.written[0].name
-    lists = len(names) > len(work.written)
-    # a list of what is there already is written anew by runs that make nothing
-    if lists and manifest in earlier and earlier[manifest]["sha256"] == found[manifest]["sha256"]:
-        found[manifest] = earlier[manifest]
-    return found
+    manifest = job.written[0].name
+    lists = len(names) > len(job.written)
+    # runs that make nothing write the same manifest again
+    if lists and manifest in earlier and earlier[manifest]["sha256"] == results[manifest]["sha256"]:
+        results[manifest] = earlier[manifest]
+    return results
 
 
 def _result(
@@ -223,7 +223,7 @@ def _result(
 ) -> dict[str, Any]:
     """A result's SHA-256 and the run that made it; None where no run of this record did."""
     digest = result_digest(path)
-    # another project's job may have made what a link leads to
+    # another project's job may have made the target of a link
     linked = path.is_symlink() and result_file(path).stat().st_mtime < began.timestamp()
     if _state(path) != before and not linked:
         return {"sha256": digest, "run": began.isoformat()}
@@ -238,9 +238,9 @@ def _worth_keeping(
 ) -> dict[str, Run]:
     """The runs that made what is there, the last one, and those cut off before one of them.
 
-    What a run that was cut off has done, the next one need not have done again.
+    A run goes on where the one before it was cut off, so its results are partly that one's work.
     """
-    made = {one["run"] for one in results.values()}
+    made = {result["run"] for result in results.values()}
     kept: dict[str, Run] = {}
     following = True
     for key in sorted(runs, reverse=True):

@@ -1,1 +1,19 @@
-"""To be written: what storage/ is for, in one line."""
+"""What lies on the disk, and where: images, stores, masks and slices.
+
+This room imports errors and settings; every other room may import it. Only `volumes` uses SimpleITK
+and only `zarr_store` uses zarr. `layout` and `files` need neither them nor numpy, because a plan
+imports them, too.
+
+- `layout`: the path of every result, and the table of all results.
+- `files`: files that appear whole or not at all, JSON, digests and fingerprints.
+- `source_notes`: what the files that a stage was given looked like when it read them.
+- `image_headers`: image files read without ITK, where ITK hides their damage.
+- `volumes`: images and masks in files: geometry, reading, writing.
+- `intensity`: raw intensities → [0, 1], as the networks see them.
+- `zarr_store`: Zarr stores: written whole, opened, verified.
+- `zarr_faults`: which faults of a store mean that it may be replaced.
+- `residual_store`: residual stores of a case, links into a shared folder among them.
+- `masks`: masks of predicted cases: thresholded, read and checked.
+- `slices`: slices of cases as training batches.
+- `roles`: the cases of a subset, and which of them are scored.
+"""

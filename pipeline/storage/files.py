@@ -28,10 +28,10 @@ def file_digest(path: Path) -> str:
 
 
 def nearest_there(path: Path) -> Path:
-    """The path itself, be it a link to nothing, or the nearest folder above it that can be seen."""
+    """The path if it exists, even as a dangling link, else its nearest existing parent."""
     whole = path.absolute()
-    # those of Path raise where a folder on the way may not be entered
-    return next(one for one in (whole, *whole.parents) if os.path.lexists(one))
+    # the methods of Path raise where a folder on the way may not be entered
+    return next(place for place in (whole, *whole.parents) if os.path.lexists(place))
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def _take_place(temporary: Path, path: Path) -> None:
     """Rename over `path`; what no rename replaces makes room first, and may be there again."""
     moved: list[Path] = []
-    while not _replaced(temporary, path):
+    while not _try_replace(temporary, path):
         old = temporary.with_suffix(f".{len(moved)}.old")
         with suppress(FileNotFoundError):
             path.rename(old)
@@ -72,7 +72,7 @@ def _take_place(temporary: Path, path: Path) -> None:
             remove(old)
 
 
-def _replaced(temporary: Path, path: Path) -> bool:
+def _try_replace(temporary: Path, path: Path) -> bool:
     try:
         temporary.replace(path)
     except OSError as error:
@@ -99,10 +99,15 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a small JSON file that a reader sees whole or not at all."""
+def write(path: Path, content: str | bytes) -> None:
+    """Write a small file, text as UTF-8, that a reader sees whole or not at all."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a small JSON file."""
+    write(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:

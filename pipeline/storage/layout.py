@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 STAGES = (
     "ingest",
@@ -25,6 +27,46 @@ STAGES = (
     "report",
 )
 UNNAMED = ("ingest", "split", "compare", "report")  # of which a data set has one
+
+
+Kind = Literal["manifest", "small", "declared", "store"]
+
+
+class Result(NamedTuple):
+    """Where results of a stage lie.
+
+    Attributes:
+        stage: the stage that writes them.
+        pattern: of their paths below the stage's folder.
+        kind: a `manifest` lists stores, models or masks. A `small` one is the first file of a job
+            that lists nothing, and is compared with the job's record. Other files are `declared`
+            beside these, or are looked at by nobody. A `store` is listed in a manifest.
+    """
+
+    stage: str
+    pattern: str
+    kind: Kind
+
+
+RESULTS = (
+    Result("ingest", "manifest.json", "manifest"),
+    Result("ingest", "*.zarr", "store"),
+    Result("split", "split.json", "small"),
+    Result("train_mae", "*.json", "manifest"),
+    Result("residual_maps", "*/batch-*.json", "manifest"),
+    Result("residual_maps", "*/*.zarr", "store"),
+    Result("train_segmentation", "*/subset-*.json", "manifest"),
+    Result("predict", "*/subset-*.json", "manifest"),
+    Result("predict", "*/*/*.zarr", "store"),
+    Result("postprocess", "*/subset-*.json", "manifest"),
+    Result("evaluate", "*.csv", "small"),
+    Result("evaluate", "*.json", "declared"),
+    Result("compare", "table.md", "small"),
+    Result("compare", "table.csv", "declared"),
+    Result("tabulate", "*.md", "small"),
+    Result("tabulate", "*.csv", "declared"),
+    Result("report", "report.html", "declared"),
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +87,14 @@ class Layout:
         """The folder of a stage."""
         return self.root / self.dataset / stage
 
+    def existing(self, *kinds: Kind) -> Iterator[tuple[str, Path]]:
+        """Every result of these kinds that is there, with its stage, in the order of the stages."""
+        for stage, pattern, kind in RESULTS:
+            if kind in kinds:
+                for path in sorted(self.stage(stage).glob(pattern)):
+                    if not path.name.startswith(".") and not is_record(path):
+                        yield stage, path
+
     @property
     def locks(self) -> Path:
         """Files that say who works on the data set, and what was stopped half-way."""
@@ -56,7 +106,7 @@ class Layout:
         return self.stage("running") / "last.json"
 
     def work_of(self, declared: Path) -> str:
-        """What a declared file is the result of, as its claim calls it: `predict unet 2`."""
+        """The work that a declared file results from, as its lock is named: `predict unet 2`."""
         stage, *folders, name = declared.relative_to(self.root / self.dataset).parts
         if stage in UNNAMED:
             return stage

@@ -10,60 +10,73 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from pipeline.storage.files import file_digest, read_json, write_json
 
 FileStats = dict[str, int]
 
 
+class SourceChanges(NamedTuple):
+    """What differs from a note.
+
+    Attributes:
+        replaced: files that hold something else by now.
+        touched: by path, what to note of files whose time changed and whose content did not.
+    """
+
+    replaced: list[Path]
+    touched: dict[str, dict[str, Any]]
+
+
 def file_stats(files: Iterable[Path]) -> dict[Path, FileStats]:
     """Size and time of every file that can be seen, to be taken before it is read."""
-    found = {}
+    stats = {}
     for path in files:
-        with suppress(OSError):  # who reads it tells of it
-            found[path] = _look(path)
-    return found
+        with suppress(OSError):  # the stage that reads it reports it
+            stats[path] = _stats(path)
+    return stats
 
 
 def write_source_note(
-    note: Path, looks: Mapping[Path, FileStats], digests: Mapping[Path, str]
+    note: Path, stats: Mapping[Path, FileStats], digests: Mapping[Path, str]
 ) -> None:
     """Note what was read.
 
     Args:
         note: the file that holds it.
-        looks: of every file, from before it was read.
+        stats: of every file, from before it was read.
         digests: SHA-256 of what was read; a file without one could not be.
     """
-    files = {str(path): {**look, "sha256": digests.get(path, "")} for path, look in looks.items()}
+    files = {str(path): {**seen, "sha256": digests.get(path, "")} for path, seen in stats.items()}
     write_json(note, {"files": files})
 
 
-def replaced_sources(note: Path) -> list[Path]:
-    """The noted files that hold something else by now; one that was only touched is noted anew."""
-    if not note.exists():
-        return []
-    files, found, touched = read_json(note)["files"], [], False
+def source_changes(note: Path) -> SourceChanges:
+    """Compare the noted files with what lies there now; nothing is noted anew."""
+    changes = SourceChanges([], {})
+    files = read_json(note)["files"] if note.exists() else {}
     for name, noted in files.items():
-        path = Path(name)
         try:
-            look = _look(path)
-            if look.items() <= noted.items():
+            stats = _stats(Path(name))
+            if stats.items() <= noted.items():
                 continue
-            digest = file_digest(path)
-        except OSError:  # Snakemake tells of what is not there, and the stage of the rest
+            digest = file_digest(Path(name))
+        except OSError:  # Snakemake reports a missing file, and the stage one that it cannot read
             continue
         if digest == noted["sha256"]:
-            noted.update(look)
-            touched = True
+            changes.touched[name] = {**stats, "sha256": digest}
         else:
-            found.append(path)
-    if touched:
-        with suppress(OSError):  # of another's results, which are read again
-            write_json(note, {"files": files})
-    return found
+            changes.replaced.append(Path(name))
+    return changes
 
 
-def _look(path: Path) -> FileStats:
+def note_touched(note: Path, touched: Mapping[str, Mapping[str, Any]]) -> None:
+    """Spare the next plan the reading of files that were only touched."""
+    with suppress(OSError):  # the results are somebody else's, and the files are read again
+        write_json(note, {"files": {**read_json(note)["files"], **touched}})
+
+
+def _stats(path: Path) -> FileStats:
     status = path.stat()
     return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}

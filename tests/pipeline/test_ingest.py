@@ -13,7 +13,7 @@ from pipeline.settings import Slices, Source
 from pipeline.storage.files import read_json
 from pipeline.storage.intensity import intensity_range
 from pipeline.storage.layout import Layout
-from pipeline.storage.source_notes import replaced_sources
+from pipeline.storage.source_notes import source_changes
 from pipeline.storage.zarr_store import open_store, read_array
 
 SHAPE = (4, 12, 10)  # z, y, x
@@ -82,10 +82,10 @@ def test_without_a_choice_a_4d_image_is_refused_in_one_line(folder):
 @pytest.mark.parametrize("name", ["a.nii.gz", "a-mask.nii.gz", "manifest.csv"])
 def test_an_older_file_in_the_place_of_an_image_or_a_list_is_noticed(folder, name):
     layout, path = ingested(folder[0], channel=1), folder[0] / name
-    assert replaced_sources(layout.sources("ingest")) == []
+    assert source_changes(layout.sources("ingest")).replaced == []
     path.write_bytes(path.read_bytes() + b"corrected")
     os.utime(path, (1_500_000_000, 1_500_000_000))
-    assert replaced_sources(layout.sources("ingest")) == [path]
+    assert source_changes(layout.sources("ingest")).replaced == [path]
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_a_corrected_image_of_a_case_that_was_set_aside_is_noticed(faulty):
     layout, cut = ingested(faulty, on_error="skip"), faulty / "cut.nii.gz"
     cut.write_bytes((faulty / "good.nii.gz").read_bytes())
     os.utime(cut, (1_500_000_000, 1_500_000_000))
-    assert replaced_sources(layout.sources("ingest")) == [cut]
+    assert source_changes(layout.sources("ingest")).replaced == [cut]
 
 
 def test_skip_without_any_good_case_is_refused(folder):

@@ -66,7 +66,7 @@ def test_memory_that_does_not_suffice_is_doubled_and_told_at_the_end(untrained):
     assert [job["JobState"] for job in untrained.jobs] == ["FAILED", "FAILED"]
     last = untrained.output.rpartition("train_segmentation failed")[2]
     assert "exceeded memory limit" in last
-    assert "error: no error is told: the job was killed, or ran out of memory or time" in last
+    assert "error: the log holds no error: the job was killed, or ran out of memory or time" in last
 
 
 def test_snakemake_killed_and_started_again(untrained, undisturbed):

@@ -104,9 +104,7 @@ if workflow.is_main_process:
     UNWRITABLE = or_exit(preflight.results_fault, RESULTS)
     UNSHARED = or_exit(preflight.store_fault, SETTINGS)
     CALL = Call(LAYOUTS.values(), {dataset: pretrained(dataset) for dataset in LAYOUTS})
-    # the check may note on the disk what it finds unchanged
-    messages = [UNWRITABLE] if UNWRITABLE else or_exit(list, CALL.check())
-    for line in [*filter(None, [UNSHARED]), *messages]:
+    for line in [*filter(None, [UNWRITABLE, UNSHARED]), *or_exit(list, CALL.check())]:
         logger.info(line)
 
 

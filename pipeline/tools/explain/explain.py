@@ -18,7 +18,7 @@ from pipeline.errors import PipelineError
 from pipeline.networks.build import build_network, masked_models
 from pipeline.networks.weights import load_weights, weights_digest
 from pipeline.settings import Dataset, Residuals, encoder_mae, residual_count
-from pipeline.storage.files import replacing
+from pipeline.storage.files import write
 from pipeline.storage.layout import Layout
 from pipeline.storage.roles import ingested_store
 from pipeline.storage.slices import SliceDataset
@@ -75,8 +75,7 @@ def explain(
     for z in chosen:
         path = folder / f"{case}-slice-{z + 1:03d}.png"
         picture = explain_picture(view_slice(subject, z))
-        with replacing(path) as temporary:
-            temporary.write_bytes(picture)
+        write(path, picture)
         log.info("%s", path)
         written.append(path)
     return written

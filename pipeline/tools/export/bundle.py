@@ -25,7 +25,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, one_line
 from pipeline.settings import Dataset, GradCam, residual_count
 from pipeline.settings.section import Name
 from pipeline.storage.files import file_digest, read_json, write_json
@@ -144,8 +144,9 @@ def open_bundle(path: Path, into: Path) -> Bundle:
             files=dict(record["files"]),
         )
     except (KeyError, TypeError, ValueError, ValidationError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise PipelineError(f"bundle {path}: {DESCRIPTION} is not valid ({reason})") from error
+        raise PipelineError(
+            f"bundle {path}: {DESCRIPTION} is not valid ({one_line(error)})"
+        ) from error
     layout = Layout(into, bundle.name)
     for name, manifest in _manifests(layout, dataset, bundle.experiment, bundle.subset).items():
         weights = folder_of(manifest) / "model.safetensors"

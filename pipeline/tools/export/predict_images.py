@@ -30,7 +30,7 @@ from pipeline.postprocess import postprocess
 from pipeline.predict import predict
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import GradCam, Resources, encoder_mae
-from pipeline.storage.files import read_json, replacing, write_json
+from pipeline.storage.files import read_json, replacing, write, write_json
 from pipeline.storage.layout import Layout, folder_of
 from pipeline.storage.masks import Mask, read_hu, read_mask, store_geometry
 from pipeline.storage.volumes import SUFFIXES, write_volume
@@ -204,11 +204,9 @@ def _hand_over(
     }
     if bundle.dataset.postprocess.method == "calcium":
         measured["agatston"] = claimed_agatston(bundle, mask, read_hu(store), spacing)
-    with replacing(output / f"{name}.json") as temporary:
-        temporary.write_text(json.dumps(measured, indent=1) + "\n", "utf-8")
+    write(output / f"{name}.json", json.dumps(measured, indent=1) + "\n")
     page = prediction_page(layout, bundle, name, mask, measured)
-    with replacing(output / f"{name}.png") as temporary:
-        temporary.write_bytes(page)
+    write(output / f"{name}.png", page)
     log.info("%s: %d lesions, %.3g ml", output / written.name, len(sizes), measured["lesion_ml"])
 
 

@@ -12,16 +12,10 @@ from typing import Any
 from pipeline.errors import PipelineError
 from pipeline.settings import Dataset
 from pipeline.storage.files import read_json
-from pipeline.storage.layout import Layout, is_record
+from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_faults import UntouchableError
 from pipeline.storage.zarr_store import open_store, verify_store
 
-PATTERNS = {"ingest": "*.zarr", "residual_maps": "*/*.zarr", "predict": "*/*/*.zarr"}
-MANIFESTS = {
-    "ingest": "manifest.json",
-    "residual_maps": "*/batch-*.json",
-    "predict": "*/subset-*.json",
-}
 UNTOUCHABLE = "untouchable"
 MAIN_ARRAY = {"ingest": "image", "residual_maps": "residual", "predict": "probability"}
 
@@ -68,12 +62,7 @@ class KeptStore:
 
 def list_stores(layout: Layout) -> list[KeptStore]:
     """Every store of a data set, in the order of the stages."""
-    return [
-        _kept(path, stage, layout.stage(stage))
-        for stage, pattern in PATTERNS.items()
-        for path in sorted(layout.stage(stage).glob(pattern))
-        if not path.name.startswith(".")
-    ]
+    return [_kept(path, stage, layout.stage(stage)) for stage, path in layout.existing("store")]
 
 
 def _kept(path: Path, stage: str, folder: Path) -> KeptStore:
@@ -149,23 +138,20 @@ def _listed(layout: Layout) -> tuple[dict[Path, list[str]], list[tuple[Path, str
     """
     found: dict[Path, list[str]] = {}
     faults = []
-    for stage, pattern in MANIFESTS.items():
-        for manifest in sorted(layout.stage(stage).glob(pattern)):
-            if is_record(manifest):
-                continue
-            try:
-                content = read_json(manifest)
-                for output in content.get("outputs", ()):
-                    entry = content["cases"][Path(output).stem]
-                    key = entry["fingerprint"] if isinstance(entry, dict) else entry
-                    found.setdefault(manifest.parent / output, []).append(key)
-            except PipelineError as error:
-                faults.append((manifest, str(error)))
-            except (LookupError, TypeError):
-                line = (
-                    f"{manifest}: damaged (it lists no fingerprints); delete it and run its stage"
-                )
-                faults.append((manifest, line))
+    for stage, manifest in layout.existing("manifest"):
+        if stage not in MAIN_ARRAY:
+            continue
+        try:
+            content = read_json(manifest)
+            for output in content.get("outputs", ()):
+                entry = content["cases"][Path(output).stem]
+                key = entry["fingerprint"] if isinstance(entry, dict) else entry
+                found.setdefault(manifest.parent / output, []).append(key)
+        except PipelineError as error:
+            faults.append((manifest, str(error)))
+        except (LookupError, TypeError):
+            line = f"{manifest}: damaged (it lists no fingerprints); delete it and run its stage"
+            faults.append((manifest, line))
     return found, faults
 
 

@@ -14,7 +14,7 @@ from pipeline.networks.trainer import per_process
 from pipeline.settings import Resources
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.layout import folder_of
-from pipeline.storage.source_notes import replaced_sources
+from pipeline.storage.source_notes import source_changes
 from pipeline.train_mae import lesion_free_slices
 from tests.pipeline.trainings import (
     UNET,
@@ -152,10 +152,10 @@ def test_a_checkpoint_of_another_shape_is_one_line(with_mae, mae, slices, resour
     train(with_mae, same, slices, resources)
     assert_same(before, weights(manifest))
     note = with_mae.sources("train_mae shared")
-    assert replaced_sources(note) == []
+    assert source_changes(note).replaced == []
     torch.save({"model": {}}, path)
     os.utime(path, (1_500_000_000, 1_500_000_000))
-    assert replaced_sources(note) == [path], "though it is older"
+    assert source_changes(note).replaced == [path], "though it is older"
 
 
 def test_trainings_tell_a_gpu_that_is_not_there(ingested, mae, slices, resources):

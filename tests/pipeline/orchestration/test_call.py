@@ -1,124 +1,81 @@
 """What a call says before it plans, and leaves when it ends."""
 
 import os
-import time
 
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.orchestration.call import RECORDS, Call, Plan, Planned
-from pipeline.orchestration.last_run import code_now
+from pipeline.orchestration import call as call_module
+from pipeline.orchestration.call import RECORDS, Call
 from pipeline.orchestration.locks import list_locks, lock_dataset, locked, unlock_dataset
-from pipeline.storage.files import file_digest, read_json, write_json
-from pipeline.storage.layout import Layout
+from pipeline.storage.files import read_json, write_json
 from pipeline.storage.source_notes import file_stats, write_source_note
-
-PRETRAINED = {"heart": ["m"], "head": []}
-
-
-@pytest.fixture
-def layouts(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return [Layout(tmp_path / "results", name) for name in ("heart", "head")]
-
-
-def said(layouts):
-    return list(Call(layouts, PRETRAINED).check())
-
-
-def stop(layout, *work):
-    with pytest.raises(PipelineError), locked(layout, *work):
-        raise KeyboardInterrupt
-
-
-def job(layout, work, *outputs, due=True):
-    return Planned(layout.dataset, work, frozenset(outputs), due)
-
-
-def whole(*jobs):
-    return Plan(jobs, whole=True)
-
-
-def partial(*jobs):
-    return Plan(jobs, whole=False)
-
-
-def ran(layouts, plan):
-    """What a call without a failure says of what it has found and done."""
-    call = Call(layouts, PRETRAINED)
-    lines = list(call.check())
-    call.lock()
-    lines += call.prepare(plan)
-    return lines + list(call.finish(plan))
-
-
-def made(layout):
-    """A call that ends with a data set ingested."""
-    call, plan = Call([layout], PRETRAINED), whole(job(layout, "ingest", layout.cases))
-    call.lock()
-    assert list(call.prepare(plan)) == []
-    write_json(layout.cases, {"cases": {}, "outputs": []})
-    assert list(call.finish(plan)) == []
-
-
-def test_a_first_call_has_nothing_to_say(layouts):
-    assert said(layouts) == []
+from tests.pipeline.orchestration.calls import (
+    PRETRAINED,
+    check,
+    job,
+    made,
+    partial,
+    ran,
+    stop,
+    whole,
+)
 
 
 def test_one_line_tells_all_that_was_stopped_until_a_call_has_ended(layouts):
+    assert check(layouts) == [], "a first call has nothing to say"
     stop(layouts[0], "train_mae", "m")
     stop(layouts[1], "predict", "unet", 2)
     works = "heart train_mae m, head predict unet 2"
-    assert said(layouts) == [f"stopped half-way: {works}"]
+    assert check(layouts) == [f"stopped half-way: {works}"]
     plan = whole(job(layouts[0], "train_mae m"), job(layouts[1], "predict unet 2"))
     assert ran(layouts, plan) == [
         f"stopped half-way: {works}",
         f"taken up where it stood: {works}",
     ]
-    assert said(layouts) == []
+    assert check(layouts) == []
 
 
 def test_only_what_a_call_does_is_taken_up_and_the_rest_is_not_forgotten(layouts):
     stop(layouts[0], "train_mae", "m")
     stop(layouts[0], "predict", "unet", 2)
     ingest = job(layouts[0], "ingest", due=False)
-    told = "stopped half-way: heart predict unet 2, heart train_mae m"
-    assert ran(layouts, partial(ingest, job(layouts[0], "split"))) == [told]
+    line = "stopped half-way: heart predict unet 2, heart train_mae m"
+    assert ran(layouts, partial(ingest, job(layouts[0], "split"))) == [line]
     assert ran(layouts, partial(ingest, job(layouts[0], "train_mae m"))) == [
-        told,
+        line,
         "taken up where it stood: heart train_mae m",
     ]
-    assert said(layouts) == ["stopped half-way: heart predict unet 2"]
+    assert check(layouts) == ["stopped half-way: heart predict unet 2"]
     assert ran(layouts, whole(ingest)) == ["stopped half-way: heart predict unet 2"]
-    assert said(layouts) == [], "of what the configuration no longer has"
+    assert check(layouts) == [], "of what the configuration no longer has"
 
 
 def test_a_call_that_finds_nothing_to_do_forgets_what_is_made(layouts):
     stop(layouts[0], "train_mae", "m")
     call = Call(layouts, PRETRAINED)
     assert list(call.finish(whole(job(layouts[0], "train_mae m", due=False)))) == []
-    assert said(layouts) == []
+    assert check(layouts) == []
     assert list_locks(layouts[0]) == []
 
 
-def test_a_partial_call_does_not_use_up_what_is_said_of_edited_code(layouts, monkeypatch):
+def test_a_partial_call_does_not_use_up_what_is_said_of_changed_code(layouts, monkeypatch):
+    monkeypatch.setattr(call_module, "source_state", lambda: {"commit": "a", "changed": []})
     made(layouts[0])
-    code = code_now()
-    code["files"]["pipeline/predict.py"] = "edited"
-    monkeypatch.setattr("pipeline.orchestration.call.code_now", lambda: code)
+    monkeypatch.setattr(call_module, "source_state", lambda: {"commit": "b", "changed": []})
     plan = (job(layouts[0], "ingest"), job(layouts[0], "split"))
     for _ in range(2):
         (line,) = ran(layouts, partial(*plan))
-        assert "pipeline/predict.py changed since the last run" in line
+        assert line.startswith("heart: code changed since the last run (a → b)")
     assert len(ran(layouts, whole(*plan))) == 1
-    assert said(layouts) == []
+    assert check(layouts) == []
 
 
 def test_a_data_set_that_a_call_works_on_is_left_as_it_is(layouts):
     made(layouts[0])
     write_json(layouts[0].cases, {"cases": {}, "outputs": ["not-there.zarr"]})
     held = lock_dataset(layouts[0])
-    (line,) = said(layouts)
+    (line,) = check(layouts)
     assert line.startswith("heart: another call works on it (process ")
     unlock_dataset(held)
     call = Call(layouts, PRETRAINED)
@@ -138,113 +95,24 @@ def test_of_a_stage_that_still_runs_only_its_own_outputs_are_left_alone(layouts,
     for manifest in (layout.cases, layout.predictions("unet", 1), layout.predictions("unet", 2)):
         write_json(manifest, lost)
 
-    def found():
+    def planned():
         call = Call(layouts, PRETRAINED)
         return list(call.check()), call.due
 
     with locked(layout, "predict", "unet", 2):
-        lines, due = found()
+        lines, due = planned()
         assert due == {layout.cases, layout.predictions("unet", 1)}
         assert lines[0].startswith("heart: predict unet 2 still runs (process ")
         assert lines[-1] == f"heart: replaced since ingest read it: {tmp_path / 'image'}"
     with locked(layout, "ingest"):
-        lines, due = found()
+        lines, due = planned()
         assert due == {layout.predictions("unet", 1), layout.predictions("unet", 2)}
         assert not any("replaced" in line for line in lines)
     RECORDS.joinpath("grcsf").rename("other records")
     with locked(layout, "predict", "unet", 2):
-        lines, due = found()
+        lines, due = planned()
         assert due == {layout.cases, layout.predictions("unet", 1)}
         assert any("not recorded in this working directory" in line for line in lines)
-
-
-@pytest.fixture
-def edited(layouts):
-    """Results with a mask that was edited by hand."""
-    made(layouts[0])
-    mask = layouts[0].mask("unet", 1, "a", ".nii.gz")
-    mask.parent.mkdir(parents=True)
-    mask.write_bytes(b"mask")
-    write_json(mask.with_name("a.json"), {"sha256": file_digest(mask)})
-    cases = {"a": {"file": mask.name}}
-    content = {"cases": cases, "outputs": [f"subset-1/{mask.name}"]}
-    write_json(layouts[0].masks("unet", 1), content)
-    mask.write_bytes(b"by hand")
-    later = time.time_ns() + 10**9  # two writes may fall on one tick of the clock
-    os.utime(mask, ns=(later, later))
-    return mask
-
-
-def test_a_plan_moves_nothing_and_a_call_that_does_not_make_it_neither(layouts, edited):
-    manifest = layouts[0].masks("unet", 1)
-    told = f"not as it was made: {edited}: has changed since it was written"
-    assert said(layouts) == said(layouts) == [told]
-    ingest = job(layouts[0], "ingest", layouts[0].cases)
-    masks = job(layouts[0], "postprocess unet 1", manifest, due=False)
-    assert ran(layouts, partial(ingest)) == [told]
-    assert ran(layouts, whole(ingest, masks)) == [told]
-    assert edited.read_bytes() == b"by hand"
-    assert manifest.exists()
-
-
-def test_it_is_set_aside_by_the_call_that_makes_it(layouts, edited):
-    manifest = layouts[0].masks("unet", 1)
-    _, line = ran(layouts, partial(job(layouts[0], "postprocess unet 1", manifest)))
-    assert line.startswith("set aside as .a.nii.gz.")
-    (kept,) = edited.parent.glob(".*.old")
-    assert kept.read_bytes() == b"by hand"
-    assert not edited.exists()
-
-
-def test_what_another_call_has_made_meanwhile_stays(layouts, edited):
-    plan = whole(job(layouts[0], "postprocess unet 1", layouts[0].masks("unet", 1)))
-    call = Call(layouts, PRETRAINED)
-    assert len(list(call.check())) == 1
-    edited.write_bytes(b"mask")
-    call.lock()
-    assert list(call.prepare(plan)) == []
-    assert edited.exists()
-
-
-def test_a_manifest_of_no_job_is_withdrawn_by_a_whole_call_alone(layouts, edited):
-    assert edited.exists()
-    manifest = layouts[0].masks("unet", 1)
-    ingest = job(layouts[0], "ingest", layouts[0].cases, due=False)
-    assert len(ran(layouts, partial(ingest))) == 1
-    assert manifest.exists()
-    call = Call(layouts, PRETRAINED)
-    list(call.check())
-    aside, line = call.finish(whole(ingest))  # there was nothing to do
-    assert aside.startswith("set aside as ")
-    assert line == f"withdrawn, as no job of this configuration makes it: {manifest}"
-    assert said(layouts) == []
-
-
-@pytest.mark.parametrize("work", ["ingest", "train_mae m"])
-def test_files_that_were_replaced_since_they_were_read_have_their_job_planned(
-    layouts, tmp_path, work
-):
-    layout = layouts[0]
-    made(layout)
-    write_json(layout.mae("m"), {"outputs": []})
-    files = [tmp_path / name for name in ("one", "two")]
-    for path in files:
-        path.write_bytes(b"read")
-    looks = file_stats(files)
-    write_source_note(layout.sources(work), looks, {path: file_digest(path) for path in files})
-    for path in files:
-        os.utime(path, (1_500_000_000, 1_500_000_000))
-    assert said(layouts) == [], "the same content"
-    for path in files:
-        path.write_bytes(b"corrected")
-        os.utime(path, (1_500_000_000, 1_500_000_000))
-    call = Call(layouts, PRETRAINED)
-    told = f"heart: replaced since {work} read it: {files[0]} and 1 more"
-    assert list(call.check()) == [told]
-    assert call.due == {layout.cases if work == "ingest" else layout.mae("m")}
-    assert said(layouts) == [told]
-    without = Call(layouts, {"heart": [], "head": []})
-    assert list(without.check()) == ([told] if work == "ingest" else [])
 
 
 def test_two_calls_on_one_data_set_are_one_too_many(layouts):
@@ -264,7 +132,7 @@ def test_results_of_a_call_that_failed_are_recorded_here_all_the_same(layouts):
     call.lock()
     list(call.prepare(whole(job(layouts[0], "ingest", layouts[0].cases))))
     write_json(layouts[0].cases, {"cases": {}, "outputs": []})
-    assert not any("not recorded" in line for line in said(layouts))
+    assert not any("not recorded" in line for line in check(layouts))
 
 
 def mark(layout):
@@ -287,7 +155,7 @@ def test_a_call_marks_the_data_sets_that_it_makes_something_of_and_no_other(layo
     list(call.finish(plan))
     assert len({before[1], begun, mark(layouts[1])}) == 3, "a copy may be made at any time"
     assert mark(layouts[0]) == before[0]
-    assert said(layouts) == []
+    assert check(layouts) == []
 
 
 def test_results_that_another_working_directory_went_on_with_are_looked_at(
@@ -300,7 +168,7 @@ def test_results_that_another_working_directory_went_on_with_are_looked_at(
     for folder, lines in (("elsewhere", 1), (".", 1)):
         monkeypatch.chdir(tmp_path / folder)
         assert len(ran(layouts, whole(job(layout, "ingest", layout.cases), masks))) == lines
-        assert said(layouts) == []
+        assert check(layouts) == []
 
 
 def test_results_from_elsewhere_are_looked_at_until_a_call_ends(layouts, tmp_path, monkeypatch):

@@ -60,32 +60,32 @@ def layout(tmp_path):
     return Layout(tmp_path / "results", "heart")
 
 
-def begun(layouts, run, comments=(TRAINING,)):
-    """What a call tells that takes up what is left."""
-    told = []
-    cancel_leftover_jobs(layouts, run, comments, told.append)
-    return told
+def cancel(layouts, run, comments=(TRAINING,)):
+    """The lines of a call that takes up what is left."""
+    lines = []
+    cancel_leftover_jobs(layouts, run, comments, lines.append)
+    return lines
 
 
 def test_jobs_of_the_call_before_are_cancelled_and_told_of_once(queue, layout):
-    assert begun([layout], "first") == []
+    assert cancel([layout], "first") == []
     queue.add(7, "first")
     queue.add(8, "first", job_comment("predict", ["heart", "unet", "1"]))
-    (line,) = begun([layout], "second", comments=[TRAINING])
+    (line,) = cancel([layout], "second", comments=[TRAINING])
     assert line.startswith("cancelling, as a run that was killed has left it: SLURM job 7 (rule_tr")
     assert queue.cancelled == ["7"]
     # the other was no concern of that call, but is still known
-    (line,) = begun([layout], "third", [job_comment("predict", ["heart", "unet", "1"])])
+    (line,) = cancel([layout], "third", [job_comment("predict", ["heart", "unet", "1"])])
     assert "SLURM job 8 (rule_predict" in line
-    assert begun([layout], "fourth") == []
+    assert cancel([layout], "fourth") == []
 
 
 def test_jobs_of_a_live_call_on_other_results_are_left(queue, layout, tmp_path):
     elsewhere = Layout(tmp_path / "other-results", "heart")
-    begun([layout], "mine")
-    begun([elsewhere], "alive")
+    cancel([layout], "mine")
+    cancel([elsewhere], "alive")
     queue.add(7, "alive")
-    assert begun([layout], "mine again") == []
+    assert cancel([layout], "mine again") == []
     assert queue.cancelled == []
 
 
@@ -93,38 +93,38 @@ def test_jobs_of_a_live_call_on_another_data_set_with_the_same_comment_are_left(
     short, long = (Layout(layout.root, name) for name in ("a", "a_b"))
     comment = job_comment("predict", ["a_b", "c", "1"])
     assert comment == job_comment("predict", ["a", "b_c", "1"])
-    begun([long], "alive")
+    cancel([long], "alive")
     queue.add(7, "alive", comment)
-    begun([short], "killed")
+    cancel([short], "killed")
     queue.add(8, "killed", comment)
-    assert len(begun([short], "again", [comment])) == 1
+    assert len(cancel([short], "again", [comment])) == 1
     assert queue.cancelled == ["8"]
 
 
 def test_several_calls_killed_one_after_the_other_are_all_taken_up(queue, layout, monkeypatch):
     other = Layout(layout.root, "head")
-    begun([layout, other], "first")
+    cancel([layout, other], "first")
     queue.add(7, "first")
     queue.stick()
     monkeypatch.setattr(cluster_jobs, "PATIENCE_S", 0.05)
     with pytest.raises(PipelineError, match="SLURM job 7"):
-        begun([layout], "second")
+        cancel([layout], "second")
     (queue.folder / "stuck").unlink()
-    assert len(begun([layout], "third")) == 1
+    assert len(cancel([layout], "third")) == 1
     queue.add(9, "first")
-    assert len(begun([other], "fourth")) == 1
+    assert len(cancel([other], "fourth")) == 1
     assert queue.cancelled == ["7", "7", "9"]
 
 
 def test_a_job_that_does_not_end_is_named(queue, layout, monkeypatch):
-    begun([layout], "first")
+    cancel([layout], "first")
     queue.add(7, "first")
     queue.stick()
     monkeypatch.setattr(cluster_jobs, "PATIENCE_S", 0.05)
-    told = []
+    lines = []
     with pytest.raises(PipelineError) as error:
-        cancel_leftover_jobs([layout], "second", [TRAINING], told.append)
-    assert len(told) == 1, "told before the waiting"
+        cancel_leftover_jobs([layout], "second", [TRAINING], lines.append)
+    assert len(lines) == 1, "told before the waiting"
     assert str(error.value).startswith(f"SLURM job 7 ({TRAINING}): cancelled, but there after")
     assert "`squeue -j 7`" in str(error.value)
     assert "\n" not in str(error.value)
@@ -134,21 +134,21 @@ def test_an_interrupted_waiting_is_one_line(queue, layout, monkeypatch):
     def interrupt(_):
         raise KeyboardInterrupt
 
-    begun([layout], "first")
+    cancel([layout], "first")
     queue.add(7, "first")
     queue.stick()
     monkeypatch.setattr(cluster_jobs.time, "sleep", interrupt)
     with pytest.raises(PipelineError, match=r"^interrupted while .*`squeue -j 7`.*; run again$"):
-        begun([layout], "second")
+        cancel([layout], "second")
 
 
 def test_a_silent_slurm_is_told(queue, layout):
     (queue.folder / "bin" / "squeue").write_text("#!/bin/sh\necho no controller >&2; exit 1\n")
     with pytest.raises(PipelineError, match="squeue: SLURM does not answer: no controller"):
-        begun([layout], "first")
+        cancel([layout], "first")
 
 
 def test_without_slurm_nothing_is_asked(layout, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert shutil.which("squeue") is None
-    assert begun([layout], "first") == []
+    assert cancel([layout], "first") == []

@@ -1,9 +1,13 @@
-"""Tests of `pipeline.orchestration.environment`: what a process tells of its memory is its own."""
+"""What a record says of device, memory and commit is of this process and this checkout."""
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
-from pipeline.orchestration.environment import peak_resident
+import pytest
+
+from pipeline.orchestration import environment
+from pipeline.orchestration.environment import device, peak_resident, source_state
 
 CHILD = "from pipeline.orchestration.environment import peak_resident; print(peak_resident())"
 
@@ -25,3 +29,56 @@ def test_a_child_does_not_take_over_the_peak_of_the_process_that_started_it():
 def _child_peak() -> int:
     done = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, check=True)
     return int(done.stdout)
+
+
+def test_a_gpu_that_was_used_is_named_with_its_memory(monkeypatch):
+    cuda = SimpleNamespace(
+        is_initialized=lambda: True,
+        device_count=lambda: 2,
+        get_device_name=lambda number: f"card {number}",
+        max_memory_allocated=lambda: 12,
+    )
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    assert device() == ({"type": "cuda", "name": "card 0, card 1"}, 12)
+    cuda.is_initialized = lambda: False
+    where, memory = device()
+    assert (where["type"], memory) == ("cpu", None)
+    assert where["name"]
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A package in a folder of its own, as `environment` sees it."""
+    package = tmp_path / "outer" / "checkout" / "pipeline"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    monkeypatch.setattr(environment, "PACKAGE", package)
+    return package.parent
+
+
+def git(folder, *arguments):
+    names = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+    subprocess.run(["git", "-C", folder, *names, *arguments], check=True, capture_output=True)
+
+
+def test_the_commit_and_what_was_changed_since(checkout):
+    assert source_state() is None
+    git(checkout, "init")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-m", "first")
+    state = source_state()
+    assert len(state["commit"]) == 40
+    assert state["changed"] == []
+    (checkout / "pipeline" / "new.py").write_text("")
+    (checkout / "README.md").write_text("no source")
+    assert source_state()["changed"] == ["pipeline/new.py"]
+
+
+def test_somebody_else_s_repository_around_it_is_not_asked(checkout):
+    git(checkout.parent, "init")
+    assert source_state() is None
+
+
+def test_without_git_there_is_no_commit(checkout, monkeypatch):
+    monkeypatch.setenv("PATH", str(checkout))
+    assert source_state() is None

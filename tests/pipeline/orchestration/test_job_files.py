@@ -33,12 +33,12 @@ def layout(tmp_path):
     return Layout(tmp_path / "results", "atlas")
 
 
-def told(layout, files):
+def relative(layout, files):
     return {file.relative_to(layout.root / "atlas").as_posix() for file in files}
 
 
 def test_every_job_has_a_record_of_its_own_in_its_stage_s_folder(layout):
-    records = [record_of(written_files(layout, one, NAMES.get(one, {}))[0]) for one in STAGES]
+    records = [record_of(written_files(layout, stage, NAMES.get(stage, {}))[0]) for stage in STAGES]
     assert len(set(records)) == len(STAGES)
     for stage, record in zip(STAGES, records, strict=True):
         assert record.is_relative_to(layout.stage(stage))
@@ -47,23 +47,24 @@ def test_every_job_has_a_record_of_its_own_in_its_stage_s_folder(layout):
 
 
 def test_grad_cam_reads_the_networks_that_it_looks_at(layout, atlas):
-    (name,) = [name for name, one in atlas.residuals.items() if hasattr(one, "grad_cam")]
+    (name,) = [key for key, made in atlas.residuals.items() if hasattr(made, "grad_cam")]
     network = atlas.residuals[name].grad_cam
     files = read_files(layout, atlas, "residual_maps", {"residuals": name, "batch": "1of1"})
     subsets = atlas.subsets_with(name)
     models = {f"train_segmentation/{network}/subset-{subset}.json" for subset in subsets}
-    assert told(layout, files) == {"ingest/manifest.json", "split/split.json", *models}
+    assert relative(layout, files) == {"ingest/manifest.json", "split/split.json", *models}
 
 
 def test_a_network_with_an_mae_s_encoder_reads_the_mae(layout, atlas):
-    name, one = next((name, one) for name, one in atlas.experiments.items() if one.mae_encoder)
-    assert one.residuals is None
+    name = next(key for key, known in atlas.experiments.items() if known.mae_encoder)
+    experiment = atlas.experiments[name]
+    assert experiment.residuals is None
     names = {"experiment": name, "subset": 1}
     files = read_files(layout, atlas, "train_segmentation", names)
-    assert told(layout, files) == {
+    assert relative(layout, files) == {
         "ingest/manifest.json",
         "split/split.json",
-        f"train_mae/{one.mae_encoder.mae}.json",
+        f"train_mae/{experiment.mae_encoder.mae}.json",
     }
 
 
@@ -71,22 +72,23 @@ def test_a_table_reads_the_scores_of_its_rows_once(layout, atlas):
     files = read_files(layout, atlas, "tabulate", {"table": "table-3"})
     rows = {row.experiment for row in atlas.tables["table-3"].rows}
     scores = {f"evaluate/{name}{suffix}" for name in rows for suffix in (".csv", ".json")}
-    assert told(layout, files) == {"ingest/manifest.json", "split/split.json", *scores}
+    assert relative(layout, files) == {"ingest/manifest.json", "split/split.json", *scores}
     assert len(files) == len(set(files))
 
 
 def test_batches_of_another_number_are_left_out(layout, atlas):
-    name, one = next((name, one) for name, one in atlas.experiments.items() if one.residuals)
+    name = next(key for key, known in atlas.experiments.items() if known.residuals)
+    residuals = atlas.experiments[name].residuals
     cases = dict.fromkeys("abcdefgh", "fingerprint")
     write_json(layout.cases, {"cases": cases})
     for second, batch in enumerate(("1of1", "1of2", "2of2")):
-        manifest = layout.residual_batch(one.residuals, batch)
+        manifest = layout.residual_batch(residuals, batch)
         write_json(manifest, {"cases": cases})
         write_json(record_of(manifest), {})
         os.utime(manifest, (second, second))
     files = read_files(layout, atlas, "predict", {"experiment": name, "subset": 1})
-    batches = {f"residual_maps/{one.residuals}/batch-{n}of2.json" for n in (1, 2)}
-    assert {file for file in told(layout, files) if "batch" in file} == batches
+    batches = {f"residual_maps/{residuals}/batch-{n}of2.json" for n in (1, 2)}
+    assert {file for file in relative(layout, files) if "batch" in file} == batches
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -86,10 +86,10 @@ def run(stage: str, layout: Layout, kill_at: int = 0) -> int:
 
 def finished_stores(layout):
     """Every store that has its name is whole."""
-    kept = list_stores(layout)
-    for one in kept:
-        verify_store(one.path)
-    return {one.path for one in kept}
+    paths = {store.path for store in list_stores(layout)}
+    for path in paths:
+        verify_store(path)
+    return paths
 
 
 def result(stage, layout):
@@ -166,8 +166,8 @@ def test_a_checkpoint_that_is_cut_off_leaves_the_one_before(tmp_path, monkeypatc
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(torch, "save", cut_off)
-    with pytest.raises(OSError, match="No space left") as told:
+    with pytest.raises(OSError, match="No space left") as full:
         writer.save_checkpoint({"epoch": 2}, path)
-    assert told.value.filename == str(path)
+    assert full.value.filename == str(path)
     assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
     assert writer.load_checkpoint(path, weights_only=True) == {"epoch": 1}

@@ -1,6 +1,5 @@
-"""What a call finds of the one before it: edited code, and results recorded elsewhere."""
+"""What a call finds of the one before it: changed code, and results recorded elsewhere."""
 
-import copy
 import shutil
 
 import pytest
@@ -8,15 +7,13 @@ import pytest
 import pipeline.orchestration.last_run
 from pipeline.orchestration.last_run import (
     changed_code,
-    code_now,
-    imported,
     note_code,
     note_recorded,
     results_there,
     unrecorded,
 )
 from pipeline.storage.files import read_json, write_json
-from pipeline.storage.layout import STAGES, Layout, record_of
+from pipeline.storage.layout import Layout, record_of
 
 
 @pytest.fixture
@@ -26,83 +23,36 @@ def layout(tmp_path):
     return layout
 
 
-@pytest.fixture
-def code():
-    return code_now()
-
-
-def changed(code, *files, raised=()):
-    later = copy.deepcopy(code)
-    later["files"].update(dict.fromkeys(files, "other"))
-    later["versions"].update(dict.fromkeys(raised, 99))
-    return later
-
-
-def test_every_file_and_version_is_in_the_note(code):
-    assert {"grcsf/mae/model.py", "pipeline/settings/data.py"} <= set(code["files"])
-    assert set(code["versions"]) == set(STAGES)
-
-
-def test_before_the_first_run_and_without_a_change_nothing_is_told(layout, code):
-    assert changed_code([layout], code) == ""
-    note_code(layout, code)
-    assert changed_code([layout], code) == ""
+CODE = {"commit": "a" * 40, "changed": []}
+LATER = {"commit": "b" * 40, "changed": ["pipeline/split.py"]}
 
 
 @pytest.mark.parametrize(
-    ("file", "stages"),
+    ("before", "now", "line"),
     [
-        ("pipeline/split.py", "split"),
-        ("grcsf/mae/adversarial.py", "train_mae"),
-        ("grcsf/calcium.py", "postprocess, evaluate, compare, tabulate, report"),
+        (CODE, CODE, None),
+        (CODE, LATER, "aaaaaaaaaa → bbbbbbbbbb + 1 edited"),
+        (LATER, {**LATER, "changed": []}, "bbbbbbbbbb + 1 edited → bbbbbbbbbb"),
+        (CODE, None, None),
+        (None, CODE, None),
+        ({"files": {"pipeline/split.py": "x"}, "versions": {"split": 1}}, CODE, None),
     ],
+    ids=["same", "commit", "edits", "no git", "no git before", "an older version's note"],
 )
-def test_edited_code_names_the_stages_that_import_it(layout, code, file, stages):
-    note_code(layout, code)
-    line = changed_code([layout], changed(code, file))
-    assert line.startswith(f"heart: {file} changed since the last run and no VERSION was raised")
-    assert line.endswith(f"raise VERSION in pipeline/ of its stage ({stages})")
-    assert "\n" not in line
+def test_changed_code_is_one_line_where_git_knows_it(layout, before, now, line):
+    assert changed_code([layout], now) == [], "there was no call before"
+    note_code(layout, before)
+    start = f"heart: code changed since the last run ({line}); nothing runs again because of it"
+    assert changed_code([layout], now) == ([f"{start} unless VERSION was raised"] if line else [])
 
 
-def test_a_raised_version_of_a_stage_that_imports_it_is_enough(layout, code):
-    note_code(layout, code)
-    assert changed_code([layout], changed(code, "pipeline/split.py", raised=["split"])) == ""
-    assert changed_code([layout], changed(code, "pipeline/split.py", raised=["train_mae"])) != ""
-
-
-def test_code_that_no_stage_imports_is_not_told_of(layout, code):
-    note_code(layout, code)
-    assert (
-        changed_code([layout], changed(code, "pipeline/tools/store/prune.py", "pipeline/new.py"))
-        == ""
-    )
-
-
-def test_several_data_sets_are_one_line(layout, code):
-    other, new = Layout(layout.root, "head"), Layout(layout.root, "new")
-    note_code(layout, code)
-    note_code(other, changed(code, "pipeline/split.py"))
-    now = changed(code, "pipeline/split.py")
-    assert changed_code([layout, other, new], now).startswith("heart: pipeline/split.py changed")
-    now = changed(now, "pipeline/predict.py")
-    line = changed_code([layout, other, new], now)
-    assert line.startswith("heart, head: pipeline/predict.py, pipeline/split.py changed since")
-    assert "\n" not in line
-
-
-def test_many_files_are_one_line(layout, code):
-    note_code(layout, code)
-    line = changed_code([layout], changed(code, *sorted(imported("report"))))
-    assert " and " in line
-    assert len(line) < 600
-
-
-def test_every_stage_imports_itself():
-    for stage in STAGES:
-        assert f"pipeline/{stage}.py" in imported(stage)
-    assert "grcsf/residuals.py" in imported("residual_maps")
-    assert "grcsf/residuals.py" not in imported("split")
+def test_data_sets_of_the_same_code_share_a_line(layout):
+    others = [Layout(layout.root, name) for name in ("head", "lung", "new")]
+    for before, other in zip((CODE, CODE, LATER), (layout, *others), strict=False):
+        note_code(other, before)
+    now = {"commit": "c" * 40, "changed": []}
+    lines = changed_code([layout, *others], now)
+    assert [line.partition(":")[0] for line in lines] == ["heart, head", "lung"]
 
 
 @pytest.fixture
@@ -112,16 +62,16 @@ def records(tmp_path):
 
 
 @pytest.fixture
-def recorded(layout, code, records):
+def recorded(layout, records):
     """Results that a call has made here."""
-    note_code(layout, code)
+    note_code(layout, CODE)
     note_recorded(layout, records, {layout.cases})
     return layout
 
 
-def test_results_are_looked_at_until_they_are_recorded_here(layout, code, records):
+def test_results_are_looked_at_until_they_are_recorded_here(layout, records):
     assert unrecorded(layout, records) == {layout.cases}
-    note_code(layout, code)
+    note_code(layout, CODE)
     assert unrecorded(layout, records) == {layout.cases}
     note_recorded(layout, records)
     assert unrecorded(layout, records) == {layout.cases}, "a call has begun, and was killed"
@@ -129,10 +79,10 @@ def test_results_are_looked_at_until_they_are_recorded_here(layout, code, record
     assert unrecorded(layout, records) == set()
 
 
-def test_what_a_call_did_not_look_at_is_looked_at_by_the_next(layout, code, records):
+def test_what_a_call_did_not_look_at_is_looked_at_by_the_next(layout, records):
     write_json(layout.split, {})
     write_json(layout.masks("unet", 1), {})
-    note_code(layout, code)
+    note_code(layout, CODE)
     note_recorded(layout, records, {layout.cases, layout.split})
     assert unrecorded(layout, records) == {layout.masks("unet", 1)}
     note_recorded(layout, records, {layout.cases})
@@ -141,9 +91,9 @@ def test_what_a_call_did_not_look_at_is_looked_at_by_the_next(layout, code, reco
     assert unrecorded(layout, records) == set(), "Snakemake itself misses what is not there"
 
 
-def test_what_a_call_has_begun_with_is_recorded_here_however_it_ends(layout, code, records):
+def test_what_a_call_has_begun_with_is_recorded_here_however_it_ends(layout, records):
     layout.cases.unlink()
-    note_code(layout, code)
+    note_code(layout, CODE)
     note_recorded(layout, records)
     write_json(layout.cases, {})
     assert unrecorded(layout, records) == set()
@@ -157,9 +107,9 @@ def test_results_put_back_from_a_copy_are_looked_at(recorded, records, tmp_path)
     assert unrecorded(recorded, records) == {recorded.cases}
 
 
-def test_a_copy_of_what_is_there_may_be_put_back(recorded, records, code, tmp_path):
+def test_a_copy_of_what_is_there_may_be_put_back(recorded, records, tmp_path):
     shutil.copytree(recorded.root, tmp_path / "backup")
-    note_code(recorded, code)  # by a call that has nothing to do
+    note_code(recorded, CODE)  # by a call that has nothing to do
     shutil.rmtree(recorded.root)
     shutil.copytree(tmp_path / "backup", recorded.root)
     assert unrecorded(recorded, records) == set()
@@ -241,9 +191,9 @@ def test_results_are_all_that_is_declared_and_no_record_store_or_note(layout):
     assert results_there(layout) == declared
 
 
-def test_records_of_several_data_sets_do_not_share_a_file(layout, code, records):
+def test_records_of_several_data_sets_do_not_share_a_file(layout, records):
     other = Layout(layout.root, "head")
-    for one in (layout, other):
-        note_code(one, code)
-        note_recorded(one, records)
+    for each in (layout, other):
+        note_code(each, CODE)
+        note_recorded(each, records)
     assert len(list((records / "grcsf").iterdir())) == 2

@@ -1,4 +1,4 @@
-"""A claim is held by one process, and ends with it."""
+"""A lock is held by one process, and ends with it."""
 
 import errno
 import fcntl
@@ -37,7 +37,7 @@ def layout(tmp_path):
 
 @pytest.fixture
 def other(layout):
-    """Another process that holds a claim until it is killed or its standard input is closed."""
+    """Another process that holds a lock until it is killed or its standard input is closed."""
     started = []
 
     def hold(what):
@@ -60,9 +60,9 @@ def other(layout):
 
 def test_what_ends_leaves_nothing_to_tell(layout):
     with locked(layout, "train_mae", "m"):
-        (found,) = list_locks(layout)
-        assert (found.work, found.alive) == ("train_mae m", True)
-        assert f"process {os.getpid()} on " in found.who
+        (lock,) = list_locks(layout)
+        assert (lock.work, lock.alive) == ("train_mae m", True)
+        assert f"process {os.getpid()} on " in lock.who
     assert list_locks(layout) == []
 
 
@@ -79,8 +79,8 @@ def test_an_interrupted_stage_is_one_line_and_is_told_of_until_it_was_taken_up(l
         locked(layout, "train_mae", "m"),
     ):
         raise stop
-    (found,) = list_locks(layout)
-    assert (found.work, found.alive) == ("train_mae m", False)
+    (lock,) = list_locks(layout)
+    assert (lock.work, lock.alive) == ("train_mae m", False)
     clear_stopped(layout)
     assert list_locks(layout) == []
 
@@ -90,9 +90,9 @@ def test_a_killed_process_holds_nothing(layout, other):
     assert list_locks(layout)[0].alive
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert [one.alive for one in list_locks(layout)] == [False]
+    assert [lock.alive for lock in list_locks(layout)] == [False]
     with locked(layout, "train_mae", "m"):
-        assert [one.alive for one in list_locks(layout)] == [True]
+        assert [lock.alive for lock in list_locks(layout)] == [True]
 
 
 def test_a_second_process_waits_for_the_first(layout, other, caplog):
@@ -118,16 +118,16 @@ def test_different_results_and_data_sets_are_made_at_once(layout, other):
         locked(layout, "train_mae", "other"),
         locked(Layout(layout.root, "head"), "train_mae", "m"),
     ):
-        assert sum(one.alive for one in list_locks(layout)) == 2
+        assert sum(lock.alive for lock in list_locks(layout)) == 2
 
 
 def test_a_second_call_on_a_data_set_is_refused(layout, other):
     first = other("call")
-    with pytest.raises(PipelineError) as told:
+    with pytest.raises(PipelineError) as refused:
         lock_dataset(layout)
     place = layout.root / layout.dataset
     begin = f"data set heart: another call works on its results in {place} (process {first.pid} on "
-    assert str(told.value).startswith(begin)
+    assert str(refused.value).startswith(begin)
     first.kill()
     first.wait()
     lock_dataset(layout).close()

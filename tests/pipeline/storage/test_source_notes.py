@@ -7,7 +7,12 @@ import pytest
 
 from pipeline.storage import source_notes
 from pipeline.storage.files import file_digest, read_json
-from pipeline.storage.source_notes import file_stats, replaced_sources, write_source_note
+from pipeline.storage.source_notes import (
+    file_stats,
+    note_touched,
+    source_changes,
+    write_source_note,
+)
 
 YEAR_2020_NS = 1_577_836_800 * 10**9
 
@@ -19,7 +24,7 @@ def files(tmp_path):
     for path in paths:
         path.write_bytes(path.name.encode())
     write_source_note(
-        tmp_path / "note.json", file_stats(paths), {one: file_digest(one) for one in paths}
+        tmp_path / "note.json", file_stats(paths), {path: file_digest(path) for path in paths}
     )
     return paths
 
@@ -31,30 +36,34 @@ def test_a_replaced_file_is_noticed_whatever_its_time_and_again(tmp_path, files,
     if when is not None:
         os.utime(files[0], ns=(when, when))
     for _ in range(2):
-        assert replaced_sources(tmp_path / "note.json") == files[:1]
+        assert source_changes(tmp_path / "note.json").replaced == files[:1]
 
 
 def test_a_touched_file_is_read_once_and_is_no_other(tmp_path, files, monkeypatch):
     os.utime(files[0], ns=(YEAR_2020_NS, YEAR_2020_NS))
-    assert replaced_sources(tmp_path / "note.json") == []
+    before = (tmp_path / "note.json").read_bytes()
+    replaced, touched = source_changes(tmp_path / "note.json")
+    assert (replaced, list(touched)) == ([], [str(files[0])])
+    assert (tmp_path / "note.json").read_bytes() == before, "comparing notes nothing"
+    note_touched(tmp_path / "note.json", touched)
     monkeypatch.setattr(
         source_notes, "file_digest", lambda path: pytest.fail(f"{path} is read again")
     )
-    assert replaced_sources(tmp_path / "note.json") == []
+    assert source_changes(tmp_path / "note.json").replaced == []
 
 
 def test_of_what_is_not_there_others_tell(tmp_path, files):
-    assert replaced_sources(tmp_path / "no-note.json") == []
+    assert source_changes(tmp_path / "no-note.json").replaced == []
     files[0].unlink()
-    assert replaced_sources(tmp_path / "note.json") == []
+    assert source_changes(tmp_path / "note.json").replaced == []
     assert file_stats(files) == file_stats(files[1:])
 
 
 def test_a_file_that_could_not_be_read_is_another_as_soon_as_it_changes(tmp_path, files):
     write_source_note(tmp_path / "note.json", file_stats(files), {})
-    assert replaced_sources(tmp_path / "note.json") == []
+    assert source_changes(tmp_path / "note.json").replaced == []
     os.utime(files[1], ns=(YEAR_2020_NS, YEAR_2020_NS))
-    assert replaced_sources(tmp_path / "note.json") == files[1:]
+    assert source_changes(tmp_path / "note.json").replaced == files[1:]
 
 
 def test_a_note_of_results_that_are_not_ours_stays_as_it_is(tmp_path, files, monkeypatch):
@@ -65,7 +74,7 @@ def test_a_note_of_results_that_are_not_ours_stays_as_it_is(tmp_path, files, mon
 
     monkeypatch.setattr(source_notes, "write_json", refused)
     os.utime(files[0])
-    assert replaced_sources(tmp_path / "note.json") == []
+    note_touched(tmp_path / "note.json", source_changes(tmp_path / "note.json").touched)
     assert read_json(tmp_path / "note.json") == before
 
 
@@ -75,5 +84,5 @@ def test_looking_at_the_files_of_655_cases_takes_less_than_a_second(tmp_path):
         path.touch()
     write_source_note(tmp_path / "note.json", file_stats(paths), {})
     began = time.process_time()
-    assert replaced_sources(tmp_path / "note.json") == []
+    assert source_changes(tmp_path / "note.json").replaced == []
     assert time.process_time() - began < 1

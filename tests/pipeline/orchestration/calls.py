@@ -1,0 +1,49 @@
+"""What tests of calls share: to plan, to run and to stop half-way."""
+
+import pytest
+
+from pipeline.errors import PipelineError
+from pipeline.orchestration.call import Call, Plan, Planned
+from pipeline.orchestration.locks import locked
+from pipeline.storage.files import write_json
+
+PRETRAINED = {"heart": ["m"], "head": []}
+
+
+def check(layouts):
+    return list(Call(layouts, PRETRAINED).check())
+
+
+def stop(layout, *work):
+    with pytest.raises(PipelineError), locked(layout, *work):
+        raise KeyboardInterrupt
+
+
+def job(layout, work, *outputs, due=True):
+    return Planned(layout.dataset, work, frozenset(outputs), due)
+
+
+def whole(*jobs):
+    return Plan(jobs, whole=True)
+
+
+def partial(*jobs):
+    return Plan(jobs, whole=False)
+
+
+def ran(layouts, plan):
+    """What a call without a failure says of what it has found and done."""
+    call = Call(layouts, PRETRAINED)
+    lines = list(call.check())
+    call.lock()
+    lines += call.prepare(plan)
+    return lines + list(call.finish(plan))
+
+
+def made(layout):
+    """A call that ends with a data set ingested."""
+    call, plan = Call([layout], PRETRAINED), whole(job(layout, "ingest", layout.cases))
+    call.lock()
+    assert list(call.prepare(plan)) == []
+    write_json(layout.cases, {"cases": {}, "outputs": []})
+    assert list(call.finish(plan)) == []

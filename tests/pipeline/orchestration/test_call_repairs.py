@@ -1,0 +1,128 @@
+"""What a plan finds edited, touched or replaced, and what a call does about it."""
+
+import os
+import time
+
+import pytest
+
+from pipeline.orchestration.call import Call
+from pipeline.storage.files import file_digest, read_json, write_json
+from pipeline.storage.source_notes import file_stats, write_source_note
+from tests.pipeline.orchestration.calls import (
+    PRETRAINED,
+    check,
+    job,
+    made,
+    partial,
+    ran,
+    whole,
+)
+
+
+@pytest.fixture
+def edited(layouts):
+    """Results with a mask that was edited by hand."""
+    made(layouts[0])
+    mask = layouts[0].mask("unet", 1, "a", ".nii.gz")
+    mask.parent.mkdir(parents=True)
+    mask.write_bytes(b"mask")
+    write_json(mask.with_name("a.json"), {"sha256": file_digest(mask)})
+    cases = {"a": {"file": mask.name}}
+    content = {"cases": cases, "outputs": [f"subset-1/{mask.name}"]}
+    write_json(layouts[0].masks("unet", 1), content)
+    mask.write_bytes(b"by hand")
+    later = time.time_ns() + 10**9  # two writes may fall on one tick of the clock
+    os.utime(mask, ns=(later, later))
+    return mask
+
+
+def test_a_plan_moves_nothing_and_a_call_that_does_not_make_it_neither(layouts, edited):
+    manifest = layouts[0].masks("unet", 1)
+    line = f"not as it was made: {edited}: has changed since it was written"
+    assert check(layouts) == check(layouts) == [line]
+    ingest = job(layouts[0], "ingest", layouts[0].cases)
+    masks = job(layouts[0], "postprocess unet 1", manifest, due=False)
+    assert ran(layouts, partial(ingest)) == [line]
+    assert ran(layouts, whole(ingest, masks)) == [line]
+    assert edited.read_bytes() == b"by hand"
+    assert manifest.exists()
+
+
+def test_a_plan_writes_nothing_and_a_call_that_runs_notes_what_was_only_touched(
+    layouts, edited, tmp_path
+):
+    edited.write_bytes(b"mask")
+    image, layout = tmp_path / "image", layouts[0]
+    image.write_bytes(b"read")
+    note = layout.sources("ingest")
+    write_source_note(note, file_stats([image]), {image: file_digest(image)})
+    later = time.time_ns() + 10**9
+    for path in (image, edited):
+        os.utime(path, ns=(later, later))
+
+    def written():
+        return {path: path.stat().st_mtime_ns for path in layout.root.rglob("*")}
+
+    before = written()
+    assert check(layouts) == check(layouts) == []
+    assert written() == before
+    assert ran(layouts, whole(job(layout, "ingest", layout.cases, due=False))) == []
+    assert edited.stat().st_mtime_ns == layout.masks("unet", 1).stat().st_mtime_ns
+    assert read_json(note)["files"][str(image)]["mtime_ns"] == later
+
+
+def test_it_is_set_aside_by_the_call_that_makes_it(layouts, edited):
+    manifest = layouts[0].masks("unet", 1)
+    _, line = ran(layouts, partial(job(layouts[0], "postprocess unet 1", manifest)))
+    assert line.startswith("set aside as .a.nii.gz.")
+    (kept,) = edited.parent.glob(".*.old")
+    assert kept.read_bytes() == b"by hand"
+    assert not edited.exists()
+
+
+def test_what_another_call_has_made_meanwhile_stays(layouts, edited):
+    plan = whole(job(layouts[0], "postprocess unet 1", layouts[0].masks("unet", 1)))
+    call = Call(layouts, PRETRAINED)
+    assert len(list(call.check())) == 1
+    edited.write_bytes(b"mask")
+    call.lock()
+    assert list(call.prepare(plan)) == []
+    assert edited.exists()
+
+
+def test_a_manifest_of_no_job_is_withdrawn_by_a_whole_call_alone(layouts, edited):
+    assert edited.exists()
+    manifest = layouts[0].masks("unet", 1)
+    ingest = job(layouts[0], "ingest", layouts[0].cases, due=False)
+    assert len(ran(layouts, partial(ingest))) == 1
+    assert manifest.exists()
+    call = Call(layouts, PRETRAINED)
+    list(call.check())
+    aside, line = call.finish(whole(ingest))  # there was nothing to do
+    assert aside.startswith("set aside as ")
+    assert line == f"withdrawn, as no job of this configuration makes it: {manifest}"
+    assert check(layouts) == []
+
+
+@pytest.mark.parametrize("work", ["ingest", "train_mae m"])
+def test_files_that_were_replaced_since_they_were_read_have_their_job_planned(
+    layouts, tmp_path, work
+):
+    layout = layouts[0]
+    made(layout)
+    write_json(layout.mae("m"), {"outputs": []})
+    files = [tmp_path / name for name in ("one", "two")]
+    for path in files:
+        path.write_bytes(b"read")
+    looks = file_stats(files)
+    write_source_note(layout.sources(work), looks, {path: file_digest(path) for path in files})
+    for path in files:
+        path.write_bytes(b"corrected")
+        os.utime(path, (1_500_000_000, 1_500_000_000))
+    call = Call(layouts, PRETRAINED)
+    line = f"heart: replaced since {work} read it: {files[0]} and 1 more"
+    assert list(call.check()) == [line]
+    assert call.due == {layout.cases if work == "ingest" else layout.mae("m")}
+    assert check(layouts) == [line]
+    without = Call(layouts, {"heart": [], "head": []})
+    assert list(without.check()) == ([line] if work == "ingest" else [])
