@@ -23,7 +23,7 @@ from pipeline.storage.files import fingerprint, read_json, write_json
 from pipeline.storage.intensity import image_key, intensity_range
 from pipeline.storage.layout import Layout
 from pipeline.storage.residual_store import residual_fingerprint
-from pipeline.storage.slices import network_slices, resize, source_slices
+from pipeline.storage.slices import network_residuals, network_slices, source_slices
 from pipeline.storage.zarr_store import Store, is_current, open_store, read_array, write_store
 
 VERSION = 1
@@ -99,13 +99,8 @@ def predict_case(
         residuals = None
         if residual_store is not None:
             maps = read_array(residual_store, "residual", (slice(None), part))  # (R, b, h, w)
-            if np.isnan(maps).any():
-                raise PipelineError(
-                    f"residual store {residual_store.store_path}: has a hole in slices {start} to "
-                    f"{part.stop - 1}; delete it and run again"
-                )
-            stacked = torch.from_numpy(maps).float().swapaxes(0, 1).contiguous()
-            residuals = resize(stacked, slices.size).to(device)
+            path = residual_store.store_path
+            residuals = network_residuals(maps, slices.size, path, start).to(device)
         with torch.inference_mode():
             found = torch.sigmoid(network(shown, residuals))  # (b, 1, h, w)
             found = source_slices(found, image.shape[1:])

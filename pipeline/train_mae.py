@@ -14,9 +14,9 @@ from typing import Any
 import lightning
 from torch.utils.data import DataLoader
 
-from grcsf.mae.build import build_masked_model
 from grcsf.mae.model import MaskedAutoencoder
 from pipeline.errors import PipelineError
+from pipeline.networks.build import masked_model
 from pipeline.networks.mae_training import MaeTraining
 from pipeline.networks.public_checkpoints import checkpoint_digest, load_public_mae
 from pipeline.networks.resume import is_first_process, take_back
@@ -72,12 +72,7 @@ def train_mae(
     if reuse_finished(manifest, key):
         return
     lightning.seed_everything(seed, verbose=False)
-    model = build_masked_model(
-        settings.architecture,
-        settings.preset,
-        image_size=settings.image_size,
-        patch_size=settings.patch_size,
-    )
+    model = masked_model(settings)
     if start is not None and isinstance(model, MaskedAutoencoder):
         load_public_mae(model, start)
     if settings.epochs:

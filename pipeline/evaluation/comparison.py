@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from grcsf.statistics import bootstrap_interval, holm, mean_of_group_means, paired_wilcoxon
+from grcsf.statistics import holm, mean_of_group_means, paired_wilcoxon
 from pipeline.errors import PipelineError
 from pipeline.evaluation.score_files import read_scores, read_summary
+from pipeline.evaluation.summary import patients_interval
 from pipeline.evaluation.table_notes import table_notes
 from pipeline.evaluation.tables import TextTable
 from pipeline.settings import Evaluation
@@ -123,14 +124,7 @@ def _test(
         mine = patients[name].loc[baseline.index]
         subsets = baseline["subset"].tolist()
         difference = (mine[column.patient] - baseline[column.patient]).tolist()
-        several = len(set(subsets)) > 1
-        interval = bootstrap_interval(
-            difference,
-            subsets if several else None,
-            seed=seed,
-            confidence=evaluation.confidence,
-            resamples=evaluation.bootstrap_samples,
-        )
+        interval = patients_interval(difference, subsets, evaluation, seed)
         test = paired_wilcoxon(mine[column.patient].tolist(), baseline[column.patient].tolist())
         tests.append(test)
         numbers[name] |= {

@@ -16,7 +16,7 @@ from grcsf.agreement import (
 from grcsf.calcium import RISK_GROUPS
 from grcsf.lesions import SIZE_GROUPS, Tally, quartile_groups, size_group
 from grcsf.metrics import VoxelCounts, f1, mean_defined, precision, recall, voe
-from grcsf.statistics import bootstrap_interval, mean_of_group_means
+from grcsf.statistics import Interval, bootstrap_interval, mean_of_group_means
 from pipeline.evaluation.patient_scores import Row, lesion_columns, pooled_lesions, pooled_voxels
 from pipeline.settings import Evaluation
 
@@ -167,15 +167,8 @@ def voxel_columns(counts: VoxelCounts) -> Row:
 def _score(rows: Sequence[Row], name: str, evaluation: Evaluation, seed: int) -> dict[str, Any]:
     values = [row[name] for row in rows]
     subsets = [row["subset"] for row in rows]
-    several = len(set(subsets)) > 1
     grouped = mean_of_group_means(values, subsets)
-    interval = bootstrap_interval(
-        values,
-        subsets if several else None,
-        seed=seed,
-        confidence=evaluation.confidence,
-        resamples=evaluation.bootstrap_samples,
-    )
+    interval = patients_interval(values, subsets, evaluation, seed)
     return {
         "mean": grouped.mean,
         "low": interval.low,
@@ -183,6 +176,19 @@ def _score(rows: Sequence[Row], name: str, evaluation: Evaluation, seed: int) ->
         "undefined": grouped.undefined,
         "by_subset": {str(subset): mean for subset, mean in grouped.by_group.items()},
     }
+
+
+def patients_interval(
+    values: Sequence[float], subsets: Sequence[int], evaluation: Evaluation, seed: int
+) -> Interval:
+    """Bootstrap interval of a mean over patients, or of the mean of their subsets' means."""
+    return bootstrap_interval(
+        values,
+        subsets if len(set(subsets)) > 1 else None,
+        seed=seed,
+        confidence=evaluation.confidence,
+        resamples=evaluation.bootstrap_samples,
+    )
 
 
 def _with_lesion(rows: Sequence[Row]) -> list[Row]:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from grcsf.complexity import parameter_count, shapes_only, true_macs
-from grcsf.mae.build import MaskedModel, build_masked_model
+from grcsf.mae.build import MaskedModel
 from grcsf.mae.masking import slice_masks
 from grcsf.residuals import multi_ratio_residuals
-from pipeline.networks.build import build_network
+from pipeline.networks.build import build_network, masked_model
 from pipeline.settings import (
     Dataset,
     Experiment,
@@ -151,16 +151,6 @@ def _passes(name: str, settings: Residuals, dataset: Dataset) -> Method:
 
     count = sum(one.passes for one in settings.maps)
     return Method(f"residual maps {name}, {count} passes", dataset.slices.size, build)
-
-
-def masked_model(settings: Mae) -> MaskedModel:
-    """The network of an MAE, with fresh weights."""
-    return build_masked_model(
-        settings.architecture,
-        settings.preset,
-        image_size=settings.image_size,
-        patch_size=settings.patch_size,
-    )
 
 
 Shape = tuple[Experiment, int, Slices, Mae | None]

@@ -20,7 +20,7 @@ from grcsf.components import label_lesions
 from pipeline.errors import PipelineError
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import Layout
-from pipeline.storage.masks import TOLERANCE, read_hu, read_mask, store_geometry
+from pipeline.storage.masks import grid_differences, read_hu, read_mask, store_geometry
 from pipeline.storage.volumes import Volume, read_volume, write_volume
 from pipeline.storage.zarr_store import Store, open_store
 
@@ -77,14 +77,10 @@ def check_submission(layout: Layout, folder: Path) -> None:
 
 
 def _faults(found: Volume, store: Store) -> list[str]:
-    grid = store_geometry(store)
-    if found.geometry.shape != grid.shape:
-        return [f"found {found.geometry.shape} voxels (z, y, x), its scan has {grid.shape}"]
-    faults = []
-    for name in ("spacing", "origin", "direction"):
-        there, here = getattr(found.geometry, name), getattr(grid, name)
-        if not np.allclose(there, here, rtol=0, atol=TOLERANCE):
-            faults.append(f"found {name} {there}, its scan has {here}")
+    source = store_geometry(store)
+    faults = [f"has {difference}" for difference in grid_differences(found.geometry, source)]
+    if found.geometry.shape != source.shape:
+        return faults
     labels = found.array
     if labels.dtype != np.int16:
         return [*faults, f"found {labels.dtype} voxels, expected 16-bit signed ones (MET_SHORT)"]

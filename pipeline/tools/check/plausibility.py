@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from pipeline.datasets.loading import NO_LESION, LoadedCase
 from pipeline.errors import Finding
+from pipeline.planning.sizes import size_text
 from pipeline.storage.volumes import Geometry
 
 AIR_HU = -500  # every CT shows air, around the patient if not in the lung
@@ -135,9 +136,9 @@ def disk_warnings(needed: int, free: int) -> list[Finding]:
     """A run that will not fit; both in bytes."""
     if needed <= free:
         return []
-    found = f"{free / 1e9:.3g} GB of disk are free where the results will lie"
+    found = f"{size_text(free)} of disk are free where the results will lie"
     remedy = "free some, or set results to another disk"
-    return [_warning(found, f"the {needed / 1e9:.3g} GB that a run will need", remedy)]
+    return [_warning(found, f"the {size_text(needed)} that a run will need", remedy)]
 
 
 def _warning(found: str, expected: str, remedy: str) -> Finding:

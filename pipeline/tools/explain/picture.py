@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pipeline.evaluation.pictures import DPI, REFERENCE
+from pipeline.evaluation.pictures import DPI, REFERENCE, as_png
 from pipeline.tools.explain.view import Plane, SliceView
 
 PANEL = 1.55  # inches of a panel's height
@@ -70,9 +69,7 @@ def explain_picture(view: SliceView) -> bytes:
         line[0].text(
             -0.06, 0.5, name, transform=line[0].transAxes, fontsize=7.5, ha="right", va="center"
         )
-    content = io.BytesIO()
-    figure.savefig(content, format="png", facecolor="white", pil_kwargs={"optimize": True})
-    return content.getvalue()
+    return as_png(figure)
 
 
 def _first_row(view: SliceView) -> list[Panel]:

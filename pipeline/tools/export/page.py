@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from pipeline.evaluation.case_view import view_case
-from pipeline.evaluation.pictures import DPI, case_picture
+from pipeline.evaluation.pictures import DPI, as_png, case_picture
 from pipeline.storage.layout import Layout
 from pipeline.storage.masks import Mask
 from pipeline.tools.export.bundle import Bundle
@@ -48,9 +48,7 @@ def prediction_page(
         figure.figimage(row, 0, top - row.shape[0])
         figure.text(0.01, (top - 12) / (height * DPI), f"slice {z + 1} of {len(mask)}", fontsize=7)
         top -= row.shape[0]
-    content = io.BytesIO()
-    figure.savefig(content, format="png", facecolor="white", pil_kwargs={"optimize": True})
-    return content.getvalue()
+    return as_png(figure)
 
 
 def shown_slices(mask: Mask) -> list[int]:
