@@ -6,11 +6,11 @@ import errno
 import sys
 import warnings
 
-from pipeline.cli import stages, store, tools, trace
+from pipeline.cli import predict, stages, store, tools, trace
 from pipeline.cli.job import app, log_lines
 from pipeline.errors import PipelineError
 
-__all__ = ["app", "main", "stages", "store", "tools", "trace"]
+__all__ = ["app", "main", "predict", "stages", "store", "tools", "trace"]
 
 MACHINE_FAULTS = {
     errno.ENOSPC: "no space left; free some and run again, finished cases are kept",

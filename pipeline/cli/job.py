@@ -6,11 +6,11 @@ import importlib.util
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -53,35 +53,53 @@ class Job:
     resources: Resources
 
 
-def open_job(config: Path, override: str, dataset: str) -> Job:
+def open_job(config: Path, override: str, dataset: str, **asked: str | int) -> Job:
     """The data set that a command was called with, and its settings.
 
+    Args:
+        config: the configuration file.
+        override: JSON that is merged over it.
+        dataset: a data set of it.
+        asked: what else the command is about: `mae`, `residuals`, `experiment`, `table`, `subset`.
+
     Raises:
-        PipelineError: the configuration is faulty, or has no such data set.
+        PipelineError: the configuration is faulty, or has nothing of one of these names.
     """
-    (job,) = open_jobs(config, override, dataset)
-    log_lines(dataset)
+    job = _open(config, override, dataset, **asked)
     bound_threads(job.resources.threads)
     return job
 
 
-def open_training(
-    config: Path, override: str, dataset: str, kind: Literal["mae", "experiment"], name: str
-) -> Job:
-    """`open_job` of an MAE or an experiment that is trained, with its own resources.
-
-    Raises:
-        PipelineError: the configuration is faulty, or has no such data set, MAE or experiment.
-    """
-    (job,) = open_jobs(config, override, dataset)
-    log_lines(dataset)
-    known: Mapping[str, Mae | Experiment] = (
-        job.dataset.mae if kind == "mae" else job.dataset.experiments
+def open_training(config: Path, override: str, dataset: str, **asked: str | int) -> Job:
+    """`open_job` of an MAE or an experiment that is trained, with its own resources."""
+    job = _open(config, override, dataset, **asked)
+    trained: Mae | Experiment = (
+        job.dataset.mae[str(asked["mae"])]
+        if "mae" in asked
+        else job.dataset.experiments[str(asked["experiment"])]
     )
-    check_named(kind, name, known)
-    resources = known[name].resources.over(job.resources)
+    resources = trained.resources.over(job.resources)
     bound_threads(resources.threads)
     return replace(job, resources=resources)
+
+
+def _open(config: Path, override: str, dataset: str, **asked: str | int) -> Job:
+    (job,) = open_jobs(config, override, dataset)
+    log_lines(dataset)
+    check_names(job, **asked)
+    return job
+
+
+def check_names(job: Job, **asked: str | int) -> None:
+    """Refuse names that the configuration does not have.
+
+    Raises:
+        PipelineError: the known names are listed.
+    """
+    if asked:
+        from pipeline.planning import preflight
+
+        preflight.check_names(job.settings, {"dataset": job.layout.dataset, **asked})
 
 
 @contextmanager
@@ -175,26 +193,3 @@ def read_with_zarrs() -> None:
         )
     # read once when zarr is first imported, which is after this
     os.environ["ZARR_CODEC_PIPELINE__PATH"] = "zarrs.ZarrsCodecPipeline"
-
-
-def check_named(kind: str, name: str, known: Mapping[str, object]) -> None:
-    """Refuse a name that the configuration does not have.
-
-    Raises:
-        PipelineError: it does not; the known ones are listed.
-    """
-    if name not in known:
-        raise PipelineError(f"--{kind}: there is no {name!r}; choose from: {', '.join(known)}")
-
-
-def check_subset(subset: int, dataset: Dataset, experiment: str) -> None:
-    """Refuse a subset that the experiment does not run on.
-
-    Raises:
-        PipelineError: it does not; its subsets are listed.
-    """
-    known = dataset.subsets_of(experiment)
-    if subset not in known:
-        raise PipelineError(
-            f"--subset: found {subset}, but {experiment} has: {', '.join(map(str, known))}"
-        )

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.job import Config, DatasetName, Override, app, check_named, open_job, open_jobs
+from pipeline.cli.job import Config, DatasetName, Override, app, check_names, open_job, open_jobs
 from pipeline.settings import Dataset
 from pipeline.storage.layout import Layout
 
@@ -109,7 +109,7 @@ def export(
     """Write a case's image and residual maps as NIfTI, in the image's own geometry."""
     job = open_job(config, override, dataset)
     for name in residuals or ():
-        check_named("residuals", name, dict(job.dataset.residuals))
+        check_names(job, residuals=name)
     from pipeline.tools.store.export import export_case
 
     for path in export_case(job.layout, job.dataset, case, residuals or (), output):

@@ -18,8 +18,7 @@ from pipeline.cli.job import (
     Override,
     Subset,
     app,
-    check_named,
-    check_subset,
+    check_names,
     open_job,
     open_jobs,
 )
@@ -151,9 +150,7 @@ def explain(
     override: Override = "",
 ) -> None:
     """Draw what the masked passes and the network's units make of a case's slices."""
-    job = open_job(config, override, dataset)
-    check_named("experiment", experiment, dict(job.dataset.experiments))
-    check_subset(subset, job.dataset, experiment)
+    job = open_job(config, override, dataset, experiment=experiment, subset=subset)
     from pipeline.tools.explain.explain import explain as run
 
     folder = output or job.layout.stage("explain") / experiment
@@ -180,8 +177,7 @@ def submission(
     if not experiment:
         check_submission(job.layout, output)
         return
-    check_named("experiment", experiment, dict(job.dataset.experiments))
-    check_subset(subset, job.dataset, experiment)
+    check_names(job, experiment=experiment, subset=subset)
     run(job.layout, experiment, subset, output)
 
 
@@ -195,9 +191,7 @@ def export(
     override: Override = "",
 ) -> None:
     """Write a trained experiment as one zip that predicts any image."""
-    job = open_job(config, override, dataset)
-    check_named("experiment", experiment, dict(job.dataset.experiments))
-    check_subset(subset, job.dataset, experiment)
+    job = open_job(config, override, dataset, experiment=experiment, subset=subset)
     from pipeline.tools.export.bundle import export_run
 
     export_run(job.layout, job.dataset, experiment, subset, job.settings.seed, output)

@@ -131,17 +131,18 @@ def check_units(dataset: Dataset, files: Sequence[CaseFiles]) -> None:
         )
 
 
-def check_names(settings: Settings, asked: Mapping[str, str]) -> None:
+def check_names(settings: Settings, asked: Mapping[str, str | int]) -> None:
     """Refuse a job about something that the configuration does not have.
 
     Args:
         settings: of the run.
-        asked: `dataset`, and any of `mae`, `residuals`, `experiment`, `table`, `subset`.
+        asked: `dataset`, and any of `mae`, `residuals`, `experiment`, `table`, `subset`; other keys
+            are not looked at.
 
     Raises:
         PipelineError: the known names are listed.
     """
-    chosen = settings.datasets[asked["dataset"]]
+    chosen = settings.datasets[str(asked["dataset"])]
     for kind, section in KINDS.items():
         known = getattr(chosen, section)
         if kind in asked and asked[kind] not in known:
@@ -150,7 +151,7 @@ def check_names(settings: Settings, asked: Mapping[str, str]) -> None:
                 f"{', '.join(known) or 'none'}"
             )
     if "subset" in asked and "experiment" in asked:
-        subsets = chosen.subsets_of(asked["experiment"])
+        subsets = chosen.subsets_of(str(asked["experiment"]))
         if int(asked["subset"]) not in subsets:
             raise PipelineError(
                 f"data set {asked['dataset']}: experiment {asked['experiment']} has no subset "

@@ -52,8 +52,8 @@ def network_residuals(
     holes = torch.isnan(residuals).flatten(1).any(dim=1).nonzero()
     if len(holes):
         raise PipelineError(
-            f"residual store {store} has a hole at slice {first + int(holes[0])}; delete it and "
-            "run again"
+            f"case {Path(str(store)).stem}: residual store {store} has a hole at slice "
+            f"{first + int(holes[0])}; delete it and run again"
         )
     return resize(residuals, size)
 

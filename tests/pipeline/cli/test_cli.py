@@ -54,7 +54,7 @@ def test_a_users_fault_is_one_line(arguments, said):
 def test_unknown_experiments_are_named_with_the_known_ones():
     done = run("predict", "--config", "config/demo.yaml", "--dataset", "heart", "--experiment", "x")
     assert done.returncode == 1
-    assert "--experiment: there is no 'x'; choose from: unetpp, grcsf" in done.stderr
+    assert "data set heart: experiments has no 'x'; it has: unetpp, grcsf" in done.stderr
 
 
 @pytest.fixture
