@@ -92,7 +92,7 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
 
 def typical_case(scores: Mapping[str, pd.DataFrame]) -> str:
     """The case of median Dice, averaged over the experiments: neither the best nor the worst."""
-    means = pd.concat([one["dice"] for one in scores.values()], axis=1).mean(axis=1)
+    means = pd.concat([rows["dice"] for rows in scores.values()], axis=1).mean(axis=1)
     ordered = means.sort_values(kind="stable")
     return str(ordered.index[len(ordered) // 2])
 
@@ -126,6 +126,6 @@ def _caption(view: CaseView, scores: Mapping[str, pd.DataFrame]) -> str:
     place = f"slice {view.z + 1} of {view.slices}"
     if view.reference is None:
         return f"{place} · no reference"
-    dice = [f"{name} {one['dice'].loc[view.case]:.3f}" for name, one in scores.items()]
+    dice = [f"{name} {rows['dice'].loc[view.case]:.3f}" for name, rows in scores.items()]
     voxels = int(next(iter(scores.values()))["reference_voxels"].loc[view.case])
     return f"{place} · {voxels:,} lesion voxels · Dice of the whole volume: {', '.join(dice)}"

@@ -1,4 +1,12 @@
-"""The command line: one command a stage (`stages`), and commands that are none (`tools`)."""
+"""The command line: turns options into calls of stages and tools, and faults into one line.
+
+This room may import every other; nothing imports it but `__main__`, the entry point and tests.
+Commands import what they call inside themselves, so that `--help` is fast.
+
+- `job`: the application, common options, and the job that a command works on.
+- `stages`: a command for each stage; `predict`: the stage predict, and images of an exported model.
+- `tools`, `store`, `trace`: the commands of `pipeline/tools`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all commands share: the application, common options, and the data set they work on."""
+"""The application, the options that commands share, and the job that a command works on."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Subset = Annotated[int, typer.Option("--subset", min=1, help="a subset of the sp
 
 @dataclass(frozen=True)
 class Job:
-    """What a command works on."""
+    """A data set with its settings, its layout, and the resources of this job."""
 
     settings: Settings
     dataset: Dataset
@@ -54,13 +54,13 @@ class Job:
 
 
 def open_job(config: Path, override: str, dataset: str, **asked: str | int) -> Job:
-    """The data set that a command was called with, and its settings.
+    """The job of a command on one data set; it sets the log's form and the number of threads.
 
     Args:
         config: the configuration file.
         override: JSON that is merged over it.
-        dataset: a data set of it.
-        asked: what else the command is about: `mae`, `residuals`, `experiment`, `table`, `subset`.
+        dataset: the name of a data set in it.
+        asked: names that must exist, too: `mae`, `residuals`, `experiment`, `table`, `subset`.
 
     Raises:
         PipelineError: the configuration is faulty, or has nothing of one of these names.
@@ -71,7 +71,7 @@ def open_job(config: Path, override: str, dataset: str, **asked: str | int) -> J
 
 
 def open_training(config: Path, override: str, dataset: str, **asked: str | int) -> Job:
-    """`open_job` of an MAE or an experiment that is trained, with its own resources."""
+    """`open_job` for a training, with the resources of its MAE or experiment."""
     job = _open(config, override, dataset, **asked)
     trained: Mae | Experiment = (
         job.dataset.mae[str(asked["mae"])]
@@ -104,12 +104,12 @@ def check_names(job: Job, **asked: str | int) -> None:
 
 @contextmanager
 def recorded(job: Job, stage: str, **names: str | int) -> Iterator[None]:
-    """Claim a stage's result for this process, and keep a record of the work beside it.
+    """Lock a stage's result for this process, and write a record of the work beside it.
 
     Args:
-        job: what the command works on.
+        job: the job of the command.
         stage: module name of the stage.
-        names: what else the job is about, the MAE, residual set, experiment or table first.
+        names: the names of the job: MAE, residual set, experiment or table first.
     """
     from pipeline.orchestration import record_writer
     from pipeline.orchestration.job_files import raw_files, read_files, written_files
@@ -141,14 +141,14 @@ def recorded(job: Job, stage: str, **names: str | int) -> Iterator[None]:
 
 
 def log_lines(dataset: str = "") -> None:
-    """Start every line with the time and, where jobs of several may run at once, the data set."""
+    """Start every line of the log with the time and, if given, the data set."""
     about = f"{dataset}: " if dataset else ""
     text = f"%(asctime)s {about}%(message)s"
     logging.basicConfig(level=logging.INFO, format=text, datefmt="%H:%M:%S", force=True)
 
 
 def open_jobs(config: Path, override: str, dataset: str | None = None) -> list[Job]:
-    """The data set that a command was called with, or all of the configuration.
+    """The jobs of one data set of a configuration, or of all its data sets.
 
     Raises:
         PipelineError: the configuration is faulty, or has no such data set.
@@ -174,22 +174,22 @@ def open_jobs(config: Path, override: str, dataset: str | None = None) -> list[J
 
 
 def bound_threads(threads: int) -> None:
-    """Let every numerical library use so many threads."""
-    # read once when torch and ITK are first imported, which is after this
+    """Let every numerical library use this number of threads."""
+    # torch and ITK read these once, at their first import, which is later
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ.setdefault(variable, str(threads))
 
 
 def read_with_zarrs() -> None:
-    """Let zarr, here and in worker processes, leave compression and shards to zarrs (Rust).
+    """Let zarr use zarrs (Rust) for compression and shards, here and in worker processes.
 
     Raises:
-        PipelineError: it is not installed.
+        PipelineError: zarrs is not installed.
     """
     if importlib.util.find_spec("zarrs") is None:
         raise PipelineError(
             "store.codecs: found zarrs, which is not installed; install the extra "
             "(pip install 'grcsf[zarrs]') or set codecs: zarr"
         )
-    # read once when zarr is first imported, which is after this
+    # zarr reads this once, at its first import, which is later
     os.environ["ZARR_CODEC_PIPELINE__PATH"] = "zarrs.ZarrsCodecPipeline"

@@ -1,4 +1,4 @@
-"""One command a stage; the workflow's rules call them.
+"""A command for each stage; the workflow's rules call them.
 
 Heavy imports stay inside the commands, so that `--help` is instant.
 """
@@ -112,7 +112,7 @@ def _residual_maps(job: Job, residuals: str, batch: str) -> None:
         residuals,
         batch,
         chosen,
-        {one.mae: job.dataset.mae[one.mae] for one in chosen.maps},
+        {part.mae: job.dataset.mae[part.mae] for part in chosen.maps},
         job.dataset.subsets_with(residuals),
         job.dataset.slices,
         job.settings.seed,

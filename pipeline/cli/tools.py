@@ -1,4 +1,4 @@
-"""Commands that are no stage: data to try the pipeline with, and looks at what it does.
+"""Commands that are no stage: each calls one module of `pipeline/tools`, or writes phantoms.
 
 Heavy imports stay inside the commands, so that `--help` is instant.
 """
@@ -57,7 +57,7 @@ def phantom(
 
 @app.command()
 def check(config: Config, dataset: DatasetName, override: Override = "") -> None:
-    """Read every case and tell all that is wrong, what it is like, and what a run will need."""
+    """Read every case: list all faults, describe the data set, and estimate the disk of a run."""
     job = open_job(config, override, dataset)
     from pipeline.tools.check.check import check as run
     from pipeline.tools.check.page import write_page
@@ -66,10 +66,10 @@ def check(config: Config, dataset: DatasetName, override: Override = "") -> None
     root = source_root(job.settings, dataset)
     further = further_images(job.settings, dataset)
     settings = job.settings
-    found = run(job.layout, job.dataset, root, further, settings.seed, settings.resources)
-    write_page(job.layout, found)
-    print_check(found)
-    if found.errors:
+    result = run(job.layout, job.dataset, root, further, settings.seed, settings.resources)
+    write_page(job.layout, result)
+    print_check(result)
+    if result.errors:
         raise typer.Exit(1)
 
 

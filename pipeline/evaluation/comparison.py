@@ -1,4 +1,4 @@
-"""The experiments of a data set side by side: cells, numbers and what stands below the table."""
+"""The comparison: all experiments of a data set side by side, as cells, numbers and notes."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def build_comparison(
     Args:
         layout: where the results lie.
         experiments: the rows, in this order.
-        subsets: whose test patients count.
-        evaluation: which table, and which experiment the others are tested against.
-        seed: of the bootstrap of the differences.
+        subsets: the subsets whose test patients count.
+        evaluation: decides the table, and the experiment against which the others are tested.
+        seed: the seed of the bootstrap of differences.
 
     Raises:
         PipelineError: an experiment has no summary or no model yet.
@@ -85,7 +85,7 @@ def _check_same_patients(layout: Layout, patients: Mapping[str, pd.DataFrame]) -
 def experiment_numbers(
     layout: Layout, name: str, summary: Mapping[str, Any], columns: Sequence[Column]
 ) -> dict[str, Any]:
-    """An experiment's figures by column, with their intervals, and its number of parameters."""
+    """An experiment's numbers by column, with intervals, and its number of parameters."""
     numbers: dict[str, Any] = {"experiment": name, "patients": summary["patients"]}
     for column in columns:
         value = _value(summary, column.where)
@@ -117,15 +117,15 @@ def _test(
     numbers: Mapping[str, dict[str, Any]],
     seed: int,
 ) -> None:
-    """Difference from the baseline with its interval, and Holm-corrected p over the experiments."""
+    """Add each experiment's difference from the baseline, and its corrected p, to `numbers`."""
     baseline = patients[str(evaluation.baseline)]
     tests = []
     for name in others:
-        mine = patients[name].loc[baseline.index]
+        own = patients[name].loc[baseline.index]
         subsets = baseline["subset"].tolist()
-        difference = (mine[column.patient] - baseline[column.patient]).tolist()
+        difference = (own[column.patient] - baseline[column.patient]).tolist()
         interval = patients_interval(difference, subsets, evaluation, seed)
-        test = paired_wilcoxon(mine[column.patient].tolist(), baseline[column.patient].tolist())
+        test = paired_wilcoxon(own[column.patient].tolist(), baseline[column.patient].tolist())
         tests.append(test)
         numbers[name] |= {
             f"{column.key}_difference": mean_of_group_means(difference, subsets).mean,
@@ -134,15 +134,15 @@ def _test(
             f"{column.key}_pairs": test.pairs,
             f"{column.key}_differing": test.differing,
         }
-    found = holm([test.p_value for test in tests])
-    # the correction never falls when a p rises, so that of the smallest is the smallest there is
+    corrected = holm([test.p_value for test in tests])
+    # Holm is monotone: the smallest reachable p values give the smallest reachable corrected ones
     smallest = holm([test.smallest_p for test in tests])
-    for name, p_value, least in zip(others, found, smallest, strict=True):
+    for name, p_value, least in zip(others, corrected, smallest, strict=True):
         numbers[name] |= {f"{column.key}_p": float(p_value), f"{column.key}_smallest_p": least}
 
 
 def best_value(figures: Iterable[float | None], low_is_best: bool) -> float | None:
-    """The best of the figures that are defined; None where all read the same."""
+    """The best of the defined figures; None if all of them read the same."""
     values = [value for value in figures if value is not None]
     if len({f"{value:.3f}" for value in values}) < 2:
         return None
@@ -152,7 +152,7 @@ def best_value(figures: Iterable[float | None], low_is_best: bool) -> float | No
 def score_cell(
     column: Column, numbers: Mapping[str, Any], best: float | None, evaluation: Evaluation
 ) -> str:
-    """A score as the table shows it: bold when best, starred when it differs, with its interval."""
+    """A score's cell: bold if it is the best, a star if it differs, and its interval."""
     value = numbers[column.key]
     if value is None:
         return "undefined"
