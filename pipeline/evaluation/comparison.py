@@ -54,21 +54,26 @@ def build_comparison(
     if evaluation.baseline in experiments and others:
         for column in columns:
             _test(column, others, evaluation, patients, numbers, seed)
+    table = _rows(columns, numbers, evaluation)
+    if evaluation.metrics == "calcium":
+        _add_threshold_row(table, columns, next(iter(summaries.values())))
+    table.notes = table_notes(columns, summaries, numbers, evaluation)
+    return table
+
+
+def _rows(
+    columns: Sequence[Column], numbers: Mapping[str, dict[str, Any]], evaluation: Evaluation
+) -> TextTable:
+    """A row for each experiment, without notes."""
     table = TextTable(["Method", *(column.title for column in columns), "Parameters"])
     best = {
         column.key: best_value([row[column.key] for row in numbers.values()], column.low_is_best)
         for column in columns
     }
-    for name in experiments:
-        cells = [
-            score_cell(column, numbers[name], best[column.key], evaluation) for column in columns
-        ]
-        table.rows.append([name, *cells, f"{numbers[name]['parameters'] / 1e6:.2f} M"])
-        table.numbers.append(numbers[name])
-    first = next(iter(summaries.values()))
-    if evaluation.metrics == "calcium":
-        _add_threshold_row(table, columns, first)
-    table.notes = table_notes(columns, summaries, numbers, evaluation)
+    for name, row in numbers.items():
+        cells = [score_cell(column, row, best[column.key], evaluation) for column in columns]
+        table.rows.append([name, *cells, f"{row['parameters'] / 1e6:.2f} M"])
+        table.numbers.append(row)
     return table
 
 

@@ -1,6 +1,6 @@
 """Before the first job: what will fail, how much disk a run takes, and how long.
 
-Nothing here reads an image or writes a file. This room may import settings, storage, datasets,
+It reads no image and leaves no file behind. This room may import settings, storage, datasets,
 networks and what lies below them; `tools`, `cli` and the workflow may import it.
 
 - `preflight`: faults that are known before the first job.

@@ -100,6 +100,14 @@ def export_run(
         "stages": {stage: stage_version(stage) for stage in STAGES},
         "packages": {package: metadata.version(package) for package in PACKAGES},
     }
+    _write_zip(output, record, chosen, manifests)
+    log.info("bundle: %s", output)
+
+
+def _write_zip(
+    output: Path, record: dict[str, Any], settings: Dataset, manifests: Mapping[str, Path]
+) -> None:
+    """Write weights, description and model card; `record` gets the digests of the weights."""
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as temporary:
         folder = Path(temporary) / "bundle"
@@ -112,10 +120,9 @@ def export_run(
                 )
         record["files"] = {name: file_digest(folder / name) for name in manifests}
         write_json(folder / DESCRIPTION, record)
-        (folder / CARD).write_text(model_card(record, chosen), "utf-8")
+        (folder / CARD).write_text(model_card(record, settings), "utf-8")
         zipped = shutil.make_archive(str(folder), "zip", folder)
         Path(zipped).rename(output)
-    log.info("bundle: %s", output)
 
 
 def open_bundle(path: Path, into: Path) -> Bundle:

@@ -145,27 +145,8 @@ def _run_stages(
     nobody: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
     write_json(layout.split, {"subsets": {str(subset): nobody}, "unlabelled": list(cases)})
     experiment = dataset.experiments[bundle.experiment]
-    maps = experiment.residuals
-    if maps is not None:
-        chosen = dataset.residuals[maps]
-        if isinstance(chosen, GradCam):
-            source = dataset.experiments[chosen.grad_cam]
-            grad_cam_maps(
-                layout, maps, "1of1", chosen, source, (subset,), dataset.slices, resources
-            )
-        else:
-            maes = {part.mae: dataset.mae[part.mae] for part in chosen.maps}
-            residual_maps(
-                layout,
-                maps,
-                "1of1",
-                chosen,
-                maes,
-                (subset,),
-                dataset.slices,
-                bundle.seed,
-                resources,
-            )
+    if experiment.residuals is not None:
+        _make_maps(layout, bundle, experiment.residuals, resources)
     encoder = encoder_mae(dataset, bundle.experiment)
     predict(
         layout,
@@ -178,6 +159,17 @@ def _run_stages(
         encoder,
     )
     postprocess(layout, bundle.experiment, subset, dataset.postprocess)
+
+
+def _make_maps(layout: Layout, bundle: Bundle, name: str, resources: Resources) -> None:
+    dataset, subsets = bundle.dataset, (bundle.subset,)
+    chosen, slices = dataset.residuals[name], dataset.slices
+    if isinstance(chosen, GradCam):
+        source = dataset.experiments[chosen.grad_cam]
+        grad_cam_maps(layout, name, "1of1", chosen, source, subsets, slices, resources)
+        return
+    maes = {part.mae: dataset.mae[part.mae] for part in chosen.maps}
+    residual_maps(layout, name, "1of1", chosen, maes, subsets, slices, bundle.seed, resources)
 
 
 def _hand_over(
