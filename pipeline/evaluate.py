@@ -1,6 +1,6 @@
 """Stage `evaluate`: an experiment's masks against the references, patient by patient (design 7).
 
-Masks are read back from the files that postprocess wrote: what is scored is what a user gets.
+It reads the mask files of postprocess, so that it scores exactly what a user gets.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ def evaluate(
     seed: int,
     threads: int,
 ) -> None:
-    """Write one row per labelled test case of the subsets, and the summary over them.
+    """Write a row for each labelled test case of the subsets, and the summary over them.
 
     Args:
         layout: where the results lie.
-        experiment: whose masks are scored.
-        subsets: whose test cases are scored.
-        evaluation: what is scored, and the bootstrap's size.
+        experiment: the experiment whose masks are scored.
+        subsets: the subsets whose test cases are scored.
+        evaluation: which scores, and the bootstrap's size.
         postprocess: the probability threshold and the HU threshold of the masks.
-        seed: of the bootstrap.
-        threads: patients scored at a time.
+        seed: the seed of the bootstrap.
+        threads: number of patients that are scored at a time.
 
     Raises:
         PipelineError: there is no labelled test case, or a mask is missing or on another grid.
@@ -62,9 +62,9 @@ def evaluate(
     _write_rows(layout, experiment, rows)
     summary = summarise(rows, evaluation, seed, threshold_hu=postprocess.threshold_hu)
     dice = summary["scores"]["dice"]["mean"]
-    # no mean where no patient has a score
-    told = "undefined" if dice is None else f"{dice:.3f}"
-    log.info("%s: %d patients, Dice %s", experiment, len(rows), told)
+    # there is no mean if no patient has a score
+    mean = "undefined" if dice is None else f"{dice:.3f}"
+    log.info("%s: %d patients, Dice %s", experiment, len(rows), mean)
     settings = {
         "evaluation": evaluation.model_dump(mode="json"),
         "postprocess": postprocess.model_dump(mode="json"),

@@ -1,7 +1,6 @@
-"""Stage `postprocess`: probabilities become masks in the source's geometry (design 7).
+"""Stage `postprocess`: turns probabilities into masks in the source's geometry (design 7).
 
-Beside every mask lies a small record with its fingerprint, so that a mask that is current is not
-made again.
+A note with its fingerprint lies beside every mask, so that a current mask is not made again.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def postprocess(layout: Layout, experiment: str, subset: int, settings: Postprocess) -> None:
-    """Write one mask per predicted case, one case in memory at a time, and their manifest.
+    """Write a mask for each predicted case, and their manifest; one case at a time is in memory.
 
     Raises:
         PipelineError: a store is missing or damaged, a probability is not finite, or calcium is
@@ -64,7 +63,7 @@ def postprocess(layout: Layout, experiment: str, subset: int, settings: Postproc
             "fingerprint": key,
         }
     folder = Path(f"subset-{subset}")
-    outputs = [str(folder / one["file"]) for one in records.values()]
+    outputs = [str(folder / record["file"]) for record in records.values()]
     write_json(layout.masks(experiment, subset), {"cases": records, "outputs": outputs})
 
 
@@ -100,7 +99,7 @@ def final_mask(raw: Mask, store: Store, settings: Postprocess) -> Mask:
 
 
 def _current_record(mask: Path, case: str, key: str) -> dict[str, Any] | None:
-    """What was noted beside a mask, if the mask is still what the note says."""
+    """The note beside a mask, if it has this fingerprint and the mask is unchanged; else None."""
     path = mask_note(mask, case)
     if not path.exists() or not mask.exists():
         return None

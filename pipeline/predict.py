@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from grcsf.resampling import resize, source_slices
+from grcsf.resampling import source_slices
 from pipeline.errors import PipelineError
 from pipeline.networks.build import build_network
 from pipeline.networks.devices import compute_device
@@ -24,7 +24,7 @@ from pipeline.storage.files import fingerprint, read_json, write_json
 from pipeline.storage.intensity import image_key, intensity_range
 from pipeline.storage.layout import Layout
 from pipeline.storage.residual_store import residual_fingerprint
-from pipeline.storage.slices import network_slices
+from pipeline.storage.slices import network_residuals, network_slices
 from pipeline.storage.zarr_store import Store, is_current, open_store, read_array, write_store
 
 VERSION = 1
@@ -104,13 +104,8 @@ def predict_case(
         residuals = None
         if residual_store is not None:
             maps = read_array(residual_store, "residual", (slice(None), part))  # (R, b, h, w)
-            if np.isnan(maps).any():
-                raise PipelineError(
-                    f"residual store {residual_store.store_path}: has a hole in slices {start} to "
-                    f"{part.stop - 1}; delete it and run again"
-                )
-            stacked = torch.from_numpy(maps).float().swapaxes(0, 1).contiguous()
-            residuals = resize(stacked, slices.size).to(device)
+            path = residual_store.store_path
+            residuals = network_residuals(maps, slices.size, path, start).to(device)
         with torch.inference_mode():
             predicted = torch.sigmoid(network(images, residuals))  # (b, 1, h, w)
             predicted = source_slices(predicted, image.shape[1:])

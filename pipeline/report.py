@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -53,31 +54,19 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
     pictures, example = _pictures(layout, dataset, split["unlabelled"], scores)
     with replacing(layout.report.with_name("example.png")) as temporary:
         temporary.write_bytes(example)
-    calcium = evaluation.metrics == "calcium"
     histories, untrained = training_histories(layout, dataset)
     colours = experiment_colours(experiments)
-    cohorts = cohort_table(summaries)
     content = {
         "title": layout.dataset,
         "experiments": experiments,
-        "scored": len(next(iter(scores.values()))),
-        "unlabelled": len(split["unlabelled"]),
         "comparison": build_comparison(layout, experiments, subsets, evaluation, seed),
-        "sizes": size_table(summaries),
-        "sizes_picture": embedded(group_picture(dice_by_size(scores))),
-        "cohorts": cohorts,
-        "cohorts_picture": embedded(group_picture(dice_by_cohort(scores))) if cohorts else "",
-        "agatston": agatston_table(scores) if calcium else None,
-        "agreement": embedded(agreement_picture(scores)) if calcium else "",
+        **_score_parts(scores, summaries, calcium=evaluation.metrics == "calcium"),
         "residual_note": residual_note(dataset),
         "contrast": contrast_table(layout, dataset),
         "key": [("reference", REFERENCE), *colours.items()],
         "pictures": pictures,
         "data_summary": data_summary(dataset, cases),
-        "split": split_table(split, cases["cases"]),
-        "groups": group_table(split, cases["cases"]),
-        "set_aside": [(name, "; ".join(why)) for name, why in cases["set_aside"].items()],
-        "notes": note_rows(cases["cases"]),
+        **_case_parts(cases, split),
         "curves": embedded(curves_picture(histories)) if histories else "",
         "untrained": untrained,
         "seed": seed,
@@ -90,9 +79,36 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
     log.info("report: %s, %d pictures, %.1f MB", layout.report, len(pictures), size_mb)
 
 
+def _score_parts(
+    scores: Mapping[str, pd.DataFrame], summaries: Mapping[str, Any], *, calcium: bool
+) -> dict[str, Any]:
+    """Tables and figures of the patients' scores, by their name in the template."""
+    cohorts = cohort_table(summaries)
+    return {
+        "scored": len(next(iter(scores.values()))),
+        "sizes": size_table(summaries),
+        "sizes_picture": embedded(group_picture(dice_by_size(scores))),
+        "cohorts": cohorts,
+        "cohorts_picture": embedded(group_picture(dice_by_cohort(scores))) if cohorts else "",
+        "agatston": agatston_table(scores) if calcium else None,
+        "agreement": embedded(agreement_picture(scores)) if calcium else "",
+    }
+
+
+def _case_parts(cases: Mapping[str, Any], split: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables of cases and split, by their name in the template."""
+    return {
+        "unlabelled": len(split["unlabelled"]),
+        "split": split_table(split, cases["cases"]),
+        "groups": group_table(split, cases["cases"]),
+        "set_aside": [(name, "; ".join(why)) for name, why in cases["set_aside"].items()],
+        "notes": note_rows(cases["cases"]),
+    }
+
+
 def typical_case(scores: Mapping[str, pd.DataFrame]) -> str:
     """The case of median Dice, averaged over the experiments: neither the best nor the worst."""
-    means = pd.concat([one["dice"] for one in scores.values()], axis=1).mean(axis=1)
+    means = pd.concat([rows["dice"] for rows in scores.values()], axis=1).mean(axis=1)
     ordered = means.sort_values(kind="stable")
     return str(ordered.index[len(ordered) // 2])
 
@@ -126,6 +142,6 @@ def _caption(view: CaseView, scores: Mapping[str, pd.DataFrame]) -> str:
     place = f"slice {view.z + 1} of {view.slices}"
     if view.reference is None:
         return f"{place} · no reference"
-    dice = [f"{name} {one['dice'].loc[view.case]:.3f}" for name, one in scores.items()]
+    dice = [f"{name} {rows['dice'].loc[view.case]:.3f}" for name, rows in scores.items()]
     voxels = int(next(iter(scores.values()))["reference_voxels"].loc[view.case])
     return f"{place} · {voxels:,} lesion voxels · Dice of the whole volume: {', '.join(dice)}"

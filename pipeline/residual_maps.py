@@ -23,7 +23,7 @@ from grcsf.mae.precision import Precision, at_precision, compile_layers
 from grcsf.residuals import multi_ratio_residuals
 from grcsf.transfer import send
 from pipeline.errors import PipelineError
-from pipeline.networks.build import masked_model, masked_models
+from pipeline.networks.build import empty_masked_model, masked_models
 from pipeline.networks.devices import compute_device, fetch, multiplies_bf16
 from pipeline.networks.prefetch import ahead, behind, one_behind
 from pipeline.networks.reconstruction import CaseInProgress, SliceTask, prepare_case, slice_tasks
@@ -97,7 +97,7 @@ def _make(
     """
     device = compute_device(resources.gpus)
     precision = precision_on(settings.precision, device)
-    shapes = {mae: masked_model(chosen) for mae, chosen in maes.items()}
+    shapes = {mae: empty_masked_model(chosen) for mae, chosen in maes.items()}
     map_shapes = [shapes[part.mae] for part in settings.maps]
     threads = 2 if resources.gpus else 1  # one thread reads or writes more slowly than a GPU works
 

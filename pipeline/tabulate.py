@@ -99,7 +99,7 @@ def _seconds(attributes: Mapping[str, Any]) -> float:
 
 
 def _group(chosen: Table, labels: Sequence[str]) -> str:
-    """Rows of one group compete for the bold figure."""
+    """The group of a row: the best figure of each group is bold."""
     return labels[chosen.headings.index(chosen.best_within)] if chosen.best_within else ""
 
 

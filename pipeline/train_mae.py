@@ -14,9 +14,10 @@ from typing import Any
 import lightning
 from torch.utils.data import DataLoader
 
-from grcsf.mae.build import MaskedModel, build_masked_model
+from grcsf.mae.build import MaskedModel
 from grcsf.mae.model import MaskedAutoencoder
 from pipeline.errors import PipelineError
+from pipeline.networks.build import masked_model
 from pipeline.networks.mae_training import MaeTraining
 from pipeline.networks.public_checkpoints import checkpoint_digest, load_public_mae
 from pipeline.networks.resume import is_first_process
@@ -93,12 +94,7 @@ def train_mae(
 
 def _fresh_model(settings: Mae, start: Path | None) -> MaskedModel:
     """A masked model with the weights of a checkpoint, or with random ones."""
-    model = build_masked_model(
-        settings.architecture,
-        settings.preset,
-        image_size=settings.image_size,
-        patch_size=settings.patch_size,
-    )
+    model = masked_model(settings)
     if start is not None and isinstance(model, MaskedAutoencoder):
         load_public_mae(model, start)
     return model

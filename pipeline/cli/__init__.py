@@ -1,4 +1,12 @@
-"""The command line: one command a stage (`stages`), and commands that are none (`tools`)."""
+"""The command line: turns options into calls of stages and tools, and faults into one line.
+
+This room may import every other; nothing imports it but `__main__`, the entry point and tests.
+Commands import what they call inside themselves, so that `--help` is fast.
+
+- `job`: the application, common options, and the job that a command works on.
+- `stages`: a command for each stage; `predict`: the stage predict, and images of an exported model.
+- `tools`, `store`, `trace`: the commands of `pipeline/tools`.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +14,11 @@ import errno
 import sys
 import warnings
 
-from pipeline.cli import stages, store, tools, trace
+from pipeline.cli import predict, stages, store, tools, trace
 from pipeline.cli.job import app, log_lines
 from pipeline.errors import PipelineError
 
-__all__ = ["app", "main", "stages", "store", "tools", "trace"]
+__all__ = ["app", "main", "predict", "stages", "store", "tools", "trace"]
 
 MACHINE_FAULTS = {
     errno.ENOSPC: "no space left; free some and run again, finished cases are kept",

@@ -1,4 +1,4 @@
-"""What all commands share: the application, common options, and the data set they work on."""
+"""The application, the options that commands share, and the job that a command works on."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import importlib.util
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -45,7 +45,7 @@ Subset = Annotated[int, typer.Option("--subset", min=1, help="a subset of the sp
 
 @dataclass(frozen=True)
 class Job:
-    """What a command works on."""
+    """A data set with its settings, its layout, and the resources of this job."""
 
     settings: Settings
     dataset: Dataset
@@ -53,45 +53,63 @@ class Job:
     resources: Resources
 
 
-def open_job(config: Path, override: str, dataset: str) -> Job:
-    """The data set that a command was called with, and its settings.
+def open_job(config: Path, override: str, dataset: str, **asked: str | int) -> Job:
+    """The job of a command on one data set; it sets the log's form and the number of threads.
+
+    Args:
+        config: the configuration file.
+        override: JSON that is merged over it.
+        dataset: the name of a data set in it.
+        asked: names that must exist, too: `mae`, `residuals`, `experiment`, `table`, `subset`.
 
     Raises:
-        PipelineError: the configuration is faulty, or has no such data set.
+        PipelineError: the configuration is faulty, or has nothing of one of these names.
     """
-    (job,) = open_jobs(config, override, dataset)
-    log_lines(dataset)
+    job = _open(config, override, dataset, **asked)
     bound_threads(job.resources.threads)
     return job
 
 
-def open_training(
-    config: Path, override: str, dataset: str, kind: Literal["mae", "experiment"], name: str
-) -> Job:
-    """`open_job` of an MAE or an experiment that is trained, with its own resources.
-
-    Raises:
-        PipelineError: the configuration is faulty, or has no such data set, MAE or experiment.
-    """
-    (job,) = open_jobs(config, override, dataset)
-    log_lines(dataset)
-    known: Mapping[str, Mae | Experiment] = (
-        job.dataset.mae if kind == "mae" else job.dataset.experiments
+def open_training(config: Path, override: str, dataset: str, **asked: str | int) -> Job:
+    """`open_job` for a training, with the resources of its MAE or experiment."""
+    job = _open(config, override, dataset, **asked)
+    trained: Mae | Experiment = (
+        job.dataset.mae[str(asked["mae"])]
+        if "mae" in asked
+        else job.dataset.experiments[str(asked["experiment"])]
     )
-    check_named(kind, name, known)
-    resources = known[name].resources.over(job.resources)
+    resources = trained.resources.over(job.resources)
     bound_threads(resources.threads)
     return replace(job, resources=resources)
 
 
+def _open(config: Path, override: str, dataset: str, **asked: str | int) -> Job:
+    (job,) = open_jobs(config, override, dataset)
+    log_lines(dataset)
+    check_names(job, **asked)
+    return job
+
+
+def check_names(job: Job, **asked: str | int) -> None:
+    """Refuse names that the configuration does not have.
+
+    Raises:
+        PipelineError: the known names are listed.
+    """
+    if asked:
+        from pipeline.planning import preflight
+
+        preflight.check_names(job.settings, {"dataset": job.layout.dataset, **asked})
+
+
 @contextmanager
 def recorded(job: Job, stage: str, **names: str | int) -> Iterator[None]:
-    """Claim a stage's result for this process, and keep a record of the work beside it.
+    """Lock a stage's result for this process, and write a record of the work beside it.
 
     Args:
-        job: what the command works on.
+        job: the job of the command.
         stage: module name of the stage.
-        names: what else the job is about, the MAE, residual set, experiment or table first.
+        names: the names of the job: MAE, residual set, experiment or table first.
     """
     from pipeline.orchestration import record_writer
     from pipeline.orchestration.job_files import raw_files, read_files, written_files
@@ -123,14 +141,14 @@ def recorded(job: Job, stage: str, **names: str | int) -> Iterator[None]:
 
 
 def log_lines(dataset: str = "") -> None:
-    """Start every line with the time and, where jobs of several may run at once, the data set."""
+    """Start every line of the log with the time and, if given, the data set."""
     about = f"{dataset}: " if dataset else ""
     text = f"%(asctime)s {about}%(message)s"
     logging.basicConfig(level=logging.INFO, format=text, datefmt="%H:%M:%S", force=True)
 
 
 def open_jobs(config: Path, override: str, dataset: str | None = None) -> list[Job]:
-    """The data set that a command was called with, or all of the configuration.
+    """The jobs of one data set of a configuration, or of all its data sets.
 
     Raises:
         PipelineError: the configuration is faulty, or has no such data set.
@@ -156,45 +174,22 @@ def open_jobs(config: Path, override: str, dataset: str | None = None) -> list[J
 
 
 def bound_threads(threads: int) -> None:
-    """Let every numerical library use so many threads."""
-    # read once when torch and ITK are first imported, which is after this
+    """Let every numerical library use this number of threads."""
+    # torch and ITK read these once, at their first import, which is later
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ.setdefault(variable, str(threads))
 
 
 def read_with_zarrs() -> None:
-    """Let zarr, here and in worker processes, leave compression and shards to zarrs (Rust).
+    """Let zarr use zarrs (Rust) for compression and shards, here and in worker processes.
 
     Raises:
-        PipelineError: it is not installed.
+        PipelineError: zarrs is not installed.
     """
     if importlib.util.find_spec("zarrs") is None:
         raise PipelineError(
             "store.codecs: found zarrs, which is not installed; install the extra "
             "(pip install 'grcsf[zarrs]') or set codecs: zarr"
         )
-    # read once when zarr is first imported, which is after this
+    # zarr reads this once, at its first import, which is later
     os.environ["ZARR_CODEC_PIPELINE__PATH"] = "zarrs.ZarrsCodecPipeline"
-
-
-def check_named(kind: str, name: str, known: Mapping[str, object]) -> None:
-    """Refuse a name that the configuration does not have.
-
-    Raises:
-        PipelineError: it does not; the known ones are listed.
-    """
-    if name not in known:
-        raise PipelineError(f"--{kind}: there is no {name!r}; choose from: {', '.join(known)}")
-
-
-def check_subset(subset: int, dataset: Dataset, experiment: str) -> None:
-    """Refuse a subset that the experiment does not run on.
-
-    Raises:
-        PipelineError: it does not; its subsets are listed.
-    """
-    known = dataset.subsets_of(experiment)
-    if subset not in known:
-        raise PipelineError(
-            f"--subset: found {subset}, but {experiment} has: {', '.join(map(str, known))}"
-        )

@@ -1,11 +1,10 @@
-"""One command a stage; the workflow's rules call them.
+"""A command for each stage; the workflow's rules call them.
 
 Heavy imports stay inside the commands, so that `--help` is instant.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,18 +17,13 @@ from pipeline.cli.job import (
     Override,
     Subset,
     app,
-    bound_threads,
-    check_named,
-    check_subset,
     open_job,
     open_training,
     recorded,
 )
-from pipeline.errors import PipelineError
 from pipeline.networks.nodes import is_to_be_spread, train_on_nodes
 from pipeline.settings import (
     GradCam,
-    Resources,
     encoder_mae,
     further_images,
     residual_count,
@@ -66,7 +60,7 @@ def train_mae(
     override: Override = "",
 ) -> None:
     """Train a masked autoencoder on lesion-free slices of training cases."""
-    job = open_training(config, override, dataset, "mae", mae)
+    job = open_training(config, override, dataset, mae=mae)
     with recorded(job, "train_mae", mae=mae):
         if is_to_be_spread(job.resources):
             train_on_nodes(f"MAE {mae}", job.resources)
@@ -90,8 +84,7 @@ def residual_maps(
     override: Override = "",
 ) -> None:
     """Reconstruct every slice and keep the residual maps, one store per case (or Grad-CAM's)."""
-    job = open_job(config, override, dataset)
-    check_named("residuals", residuals, job.dataset.residuals)
+    job = open_job(config, override, dataset, residuals=residuals)
     with recorded(job, "residual_maps", residuals=residuals, batch=batch):
         _residual_maps(job, residuals, batch)
 
@@ -119,7 +112,7 @@ def _residual_maps(job: Job, residuals: str, batch: str) -> None:
         residuals,
         batch,
         chosen,
-        {one.mae: job.dataset.mae[one.mae] for one in chosen.maps},
+        {part.mae: job.dataset.mae[part.mae] for part in chosen.maps},
         job.dataset.subsets_with(residuals),
         job.dataset.slices,
         job.settings.seed,
@@ -136,8 +129,7 @@ def train_segmentation(
     override: Override = "",
 ) -> None:
     """Train an experiment's network on one subset."""
-    job = open_training(config, override, dataset, "experiment", experiment)
-    check_subset(subset, job.dataset, experiment)
+    job = open_training(config, override, dataset, experiment=experiment, subset=subset)
     with recorded(job, "train_segmentation", experiment=experiment, subset=subset):
         if is_to_be_spread(job.resources):
             train_on_nodes(f"{experiment}, subset {subset}", job.resources)
@@ -162,76 +154,6 @@ def _train_segmentation(job: Job, experiment: str, subset: int) -> None:
 
 
 @app.command()
-def predict(
-    images: Annotated[
-        list[Path] | None, typer.Argument(help="NIfTI, MetaImage, NRRD or a DICOM folder")
-    ] = None,
-    model: Annotated[Path | None, typer.Option(help="what grcsf export wrote")] = None,
-    output: Annotated[Path | None, typer.Option(help="folder of the masks")] = None,
-    probabilities: Annotated[bool, typer.Option(help="write them, too")] = False,
-    gpus: Annotated[int | None, typer.Option(min=0, max=1, help="1: use the GPU")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="2 unless given")] = None,
-    config: Annotated[Path | None, typer.Option(help="of the stage")] = None,
-    dataset: Annotated[str, typer.Option(help="of the stage")] = "",
-    experiment: Annotated[str, typer.Option(help="of the stage")] = "",
-    subset: Annotated[int | None, typer.Option(min=1, help="of the stage; 1 unless given")] = None,
-    override: Override = "",
-) -> None:
-    """Predict IMAGES with an exported model; as a stage, test cases of a configuration."""
-    if images:
-        if config is not None or dataset or experiment or override or subset is not None:
-            raise PipelineError(
-                "predict: images are predicted with --model alone; leave --config, --dataset, "
-                "--experiment, --subset and --set"
-            )
-        resources = Resources(gpus=gpus or 0, threads=threads or 2)
-        _predict_images(images, model, output, probabilities, resources)
-        return
-    if config is None or not dataset or not experiment:
-        raise PipelineError(
-            "predict: expected images with --model and --output, or --config, --dataset and "
-            "--experiment"
-        )
-    if probabilities or any(one is not None for one in (model, output, gpus, threads)):
-        raise PipelineError(
-            "predict: --model, --output, --probabilities, --gpus and --threads go with images; "
-            "name images, or leave them"
-        )
-    job = open_job(config, override, dataset)
-    check_named("experiment", experiment, job.dataset.experiments)
-    subset = subset or 1
-    check_subset(subset, job.dataset, experiment)
-    from pipeline.predict import predict as run
-
-    with recorded(job, "predict", experiment=experiment, subset=subset):
-        run(
-            job.layout,
-            experiment,
-            subset,
-            job.dataset.experiments[experiment],
-            residual_count(job.dataset, experiment),
-            job.dataset.slices,
-            job.resources,
-            encoder_mae(job.dataset, experiment),
-        )
-
-
-def _predict_images(
-    images: list[Path],
-    model: Path | None,
-    output: Path | None,
-    probabilities: bool,
-    resources: Resources,
-) -> None:
-    if model is None or output is None:
-        raise PipelineError("predict: images need --model (see grcsf export) and --output")
-    bound_threads(resources.threads)
-    from pipeline.tools.export.predict_images import predict_images as run
-
-    run(images, model, output, resources, probabilities=probabilities)
-
-
-@app.command()
 def postprocess(
     config: Config,
     dataset: DatasetName,
@@ -240,9 +162,7 @@ def postprocess(
     override: Override = "",
 ) -> None:
     """Turn probabilities into masks in the source's geometry."""
-    job = open_job(config, override, dataset)
-    check_named("experiment", experiment, job.dataset.experiments)
-    check_subset(subset, job.dataset, experiment)
+    job = open_job(config, override, dataset, experiment=experiment, subset=subset)
     from pipeline.postprocess import postprocess as run
 
     with recorded(job, "postprocess", experiment=experiment, subset=subset):
@@ -254,8 +174,7 @@ def evaluate(
     config: Config, dataset: DatasetName, experiment: ExperimentName, override: Override = ""
 ) -> None:
     """Score an experiment's masks per patient."""
-    job = open_job(config, override, dataset)
-    check_named("experiment", experiment, job.dataset.experiments)
+    job = open_job(config, override, dataset, experiment=experiment)
     from pipeline.evaluate import evaluate as run
 
     with recorded(job, "evaluate", experiment=experiment):
@@ -289,8 +208,7 @@ def tabulate(
     override: Override = "",
 ) -> None:
     """Put chosen experiments in a table, with published figures beside theirs."""
-    job = open_job(config, override, dataset)
-    check_named("table", table, job.dataset.tables)
+    job = open_job(config, override, dataset, table=table)
     from pipeline.tabulate import tabulate as run
 
     with recorded(job, "tabulate", table=table):

@@ -1,4 +1,4 @@
-"""`grcsf store …`: look at the stores, verify them, prune them, take residuals out.
+"""`grcsf store …`: list, verify and prune stores, and export residual maps.
 
 Heavy imports stay inside the commands, so that `--help` is instant.
 """
@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.job import Config, DatasetName, Override, app, check_named, open_job, open_jobs
+from pipeline.cli.job import Config, DatasetName, Override, app, check_names, open_job, open_jobs
 from pipeline.settings import Dataset
 from pipeline.storage.layout import Layout
 
@@ -37,13 +37,13 @@ def list_(
     from pipeline.tools.store.inventory import list_stores
     from pipeline.tools.store.table import as_records, print_stores
 
-    found = {
+    inventory = {
         job.layout.dataset: list_stores(job.layout) for job in open_jobs(config, override, dataset)
     }
     if as_json:
-        typer.echo(json.dumps(as_records(found), indent=1))
+        typer.echo(json.dumps(as_records(inventory), indent=1))
     else:
-        print_stores(found)
+        print_stores(inventory)
 
 
 @store_app.command()
@@ -81,17 +81,17 @@ def prune(
     for job in jobs:
         users.setdefault(replace(job.layout, shared=None), []).append(job.dataset)
     shared = {job.layout.shared for job in jobs if job.layout.shared is not None}
-    found = needless(users, sorted(shared))
+    items = needless(users, sorted(shared))
     gone = []
-    for one in found:
-        kept = delete(one) if yes else ""
-        gone += [] if kept else [one]
+    for item in items:
+        kept = delete(item) if yes else ""
+        gone += [] if kept else [item]
         still = f"; not deleted: {kept}" if kept else ""
-        typer.echo(f"{one.path}: {one.reason} ({size_text(one.size)}){still}")
-    freed = size_text(sum(one.size for one in gone))
+        typer.echo(f"{item.path}: {item.reason} ({size_text(item.size)}){still}")
+    freed = size_text(sum(item.size for item in gone))
     done = "deleted" if yes else "may be deleted; add --yes to do so"
-    typer.echo(f"{len(gone)} of them, {freed}: {done}" if found else "nothing to delete")
-    if len(gone) < len(found):
+    typer.echo(f"{len(gone)} of them, {freed}: {done}" if items else "nothing to delete")
+    if len(gone) < len(items):
         raise typer.Exit(1)
 
 
@@ -109,7 +109,7 @@ def export(
     """Write a case's image and residual maps as NIfTI, in the image's own geometry."""
     job = open_job(config, override, dataset)
     for name in residuals or ():
-        check_named("residuals", name, dict(job.dataset.residuals))
+        check_names(job, residuals=name)
     from pipeline.tools.store.export import export_case
 
     for path in export_case(job.layout, job.dataset, case, residuals or (), output):

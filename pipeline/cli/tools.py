@@ -1,4 +1,4 @@
-"""Commands that are no stage: data to try the pipeline with, and looks at what it does.
+"""Commands that are no stage: each calls one module of `pipeline/tools`, or writes phantoms.
 
 Heavy imports stay inside the commands, so that `--help` is instant.
 """
@@ -18,8 +18,7 @@ from pipeline.cli.job import (
     Override,
     Subset,
     app,
-    check_named,
-    check_subset,
+    check_names,
     open_job,
     open_jobs,
 )
@@ -58,7 +57,7 @@ def phantom(
 
 @app.command()
 def check(config: Config, dataset: DatasetName, override: Override = "") -> None:
-    """Read every case and tell all that is wrong, what it is like, and what a run will need."""
+    """Read every case: list all faults, describe the data set, and estimate the disk of a run."""
     job = open_job(config, override, dataset)
     from pipeline.tools.check.check import check as run
     from pipeline.tools.check.page import write_page
@@ -67,10 +66,10 @@ def check(config: Config, dataset: DatasetName, override: Override = "") -> None
     root = source_root(job.settings, dataset)
     further = further_images(job.settings, dataset)
     settings = job.settings
-    found = run(job.layout, job.dataset, root, further, settings.seed, settings.resources)
-    write_page(job.layout, found)
-    print_check(found)
-    if found.errors:
+    result = run(job.layout, job.dataset, root, further, settings.seed, settings.resources)
+    write_page(job.layout, result)
+    print_check(result)
+    if result.errors:
         raise typer.Exit(1)
 
 
@@ -151,9 +150,7 @@ def explain(
     override: Override = "",
 ) -> None:
     """Draw what the masked passes and the network's units make of a case's slices."""
-    job = open_job(config, override, dataset)
-    check_named("experiment", experiment, dict(job.dataset.experiments))
-    check_subset(subset, job.dataset, experiment)
+    job = open_job(config, override, dataset, experiment=experiment, subset=subset)
     from pipeline.tools.explain.explain import explain as run
 
     folder = output or job.layout.stage("explain") / experiment
@@ -180,8 +177,7 @@ def submission(
     if not experiment:
         check_submission(job.layout, output)
         return
-    check_named("experiment", experiment, dict(job.dataset.experiments))
-    check_subset(subset, job.dataset, experiment)
+    check_names(job, experiment=experiment, subset=subset)
     run(job.layout, experiment, subset, output)
 
 
@@ -195,9 +191,7 @@ def export(
     override: Override = "",
 ) -> None:
     """Write a trained experiment as one zip that predicts any image."""
-    job = open_job(config, override, dataset)
-    check_named("experiment", experiment, dict(job.dataset.experiments))
-    check_subset(subset, job.dataset, experiment)
+    job = open_job(config, override, dataset, experiment=experiment, subset=subset)
     from pipeline.tools.export.bundle import export_run
 
     export_run(job.layout, job.dataset, experiment, subset, job.settings.seed, output)

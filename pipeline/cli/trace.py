@@ -1,4 +1,4 @@
-"""`grcsf trace`: what made a result, back to the raw files."""
+"""`grcsf trace`: follows a result back to the raw files."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def trace(
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str], object]]:
-    """What shows the file in hand on one line of the terminal, where stderr is one."""
+    """Yield a function that shows a file's name on one line of the terminal, if stderr is one."""
     if not sys.stderr.isatty():
         yield str
         return

@@ -1,6 +1,6 @@
-"""What the report's picture of a case shows: one slice with its maps and masks, turned for display.
+"""One slice of a case with its maps and masks, turned for display: the content of its picture.
 
-The slice is that of the largest lesion; without a reference, that with most prediction.
+It is the slice with most of the largest lesion; without reference, that with most prediction.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class CaseView:
     Attributes:
         case: its name.
         z: number of the slice, from 0.
-        slices: how many the case has.
+        slices: number of slices of the case.
         image: (rows, columns) in [0, 1].
         residuals: title → (h, w) in [0, 1], at the network's size.
         reference: (rows, columns), 1 = lesion; None without a reference.
         predictions: experiment → (rows, columns), 1 = lesion.
-        target: what the picture is about: the largest lesion, or all that is predicted.
+        target: the largest lesion, or all predicted lesions: the centre of the close-up.
         pixel_mm: height and width of a pixel.
         edges: the patient's sides at left, right, top and bottom.
     """
@@ -56,9 +56,14 @@ class CaseView:
 def view_case(
     layout: Layout, dataset: Dataset, case: str, subset: int, z: int | None = None
 ) -> CaseView:
-    """The view of a test or unlabelled case, as predicted by the networks of one subset.
+    """The view of a test or unlabelled case with the predictions of one subset's networks.
 
-    `z` chooses the slice.
+    Args:
+        layout: where the results lie.
+        dataset: the data set's settings.
+        case: the case's name.
+        subset: number of the subset.
+        z: the slice, from 0; None chooses it.
 
     Raises:
         PipelineError: a store or a mask is missing, damaged or on another grid.
@@ -87,8 +92,10 @@ def view_case(
 
 
 def shown_residuals(dataset: Dataset) -> str | None:
-    """The residual set that the pictures show: that of the first experiment that uses one."""
-    used = (one.residuals for one in dataset.experiments.values() if one.residuals)
+    """The residual set in the pictures: that of the first experiment that has one."""
+    used = (
+        experiment.residuals for experiment in dataset.experiments.values() if experiment.residuals
+    )
     return next(used, None)
 
 
@@ -110,5 +117,5 @@ def _residuals(
     if name is None or store_attributes(layout.residual_store(name, case)) is None:
         return {}
     maps = read_array(open_store(layout.residual_store(name, case)), "residual", (slice(None), z))
-    planes = [orientation.plane(found.astype(np.float32)) for found in maps]
+    planes = [orientation.plane(plane.astype(np.float32)) for plane in maps]
     return dict(zip(dataset.residuals[name].titles, planes, strict=True))

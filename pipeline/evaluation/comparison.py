@@ -1,4 +1,4 @@
-"""The experiments of a data set side by side: cells, numbers and what stands below the table."""
+"""The comparison: all experiments of a data set side by side, as cells, numbers and notes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from grcsf.statistics import bootstrap_interval, holm, mean_of_group_means, paired_wilcoxon
+from grcsf.statistics import holm, mean_of_group_means, paired_wilcoxon
 from pipeline.errors import PipelineError
 from pipeline.evaluation.score_files import read_scores, read_summary
+from pipeline.evaluation.summary import patients_interval
 from pipeline.evaluation.table_notes import table_notes
 from pipeline.evaluation.tables import TextTable
 from pipeline.settings import Evaluation
@@ -33,9 +34,9 @@ def build_comparison(
     Args:
         layout: where the results lie.
         experiments: the rows, in this order.
-        subsets: whose test patients count.
-        evaluation: which table, and which experiment the others are tested against.
-        seed: of the bootstrap of the differences.
+        subsets: the subsets whose test patients count.
+        evaluation: decides the table, and the experiment against which the others are tested.
+        seed: the seed of the bootstrap of differences.
 
     Raises:
         PipelineError: an experiment has no summary or no model yet.
@@ -53,21 +54,26 @@ def build_comparison(
     if evaluation.baseline in experiments and others:
         for column in columns:
             _test(column, others, evaluation, patients, numbers, seed)
+    table = _rows(columns, numbers, evaluation)
+    if evaluation.metrics == "calcium":
+        _add_threshold_row(table, columns, next(iter(summaries.values())))
+    table.notes = table_notes(columns, summaries, numbers, evaluation)
+    return table
+
+
+def _rows(
+    columns: Sequence[Column], numbers: Mapping[str, dict[str, Any]], evaluation: Evaluation
+) -> TextTable:
+    """A row for each experiment, without notes."""
     table = TextTable(["Method", *(column.title for column in columns), "Parameters"])
     best = {
         column.key: best_value([row[column.key] for row in numbers.values()], column.low_is_best)
         for column in columns
     }
-    for name in experiments:
-        cells = [
-            score_cell(column, numbers[name], best[column.key], evaluation) for column in columns
-        ]
-        table.rows.append([name, *cells, f"{numbers[name]['parameters'] / 1e6:.2f} M"])
-        table.numbers.append(numbers[name])
-    first = next(iter(summaries.values()))
-    if evaluation.metrics == "calcium":
-        _add_threshold_row(table, columns, first)
-    table.notes = table_notes(columns, summaries, numbers, evaluation)
+    for name, row in numbers.items():
+        cells = [score_cell(column, row, best[column.key], evaluation) for column in columns]
+        table.rows.append([name, *cells, f"{row['parameters'] / 1e6:.2f} M"])
+        table.numbers.append(row)
     return table
 
 
@@ -84,7 +90,7 @@ def _check_same_patients(layout: Layout, patients: Mapping[str, pd.DataFrame]) -
 def experiment_numbers(
     layout: Layout, name: str, summary: Mapping[str, Any], columns: Sequence[Column]
 ) -> dict[str, Any]:
-    """An experiment's figures by column, with their intervals, and its number of parameters."""
+    """An experiment's numbers by column, with intervals, and its number of parameters."""
     numbers: dict[str, Any] = {"experiment": name, "patients": summary["patients"]}
     for column in columns:
         value = _value(summary, column.where)
@@ -116,22 +122,15 @@ def _test(
     numbers: Mapping[str, dict[str, Any]],
     seed: int,
 ) -> None:
-    """Difference from the baseline with its interval, and Holm-corrected p over the experiments."""
+    """Add each experiment's difference from the baseline, and its corrected p, to `numbers`."""
     baseline = patients[str(evaluation.baseline)]
     tests = []
     for name in others:
-        mine = patients[name].loc[baseline.index]
+        own = patients[name].loc[baseline.index]
         subsets = baseline["subset"].tolist()
-        difference = (mine[column.patient] - baseline[column.patient]).tolist()
-        several = len(set(subsets)) > 1
-        interval = bootstrap_interval(
-            difference,
-            subsets if several else None,
-            seed=seed,
-            confidence=evaluation.confidence,
-            resamples=evaluation.bootstrap_samples,
-        )
-        test = paired_wilcoxon(mine[column.patient].tolist(), baseline[column.patient].tolist())
+        difference = (own[column.patient] - baseline[column.patient]).tolist()
+        interval = patients_interval(difference, subsets, evaluation, seed)
+        test = paired_wilcoxon(own[column.patient].tolist(), baseline[column.patient].tolist())
         tests.append(test)
         numbers[name] |= {
             f"{column.key}_difference": mean_of_group_means(difference, subsets).mean,
@@ -140,15 +139,15 @@ def _test(
             f"{column.key}_pairs": test.pairs,
             f"{column.key}_differing": test.differing,
         }
-    found = holm([test.p_value for test in tests])
-    # the correction never falls when a p rises, so that of the smallest is the smallest there is
+    corrected = holm([test.p_value for test in tests])
+    # Holm is monotone: the smallest reachable p values give the smallest reachable corrected ones
     smallest = holm([test.smallest_p for test in tests])
-    for name, p_value, least in zip(others, found, smallest, strict=True):
+    for name, p_value, least in zip(others, corrected, smallest, strict=True):
         numbers[name] |= {f"{column.key}_p": float(p_value), f"{column.key}_smallest_p": least}
 
 
 def best_value(figures: Iterable[float | None], low_is_best: bool) -> float | None:
-    """The best of the figures that are defined; None where all read the same."""
+    """The best of the defined figures; None if all of them read the same."""
     values = [value for value in figures if value is not None]
     if len({f"{value:.3f}" for value in values}) < 2:
         return None
@@ -158,7 +157,7 @@ def best_value(figures: Iterable[float | None], low_is_best: bool) -> float | No
 def score_cell(
     column: Column, numbers: Mapping[str, Any], best: float | None, evaluation: Evaluation
 ) -> str:
-    """A score as the table shows it: bold when best, starred when it differs, with its interval."""
+    """A score's cell: bold if it is the best, a star if it differs, and its interval."""
     value = numbers[column.key]
     if value is None:
         return "undefined"

@@ -1,4 +1,4 @@
-"""How well residual maps show the lesions of test cases: what to look at first in a new MAE."""
+"""How well residual maps show the lesions of test cases: the first figure to check of an MAE."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ IMAGE = "the image itself"
 
 
 def contrast_table(layout: Layout, dataset: Dataset) -> TextTable | None:
-    """Mean over test cases of each map's `lesion_contrast`; None where no experiment has maps.
+    """Mean over test cases of each map's `lesion_contrast`; None if no experiment has maps.
 
-    Below each set's maps stands the image itself: a lesion that is brighter or darker than what
-    surrounds it is told from it without any map. A case without lesion at the maps' size, or whose
-    residual store is no longer there, is left out.
+    The image itself follows each set's maps, because a lesion that is brighter or darker than its
+    surroundings shows without any map. A case without lesion at the maps' size, or without residual
+    store, is left out.
 
     Raises:
         PipelineError: a store is damaged.
     """
-    used = [one.residuals for one in dataset.experiments.values() if one.residuals]
+    sets = [experiment.residuals for experiment in dataset.experiments.values()]
     table = TextTable(["Residual set", "Map", "Cases", "Lesion against surroundings, AUC"])
-    for name in dict.fromkeys(used):
+    for name in dict.fromkeys(filter(None, sets)):
         titles = [*dataset.residuals[name].titles, IMAGE]
-        found: list[list[float]] = [[] for _ in titles]
+        contrasts: list[list[float]] = [[] for _ in titles]
         for case in _mapped_cases(layout, dataset, name):
             shown = _slices_with_lesion(layout, name, case)
             if shown is None:
                 continue
             lesion, maps = shown
-            for values, one in zip(found, maps, strict=True):
-                values.append(lesion_contrast(one, lesion))
-        for title, values in zip(titles, found, strict=True):
+            for values, plane in zip(contrasts, maps, strict=True):
+                values.append(lesion_contrast(plane, lesion))
+        for title, values in zip(titles, contrasts, strict=True):
             mean, undefined = mean_defined(values)
             auc = "–" if undefined == len(values) else f"{mean:.3f}"
             table.rows.append([name, title, str(len(values) - undefined), auc])
@@ -60,7 +60,7 @@ def _mapped_cases(layout: Layout, dataset: Dataset, name: str) -> Iterator[str]:
 def _slices_with_lesion(
     layout: Layout, name: str, case: str
 ) -> tuple[npt.NDArray[np.bool_], Plane] | None:
-    """Slices with lesion, if any: (z, h, w) bool, 1 = lesion; maps and image (R + 1, z, h, w)."""
+    """The slices with lesion: (z, h, w) bool, 1 = lesion, and maps and image (R + 1, z, h, w)."""
     ingested = open_store(layout.case_store(case))
     label = read_array(ingested, "label") > 0
     planes = np.flatnonzero(label.any(axis=(1, 2)))
@@ -72,7 +72,7 @@ def _slices_with_lesion(
         ((np.arange(here) + 0.5) * there / here).astype(int)
         for here, there in zip(maps.shape[2:], label.shape[1:], strict=True)
     )
-    # each of the map's pixels takes what the source's pixel has that its centre lies in
+    # a pixel of the map takes the value of the source's pixel around its centre
     lesion = label[planes][:, rows][:, :, columns]
     image = read_array(ingested, "image")[planes][:, rows][:, :, columns]
     return lesion, np.concatenate([maps, image[None]]).astype(np.float32)

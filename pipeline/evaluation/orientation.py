@@ -1,4 +1,4 @@
-"""Stored planes as people expect to see them: from below, the patient's right on the left."""
+"""Turns stored slices as radiologists view them: from below, the patient's right on the left."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Orientation:
 
     Attributes:
         transpose: rows become columns, before the flips.
-        flip_rows: upside down.
-        flip_columns: left and right exchanged.
-        edges: letters of the patient's side at the picture's left, right, top and bottom.
+        flip_rows: whether the order of rows is reversed.
+        flip_columns: whether the order of columns is reversed.
+        edges: letters of the patient's sides at the picture's left, right, top and bottom.
     """
 
     transpose: bool
@@ -44,16 +44,16 @@ class Orientation:
 def orientation_of(direction: Sequence[float]) -> Orientation:
     """The display of slices across the first stored axis.
 
-    Axial slices are shown as radiologists do, front at the top and right on the left; coronal ones
-    with the head at the top, sagittal ones with the head at the top and the front on the left.
-    Oblique slices are shown by their nearest axes.
+    Axial slices have the front at the top and the right on the left, coronal slices the head at the
+    top, and sagittal slices the head at the top and the front on the left. Oblique slices take
+    their nearest axes.
 
     Args:
         direction: 9 direction cosines, row-major, z, y, x (`storage.volumes.Geometry`).
     """
     cosines = np.asarray(direction, float).reshape(3, 3)  # (patient axis, stored axis)
     nearest = _nearest_axes(cosines)
-    # the head belongs at the top; without z in the plane, the front does
+    # the head is at the top; in a plane without z, the front is
     transpose = nearest[2] < nearest[1]
     rows, columns = (2, 1) if transpose else (1, 2)
     down, right = nearest[rows], nearest[columns]

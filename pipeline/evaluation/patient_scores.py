@@ -1,4 +1,4 @@
-"""One patient's scores: a row of `evaluate`'s table. `docs/metrics.md` explains every column."""
+"""The scores of one patient: a row of evaluate's table. docs/metrics.md explains every column."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ARTERIES = {1: "LAD", 2: "LCX", 3: "RCA"}
 
 
 def voxel_row(label: Labels, final: Mask, raw: Mask, spacing_mm: Sequence[float]) -> Row:
-    """Voxel and lesion-wise scores after post-processing, voxel scores before it (`raw_`).
+    """Voxel and lesion scores after post-processing, and voxel scores before it (`raw_`).
 
     Args:
         label: (z, y, x) integers, 0 = background.
@@ -63,18 +63,18 @@ def calcium_row(
     evaluation: Evaluation,
     threshold_hu: float = THRESHOLD_HU,
 ) -> Row:
-    """The orCaScore challenge's scores, and those of the threshold alone (`threshold_`).
+    """The scores of the orCaScore challenge, and those of the threshold alone (`threshold_`).
 
-    Lesions are whole candidates on both sides, as the challenge wants: matched as such, and
-    Agatston and volume scores are theirs.
+    As in the challenge, lesions are whole candidates in reference and prediction: they are matched
+    and measured (Agatston, volume) as such.
 
     Args:
         label: (z, y, x) integers, 0 = background, 1 LAD, 2 LCX, 3 RCA.
         final: (z, y, x) bool, 1 = calcium, after post-processing.
         hu: (z, y, x), HU, the whole volume.
         spacing_mm: (z, y, x) in mm.
-        evaluation: who votes on a candidate's label, and the Agatston score's slice distance.
-        threshold_hu: calcium lies strictly above.
+        evaluation: which voxels vote on a candidate's label, and Agatston's slice distance.
+        threshold_hu: calcium exceeds it.
     """
     vote: Any = {"threshold_hu": threshold_hu, "majority_over": evaluation.majority_over}
     match = match_lesions(final, label, hu, spacing_mm, **vote)
@@ -100,7 +100,7 @@ def calcium_row(
 
 
 def lesion_columns(counts: LesionCounts) -> Row:
-    """Scores of Table 2 after post-processing from a patient's or from pooled counts."""
+    """Scores of Table 2 after post-processing, from a patient's or from pooled counts."""
     return {**lesion_scores(counts), "voe_volume": voe(counts.volume_mm3)}
 
 
@@ -114,7 +114,7 @@ def tally_columns(counts: LesionCounts, prefix: str = "") -> Row:
 
 
 def pooled_lesions(rows: Sequence[Mapping[str, Any]], prefix: str = "") -> LesionCounts:
-    """All patients' lesion counts added up."""
+    """The sum of all patients' lesion counts."""
     parts = ("tp", "fp", "fn")
     number = (sum(row[f"{prefix}lesions_{part}"] for row in rows) for part in parts)
     volume = (sum(row[f"{prefix}volume_{part}_mm3"] for row in rows) for part in parts)
@@ -122,7 +122,7 @@ def pooled_lesions(rows: Sequence[Mapping[str, Any]], prefix: str = "") -> Lesio
 
 
 def pooled_voxels(rows: Sequence[Mapping[str, Any]], prefix: str = "") -> VoxelCounts:
-    """All patients' voxel counts added up."""
+    """The sum of all patients' voxel counts."""
     return VoxelCounts(*(sum(row[f"{prefix}{part}"] for row in rows) for part in _PARTS))
 
 

@@ -18,11 +18,11 @@ from matplotlib.ticker import MaxNLocator
 from pipeline.evaluation.case_view import CaseView
 
 REFERENCE = "#2fd36b"
-# told apart with any colour vision (after Okabe and Ito), bright enough on black
+# distinct with any colour vision (after Okabe and Ito), bright enough on black
 EXPERIMENTS = ("#ff9f1c", "#5bc0f8", "#f78fc6", "#f5e663", "#ff6b4a", "#b9a5ff", "#ffffff")
 DPI = 110
 HEIGHT = 2.25  # inches of a panel
-WIDEST = 8 * HEIGHT  # inches of all panels: those of long planes are lower
+WIDEST = 8 * HEIGHT  # inches of all panels together: panels of long planes are lower
 CLOSE_UP_MM = 40.0  # shortest side of the close-up
 FINER = 5  # points of a contour along a pixel
 BODY = 0.08  # intensity in [0, 1] above which a pixel is no air
@@ -56,7 +56,9 @@ def case_picture(view: CaseView) -> bytes:
     if view.target.any():
         corner, sides = (near[0], near[2]), (near[1] - near[0], near[3] - near[2])
         axes[0].add_patch(Rectangle(corner, *sides, fill=False, edgecolor="white", linewidth=0.8))
-    highest = max((float(np.quantile(one, 0.998)) for one in view.residuals.values()), default=1)
+    highest = max(
+        (float(np.quantile(plane, 0.998)) for plane in view.residuals.values()), default=1
+    )
     for panel, (title, residual) in zip(axes[1:-2], view.residuals.items(), strict=True):
         limits = {"cmap": "magma", "vmax": highest or 1.0, "interpolation": "bilinear"}
         _show(panel, residual, extent, body, title, **limits)
@@ -71,7 +73,7 @@ def case_picture(view: CaseView) -> bytes:
 
 
 def body_window(image: npt.NDArray[Any], pixel_mm: tuple[float, float]) -> Window:
-    """The part of a slice (rows, columns; in [0, 1]) that is not air, with a margin, in mm."""
+    """The part of a slice (rows, columns; in [0, 1]) without the air around it, in mm."""
     inside = image > BODY
     limits = []
     for axis, size in ((0, pixel_mm[1]), (1, pixel_mm[0])):
@@ -86,7 +88,7 @@ def body_window(image: npt.NDArray[Any], pixel_mm: tuple[float, float]) -> Windo
 
 
 def close_up(target: npt.NDArray[np.bool_], pixel_mm: tuple[float, float]) -> Window:
-    """A square around the marked pixels, about twice as wide as they are, inside the slice; mm."""
+    """A square around the marked pixels, about twice as wide, inside the slice; in mm."""
     field = [length * size for length, size in zip(target.shape, pixel_mm, strict=True)]
     boxes = []
     for axis in (0, 1):
@@ -155,7 +157,7 @@ def _show(
 
 
 def _outlines(panel: Any, view: CaseView) -> list[Line2D]:
-    """Draw the contours, thick under thin, so that coinciding ones all stay visible."""
+    """Draw the contours, thin ones over thick ones, so that equal contours all stay visible."""
     colours = experiment_colours(list(view.predictions))
     drawn = [] if view.reference is None else [("reference", view.reference, REFERENCE, 2.4)]
     drawn += [(name, mask, colours[name], 1.2) for name, mask in view.predictions.items()]

@@ -33,7 +33,7 @@ def size_table(summaries: Mapping[str, Mapping[str, Any]]) -> TextTable:
 
 
 def cohort_table(summaries: Mapping[str, Mapping[str, Any]]) -> TextTable | None:
-    """Mean Dice of each experiment by cohort; None where the test cases have no two of them."""
+    """Mean Dice of each experiment by cohort; None if there are fewer than two cohorts."""
     first = next(iter(summaries.values()))["by_group"]
     if len(first) < 2:
         return None
@@ -51,7 +51,7 @@ def dice_by_size(scores: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, list
     of = sizes[sizes > 0].map(size_group)
     return {
         group.replace("-", "–"): {
-            name: one["dice"].loc[of.index[of == group]].tolist() for name, one in scores.items()
+            name: rows["dice"].loc[of.index[of == group]].tolist() for name, rows in scores.items()
         }
         for group in SIZE_GROUPS
     }
@@ -62,7 +62,7 @@ def dice_by_cohort(scores: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, li
     of = next(iter(scores.values()))["group"].fillna("")
     return {
         str(group): {
-            name: one["dice"].loc[of.index[of == group]].tolist() for name, one in scores.items()
+            name: rows["dice"].loc[of.index[of == group]].tolist() for name, rows in scores.items()
         }
         for group in sorted(set(of) - {""})
     }
@@ -73,17 +73,17 @@ def agatston_table(scores: Mapping[str, pd.DataFrame]) -> TextTable:
     table = TextTable(["Case", "Reference", *scores])
     first = next(iter(scores.values()))
     for case in first.index:
-        sides = [("reference", first), *(("prediction", one) for one in scores.values())]
+        sides = [("reference", first), *(("prediction", rows) for rows in scores.values())]
         cells = [
-            f"{one[f'agatston_{side}'].loc[case]:.1f} ({one[f'risk_{side}'].loc[case]})"
-            for side, one in sides
+            f"{rows[f'agatston_{side}'].loc[case]:.1f} ({rows[f'risk_{side}'].loc[case]})"
+            for side, rows in sides
         ]
         table.rows.append([str(case), *(cell.replace("-", "–") for cell in cells)])
     return table
 
 
 def split_table(split: Mapping[str, Any], cases: Mapping[str, Mapping[str, Any]]) -> TextTable:
-    """Cases of every subset by role, and the test fraction and groups that were reached."""
+    """Cases of every subset by role, its actual test fraction and its test groups."""
     table = TextTable(["Subset", *(role.capitalize() for role in ROLES), "Test fraction"])
     grouped = any(case["group"] for case in cases.values())
     if grouped:
@@ -100,11 +100,13 @@ def split_table(split: Mapping[str, Any], cases: Mapping[str, Mapping[str, Any]]
 
 
 def group_table(split: Mapping[str, Any], cases: Mapping[str, Mapping[str, Any]]) -> TextTable:
-    """Cases of every group by role; empty where the data set has no groups."""
+    """Cases of every group by role; empty if the data set has no groups."""
     role_of = {
         case: role for roles in split["subsets"].values() for role in ROLES for case in roles[role]
     }
-    counts = Counter((one["group"], role_of.get(name, "unlabelled")) for name, one in cases.items())
+    counts = Counter(
+        (case["group"], role_of.get(name, "unlabelled")) for name, case in cases.items()
+    )
     table = TextTable(["Group", *(role.capitalize() for role in (*ROLES, "unlabelled"))])
     for group in sorted({group for group, _ in counts if group}):
         row = [str(counts[group, role]) for role in (*ROLES, "unlabelled")]
@@ -113,7 +115,7 @@ def group_table(split: Mapping[str, Any], cases: Mapping[str, Mapping[str, Any]]
 
 
 def note_rows(cases: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """What ingest noted: each note once, with its cases."""
+    """The notes of ingest: each note once, with its cases."""
     noted = defaultdict(list)
     for name, case in cases.items():
         for note in case.get("notes", ()):
@@ -128,7 +130,7 @@ def _listed(names: Sequence[str], whole: int) -> str:
 
 
 def residual_note(dataset: Dataset) -> str:
-    """What the residual maps in the pictures are; nothing where no experiment has any."""
+    """An explanation of the residual maps in the pictures; "" if no experiment has any."""
     name = shown_residuals(dataset)
     if name is None:
         return ""
@@ -143,7 +145,7 @@ def residual_note(dataset: Dataset) -> str:
         "squared": "the squared difference between the image and its reconstruction",
         "ssim": "1 − the local structural similarity of the image and its reconstruction",
     }[chosen.difference]
-    passes = " and ".join(str(one.passes) for one in chosen.maps)
+    passes = " and ".join(str(part.passes) for part in chosen.maps)
     return (
         f"Residual maps ({name}): {formula} by a masked autoencoder that has learned lesion-free "
         f"slices only, averaged over {passes} passes of {chosen.masks} masks. Bright is what the "
@@ -153,7 +155,7 @@ def residual_note(dataset: Dataset) -> str:
 
 
 def data_summary(dataset: Dataset, manifest: Mapping[str, Any]) -> str:
-    """How many cases of which kind there are, from ingest's manifest."""
+    """Numbers of cases by kind, from ingest's manifest."""
     cases, aside = manifest["cases"], len(manifest["set_aside"])
     labelled = sum(case["labelled"] for case in cases.values())
     groups = len({case["group"] for case in cases.values() if case["group"]})

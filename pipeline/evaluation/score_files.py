@@ -1,4 +1,4 @@
-"""Reading what evaluate wrote: a row per patient, and the summary over the patients."""
+"""Reads the files of evaluate: a row for each patient, and the summary over the patients."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pipeline.storage.layout import Layout
 
 
 def read_scores(layout: Layout, experiment: str, subsets: Sequence[int]) -> pd.DataFrame:
-    """An experiment's row per patient of these subsets, by case; undefined values are NaN.
+    """An experiment's rows of the patients of these subsets, by case; undefined values are NaN.
 
     Raises:
-        PipelineError: the table is not there, or was damaged.
+        PipelineError: the table is missing or damaged.
     """
     path = layout.scores(experiment)
     if not path.exists():
@@ -37,20 +37,20 @@ def read_scores(layout: Layout, experiment: str, subsets: Sequence[int]) -> pd.D
 def read_summary(
     layout: Layout, experiment: str, evaluation: Evaluation, seed: int, subsets: Sequence[int]
 ) -> dict[str, Any]:
-    """An experiment's summary over these subsets, anew where it was scored on more of them.
+    """An experiment's summary over these subsets; computed anew if the file covers more subsets.
 
     Raises:
-        PipelineError: it has not been evaluated.
+        PipelineError: the experiment has not been evaluated.
     """
     summary = read_json(layout.summary(experiment))
     if summary["subsets"] == list(subsets):
         return summary
     rows = read_scores(layout, experiment, subsets).reset_index().to_dict("records")
     threshold_hu = summary["settings"]["postprocess"]["threshold_hu"]
-    found = [{str(column): value for column, value in row.items()} for row in rows]
-    return summarise(found, evaluation, seed, threshold_hu=threshold_hu)
+    patients = [{str(column): value for column, value in row.items()} for row in rows]
+    return summarise(patients, evaluation, seed, threshold_hu=threshold_hu)
 
 
-def _fault(path: Path, found: str, experiment: str) -> PipelineError:
+def _fault(path: Path, fault: str, experiment: str) -> PipelineError:
     remedy = "delete it and run again, which scores that experiment anew"
-    return file_fault(path, found, f"the scores of experiment {experiment}", remedy)
+    return file_fault(path, fault, f"the scores of experiment {experiment}", remedy)

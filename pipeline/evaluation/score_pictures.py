@@ -13,13 +13,13 @@ from matplotlib.lines import Line2D
 from grcsf.agreement import limits_of_agreement
 from pipeline.evaluation.pictures import DPI, as_png
 
-# dark enough on white, told apart with any colour vision (Okabe and Ito)
+# dark enough on white, distinct with any colour vision (Okabe and Ito)
 COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 SCORES = {
     "Agatston score": ("agatston_reference", "agatston_prediction"),
     "Calcium volume, mm³": ("calcium_volume_reference_mm3", "calcium_volume_prediction_mm3"),
 }
-LEAST_SHOWN = 1e-3  # of the highest score: differences below it lie on the line
+LEAST_SHOWN = 1e-3  # of the highest score: smaller differences are drawn as 0
 SPREAD = 0.16  # of a category's width that one experiment's dots take
 
 
@@ -27,15 +27,15 @@ def group_picture(values: Mapping[str, Mapping[str, Sequence[float]]]) -> bytes:
     """PNG of Dice by group of patients: a dot each, a line at the mean.
 
     Args:
-        values: group → experiment → one value a patient; nan is not drawn.
+        values: group → experiment → a value for each patient; NaN is not drawn.
     """
     experiments = list(next(iter(values.values())))
     width = max(4.0, 1.1 * len(values) + 0.25 * len(values) * len(experiments))
     figure = Figure(figsize=(min(width, 13), 2.8), dpi=DPI, layout="constrained")
     panel = figure.subplots()
     for place, by_experiment in enumerate(values.values()):
-        for index, (name, found) in enumerate(by_experiment.items()):
-            defined = np.array([value for value in found if not np.isnan(value)])
+        for index, (name, dice) in enumerate(by_experiment.items()):
+            defined = np.array([value for value in dice if not np.isnan(value)])
             if not defined.size:
                 continue
             middle = place + (index - (len(experiments) - 1) / 2) * 0.8 / len(experiments)
@@ -58,21 +58,26 @@ def agreement_picture(scores: Mapping[str, pd.DataFrame]) -> bytes:
     """PNG of calcium scores: prediction against reference, and Bland and Altman's differences.
 
     Args:
-        scores: experiment → its rows, one a patient.
+        scores: experiment → a row for each patient.
     """
     figure = Figure(figsize=(8.6, 6.4), dpi=DPI, layout="constrained")
     panels = figure.subplots(2, 2)
-    for (title, (reference, predicted)), (scatter, differences) in zip(
+    for (title, (reference_column, predicted_column)), (scatter, differences) in zip(
         SCORES.items(), panels, strict=True
     ):
         highest = 1.0
         for name, rows in scores.items():
-            true, found = rows[reference].to_numpy(float), rows[predicted].to_numpy(float)
-            highest = max(highest, true.max(initial=0), found.max(initial=0))
+            reference, predicted = (
+                rows[reference_column].to_numpy(float),
+                rows[predicted_column].to_numpy(float),
+            )
+            highest = max(highest, reference.max(initial=0), predicted.max(initial=0))
             look: dict[str, Any] = {"color": colour_of(list(scores), name), "markersize": 4}
-            scatter.plot(true, found, "o", alpha=0.7, **look)
-            differences.plot((true + found) / 2, found - true, "o", alpha=0.7, **look)
-            limits = limits_of_agreement(found.tolist(), true.tolist())
+            scatter.plot(reference, predicted, "o", alpha=0.7, **look)
+            differences.plot(
+                (reference + predicted) / 2, predicted - reference, "o", alpha=0.7, **look
+            )
+            limits = limits_of_agreement(predicted.tolist(), reference.tolist())
             for level, style in zip(limits, ("-", "--", "--"), strict=True):
                 if not np.isnan(level):
                     differences.axhline(level, color=look["color"], linestyle=style, linewidth=1)

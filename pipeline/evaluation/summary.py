@@ -1,4 +1,4 @@
-"""What the patients' rows say together: means, intervals, pooled lesions, scores by lesion size."""
+"""The summary over patients: means, intervals, pooled lesions, scores by lesion size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from grcsf.agreement import (
 )
 from grcsf.lesions import SIZE_GROUPS, Tally, quartile_groups, size_group
 from grcsf.metrics import VoxelCounts, f1, mean_defined, precision, recall, voe
-from grcsf.statistics import bootstrap_interval, mean_of_group_means
+from grcsf.statistics import Interval, bootstrap_interval, mean_of_group_means
 from pipeline.evaluation.patient_scores import Row, lesion_columns, pooled_lesions, pooled_voxels
 from pipeline.settings import Evaluation
 
@@ -37,13 +37,13 @@ def summarise(
 ) -> dict[str, Any]:
     """The summary of one experiment; undefined values are None.
 
-    With several subsets a mean is that of the subsets' means, else that of the patients.
+    With several subsets, a mean is the mean of the subsets' means; otherwise that of the patients.
 
     Args:
-        rows: one per patient.
+        rows: a row for each patient.
         evaluation: which scores, and the bootstrap's size.
-        seed: of the bootstrap.
-        threshold_hu: what the threshold-alone baseline and the lesions were made with.
+        seed: the seed of the bootstrap.
+        threshold_hu: the threshold of the lesions and of the threshold-alone baseline.
     """
     names = [*VOXEL, *LESION, *(f"raw_{name}" for name in VOXEL)]
     calcium = evaluation.metrics == "calcium"
@@ -80,7 +80,7 @@ def by_lesion_size(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
 
 def by_group(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
-    """Voxel scores by cohort, hospital or vendor, where the data set has any."""
+    """Voxel scores by cohort, hospital or vendor; empty if the data set has none."""
     groups = sorted({row["group"] for row in rows if row["group"]})
     return {group: _group([row for row in rows if row["group"] == group]) for group in groups}
 
@@ -96,7 +96,7 @@ def by_lesion_quartile(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
 
 def calcium_summary(rows: Sequence[Row], evaluation: Evaluation, seed: int) -> dict[str, Any]:
-    """Pooled challenge scores after and before post-processing, agreement, the threshold alone."""
+    """Pooled challenge scores after and before post-processing, agreement, and threshold alone."""
     prefix = "lesions_tp_"
     arteries = {name for row in rows for name in row if name.startswith(prefix)}
     return {
@@ -119,7 +119,7 @@ def calcium_summary(rows: Sequence[Row], evaluation: Evaluation, seed: int) -> d
 def _agreement(
     rows: Sequence[Row], score: str, evaluation: Evaluation, unit: str = ""
 ) -> dict[str, float]:
-    """How well a calcium score agrees with the reference's: ICC(A,1), limits of agreement."""
+    """Agreement of a calcium score with the reference's: ICC(A,1), limits of agreement."""
     predicted = [row[f"{score}_prediction{unit}"] for row in rows]
     reference = [row[f"{score}_reference{unit}"] for row in rows]
     pairs = list(zip(reference, predicted, strict=True))
@@ -136,21 +136,21 @@ def _agreement(
 
 
 def _risk(rows: Sequence[Row], evaluation: Evaluation, seed: int) -> dict[str, float]:
-    true = [RISK_GROUPS.index(row["risk_reference"]) for row in rows]
-    found = [RISK_GROUPS.index(row["risk_prediction"]) for row in rows]
+    reference = [RISK_GROUPS.index(row["risk_reference"]) for row in rows]
+    predicted = [RISK_GROUPS.index(row["risk_prediction"]) for row in rows]
     interval = kappa_interval(
-        true,
-        found,
+        reference,
+        predicted,
         len(RISK_GROUPS),
         seed=seed,
         confidence=evaluation.confidence,
         resamples=evaluation.bootstrap_samples,
     )
     return {
-        "risk_kappa": linear_weighted_kappa(true, found, len(RISK_GROUPS)),
+        "risk_kappa": linear_weighted_kappa(reference, predicted, len(RISK_GROUPS)),
         "risk_kappa_low": interval.low,
         "risk_kappa_high": interval.high,
-        "same_risk": sum(a == b for a, b in zip(true, found, strict=True)),
+        "same_risk": sum(a == b for a, b in zip(reference, predicted, strict=True)),
     }
 
 
@@ -167,15 +167,8 @@ def voxel_columns(counts: VoxelCounts) -> Row:
 def _score(rows: Sequence[Row], name: str, evaluation: Evaluation, seed: int) -> dict[str, Any]:
     values = [row[name] for row in rows]
     subsets = [row["subset"] for row in rows]
-    several = len(set(subsets)) > 1
     grouped = mean_of_group_means(values, subsets)
-    interval = bootstrap_interval(
-        values,
-        subsets if several else None,
-        seed=seed,
-        confidence=evaluation.confidence,
-        resamples=evaluation.bootstrap_samples,
-    )
+    interval = patients_interval(values, subsets, evaluation, seed)
     return {
         "mean": grouped.mean,
         "low": interval.low,
@@ -183,6 +176,19 @@ def _score(rows: Sequence[Row], name: str, evaluation: Evaluation, seed: int) ->
         "undefined": grouped.undefined,
         "by_subset": {str(subset): mean for subset, mean in grouped.by_group.items()},
     }
+
+
+def patients_interval(
+    values: Sequence[float], subsets: Sequence[int], evaluation: Evaluation, seed: int
+) -> Interval:
+    """Bootstrap interval of a mean over patients, or of the mean of their subsets' means."""
+    return bootstrap_interval(
+        values,
+        subsets if len(set(subsets)) > 1 else None,
+        seed=seed,
+        confidence=evaluation.confidence,
+        resamples=evaluation.bootstrap_samples,
+    )
 
 
 def _with_lesion(rows: Sequence[Row]) -> list[Row]:
@@ -212,9 +218,9 @@ def _artery(rows: Sequence[Row], name: str) -> dict[str, float]:
 
 
 def _without_nan(value: Any) -> Any:
-    """NaN is no JSON: None stands for undefined."""
+    """The value with None for NaN, which JSON does not have."""
     if isinstance(value, Mapping):
-        return {key: _without_nan(one) for key, one in value.items()}
+        return {key: _without_nan(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_without_nan(one) for one in value]
+        return [_without_nan(each) for each in value]
     return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,4 +1,4 @@
-"""What stands below the comparison: how its numbers came about, and what they cannot say."""
+"""The notes below the comparison: how its numbers are computed, and what they cannot show."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def table_notes(
     """The lines below the table.
 
     Args:
-        columns: of the table.
-        summaries: by experiment, as evaluate wrote them.
-        numbers: by experiment, the table's own.
+        columns: the table's columns.
+        summaries: experiment → its summary, as evaluate wrote it.
+        numbers: experiment → its numbers in the table.
         evaluation: the settings that the numbers depend on.
     """
     first = next(iter(summaries.values()))
@@ -117,17 +117,17 @@ def _undefined(columns: Sequence[Column], numbers: Numbers) -> list[str]:
 
 
 def _agatston(name: str, summary: Mapping[str, Any]) -> str:
-    found = summary["calcium"]["agatston"]
-    shown = {key: _with_interval(found, key) for key in ("icc", "risk_kappa")}
+    scores = summary["calcium"]["agatston"]
+    shown = {key: _with_interval(scores, key) for key in ("icc", "risk_kappa")}
     return (
         f"{name}, Agatston score against the reference's: ICC (absolute agreement) {shown['icc']}; "
-        f"risk group the same in {found['same_risk']} of {summary['patients']} patients, linearly "
+        f"risk group the same in {scores['same_risk']} of {summary['patients']} patients, linearly "
         f"weighted kappa {shown['risk_kappa']}."
     )
 
 
-def _with_interval(found: Mapping[str, Any], key: str) -> str:
-    if found[key] is None:
+def _with_interval(scores: Mapping[str, Any], key: str) -> str:
+    if scores[key] is None:
         return "undefined"
-    low, high = found[f"{key}_low"], found[f"{key}_high"]
-    return f"{found[key]:.3f}" + ("" if low is None else f" [{low:.2f}, {high:.2f}]")
+    low, high = scores[f"{key}_low"], scores[f"{key}_high"]
+    return f"{scores[key]:.3f}" + ("" if low is None else f" [{low:.2f}, {high:.2f}]")

@@ -1,4 +1,4 @@
-"""Text for a terminal: tables that are Markdown and aligned, too, and lines that are wrapped."""
+"""Tables of text: Markdown whose columns are aligned, so that a terminal shows them, too."""
 
 from __future__ import annotations
 
@@ -38,12 +38,8 @@ def write_table(table: TextTable, title: str, page: Path, numbers: Path) -> None
 
 def markdown(title: str, table: TextTable) -> str:
     """A Markdown page: heading, aligned table, one paragraph per note."""
-    lines = [table.headings, *table.rows]
-    widths = [max(len(line[index]) for line in lines) for index in range(len(table.headings))]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    rows = [_row(table.headings, widths), _row(rule, widths)]
-    rows += [_row(line, widths) for line in table.rows]
-    return "\n\n".join([f"# {title}", "\n".join(rows), *table.notes]) + "\n"
+    rows = aligned([table.headings, *table.rows])
+    return "\n\n".join([f"# {title}", rows, *table.notes]) + "\n"
 
 
 @dataclass
@@ -54,9 +50,3 @@ class TextTable:
     rows: list[list[str]] = field(default_factory=list)
     numbers: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-
-
-def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    padded = [cells[0].ljust(widths[0])]
-    padded += [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
-    return f"| {' | '.join(padded)} |"

@@ -72,17 +72,22 @@ def load_mae_encoder(network: nn.Module, layout: Layout, name: str, mae: Mae) ->
 
 
 def masked_model(settings: Mae) -> MaskedModel:
+    """The masked model of these settings, with fresh weights."""
+    return build_masked_model(
+        settings.architecture,
+        settings.preset,
+        image_size=settings.image_size,
+        patch_size=settings.patch_size,
+    )
+
+
+def empty_masked_model(settings: Mae) -> MaskedModel:
     """The masked model of these settings in evaluation mode, on `meta` and without weights.
 
-    Fresh weights would be of no use, and drawing those of ViT-L takes longer than loading it.
+    To draw fresh weights of ViT-L takes several times as long as to load trained ones.
     """
     with torch.device("meta"):
-        return build_masked_model(
-            settings.architecture,
-            settings.preset,
-            image_size=settings.image_size,
-            patch_size=settings.patch_size,
-        ).eval()
+        return masked_model(settings).eval()
 
 
 def masked_models(layout: Layout, maes: Mapping[str, Mae]) -> dict[str, MaskedModel]:
@@ -91,7 +96,7 @@ def masked_models(layout: Layout, maes: Mapping[str, Mae]) -> dict[str, MaskedMo
     Raises:
         PipelineError: a model is missing or damaged.
     """
-    models = {name: masked_model(settings) for name, settings in maes.items()}
+    models = {name: empty_masked_model(settings) for name, settings in maes.items()}
     for name, model in models.items():
         load_weights(model, layout.mae(name))
     return models

@@ -1,4 +1,4 @@
-"""Disk that a configuration's results will take, before anything is computed."""
+"""The disk that all results of a configuration take, estimated before anything is computed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pipeline.settings import Dataset
 from pipeline.settings.model import used_maes
 
 FLOAT = 4
-# a finished training keeps its weights once, and twice more with both moments of Adam (best, last)
+# a finished training keeps its weights, and two checkpoints of weights and both moments of Adam
 KEPT_COPIES = 1 + 2 * 3
 
 
 def disk_needed(dataset: Dataset, cases: Sequence[Sized]) -> dict[str, int]:
-    """Bytes in `results/<dataset>/` by kind of result, of what the experiments use."""
+    """Bytes by kind of result, of everything that the experiments use."""
     stores = stores_needed(dataset, cases)
     autoencoders = [dataset.mae[name] for name in used_maes(dataset, list(dataset.experiments))]
     networks = sum(

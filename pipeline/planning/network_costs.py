@@ -1,4 +1,7 @@
-"""The methods that `complexity` measures: the paper's own, or those of a configuration."""
+"""What networks cost: parameters and multiplications, counted on shapes alone.
+
+`Method` is what `grcsf complexity` measures: the paper's networks, or those of a configuration.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from grcsf.complexity import parameter_count, shapes_only, true_macs
-from grcsf.mae.build import MaskedModel, build_masked_model
+from grcsf.mae.build import MaskedModel
 from grcsf.mae.masking import slice_masks
 from grcsf.residuals import multi_ratio_residuals
-from pipeline.networks.build import build_network
+from pipeline.networks.build import build_network, masked_model
 from pipeline.settings import (
     Dataset,
     Experiment,
@@ -36,7 +39,7 @@ PATCH_SIZES = ((8, 8, 16), (4, 8, 16), (8, 4, 16), (8, 8, 8), (8, 16, 16))
 
 @dataclass(frozen=True)
 class Method:
-    """Something that costs: `build` makes it with the inputs of one slice, (1, ., y, x)."""
+    """A network to be measured; `build` returns it and its inputs of one slice, (1, ., y, x)."""
 
     name: str
     size: tuple[int, int]
@@ -44,7 +47,7 @@ class Method:
 
 
 class ResidualPasses(nn.Module):
-    """All passes that make the residual maps of one slice."""
+    """All passes behind the residual maps of one slice, as one network."""
 
     def __init__(self, models: Sequence[MaskedModel], settings: Residuals) -> None:
         super().__init__()
@@ -55,21 +58,21 @@ class ResidualPasses(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """`(1, 1, h, w)` → `(1, R, h, w)`."""
         chosen = self._settings
-        # Made here, so that they have content where the models are shapes only.
+        # made here, so that they have content where the models are shapes only
         masks = [
             torch.from_numpy(
                 slice_masks(
                     seed=0,
                     case="",
                     slice_index=0,
-                    mask_ratio=one.mask_ratio,
-                    passes=one.passes,
+                    mask_ratio=ratio.mask_ratio,
+                    passes=ratio.passes,
                     patches=model.num_patches,
-                    # a slice full of tissue is the dearest
+                    # a slice full of tissue costs most
                     scheme="random" if chosen.masks == "random" else "stratified",
                 )
             )[None].to(image.device)  # (1, K, L)
-            for one, model in zip(chosen.maps, self._per_map, strict=True)
+            for ratio, model in zip(chosen.maps, self._per_map, strict=True)
         ]
         return multi_ratio_residuals(
             self._per_map, image, masks, visible=chosen.visible, kind=chosen.difference
@@ -77,7 +80,7 @@ class ResidualPasses(nn.Module):
 
 
 class OneMask(nn.Module):
-    """A masked model that hides the same share of every slice's patches."""
+    """A masked model with one mask ratio for every slice, as a network of one input."""
 
     def __init__(self, model: MaskedModel, mask_ratio: float) -> None:
         super().__init__()
@@ -86,7 +89,7 @@ class OneMask(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """`(B, 1, h, w)` → `(B, L, p·p)`."""
-        # Made here, so that they have content where the model is shapes only.
+        # made here, so that they have content where the model is shapes only
         masks = torch.zeros(len(images), self.model.num_patches, dtype=torch.bool)
         masks[:, : self._masked] = True
         predictions: Tensor = self.model(images, masks.to(images.device))
@@ -94,7 +97,7 @@ class OneMask(nn.Module):
 
 
 def paper_methods(size: tuple[int, int]) -> list[Method]:
-    """The paper's own networks at full width, GRCSF with all patch sizes of Table 6."""
+    """The paper's networks at full width; GRCSF with all patch sizes of Table 6."""
     slices = Slices(size=size, percentiles=(0, 100))  # only the size matters here
     without_maps = {
         "UNet": Experiment(model="unet"),
@@ -108,23 +111,27 @@ def paper_methods(size: tuple[int, int]) -> list[Method]:
         for patches in PATCH_SIZES
     }
     return [
-        *(network_method(name, one, 0, slices) for name, one in without_maps.items()),
-        *(network_method(name, one, 2, slices) for name, one in with_maps.items()),
+        *(network_method(name, experiment, 0, slices) for name, experiment in without_maps.items()),
+        *(network_method(name, experiment, 2, slices) for name, experiment in with_maps.items()),
     ]
 
 
 def configured_methods(dataset: Dataset) -> list[Method]:
-    """A data set's experiments, and the passes that make its residual sets of reconstructions."""
+    """A data set's experiments, and the passes behind its residual sets that have MAEs."""
     networks = [
         network_method(
-            name, one, residual_count(dataset, name), dataset.slices, encoder_mae(dataset, name)
+            name,
+            experiment,
+            residual_count(dataset, name),
+            dataset.slices,
+            encoder_mae(dataset, name),
         )
-        for name, one in dataset.experiments.items()
+        for name, experiment in dataset.experiments.items()
     ]
     reconstructed = [
-        _passes(name, one, dataset)
-        for name, one in dataset.residuals.items()
-        if isinstance(one, Residuals)
+        _passes(name, residuals, dataset)
+        for name, residuals in dataset.residuals.items()
+        if isinstance(residuals, Residuals)
     ]
     return [*networks, *reconstructed]
 
@@ -132,7 +139,7 @@ def configured_methods(dataset: Dataset) -> list[Method]:
 def network_method(
     name: str, settings: Experiment, maps: int, slices: Slices, mae: Mae | None = None
 ) -> Method:
-    """A network that sees so many residual maps beside the slice."""
+    """An experiment's network, which sees `maps` residual maps beside the slice."""
 
     def build() -> Built:
         network = build_network(settings, maps, slices, mae)
@@ -145,44 +152,34 @@ def network_method(
 def _passes(name: str, settings: Residuals, dataset: Dataset) -> Method:
 
     def build() -> Built:
-        maes = {one.mae: masked_model(dataset.mae[one.mae]) for one in settings.maps}
-        per_map = [maes[one.mae] for one in settings.maps]
+        maes = {part.mae: masked_model(dataset.mae[part.mae]) for part in settings.maps}
+        per_map = [maes[part.mae] for part in settings.maps]
         return ResidualPasses(per_map, settings), (torch.rand(1, 1, *dataset.slices.size),)
 
-    count = sum(one.passes for one in settings.maps)
+    count = sum(part.passes for part in settings.maps)
     return Method(f"residual maps {name}, {count} passes", dataset.slices.size, build)
-
-
-def masked_model(settings: Mae) -> MaskedModel:
-    """The network of an MAE, with fresh weights."""
-    return build_masked_model(
-        settings.architecture,
-        settings.preset,
-        image_size=settings.image_size,
-        patch_size=settings.patch_size,
-    )
 
 
 Shape = tuple[Experiment, int, Slices, Mae | None]
 
 
 def network_parameters(dataset: Dataset, experiment: str) -> int:
-    """Of an experiment's network."""
+    """Parameters of an experiment's network."""
     return parameter_count(_network(_network_shape(dataset, experiment))[0])
 
 
 def network_macs(dataset: Dataset, experiment: str) -> int:
-    """Of a slice's forward pass through an experiment's network."""
+    """MACs of one slice's forward pass through an experiment's network."""
     return _network_macs(_network_shape(dataset, experiment))
 
 
 def mae_parameters(settings: Mae) -> int:
-    """Of an MAE."""
+    """Parameters of an MAE."""
     return parameter_count(_mae(_mae_shape(settings))[0])
 
 
 def mae_macs(settings: Mae, mask_ratio: float) -> int:
-    """Of one slice's pass with this share of its patches masked."""
+    """MACs of one slice's pass through an MAE, at this mask ratio."""
     return _mae_macs(_mae_shape(settings), mask_ratio)
 
 
@@ -211,6 +208,7 @@ def _mae_macs(settings: Mae, mask_ratio: float) -> int:
 
 
 def _network_shape(dataset: Dataset, name: str) -> Shape:
+    """All that an experiment's cost depends on; experiments of equal shape are counted once."""
     no_shape = {
         "training": Training(),
         "resources": TrainingResources(),

@@ -1,6 +1,6 @@
-"""What can be known to fail before the first job: each fault is one line, nothing is computed.
+"""Faults that are known before the first job: each is one line, and nothing is computed.
 
-The workflow asks once, in its main process. What only the images tell is for ingest to say.
+The workflow asks once, in its main process. Faults of the images are for ingest to find.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ KINDS = {"mae": "mae", "residuals": "residuals", "experiment": "experiments", "t
 
 
 def results_fault(results: Path) -> str | None:
-    """Why a results folder takes no file: not permitted, read-only, or full.
+    """Why no file can be written to a results folder: not permitted, read-only, or full.
 
     Returns:
-        A line that names the nearest folder that is there, or None.
+        A line that names the nearest existing folder, or None.
 
     Raises:
         PipelineError: a file, or a link to nothing, is in its place or in that of a folder above
@@ -40,10 +40,10 @@ def results_fault(results: Path) -> str | None:
 
 
 def store_fault(settings: Settings) -> str | None:
-    """Why the shared folder takes no residual stores; one that can be read may be read-only.
+    """Why no residual stores can be written to the shared folder; it may be read-only.
 
     Returns:
-        A line that names the nearest folder that is there, or None.
+        A line that names the nearest existing folder, or None.
 
     Raises:
         PipelineError: a file, or a link to nothing, is in its place or in that of a folder above
@@ -59,7 +59,7 @@ def store_fault(settings: Settings) -> str | None:
 
 
 def _refusal(key: str, folder: Path) -> OSError | None:
-    """What the machine says to a file in a folder, or in the nearest one above it.
+    """The machine's error on a file in a folder, or in its nearest existing parent.
 
     Raises:
         PipelineError: a file, or a link to nothing, is in its place.
@@ -94,13 +94,15 @@ def _fault(key: str, folder: Path, refusal: OSError | None) -> str | None:
 
 
 def check_split(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> None:
-    """Refuse a split that the listed cases cannot have, by the stage's own rules.
+    """Refuse a split that the listed cases do not allow, by the rules of stage `split`.
 
     Raises:
         PipelineError: too few cases or groups, or roles that do not fit.
     """
     labelled = {
-        one.case: {"group": one.group, "role": one.role} for one in files if one.label is not None
+        case.case: {"group": case.group, "role": case.role}
+        for case in files
+        if case.label is not None
     }
     if not labelled:
         raise PipelineError(
@@ -111,37 +113,38 @@ def check_split(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> None
 
 
 def check_units(dataset: Dataset, files: Sequence[CaseFiles]) -> None:
-    """Refuse to look for calcium, which is told by its HU, in images that are no CT.
+    """Refuse to look for calcium in images that are no CT: calcium is defined in HU.
 
     Raises:
-        PipelineError: naming the first of them, and the setting that asks for calcium.
+        PipelineError: it names the first of them, and the setting that asks for calcium.
     """
     asking = {
         "postprocess.method": dataset.postprocess.method,
         "evaluation.metrics": dataset.evaluation.metrics,
     }
     keys = [key for key, value in asking.items() if value == "calcium"]
-    others = [one for one in files if (dataset.source.modality or one.modality) != "CT"]
+    others = [case for case in files if (dataset.source.modality or case.modality) != "CT"]
     if keys and others:
-        found = dataset.source.modality or others[0].modality or "an unknown modality"
+        modality = dataset.source.modality or others[0].modality or "an unknown modality"
         raise PipelineError(
-            f"{keys[0]}: found calcium, and {found} for case {others[0].case}, expected CT, as "
+            f"{keys[0]}: found calcium, and {modality} for case {others[0].case}, expected CT, as "
             "calcium is told by its HU; use postprocess.method none or components and "
             "evaluation.metrics voxel, or set source.modality to CT where the images are in HU"
         )
 
 
-def check_names(settings: Settings, asked: Mapping[str, str]) -> None:
-    """Refuse a job about something that the configuration does not have.
+def check_names(settings: Settings, asked: Mapping[str, str | int]) -> None:
+    """Refuse names that the configuration does not have.
 
     Args:
-        settings: of the run.
-        asked: `dataset`, and any of `mae`, `residuals`, `experiment`, `table`, `subset`.
+        settings: the configuration.
+        asked: `dataset`, and any of `mae`, `residuals`, `experiment`, `table`, `subset`; other keys
+            are ignored.
 
     Raises:
         PipelineError: the known names are listed.
     """
-    chosen = settings.datasets[asked["dataset"]]
+    chosen = settings.datasets[str(asked["dataset"])]
     for kind, section in KINDS.items():
         known = getattr(chosen, section)
         if kind in asked and asked[kind] not in known:
@@ -150,7 +153,7 @@ def check_names(settings: Settings, asked: Mapping[str, str]) -> None:
                 f"{', '.join(known) or 'none'}"
             )
     if "subset" in asked and "experiment" in asked:
-        subsets = chosen.subsets_of(asked["experiment"])
+        subsets = chosen.subsets_of(str(asked["experiment"]))
         if int(asked["subset"]) not in subsets:
             raise PipelineError(
                 f"data set {asked['dataset']}: experiment {asked['experiment']} has no subset "
@@ -159,19 +162,19 @@ def check_names(settings: Settings, asked: Mapping[str, str]) -> None:
 
 
 def check_disk(settings: Settings, files: Mapping[str, Sequence[CaseFiles]]) -> list[str]:
-    """Compare what the stores still to be made will take with what is free.
+    """Compare the size of all stores that are still to be made with the free disk.
 
     Networks and checkpoints come on top: `grcsf plan --hours` counts them, which takes seconds.
 
     Args:
-        settings: of the run.
+        settings: the configuration.
         files: the cases of each data set.
 
     Returns:
         A warning for each disk that is too small.
 
     Raises:
-        PipelineError: something is to be made and there is practically no space.
+        PipelineError: stores are to be made, and there is practically no space.
     """
     results, shared = Path(settings.results), store_root(settings)
     missing = {results: 0}
@@ -200,7 +203,7 @@ def check_disk(settings: Settings, files: Mapping[str, Sequence[CaseFiles]]) -> 
 
 
 def _missing_bytes(layout: Layout, dataset: Dataset, files: Sequence[CaseFiles]) -> tuple[int, int]:
-    """Bytes of case stores, and of residual stores, that are not there yet."""
+    """Bytes of case stores and of residual stores that are still to be made."""
     experiments = list(dataset.experiments)
     made = {
         "case stores": _stores_in(layout.stage("ingest")),
@@ -209,7 +212,7 @@ def _missing_bytes(layout: Layout, dataset: Dataset, files: Sequence[CaseFiles])
             for name in used_residuals(dataset, experiments)
         ),
     }
-    unlabelled = sum(one.label is None for one in files)
+    unlabelled = sum(case.label is None for case in files)
     due = {"case stores": len(files), "residual stores": 0}
     for name in used_residuals(dataset, experiments):
         share = len(dataset.subsets_with(name)) / dataset.split.subsets
@@ -228,5 +231,5 @@ def _missing_bytes(layout: Layout, dataset: Dataset, files: Sequence[CaseFiles])
 def _stores_in(folder: Path) -> int:
     if not folder.is_dir():
         return 0
-    with os.scandir(folder) as found:
-        return sum(one.name.endswith(".zarr") for one in found)
+    with os.scandir(folder) as entries:
+        return sum(entry.name.endswith(".zarr") for entry in entries)

@@ -1,7 +1,7 @@
-"""How fast a machine multiplies in each kind of work: figures with their origin, kept as data.
+"""How fast a machine multiplies in each kind of work, as data with its origin.
 
-`rates.json` holds what is known of machines; `benchmarks/rates.py` measures one and writes the same
-form. A rate is the multiply-accumulates of real passes over the seconds that they took.
+`rates.json` holds the known machines; `benchmarks/rates.py` measures another in the same form. A
+rate is the multiply-accumulates of real passes divided by their seconds.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ STANDS_IN: dict[str, str] = {
     "mae_training": "mae_pass",
     "segmentation_training": "segmentation_prediction",
 }
-"""A training whose rate nobody measured is taken to multiply as fast as the forward passes do."""
+"""An unmeasured training is assumed to multiply as fast as the forward passes do."""
 
 
 class Measured(Section):
-    """So many multiply-accumulates took so many seconds."""
+    """A measurement: multiply-accumulates, and the seconds that they took."""
 
     macs: Annotated[float, Field(gt=0)]
     seconds: Annotated[float, Field(gt=0)]
@@ -35,7 +35,7 @@ class Measured(Section):
 
 
 class Machine(Section):
-    """What was measured on one machine, where and when."""
+    """The measurements of one machine, and where they come from."""
 
     machine: str
     origin: str
@@ -47,10 +47,10 @@ class Rates:
     """MACs per second by kind of work.
 
     Attributes:
-        machine: what they are of.
+        machine: the machine's name.
         origin: who measured, when, how.
-        per_second: of every kind.
-        derived: kinds that nobody measured, and whose rate stands in.
+        per_second: MACs per second of every kind.
+        derived: unmeasured kind → the kind whose rate stands in.
     """
 
     machine: str
@@ -59,7 +59,7 @@ class Rates:
     derived: dict[str, str]
 
     def hours(self, kind: str, macs: float) -> float:
-        """Hours of one device."""
+        """Hours of one device for this work."""
         return macs / self.per_second[kind] / 3600
 
 
@@ -83,7 +83,9 @@ def load_rates(path: Path, device: str) -> Rates:
     if device not in machines:
         raise file_fault(path, f"nothing about {device}", f"its rates ({device})", MEASURE)
     chosen = machines[device]
-    own = {str(kind): one.macs / one.seconds for kind, one in chosen.measured.items()}
+    own = {
+        str(kind): measured.macs / measured.seconds for kind, measured in chosen.measured.items()
+    }
     derived = {kind: other for kind, other in STANDS_IN.items() if kind not in own}
     for kind in STANDS_IN.values():
         if kind not in own:

@@ -1,4 +1,7 @@
-"""How large the cases of a data set are, as far as names and headers tell, before one is read."""
+"""Sizes of cases and stores, estimated from file names and headers before any image is read.
+
+Snakemake's own environment imports this module, so it needs no torch.
+"""
 
 from __future__ import annotations
 
@@ -19,22 +22,22 @@ from pipeline.storage.volumes import read_geometry
 Shape = tuple[int, int, int]
 HEART: Shape = (40, 512, 512)
 ASSUMED: dict[str, Shape] = {"atlas": (189, 233, 197), "msd": (120, 512, 512)}
-"""Voxels (z, y, x) where no header tells: those of the phantoms; all other adapters have HEART."""
+"""Voxels (z, y, x) where no header can be read: the phantoms'; other adapters have HEART's."""
 
 
 @dataclass(frozen=True)
 class CaseSize:
-    """A case that nobody has read.
+    """The size of a case that nobody has read yet.
 
     Attributes:
         case: its name.
         group: cohort, hospital or vendor.
-        role: what the data set itself makes of it, or "".
+        role: the role that the data set itself gives it, or "".
         labelled: whether it has a reference.
         shape: voxels (z, y, x).
-        known: whether the shape is its own header's; else it is assumed.
-        store_bytes: what the case store will take, about.
-        map_bytes: what one residual map will take at most, about: as if no slice were empty.
+        known: whether the shape comes from its own header; otherwise it is assumed.
+        store_bytes: estimated size of the case store.
+        map_bytes: estimated size of one residual map, as if no slice were empty.
     """
 
     case: str
@@ -59,10 +62,10 @@ def case_sizes(
 
     Args:
         files: the listed cases.
-        adapter: what is assumed where no header can be read.
-        slices: size of a residual map.
-        shape: of all of them, where it is known without a look, such as of phantoms.
-        headers: read at most so many, evenly spread; the others are taken to be like their middle.
+        adapter: decides the shape that is assumed where no header can be read.
+        slices: for the size of a residual map.
+        shape: the shape of all cases where it is known already, as of phantoms.
+        headers: how many headers to read at most, evenly spread; other cases get the middle shape.
     """
     sizes: dict[str, Shape] = {}
     if shape is None:
@@ -71,31 +74,31 @@ def case_sizes(
     usual = shape or _middle(list(sizes.values())) or ASSUMED.get(adapter, HEART)
     return [
         CaseSize(
-            one.case,
-            one.group,
-            one.role,
-            one.label is not None,
+            case.case,
+            case.group,
+            case.role,
+            case.label is not None,
             size,
-            one.case in sizes or shape is not None,
+            case.case in sizes or shape is not None,
             case_bytes(size),
             map_bytes(size[0], slices),
         )
-        for one in files
-        for size in [sizes.get(one.case, usual)]
+        for case in files
+        for size in [sizes.get(case.case, usual)]
     ]
 
 
 def _read(files: Sequence[CaseFiles]) -> Iterator[tuple[str, Shape]]:
-    for one in files:
-        found = _shape_of(one.image)
-        if found is not None:
-            yield one.case, found
+    for case in files:
+        shape = _shape_of(case.image)
+        if shape is not None:
+            yield case.case, shape
 
 
 def _shape_of(image: Path) -> Shape | None:
-    """The voxels of one image; None where only reading it would tell.
+    """The shape of one image; None if its header does not tell.
 
-    What is wrong with a file is for `ingest` to say, with all that is wrong with the others.
+    A faulty file raises nothing: ingest reports the faults of all files together.
     """
     try:
         if image.is_dir():
@@ -106,8 +109,8 @@ def _shape_of(image: Path) -> Shape | None:
 
 
 def _series_shape(folder: Path) -> Shape | None:
-    """Rows and columns of one file, so that a series costs one look; its files are its slices."""
-    names = slices_among(one.name for one in folder.iterdir())
+    """Shape of a DICOM series from one header: its files are its slices."""
+    names = slices_among(path.name for path in folder.iterdir())
     if not names:
         return None
     frames, rows, columns = read_geometry(folder / names[0]).shape
@@ -126,7 +129,7 @@ PREDICTION_BYTES = 1.2  # a voxel: 0.3 to 1.7
 
 
 class Sized(Protocol):
-    """What the estimate has to know of a case."""
+    """The facts of a case that the estimates need."""
 
     @property
     def labelled(self) -> bool:
@@ -134,7 +137,7 @@ class Sized(Protocol):
 
     @property
     def role(self) -> str:
-        """What the data set itself makes of it, or ""."""
+        """The role that the data set itself gives it, or ""."""
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
@@ -142,25 +145,25 @@ class Sized(Protocol):
 
     @property
     def store_bytes(self) -> int | None:
-        """Of its case store."""
+        """Size of its case store."""
 
     @property
     def map_bytes(self) -> int | None:
-        """Of one of its residual maps."""
+        """Size of one of its residual maps."""
 
 
 def case_bytes(shape: tuple[int, int, int]) -> int:
-    """What a case store of so many voxels will take."""
+    """Estimated size of a case store."""
     return round(CASE_BYTES * math.prod(shape))
 
 
 def map_bytes(seen: int, slices: Slices) -> int:
-    """What a residual map of so many slices that are not empty will take."""
+    """Estimated size of a residual map with `seen` slices that are not empty."""
     return round(MAP_VALUE_BYTES * seen * math.prod(slices.size))
 
 
 def size_text(count: int) -> str:
-    """Bytes in a unit that suits them."""
+    """Bytes in a readable unit."""
     for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if count >= factor:
             return f"{count / factor:.3g} {unit}"
@@ -168,19 +171,19 @@ def size_text(count: int) -> str:
 
 
 def stores_needed(dataset: Dataset, cases: Sequence[Sized]) -> dict[str, int]:
-    """Bytes of all stores that a run of everything makes, by kind."""
+    """Bytes of all stores of a whole run, by kind."""
     return {
-        "case stores": sum(one.store_bytes or 0 for one in cases),
+        "case stores": sum(case.store_bytes or 0 for case in cases),
         "residual stores": round(_residual_bytes(dataset, cases)),
         "predictions": round(PREDICTION_BYTES * _predicted_voxels(dataset, cases)),
     }
 
 
 def _residual_bytes(dataset: Dataset, cases: Sequence[Sized]) -> float:
-    """A set is made for the subsets whose experiments see it, and for cases of no subset."""
+    """A residual set covers the subsets whose experiments see it, and the unlabelled cases."""
     one_map = {True: 0, False: 0}
-    for one in cases:
-        one_map[one.labelled] += one.map_bytes or 0
+    for case in cases:
+        one_map[case.labelled] += case.map_bytes or 0
     total = 0.0
     for name in used_residuals(dataset, dataset.experiments):
         share = len(dataset.subsets_with(name)) / dataset.split.subsets
@@ -190,11 +193,11 @@ def _residual_bytes(dataset: Dataset, cases: Sequence[Sized]) -> float:
 
 
 def _predicted_voxels(dataset: Dataset, cases: Sequence[Sized]) -> float:
-    """Voxels of all predictions, if test cases are as large as the others."""
+    """Voxels of all predictions, assuming that test cases are as large as the others."""
     voxels = {True: 0.0, False: 0.0}
-    for one in cases:
-        if one.shape:
-            voxels[one.labelled] += math.prod(one.shape)
+    for case in cases:
+        if case.shape:
+            voxels[case.labelled] += math.prod(case.shape)
     per_subset = voxels[True] * _tested_share(dataset.split, cases) / dataset.split.subsets
     return sum(
         len(dataset.subsets_of(name)) * (per_subset + voxels[False]) for name in dataset.experiments
@@ -202,10 +205,10 @@ def _predicted_voxels(dataset: Dataset, cases: Sequence[Sized]) -> float:
 
 
 def _tested_share(split: Split, cases: Sequence[Sized]) -> float:
-    """The part of all labelled cases that the subsets together test, about."""
-    labelled = [one for one in cases if one.labelled]
-    if given := [one for one in labelled if one.role]:
-        return sum(one.role == "test" for one in given) / len(labelled)
+    """The share of all labelled cases that the subsets test together."""
+    labelled = [case for case in cases if case.labelled]
+    if given := [case for case in labelled if case.role]:
+        return sum(case.role == "test" for case in given) / len(labelled)
     if isinstance(split.test, int):
         return min(1.0, split.test * split.subsets / max(1, len(labelled)))
     return split.test

@@ -1,8 +1,8 @@
-"""How many multiplications each stage of a run makes at most, counted before anything runs.
+"""The multiplications of each stage of a run, an upper bound counted before anything runs.
 
-At most: as if no slice were empty or held a lesion, and no training stopped early. A training step
-counts three times a forward pass, the customary count: one for the forward and two for the backward
-pass. Resizing, reading and a PatchGAN's judgement are not counted.
+It assumes that no slice is empty or holds a lesion, and that no training stops early. A training
+step counts as three forward passes, as is customary: one for the forward and two for the backward
+pass. Resizing, reading and a PatchGAN are not counted.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from pipeline.planning.sizes import CaseSize
 from pipeline.settings import Dataset, GradCam, Resources, Settings
 from pipeline.settings.model import used_maes, used_residuals
 
-TRAINED = 3  # forward passes that a training step is worth
+TRAINED = 3  # forward passes that a training step counts as
 Workload = dict[tuple[str, str, str], int]
-"""MACs by stage, device and the kind of rate at which they are done (`planning/rates.py`)."""
+"""MACs by stage, device and kind of work (`planning/rates.py`)."""
 
 
 def devices_used(settings: Settings) -> list[str]:
-    """What the networks of a run compute on: `cuda`, `cpu`, or both, in this order."""
+    """The devices of a run: `cuda`, `cpu`, or both in this order."""
     used = {settings.resources.device}
     for dataset in settings.datasets.values():
         maes = (dataset.mae[name] for name in used_maes(dataset, list(dataset.experiments)))
-        own = [one.resources for one in maes]
-        own += [one.resources for one in dataset.experiments.values()]
-        used |= {one.over(settings.resources).device for one in own}
+        own = [mae.resources for mae in maes]
+        own += [experiment.resources for experiment in dataset.experiments.values()]
+        used |= {resources.over(settings.resources).device for resources in own}
     return sorted(used, reverse=True)
 
 
@@ -38,15 +38,15 @@ def stage_work(
     """The work of all stages that compute with networks.
 
     Args:
-        dataset: its settings.
-        cases: all of them.
-        subsets: the cases' names by role, for each subset.
-        resources: of every job; a training may have its own.
+        dataset: the data set's settings.
+        cases: all its cases.
+        subsets: the names of cases by role, for each subset.
+        resources: the resources of every job; a training may have its own.
     """
     experiments = list(dataset.experiments)
     work: Workload = defaultdict(int)
-    slices = {one.case: one.shape[0] for one in cases}
-    unlabelled = _count(slices, (one.case for one in cases if not one.labelled))
+    slices = {case.case: case.shape[0] for case in cases}
+    unlabelled = _count(slices, (case.case for case in cases if not case.labelled))
     for name in used_maes(dataset, experiments):
         device = dataset.mae[name].resources.over(resources).device
         work["train_mae", device, "mae_training"] += _mae_work(dataset, name, slices, subsets)
@@ -75,7 +75,7 @@ def stage_work(
 def _mae_work(
     dataset: Dataset, name: str, slices: Mapping[str, int], subsets: Sequence[Subset]
 ) -> int:
-    """Every epoch sees the training cases of all subsets once, and validates at every ratio."""
+    """An epoch sees the training cases of all subsets once, and validates at every ratio."""
     settings = dataset.mae[name]
     if settings.epochs == 0:
         return 0
@@ -93,7 +93,7 @@ def _residual_work(dataset: Dataset, name: str) -> tuple[str, int]:
         # a forward pass and a part of a backward pass
         return "segmentation_training", TRAINED * network_macs(dataset, settings.grad_cam)
     return "mae_pass", sum(
-        one.passes * mae_macs(dataset.mae[one.mae], one.mask_ratio) for one in settings.maps
+        part.passes * mae_macs(dataset.mae[part.mae], part.mask_ratio) for part in settings.maps
     )
 
 

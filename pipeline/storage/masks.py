@@ -73,16 +73,26 @@ def read_mask(layout: Layout, experiment: str, subset: int, case: str, store: St
         raise PipelineError(f"case {case}: not in {masks}; run predict and postprocess again")
     path = folder_of(masks) / record["file"]
     _refuse_changed(path, case)
-    volume, source = read_volume(path), store_geometry(store)
-    for name in ("shape", "spacing", "origin", "direction"):
-        actual, expected = getattr(volume.geometry, name), getattr(source, name)
-        if not np.allclose(actual, expected, rtol=0, atol=TOLERANCE):
-            raise PipelineError(
-                f"case {case}: mask {path} has {name} {actual}, its source {expected}; "
-                "delete the mask and run postprocess again"
-            )
+    volume = read_volume(path)
+    for difference in grid_differences(volume.geometry, store_geometry(store)):
+        raise PipelineError(
+            f"case {case}: mask {path} has {difference}; delete the mask and run postprocess again"
+        )
     mask: Mask = volume.array > 0
     return mask
+
+
+def grid_differences(mask: Geometry, source: Geometry) -> list[str]:
+    """What differs between a mask's grid and its source's: nothing, their shape, or the rest."""
+    if mask.shape != source.shape:
+        return [f"shape {mask.shape} (z, y, x), its source {source.shape}"]
+    names = ("spacing", "origin", "direction")
+    grids = [(name, getattr(mask, name), getattr(source, name)) for name in names]
+    return [
+        f"{name} {actual}, its source {expected}"
+        for name, actual, expected in grids
+        if not np.allclose(actual, expected, rtol=0, atol=TOLERANCE)
+    ]
 
 
 def _refuse_changed(path: Path, case: str) -> None:

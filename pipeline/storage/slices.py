@@ -40,6 +40,24 @@ def network_slices(
     return resize(scaled, size)
 
 
+def network_residuals(
+    maps: npt.NDArray[Any], size: tuple[int, int], store: object, first: int
+) -> torch.Tensor:
+    """Stored residual maps `(R, z, y, x)` → `(z, R, h, w)` float32; `first` is their first slice.
+
+    Raises:
+        PipelineError: a slice is missing in their store.
+    """
+    residuals = torch.from_numpy(maps).float().swapaxes(0, 1).contiguous()
+    holes = torch.isnan(residuals).flatten(1).any(dim=1).nonzero()
+    if len(holes):
+        raise PipelineError(
+            f"case {Path(str(store)).stem}: residual store {store} has a hole at slice "
+            f"{first + int(holes[0])}; delete it and run again"
+        )
+    return resize(residuals, size)
+
+
 class SliceDataset(Dataset[dict[str, Any]]):
     """Slices of several cases, with label and residual maps.
 
@@ -120,14 +138,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
     def _residuals(self, case: str, z: int) -> torch.Tensor:
         assert self._residual_stores is not None
         path = self._residual_stores[case]
-        read = self._read_part(path, "residual", (slice(None), z))
-        maps = torch.from_numpy(read).float()
-        if bool(torch.isnan(maps).any()):
-            raise PipelineError(
-                f"case {case}: residual store {path} has a hole at slice "
-                f"{z}; delete it and run again"
-            )
-        return resize(maps.unsqueeze(0), self._settings.size)[0]
+        maps = self._read_part(path, "residual", (slice(None), slice(z, z + 1)))
+        return network_residuals(maps, self._settings.size, path, z)[0]
 
 
 def slice_loader(

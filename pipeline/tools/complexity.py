@@ -1,6 +1,6 @@
-"""Command `complexity`: what each method costs, the paper's way and truly (Table 1).
+"""`grcsf complexity`: what each method costs, counted as the paper does and truly (Table 1).
 
-Not a stage: it reads no data and keeps nothing. docs/complexity.md says what the columns mean.
+It reads no data and writes nothing. docs/complexity.md explains the columns.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Cost:
-    """One row of the table; None where it was not measured."""
+    """One row of the table; None if it was not measured."""
 
     method: str
     size: tuple[int, int]
@@ -44,18 +44,18 @@ def complexity(methods: Sequence[Method], repeats: int, gpus: int) -> list[Cost]
         PipelineError: a GPU is asked for where there is none, or an input size cannot be built.
     """
     device = compute_device(gpus)
-    with_thop = _paper_s_counter_is_there()
+    with_thop = _has_thop()
     return [_cost(method, repeats, device, with_thop) for method in methods]
 
 
 def table(costs: Sequence[Cost]) -> str:
-    """The costs as a Markdown table that is aligned in a terminal, too."""
+    """The costs as a Markdown table."""
     header = ["method", "input", "parameters", "paper's way", "G MACs", "paper's way"]
     return aligned([[*header, "peak MB", "s / slice"], *(_cells(cost) for cost in costs)])
 
 
 def as_records(costs: Sequence[Cost]) -> str:
-    """The costs as JSON: counts as they are, memory in bytes."""
+    """The costs as JSON: exact counts, and memory in bytes."""
     return json.dumps([asdict(cost) for cost in costs], indent=2, ensure_ascii=False)
 
 
@@ -81,7 +81,7 @@ def _cost(method: Method, repeats: int, device: torch.device, with_thop: bool) -
     )
 
 
-def _paper_s_counter_is_there() -> bool:
+def _has_thop() -> bool:
     try:
         import thop  # noqa: F401
     except ModuleNotFoundError as error:
@@ -93,7 +93,7 @@ def _paper_s_counter_is_there() -> bool:
 
 
 def _measure(method: Method, repeats: int, device: torch.device) -> tuple[int, float]:
-    """Bytes of weights, inputs and one forward pass at its fullest; median seconds of a pass."""
+    """Peak bytes of weights, inputs and one forward pass; median seconds of a pass."""
     network, inputs = method.build()
     network.to(device).eval()
     inputs = tuple(tensor.to(device) for tensor in inputs)

@@ -1,9 +1,9 @@
-"""orCaScore submissions: the masks of the test scans as the challenge takes them, and its checks.
+"""`grcsf submission`: the masks of orCaScore's test scans in the challenge's form, and its checks.
 
 The challenge (orcascore.isi.uu.nl, Submit) takes one 16-bit MetaImage (`.mhd` with `.raw`) per test
-scan, on the scan's grid, with 1 LAD, 2 LCX, 3 RCA, and 4 where the artery was not determined. The
-networks here mark calcium without naming arteries, so it is 4. Files are named as the reference
-standard names its own: `TEV1P1R.mhd`.
+scan, on the scan's grid, with 1 LAD, 2 LCX, 3 RCA, and 4 if the artery is not determined. The
+networks do not name arteries, so calcium is 4. A file has the name of the reference standard's:
+`TEV1P1R.mhd`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ from grcsf.components import label_lesions
 from pipeline.errors import PipelineError
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import Layout
-from pipeline.storage.masks import TOLERANCE, read_hu, read_mask, store_geometry
+from pipeline.storage.masks import grid_differences, read_hu, read_mask, store_geometry
 from pipeline.storage.volumes import Volume, read_volume, write_volume
 from pipeline.storage.zarr_store import Store, open_store
 
 UNDETERMINED = 4
-SHOWN_CASES = 5
 log = logging.getLogger(__name__)
 
 
@@ -33,8 +32,8 @@ def submission(layout: Layout, experiment: str, subset: int, output: Path) -> No
     """Write the test scans' masks, and read them back.
 
     Raises:
-        PipelineError: there is no test scan without reference, a mask is missing, or what was
-            written is not what the challenge takes: every fault at once.
+        PipelineError: there is no test scan without reference, a mask is missing, or the challenge
+            would refuse the files: every fault at once.
     """
     for case in _test_scans(layout):
         store = open_store(layout.case_store(case))
@@ -64,28 +63,23 @@ def check_submission(layout: Layout, folder: Path) -> None:
             faults.append(f"{path}: not there, expected one for every test scan")
             continue
         try:
-            found = read_volume(path)
+            volume = read_volume(path)
         except PipelineError as error:
             faults.append(str(error))
             continue
-        faults += [
-            f"{path}: {fault}" for fault in _faults(found, open_store(layout.case_store(case)))
-        ]
+        store = open_store(layout.case_store(case))
+        faults += [f"{path}: {fault}" for fault in _faults(volume, store)]
     if faults:
         raise PipelineError("\n".join(["the challenge would refuse this submission:", *faults]))
     log.info("%s: %d scans as the challenge takes them", folder, len(scans))
 
 
-def _faults(found: Volume, store: Store) -> list[str]:
-    grid = store_geometry(store)
-    if found.geometry.shape != grid.shape:
-        return [f"found {found.geometry.shape} voxels (z, y, x), its scan has {grid.shape}"]
-    faults = []
-    for name in ("spacing", "origin", "direction"):
-        there, here = getattr(found.geometry, name), getattr(grid, name)
-        if not np.allclose(there, here, rtol=0, atol=TOLERANCE):
-            faults.append(f"found {name} {there}, its scan has {here}")
-    labels = found.array
+def _faults(volume: Volume, store: Store) -> list[str]:
+    source = store_geometry(store)
+    faults = [f"has {difference}" for difference in grid_differences(volume.geometry, source)]
+    if volume.geometry.shape != source.shape:
+        return faults
+    labels = volume.array
     if labels.dtype != np.int16:
         return [*faults, f"found {labels.dtype} voxels, expected 16-bit signed ones (MET_SHORT)"]
     values = np.unique(labels)

@@ -1,7 +1,7 @@
-"""`grcsf check`: all that is wrong with a data set, and what it is like, before any stage runs.
+"""`grcsf check`: every fault of a data set, and what the data set is like, before any stage runs.
 
-Every case is read once, whole, a few at a time; the checks are ingest's own. What is found lies in
-`results/<dataset>/check/`: `check.json`, and `check.html` to read and to pass on.
+It reads every case once, whole, a few at a time, with the checks of ingest. It writes `check.json`
+and `check.html` to `results/<dataset>/check/`.
 """
 
 from __future__ import annotations
@@ -47,14 +47,13 @@ def check(
     seed: int,
     resources: Resources,
 ) -> Check:
-    """Read every case, write what was found as `check.json`, and return it.
+    """Read every case, write all findings as `check.json`, and return them.
 
-    What is wrong with the listing (no case, a case twice, a label without image) is among the
-    findings; the cases that can be told apart are read all the same. So is a split that the listed
-    cases cannot have.
+    Faults of the listing (no case, a case twice, a label without image) are findings, too, and so
+    is a split that the listed cases do not allow. All cases with a name of their own are read.
 
     Raises:
-        PipelineError: the phantoms that the configuration asks for are not written yet.
+        PipelineError: the phantoms of the configuration are not written yet.
     """
     if dataset.source.phantom and not root.is_dir():
         raise PipelineError(
@@ -62,25 +61,27 @@ def check(
             f"grcsf phantom {dataset.source.phantom.kind} {root}"
         )
     files, findings = _listed(dataset, root, further)
-    jobs = [dask.delayed(case_facts)(one, dataset) for one in files]
+    jobs = [dask.delayed(case_facts)(case, dataset) for case in files]
     read = dask.compute(*jobs, scheduler="threads", num_workers=resources.threads)
     cases = [facts for facts, _ in read]
-    findings += [one for _, found in read for one in found]
+    findings += [finding for _, of_case in read for finding in of_case]
     usable = Check(layout.dataset, cases, findings).usable
     findings += _split_faults(dataset, files, seed)
-    findings += spacing_warnings([(one.case, one.spacing) for one in usable if one.spacing])
-    findings += twin_warnings([(one.case, one.voxel_digest) for one in usable if one.voxel_digest])
+    findings += spacing_warnings([(case.case, case.spacing) for case in usable if case.spacing])
+    findings += twin_warnings(
+        [(case.case, case.voxel_digest) for case in usable if case.voxel_digest]
+    )
     disk = disk_needed(dataset, usable) if usable else {}
     free = shutil.disk_usage(nearest_there(layout.root)).free
     findings += disk_warnings(sum(disk.values()), free)
-    findings.sort(key=lambda one: SEVERITIES.index(one.severity))
-    found = Check(layout.dataset, cases, findings, disk, free)
-    write_check(layout, found)
-    return found
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    result = Check(layout.dataset, cases, findings, disk, free)
+    write_check(layout, result)
+    return result
 
 
 def _split_faults(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> list[Finding]:
-    if not files:  # there are worse faults
+    if not files:  # the listing has a finding already
         return []
     try:
         check_split(dataset, files, seed)
@@ -93,7 +94,7 @@ def _split_faults(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> li
 def _listed(
     dataset: Dataset, root: Path, further: Sequence[Path]
 ) -> tuple[list[CaseFiles], list[Finding]]:
-    """The cases, and what is wrong with their listing or was left out of it."""
+    """The cases, and findings on their listing and on files that it leaves out."""
     adapter = dataset.source.adapter
     try:
         files, findings = list_cases(adapter, root, further), []
@@ -101,10 +102,10 @@ def _listed(
         files, findings = error.cases, list(error.findings)
     except PipelineError as error:
         return [], list(error.findings)
-    unlabelled = sum(one.label is None and one.role == "unlabelled" for one in files)
+    unlabelled = sum(case.label is None and case.role == "unlabelled" for case in files)
     if unlabelled:
-        told = f"{unlabelled} of {len(files)} cases without reference: predicted, not scored"
-        findings.append(Finding(told, severity="note"))
+        note = f"{unlabelled} of {len(files)} cases without reference: predicted, not scored"
+        findings.append(Finding(note, severity="note"))
     return files, [*findings, *left_out(adapter, root)]
 
 
@@ -113,40 +114,40 @@ SHOWN_QUANTILES = {"low": 0.005, "median": 0.5, "high": 0.995}
 
 
 def case_facts(files: CaseFiles, dataset: Dataset) -> tuple[CaseFacts, list[Finding]]:
-    """Read one case whole; describe it, and tell what was found. A fault raises nothing."""
+    """Read one case whole: its description and its findings. A fault raises nothing."""
     source = dataset.source
     loaded = read_case(files, source)
-    known: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "case": files.case,
         "group": files.group,
         "role": files.role,
         "labelled": files.label is not None,
     }
-    found = [*loaded.faults, *loaded.notes]
+    findings = [*loaded.faults, *loaded.notes]
     if loaded.image is None:
-        return CaseFacts(**known), found
+        return CaseFacts(**facts), findings
     geometry = loaded.image.geometry
-    known |= {"shape": geometry.shape, "spacing": geometry.spacing}
+    facts |= {"shape": geometry.shape, "spacing": geometry.spacing}
     if loaded.faults:
-        return CaseFacts(**known), found
-    known["fingerprint"] = case_key(files, source)[0]
+        return CaseFacts(**facts), findings
+    facts["fingerprint"] = case_key(files, source)[0]
     if loaded.label is not None:
-        known |= _lesion_facts(loaded.label, geometry)
+        facts |= _lesion_facts(loaded.label, geometry)
     modality = source.modality or files.modality
     arrays, attributes = case_content("", loaded, modality)
     image = arrays["image"]
     limits = intensity_range(attributes, dataset.slices)
     calcium = dataset.evaluation.metrics == "calcium"
-    found = case_warnings(loaded, modality, limits, lesion_free=calcium)
+    findings = case_warnings(loaded, modality, limits, lesion_free=calcium)
     shown = foreground_quantiles(image, list(SHOWN_QUANTILES.values()))
-    known |= {
+    facts |= {
         "voxel_digest": array_digest(image),
         "quantiles": dict(zip(SHOWN_QUANTILES, map(float, shown), strict=True)),
         "empty_slices": len(attributes["empty_slices"]),
         "store_bytes": sum(_stored(array) for array in arrays.values()),
         "map_bytes": map_bytes(len(image) - len(attributes["empty_slices"]), dataset.slices),
     }
-    return CaseFacts(**known), found
+    return CaseFacts(**facts), findings
 
 
 def _lesion_facts(label: npt.NDArray[np.uint8], geometry: Geometry) -> dict[str, Any]:
@@ -162,7 +163,7 @@ def _lesion_facts(label: npt.NDArray[np.uint8], geometry: Geometry) -> dict[str,
 
 
 def _sample(count: int) -> npt.NDArray[np.int64]:
-    """About evenly spread slice numbers."""
+    """At most `SAMPLED_SLICES` slice numbers, evenly spread."""
     return np.unique(np.linspace(0, count - 1, min(count, SAMPLED_SLICES)).round().astype(np.int64))
 
 

@@ -1,4 +1,4 @@
-"""What a careful person would look at in a data set that can be used as it is."""
+"""Warnings: what a careful person would look at in a data set that has no fault."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import numpy.typing as npt
 
 from pipeline.datasets.loading import NO_LESION, LoadedCase
 from pipeline.errors import Finding
+from pipeline.planning.sizes import size_text
 from pipeline.storage.volumes import Geometry
 
 AIR_HU = -500  # every CT shows air, around the patient if not in the lung
 VISIBLE_SHARE = 0.01  # of the voxels strictly between black and white
-THICK = 3  # slices this much thicker than wide: beyond, a plane is worth more than the volume
+THICK = 3  # times as thick as wide: from here on the axis of the slices matters
 VERY_THICK = 10  # 5 mm over 0.5 mm, and 3 mm over 0.4 mm of heart CTs, are common
-ODD_SPACING = 5  # times the median or less than a fifth: cm or m for mm, or another kind of scan
-FEWEST_FOR_ODD = 5  # cases that make a median worth a comparison
+ODD_SPACING = 5  # times the median, or a fifth of it: cm or m for mm, or another kind of scan
+FEWEST_FOR_ODD = 5  # cases: the median of fewer says nothing
 
 
 def image_warnings(
@@ -32,18 +33,18 @@ def image_warnings(
         modality: "CT" expects air.
         limits: source values that become 0 and 1.
     """
-    doubts = []
+    warnings = []
     if modality == "CT" and (low := image.min()) > AIR_HU:
         remedy = "look whether it was clipped or masked on export; networks see it differently"
-        found = f"a CT whose lowest value is {low:g} HU"
-        doubts.append(_warning(found, f"air below {AIR_HU} HU", remedy))
+        odd = f"a CT whose lowest value is {low:g} HU"
+        warnings.append(_warning(odd, f"air below {AIR_HU} HU", remedy))
     low, high = limits
     share = np.count_nonzero((image > low) & (image < high)) / image.size
     if share < VISIBLE_SHARE:
-        found = f"{share:.2%} of the voxels between black ({low:g}) and white ({high:g})"
+        odd = f"{share:.2%} of the voxels between black ({low:g}) and white ({high:g})"
         remedy = "correct slices.window, or the image's units"
-        doubts.append(_warning(found, f"at least {VISIBLE_SHARE:.0%}", remedy))
-    return doubts
+        warnings.append(_warning(odd, f"at least {VISIBLE_SHARE:.0%}", remedy))
+    return warnings
 
 
 def grid_warnings(geometry: Geometry) -> list[Finding]:
@@ -77,49 +78,52 @@ def label_warnings(label: npt.NDArray[np.uint8]) -> list[Finding]:
 def case_warnings(
     loaded: LoadedCase, modality: str, limits: tuple[float, float], *, lesion_free: bool
 ) -> list[Finding]:
-    """What a case that can be used was read with, and what is doubtful in it.
+    """The notes of a case without fault, and its warnings.
 
     Args:
-        loaded: without fault.
-        modality: as the data set's settings or its adapter have it.
+        loaded: a case without fault.
+        modality: from the data set's settings or its adapter.
         limits: see `image_warnings`.
-        lesion_free: whether patients without lesion are to be expected, as in calcium scoring.
+        lesion_free: whether patients without lesion are expected, as in calcium scoring.
     """
     assert loaded.image is not None
     files = loaded.files
-    found = [*image_warnings(loaded.image.array, modality, limits)]
-    found += grid_warnings(loaded.image.geometry)
-    found = [replace(one, case=files.case, file=str(files.image)) for one in found]
-    if loaded.label is not None:
-        cut = label_warnings(loaded.label)
-        found += [replace(one, case=files.case, file=str(files.label)) for one in cut]
-    told = [
-        replace(one, severity="note", remedy="") if lesion_free and one.found == NO_LESION else one
-        for one in loaded.notes
+    of_image = image_warnings(loaded.image.array, modality, limits)
+    of_image += grid_warnings(loaded.image.geometry)
+    of_label = [] if loaded.label is None else label_warnings(loaded.label)
+    notes = [
+        replace(note, severity="note", remedy="")
+        if lesion_free and note.found == NO_LESION
+        else note
+        for note in loaded.notes
     ]
-    return [*told, *found]
+    return [
+        *notes,
+        *(replace(warning, case=files.case, file=str(files.image)) for warning in of_image),
+        *(replace(warning, case=files.case, file=str(files.label)) for warning in of_label),
+    ]
 
 
 def spacing_warnings(spacings: Sequence[tuple[str, tuple[float, float, float]]]) -> list[Finding]:
-    """Cases (name, mm) whose spacing is far from all others'."""
+    """Cases (name, mm) whose spacing is far from the median."""
     if len(spacings) < FEWEST_FOR_ODD:
         return []
     median = np.median([spacing for _, spacing in spacings], axis=0)
-    doubts = []
+    warnings = []
     for case, spacing in spacings:
         ratio = np.array(spacing) / median
         axes = [axis for axis in range(3) if not 1 / ODD_SPACING <= ratio[axis] <= ODD_SPACING]
         if axes:
-            found = ", ".join(f"{spacing[axis]:g} mm in {'zyx'[axis]}" for axis in axes)
+            odd = ", ".join(f"{spacing[axis]:g} mm in {'zyx'[axis]}" for axis in axes)
             usual = ", ".join(f"{median[axis]:g}" for axis in axes)
             remedy = "look whether the header's unit is right, and whether the scan belongs here"
             expected = f"about the data set's median, {usual} mm"
-            doubts.append(replace(_warning(f"spacing {found}", expected, remedy), case=case))
-    return doubts
+            warnings.append(replace(_warning(f"spacing {odd}", expected, remedy), case=case))
+    return warnings
 
 
 def twin_warnings(digests: Iterable[tuple[str, str]]) -> list[Finding]:
-    """Cases (name, digest of the voxels) that are the same image under another name."""
+    """Cases (name, digest of the voxels) with the image of an earlier case."""
     alike = defaultdict(list)
     for case, digest in digests:
         alike[digest].append(case)
@@ -132,12 +136,12 @@ def twin_warnings(digests: Iterable[tuple[str, str]]) -> list[Finding]:
 
 
 def disk_warnings(needed: int, free: int) -> list[Finding]:
-    """A run that will not fit; both in bytes."""
+    """A run that does not fit on the disk; both in bytes."""
     if needed <= free:
         return []
-    found = f"{free / 1e9:.3g} GB of disk are free where the results will lie"
+    left = f"{size_text(free)} of disk are free where the results will lie"
     remedy = "free some, or set results to another disk"
-    return [_warning(found, f"the {needed / 1e9:.3g} GB that a run will need", remedy)]
+    return [_warning(left, f"the {size_text(needed)} that a run will need", remedy)]
 
 
 def _warning(found: str, expected: str, remedy: str) -> Finding:

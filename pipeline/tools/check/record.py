@@ -19,22 +19,22 @@ class CaseFacts:
     Attributes:
         case: its name.
         group: cohort, hospital or vendor.
-        role: what the data set itself makes of it, or "".
+        role: the role that the data set itself gives it, or "".
         labelled: whether it has a reference.
-        fingerprint: of its files and how they are read, as its case store has it.
+        fingerprint: the fingerprint of its case store: its files, and how they are read.
         shape: voxels (z, y, x).
         spacing: mm (z, y, x).
         quantiles: of the voxels above the image's minimum, in the source's units.
-        empty_slices: constant ones.
+        empty_slices: how many slices are constant.
         voxel_digest: SHA-256 of the image's voxels, whatever file they lie in.
         lesions: 3D 6-connected components of the reference.
-        each_lesion_voxels: of every one, in scan order.
+        each_lesion_voxels: voxels of each lesion, in scan order.
         each_lesion_mm3: the same in mm³.
-        lesion_voxels: of all of them.
+        lesion_voxels: voxels of all lesions.
         lesion_ml: the same in ml.
-        lesion_slices: slices with lesion.
-        store_bytes: what the case store will take, about.
-        map_bytes: what one residual map will take, about.
+        lesion_slices: how many slices have lesion.
+        store_bytes: estimated size of the case store.
+        map_bytes: estimated size of one residual map.
     """
 
     case: str
@@ -59,11 +59,11 @@ class CaseFacts:
 
 @dataclass(frozen=True)
 class Check:
-    """What was found.
+    """The result of a check.
 
     Attributes:
         dataset: its name.
-        cases: all that were read.
+        cases: every case that was read.
         findings: errors first, then warnings, then notes.
         disk: bytes by kind of result.
         free: bytes free where the results will lie.
@@ -78,7 +78,7 @@ class Check:
     @property
     def counts(self) -> dict[str, int]:
         """How many findings there are of each severity."""
-        counted = Counter(one.severity for one in self.findings)
+        counted = Counter(finding.severity for finding in self.findings)
         return {severity: counted[severity] for severity in SEVERITIES}
 
     @property
@@ -89,20 +89,20 @@ class Check:
     @property
     def usable(self) -> list[CaseFacts]:
         """The cases without error."""
-        refused = {one.case for one in self.findings if one.severity == "error"}
-        return [one for one in self.cases if one.case not in refused]
+        refused = {finding.case for finding in self.findings if finding.severity == "error"}
+        return [case for case in self.cases if case.case not in refused]
 
 
-def write_check(layout: Layout, found: Check) -> None:
+def write_check(layout: Layout, check: Check) -> None:
     """Write `check.json`."""
     content = {
         "version": VERSION,
-        "dataset": found.dataset,
-        "counts": found.counts,
-        "findings": [one.as_json() for one in found.findings],
-        "disk_bytes": found.disk,
-        "free_bytes": found.free,
-        "cases": [asdict(one) for one in found.cases],
+        "dataset": check.dataset,
+        "counts": check.counts,
+        "findings": [finding.as_json() for finding in check.findings],
+        "disk_bytes": check.disk,
+        "free_bytes": check.free,
+        "cases": [asdict(case) for case in check.cases],
         "outputs": [],
     }
     write_json(layout.check(".json"), content)

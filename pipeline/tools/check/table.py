@@ -1,4 +1,4 @@
-"""What `grcsf check` found, for a terminal of 80 columns."""
+"""A check for a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.errors import Finding, Group, grouped
+from pipeline.errors import Group, grouped
 from pipeline.tools.check.record import Check
 from pipeline.tools.check.summary import counted, listed, needs, summary
 
@@ -14,41 +14,41 @@ STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 LISTED = 4
 
 
-def print_check(found: Check) -> None:
-    """Print findings, the data set in a few lines, and what the run will need."""
+def print_check(check: Check) -> None:
+    """Print findings, the data set in a few lines, and the disk that the run needs."""
     console = Console()
-    if found.findings:
+    if check.findings:
         findings = _table("severity", "case", "found, expected, what to do")
-        for group in grouped(found.findings):
-            # Text, for brackets in a case's name or path are no markup
+        for group in grouped(check.findings):
+            # Text, because rich takes brackets in a name or path for markup
             severity = group.finding.severity
             findings.add_row(
                 Text(severity, style=STYLES[severity]),
                 Text(listed(group.cases, LISTED) or "–"),
-                _told(group),
+                _details(group),
             )
         console.print(findings)
         console.print()
-    for lines in filter(None, (summary(found), needs(found))):
+    for lines in filter(None, (summary(check), needs(check))):
         facts = _table("", "")
         facts.show_header = False
         for what, value in lines:
             facts.add_row(Text(what), Text(value))
         console.print(facts)
         console.print()
-    console.print(f"{found.dataset}: {counted(found)}", markup=False)
+    console.print(f"{check.dataset}: {counted(check)}", markup=False)
 
 
-def _told(group: Group) -> Table:
-    """One line each for what was found, expected, to be done, and where."""
-    one: Finding = group.finding
+def _details(group: Group) -> Table:
+    """One line each: found, expected, what to do, and where."""
+    finding = group.finding
     lines = Table.grid(padding=(0, 1))
     lines.add_column(style="dim", no_wrap=True, min_width=len("expected"))
     lines.add_column(overflow="fold")
     parts = {
-        "found": one.found,
-        "expected": one.expected,
-        "do": one.remedy,
+        "found": finding.found,
+        "expected": finding.expected,
+        "do": finding.remedy,
         "in": listed(group.files, 1),
     }
     for name, text in parts.items():

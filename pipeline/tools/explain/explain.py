@@ -1,7 +1,4 @@
-"""A look inside: what the MAE passes and the network's units make of single slices.
-
-No stage: nothing depends on what it writes.
-"""
+"""`grcsf explain`: pictures of the MAE passes and of the network's units, slice by slice."""
 
 from __future__ import annotations
 
@@ -39,27 +36,23 @@ def explain(
     folder: Path,
     seed: int,
 ) -> list[Path]:
-    """Write one picture per slice.
+    """Write one picture for each slice, and return the files.
 
     Args:
         layout: where the results lie.
-        dataset: its settings.
-        experiment: whose network is looked into.
+        dataset: the data set's settings.
+        experiment: the experiment whose network is shown.
         case: an ingested case.
-        numbers: of slices, from 1 as in the report; none chooses the largest lesion's slice, or
-            the middle one.
-        subset: whose network.
-        folder: to write into.
-        seed: of the masks.
-
-    Returns:
-        The files written.
+        numbers: of slices, from 1 as in the report; without any, the slice with most lesion.
+        subset: the subset on which the network was trained.
+        folder: the folder of the pictures.
+        seed: the seed of the masks.
 
     Raises:
         PipelineError: no such case or slice, or an earlier stage has not been run.
     """
     store = ingested_store(layout, case)
-    chosen = [_index(case, store, number) for number in numbers] or [_telling_slice(store)]
+    chosen = [_index(case, store, number) for number in numbers] or [_fullest_slice(store)]
     name = dataset.experiments[experiment].residuals
     subject = Subject(
         case=case,
@@ -107,11 +100,15 @@ def _network(layout: Layout, dataset: Dataset, experiment: str, subset: int) -> 
 def _masked_models(
     layout: Layout, dataset: Dataset, name: str, case: str, seed: int
 ) -> list[MaskedModel]:
-    """The masked model behind each map of a residual set; none for Grad-CAM."""
+    """The masked model behind each map of a residual set; none for Grad-CAM.
+
+    Raises:
+        PipelineError: the maps were made by other models or with other settings.
+    """
     residuals = dataset.residuals[name]
     if not isinstance(residuals, Residuals):
         return []
-    maes = {one.mae: dataset.mae[one.mae] for one in residuals.maps}
+    maes = {part.mae: dataset.mae[part.mae] for part in residuals.maps}
     models = masked_models(layout, maes)
     path = layout.residual_store(name, case)
     made_by = open_store(path).attrs
@@ -126,7 +123,7 @@ def _masked_models(
             f"case {case}: {path} was made by another MAE or with other settings than it would be "
             "now, so the passes behind it cannot be shown; run residual_maps first"
         )
-    return [models[one.mae] for one in residuals.maps]
+    return [models[part.mae] for part in residuals.maps]
 
 
 def _index(case: str, store: Store, number: int) -> int:
@@ -136,8 +133,8 @@ def _index(case: str, store: Store, number: int) -> int:
     return number - 1
 
 
-def _telling_slice(store: Store) -> int:
-    """The slice with most lesion; the middle one of a case without."""
+def _fullest_slice(store: Store) -> int:
+    """The slice with most lesion; the middle slice of a case without lesion."""
     lesion: Any = store.attrs["slices_with_lesion"]
     if not lesion:
         slices: Any = store.attrs["slices"]

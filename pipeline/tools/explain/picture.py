@@ -1,8 +1,7 @@
-"""The picture of `explain`: a row for each step from masked inputs to attention."""
+"""The picture of `explain`: a row for each step, from masked inputs to attention."""
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pipeline.evaluation.pictures import DPI, REFERENCE
+from pipeline.evaluation.pictures import DPI, REFERENCE, as_png
 from pipeline.tools.explain.view import Plane, SliceView
 
 PANEL = 1.55  # inches of a panel's height
@@ -36,11 +35,13 @@ class Panel:
 def explain_picture(view: SliceView) -> bytes:
     """A PNG: slice, prediction and residual maps; each pass; R; importance and attention."""
     rows = [("", _first_row(view))]
-    for one in view.passes:
-        seen = [Panel(f"pass {k + 1}", plane, _hidden()) for k, plane in enumerate(one.masked)]
-        given = [Panel("", plane, GREY) for plane in one.reconstructed]
-        rows.append((f"{one.title}:\ninput", seen))
-        rows.append((f"{one.title}:\nreconstruction", [*given, Panel("mean", one.mean, GREY)]))
+    for part in view.passes:
+        masked = [Panel(f"pass {k + 1}", plane, _hidden()) for k, plane in enumerate(part.masked)]
+        reconstructed = [Panel("", plane, GREY) for plane in part.reconstructed]
+        rows.append((f"{part.title}:\ninput", masked))
+        rows.append(
+            (f"{part.title}:\nreconstruction", [*reconstructed, Panel("mean", part.mean, GREY)])
+        )
     rows += _unit_rows(view)
     columns = max(len(panels) for _, panels in rows)
     height, width = view.field_mm
@@ -70,14 +71,14 @@ def explain_picture(view: SliceView) -> bytes:
         line[0].text(
             -0.06, 0.5, name, transform=line[0].transAxes, fontsize=7.5, ha="right", va="center"
         )
-    content = io.BytesIO()
-    figure.savefig(content, format="png", facecolor="white", pil_kwargs={"optimize": True})
-    return content.getvalue()
+    return as_png(figure)
 
 
 def _first_row(view: SliceView) -> list[Panel]:
     probability = torch.sigmoid(view.inside.logits).cpu().numpy()
-    highest = max((float(np.quantile(one, 0.998)) for one in view.residuals.values()), default=1.0)
+    highest = max(
+        (float(np.quantile(plane, 0.998)) for plane in view.residuals.values()), default=1.0
+    )
     maps = {"cmap": "magma", "vmin": 0, "vmax": highest or 1.0}
     return [
         Panel("image", view.image, GREY),
@@ -110,11 +111,11 @@ def _unit_rows(view: SliceView) -> list[tuple[str, list[Panel]]]:
     return [*rows, ("RCU:\nattention", attended)] if attended else rows
 
 
-def over_slice(found: Tensor, level: int, shape: tuple[int, ...]) -> Plane:
-    """A unit's map over the slice: each value stands where its pixels are.
+def over_slice(values: Tensor, level: int, shape: tuple[int, ...]) -> Plane:
+    """A unit's map at the slice's scale: each value covers its pixels.
 
     Args:
-        found: (h_l, w_l) at 1 / 2**level of the padded slice's scale; padding is at the end.
+        values: (h_l, w_l) at 1 / 2**level of the padded slice's scale; padding is at the end.
         level: its level.
         shape: (h, w) of the slice.
 
@@ -122,7 +123,7 @@ def over_slice(found: Tensor, level: int, shape: tuple[int, ...]) -> Plane:
         (h, w).
     """
     scale, (height, width) = 2**level, shape
-    return np.kron(found.cpu().numpy(), np.ones((scale, scale), np.float32))[:height, :width]
+    return np.kron(values.cpu().numpy(), np.ones((scale, scale), np.float32))[:height, :width]
 
 
 def _reach(plane: npt.NDArray[np.float32]) -> str:

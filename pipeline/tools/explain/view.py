@@ -1,4 +1,4 @@
-"""What the picture of `explain` shows of one slice: its passes, its maps, the network's units."""
+"""One slice as `explain` shows it: its passes, its residual maps, and the network's units."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ Plane = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Subject:
-    """A case, and all that is looked into.
+    """A case, and the models that are shown at work on it.
 
     Attributes:
-        case: its name.
-        store: its image and label.
-        slices: all of its slices as the network sees them, with label and residual maps.
-        experiment: whose network.
-        network: trained, in evaluation mode.
-        residuals: settings of the residual set that it sees, or None.
+        case: the case's name.
+        store: the case store.
+        slices: all its slices as the network sees them, with label and residual maps.
+        experiment: the experiment's name.
+        network: the experiment's trained network, in evaluation mode.
+        residuals: settings of the residual set that the network sees, or None.
         models: the masked model behind each map; none for Grad-CAM.
-        seed: of the masks.
+        seed: the seed of the masks.
     """
 
     case: str
@@ -55,8 +55,8 @@ class Passes:
 
     Attributes:
         title: which map it is.
-        masked: what each pass sees, (K, H, W); hidden patches are NaN.
-        reconstructed: what each pass gives, visible patches pasted, (K, H, W).
+        masked: the input of each pass, (K, H, W); hidden patches are NaN.
+        reconstructed: the output of each pass, with visible patches pasted, (K, H, W).
         mean: the mean reconstruction, (H, W).
     """
 
@@ -68,17 +68,17 @@ class Passes:
 
 @dataclass(frozen=True)
 class SliceView:
-    """All that is shown of one slice; planes as stored, not yet turned for display.
+    """One slice with its maps; planes are as stored, not yet turned for display.
 
     Attributes:
         title: case, slice and experiment.
-        orientation: how they are turned.
-        field_mm: height and width of what every plane covers, once it is turned.
+        orientation: how a display turns the planes.
+        field_mm: height and width of every plane once it is turned.
         image: (h, w) in [0, 1], as the network sees it.
         label: (h, w), 1 = lesion; None without a reference.
         residuals: title → (h, w) in [0, 1].
-        passes: one for each residual map of a masked model.
-        inside: what the network computed.
+        passes: the passes of each masked model; empty for an empty slice.
+        inside: intermediate results of the network's units.
     """
 
     title: str
@@ -92,7 +92,7 @@ class SliceView:
 
 
 def view_slice(subject: Subject, z: int) -> SliceView:
-    """Compute all that is shown of slice z, counted from 0.
+    """Compute the view of slice z, counted from 0.
 
     Raises:
         PipelineError: a store is damaged.
@@ -104,7 +104,7 @@ def view_slice(subject: Subject, z: int) -> SliceView:
     pixel_mm = orientation.pixel_mm(attributes["spacing"])  # type: ignore[arg-type]
     rows, columns = orientation.plane(plane).shape
     passes: list[Passes] = []
-    # an empty slice has none: the stage spares them
+    # stage residual_maps computes no passes of an empty slice
     if isinstance(subject.residuals, Residuals) and plane.min() != plane.max():
         passes = slice_passes(
             subject.models, subject.residuals, image, subject.case, z, subject.seed
@@ -132,20 +132,20 @@ def slice_passes(
     z: int,
     seed: int,
 ) -> list[Passes]:
-    """The passes behind each residual map of a slice, under the very masks of the stage.
+    """The passes behind each residual map of a slice, with the same masks as stage residual_maps.
 
     Args:
-        models: one for each map.
+        models: the masked model of each map.
         residuals: the residual set.
         image: (1, 1, h, w), in [0, 1].
-        case: its name, which the masks depend on.
+        case: the case's name, on which the masks depend.
         z: number of the slice, from 0.
-        seed: of the masks.
+        seed: the seed of the masks.
     """
-    found = []
-    for one, model in zip(residuals.maps, models, strict=True):
+    passes = []
+    for part, model in zip(residuals.maps, models, strict=True):
         small = resize(image, (model.image_size,) * 2)
-        masks, counted = pass_masks(case, z, image[0], one, residuals.masks, model, seed)  # (K, L)
+        masks, counted = pass_masks(case, z, image[0], part, residuals.masks, model, seed)  # (K, L)
         with torch.inference_mode():
             predictions = model.predict_passes(small, masks[None])  # (K, L, p·p)
         many = small.expand(len(masks), -1, -1, -1)
@@ -153,12 +153,12 @@ def slice_passes(
         mean = mean_reconstruction(
             model, small, masks[None], visible=residuals.visible, counted=counted[None]
         )
-        found.append(
+        passes.append(
             Passes(
-                f"{one.mask_ratio:.0%} masked",
+                f"{part.mask_ratio:.0%} masked",
                 torch.where(hidden, torch.nan, many)[:, 0].numpy(),
                 pasted(predictions, many, masks)[:, 0].clamp(0, 1).numpy(),
                 mean[0, 0].numpy(),
             )
         )
-    return found
+    return passes

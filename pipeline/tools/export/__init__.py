@@ -1,1 +1,7 @@
-"""To be written: what export/ is for, in one line."""
+"""`grcsf export` and `grcsf predict IMAGE…`: a trained run that predicts any image.
+
+- `bundle`: writes a run as one zip, and opens it again.
+- `model_card`: the page in the zip: what the model is, and what it is not for.
+- `predict_images`: sends images through the stages with an opened bundle.
+- `page`: the picture beside each predicted mask.
+"""

@@ -1,4 +1,4 @@
-"""A run's own bundle: the weights and settings that predict any image, in one zip.
+"""A bundle: one zip with the weights and settings of a trained run, which predicts any image.
 
     bundle.json         format, settings, seed, digests of all files, split digest, scores, versions
     MODEL_CARD.md       what it is, what it was trained on, how it scored, what it is not for
@@ -49,15 +49,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was opened and found whole.
+    """An opened bundle, whose files are whole.
 
     Attributes:
-        name: of the data set that it was trained on.
-        dataset: the settings that its images go through; one experiment (and Grad-CAM's).
-        experiment: whose network it is.
-        subset: of which split.
-        seed: of the masks.
-        maps: residual maps that the network sees.
+        name: the data set on which it was trained.
+        dataset: the settings of a prediction, with one experiment (and Grad-CAM's).
+        experiment: the experiment's name.
+        subset: the subset of the split on which it was trained.
+        seed: the seed of the masks.
+        maps: number of residual maps that the network sees.
         files: name → SHA-256 of every file of weights.
     """
 
@@ -100,6 +100,14 @@ def export_run(
         "stages": {stage: stage_version(stage) for stage in STAGES},
         "packages": {package: metadata.version(package) for package in PACKAGES},
     }
+    _write_zip(output, record, chosen, manifests)
+    log.info("bundle: %s", output)
+
+
+def _write_zip(
+    output: Path, record: dict[str, Any], settings: Dataset, manifests: Mapping[str, Path]
+) -> None:
+    """Write weights, description and model card; `record` gets the digests of the weights."""
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as temporary:
         folder = Path(temporary) / "bundle"
@@ -112,10 +120,9 @@ def export_run(
                 )
         record["files"] = {name: file_digest(folder / name) for name in manifests}
         write_json(folder / DESCRIPTION, record)
-        (folder / CARD).write_text(model_card(record, chosen), "utf-8")
+        (folder / CARD).write_text(model_card(record, settings), "utf-8")
         zipped = shutil.make_archive(str(folder), "zip", folder)
         Path(zipped).rename(output)
-    log.info("bundle: %s", output)
 
 
 def open_bundle(path: Path, into: Path) -> Bundle:
@@ -134,7 +141,7 @@ def open_bundle(path: Path, into: Path) -> Bundle:
     try:
         dataset = Dataset.model_validate(record["settings"])
         bundle = Bundle(
-            # becomes a folder of the tree: anything but a name could lead out of it
+            # it becomes a folder of the tree: a path could lead out of it
             name=TypeAdapter(Name).validate_python(record["dataset"]),
             dataset=dataset,
             experiment=str(record["experiment"]),
@@ -159,27 +166,28 @@ def open_bundle(path: Path, into: Path) -> Bundle:
 
 
 def _settings(layout: Layout, dataset: Dataset, experiment: str) -> Dataset:
-    """The settings that this experiment's predictions depend on, without anybody's folders."""
+    """The settings that the experiment's predictions depend on, without any folder's name."""
     kept = {experiment: dataset.experiments[experiment]}
     maps = dataset.experiments[experiment].residuals
     residuals = {} if maps is None else {maps: dataset.residuals[maps]}
     maes = set()
-    for one in residuals.values():
-        if isinstance(one, GradCam):
-            kept[one.grad_cam] = dataset.experiments[one.grad_cam]
+    for settings in residuals.values():
+        if isinstance(settings, GradCam):
+            kept[settings.grad_cam] = dataset.experiments[settings.grad_cam]
         else:
-            maes |= {part.mae for part in one.maps}
-    maes |= {one.mae_encoder.mae for one in kept.values() if one.mae_encoder}
+            maes |= {part.mae for part in settings.maps}
+    encoders = (settings.mae_encoder for settings in kept.values())
+    maes |= {encoder.mae for encoder in encoders if encoder}
     modality = dataset.source.modality or _modality(layout)
     source = {"adapter": dataset.source.adapter, "root": "images", "modality": modality or None}
     content = dataset.model_dump(mode="json")
     content |= {
         "source": {**source, "channel": dataset.source.channel},
-        "experiments": {name: one.model_dump(mode="json") for name, one in kept.items()},
-        "residuals": {name: one.model_dump(mode="json") for name, one in residuals.items()},
+        "experiments": {name: each.model_dump(mode="json") for name, each in kept.items()},
+        "residuals": {name: each.model_dump(mode="json") for name, each in residuals.items()},
         "mae": {
-            name: {**one.model_dump(mode="json"), "checkpoint": _name_of(one.checkpoint)}
-            for name, one in dataset.mae.items()
+            name: {**mae.model_dump(mode="json"), "checkpoint": _name_of(mae.checkpoint)}
+            for name, mae in dataset.mae.items()
             if name in maes
         },
         "evaluation": {**dataset.evaluation.model_dump(mode="json"), "baseline": None},
@@ -189,7 +197,7 @@ def _settings(layout: Layout, dataset: Dataset, experiment: str) -> Dataset:
 
 
 def _scores(layout: Layout, experiment: str, dataset: Dataset) -> dict[str, Any]:
-    """What evaluate found of masks made as the bundle will make them; None where it did not."""
+    """The scores of masks made with the bundle's post-processing; None if there are none."""
     path = layout.summary(experiment)
     summary = read_json(path) if path.exists() else None
     current = dataset.postprocess.model_dump(mode="json")
@@ -208,13 +216,13 @@ def _name_of(checkpoint: str | None) -> str | None:
 
 
 def _manifests(layout: Layout, dataset: Dataset, experiment: str, subset: int) -> dict[str, Path]:
-    """The manifest of each file of weights."""
-    found = {"network.safetensors": layout.model(experiment, subset)}
-    found |= {f"mae-{name}.safetensors": layout.mae(name) for name in dataset.mae}
+    """The manifest behind each file of weights."""
+    files = {"network.safetensors": layout.model(experiment, subset)}
+    files |= {f"mae-{name}.safetensors": layout.mae(name) for name in dataset.mae}
     for name in dataset.experiments:
         if name != experiment:
-            found[f"network-{name}.safetensors"] = layout.model(name, subset)
-    return found
+            files[f"network-{name}.safetensors"] = layout.model(name, subset)
+    return files
 
 
 def _description(path: Path) -> dict[str, Any]:
@@ -227,8 +235,8 @@ def _description(path: Path) -> dict[str, Any]:
             "export wrote"
         ) from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
-        found = record.get("format") if isinstance(record, dict) else None
-        raise PipelineError(f"bundle {path}: format {found}, expected {FORMAT}; export it again")
+        form = record.get("format") if isinstance(record, dict) else None
+        raise PipelineError(f"bundle {path}: format {form}, expected {FORMAT}; export it again")
     return record
 
 

@@ -1,4 +1,4 @@
-"""The page that goes with a bundle: what the model is, and what it is not for."""
+"""The model card of a bundle: what the model is, and what it is not for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHOWN_SCORES = {
 
 
 def model_card(record: Mapping[str, Any], dataset: Dataset) -> str:
-    """Markdown, from a bundle's description and settings."""
+    """The card as Markdown, from a bundle's description and settings."""
     name, experiment = record["experiment"], dataset.experiments[record["experiment"]]
     cases = record["cases"]
     size = " × ".join(map(str, dataset.slices.size))
@@ -77,7 +77,7 @@ def _maps(dataset: Dataset, residuals: str | None) -> str:
     chosen = dataset.residuals[residuals]
     if isinstance(chosen, GradCam):
         return f"Beside the slice it sees the Grad-CAM of `{chosen.grad_cam}`."
-    listed = ", ".join(f"{one.passes} at {one.mask_ratio:.0%}" for one in chosen.maps)
+    listed = ", ".join(f"{part.passes} at {part.mask_ratio:.0%}" for part in chosen.maps)
     return (
         f"Beside the slice it sees {len(chosen.maps)} residual maps of masked autoencoders "
         f"(passes: {listed} masked; `{chosen.masks}` masks)."

@@ -1,4 +1,4 @@
-"""One page about a predicted image: what was found, and the slices that show it."""
+"""The page of a predicted image: measures, and the slices that show the lesions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from pipeline.evaluation.case_view import view_case
-from pipeline.evaluation.pictures import DPI, case_picture
+from pipeline.evaluation.pictures import DPI, as_png, case_picture
 from pipeline.storage.layout import Layout
 from pipeline.storage.masks import Mask
 from pipeline.tools.export.bundle import Bundle
@@ -25,9 +25,9 @@ def prediction_page(
     """PNG: a few lines, and for up to three slices the image, its maps and the contour.
 
     Args:
-        layout: of the results tree that holds the image's stores and mask.
-        bundle: whose run it was.
-        name: of the image.
+        layout: where the image's stores and mask lie.
+        bundle: the bundle that predicted it.
+        name: the image's name.
         mask: (z, y, x) bool, 1 = lesion.
         measured: `lesions`, `lesion_ml`, and with calcium `agatston`.
     """
@@ -41,32 +41,30 @@ def prediction_page(
     height = sum(row.shape[0] for _, row in rows) / DPI + HEADER_INCHES
     figure = Figure(figsize=(width / DPI, height), dpi=DPI, facecolor="white")
     figure.text(0.01, 1 - 0.25 / height, name, fontsize=12, va="center")
-    told = f"{bundle.experiment} of {bundle.name}: {_told(measured)}. Not for diagnosis."
-    figure.text(0.01, 1 - 0.55 / height, told, fontsize=8, va="center")
+    line = f"{bundle.experiment} of {bundle.name}: {_measures(measured)}. Not for diagnosis."
+    figure.text(0.01, 1 - 0.55 / height, line, fontsize=8, va="center")
     top = round(height * DPI) - round(HEADER_INCHES * DPI)
     for z, row in rows:
         figure.figimage(row, 0, top - row.shape[0])
         figure.text(0.01, (top - 12) / (height * DPI), f"slice {z + 1} of {len(mask)}", fontsize=7)
         top -= row.shape[0]
-    content = io.BytesIO()
-    figure.savefig(content, format="png", facecolor="white", pil_kwargs={"optimize": True})
-    return content.getvalue()
+    return as_png(figure)
 
 
 def shown_slices(mask: Mask) -> list[int]:
-    """The slice with most lesion, and those in the middle of what lies above and below it.
+    """The slice with most lesion, and the middle ones of the lesion slices above and below it.
 
-    Without lesion the middle slice.
+    Without lesion, the middle slice.
     """
     areas = mask.sum(axis=(1, 2))
     if not areas.any():
         return [len(mask) // 2]
-    most, found = int(areas.argmax()), np.flatnonzero(areas)
-    sides = [found[found < most], found[found > most]]
+    most, slices = int(areas.argmax()), np.flatnonzero(areas)
+    sides = [slices[slices < most], slices[slices > most]]
     return sorted({most, *(int(side[len(side) // 2]) for side in sides if side.size)})
 
 
-def _told(measured: Mapping[str, Any]) -> str:
+def _measures(measured: Mapping[str, Any]) -> str:
     lesions = measured["lesions"]
-    told = f"{lesions} lesion{'' if lesions == 1 else 's'}, {measured['lesion_ml']:.3g} ml"
-    return f"{told}, Agatston score {measured['agatston']:.1f}" if "agatston" in measured else told
+    line = f"{lesions} lesion{'' if lesions == 1 else 's'}, {measured['lesion_ml']:.3g} ml"
+    return f"{line}, Agatston score {measured['agatston']:.1f}" if "agatston" in measured else line

@@ -1,8 +1,8 @@
-"""`grcsf predict IMAGE…`: a bundle's run on images that were never ingested.
+"""`grcsf predict IMAGE…`: a bundle predicts images that were never ingested.
 
-The images go through the stages themselves, in a results tree of their own that is thrown away, so
-that a mask is what the pipeline would have made. An image is called as its file: masks of the MAE
-passes are drawn from the seed and that name.
+The images go through the stages themselves, in a temporary results tree, so that the pipeline would
+make the same mask. A case is named after its image file; the seed and that name determine the masks
+of the MAE passes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from pipeline.tools.export.bundle import Bundle, open_bundle
 from pipeline.tools.export.page import prediction_page
 
 PER_IMAGE = ("ingest", "split", "residual_maps", "predict", "postprocess")
-PROBABILITY = "-probability"  # what a map's name has more than its mask's
+PROBABILITY = "-probability"  # follows the image's name in the name of its probability map
 log = logging.getLogger(__name__)
 
 
@@ -51,11 +51,11 @@ def predict_images(
     *,
     probabilities: bool = False,
 ) -> None:
-    """Write each image's mask, a page about it, and what was measured; probabilities if asked for.
+    """Write each image's mask, page and measures, and its probabilities if asked for.
 
     Raises:
         PipelineError: the bundle cannot be used, masks would lie among the images, or some images
-            cannot be used: the others are done first, then each of these is named in a line.
+            cannot be used: the others are predicted first, then each of these gets a line.
     """
     files, faults = _named(images)
     if probabilities:
@@ -68,13 +68,13 @@ def predict_images(
         for name, image in files.items():
             modality = bundle.dataset.source.modality or ""
             case = CaseFiles(name, image, None, role="unlabelled", modality=modality)
-            # one by one: what else is predicted changes no bit of a mask, and fills no disk
+            # one by one, so that other images change no bit of a mask, and fill no disk
             try:
-                found, _ = ingest_case(layout, bundle.dataset.source, case)
-                if "faults" in found:
-                    faults[name] = found["faults"]
+                entry, _ = ingest_case(layout, bundle.dataset.source, case)
+                if "faults" in entry:
+                    faults[name] = entry["faults"]
                     continue
-                _run_stages(layout, bundle, {name: found}, resources)
+                _run_stages(layout, bundle, {name: entry}, resources)
                 _hand_over(layout, bundle, name, output, probabilities)
             except PipelineError as error:
                 faults[name] = [f"{image}: {error}"]
@@ -82,7 +82,7 @@ def predict_images(
                 for stage in PER_IMAGE:
                     shutil.rmtree(layout.stage(stage), ignore_errors=True)
     if faults:
-        lines = [line for found in faults.values() for line in found]
+        lines = [line for of_image in faults.values() for line in of_image]
         unusable = sum(name in faults for name in files) + len(images) - len(files)
         raise PipelineError(
             "\n".join([f"{unusable} of {len(images)} images could not be used:", *lines])
@@ -90,13 +90,13 @@ def predict_images(
 
 
 def _named(images: Sequence[Path]) -> tuple[dict[str, Path], dict[str, list[str]]]:
-    """Each image by its name, without the ending; and by name the faults of all others.
+    """Each image by its name without the ending; and the faults of all others by name.
 
-    Those that would share one name are at fault, and those whose name would be no file name.
+    Images that share a name are at fault, and so are images whose name is no file name.
     """
     named, faults = defaultdict(list), defaultdict(list)
     for image in images:
-        ending = next((one for one in SUFFIXES if image.name.lower().endswith(one)), "")
+        ending = next((end for end in SUFFIXES if image.name.lower().endswith(end)), "")
         name = image.name[: len(image.name) - len(ending)]
         if not CASE_NAME.fullmatch(name):
             faults[str(image)].append(
@@ -104,18 +104,18 @@ def _named(images: Sequence[Path]) -> tuple[dict[str, Path], dict[str, list[str]
             )
             continue
         named[name].append(image)
-    for name, found in named.items():
-        if len(found) > 1:
-            listed = " and ".join(map(str, found))
+    for name, sharing in named.items():
+        if len(sharing) > 1:
+            listed = " and ".join(map(str, sharing))
             faults[name].append(f"{listed}: all would be called {name}; rename all but one")
-    return {name: found[0] for name, found in named.items() if len(found) == 1}, faults
+    return {name: sharing[0] for name, sharing in named.items() if len(sharing) == 1}, faults
 
 
 def _check_probabilities(files: Mapping[str, Path]) -> None:
-    """Refuse an image whose mask would be called as another's probability map.
+    """Refuse an image whose mask would have the name of another's probability map.
 
     Raises:
-        PipelineError: there are images of both names.
+        PipelineError: there are images with both names.
     """
     for name, image in files.items():
         if other := files.get(name + PROBABILITY):
@@ -125,7 +125,7 @@ def _check_probabilities(files: Mapping[str, Path]) -> None:
 
 
 def _check_apart(files: Mapping[str, Path], output: Path) -> None:
-    """Refuse to write among the images: a mask is called as its image and would replace it.
+    """Refuse to write among the images: a mask has its image's name and would replace it.
 
     Raises:
         PipelineError: `output` holds one of the images, or is a folder of slices.
@@ -146,27 +146,8 @@ def _run_stages(
     nobody: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
     write_json(layout.split, {"subsets": {str(subset): nobody}, "unlabelled": list(cases)})
     experiment = dataset.experiments[bundle.experiment]
-    maps = experiment.residuals
-    if maps is not None:
-        chosen = dataset.residuals[maps]
-        if isinstance(chosen, GradCam):
-            source = dataset.experiments[chosen.grad_cam]
-            grad_cam_maps(
-                layout, maps, "1of1", chosen, source, (subset,), dataset.slices, resources
-            )
-        else:
-            maes = {one.mae: dataset.mae[one.mae] for one in chosen.maps}
-            residual_maps(
-                layout,
-                maps,
-                "1of1",
-                chosen,
-                maes,
-                (subset,),
-                dataset.slices,
-                bundle.seed,
-                resources,
-            )
+    if experiment.residuals is not None:
+        _make_maps(layout, bundle, experiment.residuals, resources)
     encoder = encoder_mae(dataset, bundle.experiment)
     predict(
         layout,
@@ -179,6 +160,17 @@ def _run_stages(
         encoder,
     )
     postprocess(layout, bundle.experiment, subset, dataset.postprocess)
+
+
+def _make_maps(layout: Layout, bundle: Bundle, name: str, resources: Resources) -> None:
+    dataset, subsets = bundle.dataset, (bundle.subset,)
+    chosen, slices = dataset.residuals[name], dataset.slices
+    if isinstance(chosen, GradCam):
+        source = dataset.experiments[chosen.grad_cam]
+        grad_cam_maps(layout, name, "1of1", chosen, source, subsets, slices, resources)
+        return
+    maes = {part.mae: dataset.mae[part.mae] for part in chosen.maps}
+    residual_maps(layout, name, "1of1", chosen, maes, subsets, slices, bundle.seed, resources)
 
 
 def _hand_over(
@@ -213,7 +205,7 @@ def _hand_over(
 def claimed_agatston(
     bundle: Bundle, mask: Mask, hu: npt.NDArray[np.int16], spacing: Sequence[float]
 ) -> float:
-    """Of the whole candidates that the mask claims, as evaluate scores them."""
+    """The Agatston score of all candidates that the mask claims, as evaluate scores them."""
     evaluation, threshold_hu = bundle.dataset.evaluation, bundle.dataset.postprocess.threshold_hu
     claimed = claim_candidates(
         mask, hu, threshold_hu=threshold_hu, majority_over=evaluation.majority_over

@@ -36,8 +36,8 @@ class StagePlan:
 
     Attributes:
         jobs: how many.
-        hours: by device (`cuda`, `cpu`), of those that it computes on; none is not estimated.
-        size: bytes; None where they are not estimated.
+        hours: by device (`cuda`, `cpu`); empty if they are not estimated.
+        size: bytes; None if they are not estimated.
     """
 
     jobs: int
@@ -47,16 +47,16 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class DatasetPlan:
-    """What a data set's run will take at most.
+    """What the run of a data set takes at most.
 
     Attributes:
         dataset: its name.
-        cases: how many there are.
-        labelled: of these with reference.
-        slices: of all cases.
-        known: cases whose size a header told.
-        assumed: voxels (z, y, x) of the others.
-        stages: by name, in the data's order.
+        cases: number of cases.
+        labelled: number of cases with reference.
+        slices: number of slices of all cases.
+        known: number of cases whose header gives their size.
+        assumed: voxels (z, y, x) of the other cases; None if there are none.
+        stages: stage → its plan, in the data's order.
     """
 
     dataset: str
@@ -76,24 +76,24 @@ class DatasetPlan:
 def together(parts: Sequence[StagePlan]) -> StagePlan:
     """The sum of all parts, hours by device."""
     hours: dict[str, float] = defaultdict(float)
-    for one in parts:
-        for device, count in one.hours.items():
+    for part in parts:
+        for device, count in part.hours.items():
             hours[device] += count
     return StagePlan(
-        sum(one.jobs for one in parts), dict(hours), sum(one.size or 0 for one in parts)
+        sum(part.jobs for part in parts), dict(hours), sum(part.size or 0 for part in parts)
     )
 
 
 def plan(settings: Settings, rates: Mapping[str, Rates] | None = None) -> list[DatasetPlan]:
-    """What a run of the whole configuration takes, a data set each.
+    """What a run of the whole configuration takes, by data set.
 
     Args:
         settings: the configuration.
-        rates: of every device that it uses (`pipeline.planning.workload.devices_used`); without
-            them no hours are estimated, nor the disk that trained networks take.
+        rates: of every device that it uses (`pipeline.planning.workload.devices_used`). Without
+            rates, hours and the disk of trained networks are not estimated.
 
     Raises:
-        PipelineError: a data set that cannot be listed or split, or whose units do not fit.
+        PipelineError: a data set cannot be listed or split, or its units do not fit.
     """
     return [_dataset_plan(settings, name, rates) for name in settings.datasets]
 
@@ -118,10 +118,10 @@ def _dataset_plan(settings: Settings, name: str, rates: Mapping[str, Rates] | No
     return DatasetPlan(
         name,
         len(cases),
-        sum(one.labelled for one in cases),
-        sum(one.shape[0] for one in cases),
-        sum(one.known for one in cases),
-        next((one.shape for one in cases if not one.known), None),
+        sum(case.labelled for case in cases),
+        sum(case.shape[0] for case in cases),
+        sum(case.known for case in cases),
+        next((case.shape for case in cases if not case.known), None),
         {
             stage: StagePlan(count, hours.get(stage, {}), sizes.get(stage))
             for stage, count in jobs.items()
@@ -144,5 +144,7 @@ def _hours(
 
 
 def _subsets(dataset: Dataset, cases: Sequence[CaseSize], seed: int) -> list[Subset]:
-    labelled = {one.case: {"group": one.group, "role": one.role} for one in cases if one.labelled}
+    labelled = {
+        case.case: {"group": case.group, "role": case.role} for case in cases if case.labelled
+    }
     return split_cases(labelled, dataset.split, seed)

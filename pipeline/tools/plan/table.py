@@ -1,4 +1,4 @@
-"""A plan for a terminal, as Markdown, and as records."""
+"""Plans as Markdown for a terminal, and as records."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from pipeline.planning.rates import Rates
 from pipeline.planning.sizes import size_text
 from pipeline.tools.plan.plan import DatasetPlan, StagePlan, together
 
-WIDTH = 79  # of a terminal that nobody widened
+WIDTH = 79  # of an ordinary terminal
 UNITS = {"cuda": "GPU hours", "cpu": "core hours"}
 
 
 def table(plans: Sequence[DatasetPlan], rates: Mapping[str, Rates]) -> str:
-    """A table for each data set, and what its figures rest on; hours of each device with rates."""
+    """A table for each data set, and what its figures rest on; a column of hours for each rate."""
     parts = []
-    for one in plans:
+    for plan in plans:
         rows = [["stage", "jobs", *(UNITS[device] for device in rates), "disk"]]
-        rows += [_cells(name, stage, rates) for name, stage in one.stages.items()]
-        rows.append(_cells("together", one.total, rates))
-        parts += [_wrapped(f"{one.dataset}: {_sizes(one)}"), "", aligned(rows), ""]
+        rows += [_cells(name, stage, rates) for name, stage in plan.stages.items()]
+        rows.append(_cells("together", plan.total, rates))
+        parts += [_wrapped(f"{plan.dataset}: {_sizes(plan)}"), "", aligned(rows), ""]
     if len(plans) > 1:
-        total = together([one.total for one in plans])
-        hours = [f"{_hours(total.hours.get(one))} {UNITS[one]}" for one in rates]
+        total = together([plan.total for plan in plans])
+        hours = [f"{_hours(total.hours.get(device))} {UNITS[device]}" for device in rates]
         counts = ", ".join([f"{total.jobs} jobs", *hours, size_text(total.size or 0)])
         parts += [_wrapped(f"all data sets: {counts}"), ""]
     return "\n".join([*parts, *_basis(rates)])
 
 
 def as_records(plans: Sequence[DatasetPlan], rates: Mapping[str, Rates]) -> str:
-    """The same as JSON: rates and hours by device, hours as they come out, sizes in bytes.
+    """The plans as JSON: rates and hours by device, unrounded, and sizes in bytes.
 
-    What is not estimated has no hours of any device, and null for a size.
+    A stage without estimate has no hours, and null for its size.
     """
     content = {
-        "rates": {device: asdict(one) for device, one in rates.items()},
-        "datasets": [{**asdict(one), "total": asdict(one.total)} for one in plans],
+        "rates": {device: asdict(rate) for device, rate in rates.items()},
+        "datasets": [{**asdict(plan), "total": asdict(plan.total)} for plan in plans],
     }
     return json.dumps(content, indent=2, ensure_ascii=False)
 
 
-def _sizes(one: DatasetPlan) -> str:
-    counts = f"{one.cases} cases, {one.labelled} with reference, {one.slices:,} slices"
-    if one.assumed is None:
+def _sizes(plan: DatasetPlan) -> str:
+    counts = f"{plan.cases} cases, {plan.labelled} with reference, {plan.slices:,} slices"
+    if plan.assumed is None:
         return counts
-    voxels = " × ".join(map(str, one.assumed))
-    unknown = one.cases - one.known
+    voxels = " × ".join(map(str, plan.assumed))
+    unknown = plan.cases - plan.known
     headers = f"{unknown} header{'s' if unknown > 1 else ''}"
     return f"{counts}; {headers} not readable, {voxels} voxels assumed"
 
@@ -66,7 +66,7 @@ def _hours(hours: float | None) -> str:
 
 
 def _basis(rates: Mapping[str, Rates]) -> list[str]:
-    """What the hours are: counted work over measured rates, and which of these are not measured."""
+    """What the hours rest on: each device's rates, and which of them are not measured."""
     if not rates:
         return [_wrapped("Disk is that of the stores. --hours adds hours, and trained networks.")]
     lines = [
@@ -76,12 +76,12 @@ def _basis(rates: Mapping[str, Rates]) -> list[str]:
             "come on top."
         )
     ]
-    for one in rates.values():
-        lines.append(_wrapped(f"Rates of: {one.machine} ({one.origin})."))
-        for kind, rate in one.per_second.items():
-            other = one.derived.get(kind)
+    for rate in rates.values():
+        lines.append(_wrapped(f"Rates of: {rate.machine} ({rate.origin})."))
+        for kind, macs in rate.per_second.items():
+            other = rate.derived.get(kind)
             how = f"not measured: derived, the rate of {other}" if other else "measured"
-            lines.append(_wrapped(f"  {kind}: {rate / 1e9:,.4g} G MACs/s, {how}"))
+            lines.append(_wrapped(f"  {kind}: {macs / 1e9:,.4g} G MACs/s, {how}"))
     return lines
 
 
@@ -90,6 +90,6 @@ def _wrapped(text: str) -> str:
         text,
         WIDTH,
         subsequent_indent="    ",
-        break_long_words=False,  # a path or a name that is cut cannot be copied
+        break_long_words=False,  # a broken path or name cannot be copied
         break_on_hyphens=False,
     )

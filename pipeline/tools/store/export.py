@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from grcsf.resampling import source_slices
 from pipeline.errors import PipelineError
-from pipeline.settings import Dataset
+from pipeline.settings import Dataset, GradCam, Residuals
 from pipeline.storage.layout import Layout
 from pipeline.storage.masks import store_geometry
 from pipeline.storage.roles import ingested_store
-from pipeline.storage.volumes import write_volume
+from pipeline.storage.volumes import Geometry, write_volume
 from pipeline.storage.zarr_store import open_store, read_array
 
 
@@ -28,12 +29,12 @@ def export_case(
         layout: where the results lie.
         dataset: the data set's settings.
         case: an ingested case.
-        names: residual sets; none: all that the case has.
+        names: residual sets; all that the case has, if there are none.
         output: a folder.
 
     Returns:
-        What was written: `CASE-image.nii.gz` in the source's units, and a `CASE-SET-MAP.nii.gz`
-        for each map, float32 in [0, 1].
+        The files: `CASE-image.nii.gz` in the source's units, and `CASE-SET-MAP.nii.gz` for each
+        map, float32 in [0, 1].
 
     Raises:
         PipelineError: the case or its residuals are missing, damaged, or of other settings.
@@ -49,24 +50,30 @@ def export_case(
     write_volume(written[0], read_array(store, "image"), geometry)
     for name in chosen:
         path = layout.residual_store(name, case)
-        maps_store = open_store(path)
-        made_with = maps_store.attrs.get("residuals")
-        if made_with is not None and made_with != dataset.residuals[name].model_dump(mode="json"):
-            raise PipelineError(
-                f"store {path}: made with other settings than residuals.{name} has now; run "
-                "residual-maps again"
-            )
-        maps = read_array(maps_store, "residual")  # (R, z, h, w)
-        titles = dataset.residuals[name].titles
-        if len(maps) != len(titles) or maps.shape[1] != geometry.shape[0]:
-            raise PipelineError(
-                f"store {path}: found {len(maps)} maps of {maps.shape[1]} slices, expected "
-                f"{len(titles)} of {geometry.shape[0]}; run residual-maps again"
-            )
-        for title, one in zip(titles, maps, strict=True):
+        for title, maps in _maps(path, f"residuals.{name}", dataset.residuals[name], geometry):
             ending = re.sub(r"[^A-Za-z0-9]+", "-", title.removeprefix("Residual, ")).strip("-")
             written.append(output / f"{case}-{name}-{ending}.nii.gz")
-            slices = torch.from_numpy(one.astype(np.float32)).unsqueeze(1)  # (z, 1, h, w)
+            slices = torch.from_numpy(maps.astype(np.float32)).unsqueeze(1)  # (z, 1, h, w)
             restored = source_slices(slices, geometry.shape[1:])[:, 0].numpy()
             write_volume(written[-1], restored, geometry)
     return written
+
+
+def _maps(
+    path: Path, key: str, settings: Residuals | GradCam, geometry: Geometry
+) -> Iterator[tuple[str, npt.NDArray[np.float16]]]:
+    """Title and values (z, h, w) of each map of a residual store."""
+    store = open_store(path)
+    made_with = store.attrs.get("residuals")
+    if made_with is not None and made_with != settings.model_dump(mode="json"):
+        raise PipelineError(
+            f"store {path}: made with other settings than {key} has now; run residual-maps again"
+        )
+    maps = read_array(store, "residual")  # (R, z, h, w)
+    titles = settings.titles
+    if len(maps) != len(titles) or maps.shape[1] != geometry.shape[0]:
+        raise PipelineError(
+            f"store {path}: found {len(maps)} maps of {maps.shape[1]} slices, expected "
+            f"{len(titles)} of {geometry.shape[0]}; run residual-maps again"
+        )
+    return zip(titles, maps, strict=True)

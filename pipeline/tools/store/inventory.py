@@ -1,4 +1,4 @@
-"""`grcsf store`: what lies in the stores of a data set, and whether all of it is sound."""
+"""The stores of a data set, for `grcsf store ls` and `verify`: what they hold, and their faults."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class KeptStore:
     Attributes:
         path: its folder, or the link to it.
         stage: the stage that wrote it.
-        of: the residual set, or experiment and subset; "" for case stores.
+        of: its residual set, or its experiment and subset; "" for case stores.
         case: the case's name.
         size: bytes on disk.
-        state: complete, linked (complete, in the shared folder), unusable, or untouchable (perhaps
-            sound, but not to be read: closed to this user, or of newer software).
-        shape: of its image, residuals or probabilities.
-        raw_bytes: of all its arrays, uncompressed.
-        fingerprint: of all that it was made from.
-        fault: why it is unusable.
+        state: complete, linked (complete, in the shared folder), unusable, or untouchable (it may
+            be sound, but cannot be read: closed to this user, or of newer software).
+        shape: the shape of its image, residuals or probabilities.
+        raw_bytes: bytes of all its arrays, uncompressed.
+        fingerprint: the fingerprint of everything that it was made from.
+        fault: why it is unusable, or "".
     """
 
     path: Path
@@ -51,12 +51,12 @@ class KeptStore:
 
     @property
     def group(self) -> str:
-        """Stage and set, as the folder below `results/<dataset>` is called."""
+        """Stage and set: the store's folder below `results/<dataset>`."""
         return f"{self.stage}/{self.of}" if self.of else self.stage
 
     @property
     def ratio(self) -> float | None:
-        """How many times smaller than its arrays it is."""
+        """Bytes of its arrays over bytes on disk."""
         return self.raw_bytes / self.size if self.raw_bytes and self.size else None
 
 
@@ -80,7 +80,7 @@ def _kept(path: Path, stage: str, folder: Path) -> KeptStore:
         attributes = store.attrs.asdict()
     except UntouchableError as error:
         return KeptStore(**known, state=UNTOUCHABLE, fault=str(error))
-    except (PipelineError, FileNotFoundError) as error:  # the latter: deleted since it was opened
+    except (PipelineError, FileNotFoundError) as error:  # deleted since it was opened
         return KeptStore(**known, state="unusable", fault=str(error))
     main = arrays.get(MAIN_ARRAY[stage])
     return KeptStore(
@@ -93,7 +93,7 @@ def _kept(path: Path, stage: str, folder: Path) -> KeptStore:
 
 
 def folder_bytes(path: Path) -> int:
-    """What a file, or all files of a folder, take on disk."""
+    """Bytes of a file, or of all files of a folder."""
     folders = os.walk(os.path.realpath(path)) if path.is_dir() else [("", [], [str(path)])]
     total = 0
     for folder, _, names in folders:
@@ -104,12 +104,10 @@ def folder_bytes(path: Path) -> int:
 
 
 def store_faults(layout: Layout, dataset: Dataset) -> Iterator[tuple[Path, str]]:
-    """Read every chunk of every store; yields each store with what is wrong with it, or "".
+    """Read every chunk of every store; yield each store with its fault, or "".
 
-    A damaged manifest comes before them, in the place of a store.
-
-    What is looked at: that it is whole, its values' digests, that they are finite, their shape, and
-    that it is the one that its manifest lists.
+    Damaged manifests come first. A store is sound if it is whole, its values are finite and match
+    their digests, and its shape and fingerprint are those that its manifest lists.
     """
     listed, faults = _listed(layout)
     yield from faults
@@ -132,9 +130,9 @@ def store_faults(layout: Layout, dataset: Dataset) -> Iterator[tuple[Path, str]]
 
 
 def _listed(layout: Layout) -> tuple[dict[Path, list[str]], list[tuple[Path, str]]]:
-    """Fingerprints of the stores that the manifests list, by path; and manifests with their faults.
+    """Store → the fingerprints that manifests list for it; and damaged manifests with their faults.
 
-    There may be several: batches of another number leave their manifests behind.
+    A store may have several: batches of another number leave their manifests behind.
     """
     found: dict[Path, list[str]] = {}
     faults = []

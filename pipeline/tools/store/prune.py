@@ -1,4 +1,4 @@
-"""`grcsf store prune`: stores that no configuration needs any longer, and what killed jobs left."""
+"""`grcsf store prune`: stores that no configuration needs, and files that killed jobs left."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Needless:
     path: Path
     reason: str
     size: int
-    faulty: bool = False  # as it was found; a running job may have made it again since
+    faulty: bool = False  # when it was listed; a running job may make it again meanwhile
 
 
-def delete(one: Needless) -> str:
-    """Delete something needless; returns why it is still there, or ""."""
-    if one.faulty and store_attributes(one.path) is not None:
+def delete(item: Needless) -> str:
+    """Delete an item; return why it stays, or ""."""
+    if item.faulty and store_attributes(item.path) is not None:
         return "it has been made again"
     try:
-        remove(one.path)
+        remove(item.path)
     except FileNotFoundError:
         return ""
     except OSError as error:
@@ -47,19 +47,19 @@ def delete(one: Needless) -> str:
 def needless(
     users: Mapping[Layout, Sequence[Dataset]], shared: Iterable[Path] = ()
 ) -> list[Needless]:
-    """What may be deleted of the results of some data sets.
+    """Everything that may be deleted in the results of some data sets.
 
     Args:
-        users: the results of a data set → what all configurations that share them say of it.
+        users: the results of a data set → its settings in each configuration that shares them.
         shared: folders that several projects share.
 
     Returns:
-        Unusable stores, those of sets, experiments and cases that are no longer there, and old
+        Unusable stores, stores of sets, experiments and cases that no longer exist, and old
         temporary files. Sound stores of a shared folder stay: other projects may need them.
     """
-    found = [one for layout, datasets in users.items() for one in _of_results(layout, datasets)]
-    found += [one for root in shared for one in _of_shared_folder(root)]
-    return found
+    items = [item for layout, datasets in users.items() for item in _of_results(layout, datasets)]
+    items += [item for root in shared for item in _of_shared_folder(root)]
+    return items
 
 
 def _of_results(layout: Layout, datasets: Sequence[Dataset]) -> Iterator[Needless]:
@@ -77,23 +77,25 @@ def _of_results(layout: Layout, datasets: Sequence[Dataset]) -> Iterator[Needles
 def _reason(kept: KeptStore, datasets: Sequence[Dataset], cases: set[str] | None) -> str:
     if cases is not None and kept.case not in cases:
         return f"{kept.case} is no case of the data set any longer"
-    if kept.stage == "residual_maps" and not any(kept.of in one.residuals for one in datasets):
+    if kept.stage == "residual_maps" and not any(
+        kept.of in dataset.residuals for dataset in datasets
+    ):
         return f"no configuration has residuals.{kept.of}"
     if kept.stage == "predict":
         experiment, _, subset = kept.of.partition("/subset-")
         if not subset:  # somebody's own folder
             return ""
-        users = [one for one in datasets if experiment in one.experiments]
+        users = [dataset for dataset in datasets if experiment in dataset.experiments]
         if not users:
             return f"no configuration has experiments.{experiment}"
-        if not any(subset in map(str, one.subsets_of(experiment)) for one in users):
+        if not any(subset in map(str, dataset.subsets_of(experiment)) for dataset in users):
             return f"no configuration has subset {subset} of experiments.{experiment}"
     return ""
 
 
 def _of_shared_folder(root: Path) -> Iterator[Needless]:
     for path in sorted(root.glob("*/*.zarr")):
-        # of another user's stores, those that may not be deleted are none of ours
+        # stores that this user may not delete belong to somebody else
         if path.name.startswith(".") or not os.access(path.parent, os.W_OK):
             continue
         try:

@@ -16,44 +16,44 @@ COLUMNS = ("case", "shape", "size", "ratio", "fingerprint", "state")
 FINGERPRINT_SHOWN = 8
 
 
-def as_records(found: Mapping[str, Sequence[KeptStore]]) -> list[dict[str, Any]]:
-    """Plain JSON values, one record a store."""
+def as_records(inventory: Mapping[str, Sequence[KeptStore]]) -> list[dict[str, Any]]:
+    """Plain JSON values: one record for each store."""
     return [
         {
             "dataset": dataset,
-            "stage": one.stage,
-            "of": one.of,
-            "case": one.case,
-            "path": str(one.path),
-            "shape": list(one.shape),
-            "bytes": one.size,
-            "raw_bytes": one.raw_bytes,
-            "ratio": one.ratio,
-            "fingerprint": one.fingerprint,
-            "state": one.state,
-            "fault": one.fault,
+            "stage": store.stage,
+            "of": store.of,
+            "case": store.case,
+            "path": str(store.path),
+            "shape": list(store.shape),
+            "bytes": store.size,
+            "raw_bytes": store.raw_bytes,
+            "ratio": store.ratio,
+            "fingerprint": store.fingerprint,
+            "state": store.state,
+            "fault": store.fault,
         }
-        for dataset, stores in found.items()
-        for one in stores
+        for dataset, stores in inventory.items()
+        for store in stores
     ]
 
 
-def print_stores(found: Mapping[str, Sequence[KeptStore]]) -> None:
-    """Print a table a stage and set, and what is wrong with stores that cannot be used."""
+def print_stores(inventory: Mapping[str, Sequence[KeptStore]]) -> None:
+    """Print a table for each stage and set, and the faults of unusable stores."""
     console = Console()
-    for dataset, stores in found.items():
+    for dataset, stores in inventory.items():
         if not stores:
             console.print(Text(f"{dataset}: no stores yet", style="bold"))
-        for group in dict.fromkeys(one.group for one in stores):
+        for group in dict.fromkeys(store.group for store in stores):
             _print_group(console, f"{dataset}/{group}", [s for s in stores if s.group == group])
-        for one in stores:
-            if one.fault:
-                console.print(Text(one.fault, style="bold red"), soft_wrap=True)
+        for store in stores:
+            if store.fault:
+                console.print(Text(store.fault, style="bold red"), soft_wrap=True)
 
 
 def _print_group(console: Console, title: str, stores: Sequence[KeptStore]) -> None:
-    own = [one for one in stores if one.state != "linked"]
-    size, raw = sum(one.size for one in own), sum(one.raw_bytes for one in own)
+    own = [store for store in stores if store.state != "linked"]
+    size, raw = sum(store.size for store in own), sum(store.raw_bytes for store in own)
     linked = f", {len(stores) - len(own)} more linked" if len(own) < len(stores) else ""
     ratio = f", ratio {raw / size:.2f}" if size else ""
     text = f"{title}: {len(own)} stores, {size_text(size)}{ratio}{linked}"
@@ -62,17 +62,17 @@ def _print_group(console: Console, title: str, stores: Sequence[KeptStore]) -> N
     for column in COLUMNS:
         right = column in ("size", "ratio")
         table.add_column(column, overflow="fold", justify="right" if right else "left")
-    for one in stores:
-        table.add_row(*map(Text, _cells(one)))
+    for store in stores:
+        table.add_row(*map(Text, _cells(store)))
     console.print(table)
 
 
-def _cells(one: KeptStore) -> tuple[str, ...]:
+def _cells(store: KeptStore) -> tuple[str, ...]:
     return (
-        one.case,
-        "×".join(map(str, one.shape)),
-        size_text(one.size),
-        "–" if one.ratio is None else f"{one.ratio:.2f}",
-        one.fingerprint[:FINGERPRINT_SHOWN],
-        one.state,
+        store.case,
+        "×".join(map(str, store.shape)),
+        size_text(store.size),
+        "–" if store.ratio is None else f"{store.ratio:.2f}",
+        store.fingerprint[:FINGERPRINT_SHOWN],
+        store.state,
     )

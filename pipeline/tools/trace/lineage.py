@@ -1,4 +1,4 @@
-"""The jobs that lead to a result, and what is known of the files between them."""
+"""The jobs that lead to a result, and the state of the files between them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ HOLDS = ("as recorded", "not read")
 
 @dataclass(frozen=True)
 class Link:
-    """A file on the way, and whether it still is the one that its record tells of.
+    """A file on the way, and how it compares with its record.
 
     Attributes:
         file: its path, relative to the results or absolute.
-        sha256: as recorded; None where the record has none.
-        state: "not read" is there, but was not compared.
-        case: whose raw file it is, or "".
+        sha256: the recorded digest, or None.
+        state: how it compares; a file that is "not read" exists, but was not compared.
+        case: the case of a raw file, or "".
     """
 
     file: str
@@ -31,7 +31,7 @@ class Link:
 
     @property
     def holds(self) -> bool:
-        """Whether nothing speaks against it."""
+        """Whether the file exists and does not differ from its record."""
         return self.state in HOLDS
 
 
@@ -41,11 +41,11 @@ class Step:
 
     Attributes:
         record: the job's record, relative to the results.
-        content: what the record says.
-        results: what the job made.
+        content: the content of the record.
+        results: the files that the job made.
         inputs: the earlier results that it read.
         raw: the raw files, or public checkpoints, that it read.
-        sources: records of the jobs before it; of two that follow each other only the later.
+        sources: records of the jobs right before it: none of them leads to another.
     """
 
     record: str
@@ -62,25 +62,25 @@ class Step:
 
     @property
     def made(self) -> tuple[str, Mapping[str, Any]]:
-        """When the run began that made the results, the last of several, and what it says."""
+        """Key (start time) and content of the last run that made one of the results."""
         runs: Mapping[str, Any] = self.content["runs"]
-        made = {one["run"] for one in self.content["results"].values()} & set(runs)
+        made = {result["run"] for result in self.content["results"].values()} & set(runs)
         key = max(made, default=max(runs))
         return key, runs[key]
 
 
 @dataclass
 class Chain:
-    """All jobs that lead to a result, by their records; `steps` begins with its own.
+    """All jobs that lead to a result; `steps` begins with the job that made it.
 
     Attributes:
         root: the folder of all results.
-        case: the patient in question, or "".
-        quick: whether contents are left unread.
-        only: experiments that are followed; all, if empty.
-        asked: the file or store in question, as its link has it.
+        case: the patient that the chain follows, or "".
+        quick: whether large files are not compared.
+        only: the experiments that the chain follows; all, if empty.
+        asked: the path of the result, as in its link.
         tell: called with each file before it is compared.
-        steps: by record.
+        steps: record → job.
     """
 
     root: Path
@@ -93,15 +93,15 @@ class Chain:
 
     @property
     def first(self) -> Step:
-        """The job that made the result in question."""
+        """The job that made the result."""
         return next(iter(self.steps.values()))
 
     @property
     def links(self) -> list[Link]:
-        """All files of all steps; one that several jobs have read is there for each."""
+        """All files of all jobs; a file that several jobs read is there several times."""
         return [link for step in self.steps.values() for link in step.links]
 
     @property
     def broken(self) -> list[Link]:
-        """Links that do not hold, each once."""
+        """The links that do not hold, each once."""
         return list(dict.fromkeys(link for link in self.links if not link.holds))

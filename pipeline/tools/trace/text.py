@@ -1,4 +1,4 @@
-"""A chain of jobs as an indented tree, and as records for machines."""
+"""A chain of jobs as an indented tree, and as records."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ ORDER = ("kind", "mae", "residuals", "experiment", "table", "subset", "batch")
 
 
 def tree(chain: Chain) -> Iterator[str]:
-    """A paragraph a job, what made a result below it; then the raw files, and what is broken.
+    """A paragraph for each job, its sources below it; then the raw files, and the broken links.
 
-    A job that several others build on is told once, and so is a file that several have read.
+    A job that several others build on appears once, and so does a file that several have read.
     """
-    told: set[str] = set()
-    yield from _subtree(chain, next(iter(chain.steps)), 0, told)
+    shown: set[str] = set()
+    yield from _subtree(chain, next(iter(chain.steps)), 0, shown)
     for step in chain.steps.values():
         if step.raw:
             yield from ("", f"{_title(step)} has read:")
-            # further in, a digest would not fit a line
+            # with a larger indent, a digest does not fit a line
             yield from (line for file in _raw_files(chain, step) for line in wrapped(file, 2))
     count = len({link.file for link in chain.links})
     unread = len({link.file for link in chain.links if link.state == "not read"})
@@ -39,7 +39,7 @@ def tree(chain: Chain) -> Iterator[str]:
 
 
 def as_records(chain: Chain) -> dict[str, Any]:
-    """The chain as plain JSON values: steps by record, each with its files and its sources."""
+    """The chain as plain JSON values: jobs by record, each with its files and its sources."""
     return {
         "root": str(chain.root),
         "asked": chain.asked,
@@ -60,12 +60,12 @@ def as_records(chain: Chain) -> dict[str, Any]:
     }
 
 
-def _subtree(chain: Chain, key: str, indent: int, told: set[str]) -> Iterator[str]:
+def _subtree(chain: Chain, key: str, indent: int, shown: set[str]) -> Iterator[str]:
     step, inside = chain.steps[key], indent + 2
-    if key in told:
+    if key in shown:
         yield f"{' ' * indent}{_title(step)} (above)"
         return
-    told.add(key)
+    shown.add(key)
     *results, last = _listed(_results(step, chain.asked), ",")
     facts = _listed([last, *_circumstances(step)], " ·")
     yield from wrapped([f"{_title(step)}:", *results, *facts], indent)
@@ -73,11 +73,11 @@ def _subtree(chain: Chain, key: str, indent: int, told: set[str]) -> Iterator[st
         if not link.holds:
             yield from wrapped([f"! {link.file},", f"which it read: {link.state}"], inside)
     for source in step.sources:
-        yield from _subtree(chain, source, inside, told)
+        yield from _subtree(chain, source, inside, shown)
 
 
 def _listed(parts: Sequence[str], mark: str) -> list[str]:
-    """All but the last with a mark after it."""
+    """The parts, with a mark after all but the last."""
     return [*(f"{part}{mark}" for part in parts[:-1]), parts[-1]]
 
 
@@ -88,19 +88,19 @@ def _title(step: Step) -> str:
 
 
 def _results(step: Step, asked: str) -> list[str]:
-    """The results by name where there are few; of many how many, the asked, and what is broken."""
+    """Few results by name; of many the number, the one asked for, and the broken ones."""
     counted = Counter(link.state for link in step.results)
     few = len(step.results) <= FEW
     counts = ", ".join(f"{count} {state}" for state, count in counted.items())
     named = [link for link in step.results if few or not link.holds or link.file == asked]
-    told = [] if few else [f"{len(step.results)} files, {counts}"]
-    return [*told, *(f"{link.file} {link.state}" for link in named)]
+    lines = [] if few else [f"{len(step.results)} files, {counts}"]
+    return [*lines, *(f"{link.file} {link.state}" for link in named)]
 
 
 def _circumstances(step: Step) -> list[str]:
     began, run = step.made
     source = run["source"]
-    told = [
+    facts = [
         f"settings {fingerprint(run['settings'])[:8]}",
         f"version {run['version']}",
         f"seed {run['seed']}",
@@ -108,19 +108,19 @@ def _circumstances(step: Step) -> list[str]:
     ]
     if run["finished"]:
         held = f"{run['peak_memory_bytes'] / 1e6:.0f} MB"
-        told += [f"{run['seconds']:.1f} s", held, run["device"]["name"]]
-    cut_off = sum(not one["finished"] for one in step.content["runs"].values())
+        facts += [f"{run['seconds']:.1f} s", held, run["device"]["name"]]
+    cut_off = sum(not each["finished"] for each in step.content["runs"].values())
     if cut_off:
-        told.append(f"runs cut off: {cut_off}")
+        facts.append(f"runs cut off: {cut_off}")
     commit = "no commit"
     if source is not None:
         changed = " with changes" if source["changed"] else ""
         commit = f"commit {source['commit'][:10]}{changed}"
-    return [*told, commit]
+    return [*facts, commit]
 
 
 def _raw_files(chain: Chain, step: Step) -> Iterator[list[str]]:
-    """A line a raw file: all, or those of the case in question and the broken ones."""
+    """A line for each raw file: all of them, or the chain's case's and the broken ones."""
     others: list[Link] = []
     for link in step.raw:
         if chain.case and link.case not in ("", chain.case) and link.holds:
@@ -133,9 +133,9 @@ def _raw_files(chain: Chain, step: Step) -> Iterator[list[str]]:
 
 
 def wrapped(pieces: Sequence[str], indent: int) -> Iterator[str]:
-    """Pieces in as few lines as fit a terminal, each whole: paths and digests are to be copied.
+    """Pieces in as few lines of a terminal as possible; none is broken, so that it can be copied.
 
-    A piece that is too wide where a continuation starts begins as far left as it needs.
+    A piece that is too wide for a continuation line starts further left.
     """
     line = " " * indent + pieces[0]
     for piece in pieces[1:]:
@@ -148,4 +148,4 @@ def wrapped(pieces: Sequence[str], indent: int) -> Iterator[str]:
 
 
 WIDTH = 79
-FURTHER = 4  # columns that a line's continuation stands further in
+FURTHER = 4  # columns: further indent of a continuation line

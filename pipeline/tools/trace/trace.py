@@ -1,7 +1,7 @@
-"""`grcsf trace`: from a result back to the raw files, through the records beside every result.
+"""`grcsf trace`: follows a result back to the raw files, through the records beside all results.
 
-Every file on the way is compared with what its record says of it, so that a chain whose links all
-hold tells what really made the result.
+It compares every file on the way with its record. If all of them match, the chain shows what really
+made the result.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline.storage.zarr_store import verify_store
 from pipeline.tools.trace.lineage import Chain, Link, State, Step
 from pipeline.tools.trace.patients import OF_A_CASE, case_of, cases_of, is_about_its_case
 
-# whose results lie in folders or files of their name
+# stages whose results have the experiment's name
 OF_EXPERIMENTS = ("train_segmentation", "predict", "postprocess", "evaluate")
 
 
@@ -43,14 +43,13 @@ def trace(
 
     Args:
         file: any file or store below `results`.
-        case: follow this patient alone, where results are of several; by itself that of a store
-            or mask.
-        only: of a table, follow these experiments alone.
-        quick: only look whether stores, models, masks and raw files are there.
+        case: follow this patient alone; a store or mask has its own.
+        only: follow these experiments of a table alone.
+        quick: check only that stores, models, masks and raw files exist.
         tell: called with each file before it is compared.
 
     Raises:
-        PipelineError: there is no such file, no record tells of it, or it holds no such case.
+        PipelineError: there is no such file, it has no record, or it does not hold the case.
     """
     if not file.exists():
         raise PipelineError(f"{file}: not there; expected a file or store below results/")
@@ -80,7 +79,7 @@ def _folder(content: Mapping[str, Any]) -> Path:
 
 
 def _find_asked(chain: Chain, path: Path, record: Path) -> None:
-    """Name what was asked for, and see to it that its job's results have it."""
+    """Set `chain.asked`, and add the file to its job's results if the record does not list it."""
     step = chain.first
     name = recorded_result(path, record, step.content)
     result = record.parent / name
@@ -95,7 +94,7 @@ def _find_asked(chain: Chain, path: Path, record: Path) -> None:
 
 
 def _ingested(chain: Chain, path: Path) -> Link | None:
-    """A phantom's file, of which not its own record but that of ingest has the digest."""
+    """The link of a phantom's file: its digest stands in the record of ingest, not in its own."""
     if chain.first.content["stage"] != "phantom":
         return None
     record = record_of(Layout(chain.root, chain.first.content["dataset"]).cases)
@@ -110,12 +109,12 @@ def _ingested(chain: Chain, path: Path) -> Link | None:
 
 
 def _follow(chain: Chain, record: Path) -> str:
-    """Add a job, and all before it, to the chain; its key there."""
+    """Add a job and all jobs before it to the chain; return its key there."""
     key = os.path.relpath(record, chain.root)
     if key in chain.steps:
         return key
     content = read_record(record)
-    assert content is not None  # find_record passes over records of another format
+    assert content is not None  # find_record skips records of another format
     step = chain.steps[key] = Step(key, content)
     step.results = list(_result_links(chain, record, content))
     runs = finished_runs(content)
@@ -123,16 +122,16 @@ def _follow(chain: Chain, record: Path) -> str:
         step.results.append(Link(content["written"], None, "no record"))
         return key
     latest = runs[max(runs)]
-    found = [
+    sources = [
         *_follow_inputs(chain, step, latest["inputs"]),
         *_follow_raw(chain, step, latest.get("raw_files", {})),
     ]
-    step.sources = _nearest(chain, list(dict.fromkeys(found)))
+    step.sources = _nearest(chain, list(dict.fromkeys(sources)))
     return key
 
 
 def _follow_inputs(chain: Chain, step: Step, inputs: Mapping[str, str | None]) -> Iterator[str]:
-    """Compare what a job read, and yield the jobs that made it."""
+    """Compare the earlier results that a job read, and yield the jobs that made them."""
     for name, digest in inputs.items():
         path = _on_disk(chain, name)
         if not _wanted(chain, step.content["stage"], path):
@@ -149,7 +148,7 @@ def _follow_inputs(chain: Chain, step: Step, inputs: Mapping[str, str | None]) -
 
 
 def _follow_raw(chain: Chain, step: Step, raw: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    """Compare the raw files; phantoms have a job that wrote them."""
+    """Compare the raw files, and yield the job that wrote them, which only phantoms have."""
     folders = []
     for case, files in raw.items():
         for name, digest in files.items():
@@ -167,7 +166,7 @@ def _on_disk(chain: Chain, name: str) -> Path:
 
 
 def _wanted(chain: Chain, stage: str, path: Path) -> bool:
-    """Whether an input leads to what was asked for."""
+    """Whether an input belongs to the experiments and the case that the chain follows."""
     if stage not in OF_A_CASE:
         return True
     if chain.only and path.is_relative_to(chain.root):
@@ -182,16 +181,16 @@ def _wanted(chain: Chain, stage: str, path: Path) -> bool:
 
 
 def _result_links(chain: Chain, record: Path, content: Mapping[str, Any]) -> Iterator[Link]:
-    """What the job made: all of it, or for the case in question its own."""
+    """The results of a job: all of them, or those of the chain's case."""
     manifest = record.with_name(record.name.replace(RECORD, ".json"))
     cases = cases_of(manifest) if content["stage"] in OF_A_CASE and chain.case else {}
     own = f"{manifest.stem}/{cases.get(chain.case, '')}"
-    for name, one in content["results"].items():
+    for name, result in content["results"].items():
         if cases and "/" in name and name != own:
             continue
         path = record.parent / name
-        state = _state(chain, path, one["sha256"])
-        yield Link(os.path.relpath(path, chain.root), one["sha256"], state)
+        state = _state(chain, path, result["sha256"])
+        yield Link(os.path.relpath(path, chain.root), result["sha256"], state)
 
 
 def _state(chain: Chain, path: Path, digest: str | None) -> State:
@@ -215,17 +214,18 @@ def _state(chain: Chain, path: Path, digest: str | None) -> State:
 
 
 def _nearest(chain: Chain, sources: list[str]) -> list[str]:
-    """Those sources that no other of them leads to."""
-    behind = {key for one in sources for key in _behind(chain, one)}
-    return [one for one in sources if one not in behind]
+    """The sources that are not behind another source."""
+    behind = {key for source in sources for key in _behind(chain, source)}
+    return [source for source in sources if source not in behind]
 
 
 def _behind(chain: Chain, key: str) -> set[str]:
-    found: set[str] = set()
+    """The keys of all jobs that lead to a job."""
+    behind: set[str] = set()
     waiting = list(chain.steps[key].sources)
     while waiting:
-        one = waiting.pop()
-        if one not in found:
-            found.add(one)
-            waiting += chain.steps[one].sources
-    return found
+        source = waiting.pop()
+        if source not in behind:
+            behind.add(source)
+            waiting += chain.steps[source].sources
+    return behind

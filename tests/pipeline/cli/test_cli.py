@@ -63,7 +63,7 @@ def test_a_users_fault_is_one_line(message, arguments, reason):
 
 def test_unknown_experiments_are_named_with_the_known_ones(message):
     said = message("predict", *SPLIT[1:], "--experiment", "x")
-    assert "--experiment: there is no 'x'; choose from: unetpp, grcsf" in said
+    assert "data set heart: experiments has no 'x'; it has: unetpp, grcsf" in said
 
 
 @pytest.fixture

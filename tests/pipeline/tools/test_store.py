@@ -332,7 +332,7 @@ def test_export_writes_what_any_viewer_overlays(config, ingested, tmp_path):
         ("f", [], "case f: not among the 5 ingested cases"),
         ("c", [], "case c: has no residual maps yet; run residual-maps first"),
         ("c", ["--residuals", "mrm"], "not there; run the stage that writes it"),
-        ("a", ["--residuals", "x"], "there is no 'x'; choose from: mrm"),
+        ("a", ["--residuals", "x"], "data set discs: residuals has no 'x'; it has: mrm"),
     ],
 )
 def test_export_says_what_it_lacks(config, tmp_path, case, more, said):

@@ -1,0 +1,88 @@
+"""`grcsf predict`: the stage of that name, or an exported model on images that nobody ingested.
+
+Heavy imports stay inside the command, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.job import Override, app, bound_threads, open_job, recorded
+from pipeline.errors import PipelineError
+from pipeline.settings import Resources, encoder_mae, residual_count
+
+
+@app.command()
+def predict(
+    images: Annotated[
+        list[Path] | None, typer.Argument(help="NIfTI, MetaImage, NRRD or a DICOM folder")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="what grcsf export wrote")] = None,
+    output: Annotated[Path | None, typer.Option(help="folder of the masks")] = None,
+    probabilities: Annotated[bool, typer.Option(help="write them, too")] = False,
+    gpus: Annotated[int | None, typer.Option(min=0, max=1, help="1: use the GPU")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="2 unless given")] = None,
+    config: Annotated[Path | None, typer.Option(help="of the stage")] = None,
+    dataset: Annotated[str, typer.Option(help="of the stage")] = "",
+    experiment: Annotated[str, typer.Option(help="of the stage")] = "",
+    subset: Annotated[int | None, typer.Option(min=1, help="of the stage; 1 unless given")] = None,
+    override: Override = "",
+) -> None:
+    """Predict IMAGES with an exported model; as a stage, test cases of a configuration."""
+    if images:
+        if config is not None or dataset or experiment or override or subset is not None:
+            raise PipelineError(
+                "predict: images are predicted with --model alone; leave --config, --dataset, "
+                "--experiment, --subset and --set"
+            )
+        resources = Resources(gpus=gpus or 0, threads=threads or 2)
+        _predict_images(images, model, output, probabilities, resources)
+        return
+    if config is None or not dataset or not experiment:
+        raise PipelineError(
+            "predict: expected images with --model and --output, or --config, --dataset and "
+            "--experiment"
+        )
+    if probabilities or any(option is not None for option in (model, output, gpus, threads)):
+        raise PipelineError(
+            "predict: --model, --output, --probabilities, --gpus and --threads go with images; "
+            "name images, or leave them"
+        )
+    _predict_test_cases(config, override, dataset, experiment, subset or 1)
+
+
+def _predict_images(
+    images: list[Path],
+    model: Path | None,
+    output: Path | None,
+    probabilities: bool,
+    resources: Resources,
+) -> None:
+    if model is None or output is None:
+        raise PipelineError("predict: images need --model (see grcsf export) and --output")
+    bound_threads(resources.threads)
+    from pipeline.tools.export.predict_images import predict_images as run
+
+    run(images, model, output, resources, probabilities=probabilities)
+
+
+def _predict_test_cases(
+    config: Path, override: str, dataset: str, experiment: str, subset: int
+) -> None:
+    job = open_job(config, override, dataset, experiment=experiment, subset=subset)
+    from pipeline.predict import predict as run
+
+    with recorded(job, "predict", experiment=experiment, subset=subset):
+        run(
+            job.layout,
+            experiment,
+            subset,
+            job.dataset.experiments[experiment],
+            residual_count(job.dataset, experiment),
+            job.dataset.slices,
+            job.resources,
+            encoder_mae(job.dataset, experiment),
+        )

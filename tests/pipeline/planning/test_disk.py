@@ -1,0 +1,64 @@
+"""The disk that a run will take, against what a run has taken."""
+
+import json
+
+import pytest
+import yaml
+
+from pipeline.cli import app
+
+TRAINING = {"epochs": 1, "batch_size": 8, "warmup_epochs": 0, "lesion_free_fraction": 0.3}
+MAPS = [{"mae": "shared", "mask_ratio": 0.5}, {"mae": "shared", "mask_ratio": 0.75}]
+HEART = {
+    "source": {"adapter": "orcascore", "root": "images"},
+    "slices": {"size": [96, 96], "window": [-200, 800]},
+    "split": {"test": 2, "validation": 2},
+    "mae": {"shared": {"preset": "tiny", "image_size": 32, "patch_size": 8, "epochs": 1}},
+    "residuals": {"mrm": {"preset": "fast", "maps": MAPS}},
+    "experiments": {
+        "grcsf": {
+            "model": "grcsf",
+            "residuals": "mrm",
+            "width": 4,
+            "rcu": {"patch_sizes": [4, 4, 8]},
+            "training": TRAINING,
+        }
+    },
+}
+
+
+@pytest.mark.slow
+def test_what_a_run_takes_is_known_within_a_fifth(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"datasets": {"heart": HEART}}), "utf-8")
+    common = ["--config", "config.yaml", "--dataset", "heart"]
+    written = ["heart", "images", "--cases", "8", "--seed", "11", "--shape", "20", "96", "96"]
+    app(["phantom", *written], standalone_mode=False)
+    stages = {
+        "ingest": [],
+        "split": [],
+        "train-mae": ["--mae", "shared"],
+        "residual-maps": ["--residuals", "mrm"],
+        "train-segmentation": ["--experiment", "grcsf"],
+        "predict": ["--experiment", "grcsf"],
+        "check": [],
+    }
+    for stage, options in stages.items():
+        app([stage, *options, *common], standalone_mode=False)
+    check = json.loads((tmp_path / "results/heart/check/check.json").read_text("utf-8"))
+    kinds = {
+        "case stores": "ingest",
+        "trained MAEs": "train_mae",
+        "residual stores": "residual_maps",
+        "trained networks": "train_segmentation",
+        "predictions": "predict",
+    }
+    taken = {
+        kind: sum(
+            file.stat().st_size
+            for file in (tmp_path / "results/heart" / stage).rglob("*")
+            if file.is_file()
+        )
+        for kind, stage in kinds.items()
+    }
+    assert check["disk_bytes"] == pytest.approx(taken, rel=0.2)
