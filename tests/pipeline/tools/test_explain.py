@@ -26,7 +26,6 @@ SEED = 5
 @pytest.fixture
 def ready(ingested, mae, residuals, experiment, slices, resources):
     """An untrained MAE, its residual maps, and untrained networks."""
-    torch.set_num_threads(1)
     torch.manual_seed(1)
     shape = {"image_size": mae.image_size, "patch_size": mae.patch_size}
     masked = build_masked_model(mae.architecture, mae.preset, **shape)
