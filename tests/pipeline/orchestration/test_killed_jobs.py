@@ -28,7 +28,7 @@ from pipeline.tools.store.inventory import list_stores
 from pipeline.train_mae import train_mae
 from pipeline.train_segmentation import train_segmentation
 
-KILLS = 20
+KILLS = 8
 CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree", "os.symlink")
 RESOURCES = Resources(threads=1, slices_per_batch=7, cache_mb=50)
 SLICES = Slices(size=(32, 32), window=(0, 150))
@@ -86,10 +86,10 @@ def run(stage: str, layout: Layout, kill_at: int = 0) -> int:
 
 def finished_stores(layout):
     """Every store that has its name is whole."""
-    kept = list_stores(layout)
-    for one in kept:
-        verify_store(one.path)
-    return {one.path for one in kept}
+    paths = {store.path for store in list_stores(layout)}
+    for path in paths:
+        verify_store(path)
+    return paths
 
 
 def result(stage, layout):
@@ -166,8 +166,8 @@ def test_a_checkpoint_that_is_cut_off_leaves_the_one_before(tmp_path, monkeypatc
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(torch, "save", cut_off)
-    with pytest.raises(OSError, match="No space left") as told:
+    with pytest.raises(OSError, match="No space left") as raised:
         writer.save_checkpoint({"epoch": 2}, path)
-    assert told.value.filename == str(path)
+    assert raised.value.filename == str(path)
     assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
     assert writer.load_checkpoint(path, weights_only=True) == {"epoch": 1}
