@@ -1,12 +1,19 @@
-"""A store, and a folder for users with fewer rights than the tests have."""
+"""A small image, a store, and a folder for users with fewer rights than the tests have."""
 
 import shutil
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.pipeline.storage.stores import write
+
+
+@pytest.fixture
+def values() -> np.ndarray:
+    """Voxels of a small image."""
+    return np.random.default_rng(3).integers(-1000, 3000, (5, 6, 7)).astype(np.int16)
 
 
 @pytest.fixture
