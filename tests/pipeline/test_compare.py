@@ -9,6 +9,7 @@ from pipeline.errors import PipelineError
 from pipeline.evaluate import evaluate
 from pipeline.postprocess import postprocess
 from pipeline.settings import Evaluation, Postprocess
+from tests.pipeline.results import ResultsTree
 
 SHAPE = (4, 16, 16)
 NAMES = ["unetpp", "grcsf"]
@@ -21,17 +22,17 @@ def build(tree, box, evaluation, patients, *, empty=0, settings=Postprocess()): 
     lesion = box(SHAPE, (1, 3), (4, 8), (4, 12))
     image = np.where(lesion, 300, 20).astype(np.int16)
     image[0, 12:, :] = 900
-    found = {name: {} for name in NAMES}
+    predictions = {name: {} for name in NAMES}
     for index in range(patients):
         case = f"{index:03}"
         label = lesion * (index >= empty)
         tree.add_case(case, image, label.astype(np.uint8))
         for extra, name in enumerate(NAMES):
             until = 5 + index % 5 + 2 * extra
-            found[name][case] = box(SHAPE, (1, 3), (4, 8), (4, until)) * 1.0
-    tree.write_split([sorted(found["unetpp"])])
+            predictions[name][case] = box(SHAPE, (1, 3), (4, 8), (4, until)) * 1.0
+    tree.write_split([sorted(predictions["unetpp"])])
     for name in NAMES:
-        tree.add_predictions(name, 1, found[name])
+        tree.add_predictions(name, 1, predictions[name])
         tree.add_model(name, 1, {"unetpp": 36_628_481, "grcsf": 42_848_113}[name])
         postprocess(tree.layout, name, 1, settings)
         evaluate(tree.layout, name, (1,), evaluation, settings, seed=0, threads=1)
@@ -43,9 +44,16 @@ def compared(tree, evaluation, names=NAMES):
     return text, pd.read_csv(tree.layout.table(".csv"), index_col="experiment")
 
 
-def test_table_has_the_papers_columns_and_parameters(results_tree, box):
-    build(results_tree, box, VOXEL, 8)
-    text, numbers = compared(results_tree, VOXEL)
+@pytest.fixture(scope="module")
+def eight(tmp_path_factory, box):
+    """Both experiments, scored for eight patients."""
+    tree = ResultsTree(tmp_path_factory.mktemp("eight"))
+    build(tree, box, VOXEL, 8)
+    return tree
+
+
+def test_table_has_the_papers_columns_and_parameters(eight):
+    text, numbers = compared(eight, VOXEL)
     lines = text.splitlines()
     cells = [cell.strip() for cell in lines[2].strip("|").split("|")]
     assert cells == ["Method", "Dice", "IoU", "Precision", "Recall", "VOE", "FPR (%)", "Parameters"]
@@ -53,13 +61,12 @@ def test_table_has_the_papers_columns_and_parameters(results_tree, box):
     assert "36.63 M" in lines[4]
     assert "42.85 M" in lines[5]
     assert {len(line) for line in lines[2:6]} == {len(lines[2])}
-    scores = pd.read_csv(results_tree.layout.scores("grcsf"))
+    scores = pd.read_csv(eight.layout.scores("grcsf"))
     assert numbers.loc["grcsf", "dice"] == pytest.approx(scores["dice"].mean())
 
 
-def test_cells_show_interval_bold_best_and_star(results_tree, box):
-    build(results_tree, box, VOXEL, 8)
-    text, numbers = compared(results_tree, VOXEL)
+def test_cells_show_interval_bold_best_and_star(eight):
+    text, numbers = compared(eight, VOXEL)
     row = numbers.loc["grcsf"]
     # 8 pairs, all better: the smallest p there is
     assert row["dice_p"] == pytest.approx(2 / 2**8)
@@ -121,7 +128,6 @@ def test_scores_of_other_patients_are_refused(results_tree, box):
         compared(results_tree, VOXEL)
 
 
-def test_experiment_without_scores_is_named(results_tree, box):
-    build(results_tree, box, VOXEL, 3)
+def test_experiment_without_scores_is_named(eight):
     with pytest.raises(PipelineError, match=r"unet\.json: not there"):
-        compared(results_tree, VOXEL, ["unetpp", "unet"])
+        compared(eight, VOXEL, ["unetpp", "unet"])

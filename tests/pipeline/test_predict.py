@@ -16,26 +16,26 @@ from pipeline.train_segmentation import train_segmentation
 SLICES = Slices(size=(32, 32), window=(0, 100))
 
 
-def stored(tmp_path, image):
-    write_store(tmp_path / "case.zarr", {"image": image}, {"quantiles": [0.0] * 13})
-    return open_store(tmp_path / "case.zarr")
+def predicted(network, folder, image):
+    write_store(folder / "case.zarr", {"image": image}, {"quantiles": [0.0] * 13})
+    store = open_store(folder / "case.zarr")
+    return predict_case(network, store, None, SLICES, torch.device("cpu"), 2)
 
 
 @pytest.mark.parametrize("shape", [(1, 9, 11), (5, 1, 40), (3, 200, 17)])
 def test_any_size_is_predicted(tmp_path, shape):
     image = np.random.default_rng(0).integers(0, 100, shape, dtype=np.int16)
     network = build_segmentation_model("unetpp", width=4, input_size=(32, 32)).eval()
-    found = predict_case(network, stored(tmp_path, image), None, SLICES, torch.device("cpu"), 2)
-    assert found.shape == shape
-    assert found.dtype == np.float16
-    assert np.isfinite(found).all()
+    probability = predicted(network, tmp_path, image)
+    assert probability.shape == shape
+    assert probability.dtype == np.float16
+    assert np.isfinite(probability).all()
 
 
 def test_an_empty_image_is_predicted_without_nan(tmp_path):
-    image = np.zeros((2, 20, 20), np.int16)
     network = build_segmentation_model("unetpp", width=4, input_size=(32, 32)).eval()
-    found = predict_case(network, stored(tmp_path, image), None, SLICES, torch.device("cpu"), 2)
-    assert np.isfinite(found).all()
+    probability = predicted(network, tmp_path, np.zeros((2, 20, 20), np.int16))
+    assert np.isfinite(probability).all()
 
 
 class Diverged(nn.Module):
@@ -46,9 +46,8 @@ class Diverged(nn.Module):
 
 
 def test_a_diverged_network_is_told(tmp_path):
-    store = stored(tmp_path, np.ones((2, 20, 20), np.int16))
     with pytest.raises(PipelineError, match="output is no number in slices 0 to 1"):
-        predict_case(Diverged(), store, None, SLICES, torch.device("cpu"), 2)
+        predicted(Diverged(), tmp_path, np.ones((2, 20, 20), np.int16))
 
 
 class Brightness(nn.Module):
@@ -61,10 +60,8 @@ class Brightness(nn.Module):
 def test_a_lesion_comes_back_to_its_own_place(tmp_path):
     image = np.zeros((4, 64, 96), np.int16)
     image[1, 10:30, 50:80] = 100
-    found = predict_case(
-        Brightness(), stored(tmp_path, image), None, SLICES, torch.device("cpu"), 3
-    )
-    mask, reference = found >= 0.5, image > 50
+    probability = predicted(Brightness(), tmp_path, image)
+    mask, reference = probability >= 0.5, image > 50
     assert not mask[[0, 2, 3]].any()
     overlap = 2 * (mask & reference).sum() / (mask.sum() + reference.sum())
     assert overlap > 0.9
@@ -72,12 +69,17 @@ def test_a_lesion_comes_back_to_its_own_place(tmp_path):
     np.testing.assert_allclose([rows.mean(), columns.mean()], [19.5, 64.5], atol=1)
 
 
-def test_probabilities_lie_on_the_sources_grid_of_test_and_unlabelled_cases(
-    with_residuals, experiment, slices, resources
+def test_probabilities_lie_on_the_sources_grid_and_are_made_again_for_another_header(
+    with_residuals, rewrite_attributes, experiment, slices, resources
 ):
     train_segmentation(with_residuals, "grcsf", 1, experiment, 2, slices, 5, resources)
-    predict(with_residuals, "grcsf", 1, experiment, 2, slices, resources)
-    assert sorted(read_json(with_residuals.predictions("grcsf", 1))["cases"]) == ["d", "e"]
+
+    def predict_again():
+        predict(with_residuals, "grcsf", 1, experiment, 2, slices, resources)
+        return read_json(with_residuals.predictions("grcsf", 1))["cases"]
+
+    before = predict_again()
+    assert sorted(before) == ["d", "e"], "the test and the unlabelled case"
     store = open_store(with_residuals.prediction_store("grcsf", 1, "d"))
     probability = read_array(store, "probability")
     source = open_store(with_residuals.case_store("d"))
@@ -85,16 +87,7 @@ def test_probabilities_lie_on_the_sources_grid_of_test_and_unlabelled_cases(
     assert 0 <= probability.min() <= probability.max() <= 1
     for key in ("spacing", "origin", "direction"):
         assert store.attrs[key] == source.attrs[key]
-
-
-def test_a_corrected_header_makes_a_prediction_again(
-    with_residuals, rewrite_attributes, experiment, slices, resources
-):
-    train_segmentation(with_residuals, "grcsf", 1, experiment, 2, slices, 5, resources)
-    predict(with_residuals, "grcsf", 1, experiment, 2, slices, resources)
-    before = read_json(with_residuals.predictions("grcsf", 1))["cases"]
     rewrite_attributes(with_residuals.case_store("d"), origin=[9.0, 9.0, 9.0])
-    predict(with_residuals, "grcsf", 1, experiment, 2, slices, resources)
-    after = read_json(with_residuals.predictions("grcsf", 1))["cases"]
+    after = predict_again()
     assert after["d"] != before["d"]
     assert after["e"] == before["e"]

@@ -11,6 +11,7 @@ from pipeline.postprocess import postprocess
 from pipeline.settings import Dataset, Postprocess
 from pipeline.storage.zarr_store import write_store
 from pipeline.tabulate import tabulate
+from tests.pipeline.results import ResultsTree, copy_results
 
 SHAPE = (4, 16, 16)
 SUBSETS = {1: ["a", "b"], 2: ["c"]}
@@ -49,39 +50,40 @@ def dataset(**table) -> Dataset:
     )
 
 
-@pytest.fixture
-def tree(results_tree, box):
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory, box):
     """UNet++ finds half of each lesion on two subsets, GRCSF all of it on the first."""
+    tree = ResultsTree(tmp_path_factory.mktemp("tables") / "results")
     lesion = box(SHAPE, (1, 3), (4, 8), (4, 12))
     half = box(SHAPE, (1, 3), (4, 8), (4, 8))
     for case in SECONDS:
-        results_tree.add_case(case, np.zeros(SHAPE, np.int16), lesion.astype(np.uint8))
-    results_tree.write_split(list(SUBSETS.values()))
+        tree.add_case(case, np.zeros(SHAPE, np.int16), lesion.astype(np.uint8))
+    tree.write_split(list(SUBSETS.values()))
     for case, seconds in SECONDS.items():
-        store = results_tree.layout.residual_store("mrm", case)
+        store = tree.layout.residual_store("mrm", case)
         maps = np.zeros((2, 4, 16, 16), np.float16)
         write_store(store, {"residual": maps}, {"seconds": seconds}, slice_axis=1)
-    for name, subsets, found in (("unetpp", (1, 2), half), ("grcsf", (1,), lesion)):
+    for name, subsets, mask in (("unetpp", (1, 2), half), ("grcsf", (1,), lesion)):
         for subset in subsets:
-            results_tree.add_predictions(name, subset, dict.fromkeys(SUBSETS[subset], found * 1.0))
-            results_tree.add_model(name, subset, {"unetpp": 36_628_481, "grcsf": 42_848_113}[name])
-            postprocess(results_tree.layout, name, subset, Postprocess())
+            tree.add_predictions(name, subset, dict.fromkeys(SUBSETS[subset], mask * 1.0))
+            tree.add_model(name, subset, {"unetpp": 36_628_481, "grcsf": 42_848_113}[name])
+            postprocess(tree.layout, name, subset, Postprocess())
         evaluation = dataset().evaluation
-        evaluate(results_tree.layout, name, subsets, evaluation, Postprocess(), seed=0, threads=1)
-    return results_tree
+        evaluate(tree.layout, name, subsets, evaluation, Postprocess(), seed=0, threads=1)
+    return tree.layout
 
 
-def made(tree, chosen):
-    tabulate(tree.layout, "parts", chosen, seed=0)
-    text = tree.layout.chosen_table("parts", ".md").read_text("utf-8")
+def made(layout, chosen):
+    tabulate(layout, "parts", chosen, seed=0)
+    text = layout.chosen_table("parts", ".md").read_text("utf-8")
     cells = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:7]
     ]
-    return text, cells, pd.read_csv(tree.layout.chosen_table("parts", ".csv"))
+    return text, cells, pd.read_csv(layout.chosen_table("parts", ".csv"))
 
 
-def test_rows_stand_in_the_given_shape_with_published_figures_beside_ours(tree):
-    text, cells, numbers = made(tree, dataset())
+def test_rows_stand_in_the_given_shape_with_published_figures_beside_ours(layout):
+    text, cells, numbers = made(layout, dataset())
     assert text.startswith("# Parts\n")
     assert cells[0] == [
         "Part",
@@ -104,34 +106,35 @@ def test_rows_stand_in_the_given_shape_with_published_figures_beside_ours(tree):
     assert "Published figures" in text
 
 
-def test_rows_count_only_the_subsets_that_all_of_them_have(tree):
-    text, _, numbers = made(tree, dataset())
+def test_rows_count_only_the_subsets_that_all_of_them_have(layout):
+    text, _, numbers = made(layout, dataset())
     assert set(numbers["patients"]) == {2}
     assert "the 2 test patients of subset 1 of 2" in text
     one_row = {"rows": [{"labels": ["a", "b"], "experiment": "unetpp"}]}
-    text, _, numbers = made(tree, dataset(**one_row))
+    text, _, numbers = made(layout, dataset(**one_row))
     assert set(numbers["patients"]) == {3}
     assert "within each of the subsets 1, 2 of 2, then over these subsets (3 test patients)" in text
     assert "Published" not in text
 
 
-def test_the_comparison_of_all_experiments_keeps_to_shared_subsets_too(tree):
+def test_the_comparison_of_all_experiments_keeps_to_shared_subsets_too(layout):
     chosen = dataset()
     assert chosen.shared_subsets == (1,)
-    compare(tree.layout, list(chosen.experiments), (1,), chosen.evaluation, seed=0)
-    numbers = pd.read_csv(tree.layout.table(".csv"), index_col="experiment")
+    compare(layout, list(chosen.experiments), (1,), chosen.evaluation, seed=0)
+    numbers = pd.read_csv(layout.table(".csv"), index_col="experiment")
     assert numbers["patients"].tolist() == [2, 2]
 
 
-def test_bold_is_the_best_of_the_table_or_of_its_group(tree):
-    _, cells, _ = made(tree, dataset())
+def test_bold_is_the_best_of_the_table_or_of_its_group(layout):
+    _, cells, _ = made(layout, dataset())
     assert [row[2].startswith("**") for row in cells[2:]] == [False, True, True]
     assert [row[3] for row in cells[2:]] == ["0.400", "**0.500**", "–"]
-    _, cells, _ = made(tree, dataset(best_within="Part"))
+    _, cells, _ = made(layout, dataset(best_within="Part"))
     assert [row[2].startswith("**") for row in cells[2:]] == [False, True, False]
 
 
-def test_an_experiment_that_was_not_scored_is_one_line(tree):
-    tree.layout.summary("grcsf").unlink()
+def test_an_experiment_that_was_not_scored_is_one_line(layout, tmp_path):
+    layout = copy_results(layout, tmp_path)
+    layout.summary("grcsf").unlink()
     with pytest.raises(PipelineError, match="grcsf"):
-        made(tree, dataset())
+        made(layout, dataset())

@@ -23,7 +23,6 @@ CAM = GradCam(grad_cam="unet")
 @pytest.fixture
 def halves(ingested, slices):
     """Two subsets, each with an untrained UNet of other weights."""
-    torch.set_num_threads(1)
     split = {
         "1": {"train": ["a"], "validation": ["c"], "test": ["d"]},
         "2": {"train": ["b"], "validation": [], "test": []},

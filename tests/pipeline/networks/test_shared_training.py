@@ -11,13 +11,12 @@ from torch import nn
 from torch.distributed.nn.functional import all_reduce
 
 from pipeline import train_segmentation as stage
-from pipeline.networks import trainer as fitting
+from pipeline.networks import trainer
 from pipeline.networks.build import build_network
 from pipeline.networks.history import read_history
 from pipeline.settings import Experiment, Resources, Training
 from pipeline.storage.layout import folder_of
-from pipeline.train_mae import train_mae
-from pipeline.train_segmentation import train_segmentation
+from tests.pipeline.trainings import train
 
 LOSSES = ("train_loss", "validation_loss", "learning_rate")
 ALONE, TOGETHER = Resources(threads=1), Resources(threads=1, nodes=2)
@@ -53,14 +52,13 @@ def with_gloo_batch_norm(*arguments):
 @pytest.fixture
 def two_processes(monkeypatch):
     """Trainers that ask for two nodes get two processes here, which are forked."""
-    torch.set_num_threads(1)
-    trainer = lightning.Trainer
+    original = lightning.Trainer
 
     def on_one_node(**chosen):
         if chosen.pop("num_nodes") == 1:
-            return trainer(**chosen)
+            return original(**chosen)
         plugins = chosen.pop("plugins")[1:]  # Lightning's own environment in SLURM's place
-        return trainer(**{**chosen, "devices": 2, "strategy": "ddp_fork", "plugins": plugins})
+        return original(**{**chosen, "devices": 2, "strategy": "ddp_fork", "plugins": plugins})
 
     monkeypatch.setattr(lightning, "Trainer", on_one_node)
 
@@ -72,11 +70,9 @@ def curve(manifest):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("two_processes")
-def test_two_processes_train_an_mae_as_one_does(ingested, mae, slices):
-    run = partial(train_mae, ingested, settings=mae, slices=slices, seed=5)
-    run(name="alone", resources=ALONE)
-    run(name="together", resources=TOGETHER)
-    alone, together = curve(ingested.mae("alone")), curve(ingested.mae("together"))
+def test_two_processes_train_an_mae_as_one_does(ingested, trained_once, mae, slices):
+    train(ingested, mae, slices, TOGETHER)
+    alone, together = curve(trained_once.mae("shared")), curve(ingested.mae("shared"))
     assert len(alone) == mae.epochs
     np.testing.assert_allclose(together, alone, rtol=1e-4)
 
@@ -86,11 +82,11 @@ def test_two_processes_train_an_mae_as_one_does(ingested, mae, slices):
 def test_two_processes_train_a_network_as_one_does(ingested, slices, monkeypatch):
     monkeypatch.setattr(stage, "build_network", with_gloo_batch_norm)
     # in float32 three epochs make some 5 % of a rounding, and which one depends on the processor
-    monkeypatch.setitem(fitting.PRECISIONS, "fp32", "64-true")
+    monkeypatch.setitem(trainer.PRECISIONS, "fp32", "64-true")
     training = Training(epochs=3, batch_size=4, warmup_epochs=1, loss="mixed", learning_rate=0.01)
     network = Experiment(model="unet", width=2, training=training)
     run = partial(
-        train_segmentation,
+        stage.train_segmentation,
         ingested,
         subset=1,
         settings=network,

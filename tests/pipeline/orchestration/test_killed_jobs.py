@@ -28,7 +28,7 @@ from pipeline.tools.store.inventory import list_stores
 from pipeline.train_mae import train_mae
 from pipeline.train_segmentation import train_segmentation
 
-KILLS = 20
+KILLS = 8
 CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree", "os.symlink")
 RESOURCES = Resources(threads=1, slices_per_batch=7, cache_mb=50)
 SLICES = Slices(size=(32, 32), window=(0, 150))
@@ -166,8 +166,8 @@ def test_a_checkpoint_that_is_cut_off_leaves_the_one_before(tmp_path, monkeypatc
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(torch, "save", cut_off)
-    with pytest.raises(OSError, match="No space left") as full:
+    with pytest.raises(OSError, match="No space left") as raised:
         writer.save_checkpoint({"epoch": 2}, path)
-    assert full.value.filename == str(path)
+    assert raised.value.filename == str(path)
     assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
     assert writer.load_checkpoint(path, weights_only=True) == {"epoch": 1}

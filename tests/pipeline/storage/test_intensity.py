@@ -1,14 +1,10 @@
 """Whatever a network sees is made again when the quantiles that scale it have changed."""
 
 import pytest
-import torch
 
-from grcsf.mae.build import build_masked_model
 from pipeline import train_mae as mae_stage
 from pipeline import train_segmentation as segmentation_stage
-from pipeline.networks.build import build_network
 from pipeline.networks.grad_cam import grad_cam_maps
-from pipeline.networks.weights import keep_model
 from pipeline.predict import predict
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import Experiment, GradCam, Slices
@@ -49,17 +45,12 @@ def prediction_key(layout, slices, _mae, _residuals, resources):
     return read_json(layout.predictions("unet", 1))["cases"]["d"]
 
 
-@pytest.fixture
-def untrained(ingested, monkeypatch):
-    """The ingested cases with models of random weights, and trainings that learn nothing."""
-    torch.manual_seed(0)
-    model = build_masked_model("mae", "tiny", image_size=32, patch_size=8)
-    keep_model(model, ingested.mae("shared"), "x", {})
-    keep_model(build_network(UNET, 0, WINDOW), ingested.model("unet", 1), "x", {})
+@pytest.fixture(autouse=True)
+def _learn_nothing(monkeypatch):
+    """Trainings keep the random weights that they start from, which are the same every time."""
     for stage in (mae_stage, segmentation_stage):
         monkeypatch.setattr(stage, "fit", lambda *_, **__: None)
     monkeypatch.setattr(segmentation_stage, "load_best", lambda *_: None)
-    return ingested
 
 
 def scale_otherwise(layout, rewrite_attributes):
@@ -71,14 +62,23 @@ def scale_otherwise(layout, rewrite_attributes):
     write_json(layout.cases, content)
 
 
+# whatever uses a network before the network itself
+KEYS = [prediction_key, grad_cam_key, segmentation_key, residual_key, mae_key]
+
+
 @pytest.mark.parametrize(("slices", "again"), [(OWN_RANGE, True), (WINDOW, False)])
-@pytest.mark.parametrize(
-    "key", [mae_key, residual_key, grad_cam_key, segmentation_key, prediction_key]
-)
 def test_other_quantiles_are_other_slices_unless_a_window_scales_them(
-    untrained, rewrite_attributes, mae, residuals, resources, key, slices, again
+    ingested, rewrite_attributes, mae, residuals, resources, slices, again
 ):
-    before = key(untrained, slices, mae, residuals, resources)
-    assert key(untrained, slices, mae, residuals, resources) == before
-    scale_otherwise(untrained, rewrite_attributes)
-    assert (key(untrained, slices, mae, residuals, resources) != before) == again
+    settings = slices, mae, residuals, resources
+
+    def keys():
+        return [key(ingested, *settings) for key in KEYS]
+
+    mae_key(ingested, *settings)
+    segmentation_key(ingested, *settings)
+    before = keys()
+    assert keys() == before
+    scale_otherwise(ingested, rewrite_attributes)
+    changed = [new != old for new, old in zip(keys(), before, strict=True)]
+    assert changed == [again] * len(KEYS)

@@ -2,23 +2,17 @@
 
 import errno
 import logging
-import multiprocessing
 import os
 import shutil
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from grcsf.mae.build import build_masked_model
 from pipeline import residual_maps as stage
 from pipeline.errors import PipelineError
-from pipeline.networks.weights import keep_model
 from pipeline.orchestration.changed_results import changed_results
-from pipeline.residual_maps import residual_maps
 from pipeline.settings import store_root
 from pipeline.settings.reading import validate
 from pipeline.storage import residual_store, zarr_store
@@ -26,9 +20,9 @@ from pipeline.storage.files import read_json
 from pipeline.storage.layout import Layout
 from pipeline.storage.residual_store import find_or_link, shared_store, write_residuals
 from pipeline.storage.zarr_store import open_store, read_array, verify_store
+from tests.pipeline.storage.stores import as_another_user
 
 MAPS = np.linspace(0, 1, 2 * 3 * 8 * 8, dtype=np.float16).reshape(2, 3, 8, 8)
-NOBODY = 65534
 
 
 @pytest.fixture(autouse=True)
@@ -65,12 +59,12 @@ def test_what_one_project_made_another_links(tmp_path, shared):
     assert [path.name for path in link.parent.iterdir()] == ["a.zarr"]
 
 
-@pytest.mark.parametrize("found", [False, True])
-def test_a_project_with_its_own_shared_folder_can_be_moved(tmp_path, monkeypatch, found):
+@pytest.mark.parametrize("made_before", [False, True])
+def test_a_project_with_its_own_shared_folder_can_be_moved(tmp_path, monkeypatch, made_before):
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    if found:
+    if made_before:
         write(project(here / "first", Path("cache")))
         assert find_or_link(Layout(Path("results"), "brain", Path("cache")), "mrm", "a", "f")
     else:
@@ -116,7 +110,7 @@ def test_a_link_makes_room_for_a_store_in_the_results(tmp_path, shared, gone):
     path = alone.residual_store("mrm", "a")
     assert not path.is_symlink()
     np.testing.assert_array_equal(read(alone), MAPS / 2)
-    assert [one.name for one in path.parent.iterdir()] == ["a.zarr"]
+    assert [file.name for file in path.parent.iterdir()] == ["a.zarr"]
     if not gone:
         verify_store(shared_store(shared, "a", "old"))
 
@@ -153,7 +147,7 @@ def test_what_vanishes_from_the_shared_folder_is_missed(tmp_path, shared):
     assert changed_results(layout) == []
     shutil.rmtree(shared)
     assert not find_or_link(layout, "mrm", "a", "f")
-    assert [one.manifest for one in changed_results(layout)] == [manifest]
+    assert [change.manifest for change in changed_results(layout)] == [manifest]
     write(layout)
     np.testing.assert_array_equal(read(layout), MAPS)
 
@@ -169,156 +163,112 @@ def test_a_damaged_shared_store_is_made_again(tmp_path, shared):
     verify_store(shared_store(shared, "a", "f"))
 
 
-def use_as_another(folder, results):
-    """In a process without rights to the cache: read what it has, and make what it lacks."""
-    told = []
-    handler = logging.Handler()
-    handler.emit = lambda record: told.append(record.getMessage())
-    logging.getLogger("pipeline.storage.residual_store").addHandler(handler)
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
-    layout = Layout(results, "brain", folder / "cache")
-    assert find_or_link(layout, "mrm", "a", "f")
-    assert not find_or_link(layout, "mrm", "b", "f")
-    for case in "bc":
-        write(layout, case)
-    assert [read(layout, case).shape for case in "abc"] == [MAPS.shape] * 3
-    assert [layout.residual_store("mrm", case).is_symlink() for case in "abc"] == [
-        True,
-        False,
-        False,
-    ]
-    told = [line for line in told if "not writable" in line]
-    assert len(told) == 1
-    assert told[0].startswith(f"store.root {folder / 'cache'}: not writable for you")
+@pytest.fixture
+def cache_of_another(open_folder):
+    """A store in the cache of another user, and a project beside it that anybody may write to."""
+    cache = open_folder / "cache"
+    write(project(open_folder / "owner", cache))
+    (open_folder / "other").mkdir()
+    (open_folder / "other").chmod(0o777)
+    return cache, project(open_folder / "other", cache)
 
 
-def test_a_cache_of_another_user_is_read_and_never_written():
-    folder = Path(tempfile.mkdtemp(prefix="grcsf-test-"))
-    try:
-        folder.chmod(0o755)
-        write(project(folder / "owner", folder / "cache"))
-        before = sorted((folder / "cache").rglob("*"))
-        for path in (folder / "cache", folder / "cache" / "a"):
-            path.chmod(0o555)
-        (folder / "other").mkdir()
-        (folder / "other").chmod(0o777)
-        results = folder / "other" / "results"
-        fork = multiprocessing.get_context("fork")
-        child = fork.Process(target=use_as_another, args=(folder, results))
-        child.start()
-        child.join()
-        assert child.exitcode == 0
-        assert sorted((folder / "cache").rglob("*")) == before
-    finally:
-        for path in (folder / "cache", folder / "cache" / "a"):
-            path.chmod(0o755)
-        shutil.rmtree(folder)
+def test_a_cache_of_another_user_is_read_and_never_written(cache_of_another):
+    cache, layout = cache_of_another
+    before = sorted(cache.rglob("*"))
+    for path in (cache, cache / "a"):
+        path.chmod(0o555)
+
+    def read_and_make():
+        """Read what it has, and make what it lacks; the messages."""
+        messages = []
+        handler = logging.Handler()
+        handler.emit = lambda record: messages.append(record.getMessage())
+        logging.getLogger("pipeline.storage.residual_store").addHandler(handler)
+        assert [find_or_link(layout, "mrm", case, "f") for case in "ab"] == [True, False]
+        for case in "bc":
+            write(layout, case)
+        assert [read(layout, case).shape for case in "abc"] == [MAPS.shape] * 3
+        links = [layout.residual_store("mrm", case).is_symlink() for case in "abc"]
+        assert links == [True, False, False]
+        return [line for line in messages if "not writable" in line]
+
+    (message,) = as_another_user(read_and_make)
+    assert message.startswith(f"store.root {cache}: not writable for you")
+    assert sorted(cache.rglob("*")) == before
 
 
-def make_beside(folder, results):
-    """In a process of another user, who may write to the cache and not read what it has."""
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
-    layout = Layout(results, "brain", folder / "cache")
-    assert not find_or_link(layout, "mrm", "a", "f")
-    write(layout)
-    assert not layout.residual_store("mrm", "a").is_symlink()
-    assert find_or_link(layout, "mrm", "a", "f")
-
-
-def test_a_store_that_is_closed_to_another_user_stays_in_its_place():
+def test_a_store_that_is_closed_to_another_user_stays_in_its_place(cache_of_another):
     if os.geteuid() != 0:
         pytest.skip("needs root, to act as another user")
-    folder = Path(tempfile.mkdtemp(prefix="grcsf-test-"))
-    try:
-        folder.chmod(0o755)
-        write(project(folder / "owner", folder / "cache"))
-        for path in (folder / "cache", folder / "cache" / "a"):
-            path.chmod(0o777)
-        kept = shared_store(folder / "cache", "a", "f")
-        kept.chmod(0o700)
-        (folder / "other").mkdir()
-        (folder / "other").chmod(0o777)
-        fork = multiprocessing.get_context("fork")
-        child = fork.Process(target=make_beside, args=(folder, folder / "other" / "results"))
-        child.start()
-        child.join()
-        assert child.exitcode == 0
-        verify_store(kept)
-        assert list((folder / "cache" / "a").iterdir()) == [kept]
-    finally:
-        shutil.rmtree(folder)
+    cache, layout = cache_of_another
+    for path in (cache, cache / "a"):
+        path.chmod(0o777)
+    kept = shared_store(cache, "a", "f")
+    kept.chmod(0o700)
+
+    def make_beside():
+        before = find_or_link(layout, "mrm", "a", "f")
+        write(layout)
+        is_link = layout.residual_store("mrm", "a").is_symlink()
+        return before, is_link, find_or_link(layout, "mrm", "a", "f")
+
+    assert as_another_user(make_beside) == (False, False, True)
+    verify_store(kept)
+    assert list((cache / "a").iterdir()) == [kept]
+
+
+@pytest.fixture
+def cases_to_make(mae, residuals, slices, resources, caplog):
+    """Runs residual_maps; what it says of its cases."""
+
+    def run(layout):
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            stage.residual_maps(
+                layout, "mrm", "1of1", residuals, {"shared": mae}, (1,), slices, 5, resources
+            )
+        (message,) = [text for text in caplog.messages if "to make" in text]
+        return message.removeprefix("mrm 1of1: 5 cases, ")
+
+    return run
 
 
 def test_residual_maps_of_a_second_project_are_found_and_read_the_same(
-    ingested, tmp_path, mae, residuals, slices, resources, caplog
+    trained_once, residuals_once, cases_to_make, tmp_path
 ):
-    torch.manual_seed(0)
-    model = build_masked_model("mae", "tiny", image_size=32, patch_size=8)
-    keep_model(model, ingested.mae("shared"), "x", {})
-    plain = tmp_path / "plain"
-    shutil.copytree(ingested.root, plain)
-    shutil.copytree(ingested.root, tmp_path / "second")
-    arguments = ("mrm", "1of1", residuals, {"shared": mae}, (1,), slices, 5, resources)
-    layouts = [
-        replace(ingested, root=root, shared=shared)
-        for root, shared in [
-            (plain, None),
-            (ingested.root, tmp_path / "cache"),
-            (tmp_path / "second", tmp_path / "cache"),
-        ]
-    ]
-    with caplog.at_level(logging.INFO):
-        for layout in layouts:
-            residual_maps(layout, *arguments)
-    assert [text for text in caplog.messages if "to make" in text] == [
-        "mrm 1of1: 5 cases, 5 to make",
-        "mrm 1of1: 5 cases, 5 to make",
-        "mrm 1of1: 5 cases, 0 to make",
-    ]
-    manifests = [read_json(layout.residual_batch("mrm", "1of1")) for layout in layouts]
-    assert manifests[0] == manifests[1] == manifests[2]
+    layouts = [residuals_once]
+    for number, due in ((1, "5 to make"), (2, "0 to make")):
+        root = tmp_path / str(number)
+        shutil.copytree(trained_once.root, root)
+        layouts.append(replace(trained_once, root=root, shared=tmp_path / "cache"))
+        assert cases_to_make(layouts[-1]) == due
+    first, *others = [read_json(layout.residual_batch("mrm", "1of1")) for layout in layouts]
+    assert others == [first, first]
     for case in "abcde":
-        first, *others = [read(layout, case) for layout in layouts]
-        for other in others:
-            np.testing.assert_array_equal(first, other)
+        alone, *cached = [read(layout, case) for layout in layouts]
+        for maps in cached:
+            np.testing.assert_array_equal(maps, alone)
 
 
 @pytest.mark.parametrize("change", ["version of the stage", "version of stores"])
 def test_stores_of_an_older_version_are_made_again(
-    ingested, mae, residuals, slices, resources, caplog, monkeypatch, change
+    with_residuals, cases_to_make, monkeypatch, change
 ):
-    torch.manual_seed(0)
-    model = build_masked_model("mae", "tiny", image_size=32, patch_size=8)
-    keep_model(model, ingested.mae("shared"), "x", {})
-
-    def made_anew():
-        caplog.clear()
-        with caplog.at_level(logging.INFO):
-            residual_maps(
-                ingested, "mrm", "1of1", residuals, {"shared": mae}, (1,), slices, 5, resources
-            )
-        (told,) = [text for text in caplog.messages if "to make" in text]
-        return told.removeprefix("mrm 1of1: 5 cases, ")
-
-    assert made_anew() == "5 to make"
+    assert cases_to_make(with_residuals) == "0 to make"
     if change == "version of the stage":
         monkeypatch.setattr(stage, "VERSION", stage.VERSION + 1)
     else:
-        path = ingested.residual_store("mrm", "a") / "zarr.json"
+        path = with_residuals.residual_store("mrm", "a") / "zarr.json"
         text = path.read_text("utf-8")
         version = f'"store_version": {zarr_store.STORE_VERSION}'
         assert version in text
         path.write_text(text.replace(version, '"store_version": 0'), "utf-8")
-    assert made_anew() == ("5 to make" if change == "version of the stage" else "1 to make")
+    due = "5 to make" if change == "version of the stage" else "1 to make"
+    assert cases_to_make(with_residuals) == due
     for case in "abcde":
-        verify_store(ingested.residual_store("mrm", case))
-    assert made_anew() == "0 to make"
+        verify_store(with_residuals.residual_store("mrm", case))
+    assert cases_to_make(with_residuals) == "0 to make"
 
 
 def test_the_root_may_name_an_environment_variable(monkeypatch):

@@ -1,9 +1,6 @@
 """Images come back as they were written, on the grid that an independent reader sees."""
 
-import gzip
 import os
-import re
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -32,11 +29,11 @@ OBLIQUE = Geometry(
 )
 
 
-def assert_same_grid(found: Geometry, expected: Geometry) -> None:
-    assert found.shape == expected.shape
-    np.testing.assert_allclose(found.spacing, expected.spacing, rtol=1e-6)
-    np.testing.assert_allclose(found.origin, expected.origin, atol=1e-5)
-    np.testing.assert_allclose(found.direction, expected.direction, atol=1e-6)
+def assert_same_grid(grid: Geometry, expected: Geometry) -> None:
+    assert grid.shape == expected.shape
+    np.testing.assert_allclose(grid.spacing, expected.spacing, rtol=1e-6)
+    np.testing.assert_allclose(grid.origin, expected.origin, atol=1e-5)
+    np.testing.assert_allclose(grid.direction, expected.direction, atol=1e-6)
 
 
 def affine_ras(geometry: Geometry) -> np.ndarray:
@@ -46,11 +43,6 @@ def affine_ras(geometry: Geometry) -> np.ndarray:
     affine[:3, :3] = direction * np.array(geometry.spacing[::-1])
     affine[:3, 3] = geometry.origin[::-1]
     return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
-
-
-@pytest.fixture
-def values() -> np.ndarray:
-    return np.random.default_rng(3).integers(-1000, 3000, (5, 6, 7)).astype(np.int16)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -185,79 +177,6 @@ def test_refuses_a_wrong_shape_and_an_unknown_suffix(tmp_path, values):
         write_volume(tmp_path / "image.png", values, OBLIQUE)
 
 
-def data_file(path: Path) -> Path:
-    return path.with_suffix(".raw") if path.suffix == ".mhd" else path
-
-
-@pytest.mark.parametrize("suffix", [*SUFFIXES, ".zraw"])
-@pytest.mark.parametrize("keep", [0.0, 0.5, 0.98])
-def test_truncated_files_are_refused_in_one_line(tmp_path, values, suffix, keep, capfd):
-    path = tmp_path / ("image.mhd" if suffix == ".zraw" else f"image{suffix}")
-    write_volume(path, values, OBLIQUE, compress=suffix != ".mhd")
-    cut = tmp_path / "image.zraw" if suffix == ".zraw" else data_file(path)
-    content = cut.read_bytes()
-    cut.write_bytes(content[: int(keep * len(content))])
-    with pytest.raises(PipelineError) as caught:
-        read_volume(path)
-    assert "image" in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert capfd.readouterr().err == ""
-
-
-def test_gzip_with_a_flipped_bit_is_refused(tmp_path, values):
-    path = tmp_path / "image.nii.gz"
-    write_volume(path, values, OBLIQUE)
-    content = bytearray(path.read_bytes())
-    content[-6] ^= 1  # in the checksum
-    path.write_bytes(content)
-    with pytest.raises(PipelineError, match="truncated or damaged"):
-        read_volume(path)
-
-
-def test_data_cut_before_compression_are_missed_by_itk_but_not_by_us(tmp_path, values):
-    path = tmp_path / "image.nii.gz"
-    write_volume(path, values, OBLIQUE)
-    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-10]))
-    with pytest.raises(PipelineError, match=r"found \d+ bytes of data, expected \d+"):
-        read_volume(path)
-
-
-def test_missing_files_are_named(tmp_path, values):
-    with pytest.raises(PipelineError, match="not there"):
-        read_volume(tmp_path / "none.nii.gz")
-    with pytest.raises(PipelineError, match="not there"):
-        read_geometry(tmp_path / "none.nii.gz")
-    path = tmp_path / "scan.mhd"
-    write_volume(path, values, OBLIQUE, compress=False)
-    (tmp_path / "scan.raw").unlink()
-    with pytest.raises(PipelineError, match=r"scan\.raw is missing"):
-        read_volume(path)
-
-
-def test_text_is_no_image(tmp_path):
-    path = tmp_path / "notes.nrrd"
-    path.write_text("not an image")
-    with pytest.raises(PipelineError, match="not a readable image"):
-        read_volume(path)
-
-
-@pytest.mark.parametrize(("shape", "dimension"), [((4, 5), "2D"), ((4, 5, 6, 2), "4D")])
-def test_other_dimensions_are_named(tmp_path, shape, dimension):
-    path = tmp_path / "image.nii.gz"
-    nibabel.save(nibabel.Nifti1Image(np.zeros(shape, np.int16), np.eye(4)), path)
-    for read in (read_geometry, read_volume):
-        with pytest.raises(PipelineError, match=f"a {dimension} image.*, expected (one )?3D"):
-            read(path)
-
-
-def test_colour_images_are_refused(tmp_path):
-    itk = pytest.importorskip("SimpleITK")
-    path = tmp_path / "colour.nrrd"
-    itk.WriteImage(itk.Image([4, 5, 6], itk.sitkVectorUInt8, 3), str(path))
-    with pytest.raises(PipelineError, match="3 values per voxel"):
-        read_geometry(path)
-
-
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
 def test_one_volume_of_a_4d_image(tmp_path, values, suffix, dtype):
@@ -267,32 +186,35 @@ def test_one_volume_of_a_4d_image(tmp_path, values, suffix, dtype):
     path = tmp_path / f"image{suffix}"
     nibabel.save(nibabel.Nifti1Image(stack.T, affine_ras(OBLIQUE)), path)
     for channel, wanted in enumerate(stack):
-        found = read_volume(path, channel)
-        np.testing.assert_array_equal(found.array, wanted)
-        assert_same_grid(found.geometry, OBLIQUE)
+        volume = read_volume(path, channel)
+        np.testing.assert_array_equal(volume.array, wanted)
+        assert_same_grid(volume.geometry, OBLIQUE)
         assert_same_grid(read_geometry(path, channel), OBLIQUE)
     with pytest.raises(PipelineError, match=r"4D image of 3 volumes, but source\.channel is 3"):
         read_volume(path, 3)
 
 
 def test_one_channel_of_a_colour_image(tmp_path, values):
-    itk = pytest.importorskip("SimpleITK")
     colours = np.stack([values, values + 1], axis=-1)  # (z, y, x, channel)
     path = tmp_path / "colour.nrrd"
-    itk.WriteImage(itk.GetImageFromArray(colours, isVector=True), str(path))
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(colours, isVector=True), str(path))
     np.testing.assert_array_equal(read_volume(path, 1).array, values + 1)
     with pytest.raises(PipelineError, match=r"2 values per voxel, but source\.channel is 2"):
         read_volume(path, 2)
 
 
+def test_importing_the_module_does_not_load_itk():
+    code = "import sys, pipeline.storage.volumes; sys.exit('SimpleITK' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def write_series(folder: Path, array: np.ndarray, gaps: list[float]) -> None:
-    itk = pytest.importorskip("SimpleITK")
-    writer = itk.ImageFileWriter()
+    writer = SimpleITK.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     folder.mkdir()
     for index, position in enumerate(gaps):
-        image = itk.GetImageFromArray(array[index])
-        image = itk.JoinSeries(image)
+        image = SimpleITK.GetImageFromArray(array[index])
+        image = SimpleITK.JoinSeries(image)
         image.SetSpacing((0.5, 0.75, 3.0))
         for key, value in {
             "0008|0060": "CT",
@@ -325,47 +247,18 @@ def test_dicom_folder_with_a_missing_slice_is_refused(tmp_path, values):
         read_volume(tmp_path / "series")
 
 
-@pytest.mark.parametrize("step", [0.0, -0.5, np.nan])
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mhd"])
-def test_a_spacing_that_no_image_can_have_is_refused(tmp_path, step, suffix):
-    path = tmp_path / f"image{suffix}"
-    geometry = Geometry((3, 4, 5), (3.0, 0.5, 0.7))
-    write_volume(path, np.ones(geometry.shape, np.int16), geometry)
-    if suffix == ".mhd":
-        written = re.sub(
-            "ElementSpacing = [^ ]+", f"ElementSpacing = {step}", path.read_text("utf-8")
-        )
-        path.write_text(written, "utf-8")
-    else:
-        head = path.read_bytes() if suffix == ".nii" else gzip.decompress(path.read_bytes())
-        head = head[:80] + struct.pack("<f", step) + head[84:]  # pixdim[1], mm along x
-        path.write_bytes(head if suffix == ".nii" else gzip.compress(head))
-    for read in (read_geometry, read_volume):
-        with pytest.raises(PipelineError, match=r"spacing \(.*expected all above 0"):
-            read(path)
-
-
 def test_folder_without_dicom_is_refused(tmp_path, capfd):
     with pytest.raises(PipelineError, match="0 DICOM series, expected 1"):
         read_volume(tmp_path)
     assert capfd.readouterr().err == ""
 
 
-def test_importing_the_module_does_not_load_itk():
-    code = "import sys, pipeline.storage.volumes; sys.exit('SimpleITK' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
 def test_one_slice_of_a_dicom_series_does_not_pass_for_a_scan(tmp_path):
-    SimpleITK.WriteImage(
-        SimpleITK.GetImageFromArray(np.ones((1, 12, 20), np.int16)), str(tmp_path / "IM1.dcm")
-    )
-    (tmp_path / "IM1.dcm").rename(tmp_path / "IM1")
+    image = SimpleITK.GetImageFromArray(np.ones((1, 12, 20), np.int16))
+    path = tmp_path / "IM1.dcm"
+    SimpleITK.WriteImage(image, str(path))
     for name in ("IM1", "IM1.dcm"):
-        (tmp_path / "IM1").rename(tmp_path / name)
-        with pytest.raises(
-            PipelineError, match="one slice of a DICOM series, expected a scan; giv"
-        ):
-            read_volume(tmp_path / name)
-        (tmp_path / name).rename(tmp_path / "IM1")
+        path = path.rename(tmp_path / name)
+        with pytest.raises(PipelineError, match="one slice of a DICOM series, expected a scan"):
+            read_volume(path)
     assert read_volume(tmp_path).array.shape == (1, 12, 20), "a folder may hold a single one"

@@ -1,21 +1,17 @@
 """Stores appear whole or not at all, open with plain zarr, and notice damage."""
 
-import errno
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
 
 from pipeline.errors import PipelineError
-from pipeline.storage import files, zarr_store
-from pipeline.storage.files import fingerprint
+from pipeline.storage import zarr_store
 from pipeline.storage.zarr_faults import DIGEST_OF_ATTRIBUTES, UntouchableError
 
 RESIDUAL = np.linspace(0, 1, 2 * 3 * 8 * 9, dtype=np.float16).reshape(2, 3, 8, 9)
@@ -28,11 +24,6 @@ def store(tmp_path):
         path, {"residual": RESIDUAL}, {"fingerprint": "f", "case": "a"}, slice_axis=1
     )
     return path
-
-
-def shard(path: Path) -> Path:
-    (found,) = [file for file in (path / "residual" / "c").rglob("*") if file.is_file()]
-    return found
 
 
 def test_plain_zarr_shows_values_chunks_and_attributes(store):
@@ -58,24 +49,8 @@ def test_writing_again_replaces_the_whole_store(store):
     assert sorted(store.parent.iterdir()) == [store]
 
 
-def test_a_flipped_bit_is_found(store):
-    data = bytearray(shard(store).read_bytes())
-    data[len(data) // 3] ^= 1
-    shard(store).write_bytes(data)
-    with pytest.raises(PipelineError, match=r"delete (it|the store)"):
-        zarr_store.verify_store(store)
-
-
-def test_a_lost_shard_never_reads_as_values(store):
-    shard(store).unlink()
-    with pytest.raises(PipelineError, match="has lost its data"):
-        zarr_store.open_store(store)
-    assert not zarr_store.is_current(store, "f")
-
-
-@pytest.mark.parametrize("content", ["", "{", '{"zarr_format": 3, "node_type": "group"}'])
-def test_truncated_metadata_is_refused(store, content):
-    (store / "zarr.json").write_text(content)
+def test_metadata_without_its_attributes_is_refused(store):
+    (store / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
     with pytest.raises(PipelineError, match="delete it and run again"):
         zarr_store.open_store(store)
 
@@ -108,18 +83,7 @@ def test_a_store_of_version_1_is_read_as_ever(store):
     assert zarr_store.is_current(store, "f")
 
 
-def test_a_full_disk_leaves_nothing_behind_and_the_old_store_intact(store, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(store))
-
-    monkeypatch.setattr(files, "_flush", full)
-    with pytest.raises(OSError, match="No space left"):
-        zarr_store.write_store(store, {"residual": RESIDUAL}, {"fingerprint": "g"}, slice_axis=1)
-    assert sorted(store.parent.iterdir()) == [store]
-    assert zarr_store.is_current(store, "f")
-
-
-def _write_forever(path: Path) -> None:
+def write_forever(path):
     big = np.random.default_rng(0).random((2, 40, 64, 64)).astype(np.float16)
     while True:
         zarr_store.write_store(path, {"residual": big}, {"fingerprint": "f"}, slice_axis=1)
@@ -128,7 +92,7 @@ def _write_forever(path: Path) -> None:
 @pytest.mark.parametrize("delay", [0.02, 0.11, 0.23])
 def test_a_killed_writer_never_leaves_half_a_store_in_its_place(tmp_path, delay):
     path = tmp_path / "a.zarr"
-    writer = multiprocessing.get_context("fork").Process(target=_write_forever, args=(path,))
+    writer = multiprocessing.get_context("fork").Process(target=write_forever, args=(path,))
     writer.start()
     time.sleep(delay)
     os.kill(writer.pid, signal.SIGKILL)
@@ -137,21 +101,7 @@ def test_a_killed_writer_never_leaves_half_a_store_in_its_place(tmp_path, delay)
         zarr_store.verify_store(path)
 
 
-def test_json_is_whole_or_refused(tmp_path):
-    path = tmp_path / "a" / "m.json"
-    files.write_json(path, {"b": 1, "a": [1, 2]})
-    assert files.read_json(path) == {"a": [1, 2], "b": 1}
-    path.write_text('{"a": [1,')
-    with pytest.raises(PipelineError, match="damaged"):
-        files.read_json(path)
-    shutil.rmtree(path.parent)
-    with pytest.raises(PipelineError, match="not there"):
-        files.read_json(path)
-
-
-def test_a_fingerprint_depends_on_values_not_on_their_order():
-    assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
-    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+def test_a_digest_depends_on_shape_and_type():
     zeros = np.zeros((2, 3), np.int16)
-    assert zarr_store.array_digest(zeros) != zarr_store.array_digest(zeros.reshape(3, 2))
-    assert zarr_store.array_digest(zeros) != zarr_store.array_digest(zeros.astype(np.uint16))
+    for other in (zeros.reshape(3, 2), zeros.astype(np.uint16)):
+        assert zarr_store.array_digest(zeros) != zarr_store.array_digest(other)

@@ -11,7 +11,6 @@ from pipeline.errors import PipelineError
 from pipeline.networks.build import build_network, masked_models
 from pipeline.networks.grad_cam import grad_cam_maps
 from pipeline.networks.weights import keep_model
-from pipeline.residual_maps import residual_maps
 from pipeline.settings import Dataset, Experiment, GradCam, Slices
 from pipeline.storage.slices import network_slices
 from pipeline.storage.zarr_store import open_store, read_array
@@ -19,35 +18,39 @@ from pipeline.tools.explain import view
 from pipeline.tools.explain.explain import explain
 from pipeline.tools.explain.picture import over_slice
 from pipeline.tools.explain.view import slice_passes
+from tests.pipeline.results import copy_results
 
 SEED = 5
 
 
-@pytest.fixture
-def ready(ingested, mae, residuals, experiment, slices, resources):
-    """An untrained MAE, its residual maps, and untrained networks."""
-    torch.set_num_threads(1)
-    torch.manual_seed(1)
-    shape = {"image_size": mae.image_size, "patch_size": mae.patch_size}
-    masked = build_masked_model(mae.architecture, mae.preset, **shape)
-    keep_model(masked, ingested.mae("shared"), "x", {})
-    maes = {"shared": mae}
-    residual_maps(ingested, "mrm", "1of1", residuals, maes, (1,), slices, SEED, resources)
-    unet = Experiment(model="unet", width=2)
-    encoder = Experiment(model="mae_unet", mae_encoder={"mae": "shared"}, width=2)
-    for name, chosen, maps in (("grcsf", experiment, 2), ("unet", unet, 0), ("mae", encoder, 0)):
+@pytest.fixture(scope="module")
+def prepared(residuals_once, tmp_path_factory, mae, residuals, experiment, slices):
+    """Residual maps, untrained networks, and the settings of both."""
+    layout = copy_results(residuals_once, tmp_path_factory.mktemp("explain"))
+    experiments = {
+        "grcsf": experiment,
+        "unet": Experiment(model="unet", width=2),
+        "mae": Experiment(model="mae_unet", mae_encoder={"mae": "shared"}, width=2),
+    }
+    for name, chosen in experiments.items():
         torch.manual_seed(1)
-        keep_model(build_network(chosen, maps, slices, mae), ingested.model(name, 1), "x", {})
-    dataset = Dataset.model_validate(
-        {
-            "source": {"adapter": "manifest", "root": "x"},
-            "slices": slices,
-            "mae": maes,
-            "residuals": {"mrm": residuals},
-            "experiments": {"grcsf": experiment, "unet": unet, "mae": encoder},
-        }
-    )
-    return ingested, dataset
+        network = build_network(chosen, 2 if chosen.residuals else 0, slices, mae)
+        keep_model(network, layout.model(name, 1), "x", {})
+    settings = {
+        "source": {"adapter": "manifest", "root": "x"},
+        "slices": slices,
+        "mae": {"shared": mae},
+        "residuals": {"mrm": residuals},
+        "experiments": experiments,
+    }
+    return layout, settings
+
+
+@pytest.fixture
+def ready(prepared, tmp_path):
+    """A copy of the results, and their data set's settings."""
+    layout, settings = prepared
+    return copy_results(layout, tmp_path), Dataset.model_validate(settings)
 
 
 def drawn(ready, tmp_path, experiment="grcsf", case="d", numbers=()):
@@ -63,13 +66,14 @@ def test_the_passes_are_those_behind_the_stored_maps(ready, mae, residuals, slic
     models = masked_models(layout, {"shared": mae})
     passes = slice_passes([models["shared"]] * 2, residuals, image, "d", z, SEED)
     stored = read_array(open_store(layout.residual_store("mrm", "d")), "residual", (slice(None), z))
-    assert [len(one.masked) for one in passes] == [2, 4]
-    for one, expected, ratio in zip(passes, stored, (0.5, 0.75), strict=True):
-        found = residual_map(image, torch.from_numpy(one.mean)[None, None], "abs")[0, 0].numpy()
-        np.testing.assert_allclose(found, expected.astype(np.float32), atol=1e-3)
-        np.testing.assert_allclose(np.isnan(one.masked).mean(axis=(1, 2)), ratio)
-        seen = ~np.isnan(one.masked)
-        np.testing.assert_allclose(one.reconstructed[seen], one.masked[seen])
+    assert [len(of_map.masked) for of_map in passes] == [2, 4]
+    for of_map, expected, ratio in zip(passes, stored, (0.5, 0.75), strict=True):
+        mean = torch.from_numpy(of_map.mean)[None, None]
+        residual = residual_map(image, mean, "abs")[0, 0].numpy()
+        np.testing.assert_allclose(residual, expected.astype(np.float32), atol=1e-3)
+        np.testing.assert_allclose(np.isnan(of_map.masked).mean(axis=(1, 2)), ratio)
+        seen = ~np.isnan(of_map.masked)
+        np.testing.assert_allclose(of_map.reconstructed[seen], of_map.masked[seen])
 
 
 def test_one_picture_a_slice_and_none_is_blank(ready, tmp_path):
@@ -132,26 +136,27 @@ def test_maps_of_other_weights_are_refused(ready, mae, tmp_path):
 
 
 def test_without_a_number_the_largest_lesion_or_the_middle_is_shown(ready, tmp_path):
-    assert drawn(ready, tmp_path)[0].name == "d-slice-003.png"
-    assert drawn(ready, tmp_path, case="e")[0].name == "e-slice-004.png"
+    assert drawn(ready, tmp_path, "unet")[0].name == "d-slice-003.png"
+    assert drawn(ready, tmp_path, "unet", case="e")[0].name == "e-slice-004.png"
 
 
-@pytest.mark.parametrize("name", ["unet", "mae"])
-def test_a_network_without_residual_maps(ready, tmp_path, name):
-    (plain,), (whole,) = drawn(ready, tmp_path / "a", name), drawn(ready, tmp_path / "b")
-    assert imread(plain).shape[0] < imread(whole).shape[0]
+def test_a_network_without_residual_maps_has_a_smaller_picture(ready, tmp_path):
+    names = ("grcsf", "unet", "mae")
+    pictures = [drawn(ready, tmp_path / name, name)[0] for name in names]
+    whole, *others = [imread(picture).shape[0] for picture in pictures]
+    assert all(height < whole for height in others)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "reason"),
     [
         ({"case": "dd"}, "case dd: not among the 5 ingested cases; did you mean 'd'"),
         ({"numbers": (7,)}, "--slice: found 7, but case d has slices 1 to 6"),
         ({"numbers": (0,)}, "--slice: found 0"),
     ],
 )
-def test_faults_are_one_line(ready, tmp_path, change, said):
-    with pytest.raises(PipelineError, match=said):
+def test_faults_are_one_line(ready, tmp_path, change, reason):
+    with pytest.raises(PipelineError, match=reason):
         drawn(ready, tmp_path, **change)
 
 

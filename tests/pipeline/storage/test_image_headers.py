@@ -1,0 +1,108 @@
+"""Files that are damaged, or are no single 3D image, are refused in one line."""
+
+import gzip
+import re
+import struct
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK
+
+from pipeline.errors import PipelineError
+from pipeline.storage.volumes import Geometry, read_geometry, read_volume, write_volume
+
+GRID = Geometry((5, 6, 7), (3.0, 0.7, 0.5))
+
+
+def data_file(path: Path) -> Path:
+    return path.with_suffix(".raw") if path.suffix == ".mhd" else path
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".zraw"])
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.98])
+def test_truncated_files_are_refused_in_one_line(tmp_path, values, suffix, keep, capfd):
+    path = tmp_path / ("image.mhd" if suffix == ".zraw" else f"image{suffix}")
+    write_volume(path, values, GRID, compress=suffix != ".mhd")
+    cut = tmp_path / "image.zraw" if suffix == ".zraw" else data_file(path)
+    content = cut.read_bytes()
+    cut.write_bytes(content[: int(keep * len(content))])
+    with pytest.raises(PipelineError) as caught:
+        read_volume(path)
+    assert "image" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_gzip_with_a_flipped_bit_is_refused(tmp_path, values):
+    path = tmp_path / "image.nii.gz"
+    write_volume(path, values, GRID)
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 1  # in the checksum
+    path.write_bytes(content)
+    with pytest.raises(PipelineError, match="truncated or damaged"):
+        read_volume(path)
+
+
+def test_data_cut_before_compression_are_missed_by_itk_but_not_by_us(tmp_path, values):
+    path = tmp_path / "image.nii.gz"
+    write_volume(path, values, GRID)
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-10]))
+    with pytest.raises(PipelineError, match=r"found \d+ bytes of data, expected \d+"):
+        read_volume(path)
+
+
+def test_missing_files_are_named(tmp_path, values):
+    with pytest.raises(PipelineError, match="not there"):
+        read_volume(tmp_path / "none.nii.gz")
+    with pytest.raises(PipelineError, match="not there"):
+        read_geometry(tmp_path / "none.nii.gz")
+    path = tmp_path / "scan.mhd"
+    write_volume(path, values, GRID, compress=False)
+    (tmp_path / "scan.raw").unlink()
+    with pytest.raises(PipelineError, match=r"scan\.raw is missing"):
+        read_volume(path)
+
+
+def test_text_is_no_image(tmp_path):
+    path = tmp_path / "notes.nrrd"
+    path.write_text("not an image")
+    with pytest.raises(PipelineError, match="not a readable image"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(("shape", "dimension"), [((4, 5), "2D"), ((4, 5, 6, 2), "4D")])
+def test_other_dimensions_are_named(tmp_path, shape, dimension):
+    path = tmp_path / "image.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.zeros(shape, np.int16), np.eye(4)), path)
+    for read in (read_geometry, read_volume):
+        with pytest.raises(PipelineError, match=f"a {dimension} image.*, expected (one )?3D"):
+            read(path)
+
+
+def test_colour_images_are_refused(tmp_path):
+    path = tmp_path / "colour.nrrd"
+    SimpleITK.WriteImage(SimpleITK.Image([4, 5, 6], SimpleITK.sitkVectorUInt8, 3), str(path))
+    with pytest.raises(PipelineError, match="3 values per voxel"):
+        read_geometry(path)
+
+
+@pytest.mark.parametrize("step", [0.0, -0.5, np.nan])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mhd"])
+def test_a_spacing_that_no_image_can_have_is_refused(tmp_path, step, suffix):
+    path = tmp_path / f"image{suffix}"
+    geometry = Geometry((3, 4, 5), (3.0, 0.5, 0.7))
+    write_volume(path, np.ones(geometry.shape, np.int16), geometry)
+    if suffix == ".mhd":
+        written = re.sub(
+            "ElementSpacing = [^ ]+", f"ElementSpacing = {step}", path.read_text("utf-8")
+        )
+        path.write_text(written, "utf-8")
+    else:
+        head = path.read_bytes() if suffix == ".nii" else gzip.decompress(path.read_bytes())
+        head = head[:80] + struct.pack("<f", step) + head[84:]  # pixdim[1], mm along x
+        path.write_bytes(head if suffix == ".nii" else gzip.compress(head))
+    for read in (read_geometry, read_volume):
+        with pytest.raises(PipelineError, match=r"spacing \(.*expected all above 0"):
+            read(path)
