@@ -1,11 +1,11 @@
 """Empty-file data sets, and Snakemake's plan for them, and its runs."""
 
+import fcntl
 import json
 import os
 import re
-import signal
+import shutil
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Timer
@@ -13,9 +13,11 @@ from threading import Timer
 import pytest
 import yaml
 
+from tests.workflow import tiny
 from tests.workflow.warm import Process
 
 ROOT = Path(__file__).parents[2]
+NO_NETWORK = str(Path(__file__).parent / "no_network")
 ALL = ("all results", "all tables")  # the targets, which make nothing themselves
 
 
@@ -43,24 +45,37 @@ class Plan:
         return [line for line in self.output.splitlines() if line.startswith("error: ")]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Project:
     """A working directory with images below `images/` and a `config.yaml`."""
 
     folder: Path
     checkout: Path = ROOT
 
+    def copy_checkout(self) -> None:
+        """Go on with a checkout that may be changed."""
+        if self.checkout == ROOT:
+            self.checkout = self.folder / "checkout"
+            for part in ("workflow", "pipeline", "grcsf", "envs"):
+                ignored = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(ROOT / part, self.checkout / part, ignore=ignored)
+
+    def python(self, *arguments: str) -> Process:
+        """Start a Python here that knows the checkout and no network."""
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment["PYTHONPATH"] = f"{self.checkout}:{NO_NETWORK}"
+        return Process(list(arguments), self.folder, environment)
+
     def start(self, *arguments: str) -> Process:
-        """Start Snakemake here on the workflow of the checkout, in a process group of its own."""
-        path = "" if self.checkout == ROOT else str(self.checkout)
-        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-        command = ["-m", "snakemake", "-s", f"{self.checkout}/workflow/Snakefile"]
-        return Process([*command, *arguments], self.folder, environment)
+        """Start Snakemake here on the workflow of the checkout."""
+        return self.python(
+            "-m", "snakemake", "-s", f"{self.checkout}/workflow/Snakefile", *arguments
+        )
 
     def call(self, *arguments: str, timeout: int = 120) -> Plan:
         """Call Snakemake here and wait for its end."""
         process = self.start(*arguments)
-        alarm = Timer(timeout, os.killpg, (process.pid, signal.SIGKILL))
+        alarm = Timer(timeout, process.kill_group)
         alarm.start()
         output = process.communicate()
         alarm.cancel()
@@ -80,15 +95,25 @@ class Project:
         assert plan.code == 0, plan.output
         return plan
 
-    def configure(self, config: dict) -> None:
+    def configure(self, config: dict, cases: int = 0, adapter: str = "atlas") -> None:
+        """Write `config.yaml`, and empty images; more of them when called again."""
         (self.folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-
-    def write_images(self, adapter: str, cases: int) -> None:
-        """Empty files in the layout of `adapter`; more of them when called again."""
-        for path in LAYOUTS[adapter](self.folder / "images", cases):
+        for path in LAYOUTS[adapter](self.folder / "images", cases) if cases else ():
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists():
                 path.touch()
+
+    def change(self, keys: str, value) -> None:
+        """Set one value of `config.yaml`, or drop it (`value` None); keys are joined by points."""
+        config = yaml.safe_load((self.folder / "config.yaml").read_text("utf-8"))
+        section = config = json.loads(json.dumps(config))  # without what YAML lets parts share
+        *way, last = keys.split(".")
+        for key in way:
+            section = section.setdefault(key, {})
+        section[last] = value
+        if value is None:
+            del section[last]
+        self.configure(config)
 
 
 def configuration(adapter: str) -> dict:
@@ -191,12 +216,6 @@ def new_project() -> type[Project]:
     return Project
 
 
-@pytest.fixture(scope="session")
-def new_config() -> Callable[[str], dict]:
-    """`configuration`, of any adapter."""
-    return configuration
-
-
 @pytest.fixture
 def project(tmp_path) -> Project:
     """An empty project."""
@@ -207,3 +226,30 @@ def project(tmp_path) -> Project:
 def config() -> dict:
     """The configuration of an ATLAS folder."""
     return configuration("atlas")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Project:
+    """A project of tiny data sets in which everything has run; to be copied, or only read.
+
+    All workers of a session share it, and the first that needs it makes it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    project = Project(base / "finished-project")
+    with (base / "finished-project.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (project.folder / "results").exists():
+            tiny.write_images(project.folder / "images")
+            tiny.write_weights(project.folder, seed=3)
+            project.configure(tiny.configuration())
+            project.run()
+    return project
+
+
+@pytest.fixture
+def again(finished, tmp_path) -> Project:
+    """A copy of the finished project, to change."""
+    shutil.copytree(finished.folder, tmp_path / "again", symlinks=True)
+    return Project(tmp_path / "again")

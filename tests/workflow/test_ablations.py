@@ -62,8 +62,9 @@ def test_settings_are_those_of_the_paper_s_experiment(atlas):
 
 
 def test_the_plan_holds_each_mae_and_each_residual_set_once(project):
-    config = yaml.safe_load(CONFIG.read_text("utf-8"))["datasets"]["atlas"]
-    project.write_images("atlas", 40)
+    config = yaml.safe_load(CONFIG.read_text("utf-8"))
+    project.configure(config, 40)
+    config = config["datasets"]["atlas"]
     plan = project.call("ablations", "-n", "--configfile", str(CONFIG), *ROOT)
     assert plan.code == 0, plan.output
     assert plan.counts["tabulate"] == len(PRINTED)

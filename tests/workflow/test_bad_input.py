@@ -35,8 +35,7 @@ def the_one_line(plan) -> str:
     ],
 )
 def test_a_target_of_an_unknown_name(project, config, target, told):
-    project.configure(config)
-    project.write_images("atlas", 3)
+    project.configure(config, 3)
     line = the_one_line(project.call(f"results/images/{target}", "-n", *CONFIG))
     assert line == f"error: data set images: {told}"
 
@@ -44,31 +43,52 @@ def test_a_target_of_an_unknown_name(project, config, target, told):
 def test_every_data_set_s_folder_is_looked_at(project, config):
     images = config["datasets"]["images"]
     config["datasets"]["more"] = {**images, "source": {"adapter": "atlas", "root": "elsewhere"}}
-    project.configure(config)
-    project.write_images("atlas", 3)
+    project.configure(config, 3)
     line = the_one_line(project.call("-n", *CONFIG))
     assert line.startswith("error: data set more: elsewhere: not there")
 
 
-@pytest.mark.parametrize("key", ["root", "checkpoint"])
-def test_a_path_that_the_machine_refuses(project, config, key):
-    """As one below a folder that may not be entered, which stops no superuser."""
-    images, path = config["datasets"]["images"], 300 * "x"
-    (images["source"] if key == "root" else images["mae"]["m50"])[key] = path
-    project.configure(config)
-    project.write_images("atlas", 4)
-    line = the_one_line(project.call("-n", *CONFIG))
-    about = "data set images: " if key == "root" else ""
-    remedy = "correct the path, its rights or its disk"
-    assert line == f"error: {about}{path}: File name too long; {remedy}"
+IMAGES = "datasets.images."
+LONG = 300 * "x"
+TOO_LONG = f"{LONG}: File name too long; correct the path, its rights or its disk"
+NO_WEIGHTS = "error: checkpoint weights.pth: not there; correct mae.checkpoint"
+PHANTOMS = {
+    "source": {"adapter": "atlas", "phantom": {"kind": "head", "cases": 6, "shape": [8, 16, 16]}},
+    "split": {"by": "group", "subsets": 4},
+}
+UNFILLED = "expected a path without ~, $ and braces, which are not filled in here"
 
 
-@pytest.mark.parametrize("results", ["config.yaml", "config.yaml/below"])
-def test_a_file_in_the_place_of_the_results(project, config, results):
-    project.configure({**config, "results": results})
-    project.write_images("atlas", 3)
-    line = the_one_line(project.call("-n", *CONFIG))
-    assert line.startswith(f"error: results {results}: found a file at ")
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        # as one below a folder that may not be entered, which stops no superuser
+        (f"{IMAGES}source.root", LONG, f"data set images: {TOO_LONG}"),
+        (f"{IMAGES}mae.m50.checkpoint", LONG, TOO_LONG),
+        (f"{IMAGES}mae.m50.checkpoint", "weights.pth", NO_WEIGHTS),
+        ("results", "config.yaml", "results config.yaml: found a file at "),
+        ("results", "config.yaml/below", "results config.yaml/below: found a file at "),
+        ("results", "~/results", f"results: found '~/results', {UNFILLED}"),
+        ("results", "$HOME/results", f"results: found '$HOME/results', {UNFILLED}"),
+        ("results", "results-{a}", f"results: found 'results-{{a}}', {UNFILLED}"),
+        (
+            f"{IMAGES}evaluation.metrics",
+            "calcium",
+            "data set images: evaluation.metrics: found calcium, and MR for case sub-r001s001",
+        ),
+        (f"{IMAGES}source.also_predict", ["nope.nii.gz"], "nope.nii.gz"),
+        (
+            f"{IMAGES}split",
+            {"by": "group", "subsets": 9},
+            "data set images: split: found 8 groups, expected at least 9 for 9 subsets; lower "
+            "split.subsets",
+        ),
+    ],
+)
+def test_a_setting_that_the_images_or_the_machine_refuse(project, config, keys, value, message):
+    project.configure(config, 30)
+    project.change(keys, value)
+    assert message in the_one_line(project.call("-n", *CONFIG))
 
 
 SPLIT = ("results/images/split/split.json",)
@@ -86,8 +106,7 @@ NOWHERE = "store.root /proc/nope: nothing can be written to /proc ("
     ],
 )
 def test_a_shared_folder_that_takes_no_stores(project, config, root, told, target):
-    project.configure({**config, "store": {"root": root}})
-    project.write_images("atlas", 3)
+    project.configure({**config, "store": {"root": root}}, 3)
     done = project.call(*target, "--cores", "1", *CONFIG)
     assert done.code == 1
     assert done.output.splitlines()[-1].startswith(told)
@@ -95,19 +114,8 @@ def test_a_shared_folder_that_takes_no_stores(project, config, root, told, targe
     assert not (project.folder / "results" / "images" / "ingest").exists()
 
 
-@pytest.mark.parametrize("results", ["~/results", "$HOME/results", "results-{a}"])
-def test_a_results_folder_that_would_be_taken_at_its_word(project, config, results):
-    project.configure({**config, "results": results})
-    line = the_one_line(project.call("-n", *CONFIG))
-    assert line.endswith(
-        f"config.yaml: results: found {results!r}, expected a path without ~, $ and braces, which "
-        "are not filled in here"
-    )
-
-
 def test_a_shared_folder_is_needed_where_residuals_are_made(project, config):
-    project.configure({**config, "store": {"root": "/proc/nope"}})
-    project.write_images("atlas", 3)
+    project.configure({**config, "store": {"root": "/proc/nope"}}, 3)
     for target, jobs in [(SPLIT, {"ingest", "split"}), ((), None)]:
         plan = project.call(*target, "-n", *CONFIG)
         assert plan.code == 0, plan.output
@@ -115,19 +123,8 @@ def test_a_shared_folder_is_needed_where_residuals_are_made(project, config):
         assert jobs is None or set(plan.counts) == jobs
 
 
-def test_calcium_in_images_that_are_no_ct(project, config):
-    config["datasets"]["images"]["evaluation"] = {"metrics": "calcium"}
-    project.configure(config)
-    project.write_images("atlas", 3)
-    line = the_one_line(project.call("-n", *CONFIG))
-    assert line.startswith(
-        "error: data set images: evaluation.metrics: found calcium, and MR for case sub-r001s001"
-    )
-
-
 def test_an_image_that_is_not_there(project, config):
-    project.configure(config)
-    project.write_images("atlas", 4)
+    project.configure(config, 4)
     (image, *_) = (project.folder / "images").rglob("*s001*_T1w.nii.gz")
     image.unlink()
     line = the_one_line(project.call("-n", *CONFIG))
@@ -138,26 +135,8 @@ def test_an_image_that_is_not_there(project, config):
     assert "ingest images" in project.plan().jobs
 
 
-def test_an_image_to_predict_that_is_not_there(project, config):
-    config["datasets"]["images"]["source"]["also_predict"] = ["nope.nii.gz"]
-    project.configure(config)
-    project.write_images("atlas", 3)
-    assert "nope.nii.gz" in the_one_line(project.call("-n", *CONFIG))
-
-
-def test_a_split_into_more_subsets_than_groups(project, config):
-    config["datasets"]["images"]["split"] = {"by": "group", "subsets": 9}
-    project.configure(config)
-    project.write_images("atlas", 30)
-    line = the_one_line(project.call("-n", *CONFIG))
-    told = "split: found 8 groups, expected at least 9 for 9 subsets; lower split.subsets"
-    assert line == f"error: data set images: {told}"
-
-
 def test_phantoms_that_cannot_be_split_are_not_written(project, config):
-    phantom = {"kind": "head", "cases": 6, "shape": [8, 16, 16]}
-    config["datasets"]["images"]["source"] = {"adapter": "atlas", "phantom": phantom}
-    config["datasets"]["images"]["split"] = {"by": "group", "subsets": 4}
+    config["datasets"]["images"].update(PHANTOMS)
     project.configure(config)
     assert "split: found 1 group(s) of 2 cases in a subset" in the_one_line(
         project.call("--cores", "1", *CONFIG)
@@ -165,17 +144,8 @@ def test_phantoms_that_cannot_be_split_are_not_written(project, config):
     assert not (project.folder / "results").exists()
 
 
-def test_weights_that_are_not_there(project, config):
-    config["datasets"]["images"]["mae"]["m50"]["checkpoint"] = "weights.pth"
-    project.configure(config)
-    project.write_images("atlas", 3)
-    line = the_one_line(project.call("-n", *CONFIG))
-    assert line == "error: checkpoint weights.pth: not there; correct mae.checkpoint"
-
-
 def test_nothing_is_told_in_lines_that_nobody_reads(project, config):
-    project.configure(config)
-    project.write_images("atlas", 60)
+    project.configure(config, 60)
     plan = project.plan()
     assert max(map(len, plan.output.splitlines())) < 200
 
@@ -185,8 +155,7 @@ def mounted_results(project, config):
     """Calls Snakemake with an own file system at `results`."""
     results = project.folder / "results"
     results.mkdir()
-    project.configure(config)
-    project.write_images("atlas", 8)
+    project.configure(config, 8)
     alone = ["unshare", "--user", "--mount", "--map-root-user", "bash", "-c"]
     snakemake = f"{sys.executable} -m snakemake -s {ROOT}/workflow/Snakefile {' '.join(CONFIG)}"
 

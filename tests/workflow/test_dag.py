@@ -35,8 +35,7 @@ def options(command: str) -> dict[str, str]:
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_jobs_of_each_stage(project, config, adapter):
     config["datasets"]["images"]["source"]["adapter"] = adapter
-    project.configure(config)
-    project.write_images(adapter, 6)
+    project.configure(config, 6, adapter)
     plan = project.plan()
     assert plan.counts == ONE_SUBSET
     assert "train_mae images: spare" not in plan.jobs
@@ -45,11 +44,10 @@ def test_jobs_of_each_stage(project, config, adapter):
 
 def test_jobs_grow_with_batches_and_subsets_not_with_cases(project, config):
     config["datasets"]["images"]["split"] = {"by": "group", "subsets": 4}
-    project.configure(config)
-    project.write_images("atlas", 33)
+    project.configure(config, 33)
     four = dict.fromkeys(("train_segmentation", "predict", "postprocess"), 8)
     assert project.plan().counts == {**ONE_SUBSET, **four, "residual_maps": 8}
-    project.write_images("atlas", 64)
+    project.configure(config, 64)
     assert project.plan().counts == {**ONE_SUBSET, **four, "residual_maps": 8}
 
 
@@ -67,8 +65,7 @@ def test_phantoms_are_written_first_and_batched_by_their_number(project, config)
 def test_one_mae_for_both_ratios_is_trained_once(project, config):
     for one in config["datasets"]["images"]["residuals"]["mrm"]["maps"]:
         one["mae"] = "m50"
-    project.configure(config)
-    project.write_images("atlas", 3)
+    project.configure(config, 3)
     assert project.plan().counts == {**ONE_SUBSET, "train_mae": 1}
 
 
@@ -78,8 +75,7 @@ def test_the_mae_whose_encoder_a_network_has_is_trained_first(project, config):
         "unet": {"model": "unet"},
         "mae": {"model": "mae_unet", "mae_encoder": encoder},
     }
-    project.configure(config)
-    project.write_images("atlas", 3)
+    project.configure(config, 3)
     plan = project.plan()
     counts = {stage: count for stage, count in ONE_SUBSET.items() if stage != "residual_maps"}
     assert plan.counts == {**counts, "train_mae": 1}
@@ -99,8 +95,7 @@ def test_without_a_configuration_the_demo_is_planned(project):
 
 
 def test_a_given_configuration_is_not_mixed_with_the_demo(project, config):
-    project.configure(config)
-    project.write_images("atlas", 3)
+    project.configure(config, 3)
     plan = project.plan("-p")
     assert all(re.match(r"\w+ images", job) for job in plan.jobs)
     given = [options(command) for command in plan.commands]
@@ -120,8 +115,7 @@ def with_table(config):
 
 
 def test_experiments_run_on_their_own_subsets(project, config):
-    project.configure(with_table(config))
-    project.write_images("atlas", 9)
+    project.configure(with_table(config), 9)
     plan = project.plan()
     subsets = [job.partition(": ")[2] for job in plan.jobs if job.startswith("predict")]
     assert sorted(subsets) == [
@@ -136,8 +130,7 @@ def test_experiments_run_on_their_own_subsets(project, config):
 
 
 def test_the_tables_target_plans_their_rows_and_what_they_share_once(project, config):
-    project.configure(with_table(config))
-    project.write_images("atlas", 6)
+    project.configure(with_table(config), 6)
     plan = project.call("ablations", "-n", "--configfile", "config.yaml")
     assert plan.code == 0, plan.output
     shared = {"ingest": 1, "split": 1, "train_mae": 2, "residual_maps": 1, "tabulate": 1}
@@ -154,8 +147,7 @@ def test_grad_cam_waits_for_the_network_that_it_looks_at(project, config):
     rows = [{"labels": ["x"], "experiment": "looking"}]
     table = {"title": "t", "headings": ["Method"], "columns": ["dice"], "rows": rows}
     images["tables"] = {"one": table}
-    project.configure(config)
-    project.write_images("atlas", 3)
+    project.configure(config, 3)
     plan = project.call("ablations", "-n", "--configfile", "config.yaml")
     assert plan.code == 0, plan.output
     order = [
@@ -170,8 +162,7 @@ def test_grad_cam_waits_for_the_network_that_it_looks_at(project, config):
 
 
 def test_the_tables_target_without_tables_is_one_line(project, config):
-    project.configure(config)
-    project.write_images("atlas", 3)
+    project.configure(config, 3)
     plan = project.call("ablations", "-n", "--configfile", "config.yaml")
     assert plan.code != 0
     assert plan.errors == [
@@ -181,8 +172,7 @@ def test_the_tables_target_without_tables_is_one_line(project, config):
 
 
 def test_overrides_and_further_files_reach_every_command(project, config):
-    project.configure(config)
-    project.write_images("atlas", 3)
+    project.configure(config, 3)
     more = {"seed": 5, "datasets": {"images": {"evaluation": {"bootstrap_samples": 300}}}}
     (project.folder / "more.yaml").write_text(yaml.safe_dump(more))
     plan = project.plan("more.yaml", "-p", "--config", "results=it's here", "seed=7")
@@ -195,8 +185,7 @@ def test_overrides_and_further_files_reach_every_command(project, config):
 
 def test_jobs_of_one_kind_write_different_logs(project, config):
     config["datasets"]["images"]["split"] = {"subsets": 2}
-    project.configure(config)
-    project.write_images("atlas", 9)
+    project.configure(config, 9)
     plan = project.plan("-p")
     logs = [shlex.split(command)[-1] for command in plan.commands]
     assert len(set(logs)) == len(logs)
@@ -213,8 +202,7 @@ def test_jobs_of_one_kind_write_different_logs(project, config):
     ],
 )
 def test_a_wrong_setting_ends_in_one_line(project, config, given, told):
-    project.configure(config)
-    project.write_images("atlas", 3)
+    project.configure(config, 3)
     plan = project.call("-n", "--configfile", "config.yaml", "--config", *given)
     assert plan.code == 1
     (line,) = plan.errors
@@ -226,8 +214,7 @@ def test_a_wrong_setting_ends_in_one_line(project, config, given, told):
 @pytest.mark.parametrize("profile", ["default", "slurm"])
 def test_profiles_apply(project, config, profile):
     config["resources"]["gpus"] = 1
-    project.configure(config)
-    project.write_images("atlas", 3)
+    project.configure(config, 3)
     folder = ROOT / "workflow" / "profiles" / profile
     plan = project.plan("--workflow-profile", str(folder))
     assert plan.counts == ONE_SUBSET

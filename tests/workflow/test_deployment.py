@@ -203,8 +203,7 @@ def test_a_container_runs_its_own_python(checkout, apptainer, tmp_path):
 
 
 def test_a_missing_container_is_told_with_the_command_that_makes_it(project, config):
-    project.configure(config)
-    project.write_images("atlas", 3)
+    project.configure(config, 3)
     plan = project.call("-n", "--configfile", "config.yaml", "--sdm", "apptainer")
     assert plan.code == 1
     image = ROOT / "envs" / "grcsf.sif"

@@ -29,6 +29,8 @@ def configuration(workers: int = 0) -> dict:
     for dataset in config["datasets"].values():
         network = {"model": "unet", "width": 4, "training": dict(training)}
         dataset["experiments"] = {"unet": network}
+        for unused in {"mae", "residuals"} & set(dataset):
+            del dataset[unused]
     return config
 
 
@@ -79,7 +81,7 @@ def running(project, *arguments: str):
         yield process
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+            process.kill_group()
         process.stdout.close()
         process.wait()
 
@@ -111,7 +113,7 @@ def wait_until(condition) -> None:
 
 
 def stop_by_ctrl_c(_, process):
-    os.killpg(process.pid, signal.SIGINT)
+    process.kill_group(signal.SIGINT)
     output = process.communicate()
     assert process.returncode != 0
     assert "error: train_segmentation unet 1: interrupted; run again" in output
@@ -119,7 +121,7 @@ def stop_by_ctrl_c(_, process):
 
 
 def stop_all_at_once(project, process):
-    os.killpg(process.pid, signal.SIGKILL)
+    process.kill_group()
     process.communicate()
     # a write that the power cut: what killed processes leave where they write is hidden and ignored
     folder = project.folder / folder_of(HEAD.model("unet", 1)) / "checkpoints"

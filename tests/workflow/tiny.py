@@ -1,9 +1,12 @@
-"""Two tiny data sets that a whole run takes a minute for: phantoms as anybody's own images."""
+"""Two tiny data sets: phantoms as anybody's own images, and phantoms that the workflow writes."""
 
 import csv
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
+
+from grcsf.mae.model import build_mae
 from pipeline.datasets.phantoms.phantom import write_phantom
 
 ROLES = ("train", "train", "validation", "test", "test", "train", "test")
@@ -14,6 +17,13 @@ def write_images(folder: Path) -> None:
     """Head phantoms, the first five of them listed with roles."""
     write_phantom("head", folder, cases=len(ROLES), seed=3, shape=(10, 40, 32))
     list_images(folder, range(LISTED))
+
+
+def write_weights(folder: Path, seed: int) -> None:
+    """Weights for the MAE to start from."""
+    torch.manual_seed(seed)
+    model = build_mae("tiny", image_size=32, patch_size=8)
+    torch.save(model.state_dict(), folder / "weights.pth")
 
 
 def list_images(folder: Path, numbers: Iterable[int]) -> None:
@@ -36,10 +46,14 @@ def label_of(folder: Path, number: int) -> Path:
 
 
 def configuration() -> dict:
-    """`head`, listed with roles, and `heart`, which writes its phantoms and draws its split."""
+    """`head`, listed with roles, and `heart`, with phantoms, a drawn split and calcium scores.
+
+    The MAE of `head` starts from `write_weights`.
+    """
     training = {"epochs": 2, "batch_size": 8, "warmup_epochs": 1, "lesion_free_fraction": 0.3}
     network = {"width": 4, "training": training}
     mae = {"preset": "tiny", "image_size": 32, "patch_size": 8, "epochs": 1, "batch_size": 16}
+    mae["checkpoint"] = "weights.pth"
     maps = [{"mae": "shared", "mask_ratio": ratio} for ratio in (0.5, 0.75)]
     rcu = {"patch_sizes": [4, 4, 8]}
     head = {
@@ -53,13 +67,14 @@ def configuration() -> dict:
         },
         "evaluation": {"bootstrap_samples": 100, "baseline": "unet"},
     }
-    phantom = {"kind": "heart", "cases": 4, "seed": 3, "shape": [8, 32, 32]}
+    phantom = {"kind": "heart", "cases": 4, "seed": 3, "unlabelled": 1, "shape": [8, 32, 32]}
     heart = {
         "source": {"adapter": "orcascore", "phantom": phantom},
         "slices": {"size": [32, 32], "window": [-200, 800]},
         "split": {"test": 1, "validation": 1},
         "experiments": {"unet": {"model": "unet", **network}},
-        "evaluation": {"bootstrap_samples": 100, "baseline": "unet"},
+        "postprocess": {"method": "calcium"},
+        "evaluation": {"metrics": "calcium", "bootstrap_samples": 100, "baseline": "unet"},
     }
     resources = {"threads": 1}
     return {"resources": resources, "datasets": {"head": head, "heart": heart}}
