@@ -30,8 +30,8 @@ def file_fault(path: Path, found: str, expected: str = "", remedy: str = "") -> 
     return PipelineError(Finding(found, expected, remedy, file=str(path)))
 
 
-def one_line(error: BaseException | str) -> str:
-    """The text of another library's error on one line, at most 200 characters."""
+def one_line(error: Exception | str) -> str:
+    """The text of another library's error, shortened to fit in a line of ours."""
     return " ".join(str(error).split())[:200]
 
 

@@ -120,7 +120,7 @@ def _make(
         log.info("%s: %d of %d (%s)", name, next(count), len(due), case.name)
 
     with behind(keep_case, threads) as keep:
-        tasks = slice_tasks(_without_faults(prepared, faults), keep)
+        tasks = slice_tasks(_set_faults_aside(prepared, faults), keep)
         groups = partition_all(resources.slices_at_once, tasks)
         fitting: dict[tuple[int, int], int] = {}
         _collect(
@@ -153,11 +153,11 @@ def _models(
     return models
 
 
-def _without_faults(
+def _set_faults_aside(
     prepared: Iterable[tuple[CaseInProgress, list[SliceTask]] | PipelineError],
     faults: list[PipelineError],
 ) -> Iterator[tuple[CaseInProgress, list[SliceTask]]]:
-    """The cases that could be prepared; the errors of all others go to `faults`."""
+    """Hand on the cases that could be prepared, and add the errors of all others to `faults`."""
     for case in prepared:
         if isinstance(case, PipelineError):
             faults.append(case)

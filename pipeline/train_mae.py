@@ -14,7 +14,7 @@ from typing import Any
 import lightning
 from torch.utils.data import DataLoader
 
-from grcsf.mae.build import MaskedModel, build_masked_model
+from grcsf.mae.build import build_masked_model
 from grcsf.mae.model import MaskedAutoencoder
 from pipeline.errors import PipelineError
 from pipeline.networks.mae_training import MaeTraining
@@ -72,7 +72,14 @@ def train_mae(
     if reuse_finished(manifest, key):
         return
     lightning.seed_everything(seed, verbose=False)
-    model = _fresh_model(settings, start)
+    model = build_masked_model(
+        settings.architecture,
+        settings.preset,
+        image_size=settings.image_size,
+        patch_size=settings.patch_size,
+    )
+    if start is not None and isinstance(model, MaskedAutoencoder):
+        load_public_mae(model, start)
     if settings.epochs:
         log.info("MAE %s: %d training, %d validation slices", name, len(train), len(validation))
         module = MaeTraining(model, settings, seed, folder_of(manifest) / "pictures")
@@ -91,19 +98,6 @@ def train_mae(
         if not is_first_process():
             return
     keep_model(model, manifest, key, record)
-
-
-def _fresh_model(settings: Mae, start: Path | None) -> MaskedModel:
-    """A masked model with the weights of a checkpoint, or with random ones."""
-    model = build_masked_model(
-        settings.architecture,
-        settings.preset,
-        image_size=settings.image_size,
-        patch_size=settings.patch_size,
-    )
-    if start is not None and isinstance(model, MaskedAutoencoder):
-        load_public_mae(model, start)
-    return model
 
 
 def _note_checkpoint(layout: Layout, name: str, start: Path) -> None:

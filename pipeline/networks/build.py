@@ -72,9 +72,9 @@ def load_mae_encoder(network: nn.Module, layout: Layout, name: str, mae: Mae) ->
 
 
 def masked_model(settings: Mae) -> MaskedModel:
-    """The masked model of these settings in evaluation mode, on `meta` and without weights.
+    """The masked model of these settings in evaluation mode, still without weights.
 
-    Fresh weights would be of no use, and drawing those of ViT-L takes longer than loading it.
+    Fresh weights would be thrown away: to draw ViT-L's takes several times as long as to load it.
     """
     with torch.device("meta"):
         return build_masked_model(
@@ -89,7 +89,7 @@ def masked_models(layout: Layout, maes: Mapping[str, Mae]) -> dict[str, MaskedMo
     """Trained masked models by name, in evaluation mode.
 
     Raises:
-        PipelineError: a model is missing or damaged.
+        PipelineError: one of them is missing or damaged.
     """
     models = {name: masked_model(settings) for name, settings in maes.items()}
     for name, model in models.items():

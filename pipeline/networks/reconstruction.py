@@ -23,9 +23,8 @@ from pipeline.storage.layout import Layout
 from pipeline.storage.slices import network_slices
 from pipeline.storage.zarr_store import array_digest, open_store, read_array
 
-PREPARED = (
-    32  # slices resized together: one at a time takes eight times as long, all at once take memory
-)
+# resized together: one slice at a time takes eight times as long, all at once too much memory
+PREPARED = 32
 
 
 @dataclass

@@ -73,15 +73,15 @@ def read_mask(layout: Layout, experiment: str, subset: int, case: str, store: St
         raise PipelineError(f"case {case}: not in {masks}; run predict and postprocess again")
     path = folder_of(masks) / record["file"]
     _refuse_changed(path, case)
-    volume, source = read_volume(path), store_geometry(store)
+    found, wanted = read_volume(path), store_geometry(store)
     for name in ("shape", "spacing", "origin", "direction"):
-        actual, expected = getattr(volume.geometry, name), getattr(source, name)
-        if not np.allclose(actual, expected, rtol=0, atol=TOLERANCE):
+        there, here = getattr(found.geometry, name), getattr(wanted, name)
+        if not np.allclose(there, here, rtol=0, atol=TOLERANCE):
             raise PipelineError(
-                f"case {case}: mask {path} has {name} {actual}, its source {expected}; "
+                f"case {case}: mask {path} has {name} {there}, its source {here}; "
                 "delete the mask and run postprocess again"
             )
-    mask: Mask = volume.array > 0
+    mask: Mask = found.array > 0
     return mask
 
 

@@ -41,14 +41,14 @@ def network_slices(
 
 
 def resize(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Bilinear resizing `(B, C, y, x)` → `(B, C, h, w)`, antialiased where it shrinks."""
+    """Bilinear, antialiased where it shrinks: `(B, C, y, x)` → `(B, C, h, w)`."""
     if tuple(images.shape[-2:]) == tuple(size):
         return images
     return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def source_slices(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """A network's output on the source's grid: `(B, C, h, w)` → `(B, C, y, x)`."""
+    """What a network made of slices, on the source's grid: `(B, C, h, w)` → `(B, C, y, x)`."""
     return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
 
