@@ -78,7 +78,7 @@ class Finding:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Finding:
-        """The finding that `as_json` wrote."""
+        """What `as_json` gave."""
         return cls(**{name: value for name, value in content.items() if name != "text"})
 
 
