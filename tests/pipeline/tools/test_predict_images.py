@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from grcsf.mae.build import build_masked_model
 from pipeline.cli import app
-from pipeline.datasets.cases import NAMED
+from pipeline.datasets.cases import NAME_RULE
 from pipeline.errors import PipelineError
 from pipeline.networks.build import build_network
 from pipeline.networks.grad_cam import grad_cam_maps
@@ -312,7 +312,7 @@ def test_names_must_tell_images_apart_and_keep_no_other_from_its_mask(run, tmp_p
     assert first == "3 of 4 images could not be used:"
     assert sorted(line.rpartition(": ")[2] for line in lines) == [
         "all would be called x; rename all but one",
-        f"found the name 'é', expected {NAMED}; rename it",
+        f"found the name 'é', expected {NAME_RULE}; rename it",
     ]
     assert [path.name for path in (tmp_path / "out").glob("*.nii.gz")] == ["good.nii.gz"]
 
