@@ -1,7 +1,7 @@
 """Networks and masked models: built, trained, kept and run over the slices of cases.
 
 This room may import `grcsf`, errors, settings, storage and datasets; evaluation, the stages and
-every later room may import it. Its modules name what the method computes; `grcsf` computes it.
+every later room may import it.
 
 - `build`: networks and masked models for settings.
 - `weights`: finished models: their weights, record and manifest.
