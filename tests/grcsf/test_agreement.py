@@ -131,9 +131,9 @@ def test_kappa_interval_covers_the_truth_about_as_often_as_it_says():
 
 def test_kappa_interval_repeats_and_needs_two_kinds():
     pairs = [0, 1, 2, 2, 1], [0, 1, 1, 2, 1]
-    one = kappa_interval(*pairs, 3, seed=1, resamples=500)
-    assert one == kappa_interval(*pairs, 3, seed=1, resamples=500)
-    assert -1 <= one.low < linear_weighted_kappa(*pairs, 3) <= one.high <= 1
+    interval = kappa_interval(*pairs, 3, seed=1, resamples=500)
+    assert interval == kappa_interval(*pairs, 3, seed=1, resamples=500)
+    assert -1 <= interval.low < linear_weighted_kappa(*pairs, 3) <= interval.high <= 1
     assert all(map(math.isnan, kappa_interval([1, 1], [1, 1], 3, seed=0)))
     assert all(map(math.isnan, kappa_interval([1], [2], 3, seed=0)))
 

@@ -71,9 +71,9 @@ def test_networks_of_any_size(name, size):
     assert 0 <= actual.min() <= actual.max() <= 1
     highest = actual.amax(dim=(1, 2, 3))
     assert all(value == 0 or abs(value - 1) < 1e-6 for value in highest.tolist())
-    alone = torch.cat([grad_cam(network, network.encoder, one[None]) for one in images])
+    alone = torch.cat([grad_cam(network, network.encoder, image[None]) for image in images])
     torch.testing.assert_close(actual, alone, atol=1e-5, rtol=1e-4)
-    assert all(one.grad is None for one in network.parameters())
+    assert all(parameter.grad is None for parameter in network.parameters())
     for key, value in network.state_dict().items():
         assert torch.equal(value, before[key]), key
     assert not network.encoder._forward_hooks

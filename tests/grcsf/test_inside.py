@@ -29,8 +29,13 @@ def test_maps_of_every_level_at_their_scales(image, residuals):
     actual = look_inside(network, image, residuals)
     # the slice is padded to a multiple of 16: (48, 32)
     scales = {level: (48 // 2**level, 32 // 2**level) for level in range(4)}
-    assert {level: tuple(one.shape) for level, one in actual.similarity.items()} == scales
-    assert all(one.abs().max() <= 1 and one.std() > 0 for one in actual.similarity.values())
+    assert {
+        level: tuple(level_map.shape) for level, level_map in actual.similarity.items()
+    } == scales
+    assert all(
+        level_map.abs().max() <= 1 and level_map.std() > 0
+        for level_map in actual.similarity.values()
+    )
     patches = {0: 8, 1: 4, 2: 4}
     assert sorted(actual.importance) == sorted(patches)
     for level, side in patches.items():
@@ -39,8 +44,10 @@ def test_maps_of_every_level_at_their_scales(image, residuals):
         inside_patch = torch.arange(scores.shape[0]) // side * side
         torch.testing.assert_close(scores, scores[inside_patch])
         assert len(scores.unique()) > 1
-    assert all(0 < one.min() <= one.max() < 1 for one in actual.importance.values())
-    assert {level: tuple(one.shape) for level, one in actual.attended.items()} == {
+    assert all(
+        0 < level_map.min() <= level_map.max() < 1 for level_map in actual.importance.values()
+    )
+    assert {level: tuple(level_map.shape) for level, level_map in actual.attended.items()} == {
         level: (2, *scales[level]) for level in (0, 1, 2)
     }
     with torch.inference_mode():

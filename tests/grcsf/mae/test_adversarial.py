@@ -41,7 +41,7 @@ def test_each_term_trains_its_own_network():
     fake = torch.rand(2, 1, 32, 32, requires_grad=True)
     discriminator_loss(judge, fake, torch.rand(2, 1, 32, 32)).backward()
     assert fake.grad is None
-    assert all(one.grad is not None for one in judge.parameters())
+    assert all(parameter.grad is not None for parameter in judge.parameters())
     judge.requires_grad_(False)
     generator_term(judge, fake).backward()
     assert fake.grad.abs().sum() > 0

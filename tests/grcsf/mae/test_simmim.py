@@ -51,8 +51,8 @@ def test_several_masks_of_an_image_equal_one_at_a_time(model, images):
     with torch.no_grad():
         together = model.predict_passes(images, passes).unflatten(0, (3, 2))
         for image, rows, actual in zip(images, passes, together, strict=True):
-            for row, one in zip(rows, actual, strict=True):
-                torch.testing.assert_close(one[None], model(image[None], row[None]))
+            for row, prediction in zip(rows, actual, strict=True):
+                torch.testing.assert_close(prediction[None], model(image[None], row[None]))
 
 
 def test_masked_l1_by_hand():
@@ -77,7 +77,7 @@ def test_residual_maps_agree_with_the_plain_loop(model, images, visible):
 def test_training_reaches_every_weight(images):
     model = SimMim(32, 2, 2, image_size=32, patch_size=8).train()
     masked_l1(model, images, masks(3)).backward()
-    silent = [name for name, one in model.named_parameters() if one.grad is None]
+    silent = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert silent == []
 
 

@@ -31,7 +31,7 @@ def test_the_encoder_sees_what_the_mae_s_own_encoder_would(image):
             actual.append(latents)
         actual[-1] = mae.norm(actual[-1])
         maps = encoder(image, 3)
-    assert [tuple(one.shape) for one in maps] == [(2, 192, 4, 4)] * 3
+    assert [tuple(level_map.shape) for level_map in maps] == [(2, 192, 4, 4)] * 3
     for one, number in zip(maps, (1, 3, 5), strict=True):
         for index in range(16):
             expected = actual[number][:, 1 + index]

@@ -15,7 +15,7 @@ def test_layers_are_those_of_timm_s_mobilenet():
 
 def test_features_halve_from_full_scale_on():
     features = MobileNetEncoder(4)(torch.rand(2, 1, 32, 48))
-    assert [tuple(one.shape[1:]) for one in features] == [
+    assert [tuple(feature.shape[1:]) for feature in features] == [
         (4, 32, 48),
         (8, 16, 24),
         (16, 8, 12),

@@ -88,7 +88,7 @@ def test_no_attention_matrix_is_kept_for_backward(size, dtype):
     matrix = 16 * (patch_size**2) ** 2
 
     def matrices(kept):
-        return [one for one in kept if one.size >= matrix * one.dtype.itemsize]
+        return [tensor for tensor in kept if tensor.size >= matrix * tensor.dtype.itemsize]
 
     assert not matrices(kept_by(unit, *inputs, dtype))
     with sdpa_kernel(SDPBackend.MATH):  # the plain kernel keeps one a map: the test sees it
