@@ -59,7 +59,7 @@ MAPS = [{"mae": "shared", "mask_ratio": 0.5}, {"mae": "shared", "mask_ratio": 0.
 
 
 @pytest.fixture
-def stores_config(ingested):
+def config(ingested):
     """A configuration of the ingested cases, and their residual and prediction stores."""
     content = {
         "results": str(ingested.root),

@@ -37,8 +37,8 @@ def flip(path):
     path.write_bytes(data)
 
 
-def test_ls_fits_80_columns_and_tells_sums(stores_config):
-    done = call("ls", "--config", stores_config)
+def test_ls_fits_80_columns_and_tells_sums(config):
+    done = call("ls", "--config", config)
     assert done.exit_code == 0
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80
@@ -49,9 +49,9 @@ def test_ls_fits_80_columns_and_tells_sums(stores_config):
     assert "key of b" in row
 
 
-def test_ls_as_json_says_what_lies_on_the_disk(stores_config, ingested):
+def test_ls_as_json_says_what_lies_on_the_disk(config, ingested):
     (ingested.case_store("e") / "zarr.json").write_text("{", "utf-8")
-    records = json.loads(call("ls", "--config", stores_config, "--json").stdout)
+    records = json.loads(call("ls", "--config", config, "--json").stdout)
     assert [record["case"] for record in records] == [*"abcde", "a", "b", "d"]
     path = ingested.residual_store("mrm", "a")
     files = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
@@ -62,23 +62,23 @@ def test_ls_as_json_says_what_lies_on_the_disk(stores_config, ingested):
     assert [record["state"] for record in records if record["fault"]] == ["unusable"]
 
 
-def test_ls_names_a_linked_store_and_counts_its_bytes_elsewhere(stores_config, ingested, tmp_path):
+def test_ls_names_a_linked_store_and_counts_its_bytes_elsewhere(config, ingested, tmp_path):
     path = ingested.residual_store("mrm", "a")
     path.rename(tmp_path / "shared.zarr")
     path.symlink_to(tmp_path / "shared.zarr")
-    out = call("ls", "--config", stores_config).stdout
+    out = call("ls", "--config", config).stdout
     assert "discs/residual_maps/mrm: 1 stores" in out
     assert "1 more linked" in out
     residuals = [store for store in list_stores(ingested) if store.stage == "residual_maps"]
     assert [store.state for store in residuals] == ["linked", "complete"]
 
 
-def test_a_tidy_tree_is_sound_and_holds_nothing_needless(stores_config, ingested):
-    done = call("verify", "--config", stores_config)
+def test_a_tidy_tree_is_sound_and_holds_nothing_needless(config, ingested):
+    done = call("verify", "--config", config)
     assert done.exit_code == 0, done.stdout
     assert done.stdout == "8 stores, 0 of them bad\n"
     before = sorted(ingested.root.rglob("*"))
-    assert call("prune", "--config", stores_config, "--yes").stdout == "nothing to delete\n"
+    assert call("prune", "--config", config, "--yes").stdout == "nothing to delete\n"
     assert sorted(ingested.root.rglob("*")) == before
 
 
@@ -109,9 +109,9 @@ ZEROS = np.zeros((2, 6, 32, 32))
     ],
     ids=["flip", "shard", "metadata", "lost", "image", "fingerprint", "shape", "hole"],
 )
-def test_verify_names_each_bad_store_with_the_remedy(stores_config, ingested, change, reason):
+def test_verify_names_each_bad_store_with_the_remedy(config, ingested, change, reason):
     change(ingested.residual_store("mrm", "a"))
-    done = call("verify", "--config", stores_config)
+    done = call("verify", "--config", config)
     assert done.exit_code == 1
     line, last = done.stdout.splitlines()
     assert "store" in line
@@ -121,13 +121,13 @@ def test_verify_names_each_bad_store_with_the_remedy(stores_config, ingested, ch
     assert last == "8 stores, 1 of them bad"
 
 
-def test_prune_shows_first_and_deletes_with_yes(stores_config, ingested):
+def test_prune_shows_first_and_deletes_with_yes(config, ingested):
     content = read_json(ingested.cases)
     del content["cases"]["b"], content["cases"]["e"]
     content["outputs"] = ["a.zarr", "c.zarr", "d.zarr"]
     write_json(ingested.cases, content)
     other = edit(
-        stores_config,
+        config,
         lambda discs: discs["experiments"].update(new=discs["experiments"].pop("unet")),
     )
     (ingested.case_store("c") / "zarr.json").write_text("{", "utf-8")
@@ -159,34 +159,32 @@ def test_prune_shows_first_and_deletes_with_yes(stores_config, ingested):
 
 
 @pytest.mark.parametrize("minutes", [50, 70])
-def test_prune_finds_a_replaced_training_an_hour_after_it_was_replaced(
-    stores_config, ingested, minutes
-):
+def test_prune_finds_a_replaced_training_an_hour_after_it_was_replaced(config, ingested, minutes):
     folder = folder_of(ingested.mae("shared"))
     since = time.time() - 60 * minutes
     for kept in (former_of(folder), moving_of(folder)):
         write_json(kept / "model.json", {})
         os.utime(kept / "model.json", (1, 1))
         os.utime(kept, (since, since))
-    out = call("prune", "--config", stores_config, "--yes").stdout
+    out = call("prune", "--config", config, "--yes").stdout
     told = f"{former_of(folder)}: a replaced training, kept to be taken back"
     assert (told in out) == (minutes > 60)
     assert former_of(folder).exists() == (minutes < 60)
     assert moving_of(folder).exists(), "it may be the only one of its settings"
 
 
-def test_prune_keeps_what_may_be_sound(stores_config, ingested):
+def test_prune_keeps_what_may_be_sound(config, ingested):
     path = ingested.residual_store("mrm", "a") / "zarr.json"
     text = path.read_text("utf-8")
     path.write_text(text.replace('"store_version": 2', '"store_version": 3'), "utf-8")
-    assert call("prune", "--config", stores_config, "--yes").stdout == "nothing to delete\n"
-    shown = json.loads(call("ls", "--config", stores_config, "--json").stdout)
+    assert call("prune", "--config", config, "--yes").stdout == "nothing to delete\n"
+    shown = json.loads(call("ls", "--config", config, "--json").stdout)
     (record,) = [record for record in shown if record["fault"]]
     assert (record["state"], record["case"]) == ("untouchable", "a")
     assert "newer software has written it" in record["fault"]
 
 
-def test_prune_goes_on_past_what_cannot_be_deleted(stores_config, ingested, monkeypatch):
+def test_prune_goes_on_past_what_cannot_be_deleted(config, ingested, monkeypatch):
     for case in "ab":
         (ingested.case_store(case) / "zarr.json").write_text("{", "utf-8")
     remove = prune.remove
@@ -197,7 +195,7 @@ def test_prune_goes_on_past_what_cannot_be_deleted(stores_config, ingested, monk
         remove(path)
 
     monkeypatch.setattr(prune, "remove", refused)
-    done = call("prune", "--config", stores_config, "--yes")
+    done = call("prune", "--config", config, "--yes")
     assert done.exit_code == 1
     first, second, last = done.stdout.splitlines()
     assert first.endswith("; not deleted: Operation not permitted")
@@ -206,7 +204,7 @@ def test_prune_goes_on_past_what_cannot_be_deleted(stores_config, ingested, monk
     assert not ingested.case_store("b").exists()
 
 
-@pytest.mark.usefixtures("stores_config")
+@pytest.mark.usefixtures("config")
 def test_prune_leaves_a_store_that_was_made_again_meanwhile(ingested):
     file = ingested.case_store("a") / "zarr.json"
     text = file.read_text("utf-8")
@@ -218,42 +216,40 @@ def test_prune_leaves_a_store_that_was_made_again_meanwhile(ingested):
     assert store.path.exists()
 
 
-def test_somebody_s_own_folders_and_links_end_in_no_traceback(stores_config, ingested):
+def test_somebody_s_own_folders_and_links_end_in_no_traceback(config, ingested):
     own = ingested.stage("predict") / "unet" / "old" / "d.zarr"
     own.parent.mkdir()
     ingested.prediction_store("unet", 1, "d").rename(own)
     loop = ingested.stage("ingest") / "z.zarr"
     loop.symlink_to("z.zarr")
     for command in ("ls", "prune"):
-        done = call(command, "--config", stores_config)
+        done = call(command, "--config", config)
         assert done.exit_code == 0, done.output
         assert str(loop) in done.stdout
-    assert str(own) not in call("prune", "--config", stores_config).stdout
-    assert call("verify", "--config", stores_config).stdout.endswith("9 stores, 1 of them bad\n")
+    assert str(own) not in call("prune", "--config", config).stdout
+    assert call("verify", "--config", config).stdout.endswith("9 stores, 1 of them bad\n")
 
 
 @pytest.mark.parametrize("content", ["{", '{"outputs": ["a.zarr"]}'])
-def test_verify_tells_of_a_damaged_manifest_and_goes_on(stores_config, ingested, content):
+def test_verify_tells_of_a_damaged_manifest_and_goes_on(config, ingested, content):
     manifest = ingested.residual_batch("mrm", "1of1")
     manifest.write_text(content, "utf-8")
-    done = call("verify", "--config", stores_config)
+    done = call("verify", "--config", config)
     assert done.exit_code == 1
     line, last = done.stdout.splitlines()
     assert line.startswith(f"{manifest}: damaged")
     assert last == "9 stores, 1 of them bad"
 
 
-def test_prune_keeps_what_any_of_several_configurations_needs(stores_config, ingested):
-    other = edit(stores_config, lambda discs: discs["residuals"].clear())
+def test_prune_keeps_what_any_of_several_configurations_needs(config, ingested):
+    other = edit(config, lambda discs: discs["residuals"].clear())
     alone = call("prune", "--config", other).stdout
     assert alone.count("no configuration has residuals.mrm") == 2
-    assert (
-        call("prune", "--config", other, "--config", stores_config).stdout == "nothing to delete\n"
-    )
+    assert call("prune", "--config", other, "--config", config).stdout == "nothing to delete\n"
     assert ingested.residual_store("mrm", "a").exists()
 
 
-def test_prune_leaves_a_shared_folder_s_sound_stores(stores_config, ingested, tmp_path):
+def test_prune_leaves_a_shared_folder_s_sound_stores(config, ingested, tmp_path):
     cache = tmp_path / "cache"
     path = ingested.residual_store("mrm", "a")
     (cache / "a").mkdir(parents=True)
@@ -262,13 +258,13 @@ def test_prune_leaves_a_shared_folder_s_sound_stores(stores_config, ingested, tm
     shutil.copytree(cache / "a" / "k.zarr", cache / "a" / "bad.zarr")
     (cache / "a" / "bad.zarr" / "zarr.json").unlink()
     over = json.dumps({"store": {"root": str(cache)}})
-    other = edit(stores_config, lambda discs: discs["residuals"].clear())
+    other = edit(config, lambda discs: discs["residuals"].clear())
     done = call("prune", "--config", other, "--set", over, "--yes")
     assert done.exit_code == 0
     assert sorted(store.name for store in (cache / "a").iterdir()) == ["k.zarr"]
     assert not path.is_symlink()
 
 
-def test_an_unknown_data_set_is_named(stores_config):
-    done = call("ls", "--config", stores_config, "--dataset", "disc")
+def test_an_unknown_data_set_is_named(config):
+    done = call("ls", "--config", config, "--dataset", "disc")
     assert "no 'disc'; it has: discs" in str(done.exception)

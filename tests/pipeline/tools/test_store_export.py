@@ -21,11 +21,11 @@ def output(tmp_path):
 
 
 @pytest.fixture
-def export(stores_config, output):
+def export(config, output):
     """Calls `grcsf store export`."""
 
     def call(*arguments):
-        files = ["--config", str(stores_config), "--dataset", "discs", "--output", str(output)]
+        files = ["--config", str(config), "--dataset", "discs", "--output", str(output)]
         return CliRunner().invoke(app, ["store", "export", *files, *arguments])
 
     return call
