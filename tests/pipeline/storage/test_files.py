@@ -38,6 +38,11 @@ def test_json_is_whole_or_refused(tmp_path):
         files.read_json(path)
 
 
+def test_a_fingerprint_depends_on_values_not_on_their_order():
+    assert files.fingerprint({"a": 1, "b": [2]}) == files.fingerprint({"b": [2], "a": 1})
+    assert files.fingerprint({"a": 1}) != files.fingerprint({"a": 2})
+
+
 def write_often(path, barrier):
     barrier.wait()
     for _ in range(25):

@@ -12,7 +12,6 @@ import zarr
 
 from pipeline.errors import PipelineError
 from pipeline.storage import zarr_store
-from pipeline.storage.files import fingerprint
 from pipeline.storage.zarr_faults import OF_ATTRIBUTES, UntouchableError
 
 RESIDUAL = np.linspace(0, 1, 2 * 3 * 8 * 9, dtype=np.float16).reshape(2, 3, 8, 9)
@@ -102,9 +101,7 @@ def test_a_killed_writer_never_leaves_half_a_store_in_its_place(tmp_path, delay)
         zarr_store.verify_store(path)
 
 
-def test_a_fingerprint_depends_on_values_not_on_their_order():
-    assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
-    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+def test_a_digest_depends_on_shape_and_type():
     zeros = np.zeros((2, 3), np.int16)
-    assert zarr_store.array_digest(zeros) != zarr_store.array_digest(zeros.reshape(3, 2))
-    assert zarr_store.array_digest(zeros) != zarr_store.array_digest(zeros.astype(np.uint16))
+    for other in (zeros.reshape(3, 2), zeros.astype(np.uint16)):
+        assert zarr_store.array_digest(zeros) != zarr_store.array_digest(other)
