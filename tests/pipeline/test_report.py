@@ -3,26 +3,21 @@
 import base64
 import csv
 import io
-import math
 import re
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
-from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from grcsf.contrast import lesion_contrast
 from pipeline.compare import compare
 from pipeline.evaluate import evaluate
 from pipeline.evaluation.case_view import view_case
-from pipeline.evaluation.orientation import orientation_of
 from pipeline.evaluation.pages import emphasis
-from pipeline.evaluation.pictures import body_window, case_picture, close_up
+from pipeline.evaluation.pictures import case_picture
 from pipeline.evaluation.report_parts import cohort_table, dice_by_cohort
 from pipeline.evaluation.score_files import read_scores
-from pipeline.evaluation.score_pictures import COLOURS, SCORES, agreement_picture, group_picture
 from pipeline.postprocess import postprocess
 from pipeline.report import report
 from pipeline.settings import Dataset
@@ -83,11 +78,11 @@ def tree(results_tree_at, tmp_path_factory, box):
             slice_axis=1,
         )
     results_tree.write_split([["big", "small", "none"]], {"bad": ["case bad: truncated"]})
-    found = {"big": big, "small": small, "none": np.zeros(SHAPE), "unseen": small}
+    masks = {"big": big, "small": small, "none": np.zeros(SHAPE), "unseen": small}
     for name in NAMES:
         shift = 1 if name == "unetpp" else 0
-        masks = {case: np.roll(mask * 0.9, shift, axis=2) for case, mask in found.items()}
-        results_tree.add_predictions(name, 1, masks)
+        shifted = {case: np.roll(mask * 0.9, shift, axis=2) for case, mask in masks.items()}
+        results_tree.add_predictions(name, 1, shifted)
         results_tree.add_model(name, 1, 1_000_000)
         write_history(results_tree.layout.model(name, 1))
         finish(results_tree, name, settings())
@@ -208,38 +203,15 @@ def test_calcium_page_lists_agatston_scores(tree):
 def test_cohorts_are_told_apart_where_there_are_two(tree, page):
     assert "Dice by group" not in page
     scores = {name: read_scores(tree.layout, name, (1,)) for name in NAMES}
-    for one in scores.values():
-        one.loc["small", "group"] = "R2"
+    for rows in scores.values():
+        rows.loc["small", "group"] = "R2"
     assert dice_by_cohort(scores) == {
         "R2": {"unetpp": [pytest.approx(0.5)], "grcsf": [pytest.approx(1)]},
-        "R<1>": {name: one["dice"].drop("small").tolist() for name, one in scores.items()},
+        "R<1>": {name: rows["dice"].drop("small").tolist() for name, rows in scores.items()},
     }
     means = {"R2": {"patients": 1, "dice": 0.5}, "R<1>": {"patients": 2, "dice": None}}
     table = cohort_table({"unetpp": {"by_group": means}})
     assert table.rows == [["R2", "1", "0.500"], ["R<1>", "2", "–"]]
-
-
-def test_a_size_group_s_picture_has_a_dot_for_every_patient():
-    values = {"1–100": {"a": [0.1, 0.5, math.nan], "b": [0.2]}, ">1000": {"a": [], "b": [0.9]}}
-    picture = imread(io.BytesIO(group_picture(values)), format="png")[..., :3]
-
-    def coloured(values):
-        picture = imread(io.BytesIO(group_picture(values)), format="png")[..., :3]
-        return np.abs(picture - to_rgb(COLOURS[0])).max(axis=-1) < 0.02
-
-    assert picture.std() > 0.05
-    fewer = {**values, "1–100": {**values["1–100"], "a": [math.nan]}}
-    assert coloured(values).sum() > coloured(fewer).sum() > 0, "the legend keeps its dot"
-
-
-def test_scores_that_agree_but_for_rounding_lie_on_the_line():
-    columns = [name for pair in SCORES.values() for name in pair]
-    exact = pd.DataFrame([[value] * 4 for value in (0.0, 60.0, 2485.0)], columns=columns)
-    rounded = exact.copy()
-    for _, predicted in SCORES.values():
-        rounded[predicted] += [0.0, 1e-14, 4e-13]
-    pictures = [imread(io.BytesIO(agreement_picture({"a": one}))) for one in (exact, rounded)]
-    np.testing.assert_allclose(pictures[0], pictures[1], atol=0.05)
 
 
 def test_view_shows_the_slice_of_the_largest_lesion_in_every_plane(tree):
@@ -253,56 +225,6 @@ def test_view_shows_the_slice_of_the_largest_lesion_in_every_plane(tree):
     assert 800 < imread(io.BytesIO(case_picture(view))).shape[1] < 2100
     long = replace(view, pixel_mm=(0.5, 7.0))
     assert imread(io.BytesIO(case_picture(long))).shape[1] < 2100, "long planes are drawn lower"
-
-
-LPS = (1, 0, 0, 0, 1, 0, 0, 0, 1)
-RAS = (1, 0, 0, 0, -1, 0, 0, 0, -1)
-# stored axes: slices along x, rows along z (towards the head), columns along y
-SAGITTAL = (0, 1, 0, 0, 0, 1, 1, 0, 0)
-# stored axes: slices along z, rows along x, columns along y
-TURNED = (1, 0, 0, 0, 0, 1, 0, 1, 0)
-
-
-@pytest.mark.parametrize(
-    ("direction", "turned", "edges"),
-    [
-        (LPS, [[1, 2], [3, 4]], ("R", "L", "A", "P")),
-        (RAS, [[4, 3], [2, 1]], ("R", "L", "A", "P")),
-        (SAGITTAL, [[3, 4], [1, 2]], ("A", "P", "S", "I")),
-        (TURNED, [[1, 3], [2, 4]], ("R", "L", "A", "P")),
-    ],
-)
-def test_slices_are_turned_as_radiologists_see_them(direction, turned, edges):
-    orientation = orientation_of(direction)
-    np.testing.assert_array_equal(orientation.plane(np.array([[1, 2], [3, 4]])), turned)
-    assert orientation.edges == edges
-
-
-def test_transposed_slices_swap_their_pixel_sides():
-    assert orientation_of(LPS).pixel_mm((3.0, 0.5, 0.7)) == (0.5, 0.7)
-    assert orientation_of(TURNED).pixel_mm((3.0, 0.5, 0.7)) == (0.7, 0.5)
-
-
-def test_oblique_slices_take_their_nearest_axes(results_tree):
-    results_tree.add_case("a", np.zeros(SHAPE, np.int16))
-    orientation = orientation_of(results_tree.cases["a"]["direction"])
-    assert (orientation.transpose, orientation.flip_rows, orientation.flip_columns) == (False,) * 3
-
-
-def test_body_window_leaves_air_out_and_keeps_an_empty_slice_whole(box):
-    image = box((100, 80), (20, 60), (10, 70)) * 0.5
-    assert body_window(image, (2.0, 1.0)) == pytest.approx((7.6, 72.4, 34.0, 126.0))
-    assert body_window(np.zeros((100, 80)), (2.0, 1.0)) == (0, 80, 0, 200)
-
-
-def test_close_up_stays_square_and_inside(box):
-    corner = box((100, 100), (0, 4), (96, 100))
-    left, right, top, bottom = close_up(corner, (1.0, 1.0))
-    assert (right - left, bottom - top) == (40, 40)
-    assert (right, top) == (100, 0)
-    wide = box((100, 100), (40, 60), (30, 70))
-    left, right, top, bottom = close_up(wide, (1.0, 1.0))
-    assert (left, right, top, bottom) == pytest.approx((6, 94, 6, 94))
 
 
 def test_emphasis_marks_best_star_and_interval_and_escapes():

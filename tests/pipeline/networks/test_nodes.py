@@ -15,15 +15,15 @@ NODES = Resources(threads=3, gpus=4, nodes=2)
 @pytest.fixture
 def srun(tmp_path, monkeypatch):
     """Sets how srun ends; returns the file in which it notes its arguments and the mark."""
-    told = tmp_path / "told"
+    noted = tmp_path / "noted"
     program = tmp_path / "bin" / "srun"
     program.parent.mkdir()
 
     def ends_with(code):
         mark = f'"${nodes.STARTED}"'
-        program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" {mark} > {told}\nexit {code}\n')
+        program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" {mark} > {noted}\nexit {code}\n')
         program.chmod(0o755)
-        return told
+        return noted
 
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "4")
@@ -32,9 +32,9 @@ def srun(tmp_path, monkeypatch):
 
 
 def test_every_process_of_every_node_runs_this_command(srun):
-    told = srun(0)
+    noted = srun(0)
     nodes.train_on_nodes("MAE shared", NODES)
-    *arguments, mark = told.read_text().splitlines()
+    *arguments, mark = noted.read_text().splitlines()
     assert {"--nodes=2", "--ntasks=8", "--ntasks-per-node=4", "--cpus-per-task=3"} <= set(arguments)
     command = [sys.executable, "-m", "pipeline", "train-mae", "--mae", "shared one"]
     assert arguments[-len(command) :] == command
@@ -55,13 +55,13 @@ def test_outside_of_a_job_it_is_refused(srun, monkeypatch):
 
 
 def test_what_slurm_says_of_this_step_is_not_handed_on(srun, monkeypatch):
-    told = srun(0)
+    noted = srun(0)
     monkeypatch.setenv("SLURM_NNODES", "1")
     monkeypatch.setenv("SLURM_CONF", "own.conf")
-    program = told.with_name("bin") / "srun"
-    program.write_text(f"#!/bin/sh\nenv > {told}\n")
+    program = noted.with_name("bin") / "srun"
+    program.write_text(f"#!/bin/sh\nenv > {noted}\n")
     nodes.train_on_nodes("MAE shared", NODES)
-    lines = told.read_text().splitlines()
+    lines = noted.read_text().splitlines()
     assert "SLURM_CONF=own.conf" in lines
     assert "SLURM_JOB_ID=4" in lines
     assert not any(line.startswith("SLURM_NNODES=") for line in lines)

@@ -113,8 +113,8 @@ def test_models_of_normalised_targets_are_refused_with_the_reason(tmp_path, trai
     path = tmp_path / "mae.pth"
     arguments = argparse.Namespace(norm_pix_loss=True)
     torch.save({"model": trained.state_dict(), "args": arguments}, path)
-    for one in (folder, folder / "model.safetensors", path):
-        assert "trained with norm_pix_loss" in refusal(one)
+    for checkpoint in (folder, folder / "model.safetensors", path):
+        assert "trained with norm_pix_loss" in refusal(checkpoint)
 
 
 class Trap:

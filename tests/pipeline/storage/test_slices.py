@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from torch import distributed as dist
 
 from pipeline.errors import PipelineError
 from pipeline.settings import Slices
@@ -61,29 +62,24 @@ def test_the_cache_changes_nothing_and_stays_out_of_pickles(ingested, slices):
     assert len(pickle.loads(pickle.dumps(cached))) == 6
 
 
-def test_the_cache_is_one_for_all_processes_that_read_a_training_s_slices(ingested, slices):
+@pytest.mark.parametrize(
+    ("readers", "kept"),
+    # an item has 8192 bytes
+    [(4, [18, 6]), (16, [5, 1])],
+    ids=["a quarter of a megabyte for 24 slices", "62,500 bytes, three quarters for the larger"],
+)
+def test_the_cache_is_one_for_all_processes_that_read_a_training_s_slices(
+    ingested, slices, readers, kept
+):
     parts = [
         dataset(ingested, slices, [(case, z) for case in cases for z in range(6)])
         for cases in ("abc", "d")
     ]
-    share_cache([slice_loader(one, 2, None, 0) for one in parts], cache_mb=1, readers=4)
-    item = parts[0][0]
-    size = sum(tensor.nbytes for tensor in item.values())
-    assert size == 8192
+    share_cache([slice_loader(part, 2, None, 0) for part in parts], cache_mb=1, readers=readers)
     for part in parts:
         for index in range(len(part)):
             part[index]
-    kept = [sum(part[i] is part[i] for i in range(len(part))) for part in parts]
-    assert kept == [18, 6], "a quarter of a megabyte holds 30 slices"
-    for part in parts:
-        part.keep(0)
-    parts = [dataset(ingested, slices, part.slices) for part in parts]
-    share_cache([slice_loader(one, 2, None, 0) for one in parts], cache_mb=1, readers=16)
-    for part in parts:
-        for index in range(len(part)):
-            part[index]
-    kept = [sum(part[i] is part[i] for i in range(len(part))) for part in parts]
-    assert kept == [5, 1], "62,500 bytes, of which three quarters are for the larger part"
+    assert [sum(part[i] is part[i] for i in range(len(part))) for part in parts] == kept
 
 
 def test_residual_maps_come_along_and_a_hole_is_refused(ingested, slices):
@@ -114,22 +110,22 @@ def test_the_sampler_shows_all_lesions_and_a_share_of_the_rest():
 def test_processes_that_train_together_share_an_epoch_out(monkeypatch):
     sampler = SliceSampler([0, 1, 2], range(10, 30), 0.3, seed=4)
     whole = list(sampler)
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 4)
     parts = []
     for rank in range(4):
-        monkeypatch.setattr("pipeline.storage.slices._share", lambda rank=rank: (rank, 4))
+        monkeypatch.setattr(dist, "get_rank", lambda rank=rank: rank)
         parts.append(list(sampler))
         assert len(parts[-1]) == len(sampler) == 3
     assert {index for part in parts for index in part} == set(whole)
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_workers_open_stores_of_their_own(ingested, slices, start):
+def test_forked_workers_open_stores_of_their_own(ingested, slices):
     data = dataset(ingested, slices, [(case, z) for case in "abc" for z in range(6)])
-    expected = [
-        data[index]["image"] for index in range(len(data))
-    ]  # this process's stores are open
+    expected = [item["image"] for item in map(data.__getitem__, range(len(data)))]
+    # this process's stores are open; workers that start anew are tested with zarrs
     loader = torch.utils.data.DataLoader(
-        data, batch_size=None, num_workers=2, multiprocessing_context=start, timeout=60
+        data, batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=60
     )
     for item, image in zip(loader, expected, strict=True):
         torch.testing.assert_close(item["image"], image, rtol=0, atol=0)

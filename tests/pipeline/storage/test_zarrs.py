@@ -37,9 +37,9 @@ def test_slices_are_the_same_here_and_in_workers(ingested, slices, request):
     request.getfixturevalue("zarrs")
     data = dataset(ingested, slices)
     torch.testing.assert_close(data[7]["image"], expected[7], rtol=0, atol=0)
-    batches = slice_loader(data, 4, None, 2)  # this process has read: a forked one would hang
-    found = torch.cat([batch["image"] for batch in batches])
-    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    batches = slice_loader(data, 4, None, 1)  # this process has read: a forked one would hang
+    read = torch.cat([batch["image"] for batch in batches])
+    torch.testing.assert_close(read, expected, rtol=0, atol=0)
 
 
 @pytest.mark.usefixtures("zarrs")
@@ -82,14 +82,14 @@ def test_the_configuration_chooses_it_for_zarr_and_for_workers(tmp_path):
         "print(json.dumps(zarr.config.get('codec_pipeline.path')))\n"
     )
     environment = {key: os.environ[key] for key in os.environ if not key.startswith("ZARR_")}
-    told = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "-c", code, config(tmp_path)],
         env=environment,
         capture_output=True,
         encoding="utf-8",
         check=True,
     )
-    assert json.loads(told.stdout) == PATH
+    assert json.loads(ended.stdout) == PATH
 
 
 def test_without_the_package_it_is_refused_in_one_line(tmp_path, monkeypatch):

@@ -3,11 +3,15 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from pipeline.cli.job import log_lines
+from pipeline.storage.files import read_json, write_json
 from pipeline.storage.layout import Layout
+from pipeline.storage.residual_store import write_residuals
+from pipeline.storage.zarr_store import write_store
 from tests.pipeline.tools.calls import STAGES, stage, write_phantoms
 from tests.workflow import tiny
 
@@ -49,3 +53,38 @@ def results(finished, tmp_path, monkeypatch):
     shutil.copytree(finished, tmp_path / "copy", symlinks=True)
     monkeypatch.chdir(tmp_path / "copy")
     return Layout(Path("results"), "heart")
+
+
+MAPS = [{"mae": "shared", "mask_ratio": 0.5}, {"mae": "shared", "mask_ratio": 0.75}]
+
+
+@pytest.fixture
+def config(ingested):
+    """A configuration of the ingested cases, and their residual and prediction stores."""
+    content = {
+        "results": str(ingested.root),
+        "datasets": {
+            "discs": {
+                "source": {"adapter": "manifest", "root": "unused"},
+                "slices": {"size": [32, 32], "window": [0, 150]},
+                "mae": {"shared": {"preset": "tiny", "image_size": 32, "patch_size": 8}},
+                "residuals": {"mrm": {"preset": "fast", "maps": MAPS}},
+                "experiments": {"unet": {"model": "unet"}},
+            }
+        },
+    }
+    cases = read_json(ingested.cases)["cases"]
+    outputs = [f"{case}.zarr" for case in "ab"]
+    write_json(ingested.cases, {"cases": cases, "outputs": [f"{case}.zarr" for case in cases]})
+    keys = {case: f"key of {case}" for case in "ab"}
+    for case in "ab":
+        residual = np.random.default_rng(0).random((2, 6, 32, 32)).astype(np.float16)
+        made_by = {"fingerprint": keys[case], "image": cases[case]["sha256_image"]}
+        write_residuals(ingested, "mrm", case, residual, made_by)
+    write_json(ingested.residual_batch("mrm", "1of1"), {"cases": keys, "outputs": outputs})
+    probability = np.zeros((6, 30, 26), np.float16)
+    path = ingested.prediction_store("unet", 1, "d")
+    write_store(path, {"probability": probability}, {"fingerprint": "p"})
+    file = ingested.root / "c.yaml"
+    file.write_text(yaml.safe_dump(content), "utf-8")
+    return file

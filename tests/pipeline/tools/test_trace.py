@@ -24,16 +24,16 @@ def test_every_result_has_its_record(results):
 
 
 def test_the_chain_of_a_table_ends_at_the_raw_files(results):
-    code, told = trace(results.table(".csv"))
-    assert code == 0, told
-    lines = told.splitlines()
+    code, output = trace(results.table(".csv"))
+    assert code == 0, output
+    lines = output.splitlines()
     depths = {line.split()[0]: len(line) - len(line.lstrip()) for line in reversed(lines) if line}
     order = ["compare", "evaluate", "postprocess", "predict", "train_segmentation"]
     order += ["residual_maps", "train_mae", "split", "ingest"]
     assert [depths[name] for name in order] == list(range(0, 2 * len(order), 2))
     for image in Path("images").rglob("*.mhd"):
         if "CTAI" not in image.name:
-            assert f"../{image} as recorded, SHA-256 {file_digest(image)}" in flat(told)
+            assert f"../{image} as recorded, SHA-256 {file_digest(image)}" in flat(output)
     assert lines[-1].endswith("files are there, as recorded")
     # a path or digest is whole, and all fits a terminal
     assert max(map(len, lines)) < 80
@@ -77,9 +77,9 @@ def test_a_case_leads_to_its_mask_its_stores_and_its_raw_files(results):
 def test_any_result_may_be_asked_about(results, file, first):
     case = next(iter(read_json(results.cases)["cases"]))
     test = read_json(results.split)["subsets"]["1"]["test"][0]
-    code, told = trace(results.root / "heart" / file.format(case=case, test=test))
-    assert code == 0, told
-    assert told.startswith(first)
+    code, output = trace(results.root / "heart" / file.format(case=case, test=test))
+    assert code == 0, output
+    assert output.startswith(first)
 
 
 def test_a_stage_that_finds_all_made_keeps_the_seconds_of_the_work(results):
@@ -89,9 +89,9 @@ def test_a_stage_that_finds_all_made_keeps_the_seconds_of_the_work(results):
     after = read_json(record_of(results.mae("shared")))
     assert after["runs"][began] == run
     assert after["results"]["shared/model.safetensors"]["run"] == began
-    code, told = trace(results.mae("shared"))
+    code, output = trace(results.mae("shared"))
     assert code == 0
-    assert f"{run['seconds']:.1f} s" in told
+    assert f"{run['seconds']:.1f} s" in output
 
 
 def test_what_is_compared_is_shown_on_a_terminal_alone(results, monkeypatch):
@@ -138,8 +138,8 @@ def test_a_training_case_is_in_no_table(results):
 
 
 def test_another_case_than_the_mask_s_is_refused(results):
-    one, other = read_json(results.split)["subsets"]["1"]["test"]
-    code, error = trace(results.mask("plain", 1, one, ".mha"), "--case", other)
+    case, other = read_json(results.split)["subsets"]["1"]["test"]
+    code, error = trace(results.mask("plain", 1, case, ".mha"), "--case", other)
     assert code == 1
     assert f"--case: found {other!r}, but " in error
-    assert f"is of {one!r}" in error
+    assert f"is of {case!r}" in error

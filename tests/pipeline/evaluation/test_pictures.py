@@ -1,0 +1,50 @@
+"""Pictures show every value, and the part of a slice that matters."""
+
+import io
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.image import imread
+
+from pipeline.evaluation.pictures import body_window, close_up
+from pipeline.evaluation.score_pictures import COLOURS, SCORES, agreement_picture, group_picture
+
+
+def test_a_size_group_s_picture_has_a_dot_for_every_patient():
+    values = {"1–100": {"a": [0.1, 0.5, math.nan], "b": [0.2]}, ">1000": {"a": [], "b": [0.9]}}
+
+    def coloured(values):
+        picture = imread(io.BytesIO(group_picture(values)), format="png")[..., :3]
+        return np.abs(picture - to_rgb(COLOURS[0])).max(axis=-1) < 0.02
+
+    fewer = {**values, "1–100": {**values["1–100"], "a": [math.nan]}}
+    assert coloured(values).sum() > coloured(fewer).sum() > 0, "the legend keeps its dot"
+
+
+def test_scores_that_agree_but_for_rounding_lie_on_the_line():
+    columns = [name for pair in SCORES.values() for name in pair]
+    exact = pd.DataFrame([[value] * 4 for value in (0.0, 60.0, 2485.0)], columns=columns)
+    rounded = exact.copy()
+    for _, predicted in SCORES.values():
+        rounded[predicted] += [0.0, 1e-14, 4e-13]
+    pictures = [imread(io.BytesIO(agreement_picture({"a": scores}))) for scores in (exact, rounded)]
+    np.testing.assert_allclose(pictures[0], pictures[1], atol=0.05)
+
+
+def test_body_window_leaves_air_out_and_keeps_an_empty_slice_whole(box):
+    image = box((100, 80), (20, 60), (10, 70)) * 0.5
+    assert body_window(image, (2.0, 1.0)) == pytest.approx((7.6, 72.4, 34.0, 126.0))
+    assert body_window(np.zeros((100, 80)), (2.0, 1.0)) == (0, 80, 0, 200)
+
+
+def test_close_up_stays_square_and_inside(box):
+    corner = box((100, 100), (0, 4), (96, 100))
+    left, right, top, bottom = close_up(corner, (1.0, 1.0))
+    assert (right - left, bottom - top) == (40, 40)
+    assert (right, top) == (100, 0)
+    wide = box((100, 100), (40, 60), (30, 70))
+    left, right, top, bottom = close_up(wide, (1.0, 1.0))
+    assert (left, right, top, bottom) == pytest.approx((6, 94, 6, 94))
