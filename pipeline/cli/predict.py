@@ -75,14 +75,7 @@ def _predict_test_cases(
     job = open_job(config, override, dataset, experiment=experiment, subset=subset)
     from pipeline.predict import predict as run
 
+    chosen, slices = job.dataset.experiments[experiment], job.dataset.slices
+    maps, mae = residual_count(job.dataset, experiment), encoder_mae(job.dataset, experiment)
     with recorded(job, "predict", experiment=experiment, subset=subset):
-        run(
-            job.layout,
-            experiment,
-            subset,
-            job.dataset.experiments[experiment],
-            residual_count(job.dataset, experiment),
-            job.dataset.slices,
-            job.resources,
-            encoder_mae(job.dataset, experiment),
-        )
+        run(job.layout, experiment, subset, chosen, maps, slices, job.resources, mae)

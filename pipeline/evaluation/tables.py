@@ -10,6 +10,8 @@ from typing import Any
 
 from pipeline.storage.files import replacing, write
 
+WIDTH = 79  # columns of an ordinary terminal, for what is no table, too
+
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table of a header and its rows; all columns but the first are numbers."""

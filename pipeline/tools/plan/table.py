@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from textwrap import fill
 
-from pipeline.evaluation.tables import aligned
+from pipeline.evaluation.tables import WIDTH, aligned
 from pipeline.planning.rates import Rates
 from pipeline.planning.sizes import size_text
 from pipeline.tools.plan.plan import DatasetPlan, StagePlan, together
 
-WIDTH = 79  # of an ordinary terminal
 UNITS = {"cuda": "GPU hours", "cpu": "core hours"}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from pipeline.evaluation.tables import WIDTH
 from pipeline.storage.files import fingerprint
 from pipeline.tools.trace.lineage import Chain, Link, Step
 
@@ -147,5 +148,4 @@ def wrapped(pieces: Sequence[str], indent: int) -> Iterator[str]:
     yield line
 
 
-WIDTH = 79
 FURTHER = 4  # columns: further indent of a continuation line

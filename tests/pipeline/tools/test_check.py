@@ -284,21 +284,23 @@ def test_findings_are_records_of_one_form(tmp_path, broken):
             assert one["remedy"], f"{one['text']}: nothing to be done is no warning"
 
 
+def called(tmp_path, name, over):
+    given = {**settings().model_dump(mode="json", exclude_unset=True), **over}
+    config = tmp_path / f"{name}.yaml"
+    content = {"results": str(tmp_path / "results"), "datasets": {name: given}}
+    config.write_text(yaml.safe_dump(content), "utf-8")
+    return CliRunner().invoke(app, ["check", "--config", str(config), "--dataset", name])
+
+
 def test_the_command_ends_with_1_on_errors(tmp_path, root):
-    given = settings().model_dump(mode="json", exclude_unset=True)
-    given["source"]["root"] = str(root)
-    config = tmp_path / "ct.yaml"
-    config.write_text(
-        yaml.safe_dump({"results": str(tmp_path / "results"), "datasets": {"ct": given}}), "utf-8"
-    )
-    call = ["check", "--config", str(config), "--dataset", "ct"]
+    given = {"source": {**SOURCE, "root": str(root)}}
     add_a_third(root)
-    good = CliRunner().invoke(app, call)
+    good = called(tmp_path, "ct", given)
     assert good.exit_code == 0, "a warning alone is no error"
     assert "ct: 0 errors, 2 warnings, 0 notes" in good.output
     assert (tmp_path / "results/ct/check/check.html").exists()
     (root / "labelsTr" / "b.nii.gz").write_bytes(b"nothing")
-    bad = CliRunner().invoke(app, call)
+    bad = called(tmp_path, "ct", given)
     assert bad.exit_code == 1
     assert "ct: 1 error, 1 warning" in bad.output
 
@@ -330,14 +332,11 @@ def test_all_kinds_of_faults_of_one_folder_end_with_1(tmp_path):
     add(7, grid=Geometry(SHAPE, (3.0, 0.5, 0.6)))
     add(8)[0].write_bytes(b"no image")
     add(9, label=np.full(SHAPE, 0.4, np.float32))
-    given = settings().model_dump(mode="json", exclude_unset=True)
-    given["source"] = {"adapter": "atlas", "root": str(tmp_path / "atlas")}
-    given["slices"] = {"size": [32, 32], "percentiles": [0, 99.9]}
-    config = tmp_path / "atlas.yaml"
-    config.write_text(
-        yaml.safe_dump({"results": str(tmp_path / "results"), "datasets": {"head": given}}), "utf-8"
-    )
-    ended = CliRunner().invoke(app, ["check", "--config", str(config), "--dataset", "head"])
+    given = {
+        "source": {"adapter": "atlas", "root": str(tmp_path / "atlas")},
+        "slices": {"size": [32, 32], "percentiles": [0, 99.9]},
+    }
+    ended = called(tmp_path, "head", given)
     assert ended.exit_code == 1
     written = json.loads((tmp_path / "results/head/check/check.json").read_text("utf-8"))
     errors = [one for one in written["findings"] if one["severity"] == "error"]

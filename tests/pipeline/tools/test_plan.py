@@ -54,6 +54,16 @@ def tiny(tmp_path: Path, **changes) -> dict:
     return {"results": str(tmp_path / "results"), "datasets": {"own": {**dataset, **changes}}}
 
 
+def planned(capsys, config: Path, *options: object) -> str:
+    app(["plan", str(config), *map(str, options)], standalone_mode=False)
+    return capsys.readouterr().out
+
+
+def written(tmp_path: Path, given: dict) -> Path:
+    (tmp_path / "config.yaml").write_text(json.dumps(given))
+    return tmp_path / "config.yaml"
+
+
 def volume(shape):
     return np.ones(shape, np.uint8), Geometry(shape, (1.0, 1.0, 1.0))
 
@@ -116,10 +126,9 @@ assert "torch" not in sys.modules
 
 
 def test_without_hours_no_network_is_built(tmp_path):
-    config = tmp_path / "config.yaml"
-    config.write_text(json.dumps(tiny(tmp_path)))
+    config = str(written(tmp_path, tiny(tmp_path)))
     done = subprocess.run(
-        [sys.executable, "-c", PLAIN, str(config)], capture_output=True, encoding="utf-8"
+        [sys.executable, "-c", PLAIN, config], capture_output=True, encoding="utf-8"
     )
     assert done.returncode == 0, done.stderr
     rows = re.findall(r"^\| (\w+) +\| +(\d+) \| +(.+) \|$", done.stdout, re.MULTILINE)
@@ -147,24 +156,20 @@ def rates_file(path: Path, device: str = "cpu", **measured) -> Path:
 
 
 def test_own_rates_change_the_hours_and_what_is_derived_is_said(tmp_path, capsys):
-    config = tmp_path / "config.yaml"
-    config.write_text(json.dumps(tiny(tmp_path)))
-    slow = rates_file(tmp_path / "r.json", mae_pass=1e6, segmentation_prediction=1e6)
-    app(["plan", str(config), "--rates", str(slow), "--json"], standalone_mode=False)
-    found = json.loads(capsys.readouterr().out)
-    assert set(found["rates"]) == {"cpu"}
-    assert found["rates"]["cpu"]["derived"]["mae_training"] == "mae_pass"
-    before = found["datasets"][0]["stages"]["train_mae"]["hours"]["cpu"]
-    fast = rates_file(
-        tmp_path / "r.json", mae_pass=1e6, segmentation_prediction=1e6, mae_training=4e6
+    config, passes = written(tmp_path, tiny(tmp_path)), ("mae_pass", "segmentation_prediction")
+    known = dict.fromkeys(passes, 1e6)
+    slow = rates_file(tmp_path / "slow.json", **known)
+    fast = rates_file(tmp_path / "fast.json", **known, mae_training=4e6)
+    before, after = (
+        json.loads(planned(capsys, config, "--rates", rates, "--json")) for rates in (slow, fast)
     )
-    app(["plan", str(config), "--rates", str(fast), "--json"], standalone_mode=False)
-    after = json.loads(capsys.readouterr().out)["datasets"][0]["stages"]["train_mae"]["hours"][
-        "cpu"
+    assert set(before["rates"]) == {"cpu"}
+    assert before["rates"]["cpu"]["derived"]["mae_training"] == "mae_pass"
+    hours = [
+        found["datasets"][0]["stages"]["train_mae"]["hours"]["cpu"] for found in (before, after)
     ]
-    assert after == pytest.approx(before / 4)
-    app(["plan", str(config), "--rates", str(fast)], standalone_mode=False)
-    told = capsys.readouterr().out
+    assert hours[1] == pytest.approx(hours[0] / 4)
+    told = planned(capsys, config, "--rates", fast)
     assert "core hours" in told
     assert "GPU hours" not in told
     assert "segmentation_training: 0.001 G MACs/s, not measured: derived" in told
@@ -199,11 +204,8 @@ def test_each_training_takes_the_hours_of_its_own_device(tmp_path, capsys, gpus)
     dataset["experiments"]["grcsf"]["training"]["batch_size"] = 2
     for training, cards in zip(trained, own, strict=True):
         training["resources"] = {} if cards is None else {"gpus": cards}
-    config = tmp_path / "config.yaml"
-    config.write_text(json.dumps(given))
-    rates = str(both_rates(tmp_path / "rates.json"))
-    app(["plan", str(config), "--rates", rates, "--json"], standalone_mode=False)
-    found = json.loads(capsys.readouterr().out)
+    rates = both_rates(tmp_path / "rates.json")
+    found = json.loads(planned(capsys, written(tmp_path, given), "--rates", rates, "--json"))
     checked = validate(given, "test").datasets["own"]
     half, quarter = (mae_macs(checked.mae["mae"], ratio) for ratio in (0.5, 0.75))
     network = network_macs(checked, "grcsf")
@@ -234,10 +236,7 @@ def test_both_devices_have_a_column_and_their_rates(tmp_path, capsys):
     other = tiny(tmp_path)["datasets"]["own"]
     other["experiments"]["grcsf"] |= {"resources": {"gpus": 1}}
     given["datasets"]["other"] = other
-    config = tmp_path / "config.yaml"
-    config.write_text(json.dumps(given))
-    app(["plan", str(config), "--hours"], standalone_mode=False)
-    told = capsys.readouterr().out
+    told = planned(capsys, written(tmp_path, given), "--hours")
     assert max(map(len, told.splitlines())) < 80
     rows = {name: cells for name, *cells in re.findall(ROW, told, re.MULTILINE)}
     assert rows["stage"][1:3] == ["GPU hours", "core hours"]

@@ -31,6 +31,7 @@ from pipeline.tools.export.page import shown_slices
 from pipeline.tools.export.predict_images import claimed_agatston, predict_images
 
 SEED = 5
+WEIGHTS = "network.safetensors"
 STAGE = ("--config", "c", "--dataset", "d", "--experiment", "e")
 
 
@@ -181,18 +182,17 @@ def altered(model, **changes):
         (lambda model: (model / "bundle.json").unlink(), "no readable bundle.json"),
         (lambda model: (model / "bundle.json").write_text("{"), "no readable bundle.json"),
         (lambda model: altered(model, format=9), "format 9, expected 1"),
-        (lambda model: altered(model, settings={"slices": {}}), "bundle.json is not valid"),
-        (lambda model: altered(model, experiment="../x"), "bundle.json is not valid"),
-        (lambda model: altered(model, dataset="../x"), "bundle.json is not valid"),
-        (lambda model: altered(model, dataset="/x"), "bundle.json is not valid"),
-        (
-            lambda model: (model / "network.safetensors").unlink(),
-            "network.safetensors is not there",
+        *(
+            (lambda model, change=change: altered(model, **change), "bundle.json is not valid")
+            for change in (
+                {"settings": {"slices": {}}},
+                {"experiment": "../x"},
+                {"dataset": "../x"},
+                {"dataset": "/x"},
+            )
         ),
-        (
-            lambda model: (model / "network.safetensors").write_bytes(b"x" * 99),
-            "network.safetensors is damaged",
-        ),
+        (lambda model: (model / WEIGHTS).unlink(), f"{WEIGHTS} is not there"),
+        (lambda model: (model / WEIGHTS).write_bytes(b"x" * 99), f"{WEIGHTS} is damaged"),
     ],
 )
 def test_a_bundle_that_is_not_whole_is_one_line(run, tmp_path, damage, said):
