@@ -28,7 +28,7 @@ demo: .venv/.ready
 
 # The trainings of several tests run side by side, so each keeps to one thread.
 test: .venv/.ready
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(CORES) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(CORES) --dist worksteal
 
 # Two clusters side by side, one for each file of tests.
 test-slurm:

@@ -2,6 +2,7 @@
 
 import atexit
 import ctypes
+import functools
 import gc
 import importlib
 import json
@@ -12,15 +13,20 @@ import signal
 import socket
 import sys
 import threading
+import weakref
 from contextlib import suppress
+from importlib import metadata
 from multiprocessing.connection import wait
 from pathlib import Path
 
 from tests.workflow.warm import JOBS, LARGEST, PYTHON, ROOT, new_socket
 
 OURS = ("pipeline", "grcsf")
-PRELOADED = ["snakemake.cli", "pipeline.cli", "pipeline.planning.preflight"]
-PRELOADED += ["pipeline.orchestration.call", "torch.utils.tensorboard"]
+# what Snakemake, the workflow and the stages import late
+PRELOADED = ["snakemake.cli", "snakemake.report.html_reporter", "smart_open", "yte"]
+PRELOADED += ["pipeline.cli", "pipeline.planning.preflight", "pipeline.orchestration.call"]
+PRELOADED += ["pipeline.datasets.configured", "pipeline.datasets.phantoms.phantom"]
+PRELOADED += ["torch.utils.tensorboard", "matplotlib.backends.backend_agg"]
 
 
 def serve(listener: socket.socket, owner: int, kill):
@@ -87,10 +93,17 @@ def introduce(connection: socket.socket) -> None:
         connection.send(json.dumps(os.getpid()).encode())
 
 
-def with_own_server(connection, files, arguments, folder, environment):
-    """Lead a process group, with a server for jobs in it; returns in the leader and in each job."""
+def lead(connection, files, arguments, folder, environment):
+    """Lead a process group; returns in the leader, and in each job that it is asked for."""
     os.setsid()
     introduce(connection)
+    if "--cores" in arguments:
+        return with_own_server(files, arguments, folder, environment)
+    return files, arguments, folder, environment
+
+
+def with_own_server(files, arguments, folder, environment):
+    """Fork a server for the jobs of this call."""
     server = f"grcsf-jobs-{os.getpid()}"
     with new_socket() as listener:
         listener.bind(f"\0{server}")
@@ -154,19 +167,31 @@ def import_as_from(folder: str, paths: list[str]) -> None:
         import sitecustomize  # noqa: F401
 
 
-def main() -> None:
-    """Serve a session of tests."""
+def prepare() -> None:
+    """Do what every child would have to do first."""
     stages = [path.stem for path in ROOT.glob("pipeline/[a-z]*.py")]
     for module in [*PRELOADED, *(f"pipeline.{stage}" for stage in stages)]:
         importlib.import_module(module)
+    importlib.import_module("snakemake.cli").get_argument_parser()  # looks for plugins
+    # half a second for every record
+    for name in ("packages_distributions", "version"):
+        setattr(metadata, name, functools.cache(getattr(metadata, name)))
+    importlib.import_module("pipeline.orchestration.environment").loaded_packages()
+    for finalizer in list(weakref.finalize._registry):  # torch's, which take time at every end
+        finalizer.atexit = False
     del sys.path[0]  # this checkout, which a call does not know
     gc.freeze()  # or a child's first collection copies all of it
+
+
+def main() -> None:
+    """Serve a session of tests."""
+    prepare()
     # what a killed child leaves behind comes here, and its processor seconds with it
     ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
     _, number, owner = sys.argv
     with socket.socket(fileno=int(number)) as listener:
         call = serve(listener, os.pidfd_open(int(owner)), os.killpg)
-    run(*with_own_server(*call))
+    run(*lead(*call))
 
 
 if __name__ == "__main__":
