@@ -57,11 +57,23 @@ def assert_encoder_is(state, mae):
         assert torch.equal(value, mae[key.removeprefix("encoder.")]), key
 
 
-def test_a_frozen_encoder_stays_the_mae_s(given, segment):
-    assert_encoder_is(weights(segment(frozen=True)), given)
+def test_a_frozen_encoder_is_the_mae_s_and_only_another_mae_trains_the_network_anew(
+    given, segment, ingested
+):
+    manifest = segment(frozen=True)
+    before = read_json(manifest)["fingerprint"]
+    assert_encoder_is(weights(manifest), given)
+    with nothing_trained():
+        segment(frozen=True)
+    other = keep_mae(ingested, 2)
+    segment(frozen=True)
+    assert read_json(manifest)["fingerprint"] != before
+    assert_encoder_is(weights(manifest), other)
 
 
-def test_an_encoder_that_learns_starts_from_the_mae_s(given, segment, monkeypatch):
+def test_an_encoder_that_learns_starts_from_the_mae_s_and_resumes_to_the_same_bits(
+    given, segment, monkeypatch, tmp_path
+):
     original, started = stage.fit, {}
 
     def watched(module, *rest, **options):
@@ -69,32 +81,16 @@ def test_an_encoder_that_learns_starts_from_the_mae_s(given, segment, monkeypatc
         started.update({key: value.clone() for key, value in state.items()})
         return original(module, *rest, **options)
 
-    monkeypatch.setattr(stage, "fit", watched)
-    trained = weights(segment(frozen=False))
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "fit", watched)
+        manifest = segment(frozen=False)
+    trained = weights(manifest)
     assert_encoder_is(started, given)
     assert not torch.equal(trained["encoder.norm.weight"], given["norm.weight"])
-
-
-@pytest.mark.usefixtures("given")
-def test_an_interrupted_training_ends_in_the_same_bits(segment, tmp_path):
-    manifest = segment(frozen=False)
-    whole = weights(manifest)
     folder_of(manifest).rename(tmp_path / "whole")
     with killed_before_epoch(1):
         segment(frozen=False)
-    assert_same(whole, weights(segment(frozen=False)))
-
-
-@pytest.mark.usefixtures("given")
-def test_only_another_mae_trains_the_network_anew(segment, ingested):
-    manifest = segment(frozen=True)
-    before = read_json(manifest)["fingerprint"]
-    with nothing_trained():
-        segment(frozen=True)
-    other = keep_mae(ingested, 2)
-    segment(frozen=True)
-    assert read_json(manifest)["fingerprint"] != before
-    assert_encoder_is(weights(manifest), other)
+    assert_same(trained, weights(segment(frozen=False)))
 
 
 @pytest.mark.usefixtures("given")

@@ -1,4 +1,7 @@
-"""A training shared by two processes: the loss curve of one process with the same whole batch."""
+"""Trainings shared by two processes, as on several GPUs; here on the CPU, through gloo.
+
+Their loss curve is that of one process with the same whole batch.
+"""
 
 from functools import partial
 
@@ -10,11 +13,14 @@ from torch import distributed as dist
 from torch import nn
 from torch.distributed.nn.functional import all_reduce
 
+from grcsf.mae.adversarial import generator_term
+from grcsf.mae.build import build_masked_model
 from pipeline import train_segmentation as stage
-from pipeline.networks import trainer
+from pipeline.networks import mae_training, trainer
 from pipeline.networks.build import build_network
 from pipeline.networks.history import read_history
-from pipeline.settings import Experiment, Resources, Training
+from pipeline.networks.mae_training import MaeTraining
+from pipeline.settings import Adversarial, Experiment, Resources, Training
 from pipeline.storage.layout import folder_of
 from tests.pipeline.trainings import train
 
@@ -58,7 +64,8 @@ def two_processes(monkeypatch):
         if chosen.pop("num_nodes") == 1:
             return original(**chosen)
         plugins = chosen.pop("plugins")[1:]  # Lightning's own environment in SLURM's place
-        return original(**{**chosen, "devices": 2, "strategy": "ddp_fork", "plugins": plugins})
+        strategy = chosen.pop("strategy").replace("ddp", "ddp_fork")
+        return original(**{**chosen, "devices": 2, "strategy": strategy, "plugins": plugins})
 
     monkeypatch.setattr(lightning, "Trainer", on_one_node)
 
@@ -75,6 +82,30 @@ def test_two_processes_train_an_mae_as_one_does(ingested, trained_once, mae, sli
     alone, together = curve(trained_once.mae("shared")), curve(ingested.mae("shared"))
     assert len(alone) == mae.epochs
     np.testing.assert_allclose(together, alone, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("two_processes")
+@pytest.mark.parametrize("away", [False, True], ids=["judged", "running away in one process"])
+def test_two_processes_train_an_adversarial_mae(
+    ingested, trained_once, mae, slices, monkeypatch, away
+):
+    def term(*arguments):
+        runs_away = away and dist.get_rank() == 1
+        return generator_term(*arguments) * (float("nan") if runs_away else 1)
+
+    monkeypatch.setattr(mae_training, "generator_term", term)
+    judged = mae.model_copy(update={"adversarial": Adversarial(start_epoch=0)})
+    train(ingested, judged, slices, TOGETHER)
+    plain, together = curve(trained_once.mae("shared")), curve(ingested.mae("shared"))
+    assert np.isfinite(together).all()
+    # where one process has lost the term, all do without it
+    assert np.allclose(together, plain, rtol=1e-4) == away
+
+
+def test_one_gpu_needs_no_sharing(mae, tmp_path):
+    model = build_masked_model("mae", "tiny", image_size=32, patch_size=8)
+    assert trainer.strategy_of(MaeTraining(model, mae, 1, tmp_path), 1) == "auto"
 
 
 @pytest.mark.slow

@@ -13,12 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from grcsf.mae.build import build_masked_model
 from pipeline.datasets.phantoms.phantom import write_phantom
 from pipeline.ingest import ingest
 from pipeline.networks.history import read_history
 from pipeline.networks.resume import WholeCheckpoints
-from pipeline.networks.weights import keep_model
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import Experiment, Mae, Residuals, Resources, Slices, Source, Training
 from pipeline.storage.files import file_digest, read_json
@@ -111,27 +109,22 @@ def result(stage, layout):
 
 
 @pytest.fixture
-def start(ingested):
+def start(ingested_once, trained_once, tmp_path):
     """The tree that a stage starts from."""
-
-    def made(stage):
-        if stage == "ingest":
-            layout = Layout(ingested.root.with_name("start"), "discs")
-            write_phantom("heart", layout.root / "raw", cases=4, seed=1, shape=(8, 16, 16))
-            return layout
-        if stage == "residual_maps":
-            torch.manual_seed(0)
-            model = build_masked_model("mae", "tiny", image_size=32, patch_size=8)
-            keep_model(model, ingested.mae("shared"), "x", {})
-        return ingested
-
-    return made
+    raw = Layout(tmp_path / "start", "discs")
+    write_phantom("heart", raw.root / "raw", cases=4, seed=1, shape=(8, 16, 16))
+    return {
+        "ingest": raw,
+        "train_mae": ingested_once,
+        "residual_maps": trained_once,
+        "train_segmentation": ingested_once,
+    }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_job_killed_at_any_moment_goes_on_and_ends_with_the_same_bits(stage, start, tmp_path):
-    origin = start(stage)
+    origin = start[stage]
     whole = Layout(tmp_path / "whole", origin.dataset)
     shutil.copytree(origin.root, whole.root)
     assert run(stage, whole) == 0
