@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import lightning
 from torch.utils.data import DataLoader
 
 from grcsf.mae.build import build_masked_model
@@ -20,7 +19,7 @@ from pipeline.errors import PipelineError
 from pipeline.networks.mae_training import MaeTraining
 from pipeline.networks.public_checkpoints import checkpoint_digest, load_public_mae
 from pipeline.networks.resume import is_first_process, take_back
-from pipeline.networks.trainer import fit, per_process
+from pipeline.networks.trainer import fit, per_process, seed_generators
 from pipeline.networks.weights import finished, keep_model
 from pipeline.settings import Mae, Resources, Slices
 from pipeline.settings.paths import checkpoint_files
@@ -71,7 +70,7 @@ def train_mae(
         take_back(folder_of(manifest), key)
     if finished(manifest, key):
         return
-    lightning.seed_everything(seed, verbose=False)
+    seed_generators(seed)
     model = build_masked_model(
         settings.architecture,
         settings.preset,

@@ -6,14 +6,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import lightning
 from torch.utils.data import DataLoader
 
 from pipeline.errors import PipelineError
 from pipeline.networks.build import build_network, load_mae_encoder
 from pipeline.networks.resume import is_first_process, load_best, take_back
 from pipeline.networks.segmentation_training import SegmentationTraining
-from pipeline.networks.trainer import fit, per_process
+from pipeline.networks.trainer import fit, per_process, seed_generators
 from pipeline.networks.weights import finished, keep_model, weights_digest
 from pipeline.settings import Experiment, Mae, Resources, Slices
 from pipeline.storage.files import fingerprint, read_json
@@ -61,7 +60,7 @@ def train_segmentation(
         take_back(folder_of(manifest), key)
     if finished(manifest, key):
         return
-    lightning.seed_everything(seed, verbose=False)
+    seed_generators(seed)
     network = build_network(settings, residual_count, slices, mae)
     if encoder and mae:
         # a training that goes on takes its checkpoint's weights afterwards

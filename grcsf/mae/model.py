@@ -1,19 +1,17 @@
 """The masked autoencoder: a ViT that sees some patches of a slice and predicts the others.
 
-Built from timm's blocks (He et al. 2022; paper, section 3.3.1). The state dict has the public
-MAE's key names, so that public checkpoints load as they are.
+He et al. 2022; paper, section 3.3.1. The state dict has the public MAE's key names, so that public
+checkpoints load as they are.
 """
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from timm.layers import PatchEmbed  # type: ignore[attr-defined]
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from grcsf.mae.patches import patchify, unpatchify
+from grcsf.mae.transformer import PatchEmbedding, TransformerLayer
 from grcsf.transfer import send
 
 
@@ -64,7 +62,7 @@ class MaskedAutoencoder(nn.Module):
         self.num_patches = (image_size // patch_size) ** 2
         grid = image_size // patch_size
 
-        self.patch_embed = PatchEmbed(image_size, patch_size, in_channels, shape.width)
+        self.patch_embed = PatchEmbedding(patch_size, in_channels, shape.width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, shape.width))
         self.pos_embed = _fixed(sincos_position_embedding(shape.width, grid))
         self.blocks = _blocks(shape.width, shape.depth, shape.heads)
@@ -276,8 +274,7 @@ def sincos_position_embedding(width: int, grid: int) -> Tensor:
 
 
 def _blocks(width: int, depth: int, heads: int) -> nn.ModuleList:
-    norm: Any = partial(nn.LayerNorm, eps=1e-6)  # timm annotates a class, and calls it
-    return nn.ModuleList(Block(width, heads, qkv_bias=True, norm_layer=norm) for _ in range(depth))
+    return nn.ModuleList(TransformerLayer(width, heads) for _ in range(depth))
 
 
 def _fixed(values: Tensor) -> nn.Parameter:
