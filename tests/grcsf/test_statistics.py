@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from grcsf.statistics import (
+    average_ranks,
     bootstrap_interval,
     holm,
     mean_of_group_means,
@@ -37,16 +38,32 @@ def test_a_group_without_defined_values_shows_and_is_left_out():
     assert grouped.undefined == 2
 
 
-def test_bootstrap_agrees_with_scipy_and_repeats():
+def test_bootstrap_repeats_and_leaves_gaps_out():
     values = [0.1, 0.4, 0.35, 0.8, 0.75, 0.2, 0.9]
     low, high = bootstrap_interval([*values, NAN], seed=3, resamples=2000)
-    expected = stats.bootstrap(
-        (values,), np.mean, n_resamples=2000, method="BCa", rng=np.random.default_rng(3)
-    ).confidence_interval
-    assert (low, high) == pytest.approx((expected.low, expected.high))
     assert bootstrap_interval(values, seed=3, resamples=2000) == (low, high)
     assert bootstrap_interval(values, seed=4, resamples=2000) != (low, high)
     assert 0.1 <= low < np.mean(values) < high <= 0.9
+
+
+def mean_of_means(*samples, axis):
+    return np.mean([np.mean(sample, axis=axis) for sample in samples], axis=0)
+
+
+@pytest.mark.filterwarnings("ignore")  # scipy's, where there is no interval
+@pytest.mark.parametrize("seed", range(12))
+def test_bootstrap_is_scipys_to_the_bit(seed):
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(2, 25, 1 + seed % 4)
+    # few different values: many resamples have the same mean
+    samples = [rng.integers(0, 100 if seed % 2 else 2, size) / 100 for size in sizes]
+    samples[0][:2] = 0.1, 0.9
+    expected = stats.bootstrap(
+        samples, mean_of_means, n_resamples=999, method="BCa", vectorized=True, rng=seed
+    ).confidence_interval
+    groups = np.repeat(range(sizes.size), sizes)
+    found = bootstrap_interval(np.concatenate(samples), groups, seed=seed, resamples=999)
+    np.testing.assert_array_equal(found, np.ravel(expected))
 
 
 def test_bootstrap_is_wider_at_higher_confidence():
@@ -114,6 +131,21 @@ def test_wilcoxon_without_difference_or_pairs():
     assert math.isnan(test.p_value)
     assert test.pairs == 0
     assert paired_wilcoxon([0.4], [0.3]).p_value == smallest_p(1) == 1
+
+
+@pytest.mark.parametrize("pairs", [1, 5, 13, 14, 50, 51, 200])
+@pytest.mark.parametrize("digits", [1, 9])  # with ties and without
+def test_wilcoxon_is_scipys_to_the_bit(pairs, digits):
+    for seed in range(5):
+        values = np.random.default_rng(seed).normal(0.3, 1, pairs).round(digits)
+        differing = values[values != 0]
+        expected = stats.wilcoxon(differing).pvalue if differing.size else 1.0
+        assert paired_wilcoxon(values, np.zeros(pairs)).p_value == expected
+
+
+@pytest.mark.parametrize("values", [[], [2.0], [1.0, 1.0, 0.5, 3.0, 0.5, 0.5], [1.0, NAN, 0.0]])
+def test_ranks_are_scipys(values):
+    np.testing.assert_array_equal(average_ranks(np.array(values)), stats.rankdata(values))
 
 
 @untimed
