@@ -74,7 +74,8 @@ class MaskedAutoencoder(nn.Module):
         self.decoder_blocks = _blocks(shape.decoder_width, shape.decoder_depth, shape.decoder_heads)
         self.decoder_norm = nn.LayerNorm(shape.decoder_width, eps=1e-6)
         self.decoder_pred = nn.Linear(shape.decoder_width, patch_size**2 * in_channels)
-        self._initialise()
+        if not self.cls_token.is_meta:  # which has no values, and where torch imports its compiler
+            self._initialise()
 
     def forward(self, images: Tensor, masks: Tensor) -> Tensor:
         """Predict every patch of the images from the patches that are not masked.
@@ -264,13 +265,16 @@ def sincos_position_embedding(width: int, grid: int) -> Tensor:
     """
     if width % 4:
         raise ValueError(f"width {width} is no multiple of 4")
-    frequencies = 10000.0 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
-    angles = torch.arange(grid, dtype=torch.float64)[:, None] * frequencies  # (grid, D / 4)
+    # on the CPU, as a network that is built without values (on `meta`) draws none either
+    steps = torch.arange(width // 4, dtype=torch.float64, device="cpu")
+    places = torch.arange(grid, dtype=torch.float64, device="cpu")
+    frequencies = 10000.0 ** (-steps / (width // 4))
+    angles = places[:, None] * frequencies  # (grid, D / 4)
     axis = torch.cat([angles.sin(), angles.cos()], dim=1)  # (grid, D / 2)
     columns = axis[None, :].expand(grid, -1, -1)
     rows = axis[:, None].expand(-1, grid, -1)
     patches = torch.cat([columns, rows], dim=-1).reshape(1, grid * grid, width)
-    return torch.cat([torch.zeros(1, 1, width, dtype=torch.float64), patches], dim=1).float()
+    return torch.cat([patches.new_zeros(1, 1, width), patches], dim=1).float()
 
 
 def _blocks(width: int, depth: int, heads: int) -> nn.ModuleList:

@@ -2,15 +2,18 @@
 
 Lightning asks it for two base classes, and `import torchmetrics` brings the metrics of every field:
 with scipy, transformers and torchvision they take longer to import than torch and Lightning do.
-So its package is made here without its `__init__`, which runs when something else is asked for.
+So its package is imported without its `__init__`, which runs when something else is asked for.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec, module_from_spec
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
 from typing import Any
 
 PACKAGE = "torchmetrics"
@@ -21,26 +24,43 @@ HOMES = {
 }
 
 
-def put_off_torchmetrics() -> None:
+def put_off_metrics() -> None:
     """Let `import torchmetrics` import no metric, where it has not been imported yet."""
-    if PACKAGE in sys.modules:
-        return
-    spec = find_spec(PACKAGE)
-    if spec is None or spec.loader is None:  # the stages that import no Lightning do without it
-        return
-    package: Any = module_from_spec(spec)
-    start = spec.loader.exec_module
+    if not any(isinstance(finder, LazyFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, LazyFinder())
 
-    def asked_for(name: str) -> Any:
-        if name in HOMES:
-            import_module(f"{PACKAGE}.utilities")  # before its `metric`: each imports the other
-            return getattr(import_module(HOMES[name]), name)
-        if name.startswith("__"):
-            raise AttributeError(name)
-        del package.__getattr__
-        start(package)
-        return getattr(package, name)
 
-    package.__getattr__ = asked_for
-    package._logger = logging.getLogger(PACKAGE)  # of its warnings
-    sys.modules[PACKAGE] = package
+class LazyFinder(MetaPathFinder):
+    """Finds torchmetrics alone."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Where it lies, with a loader that puts its `__init__` off."""
+        spec = PathFinder.find_spec(fullname, path, target) if fullname == PACKAGE else None
+        if spec is not None and spec.loader is not None:
+            spec.loader = LazyLoader(spec.loader)
+        return spec
+
+
+class LazyLoader(Loader):
+    """Makes a package whose `__init__` runs when a name is asked for that `HOMES` does not have."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def exec_module(self, module: Any) -> None:
+        """Give the package what its own modules and Lightning ask it for."""
+
+        def asked_for(name: str) -> Any:
+            if name in HOMES:
+                import_module(f"{PACKAGE}.utilities")  # before its `metric`: each imports the other
+                return getattr(import_module(HOMES[name]), name)
+            if name.startswith("__"):
+                raise AttributeError(name)
+            del module.__getattr__
+            self._loader.exec_module(module)
+            return getattr(module, name)
+
+        module.__getattr__ = asked_for
+        module._logger = logging.getLogger(PACKAGE)
