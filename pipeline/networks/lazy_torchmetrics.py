@@ -2,7 +2,8 @@
 
 Lightning asks it for two base classes, and `import torchmetrics` brings the metrics of every field:
 with scipy, transformers and torchvision they take longer to import than torch and Lightning do.
-So its package is imported without its `__init__`, which runs when something else is asked for.
+So two of its packages are imported without their `__init__`, which runs when a name is asked for
+that is not known here. Its plots are left out: matplotlib would come along with the base class.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
-PACKAGE = "torchmetrics"
 HOMES = {
-    "Metric": f"{PACKAGE}.metric",
-    "MetricCollection": f"{PACKAGE}.collections",
-    "__version__": f"{PACKAGE}.__about__",
+    "torchmetrics": {
+        "Metric": "torchmetrics.metric",
+        "MetricCollection": "torchmetrics.collections",
+        "__version__": "torchmetrics.__about__",
+    },
+    "torchmetrics.utilities": {"rank_zero_warn": "torchmetrics.utilities.prints"},
 }
+"""Package → the names that Lightning and the two classes ask it for → their modules."""
 
 
 def put_off_metrics() -> None:
@@ -31,13 +35,13 @@ def put_off_metrics() -> None:
 
 
 class LazyFinder(MetaPathFinder):
-    """Finds torchmetrics alone."""
+    """Finds the packages of `HOMES` alone."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Where it lies, with a loader that puts its `__init__` off."""
-        spec = PathFinder.find_spec(fullname, path, target) if fullname == PACKAGE else None
+        """Where a package lies, with a loader that puts its `__init__` off."""
+        spec = PathFinder.find_spec(fullname, path, target) if fullname in HOMES else None
         if spec is not None and spec.loader is not None:
             spec.loader = LazyLoader(spec.loader)
         return spec
@@ -51,11 +55,13 @@ class LazyLoader(Loader):
 
     def exec_module(self, module: Any) -> None:
         """Give the package what its own modules and Lightning ask it for."""
+        homes = HOMES[module.__name__]
 
         def asked_for(name: str) -> Any:
-            if name in HOMES:
-                import_module(f"{PACKAGE}.utilities")  # before its `metric`: each imports the other
-                return getattr(import_module(HOMES[name]), name)
+            if name in homes:
+                available: Any = import_module("torchmetrics.utilities.imports")
+                available._MATPLOTLIB_AVAILABLE = False
+                return getattr(import_module(homes[name]), name)
             if name.startswith("__"):
                 raise AttributeError(name)
             del module.__getattr__
@@ -63,4 +69,4 @@ class LazyLoader(Loader):
             return getattr(module, name)
 
         module.__getattr__ = asked_for
-        module._logger = logging.getLogger(PACKAGE)
+        module._logger = logging.getLogger(module.__name__)

@@ -111,8 +111,58 @@ def test_a_file_where_the_results_should_be_is_told(tmp_path):
     assert str(tmp_path / "taken") in done.stderr
 
 
+def loaded(code: str, names: tuple[str, ...]) -> list[str]:
+    """Which of these modules a fresh process has imported after the code."""
+    asked = f"{code}\nimport sys\nprint(*(set({names}) & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", asked], cwd=CHECKOUT, encoding="utf-8", capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
 def test_help_needs_no_heavy_library():
-    heavy = "{'torch', 'zarr', 'SimpleITK'}"
-    code = f"import sys, pipeline.cli; sys.exit(bool({heavy} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, check=False).returncode == 0
+    assert loaded("import pipeline.cli", ("torch", "zarr", "SimpleITK", "numpy")) == []
     assert "residual-maps" in run("--help").stdout
+
+
+PARTS = ("timm", "transformers", "torchvision", "monai", "scipy", "matplotlib", "pandas")
+"""What a few stages import for a few of their settings, with all that it brings along."""
+
+
+@pytest.mark.parametrize(
+    ("stages", "left_out"),
+    [
+        (("ingest", "split"), ("torch", "scipy", "pandas", "matplotlib")),
+        (
+            ("postprocess", "evaluate", "compare", "tabulate"),
+            ("torch", "scipy.stats", "skimage", "matplotlib"),
+        ),
+        (("report",), ("torch", "scipy.stats", "skimage", "matplotlib.pyplot")),
+        (("residual_maps", "predict"), ("lightning", "torchmetrics", "torch._dynamo", *PARTS)),
+        (("train_mae", "train_segmentation"), ("torchmetrics.functional", *PARTS)),
+    ],
+)
+def test_stages_start_without_what_they_do_not_need(stages, left_out):
+    modules = ", ".join(f"pipeline.{stage}" for stage in stages)
+    assert loaded(f"import {modules}", left_out) == []
+
+
+def test_a_masked_model_is_made_for_its_weights_without_torchs_compiler():
+    code = (
+        "from pipeline.networks.build import masked_model\n"
+        "from pipeline.settings import Mae\n"
+        "masked_model(Mae(preset='tiny', image_size=32, patch_size=8))"
+    )
+    assert loaded(code, ("torch._dynamo",)) == []
+
+
+def test_torchmetrics_is_whole_where_more_of_it_is_asked_for():
+    code = (
+        "import lightning\n"
+        "from torchmetrics.functional.image import structural_similarity_index_measure\n"
+        "from torchmetrics import Metric, SumMetric\n"
+        "assert issubclass(SumMetric, Metric) and float(SumMetric()(2.0)) == 2.0"
+    )
+    names = ("torchmetrics.functional", "torchmetrics.classification")
+    assert sorted(loaded(f"import pipeline.networks\n{code}", names)) == sorted(names)
