@@ -6,13 +6,13 @@ from functools import partial
 
 import numpy as np
 import torch
-from timm.layers.attention import Attention
 from torch import Tensor
 
 from grcsf.mae.build import MaskedModel
 from grcsf.mae.masking import Scheme, slice_masks
 from grcsf.mae.model import build_mae
 from grcsf.mae.precision import InFloat32, Precision, at_precision, compile_layers
+from grcsf.mae.transformer import Attention
 from grcsf.reference import reference_residuals
 from grcsf.residuals import Visible, multi_ratio_residuals
 from pipeline.networks.devices import multiplies_bf16
@@ -68,7 +68,7 @@ def fused(models: list[MaskedModel]) -> list[MaskedModel]:
     for model in copies:
         for part in model.modules():
             if isinstance(part, Attention):
-                part.fused_attn = True  # type: ignore[misc]  # final for TorchScript alone
+                part.fused = True
     return copies
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import fdtri
 
 from grcsf.statistics import Interval, check_confidence
 
@@ -158,7 +158,7 @@ def icc_interval(ratings: npt.ArrayLike, *, confidence: float = 0.95) -> Interva
         return Interval(math.nan, math.nan)
     freedom = (a * columns + b * error) ** 2 / spread
     level = (1 + confidence) / 2
-    below, above = stats.f.ppf(level, n - 1, freedom), stats.f.ppf(level, freedom, n - 1)
+    below, above = fdtri(n - 1, freedom, level), fdtri(freedom, n - 1, level)
     rest = k * columns + (k * n - k - n) * error
     # divided by the quantiles, because products with those of two or three subjects overflow
     low = n * (rows / below - error) / (rest + n * rows / below)

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 import torch
-from monai.losses.dice import DiceLoss
-from monai.losses.focal_loss import FocalLoss
 from torch import Tensor
+from torch.nn import functional as F
 
+SMOOTHING = 1e-5
 ALPHA = 0.25
 GAMMA = 2.0
 
@@ -14,8 +14,9 @@ GAMMA = 2.0
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     """1 − 2 |x ∩ y| / (|x| + |y|) over the foreground of the whole batch [Eq. 7].
 
-    x are the sigmoid outputs, y the target. 1e-5 stands on both sides of the fraction, so a batch
-    without foreground gives 0 for an empty prediction and near 1 otherwise, never 0 / 0.
+    x are the sigmoid outputs, y the target; |x ∩ y| = Σ x y, |x| = Σ x. 1e-5 stands on both sides
+    of the fraction, so a batch without foreground gives 0 for an empty prediction and near 1
+    otherwise, never 0 / 0. The same to the bit as MONAI's `DiceLoss(sigmoid=True, batch=True)`.
 
     Args:
         logits: `(B, 1, h, w)`, any float dtype.
@@ -29,8 +30,13 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     """
     _check_shapes(logits, target)
     with torch.autocast(logits.device.type, enabled=False):
-        loss: Tensor = DiceLoss(sigmoid=True, batch=True)(logits.float(), target.float())
-    return loss
+        predicted, reference = torch.sigmoid(logits.float()), target.float()
+        axes = (0, 2, 3)  # a sum for the one channel
+        common = (predicted * reference).sum(axes)
+        extra = (predicted.sum(axes) - common) * 0.5
+        missed = (reference.sum(axes) - common) * 0.5
+        ratio = (2 * common + SMOOTHING) / (2 * (common + extra + missed) + SMOOTHING)
+        return (1 - ratio).mean()
 
 
 def focal_loss(
@@ -40,8 +46,9 @@ def focal_loss(
 
     p_t is the sigmoid output where the target is 1 and one minus it elsewhere. The equation is
     followed as printed: one α for all pixels, *not* α on lesions and 1 − α on background as in
-    the focal-loss paper and in MONAI's `alpha`, which would weigh a lesion pixel a third of a
-    background one. So MONAI computes the focal term without its `alpha`, and α multiplies it.
+    the focal-loss paper, which would weigh a lesion pixel a third of a background one. The same to
+    the bit as α times MONAI's `FocalLoss(gamma=gamma)`, which has no `alpha` then. Logarithms of
+    sigmoids stay finite where sigmoids are rounded to 0 or 1.
 
     Args:
         logits: `(B, 1, h, w)`, any float dtype.
@@ -57,8 +64,10 @@ def focal_loss(
     """
     _check_shapes(logits, target)
     with torch.autocast(logits.device.type, enabled=False):
-        loss: Tensor = alpha * FocalLoss(gamma=gamma)(logits.float(), target.float())
-    return loss
+        values, reference = logits.float(), target.float()
+        log_right = values * reference - values + F.logsigmoid(values)  # log p_t
+        log_wrong = F.logsigmoid(-values * (reference * 2 - 1))  # log (1 − p_t)
+        return alpha * ((log_wrong * gamma).exp() * -log_right).mean()
 
 
 def mixed_loss(

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from grcsf.metrics import mean_defined
 
@@ -98,6 +97,8 @@ def bootstrap_interval(
     samples = [sample for sample in samples if sample.size]
     if not samples or min(map(len, samples)) < 2 or not any(np.ptp(s) > 0 for s in samples):
         return Interval(math.nan, math.nan)
+    from scipy import stats  # imported here: half as long as torch takes
+
     result = stats.bootstrap(
         samples,
         _mean_of_means,
@@ -158,6 +159,8 @@ def paired_wilcoxon(values: Sequence[float], baseline: Sequence[float]) -> Paire
     if differing.size == 0:
         p = 1.0 if pairs else math.nan
         return PairedTest(p, pairs, 0, p)
+    from scipy import stats  # see above
+
     p_value = stats.wilcoxon(differing, alternative="two-sided").pvalue
     return PairedTest(float(p_value), pairs, differing.size, smallest_p(differing.size))
 

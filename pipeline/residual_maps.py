@@ -16,7 +16,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from toolz import partition_all
-from torch._dynamo.exc import TorchDynamoException
 
 from grcsf.mae.build import MaskedModel
 from grcsf.mae.precision import Precision, at_precision, compile_layers
@@ -214,7 +213,8 @@ def _queue(
             dtype=torch.float32 if precision == "fp32" else torch.bfloat16,
             fitting=fitting,
         )
-    except TorchDynamoException as error:
+    # named in full: torch imports its compiler, most of a second, only where this line is reached
+    except torch._dynamo.exc.TorchDynamoException as error:
         raise PipelineError(
             f"resources.compile: torch cannot compile here ({_reason(error)}); install what is "
             "missing, or set resources.compile: false"
@@ -222,7 +222,7 @@ def _queue(
     return fetch(residuals.half())
 
 
-def _reason(error: TorchDynamoException) -> str:
+def _reason(error: Exception) -> str:
     """The line that gives the reason, in the output of a compiler, Triton or torch itself."""
     cause = getattr(error, "inner_exception", error)
     output = getattr(cause, "output", "") or getattr(cause, "details", "") or str(cause)

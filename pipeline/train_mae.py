@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import lightning
 from torch.utils.data import DataLoader
 
 from grcsf.mae.build import MaskedModel
@@ -21,7 +20,7 @@ from pipeline.networks.build import masked_model
 from pipeline.networks.mae_training import MaeTraining
 from pipeline.networks.public_checkpoints import checkpoint_digest, load_public_mae
 from pipeline.networks.resume import is_first_process
-from pipeline.networks.trainer import fit, per_process
+from pipeline.networks.trainer import fit, per_process, seed_generators
 from pipeline.networks.weights import keep_model, reuse_finished
 from pipeline.settings import Mae, Resources, Slices
 from pipeline.settings.paths import checkpoint_files
@@ -70,7 +69,7 @@ def train_mae(
     )
     if reuse_finished(manifest, key):
         return
-    lightning.seed_everything(seed, verbose=False)
+    seed_generators(seed)
     model = _fresh_model(settings, start)
     if settings.epochs:
         log.info("MAE %s: %d training, %d validation slices", name, len(train), len(validation))

@@ -6,14 +6,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import lightning
 from torch.utils.data import DataLoader
 
 from pipeline.errors import PipelineError
 from pipeline.networks.build import build_network, load_mae_encoder
 from pipeline.networks.resume import is_first_process, load_best
 from pipeline.networks.segmentation_training import SegmentationTraining
-from pipeline.networks.trainer import fit, per_process
+from pipeline.networks.trainer import fit, per_process, seed_generators
 from pipeline.networks.weights import keep_model, reuse_finished, weights_digest
 from pipeline.settings import Experiment, Mae, Resources, Slices
 from pipeline.storage.files import fingerprint, read_json
@@ -56,7 +55,7 @@ def train_segmentation(
     key = _training_key(layout, settings, slices, cases, roles, record)
     if reuse_finished(manifest, key):
         return
-    lightning.seed_everything(seed, verbose=False)
+    seed_generators(seed)
     network = build_network(settings, residual_count, slices, mae)
     if settings.mae_encoder and mae:
         # a resumed training replaces these by its checkpoint's weights

@@ -1,19 +1,17 @@
 """The masked autoencoder: a ViT that sees some patches of a slice and predicts the others.
 
-Built from timm's blocks (He et al. 2022; paper, section 3.3.1). The state dict has the public
-MAE's key names, so that public checkpoints load as they are.
+He et al. 2022; paper, section 3.3.1. The state dict has the public MAE's key names, so that public
+checkpoints load as they are.
 """
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from timm.layers import PatchEmbed  # type: ignore[attr-defined]
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from grcsf.mae.patches import patchify, unpatchify
+from grcsf.mae.transformer import PatchEmbedding, TransformerLayer
 from grcsf.transfer import send
 
 
@@ -64,7 +62,7 @@ class MaskedAutoencoder(nn.Module):
         self.num_patches = (image_size // patch_size) ** 2
         grid = image_size // patch_size
 
-        self.patch_embed = PatchEmbed(image_size, patch_size, in_channels, shape.width)
+        self.patch_embed = PatchEmbedding(patch_size, in_channels, shape.width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, shape.width))
         self.pos_embed = _fixed(sincos_position_embedding(shape.width, grid))
         self.blocks = _blocks(shape.width, shape.depth, shape.heads)
@@ -76,7 +74,8 @@ class MaskedAutoencoder(nn.Module):
         self.decoder_blocks = _blocks(shape.decoder_width, shape.decoder_depth, shape.decoder_heads)
         self.decoder_norm = nn.LayerNorm(shape.decoder_width, eps=1e-6)
         self.decoder_pred = nn.Linear(shape.decoder_width, patch_size**2 * in_channels)
-        self._initialise()
+        if not self.cls_token.is_meta:  # which has no values, and where torch imports its compiler
+            self._initialise()
 
     def forward(self, images: Tensor, masks: Tensor) -> Tensor:
         """Predict every patch of the images from the patches that are not masked.
@@ -266,18 +265,20 @@ def sincos_position_embedding(width: int, grid: int) -> Tensor:
     """
     if width % 4:
         raise ValueError(f"width {width} is no multiple of 4")
-    frequencies = 10000.0 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
-    angles = torch.arange(grid, dtype=torch.float64)[:, None] * frequencies  # (grid, D / 4)
+    # on the CPU, as a network that is built without values (on `meta`) draws none either
+    steps = torch.arange(width // 4, dtype=torch.float64, device="cpu")
+    places = torch.arange(grid, dtype=torch.float64, device="cpu")
+    frequencies = 10000.0 ** (-steps / (width // 4))
+    angles = places[:, None] * frequencies  # (grid, D / 4)
     axis = torch.cat([angles.sin(), angles.cos()], dim=1)  # (grid, D / 2)
     columns = axis[None, :].expand(grid, -1, -1)
     rows = axis[:, None].expand(-1, grid, -1)
     patches = torch.cat([columns, rows], dim=-1).reshape(1, grid * grid, width)
-    return torch.cat([torch.zeros(1, 1, width, dtype=torch.float64), patches], dim=1).float()
+    return torch.cat([patches.new_zeros(1, 1, width), patches], dim=1).float()
 
 
 def _blocks(width: int, depth: int, heads: int) -> nn.ModuleList:
-    norm: Any = partial(nn.LayerNorm, eps=1e-6)  # timm annotates a class, and calls it
-    return nn.ModuleList(Block(width, heads, qkv_bias=True, norm_layer=norm) for _ in range(depth))
+    return nn.ModuleList(TransformerLayer(width, heads) for _ in range(depth))
 
 
 def _fixed(values: Tensor) -> nn.Parameter:

@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
 import torch
-from timm.layers.attention import Attention
 from torch import Tensor, nn
-from torch import _dynamo as dynamo
 
 from grcsf.mae.build import MaskedModel
 from grcsf.mae.model import MaskedAutoencoder
+from grcsf.mae.transformer import Attention
 
 Precision = Literal["fp32", "bf16", "int8"]
 
@@ -60,7 +59,7 @@ def _multiply_attention(model: nn.Module) -> None:
     """Attention as two products: on a CPU faster than the fused call for some hundred tokens."""
     for part in model.modules():
         if isinstance(part, Attention):
-            part.fused_attn = False  # type: ignore[misc]  # final for TorchScript alone
+            part.fused = False
 
 
 def compile_layers(model: MaskedModel) -> None:
@@ -73,8 +72,9 @@ def compile_layers(model: MaskedModel) -> None:
     Args:
         model: at its precision, and on its device.
     """
+    config = torch._dynamo.config  # torch imports its compiler here, which takes most of a second
     # The limit holds for the code that all layers share; 8 is too low for MAEs of several widths.
-    dynamo.config.recompile_limit = max(64, dynamo.config.recompile_limit)
+    config.recompile_limit = max(64, config.recompile_limit)
     for part in model.modules():
         if isinstance(part, nn.ModuleList):
             for layer in part:

@@ -13,11 +13,17 @@ from grcsf.models.blocks import LEVELS, Backbone
 from grcsf.models.gcu import GlobalCompensationUnit, SkipUnit
 from grcsf.models.grcsf import GRCSF
 from grcsf.models.mae_unet import MaeEncoder, MaeUNet
-from grcsf.models.mobilenet import MobileNetEncoder
 from grcsf.models.rcu import ImportanceScore, RegionalCompensationUnit
 from grcsf.models.skip_attention import AttentionGate, PyramidAttention
 from grcsf.models.unet import UNet
 from grcsf.models.unetpp import UNetPlusPlus
+
+
+def _mobilenet(width: int) -> nn.Module:
+    from grcsf.models.mobilenet import MobileNetEncoder  # with all of timm's networks
+
+    return MobileNetEncoder(width)
+
 
 MODELS = ("unet", "unetpp", "mae_unet", "grcsf")
 BACKBONES: dict[str, Callable[[int, nn.Module | None], Backbone]] = {
@@ -26,7 +32,7 @@ BACKBONES: dict[str, Callable[[int, nn.Module | None], Backbone]] = {
 }
 ENCODERS: dict[str, Callable[[int], nn.Module] | None] = {
     "convolutional": None,
-    "mobilenet": MobileNetEncoder,
+    "mobilenet": _mobilenet,
 }
 SKIP_UNITS: dict[str, Callable[[int], SkipUnit]] = {
     "se": GlobalCompensationUnit,

@@ -14,5 +14,10 @@ every later room may import it.
 - `nodes`: a training on several nodes of a cluster.
 - `reconstruction`: cases, slices and masks on their way to residual maps.
 - `grad_cam`: Grad-CAM of a trained network in place of residual maps.
+- `lazy_torchmetrics`: Lightning without all the metrics that it imports.
 - `prefetch`: reads ahead and writes behind in threads.
 """
+
+from pipeline.networks.lazy_torchmetrics import put_off_metrics
+
+put_off_metrics()  # before any of these modules imports Lightning

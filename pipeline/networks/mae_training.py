@@ -9,7 +9,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from matplotlib.image import imsave
+from PIL import Image
 
 from grcsf.mae.adversarial import (
     build_discriminator,
@@ -152,7 +152,7 @@ class MaeTraining(lightning.LightningModule):
         picture = reconstruction_picture(images, masks, reconstructions, self.model)
         self._pictures.mkdir(parents=True, exist_ok=True)
         name = f"epoch-{self.current_epoch + 1:04d}-masked-{round(100 * ratio)}.png"
-        imsave(self._pictures / name, picture, cmap="gray", vmin=0, vmax=1)
+        Image.fromarray((256 * picture).clip(0, 255).astype(np.uint8)).save(self._pictures / name)
         if self.logger is not None:
             board: Any = self.logger.experiment  # type: ignore[attr-defined]
             title = f"reconstructions, {ratio:.0%} masked"

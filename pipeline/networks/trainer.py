@@ -111,6 +111,11 @@ class EpochHistory(Callback):
         )
 
 
+def seed_generators(seed: int) -> None:
+    """Seed the generators of Python, numpy and torch, before a network draws its weights."""
+    lightning.seed_everything(seed, verbose=False)
+
+
 def fit(
     module: lightning.LightningModule,
     loaders: tuple[DataLoader[Any], DataLoader[Any]],

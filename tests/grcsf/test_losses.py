@@ -2,12 +2,35 @@
 
 import pytest
 import torch
+from monai.losses.dice import DiceLoss
+from monai.losses.focal_loss import FocalLoss
 
 from grcsf.losses import LOSSES, dice_loss, focal_loss, mixed_loss
 
 
 def test_losses_by_the_names_of_the_settings():
     assert {"mixed": mixed_loss, "focal": focal_loss} == LOSSES
+
+
+@pytest.mark.parametrize("foreground", [0.0, 0.01, 0.5, 1.0])
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+@pytest.mark.parametrize(
+    ("loss", "theirs"),
+    [
+        (dice_loss, DiceLoss(sigmoid=True, batch=True)),
+        (lambda x, y: focal_loss(x, y, alpha=1.0), FocalLoss(gamma=2.0)),
+        (lambda x, y: focal_loss(x, y, alpha=1.0, gamma=0.0), FocalLoss(gamma=0.0)),
+    ],
+)
+def test_values_and_gradients_are_monais_to_the_bit(loss, theirs, scale, foreground):
+    generator = torch.Generator().manual_seed(0)
+    logits = scale * torch.randn(3, 1, 97, 131, generator=generator)
+    target = (torch.rand(logits.shape, generator=generator) < foreground).float()
+    ours, other = (logits.clone().requires_grad_() for _ in range(2))
+    value, expected = loss(ours, target), theirs(other, target)
+    (value + expected).backward()
+    assert torch.equal(value, expected)
+    assert torch.equal(ours.grad, other.grad)
 
 
 @pytest.mark.parametrize(("logit", "expected"), [(-200.0, 0.0), (0.0, 1.0), (200.0, 1.0)])

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from monai.losses.adversarial_loss import PatchAdversarialLoss
+from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
 from torch import nn
 
 from grcsf.mae.adversarial import (
@@ -16,7 +18,7 @@ class Sum(nn.Module):
     """A discriminator whose one logit is twice the mean pixel."""
 
     def forward(self, images):
-        return [2 * images.mean(dim=(1, 2, 3))]
+        return 2 * images.mean(dim=(1, 2, 3))
 
 
 def test_visible_patches_keep_their_own_pixels():
@@ -45,3 +47,28 @@ def test_each_term_trains_its_own_network():
     judge.requires_grad_(False)
     generator_term(judge, fake).backward()
     assert fake.grad.abs().sum() > 0
+
+
+def test_weights_values_and_gradients_are_monais_to_the_bit():
+    torch.manual_seed(0)
+    theirs = PatchDiscriminator(
+        spatial_dims=2, channels=32, in_channels=1, out_channels=1, num_layers_d=3
+    )
+    torch.manual_seed(0)
+    ours = build_discriminator()
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    theirs.load_state_dict(ours.state_dict())
+    judge = PatchAdversarialLoss(criterion="least_squares")
+    fake, real = torch.rand(2, 2, 1, 48, 64)
+    expected = 0.5 * sum(
+        judge(theirs(shown)[-1], target_is_real=wanted, for_discriminator=True)
+        for shown, wanted in ((fake, False), (real, True))
+    )
+    value = discriminator_loss(ours, fake, real)
+    (value + expected).backward()
+    assert torch.equal(value, expected)
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(one, other)
+        assert torch.equal(one.grad, other.grad)
+    term = judge(theirs(fake)[-1], target_is_real=True, for_discriminator=False)
+    assert torch.equal(generator_term(ours, fake), term)

@@ -115,12 +115,61 @@ def test_a_file_where_the_results_should_be_is_told(tmp_path):
     assert str(tmp_path / "taken") in ended.stderr
 
 
-def test_help_needs_no_heavy_library(tmp_path):
-    code = (
-        "import atexit, sys; from pipeline import cli; sys.argv = ['grcsf', '--help']\n"
-        "atexit.register(lambda: print({'torch', 'zarr', 'SimpleITK'} & set(sys.modules)))\n"
-        "cli.main()"
+def loaded(code: str, names: tuple[str, ...], folder: Path) -> set[str]:
+    """Which of these modules a fresh process has imported after the code."""
+    ended = start(
+        "-c", f"{code}\nimport sys\nprint(*({set(names)} & set(sys.modules)))", cwd=folder
     )
-    lines = start("-c", code, cwd=tmp_path).stdout.splitlines()
-    assert any("residual-maps" in line for line in lines)
-    assert lines[-1] == "set()"
+    assert ended.returncode == 0, ended.stderr
+    return set(ended.stdout.split())
+
+
+def test_help_needs_no_heavy_library(tmp_path):
+    heavy = ("torch", "zarr", "SimpleITK", "numpy")
+    assert loaded("import pipeline.cli", heavy, tmp_path) == set()
+    assert "residual-maps" in start("-m", "pipeline", "--help", cwd=tmp_path).stdout
+
+
+# What a few stages import for a few of their settings, with all that it brings along.
+RARE = ("timm", "transformers", "torchvision", "monai", "scipy")
+
+
+@pytest.mark.parametrize(
+    ("stages", "left_out"),
+    [
+        (("ingest", "split"), ("torch", "scipy", "pandas", "matplotlib")),
+        (
+            ("postprocess", "evaluate", "compare", "tabulate"),
+            ("torch", "scipy.stats", "skimage", "matplotlib"),
+        ),
+        (("report",), ("torch", "scipy.stats", "skimage", "matplotlib.pyplot")),
+        (
+            ("residual_maps", "predict"),
+            ("lightning", "torchmetrics.metric", "torch._dynamo", *RARE),
+        ),
+        (("train_mae", "train_segmentation"), ("torchmetrics.functional", *RARE)),
+    ],
+)
+def test_stages_start_without_what_they_do_not_need(tmp_path, stages, left_out):
+    modules = ", ".join(f"pipeline.{stage}" for stage in stages)
+    assert loaded(f"import {modules}", left_out, tmp_path) == set()
+
+
+def test_a_masked_model_is_made_for_its_weights_without_torchs_compiler(tmp_path):
+    code = (
+        "from pipeline.networks.build import empty_masked_model\n"
+        "from pipeline.settings import Mae\n"
+        "empty_masked_model(Mae(preset='tiny', image_size=32, patch_size=8))"
+    )
+    assert loaded(code, ("torch._dynamo",), tmp_path) == set()
+
+
+def test_torchmetrics_is_whole_where_more_of_it_is_asked_for(tmp_path):
+    code = (
+        "import pipeline.networks, lightning\n"
+        "from torchmetrics.functional.image import structural_similarity_index_measure\n"
+        "from torchmetrics import Metric, SumMetric\n"
+        "assert issubclass(SumMetric, Metric) and float(SumMetric()(2.0)) == 2.0"
+    )
+    names = ("torchmetrics.functional", "torchmetrics.classification")
+    assert loaded(code, names, tmp_path) == set(names)

@@ -109,7 +109,7 @@ def test_pictures_show_validation_slices_as_often_as_asked(ingested, mae, slices
     assert names == [
         f"epoch-000{epoch}-masked-{ratio}.png" for epoch in (1, 3) for ratio in (50, 75)
     ]
-    picture = imread(folder / names[-1])[..., 0]
+    picture = imread(folder / names[-1])
     image, shown, reconstruction = np.split(picture, 3, axis=1)
     assert np.ptp(image) > 0.5
     visible = ~np.isclose(shown, 0.5, atol=0.01)
