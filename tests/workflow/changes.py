@@ -1,4 +1,4 @@
-"""The rows of docs/rerun.md, and for each a function that makes its change in a project."""
+"""For each row of docs/rerun.md what makes its change in a project."""
 
 import csv
 import json
@@ -6,8 +6,8 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 import zarr
@@ -16,7 +16,6 @@ from pipeline.storage.files import read_json
 from pipeline.storage.layout import Layout
 from tests.workflow import tiny
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "rerun.md"
 HEAD = Layout(Path("results"), "head")
 MASKS = str(HEAD.masks("grcsf", 1))
 STORE = HEAD.residual_store("mrm", "c3")
@@ -28,27 +27,12 @@ LONG_AGO = (1_577_836_800, 1_577_836_800)
 HEAD_KEYS = tiny.configuration()["datasets"]["head"]
 
 
-@dataclass(frozen=True)
-class Row:
-    """A line of the table."""
-
-    computes: frozenset[str]
-    looks: frozenset[str]
-
-
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """What makes it, a pattern of the jobs concerned, and what one line of the plan says."""
 
     make: Callable
     about: str = r"\w+ head"
     message: str = ""
-
-
-def rows() -> list[tuple[str, Row]]:
-    table = re.findall(r"^\| (.+) \| (.+) \| (.+) \|$", DOCUMENT.read_text("utf-8"), re.MULTILINE)
-    stages = [[frozenset(cell.split(", ")) - {"–"} for cell in cells] for _, *cells in table[1:]]
-    return [(change, Row(*cells)) for (change, *_), cells in zip(table[1:], stages, strict=True)]
 
 
 # --- what several changes are made of

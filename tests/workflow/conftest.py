@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -251,5 +252,6 @@ def finished(tmp_path_factory) -> Project:
 @pytest.fixture
 def again(finished, tmp_path) -> Project:
     """A copy of the finished project, to change."""
-    shutil.copytree(finished.folder, tmp_path / "again", symlinks=True)
+    # in a third of the time that `shutil.copytree` takes for 100 MB
+    subprocess.run(["cp", "-a", finished.folder, tmp_path / "again"], check=True)
     return Project(tmp_path / "again")

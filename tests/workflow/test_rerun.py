@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -16,9 +17,9 @@ from tests.workflow.changes import (
     MASKS,
     STORE,
     edit_code,
-    rows,
 )
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "rerun.md"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 # what a plan tells of outputs, and of results from elsewhere
 FOUND = re.compile(
@@ -38,6 +39,21 @@ COMPUTES = (
     "a new training case",
 )
 RESIDUAL_STORE = Path(*STORE.parts[1:])
+
+
+class Row(NamedTuple):
+    """A line of the table."""
+
+    computes: set[str]
+    looks: set[str]
+
+
+def rows() -> list[tuple[str, Row]]:
+    table = re.findall(r"^\| (.+) \| (.+) \| (.+) \|$", DOCUMENT.read_text("utf-8"), re.MULTILINE)
+    return [
+        (change, Row(*(set(cell.split(", ")) - {"–"} for cell in cells)))
+        for change, *cells in table[1:]
+    ]
 
 
 @pytest.fixture(scope="module")

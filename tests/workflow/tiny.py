@@ -4,9 +4,6 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-import torch
-
-from grcsf.mae.model import build_mae
 from pipeline.datasets.phantoms.phantom import write_phantom
 
 ROLES = ("train", "train", "validation", "test", "test", "train", "test")
@@ -21,6 +18,11 @@ def write_images(folder: Path) -> None:
 
 def write_weights(folder: Path, seed: int) -> None:
     """Weights for the MAE to start from."""
+    # imported here: it takes seconds, and most tests do without
+    import torch
+
+    from grcsf.mae.model import build_mae
+
     torch.manual_seed(seed)
     model = build_mae("tiny", image_size=32, patch_size=8)
     torch.save(model.state_dict(), folder / "weights.pth")
