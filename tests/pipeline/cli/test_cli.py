@@ -145,7 +145,7 @@ RARE = ("timm", "transformers", "torchvision", "monai", "scipy")
         (("report",), ("torch", "scipy.stats", "skimage", "matplotlib.pyplot")),
         (
             ("residual_maps", "predict"),
-            ("lightning", "torchmetrics.metric", "torch._dynamo", *RARE),
+            ("lightning", "torchmetrics", "torch._dynamo", *RARE),
         ),
         (("train_mae", "train_segmentation"), ("torchmetrics.functional", *RARE)),
     ],
