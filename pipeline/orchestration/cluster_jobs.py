@@ -44,17 +44,14 @@ def cancel_leftover_jobs(
         return
     noted = {layout: _noted_runs(layout) for layout in layouts}
     dead = {name for runs in noted.values() for name in runs}
-    left = {
-        number: comment
-        for number, (name, comment) in _jobs().items()
-        if name in dead and comment in comments
-    }
+    jobs = {number: comment for number, (name, comment) in _jobs().items() if name in dead}
+    left = {number: comment for number, comment in jobs.items() if comment in comments}
+    for number, comment in left.items():
+        tell(
+            "cancelling, as a run that was killed has left it: "
+            f"SLURM job {number} ({comment}); waiting for its end"
+        )
     if left:
-        for number, comment in left.items():
-            tell(
-                "cancelling, as a run that was killed has left it: "
-                f"SLURM job {number} ({comment}); waiting for its end"
-            )
         _cancel(left)
     # a later run cancels the other jobs of dead runs, if it needs what they do
     there = {name for name, _ in _jobs().values()} if dead else set()

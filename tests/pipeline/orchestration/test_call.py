@@ -6,8 +6,9 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.orchestration import call as call_module
-from pipeline.orchestration.call import RECORDS, Call
-from pipeline.orchestration.locks import list_locks, lock_dataset, locked, unlock_dataset
+from pipeline.orchestration.call import Call
+from pipeline.orchestration.last_run import RECORDS
+from pipeline.orchestration.locks import list_locks, lock_dataset, locked
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.source_notes import file_stats, write_source_note
 from tests.pipeline.orchestration.calls import (
@@ -77,7 +78,7 @@ def test_a_data_set_that_a_call_works_on_is_left_as_it_is(layouts):
     held = lock_dataset(layouts[0])
     (line,) = check(layouts)
     assert line.startswith("heart: another call works on it (process ")
-    unlock_dataset(held)
+    held.close()
     call = Call(layouts, PRETRAINED)
     (line,) = call.check()
     assert line.startswith(f"no longer there, though {layouts[0].cases} lists it: ")
