@@ -75,7 +75,7 @@ def test_only_the_manifest_whose_output_vanished_is_untrue(layout, of):
     output.rmdir()
     other[1].rmdir()
     for _ in range(2):
-        assert changed_results(layout) == [ChangedResult(manifest, (missing(manifest, output),))]
+        assert changed_results(layout) == [ChangedResult(manifest, lost=missing(manifest, output))]
     output.with_name("second").rmdir()
     assert messages(layout) == [f"{missing(manifest, output)} and 1 more"]
 
@@ -186,7 +186,7 @@ def test_what_was_only_touched_is_read_until_its_time_is_restored(made, result, 
     manifest, output, _, _ = result
     set_later(output, *output.rglob("*"))
     (touched,) = changed_results(made)
-    assert (touched.manifest, touched.messages) == (manifest, ())
+    assert (touched.manifest, touched.messages) == (manifest, [])
     assert changed_results(made) == [touched], "comparing sets no time back"
     restore_times(touched)
 

@@ -52,11 +52,11 @@ def small(tmp_path, monkeypatch) -> Layout:
 def test_an_edited_small_result_is_told_in_one_line_and_set_aside(small, stage, index, text):
     declared, path = SMALL[stage](small)[0], SMALL[stage](small)[index]
     assert changed_results(small) == []
-    message = f"not as it was made: {path}: has changed since it was written"
+    reason = f"{path}: has changed since it was written"
     path.write_text(text)
     for times in (None, OLDER):
         os.utime(path, times)
-        assert changed_results(small) == [ChangedResult(declared, (message,))]
+        assert changed_results(small) == [ChangedResult(declared, {path: reason})]
     assert path.read_text() == text
     (line,) = set_aside(declared)
     aside = path.with_name(line.removeprefix("set aside as ").split(": ")[0])
