@@ -56,12 +56,8 @@ class Plan:
 class Call:
     """One call on several data sets.
 
-    Args:
-        layouts: the results of the data sets that the call may work on.
-        pretrained: of each data set, the MAEs that start from given weights.
-
-    Attributes:
-        due: manifests whose jobs have to run, whatever Snakemake thinks of them.
+    `pretrained` names the MAEs of each data set that start from given weights. The jobs of the
+    manifests in `due` have to run, whatever Snakemake thinks of them.
     """
 
     def __init__(
@@ -148,12 +144,9 @@ class Call:
             yield from result.messages
 
     def _check_sources(self, layout: Layout, running: Collection[str]) -> Iterator[str]:
-        # the jobs that read files which no stage has made
-        jobs = {"ingest": layout.cases}
-        for name in self._pretrained[layout.dataset]:
-            jobs[f"train_mae {name}"] = layout.mae(name)
-        for work, manifest in jobs.items():
-            # an MAE that started from weights once may be trained from none by now
+        # these jobs read files which no stage has made
+        maes = {f"train_mae {name}": layout.mae(name) for name in self._pretrained[layout.dataset]}
+        for work, manifest in {"ingest": layout.cases, **maes}.items():
             if work in running or not manifest.exists():
                 continue
             note = layout.sources(work)

@@ -192,13 +192,12 @@ def _edited_small(declared: Path) -> Iterator[tuple[Path, str]]:
     for name, digest in _recorded(declared).items():
         path = declared.with_name(name)
         try:
-            changed = file_digest(path) != digest
+            if file_digest(path) != digest:
+                yield path, f"{path}: has changed since it was written"
         except FileNotFoundError:  # which Snakemake misses by itself
             continue
         except OSError as error:
             raise _unreadable(path, error) from error
-        if changed:
-            yield path, f"{path}: has changed since it was written"
 
 
 def _recorded(declared: Path) -> dict[str, str]:

@@ -25,23 +25,20 @@ SHORT = 10  # characters of a commit
 
 
 def changed_code(layouts: Collection[Layout], code: dict[str, Any] | None) -> list[str]:
-    """A line for the data sets whose last call ran other code; none where git knows no commit.
+    """A line for the data sets whose last call ran other code than this `source_state`.
 
-    Args:
-        layouts: of the data sets.
-        code: what `environment.source_state` says now.
+    There is none where git knows no commit.
     """
     datasets = defaultdict(list)
     for layout in layouts:
         before = read_json(layout.last_run)["code"] if layout.last_run.exists() else None
         # older versions noted digests of files in place of a commit
         if code and before and "commit" in before and before != code:
-            line = f"({_version(before)} → {_version(code)})"
-            datasets[line].append(layout.dataset)
+            datasets[f"{_version(before)} → {_version(code)}"].append(layout.dataset)
     return [
-        f"{', '.join(names)}: code changed since the last run {line}; nothing runs again because "
-        "of it unless VERSION was raised"
-        for line, names in datasets.items()
+        f"{', '.join(names)}: code changed since the last run ({versions}); nothing runs again "
+        "because of it unless VERSION was raised"
+        for versions, names in datasets.items()
     ]
 
 

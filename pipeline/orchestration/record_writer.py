@@ -174,13 +174,9 @@ def _results(
     before: Mapping[str, tuple[int, int] | None],
     began: datetime,
 ) -> dict[str, Any]:
-    """Every result with its SHA-256 and the run that made it.
+    """Every result of a job that has ended, with its SHA-256 and the run that made it.
 
-    Args:
-        job: which has ended.
-        content: of the record, with the earlier results and with this run.
-        before: `_states` before this run.
-        began: when it began.
+    `content` has the earlier results and all runs, `before` the `_states` before this run `began`.
     """
     earlier, runs = content["results"], content["runs"]
     cut_off = max((key for key, run in runs.items() if not run["finished"]), default=None)

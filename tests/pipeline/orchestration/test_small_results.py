@@ -89,9 +89,9 @@ def test_without_a_sound_record_nothing_is_said_of_a_small_result(small, record)
 
 def test_what_a_killed_job_has_written_is_not_compared_with_an_earlier_one_s(small):
     with pytest.raises(KeyboardInterrupt):
-        write_small(small, "evaluate", killed=True, text="new")
+        write_small(small, "evaluate", killed=True, text='{"new": 1}')
     assert changed_results(small) == []
-    write_small(small, "evaluate", text="new")
+    write_small(small, "evaluate", text='{"new": 1}')
     assert changed_results(small) == []
 
 
