@@ -6,7 +6,7 @@ import time
 import pytest
 
 from pipeline.orchestration.call import Call
-from pipeline.storage.files import file_digest, read_json, write_json
+from pipeline.storage.files import file_digest, read_json, write, write_json
 from pipeline.storage.source_notes import file_stats, write_source_note
 from tests.pipeline.orchestration.calls import (
     PRETRAINED,
@@ -25,8 +25,7 @@ def edited(layouts):
     """Results with a mask that was edited by hand."""
     made(layouts[0])
     mask = layouts[0].mask("unet", 1, "a", ".nii.gz")
-    mask.parent.mkdir(parents=True)
-    mask.write_bytes(b"mask")
+    write(mask, b"mask")
     write_json(mask.with_name("a.json"), {"sha256": file_digest(mask)})
     cases = {"a": {"file": mask.name}}
     content = {"cases": cases, "outputs": [f"subset-1/{mask.name}"]}

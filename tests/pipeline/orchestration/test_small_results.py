@@ -5,12 +5,7 @@ import os
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.orchestration.changed_results import (
-    ChangedResult,
-    changed_results,
-    set_aside,
-    withdraw,
-)
+from pipeline.orchestration.changed_results import ChangedResult, changed_results, set_aside
 from pipeline.orchestration.record_writer import Inputs, JobDescription, recorded
 from pipeline.storage.layout import Layout, record_of
 
@@ -93,16 +88,6 @@ def test_what_a_killed_job_has_written_is_not_compared_with_an_earlier_one_s(sma
     assert changed_results(small) == []
     write_small(small, "evaluate", text='{"new": 1}')
     assert changed_results(small) == []
-
-
-def test_edited_scores_that_nothing_makes_are_withdrawn(small):
-    scores = small.scores("unet++")
-    assert withdraw(scores) == []
-    scores.write_text("edited")
-    aside, line = withdraw(scores)
-    assert aside.startswith("set aside as .unet++.csv.")
-    assert line == f"withdrawn, as no job of this configuration makes it: {scores}"
-    assert withdraw(scores) == []
 
 
 def test_a_split_that_may_not_be_read_is_one_line(small, monkeypatch):
