@@ -57,16 +57,11 @@ def test_a_record_says_what_made_a_result_and_at_what_cost(job, tmp_path):
     record = run(job, image, tmp_path / "gone.json")
     assert platform.node() not in json.dumps(record), "the machine's name is nobody's business"
     assert record_of(job.written[0]).name == "subset-1.provenance.json"
-    assert {key: record[key] for key in ("stage", "dataset", "names", "written")} == {
-        "stage": "predict",
-        "dataset": "discs",
-        "names": {"experiment": "net", "subset": 1},
-        "written": "discs/predict/net/subset-1.json",
-    }
+    assert (record["stage"], record["dataset"], record["names"]) == ("predict", "discs", job.names)
+    assert record["written"] == "discs/predict/net/subset-1.json"
     ((began, only),) = record["runs"].items()
-    assert only["finished"]
-    assert only["settings"] == {"slices": {"size": [32, 32]}}
-    assert (only["seed"], only["version"], only["made"]) == (7, 3, 3)
+    known = ("finished", "settings", "seed", "version", "made")
+    assert [only[key] for key in known] == [True, job.settings, 7, 3, 3]
     assert only["inputs"] == {"../split.json": file_digest(image), "../gone.json": None}
     assert only["packages"]["numpy"] == np.__version__
     assert only["python"] == ".".join(map(str, sys.version_info[:3]))
