@@ -21,48 +21,27 @@ from pipeline.orchestration.changed_results import (
 )
 from pipeline.orchestration.environment import source_state
 from pipeline.orchestration.last_run import changed_code, note_code, note_recorded, unrecorded
-from pipeline.orchestration.locks import (
-    CALL,
-    Lock,
-    clear_stopped,
-    list_locks,
-    lock_dataset,
-    unlock_dataset,
-)
+from pipeline.orchestration.locks import CALL, Lock, clear_stopped, list_locks, lock_dataset
 from pipeline.storage.layout import Layout
 from pipeline.storage.source_notes import note_touched, source_changes
-
-RECORDS = Path(".snakemake")  # Snakemake's own, in the working directory
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A job of a call's plan.
-
-    Attributes:
-        dataset: of which data set.
-        work: its stage and names, as in `locks.Lock`.
-        outputs: the files that it declares.
-        due: whether it has to run.
-    """
+    """A job of a call's plan: its `work` as in `locks.Lock`, and the files that it declares."""
 
     dataset: str
     work: str
     outputs: frozenset[Path]
-    due: bool
+    due: bool  # whether it has to run
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All jobs of a call, also those that need not run.
-
-    Attributes:
-        jobs: of all data sets.
-        whole: whether they are all that the configuration has results of.
-    """
+    """All jobs of a call, also those that need not run."""
 
     jobs: Collection[Planned]
-    whole: bool
+    whole: bool  # whether they are all that the configuration has results of
 
     def works(self, dataset: str) -> set[str]:
         """What the plan covers of a data set."""
@@ -70,19 +49,15 @@ class Plan:
 
     def made(self, dataset: str) -> set[Path]:
         """What the plan makes, or looks at, of a data set."""
-        jobs = (job for job in self.jobs if job.dataset == dataset and job.due)
-        return {path for job in jobs for path in job.outputs}
+        jobs = (job.outputs for job in self.jobs if job.dataset == dataset and job.due)
+        return set().union(*jobs)
 
 
 class Call:
     """One call on several data sets.
 
-    Args:
-        layouts: the results of the data sets that the call may work on.
-        pretrained: of each data set, the MAEs that start from given weights.
-
-    Attributes:
-        due: manifests whose jobs have to run, whatever Snakemake thinks of them.
+    `pretrained` names the MAEs of each data set that start from given weights. The jobs of the
+    manifests in `due` have to run, whatever Snakemake thinks of them.
     """
 
     def __init__(
@@ -134,9 +109,9 @@ class Call:
         """Make ready what the jobs of a plan will find, after `lock`, and report it."""
         for layout in self._layouts:
             if plan.made(layout.dataset):
-                note_recorded(layout, RECORDS)
+                note_recorded(layout)
         due = {(job.dataset, job.work) for job in plan.jobs if job.due}
-        stopped = [lock for layout in self._layouts for lock in _stopped_stages(list_locks(layout))]
+        stopped = _stopped_stages(lock for layout in self._layouts for lock in list_locks(layout))
         if again := [lock for lock in stopped if (lock.dataset, lock.work) in due]:
             yield f"taken up where it stood: {_names(again)}"
         yield from self._repair(plan)
@@ -155,9 +130,10 @@ class Call:
                 note_code(layout, self._code)
             if made := plan.made(layout.dataset):
                 # a second mark, as the results may have been copied meanwhile
-                note_recorded(layout, RECORDS, made)
+                note_recorded(layout, made)
         while self._locks:
-            unlock_dataset(self._locks.pop())
+            with self._locks.pop() as lock:
+                lock.truncate(0)
 
     def _check_results(self, layout: Layout, running: Collection[str]) -> Iterator[str]:
         for result in changed_results(layout, running):
@@ -168,8 +144,10 @@ class Call:
             yield from result.messages
 
     def _check_sources(self, layout: Layout, running: Collection[str]) -> Iterator[str]:
-        for work, manifest in self._given_files(layout):
-            if work in running:
+        # these jobs read files which no stage has made
+        maes = {f"train_mae {name}": layout.mae(name) for name in self._pretrained[layout.dataset]}
+        for work, manifest in {"ingest": layout.cases, **maes}.items():
+            if work in running or not manifest.exists():
                 continue
             note = layout.sources(work)
             files, touched = source_changes(note)
@@ -181,7 +159,7 @@ class Call:
                 yield f"{layout.dataset}: replaced since {work} read it: {files[0]}{further}"
 
     def _check_recorded(self, layout: Layout, running: Collection[str]) -> Iterator[str]:
-        unknown = unrecorded(layout, RECORDS)
+        unknown = unrecorded(layout)
         self.due.update(path for path in unknown if layout.work_of(path) not in running)
         if layout.cases in unknown:
             yield (
@@ -189,25 +167,14 @@ class Call:
                 "every stage looks at them once, and makes only what is missing"
             )
 
-    def _given_files(self, layout: Layout) -> Iterator[tuple[str, Path]]:
-        """The jobs that read files which no stage has made, with their manifests, as far as made.
-
-        An MAE that started from weights once may be trained from none by now.
-        """
-        jobs = {"ingest": layout.cases}
-        for name in self._pretrained[layout.dataset]:
-            jobs[f"train_mae {name}"] = layout.mae(name)
-        yield from ((work, manifest) for work, manifest in jobs.items() if manifest.exists())
-
     def _repair(self, plan: Plan) -> Iterator[str]:
         for write in self._postponed:
             write()
-        made = {path for job in plan.jobs for path in job.outputs}
-        due = {path for job in plan.jobs if job.due for path in job.outputs}
+        due = {path: job.due for job in plan.jobs for path in job.outputs}
         for manifest in self._changed:
-            if manifest in due:
+            if due.get(manifest):
                 yield from set_aside(manifest)
-            elif plan.whole and manifest not in made:  # of an experiment that is no longer there
+            elif plan.whole and manifest not in due:  # of an experiment that is no longer there
                 yield from withdraw(manifest)
 
 

@@ -36,15 +36,22 @@ class ChangedResult:
 
     Attributes:
         manifest: the first file that the job declares.
-        messages: why its job has to run: one line for all missing outputs, and one for each that
-            was edited or damaged. None if outputs were only touched.
+        edited: the edited or damaged outputs, each with what is wrong with it.
+        lost: a line for all missing outputs, or for a manifest that lists nothing; or "".
         touched: outputs with a later time than the manifest and the same content, and the newest
             time found in each, in ns.
     """
 
     manifest: Path
-    messages: tuple[str, ...] = ()
+    edited: Mapping[Path, str] = field(default_factory=dict)
+    lost: str = ""
     touched: Mapping[Path, int] = field(default_factory=dict)
+
+    @property
+    def messages(self) -> list[str]:
+        """Why the job has to run, line by line; none where outputs were only touched."""
+        lines = [f"not as it was made: {reason}" for reason in self.edited.values()]
+        return [*lines, self.lost] if self.lost else lines
 
 
 def changed_results(layout: Layout, running: Collection[str] = ()) -> list[ChangedResult]:
@@ -52,11 +59,7 @@ def changed_results(layout: Layout, running: Collection[str] = ()) -> list[Chang
 
     An output that was written later than its manifest is read and compared with its digest. A
     manifest that cannot be read, or that does not say what its outputs are, counts as changed: its
-    stage writes it anew.
-
-    Args:
-        layout: of the data set.
-        running: works of stages that still run, whose own outputs are left alone.
+    stage writes it anew. Results of works that are still `running` are left alone.
 
     Raises:
         PipelineError: a store of a shared folder is damaged, or a store or file cannot be read.
@@ -70,13 +73,10 @@ def set_aside(manifest: Path) -> list[str]:
     """Rename edited or damaged outputs, or the edited file itself, so that the stage makes them.
 
     The hidden name is one that `grcsf store prune` finds. A manifest stays: until its job has
-    run, it tells what is missing.
-
-    Returns:
-        A line for each output.
+    run, it tells what is missing. Returns a line for each output.
     """
     lines = []
-    for path, reason in _edited(manifest):
+    for path, reason in _compared(manifest).edited.items():
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.old")
         path.rename(aside)
         lines.append(f"set aside as {aside.name}: {reason}")
@@ -86,8 +86,7 @@ def set_aside(manifest: Path) -> list[str]:
 def withdraw(manifest: Path) -> list[str]:
     """Delete a manifest that no job of a configuration writes anew, if it is still not true.
 
-    Returns:
-        A line for it, and one for each output that is set aside.
+    Returns a line for it, and one for each output that is set aside.
     """
     if not _compared(manifest).messages:
         return []
@@ -103,42 +102,26 @@ def restore_times(result: ChangedResult) -> None:
     """
     for path, newest in result.touched.items():
         with suppress(PermissionError, FileNotFoundError):  # another's, or just being replaced
-            written = result.manifest.stat().st_mtime_ns
-            if _newest_change(path) != newest:
-                continue
-            for file in [path, *path.rglob("*")]:
+            written, unchanged = result.manifest.stat().st_mtime_ns, _newest_change(path) == newest
+            for file in [path, *path.rglob("*")] if unchanged else []:
                 if file.stat().st_mtime_ns > written:
                     os.utime(file, ns=(written, written))
 
 
-def is_small_result(declared: Path) -> bool:
-    """Whether a job's first file is a split, scores or a table, and lists nothing."""
-    patterns = (f"{stage}/{pattern}" for stage, pattern, kind in RESULTS if kind == "small")
-    return any(declared.match(pattern) for pattern in patterns)
-
-
 def _compared(manifest: Path) -> ChangedResult:
-    if is_small_result(manifest):
-        edited = _edited_small(manifest)
-        return ChangedResult(manifest, tuple(f"not as it was made: {why}" for _, why in edited))
+    # a split, scores or a table lists nothing
+    small = (f"{stage}/{pattern}" for stage, pattern, kind in RESULTS if kind == "small")
+    if any(manifest.match(pattern) for pattern in small):
+        return ChangedResult(manifest, dict(_edited_small(manifest)))
     outputs = _outputs(manifest)
     if outputs is None:
         line = f"damaged, it does not say what its job has made: {manifest}"
-        return ChangedResult(manifest, (line,) if manifest.exists() else ())
-    touched: dict[Path, int] = {}
-    lines = [f"not as it was made: {why}" for _, why in _changed(manifest, outputs, touched)]
+        return ChangedResult(manifest, lost=line if manifest.exists() else "")
+    edited, touched = _edited_and_touched(manifest, outputs)
     missing = [path for path in outputs if not path.exists()]
-    if missing:
-        further = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        lines.append(f"no longer there, though {manifest} lists it: {missing[0]}{further}")
-    return ChangedResult(manifest, tuple(lines), touched)
-
-
-def _edited(manifest: Path) -> Iterator[tuple[Path, str]]:
-    """What to set aside of a job's results, each with what is wrong with it."""
-    if is_small_result(manifest):
-        return _edited_small(manifest)
-    return _changed(manifest, _outputs(manifest) or {}, {})
+    further = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    lost = f"no longer there, though {manifest} lists it: {missing[0]}{further}" if missing else ""
+    return ChangedResult(manifest, edited, lost, touched)
 
 
 def _outputs(manifest: Path) -> dict[Path, dict[str, Any]] | None:
@@ -152,40 +135,35 @@ def _outputs(manifest: Path) -> dict[Path, dict[str, Any]] | None:
         raise _unreadable(manifest, error) from error
 
 
-def _changed(
-    manifest: Path, outputs: Mapping[Path, dict[str, Any]], touched: dict[Path, int]
-) -> Iterator[tuple[Path, str]]:
-    """The edited or damaged outputs, each with what is wrong with it; `touched` gets the others.
-
-    Another call may end at this moment, and replace or delete what is compared.
-    """
+def _edited_and_touched(
+    manifest: Path, outputs: Mapping[Path, dict[str, Any]]
+) -> tuple[dict[Path, str], dict[Path, int]]:
+    """See `ChangedResult`. Another call may end at this moment, and replace what is compared."""
+    edited: dict[Path, str] = {}
+    touched: dict[Path, int] = {}
     for path, content in outputs.items():
         try:
             newest = _newest_change(path)
-            if newest <= manifest.stat().st_mtime_ns:
-                continue
-            _verify(path, content)
+            if newest > manifest.stat().st_mtime_ns:
+                _verify(path, content)
+                touched[path] = newest
         except FileNotFoundError:
             continue
         except OSError as error:
             raise _unreadable(path, error) from error
-        except UntouchableError:
-            raise
         except PipelineError as error:
-            if not path.exists():
-                continue
-            if path.is_symlink():
+            # a shared store, or one that may be sound, is left to a person
+            if isinstance(error, UntouchableError) or (path.is_symlink() and path.exists()):
                 raise
-            yield path, str(error).partition("; delete")[0]
-        else:
-            touched[path] = newest
+            if path.exists():
+                edited[path] = str(error).partition("; delete")[0]
+    return edited, touched
 
 
 def _newest_change(path: Path) -> int:
     """When the newest of an output's files was written, or one was removed, in ns."""
-    inside = (
-        Path(folder, name) for folder, folders, files in os.walk(path) for name in folders + files
-    )
+    walk = os.walk(path)
+    inside = (Path(folder, name) for folder, folders, files in walk for name in folders + files)
     return max(part.stat().st_mtime_ns for part in (path, *inside))
 
 
@@ -214,13 +192,12 @@ def _edited_small(declared: Path) -> Iterator[tuple[Path, str]]:
     for name, digest in _recorded(declared).items():
         path = declared.with_name(name)
         try:
-            changed = file_digest(path) != digest
+            if file_digest(path) != digest:
+                yield path, f"{path}: has changed since it was written"
         except FileNotFoundError:  # which Snakemake misses by itself
             continue
         except OSError as error:
             raise _unreadable(path, error) from error
-        if changed:
-            yield path, f"{path}: has changed since it was written"
 
 
 def _recorded(declared: Path) -> dict[str, str]:

@@ -35,26 +35,26 @@ def cancel_leftover_jobs(
         layouts: the results of the run's data sets, which it has locked.
         run: the name that the run gives its jobs.
         comments: `job_comment` of each job that the run will start.
-        tell: called with lines for the user, before the jobs are cancelled.
+        tell: called with a line for each job, before it is cancelled.
 
     Raises:
         PipelineError: SLURM cannot be asked, a job does not end, or the user stopped the waiting.
     """
     if shutil.which("squeue") is None:
         return
-    noted = {layout: _noted_runs(layout) for layout in layouts}
-    dead = {name for runs in noted.values() for name in runs}
-    left = {
-        number: comment
-        for number, (name, comment) in _jobs().items()
-        if name in dead and comment in comments
+    noted = {
+        layout: read_json(layout.cluster_runs)["runs"] if layout.cluster_runs.exists() else []
+        for layout in layouts
     }
+    dead = {name for runs in noted.values() for name in runs}
+    jobs = {number: comment for number, (name, comment) in _jobs().items() if name in dead}
+    left = {number: comment for number, comment in jobs.items() if comment in comments}
+    for number, comment in left.items():
+        tell(
+            "cancelling, as a run that was killed has left it: "
+            f"SLURM job {number} ({comment}); waiting for its end"
+        )
     if left:
-        for number, comment in left.items():
-            tell(
-                "cancelling, as a run that was killed has left it: "
-                f"SLURM job {number} ({comment}); waiting for its end"
-            )
         _cancel(left)
     # a later run cancels the other jobs of dead runs, if it needs what they do
     there = {name for name, _ in _jobs().values()} if dead else set()
@@ -62,17 +62,12 @@ def cancel_leftover_jobs(
         write_json(layout.cluster_runs, {"runs": [*(name for name in runs if name in there), run]})
 
 
-def _noted_runs(layout: Layout) -> list[str]:
-    if not layout.cluster_runs.exists():
-        return []
-    return list(map(str, read_json(layout.cluster_runs)["runs"]))
-
-
 def _jobs() -> dict[str, tuple[str, str]]:
     """Name and comment of the user's jobs that have not ended, by number."""
-    lines = _ask("squeue", "--me", "--noheader", "--format", "%i|%j|%k").splitlines()
-    rows = [line.split("|", 2) for line in lines]
-    return {number: (name, comment) for number, name, comment in rows}
+    rows = _ask("squeue", "--me", "--noheader", "--format", "%i|%j|%k").splitlines()
+    return {
+        number: (name, comment) for number, name, comment in (row.split("|", 2) for row in rows)
+    }
 
 
 def _cancel(jobs: dict[str, str]) -> None:

@@ -41,8 +41,7 @@ def source_state() -> dict[str, Any] | None:
     """
     if _git("ls-files", "--error-unmatch", "pipeline/__init__.py") is None:
         return None
-    commit = _git("rev-parse", "HEAD")
-    changed = _git("status", "--porcelain", "--", *SOURCES)
+    commit, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--", *SOURCES)
     if commit is None or changed is None:
         return None
     return {"commit": commit.strip(), "changed": [line[3:] for line in changed.splitlines()]}
@@ -51,32 +50,19 @@ def source_state() -> dict[str, Any] | None:
 def _git(*arguments: str) -> str | None:
     # variables of a git that called us, as of a hook, would lead to another repository
     environment = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
+    command = ["git", "-C", str(PACKAGE.parent), *arguments]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(PACKAGE.parent), *arguments],
-            env=environment,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=60,
-            check=False,
+        return subprocess.check_output(
+            command, env=environment, stderr=subprocess.DEVNULL, encoding="utf-8", timeout=60
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout if done.returncode == 0 else None
 
 
 def _processor() -> str:
     """The processor's name; its architecture where the system does not say."""
-    try:
-        text = Path("/proc/cpuinfo").read_text("utf-8", "replace")
-    except OSError:
-        text = ""
-    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return model[1].strip() if model else platform.processor() or platform.machine()
-
-
-# getrusage's unit: 1,024 bytes, but on macOS 1
-KILOBYTE = 1 if sys.platform == "darwin" else 1024
+    model = _search(r"^model name\s*:\s*(.+)$", "/proc/cpuinfo")
+    return model.strip() or platform.processor() or platform.machine()
 
 
 def peak_resident() -> int:
@@ -85,9 +71,17 @@ def peak_resident() -> int:
     The kernel's count of the process image comes first: `getrusage` also remembers
     the program that started this one, whose size a child takes over.
     """
-    status = Path("/proc/self/status")
-    if status.exists() and (
-        peak := re.search(r"^VmHWM:\s+(\d+) kB", status.read_text("utf-8"), re.MULTILINE)
-    ):
-        return int(peak[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILOBYTE
+    if peak := _search(r"^VmHWM:\s+(\d+) kB", "/proc/self/status"):
+        return int(peak) * 1024
+    # in units of 1,024 bytes, but on macOS of 1
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _search(pattern: str, file: str) -> str:
+    """The group of a pattern in a file of the system, or "" where there is none."""
+    try:
+        match = re.search(pattern, Path(file).read_text("utf-8", "replace"), re.MULTILINE)
+    except OSError:
+        return ""
+    return match[1] if match else ""

@@ -10,20 +10,16 @@ SILENT = (
 
 
 def failure_lines(log: Path, *cluster_logs: Path) -> list[str]:
-    """The lines with which a failed job's log ends.
+    """The last error of a stage's log with all that follows it, shortened where it is long.
 
-    Args:
-        log: a stage's log.
-        cluster_logs: what SLURM wrote of the same job, if it ran there.
-
-    Returns:
-        The last error with all that follows it, shortened where it is long; if there is none, the
-        last lines, why SLURM ended the job, and what that means.
+    Without one: the last lines, why SLURM ended the job by its own logs, and what that means.
     """
     lines = _lines(log)
     errors = [number for number, line in enumerate(lines) if line.startswith("error: ")]
     if errors:
-        return _shortened(lines[errors[-1] :], log)
+        lines = lines[errors[-1] :]
+        hidden = len(lines) - SHOWN + 1
+        return lines if hidden < 2 else [*lines[:-hidden], f"… and {hidden} more lines in {log}"]
     if any(line.startswith("Traceback ") for line in lines):
         return [*lines[-3:], f"a fault of the program: the whole of it stands in {log}"]
     # such as "slurmstepd: error: StepId=8.0 exceeded memory limit"
@@ -36,9 +32,3 @@ def _lines(log: Path) -> list[str]:
         return log.read_text("utf-8", errors="replace").splitlines()
     except OSError:
         return []
-
-
-def _shortened(lines: list[str], log: Path) -> list[str]:
-    if len(lines) <= SHOWN:
-        return lines
-    return [*lines[: SHOWN - 1], f"… and {len(lines) - SHOWN + 1} more lines in {log}"]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from pipeline.datasets import ListingError, list_cases
@@ -41,11 +42,11 @@ def written_files(layout: Layout, stage: str, names: Names) -> list[Path]:
         case "postprocess":
             return [layout.masks(first, int(others[0]))]
         case "evaluate":
-            return [layout.scores(first), layout.summary(first)]
+            return _scores(layout, [first])
         case "compare":
-            return [layout.table(suffix) for suffix in (".md", ".csv")]
+            return _tables(layout.table)
         case "tabulate":
-            return [layout.chosen_table(first, suffix) for suffix in (".md", ".csv")]
+            return _tables(partial(layout.chosen_table, first))
         case "report":
             return [layout.report, layout.report.with_name("example.png")]
     raise ValueError(f"no stage is called {stage!r}")
@@ -79,20 +80,16 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
         case "postprocess":
             return [layout.cases, layout.predictions(first, subset)]
         case "evaluate":
-            return [*both, *_of_subsets(layout, dataset, first, ("predictions", "masks"))]
+            return [*both, *_of_subsets(dataset, [first], layout.predictions, layout.masks)]
         case "compare":
-            return _scores(layout, list(dataset.experiments))
+            return _scores(layout, dataset.experiments)
         case "tabulate":
             rows = dataset.tables[first].rows
             return [*both, *_scores(layout, [row.experiment for row in rows])]
         case "report":
-            tables = [layout.table(suffix) for suffix in (".md", ".csv")]
-            subsets = [
-                path
-                for name in dataset.experiments
-                for path in _of_subsets(layout, dataset, name, ("model", "masks"))
-            ]
-            return [*both, *tables, *_scores(layout, list(dataset.experiments)), *subsets]
+            subsets = _of_subsets(dataset, dataset.experiments, layout.model, layout.masks)
+            scores = _scores(layout, dataset.experiments)
+            return [*both, *_tables(layout.table), *scores, *subsets]
     raise ValueError(f"no stage is called {stage!r}")
 
 
@@ -106,14 +103,12 @@ def raw_files(
         listed = error.cases
     folders = {case.case: case.image.parent for case in listed}
     files = {}
-    for case in read_json(layout.cases)["cases"]:
+    for case in sorted(folders.keys() & read_json(layout.cases)["cases"].keys()):
         attributes = store_attributes(layout.case_store(case)) or {}
         sources: Mapping[str, str] = attributes.get("sources", {})
-        if case in folders:
-            files[case] = {
-                Path(os.path.normpath(folders[case] / name)): digest
-                for name, digest in sources.items()
-            }
+        files[case] = {
+            Path(os.path.normpath(folders[case] / name)): sha256 for name, sha256 in sources.items()
+        }
     return files
 
 
@@ -130,29 +125,30 @@ def _residuals(layout: Layout, dataset: Dataset, experiment: str) -> list[Path]:
     left, newest = set(read_json(layout.cases)["cases"]), []
     for path in sorted(batches, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         batch = path.stem.removeprefix("batch-")
-        due = {case for case in left if in_batch(case, batch)}
-        if due:
+        if cases := {case for case in left if in_batch(case, batch)}:
             newest.append(path)
-            left -= due
+            left -= cases
     return sorted(newest)
 
 
 def _of_subsets(
-    layout: Layout, dataset: Dataset, experiment: str, kinds: Sequence[str]
+    dataset: Dataset, experiments: Iterable[str], *paths: Callable[[str, int], Path]
 ) -> list[Path]:
     return [
-        getattr(layout, kind)(experiment, subset)
-        for kind in kinds
-        for subset in dataset.subsets_of(experiment)
+        path(name, subset)
+        for path in paths
+        for name in experiments
+        for subset in dataset.subsets_of(name)
     ]
 
 
-def _scores(layout: Layout, experiments: Sequence[str]) -> list[Path]:
-    return [
-        path
-        for name in dict.fromkeys(experiments)
-        for path in (layout.scores(name), layout.summary(name))
-    ]
+def _scores(layout: Layout, experiments: Iterable[str]) -> list[Path]:
+    names = dict.fromkeys(experiments)
+    return [path for name in names for path in (layout.scores(name), layout.summary(name))]
+
+
+def _tables(path: Callable[[str], Path]) -> list[Path]:
+    return [path(suffix) for suffix in (".md", ".csv")]
 
 
 def models_behind(layout: Layout, chosen: Dataset, residuals: str) -> list[Path]:
@@ -164,17 +160,10 @@ def models_behind(layout: Layout, chosen: Dataset, residuals: str) -> list[Path]
     return [layout.mae(mae) for mae in sorted({residual_map.mae for residual_map in settings.maps})]
 
 
-def manifests(
+def _ways(
     layout: Layout, chosen: Dataset, experiments: Sequence[str], batches: Sequence[str]
 ) -> list[Path]:
-    """The experiments' scores and every manifest on the way to them, each once.
-
-    Args:
-        layout: of the data set.
-        chosen: its settings.
-        experiments: names.
-        batches: of each residual set.
-    """
+    """The experiments' scores and every manifest on the way to them, and all chosen tables."""
     residuals = used_residuals(chosen, experiments)
     models = {path for name in residuals for path in models_behind(layout, chosen, name)}
     models |= {layout.mae(name) for name in used_maes(chosen, experiments)}
@@ -183,43 +172,23 @@ def manifests(
         layout.split,
         *sorted(models),
         *(layout.residual_batch(name, batch) for name in residuals for batch in batches),
-        *(
-            path(experiment, subset)
-            for path in (layout.model, layout.predictions, layout.masks)
-            for experiment in experiments
-            for subset in chosen.subsets_of(experiment)
-        ),
-        *(path(name) for path in (layout.scores, layout.summary) for name in experiments),
+        *_of_subsets(chosen, experiments, layout.model, layout.predictions, layout.masks),
+        *_scores(layout, experiments),
+        *(path for name in chosen.tables for path in _tables(partial(layout.chosen_table, name))),
     ]
     return list(dict.fromkeys(paths))
 
 
-def tables(layout: Layout, chosen: Dataset) -> list[Path]:
-    """The tables of chosen experiments."""
-    return [
-        layout.chosen_table(name, suffix) for name in chosen.tables for suffix in (".md", ".csv")
-    ]
-
-
 def all_results(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> list[Path]:
-    """The report, every table, and every manifest on the way to them."""
-    return [
-        *manifests(layout, chosen, list(chosen.experiments), batches),
-        *tables(layout, chosen),
-        *map(layout.table, (".md", ".csv")),
-        layout.report,
-    ]
+    """The report, every table, and every manifest on the way to them, each once."""
+    ways = _ways(layout, chosen, list(chosen.experiments), batches)
+    return [*ways, *_tables(layout.table), layout.report]
 
 
 def table_results(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> list[Path]:
     """Every table of chosen experiments, and every manifest on the way to it; none without one."""
     rows = [name for table in chosen.tables.values() for name in table_experiments(table)]
-    if not rows:
-        return []
-    return [
-        *manifests(layout, chosen, list(dict.fromkeys(rows)), batches),
-        *tables(layout, chosen),
-    ]
+    return _ways(layout, chosen, list(dict.fromkeys(rows)), batches) if rows else []
 
 
 def job_counts(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> dict[str, int]:

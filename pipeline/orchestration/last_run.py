@@ -20,27 +20,25 @@ from typing import Any
 from pipeline.storage.files import fingerprint, read_json, write_json
 from pipeline.storage.layout import Layout
 
+RECORDS = Path(".snakemake")  # Snakemake's own, in the working directory
 SHORT = 10  # characters of a commit
 
 
 def changed_code(layouts: Collection[Layout], code: dict[str, Any] | None) -> list[str]:
-    """A line for the data sets whose last call ran other code; none where git knows no commit.
+    """A line for the data sets whose last call ran other code than this `source_state`.
 
-    Args:
-        layouts: of the data sets.
-        code: what `environment.source_state` says now.
+    There is none where git knows no commit.
     """
     datasets = defaultdict(list)
     for layout in layouts:
         before = read_json(layout.last_run)["code"] if layout.last_run.exists() else None
         # older versions noted digests of files in place of a commit
         if code and before and "commit" in before and before != code:
-            datasets[_version(before)].append(layout.dataset)
+            datasets[f"{_version(before)} → {_version(code)}"].append(layout.dataset)
     return [
-        f"{', '.join(names)}: code changed since the last run ({before} → {_version(code)}); "
-        "nothing runs again because of it unless VERSION was raised"
-        for before, names in datasets.items()
-        if code
+        f"{', '.join(names)}: code changed since the last run ({versions}); nothing runs again "
+        "because of it unless VERSION was raised"
+        for versions, names in datasets.items()
     ]
 
 
@@ -54,18 +52,13 @@ def results_there(layout: Layout) -> set[Path]:
     return {path for _, path in layout.existing("manifest", "small", "declared")}
 
 
-def unrecorded(layout: Layout, records: Path) -> set[Path]:
-    """Results that exist and that Snakemake has not recorded here as they are.
-
-    Args:
-        layout: the data set's results.
-        records: Snakemake's folder in the working directory.
-    """
-    there, noted = results_there(layout), _record(layout, records)
+def unrecorded(layout: Layout) -> set[Path]:
+    """Results that exist and that Snakemake has not recorded here as they are."""
+    there, noted = results_there(layout), _record(layout)
     if not (noted.exists() and layout.last_run.exists()):
         return there
     record, folder = read_json(noted), layout.root / layout.dataset
-    if record["mark"] != read_json(layout.last_run)["mark"] or "unrecorded" not in record:
+    if record["mark"] != read_json(layout.last_run)["mark"]:
         return there
     return there & {folder / name for name in record["unrecorded"]}
 
@@ -73,11 +66,11 @@ def unrecorded(layout: Layout, records: Path) -> set[Path]:
 def note_code(layout: Layout, code: dict[str, Any] | None) -> None:
     """Note which code a call ran; the mark stays."""
     there = layout.last_run.exists()
-    mark = read_json(layout.last_run)["mark"] if there else _new_mark()
+    mark = read_json(layout.last_run)["mark"] if there else uuid.uuid4().hex
     write_json(layout.last_run, {"code": code, "mark": mark})
 
 
-def note_recorded(layout: Layout, records: Path, made: Collection[Path] = ()) -> None:
+def note_recorded(layout: Layout, made: Collection[Path] = ()) -> None:
     """Draw a new mark: the results change, or have changed, and Snakemake records it here.
 
     Between the two writes the marks differ, so a call that is killed there leaves results that the
@@ -85,22 +78,17 @@ def note_recorded(layout: Layout, records: Path, made: Collection[Path] = ()) ->
 
     Args:
         layout: the data set's results, of which `note_code` has noted the code.
-        records: Snakemake's folder in the working directory.
         made: what was made or looked at since the last mark.
     """
-    folder = layout.root / layout.dataset
-    left = unrecorded(layout, records).difference(made)
-    mark = _new_mark()
+    folder, mark = layout.root / layout.dataset, uuid.uuid4().hex
+    names = sorted(
+        path.relative_to(folder).as_posix() for path in unrecorded(layout).difference(made)
+    )
     write_json(layout.last_run, {**read_json(layout.last_run), "mark": mark})
-    names = sorted(path.relative_to(folder).as_posix() for path in left)
     content = {"results": str(folder), "mark": mark, "unrecorded": names}
-    write_json(_record(layout, records), content)
+    write_json(_record(layout), content)
 
 
-def _new_mark() -> str:
-    return uuid.uuid4().hex
-
-
-def _record(layout: Layout, records: Path) -> Path:
+def _record(layout: Layout) -> Path:
     name = fingerprint({"results": str(layout.root), "dataset": layout.dataset})
-    return records / "grcsf" / f"{name}.json"
+    return RECORDS / "grcsf" / f"{name}.json"

@@ -33,19 +33,12 @@ PAUSE_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Lock:
-    """A lock: what a process works on, or worked on when it was stopped.
-
-    Attributes:
-        dataset: of which data set.
-        work: its stage and names, or `call`.
-        who: its process and machine, and when it began.
-        alive: whether it still runs.
-    """
+    """A lock: what a process works on, or worked on when it was stopped."""
 
     dataset: str
-    work: str
-    who: str
-    alive: bool
+    work: str  # its stage and names, or `call`
+    who: str  # its process and machine, and when it began
+    alive: bool  # whether it still runs
 
 
 @contextmanager
@@ -74,13 +67,13 @@ def locked(layout: Layout, stage: str, *names: object) -> Iterator[None]:
                 f"{work}: interrupted; run again, finished cases and epochs are kept"
             ) from None
         except BaseException:
-            _sign_off(file)
+            file.truncate(0)
             raise
-        _sign_off(file)
+        file.truncate(0)
 
 
 def lock_dataset(layout: Layout) -> IO[str]:
-    """Lock a data set for this call until `unlock_dataset` or the end of the process.
+    """Lock a data set for this call until the file is closed, or the process ends.
 
     Raises:
         PipelineError: another call works on it.
@@ -97,12 +90,6 @@ def lock_dataset(layout: Layout) -> IO[str]:
     )
 
 
-def unlock_dataset(file: IO[str]) -> None:
-    """Release what `lock_dataset` returned, at the end of a call."""
-    _sign_off(file)
-    file.close()
-
-
 def list_locks(layout: Layout) -> list[Lock]:
     """All that runs on a data set, and all that was stopped half-way."""
     locks = []
@@ -117,17 +104,12 @@ def list_locks(layout: Layout) -> list[Lock]:
 
 
 def clear_stopped(layout: Layout, works: Collection[str] | None = None) -> None:
-    """Empty the locks of stopped work, once it is made.
-
-    Args:
-        layout: of the data set.
-        works: what is made; None clears all.
-    """
+    """Empty the locks of stopped work, once it is made; `works` is what is made, None for all."""
     for lock in list_locks(layout):
         if not lock.alive and (works is None or lock.work in works):
             with _open_lock(layout, lock.work) as file:
                 if _lock(file):
-                    _sign_off(file)
+                    file.truncate(0)
 
 
 def _open_lock(layout: Layout, work: str) -> IO[str]:
@@ -141,14 +123,13 @@ def _lock(file: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
     for _ in range(LOOKS):
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
+            return True
         except OSError as error:
             if error.errno in NO_LOCKS:
                 log.warning("%s: no locks on this file system; start no second call", file.name)
                 return True
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
-        else:
-            return True
         if kind == fcntl.LOCK_SH:
             break
         time.sleep(PAUSE_SECONDS)
@@ -164,10 +145,6 @@ def _sign(file: IO[str]) -> None:
     except OSError as error:  # of a full disk, it names no file
         error.filename = file.name
         raise
-
-
-def _sign_off(file: IO[str]) -> None:
-    file.truncate(0)
 
 
 def _who(file: IO[str]) -> str:

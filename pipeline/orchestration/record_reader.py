@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,7 @@ from pipeline.storage.zarr_faults import UntouchableError
 from pipeline.storage.zarr_store import DIGEST, store_attributes
 
 FORMAT = 1
-PARTS = {
-    "stage": str,
-    "dataset": str,
-    "names": dict,
-    "written": str,
-    "results": dict,
-    "runs": dict,
-}
+PARTS = {"stage": str, "dataset": str, "names": dict, "written": str, "results": dict, "runs": dict}
 RESULT = {"sha256", "run"}
 RUN = {"finished", "settings", "seed", "version", "source"}
 FINISHED_RUN = {"inputs", "seconds", "peak_memory_bytes", "device"}
@@ -38,9 +32,14 @@ def read_record(path: Path) -> dict[str, Any] | None:
         return None
     missing = [part for part, kind in PARTS.items() if not isinstance(content.get(part), kind)]
     if not missing:
-        missing += [f"results.{name}" for name in _without(content["results"], RESULT)]
-        missing += [f"runs.{began}" for began in _without(content["runs"], RUN)]
-        missing += [f"runs.{began}" for began in _without(finished_runs(content), FINISHED_RUN)]
+        wanted = [("results", content["results"], RESULT), ("runs", content["runs"], RUN)]
+        wanted += [("runs", finished_runs(content), FINISHED_RUN)]
+        missing = [
+            f"{part}.{name}"
+            for part, rows, keys in wanted
+            for name, row in rows.items()
+            if not isinstance(row, dict) or not keys <= row.keys()
+        ]
         missing += [] if content["runs"] else ["runs"]
     if missing:
         raise PipelineError(
@@ -72,9 +71,8 @@ def find_record(path: Path) -> Path | None:
             name = recorded_result(path, record, content)
             beside = relative.startswith(f"{record.name.removesuffix(RECORD)}/")
             if name or beside or content["stage"] == "phantom":
-                current = bool(name) and (
-                    result_digest(folder / name) == content["results"][name]["sha256"]
-                )
+                digest = content["results"][name]["sha256"] if name else ""
+                current = result_digest(folder / name) == digest
                 candidates.append((bool(name), current, max(content["runs"]), record))
         if candidates:
             return max(candidates)[-1]
@@ -93,10 +91,9 @@ def is_compared(path: Path, result: Path) -> bool:
     """Whether a file that is or lies in a result is read when that result is compared."""
     if path == result or result.suffix != ".zarr":
         return path == result
-    try:
+    attributes = None
+    with suppress(UntouchableError):
         attributes = store_attributes(result)
-    except UntouchableError:
-        attributes = None
     if attributes is None:  # the comparison reports it
         return True
     array, *rest = path.relative_to(result).parts
@@ -144,12 +141,3 @@ def no_record_error(file: Path, path: Path) -> PipelineError:
         f"{file}: no record tells of it; expected a result below results/ that a stage has made "
         "since records are kept; run its stage again"
     )
-
-
-def _without(parts: Mapping[str, Any], wanted: set[str]) -> list[str]:
-    """The parts that lack a wanted key."""
-    return [
-        name
-        for name, part in parts.items()
-        if not isinstance(part, dict) or not wanted <= part.keys()
-    ]

@@ -32,25 +32,14 @@ Run = dict[str, Any]
 
 @dataclass(frozen=True)
 class JobDescription:
-    """A job, as its record describes it.
-
-    Attributes:
-        stage: the stage's name.
-        dataset: the data set's.
-        names: its experiment, subset, … beside the data set.
-        root: the folder of all results; paths in the record are relative to it.
-        written: the files that it declares; the record is named after the first.
-        settings: all of the configuration that its result depends on.
-        seed: of all random numbers.
-        version: the stage's `VERSION`.
-    """
+    """A job, as its record describes it."""
 
     stage: str
     dataset: str
     names: Names
-    root: Path
-    written: list[Path]
-    settings: Mapping[str, Any]
+    root: Path  # the folder of all results; paths in the record are relative to it
+    written: list[Path]  # the files that it declares; the record is named after the first
+    settings: Mapping[str, Any]  # all of the configuration that its result depends on
     seed: int
     version: int
 
@@ -68,18 +57,14 @@ def recorded(job: JobDescription, inputs: Callable[[], Inputs]) -> Iterator[None
     """Keep the record of a job while it runs.
 
     A run that finds everything made leaves the runs that made it. One that is killed or fails
-    leaves its beginning.
-
-    Args:
-        job: what it does.
-        inputs: called at the end, because ingest only then knows the digests of what it read.
+    leaves its beginning. `inputs` is called at the end, because ingest only then knows the digests
+    of what it read.
     """
     if is_one_of_several():  # the process that has started it keeps the record
         yield
         return
     path = record_of(job.written[0])
-    earlier = _earlier(path)
-    before = _states(job.written[0])
+    earlier, before = _earlier(path), _states(job.written[0])
     began, clock = datetime.now(UTC), time.monotonic()
     run = _begun(job)
     content = {
@@ -99,10 +84,10 @@ def recorded(job: JobDescription, inputs: Callable[[], Inputs]) -> Iterator[None
         write_json(path, content)
         raise
     run |= {"finished": True, "seconds": round(time.monotonic() - clock, 3), **_cost()}
-    run |= _input_digests(inputs(), job.root)
-    content["results"] = _made(job, earlier["results"], before, content["runs"], began)
-    run["made"] = sum(made["run"] == began.isoformat() for made in content["results"].values())
-    content["runs"] = _worth_keeping(content["runs"], content["results"])
+    run |= _inputs(inputs(), job.root)
+    results = content["results"] = _results(job, content, before, began)
+    run["made"] = sum(result["run"] == began.isoformat() for result in results.values())
+    content["runs"] = _worth_keeping(content["runs"], results)
     write_json(path, content)
 
 
@@ -141,47 +126,37 @@ def _cost() -> Run:
     }
 
 
-def _input_digests(inputs: Inputs, root: Path) -> Run:
-    digests: Run = {
-        "inputs": {recorded_path(file, root): digest for file, digest in inputs.files.items()}
-    }
-    if inputs.raw:
-        digests["raw_files"] = {
-            case: {recorded_path(file, root): digest for file, digest in files.items()}
-            for case, files in inputs.raw.items()
-        }
-    return digests
+def _inputs(inputs: Inputs, root: Path) -> Run:
+    def recorded(files: Mapping[Path, str | None]) -> dict[str, str | None]:
+        return {recorded_path(file, root): digest for file, digest in files.items()}
+
+    raw = {case: recorded(files) for case, files in inputs.raw.items()}
+    return {"inputs": recorded(inputs.files)} | ({"raw_files": raw} if raw else {})
 
 
 def _earlier(path: Path) -> dict[str, Any]:
     """What the record says so far; nothing where there is none of this format."""
-    nothing: dict[str, Any] = {"runs": {}, "results": {}}
-    if not path.exists():
-        return nothing
+    content = None
     try:
-        return read_record(path) or nothing
+        content = read_record(path) if path.exists() else None
     except PipelineError as error:
         log.warning("%s; begun anew", error)
-        return nothing
+    return content or {"runs": {}, "results": {}}
 
 
-def _results(job: JobDescription) -> list[str]:
+def _listed(job: JobDescription) -> list[str]:
     """The job's files and all that the first of them lists, relative to its folder."""
     folder = job.written[0].parent
-    listed: list[str] = []
+    names = [os.path.relpath(file, folder) for file in job.written]
     for file in job.written:
         if file.suffix == ".json" and file.is_file():
-            try:
-                listed += read_json(file).get("outputs", [])
-            except PipelineError:  # damaged, and the stage is about to write it
-                continue
-    return list(dict.fromkeys([*(os.path.relpath(file, folder) for file in job.written), *listed]))
+            names += read_json(file).get("outputs", [])
+    return list(dict.fromkeys(names))
 
 
 def _states(declared: Path) -> dict[str, tuple[int, int] | None]:
     """Inode and time, which change when a file is written anew, of all that lies beside results."""
-    places = [place for place in (declared.parent, folder_of(declared)) if place.is_dir()]
-    paths = [path for place in places for path in place.iterdir()]
+    paths = [*declared.parent.glob("*"), *folder_of(declared).glob("*")]
     return {os.path.relpath(path, declared.parent): _state(path) for path in paths}
 
 
@@ -193,44 +168,36 @@ def _state(path: Path) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
-def _made(
+def _results(
     job: JobDescription,
-    earlier: Mapping[str, Any],
+    content: Mapping[str, Any],
     before: Mapping[str, tuple[int, int] | None],
-    runs: Mapping[str, Run],
     began: datetime,
 ) -> dict[str, Any]:
-    """Every result with its SHA-256 and the run that made it."""
-    folder, names = job.written[0].parent, _results(job)
-    results = {
-        name: _result(folder / name, earlier.get(name), before.get(name), runs, began)
-        for name in names
-    }
+    """Every result of a job that has ended, with its SHA-256 and the run that made it.
+
+    `content` has the earlier results and all runs, `before` the `_states` before this run `began`.
+    """
+    earlier, runs = content["results"], content["runs"]
+    cut_off = max((key for key, run in runs.items() if not run["finished"]), default=None)
+    results = {}
+    for name in _listed(job):
+        path = job.written[0].parent / name
+        digest = result_digest(path)
+        # another project's job may have made the target of a link
+        linked = path.is_symlink() and result_file(path).stat().st_mtime < began.timestamp()
+        if _state(path) != before.get(name) and not linked:
+            results[name] = {"sha256": digest, "run": began.isoformat()}
+        elif name in earlier and earlier[name]["sha256"] == digest:
+            results[name] = earlier[name]
+        else:  # None where no run of this record made it
+            results[name] = {"sha256": digest, "run": None if linked else cut_off}
     manifest = job.written[0].name
-    lists = len(names) > len(job.written)
+    lists = len(results) > len(job.written)
     # runs that make nothing write the same manifest again
     if lists and manifest in earlier and earlier[manifest]["sha256"] == results[manifest]["sha256"]:
         results[manifest] = earlier[manifest]
     return results
-
-
-def _result(
-    path: Path,
-    earlier: Mapping[str, Any] | None,
-    before: tuple[int, int] | None,
-    runs: Mapping[str, Run],
-    began: datetime,
-) -> dict[str, Any]:
-    """A result's SHA-256 and the run that made it; None where no run of this record did."""
-    digest = result_digest(path)
-    # another project's job may have made the target of a link
-    linked = path.is_symlink() and result_file(path).stat().st_mtime < began.timestamp()
-    if _state(path) != before and not linked:
-        return {"sha256": digest, "run": began.isoformat()}
-    if earlier is not None and earlier["sha256"] == digest:
-        return dict(earlier)
-    cut_off = [key for key, run in runs.items() if not run["finished"]]
-    return {"sha256": digest, "run": None if linked else max(cut_off, default=None)}
 
 
 def _worth_keeping(

@@ -61,7 +61,13 @@ def replacing(path: Path) -> Iterator[Path]:
 def _take_place(temporary: Path, path: Path) -> None:
     """Rename over `path`; what no rename replaces makes room first, and may be there again."""
     moved: list[Path] = []
-    while not _try_replace(temporary, path):
+    while True:
+        try:
+            temporary.replace(path)
+            break
+        except OSError as error:
+            if error.errno not in OCCUPIED:
+                raise
         old = temporary.with_suffix(f".{len(moved)}.old")
         with suppress(FileNotFoundError):
             path.rename(old)
@@ -72,23 +78,11 @@ def _take_place(temporary: Path, path: Path) -> None:
             remove(old)
 
 
-def _try_replace(temporary: Path, path: Path) -> bool:
-    try:
-        temporary.replace(path)
-    except OSError as error:
-        if error.errno not in OCCUPIED:
-            raise
-        return False
-    return True
-
-
 def _flush(path: Path) -> None:
-    if path.is_symlink():
-        return
-    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
-    for file in files:
-        with file.open("rb") as opened:
-            os.fsync(opened.fileno())
+    for file in [] if path.is_symlink() else [path, *path.rglob("*")]:
+        if file.is_file():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
 
 
 def remove(path: Path) -> None:

@@ -10,25 +10,23 @@ import gzip
 import math
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import file_fault
 
-META_BYTES = {
-    "MET_CHAR": 1,
-    "MET_UCHAR": 1,
-    "MET_SHORT": 2,
-    "MET_USHORT": 2,
-    "MET_INT": 4,
-    "MET_UINT": 4,
-    "MET_FLOAT": 4,
-    "MET_DOUBLE": 8,
-}
+NIFTI = (".nii", ".nii.gz")
+META_IMAGE = (".mhd", ".mha")
+META_BYTES = {"MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2}
+META_BYTES |= {"MET_INT": 4, "MET_UINT": 4, "MET_FLOAT": 4, "MET_DOUBLE": 8}
 NIFTI_FLOATS = {16: "f4", 64: "f8"}
 BLOCK = 1 << 22
 HEADER = 352
@@ -37,23 +35,14 @@ FETCH_AGAIN = "fetch or export it again"
 
 @dataclass(frozen=True)
 class NiftiHeader:
-    """The fields of a NIfTI-1 header that locate its values.
+    """The fields of a NIfTI-1 header that locate its values."""
 
-    Attributes:
-        order: byte order as in `struct`.
-        sizes: voxels along x, y, z, …
-        spacing: mm along x, y, z, as stored in the file.
-        code: NIfTI's number of the data type.
-        bits: bits per voxel.
-        offset: bytes before the first voxel.
-    """
-
-    order: str
-    sizes: tuple[int, ...]
-    spacing: tuple[float, ...]
-    code: int
-    bits: int
-    offset: int
+    order: str  # of bytes, as in `struct`
+    sizes: tuple[int, ...]  # voxels along x, y, z, …
+    spacing: tuple[float, ...]  # mm along x, y, z, as stored in the file
+    code: int  # NIfTI's number of the data type
+    bits: int  # per voxel
+    offset: int  # bytes before the first voxel
 
     @property
     def length(self) -> int:
@@ -72,54 +61,50 @@ def check_complete(path: Path) -> None:
     name = path.name.lower()
     if path.stat().st_size == 0:
         raise file_fault(path, "the file is empty", "an image", FETCH_AGAIN)
-    if name.endswith(".nii.gz"):
-        _check_gzipped_nifti(path)
-    elif name.endswith(".nii"):
-        with path.open("rb") as file:
-            header = _nifti_header(file.read(HEADER), path)
-        _refuse_truncated(path, path.stat().st_size, header.length)
-    elif name.endswith((".mhd", ".mha")):
+    if name.endswith(NIFTI):
+        with _nifti(path) as file:
+            head, length = file.read(HEADER), path.stat().st_size
+            if name.endswith(".gz"):
+                length = len(head) + sum(map(len, iter(partial(file.read, BLOCK), b"")))
+        _refuse_truncated(path, length, _nifti_header(head, path).length)
+    elif name.endswith(META_IMAGE):
         _check_meta_image(path)
 
 
-def stored_spacing(path: Path) -> tuple[float, ...] | None:
-    """Spacing in mm along x, y, z as stored; ITK would put 1 in place of 0 or NaN.
-
-    Returns:
-        None for formats other than NIfTI, whose spacing ITK does not change.
-
-    Raises:
-        PipelineError: the NIfTI-1 header is missing or unreadable.
-    """
-    name = path.name.lower()
-    if not name.endswith((".nii", ".nii.gz")):
-        return None
-    return _stored_header(path).spacing
-
-
-def _stored_header(path: Path) -> NiftiHeader:
+@contextmanager
+def _nifti(path: Path) -> Iterator[BufferedIOBase]:
+    """A NIfTI file open for reading, decompressed; what does not decompress is one error."""
     try:
-        with (
-            gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as file
-        ):
-            return _nifti_header(file.read(HEADER), path)
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+            yield file
     except (EOFError, zlib.error, OSError) as error:
         raise file_fault(path, f"truncated or damaged ({error})", "", FETCH_AGAIN) from error
 
 
-def stored_shape(path: Path) -> tuple[int, int, int] | None:
-    """Voxels (z, y, x) by the header alone, whether or not the data are complete.
+def stored_spacing(path: Path) -> tuple[float, ...] | None:
+    """Spacing in mm along x, y, z as stored in a NIfTI file; ITK would put 1 in place of 0 or NaN.
 
-    Returns:
-        None for formats other than NIfTI and MetaImage.
+    Raises:
+        PipelineError: the NIfTI-1 header is missing or unreadable.
+    """
+    return _stored_header(path).spacing if path.name.lower().endswith(NIFTI) else None
+
+
+def _stored_header(path: Path) -> NiftiHeader:
+    with _nifti(path) as file:
+        return _nifti_header(file.read(HEADER), path)
+
+
+def stored_shape(path: Path) -> tuple[int, int, int] | None:
+    """Voxels (z, y, x) by the header of a NIfTI or MetaImage file, even if the data are truncated.
 
     Raises:
         PipelineError: the header is missing or unreadable.
     """
     name = path.name.lower()
-    if name.endswith((".nii", ".nii.gz")):
+    if name.endswith(NIFTI):
         sizes = _stored_header(path).sizes
-    elif name.endswith((".mhd", ".mha")):
+    elif name.endswith(META_IMAGE):
         with path.open("rb") as file:
             numbers = _meta_header(file).get("DimSize", "").split()
         sizes = tuple(int(number) for number in numbers if number.isdigit())
@@ -128,18 +113,6 @@ def stored_shape(path: Path) -> tuple[int, int, int] | None:
     if len(sizes) < 2:
         raise file_fault(path, "no size in the header", "one of an image", FETCH_AGAIN)
     return (sizes[2] if len(sizes) > 2 else 1), sizes[1], sizes[0]
-
-
-def _check_gzipped_nifti(path: Path) -> None:
-    try:
-        with gzip.open(path, "rb") as file:
-            head = file.read(HEADER)
-            length = len(head)
-            while block := file.read(BLOCK):
-                length += len(block)
-    except (EOFError, zlib.error, OSError) as error:
-        raise file_fault(path, f"truncated or damaged ({error})", "", FETCH_AGAIN) from error
-    _refuse_truncated(path, length, _nifti_header(head, path).length)
 
 
 def _nifti_header(head: bytes, path: Path) -> NiftiHeader:
@@ -159,15 +132,12 @@ def _nifti_header(head: bytes, path: Path) -> NiftiHeader:
 def restore_not_finite(path: Path, array: npt.NDArray[Any], channel: int = 0) -> None:
     """Restore NaN and infinity of a floating-point NIfTI file, which ITK reads as 0.
 
-    Args:
-        path: a complete file; other formats keep such values, so nothing happens.
-        array: (z, y, x) as read by ITK; changed in place.
-        channel: the volume of the file that the array holds.
+    `array` (z, y, x), as read by ITK, is changed in place; it holds the volume `channel` of the
+    file.
     """
-    name = path.name.lower()
-    if array.dtype.kind != "f" or not name.endswith((".nii", ".nii.gz")):
+    if array.dtype.kind != "f" or not path.name.lower().endswith(NIFTI):
         return
-    with gzip.open(path, "rb") if name.endswith(".gz") else path.open("rb") as file:
+    with _nifti(path) as file:
         content = file.read()
     header = _nifti_header(content[:HEADER], path)
     if header.code in NIFTI_FLOATS:
@@ -192,16 +162,15 @@ def _check_meta_image(path: Path) -> None:
     else:
         data = path.parent / target
         if not data.is_file():
-            raise file_fault(
-                path, f"its data file {target} is missing", "", "put it beside the header"
-            )
+            remedy = "put it beside the header"
+            raise file_fault(path, f"its data file {target} is missing", "", remedy)
         length = data.stat().st_size
     expected = _meta_bytes(header)
     if expected is not None:
         _refuse_truncated(data, length, expected)
 
 
-def _meta_header(file: BinaryIO) -> dict[str, str]:
+def _meta_header(file: BufferedIOBase) -> dict[str, str]:
     """Keys and values up to `ElementDataFile`; in a .mha file the data follow it."""
     header: dict[str, str] = {}
     for _ in range(1000):
@@ -229,6 +198,5 @@ def _meta_bytes(header: dict[str, str]) -> int | None:
 
 def _refuse_truncated(path: Path, length: int, expected: int) -> None:
     if length < expected:
-        raise file_fault(
-            path, f"truncated, found {length} bytes of data", str(expected), FETCH_AGAIN
-        )
+        fault = f"truncated, found {length} bytes of data"
+        raise file_fault(path, fault, str(expected), FETCH_AGAIN)

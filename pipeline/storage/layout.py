@@ -13,38 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-STAGES = (
-    "ingest",
-    "split",
-    "train_mae",
-    "residual_maps",
-    "train_segmentation",
-    "predict",
-    "postprocess",
-    "evaluate",
-    "compare",
-    "tabulate",
-    "report",
-)
-UNNAMED = ("ingest", "split", "compare", "report")  # of which a data set has one
-
-
 Kind = Literal["manifest", "small", "declared", "store"]
 
 
 class Result(NamedTuple):
-    """Where results of a stage lie.
+    """Where results of a stage lie, and of which kind they are.
 
-    Attributes:
-        stage: the stage that writes them.
-        pattern: of their paths below the stage's folder.
-        kind: a `manifest` lists stores, models or masks. A `small` one is the first file of a job
-            that lists nothing, and is compared with the job's record. Other files are `declared`
-            beside these, or are looked at by nobody. A `store` is listed in a manifest.
+    A `manifest` lists stores, models or masks. A `small` one is the first file of a job that lists
+    nothing, and is compared with the job's record. Other files are `declared` beside these, or are
+    looked at by nobody. A `store` is listed in a manifest.
     """
 
     stage: str
-    pattern: str
+    pattern: str  # of their paths below the stage's folder
     kind: Kind
 
 
@@ -67,21 +48,17 @@ RESULTS = (
     Result("tabulate", "*.csv", "declared"),
     Result("report", "report.html", "declared"),
 )
+STAGES = tuple(dict.fromkeys(result.stage for result in RESULTS))
+UNNAMED = ("ingest", "split", "compare", "report")  # of which a data set has one
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The paths of one data set's results under `root/dataset`.
-
-    Attributes:
-        root: the folder of all data sets' results.
-        dataset: its name.
-        shared: the folder of residual stores that several projects share, if there is one.
-    """
+    """The paths of one data set's results under `root/dataset`."""
 
     root: Path
     dataset: str
-    shared: Path | None = None
+    shared: Path | None = None  # the folder of residual stores that several projects share
 
     def stage(self, stage: str) -> Path:
         """The folder of a stage."""
@@ -103,26 +80,24 @@ class Layout:
     @property
     def last_run(self) -> Path:
         """What the last call left for the next one: its code, and where it was recorded."""
-        return self.stage("running") / "last.json"
+        return self.locks / "last.json"
 
     def work_of(self, declared: Path) -> str:
         """The work that a declared file results from, as its lock is named: `predict unet 2`."""
         stage, *folders, name = declared.relative_to(self.root / self.dataset).parts
         if stage in UNNAMED:
             return stage
-        last = Path(name).stem
-        if folders:
-            last = last.removeprefix("batch-").removeprefix("subset-")
-        return " ".join([stage, *folders, last])
+        batch_or_subset = Path(name).stem.removeprefix("batch-").removeprefix("subset-")
+        return " ".join([stage, *folders, batch_or_subset if folders else Path(name).stem])
 
     def sources(self, work: str) -> Path:
         """What the files looked like that `ingest`, or `train_mae <name>`, was given and read."""
-        return self.stage("running") / f"{work}.sources.json"
+        return self.locks / f"{work}.sources.json"
 
     @property
     def cluster_runs(self) -> Path:
         """The names that the data set's calls have given their jobs on a cluster."""
-        return self.stage("running") / "cluster.json"
+        return self.locks / "cluster.json"
 
     @property
     def phantom_truth(self) -> Path:

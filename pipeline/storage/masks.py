@@ -26,13 +26,8 @@ def mask_suffix(source_suffix: str) -> str:
 def store_geometry(store: Store) -> Geometry:
     """The grid of a case's source image."""
     attributes: Any = store.attrs
-    depth, height, width = attributes["shape"]
-    return Geometry(
-        (depth, height, width),
-        tuple(attributes["spacing"]),
-        tuple(attributes["origin"]),
-        tuple(attributes["direction"]),
-    )
+    fields = ("shape", "spacing", "origin", "direction")
+    return Geometry(*(tuple(attributes[field]) for field in fields))
 
 
 def thresholded_mask(
@@ -55,14 +50,7 @@ def thresholded_mask(
 
 
 def read_mask(layout: Layout, experiment: str, subset: int, case: str, store: Store) -> Mask:
-    """A mask that postprocess wrote: `(z, y, x)` bool, 1 = lesion.
-
-    Args:
-        layout: where the results lie.
-        experiment: the experiment that predicted it.
-        subset: number of the subset of the split.
-        case: the case's name.
-        store: the case store, for its geometry.
+    """A mask that postprocess wrote: `(z, y, x)` bool, 1 = lesion; `store` is the case's.
 
     Raises:
         PipelineError: the mask is missing, has changed, or lies on another grid than its case.

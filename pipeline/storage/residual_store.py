@@ -24,6 +24,7 @@ from pipeline.storage.zarr_faults import UntouchableError
 from pipeline.storage.zarr_store import is_current, store_attributes, write_store
 
 log = logging.getLogger(__name__)
+Maps = npt.NDArray[np.float16]  # (ratio, z, h, w), values in [0, 1]
 
 
 def shared_store(root: Path, case: str, fingerprint: str) -> Path:
@@ -34,8 +35,7 @@ def shared_store(root: Path, case: str, fingerprint: str) -> Path:
 def find_or_link(layout: Layout, name: str, case: str, fingerprint: str) -> bool:
     """Find a case's residuals in the results, or link to them in the shared folder.
 
-    Returns:
-        Whether the results now have the residuals.
+    Returns whether the results now have the residuals.
 
     Raises:
         UntouchableError: the results hold a store that cannot be read now.
@@ -44,10 +44,8 @@ def find_or_link(layout: Layout, name: str, case: str, fingerprint: str) -> bool
     # a link may lead to another user's store by now; an own store can take its place
     if (_can_be_read if path.is_symlink() else is_current)(path, fingerprint):
         return True
-    if layout.shared is None:
-        return False
-    shared = shared_store(layout.shared, case, fingerprint)
-    if not _can_be_read(shared, fingerprint):
+    shared = layout.shared and shared_store(layout.shared, case, fingerprint)
+    if shared is None or not _can_be_read(shared, fingerprint):
         return False
     _link(layout, path, shared)
     log.info("%s: %s found in %s", name, case, layout.shared)
@@ -55,59 +53,41 @@ def find_or_link(layout: Layout, name: str, case: str, fingerprint: str) -> bool
 
 
 def write_residuals(
-    layout: Layout,
-    name: str,
-    case: str,
-    residual: npt.NDArray[np.float16],
-    attributes: Mapping[str, Any],
+    layout: Layout, name: str, case: str, residual: Maps, attributes: Mapping[str, Any]
 ) -> None:
-    """Write a case's maps `(ratio, z, h, w)`, into the shared folder if that is writable.
+    """Write a case's maps into the shared folder if that is writable, or into the results.
 
-    Args:
-        layout: where the results lie.
-        name: the residual set.
-        case: the case's name.
-        residual: values in [0, 1].
-        attributes: what made the maps, with the `fingerprint`.
+    `attributes` say what made the maps, with their `fingerprint`.
 
     Raises:
         PipelineError: the shared folder is full, or is not a folder.
     """
     path = layout.residual_store(name, case)
-    if layout.shared is not None:
-        shared = shared_store(layout.shared, case, str(attributes["fingerprint"]))
-        if _write_shared(shared, layout.shared, path.parent, residual, attributes):
-            _link(layout, path, shared)
-            return
-    write_store(path, {"residual": residual}, attributes, slice_axis=1)
-
-
-def _write_shared(
-    path: Path,
-    root: Path,
-    instead: Path,
-    residual: npt.NDArray[np.float16],
-    attributes: Mapping[str, Any],
-) -> bool:
-    """Write the shared store; return False where this user cannot, and `instead` has to serve."""
-    case = path.parent.name
+    write = functools.partial(
+        write_store, arrays={"residual": residual}, attributes=attributes, slice_axis=1
+    )
+    if layout.shared is None:
+        write(path)
+        return
+    shared = shared_store(layout.shared, case, attributes["fingerprint"])
     try:
         # a job of another project may have written it meanwhile, and may be reading it
-        if not is_current(path, str(attributes["fingerprint"])):
-            write_store(path, {"residual": residual}, attributes, slice_axis=1)
+        if not is_current(shared, attributes["fingerprint"]):
+            write(shared)
     except UntouchableError as error:
-        log.warning("%s: %s; its residuals are kept in %s", case, error, instead)
-        return False
+        log.warning("%s: %s; its residuals are kept in %s", case, error, path.parent)
+        write(path)
     except OSError as error:
         if error.errno not in READ_ONLY:
             raise PipelineError(
-                f"case {case}: store.root {root}: its residuals cannot be written there "
+                f"case {case}: store.root {layout.shared}: its residuals cannot be written there "
                 f"({error.strerror or error}); free some space or choose another `store.root`, "
                 "and run again"
             ) from error
-        _warn_once(root, instead)
-        return False
-    return True
+        _warn_once(layout.shared, path.parent)
+        write(path)
+    else:
+        _link(layout, path, shared)
 
 
 def _can_be_read(store: Path, fingerprint: str) -> bool:

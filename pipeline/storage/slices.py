@@ -74,8 +74,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
         residual_stores: Mapping[str, Path] | None = None,
     ) -> None:
         self.slices = list(slices)
-        self._case_stores = dict(case_stores)
-        self._residual_stores = dict(residual_stores) if residual_stores is not None else None
+        self._case_stores = case_stores
+        self._residual_stores = residual_stores
         self._settings = settings
         self._open: dict[Path, Store] = {}
         self._arrays: dict[tuple[Path, str], StoredArray] = {}
@@ -114,7 +114,9 @@ class SliceDataset(Dataset[dict[str, Any]]):
             label = torch.from_numpy(self._read_part(path, "label", plane) > 0).float().unsqueeze(1)
             item["label"] = (resize(label, self._settings.size)[0] >= 0.5).float()
         if self._residual_stores is not None:
-            item["residuals"] = self._residuals(case, z)
+            path = self._residual_stores[case]
+            maps = self._read_part(path, "residual", (slice(None), plane))
+            item["residuals"] = network_residuals(maps, self._settings.size, path, z)[0]
         return item
 
     def __getstate__(self) -> dict[str, Any]:
@@ -134,12 +136,6 @@ class SliceDataset(Dataset[dict[str, Any]]):
         if (path, name) not in self._arrays:
             self._arrays[path, name] = stored_array(store, name)
         return read_part(self._arrays[path, name], index)
-
-    def _residuals(self, case: str, z: int) -> torch.Tensor:
-        assert self._residual_stores is not None
-        path = self._residual_stores[case]
-        maps = self._read_part(path, "residual", (slice(None), slice(z, z + 1)))
-        return network_residuals(maps, self._settings.size, path, z)[0]
 
 
 def slice_loader(

@@ -18,15 +18,10 @@ FileStats = dict[str, int]
 
 
 class SourceChanges(NamedTuple):
-    """What differs from a note.
+    """What differs from a note."""
 
-    Attributes:
-        replaced: files that hold something else by now.
-        touched: by path, what to note of files whose time changed and whose content did not.
-    """
-
-    replaced: list[Path]
-    touched: dict[str, dict[str, Any]]
+    replaced: list[Path]  # files that hold something else by now
+    touched: dict[str, dict[str, Any]]  # what to note of those of which only the time changed
 
 
 def file_stats(files: Iterable[Path]) -> dict[Path, FileStats]:
@@ -41,13 +36,7 @@ def file_stats(files: Iterable[Path]) -> dict[Path, FileStats]:
 def write_source_note(
     note: Path, stats: Mapping[Path, FileStats], digests: Mapping[Path, str]
 ) -> None:
-    """Note what was read.
-
-    Args:
-        note: the file that holds it.
-        stats: of every file, from before it was read.
-        digests: SHA-256 of what was read; a file without one could not be.
-    """
+    """Note the `file_stats` from before files were read, and SHA-256 of those that could be."""
     files = {str(path): {**seen, "sha256": digests.get(path, "")} for path, seen in stats.items()}
     write_json(note, {"files": files})
 

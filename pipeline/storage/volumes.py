@@ -30,24 +30,17 @@ SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 UNEVEN_GAP = 0.01  # of the median distance between DICOM slices
 DAMAGED = "truncated or damaged"
-DICOM_MARK_AT = 128  # bytes
+GIVE_SERIES = "give the series' folder"
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """The grid of an image, and its place in the patient.
+    """The grid of an image, and its place in the patient; all axes in z, y, x order."""
 
-    Attributes:
-        shape: voxels in z, y, x.
-        spacing: mm between voxels in z, y, x.
-        origin: position of the first voxel in mm: ITK's (LPS) position, in z, y, x order.
-        direction: 3×3, row-major: ITK's direction cosines with both axes in z, y, x order.
-    """
-
-    shape: tuple[int, int, int]
-    spacing: tuple[float, float, float]
-    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    direction: tuple[float, ...] = IDENTITY
+    shape: tuple[int, int, int]  # voxels
+    spacing: tuple[float, float, float]  # mm between voxels
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)  # the first voxel's ITK (LPS) position, mm
+    direction: tuple[float, ...] = IDENTITY  # 3×3, row-major: ITK's direction cosines
 
 
 @dataclass(frozen=True)
@@ -71,12 +64,10 @@ def read_geometry(path: Path, channel: int | None = None) -> Geometry:
 
 
 def read_volume(path: Path, channel: int | None = None) -> Volume:
-    """A whole 3D image in its own dtype.
+    """A whole 3D image in its own dtype, from a file or a folder of DICOM slices.
 
-    Args:
-        path: a file, or a folder of DICOM slices.
-        channel: the volume to take of a 4D image, or the value of each voxel to take of a
-            multi-channel one, from 0; None refuses both.
+    `channel` is the volume to take of a 4D image, or the value of each voxel to take of a
+    multi-channel one, from 0; None refuses both.
 
     Raises:
         PipelineError: the file is missing, truncated or unreadable, or is not one 3D image.
@@ -91,7 +82,8 @@ def read_volume(path: Path, channel: int | None = None) -> Volume:
         check_complete(path)
         header = _header(path)
         geometry = _geometry(header, path, channel)
-        _refuse_single_slice(path, geometry)
+        if geometry.shape[0] == 1 and _is_dicom(path):  # it would otherwise count as a scan
+            raise file_fault(path, "one slice of a DICOM series", "a scan", GIVE_SERIES)
         reader = itk.ImageFileReader()
         reader.SetFileName(str(path))
         if header.GetDimension() == 4:
@@ -107,23 +99,20 @@ def read_volume(path: Path, channel: int | None = None) -> Volume:
     return Volume(array, geometry)
 
 
-def _refuse_single_slice(path: Path, geometry: Geometry) -> None:
-    """Refuse a single DICOM slice, which would otherwise count as a scan."""
+def _is_dicom(path: Path) -> bool:
     with path.open("rb") as file:
-        file.seek(DICOM_MARK_AT)
-        dicom = file.read(4) == b"DICM"
-    if dicom and geometry.shape[0] == 1:
-        raise file_fault(path, "one slice of a DICOM series", "a scan", "give the series' folder")
+        file.seek(128)
+        return file.read(4) == b"DICM"
 
 
 def write_volume(
     path: Path, array: npt.NDArray[Any], geometry: Geometry, *, compress: bool = True
 ) -> None:
-    """Write a 3D image, which a reader sees whole or not at all.
+    """Write a 3D image `(z, y, x)`, which a reader sees whole or not at all.
 
     Args:
         path: its suffix gives the format: .nii.gz, .nii, .mha, .mhd (+ .raw or .zraw), .nrrd.
-        array: (z, y, x); bool is stored as uint8, any other dtype unchanged.
+        array: bool is stored as uint8, any other dtype unchanged.
         geometry: the grid, of the array's shape.
         compress: whether to compress formats other than .nii and .nii.gz.
 
@@ -176,9 +165,8 @@ def _short_itk_errors(
 
 def _check_exists(path: Path) -> None:
     if not path.exists():
-        raise file_fault(
-            path, "not there", "an image file or a DICOM folder", "correct the path or fetch it"
-        )
+        expected = "an image file or a DICOM folder"
+        raise file_fault(path, "not there", expected, "correct the path or fetch it")
 
 
 def _header(path: Path) -> Any:
@@ -191,16 +179,10 @@ def _header(path: Path) -> Any:
 
 def _geometry(reader: Any, path: Path, channel: int | None = None) -> Geometry:
     _check_channel(reader, path, channel)
-    x, y, z = (int(length) for length in reader.GetSize()[:3])
-    spacing_x, spacing_y, spacing_z = reader.GetSpacing()[:3]
-    origin_x, origin_y, origin_z = reader.GetOrigin()[:3]
     axes = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:3, :3]
-    return Geometry(
-        (z, y, x),
-        (spacing_z, spacing_y, spacing_x),
-        (origin_z, origin_y, origin_x),
-        tuple(float(cosine) for cosine in axes[::-1, ::-1].flat),
-    )
+    shape, spacing, origin = reader.GetSize()[2::-1], reader.GetSpacing(), reader.GetOrigin()
+    direction = tuple(axes[::-1, ::-1].ravel().tolist())
+    return Geometry(tuple(shape), spacing[2::-1], origin[2::-1], direction)
 
 
 def _check_channel(reader: Any, path: Path, channel: int | None) -> None:
@@ -216,9 +198,8 @@ def _check_channel(reader: Any, path: Path, channel: int | None) -> None:
         remedy = f"split it, or for images set source.channel to one of 0 … {count - 1}"
         raise file_fault(path, kind, "one 3D image", remedy)
     if channel is not None and channel >= count:
-        raise file_fault(
-            path, f"{kind}, but source.channel is {channel}", f"0 … {count - 1}", "correct it"
-        )
+        fault = f"{kind}, but source.channel is {channel}"
+        raise file_fault(path, fault, f"0 … {count - 1}", "correct it")
 
 
 def _check_spacing(path: Path, geometry: Geometry) -> None:
@@ -226,9 +207,8 @@ def _check_spacing(path: Path, geometry: Geometry) -> None:
     given = (None if path.is_dir() else stored_spacing(path)) or geometry.spacing[::-1]
     if not all(np.isfinite(step) and step > 0 for step in given):
         listed = ", ".join(f"{step:g}" for step in given[::-1])
-        raise file_fault(
-            path, f"spacing ({listed}) mm (z, y, x)", "all above 0", "correct the header"
-        )
+        fault = f"spacing ({listed}) mm (z, y, x)"
+        raise file_fault(path, fault, "all above 0", "correct the header")
 
 
 def _series_files(folder: Path) -> tuple[str, ...]:
@@ -247,19 +227,15 @@ def _series_geometry(folder: Path) -> Geometry:
     slices = [_geometry(_header(Path(file)), Path(file)) for file in files]
     first = slices[0]
     if any((part.shape, part.direction) != (first.shape, first.direction) for part in slices):
-        raise file_fault(
-            folder, "its slices differ in size or direction", "one stack", "keep one stack"
-        )
+        fault = "its slices differ in size or direction"
+        raise file_fault(folder, fault, "one stack", "keep one stack")
     if len(slices) == 1:
         return first
     positions = np.array([part.origin for part in slices])
     gaps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
     if np.ptp(gaps) > UNEVEN_GAP * np.median(gaps):
-        raise file_fault(
-            folder,
-            f"distance between slices from {gaps.min():g} to {gaps.max():g} mm",
-            "all equal",
-            "a slice is missing or doubled: export the series again",
-        )
+        fault = f"distance between slices from {gaps.min():g} to {gaps.max():g} mm"
+        remedy = "a slice is missing or doubled: export the series again"
+        raise file_fault(folder, fault, "all equal", remedy)
     shape = (len(slices), *first.shape[1:])
     return Geometry(shape, (float(gaps.mean()), *first.spacing[1:]), first.origin, first.direction)

@@ -24,11 +24,7 @@ UNREADABLE = (
     AttributeError,
     ArithmeticError,
 )
-MISPLACED = (
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.ELOOP,
-)  # something else lies there
+MISPLACED = (errno.ENOTDIR, errno.EISDIR, errno.ELOOP)  # something else lies there
 
 
 class UntouchableError(PipelineError):
@@ -71,28 +67,22 @@ def check_attributes(path: Path, attributes: Mapping[str, Any]) -> None:
         )
 
 
-def is_machine_fault(error: Exception) -> bool:
-    """Whether the disk or the process causes the error, such as too many open files."""
-    return isinstance(error, OSError) and error.errno not in (None, *MISPLACED, errno.ENOENT)
-
-
-def no_answer_error(path: Path, error: Exception) -> UntouchableError:
-    """The error for a store that the machine cannot read at the moment."""
-    reason = getattr(error, "strerror", None) or str(error)
-    return UntouchableError(f"store {path}: cannot be read now ({reason}); run again when it can")
-
-
 def lost_data_error(path: Path, name: str) -> PipelineError:
     """The error for an array whose shard is missing or empty."""
     return PipelineError(f"store {path}: {name} has lost its data; delete it and run again")
 
 
-def unreadable_error(store: str, name: str, error: Exception) -> PipelineError:
-    """The error for an array whose metadata or chunks do not decode; `store` may be a URL."""
-    where = store.removeprefix("file://")
-    if is_machine_fault(error):
-        return no_answer_error(Path(where), error)
+def unreadable_error(path: Path, error: Exception, name: str = "") -> PipelineError:
+    """The error for a store, or for an array of it, whose metadata or chunks do not decode."""
+    # the disk or the process causes it, such as too many open files
+    if isinstance(error, OSError) and error.errno not in (None, *MISPLACED, errno.ENOENT):
+        reason = error.strerror or str(error)
+        return UntouchableError(
+            f"store {path}: cannot be read now ({reason}); run again when it can"
+        )
     reason = " ".join(str(error).split()) or type(error).__name__
+    if not name:
+        return PipelineError(f"store {path}: damaged ({reason}); delete it and run again")
     return PipelineError(
-        f"store {where}: {name} cannot be read ({reason}); delete the store and run again"
+        f"store {path}: {name} cannot be read ({reason}); delete the store and run again"
     )

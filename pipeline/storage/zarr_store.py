@@ -29,14 +29,13 @@ from pipeline.storage.zarr_faults import (
     UntouchableError,
     attributes_digest,
     check_attributes,
-    is_machine_fault,
     lost_data_error,
-    no_answer_error,
     unreadable_error,
 )
 
 Store = zarr.Group
 StoredArray: TypeAlias = "zarr.Array[Any]"
+Arrays = Mapping[str, npt.NDArray[Any]]
 ZSTD_LEVEL = 3
 BLOCK_BYTES = 32 * 2**20
 DIGEST = "sha256_"
@@ -51,11 +50,7 @@ def array_digest(array: npt.NDArray[Any]) -> str:
 
 
 def write_store(
-    path: Path,
-    arrays: Mapping[str, npt.NDArray[Any]],
-    attributes: Mapping[str, Any],
-    *,
-    slice_axis: int = 0,
+    path: Path, arrays: Arrays, attributes: Mapping[str, Any], *, slice_axis: int = 0
 ) -> None:
     """Write one case's arrays with zstd: a chunk for each slice, a shard for each array.
 
@@ -77,15 +72,11 @@ def write_store(
 
 
 def _write_arrays(
-    path: Path,
-    arrays: Mapping[str, npt.NDArray[Any]],
-    attributes: Mapping[str, Any],
-    slice_axis: int,
+    path: Path, arrays: Arrays, attributes: Mapping[str, Any], slice_axis: int
 ) -> None:
     group = zarr.create_group(path, zarr_format=3)
     for name, array in arrays.items():
-        chunks = list(array.shape)
-        chunks[slice_axis] = 1
+        chunks = [1 if axis == slice_axis else size for axis, size in enumerate(array.shape)]
         stored = group.create_array(
             name,
             shape=array.shape,
@@ -138,10 +129,7 @@ def open_store(path: Path) -> Store:
             f"store {path}: not readable for you; have it opened to you"
         ) from None
     except UNREADABLE as error:
-        if is_machine_fault(error):
-            raise no_answer_error(path, error) from error
-        reason = " ".join(str(error).split())
-        raise PipelineError(f"store {path}: damaged ({reason}); delete it and run again") from error
+        raise unreadable_error(path, error) from error
     check_attributes(path, attributes)
     for name in _written_arrays(attributes):
         # zarr does not list an array whose metadata is missing
@@ -160,7 +148,7 @@ def _written_arrays(attributes: Mapping[str, Any]) -> list[str]:
     return [key.removeprefix(DIGEST) for key in attributes if key.startswith(DIGEST)]
 
 
-def read_array(group: Store, name: str, index: Any = slice(None)) -> npt.NDArray[Any]:
+def read_array(group: Store, name: str, index: Any = None) -> npt.NDArray[Any]:
     """An array of a store, or a part of it; see `read_part`."""
     return read_part(stored_array(group, name), index)
 
@@ -174,23 +162,26 @@ def stored_array(group: Store, name: str) -> StoredArray:
     try:
         array = group[name]
     except UNREADABLE as error:
-        raise unreadable_error(str(group.store_path), name, error) from error
+        raise unreadable_error(_path(group), error, name) from error
     assert isinstance(array, zarr.Array)
     return array
 
 
-def read_part(array: StoredArray, index: Any = slice(None)) -> npt.NDArray[Any]:
+def _path(node: Store | StoredArray) -> Path:
+    return Path(str(node.store_path).removeprefix("file://"))
+
+
+def read_part(array: StoredArray, index: Any = None) -> npt.NDArray[Any]:
     """A part of an array, or all of it.
 
     Raises:
         PipelineError: the array is damaged, or was removed after its store was opened.
     """
-    folder = Path(str(array.store_path).removeprefix("file://"))
+    folder = _path(array)
     try:
-        whole = isinstance(index, slice) and index == slice(None)
-        read = _read_in_blocks(array) if whole else np.asarray(array[index])
+        read = _read_in_blocks(array) if index is None else np.asarray(array[index])
     except UNREADABLE as error:
-        raise unreadable_error(str(folder.parent), folder.name, error) from error
+        raise unreadable_error(folder.parent, error, folder.name) from error
     if not _has_data(folder, array.ndim):
         raise lost_data_error(folder.parent, folder.name)
     return read

@@ -11,7 +11,13 @@ PRETRAINED = {"heart": ["m"], "head": []}
 
 
 def check(layouts):
-    return list(Call(layouts, PRETRAINED).check())
+    return planned(layouts)[0]
+
+
+def planned(layouts, pretrained=PRETRAINED):
+    """What a plan says, and the manifests whose jobs have to run."""
+    call = Call(layouts, pretrained)
+    return list(call.check()), call.due
 
 
 def stop(layout, *work):

@@ -6,8 +6,9 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.orchestration import call as call_module
-from pipeline.orchestration.call import RECORDS, Call
-from pipeline.orchestration.locks import list_locks, lock_dataset, locked, unlock_dataset
+from pipeline.orchestration.call import Call
+from pipeline.orchestration.last_run import RECORDS
+from pipeline.orchestration.locks import list_locks, lock_dataset, locked
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.source_notes import file_stats, write_source_note
 from tests.pipeline.orchestration.calls import (
@@ -16,6 +17,7 @@ from tests.pipeline.orchestration.calls import (
     job,
     made,
     partial,
+    planned,
     ran,
     stop,
     whole,
@@ -47,14 +49,8 @@ def test_only_what_a_call_does_is_taken_up_and_the_rest_is_not_forgotten(layouts
         "taken up where it stood: heart train_mae m",
     ]
     assert check(layouts) == ["stopped half-way: heart predict unet 2"]
-    assert ran(layouts, whole(ingest)) == ["stopped half-way: heart predict unet 2"]
-    assert check(layouts) == [], "of what the configuration no longer has"
-
-
-def test_a_call_that_finds_nothing_to_do_forgets_what_is_made(layouts):
-    stop(layouts[0], "train_mae", "m")
-    call = Call(layouts, PRETRAINED)
-    assert list(call.finish(whole(job(layouts[0], "train_mae m", due=False)))) == []
+    # a call that finds nothing to do forgets what is made, or what no configuration has
+    assert list(Call(layouts, PRETRAINED).finish(whole(ingest))) == []
     assert check(layouts) == []
     assert list_locks(layouts[0]) == []
 
@@ -77,41 +73,35 @@ def test_a_data_set_that_a_call_works_on_is_left_as_it_is(layouts):
     held = lock_dataset(layouts[0])
     (line,) = check(layouts)
     assert line.startswith("heart: another call works on it (process ")
-    unlock_dataset(held)
-    call = Call(layouts, PRETRAINED)
-    (line,) = call.check()
+    held.close()
+    (line,), due = planned(layouts)
     assert line.startswith(f"no longer there, though {layouts[0].cases} lists it: ")
-    assert call.due == {layouts[0].cases}
+    assert due == {layouts[0].cases}
 
 
 def test_of_a_stage_that_still_runs_only_its_own_outputs_are_left_alone(layouts, tmp_path):
     layout = layouts[0]
     made(layout)
     (tmp_path / "image").write_bytes(b"read")
-    looks = file_stats([tmp_path / "image"])
-    write_source_note(layout.sources("ingest"), looks, {tmp_path / "image": "of other content"})
+    stats = file_stats([tmp_path / "image"])
+    write_source_note(layout.sources("ingest"), stats, {tmp_path / "image": "of other content"})
     os.utime(tmp_path / "image", (1_500_000_000, 1_500_000_000))
-    lost = {"cases": {}, "outputs": ["not-there"]}
-    for manifest in (layout.cases, layout.predictions("unet", 1), layout.predictions("unet", 2)):
-        write_json(manifest, lost)
-
-    def planned():
-        call = Call(layouts, PRETRAINED)
-        return list(call.check()), call.due
-
+    first, second = layout.predictions("unet", 1), layout.predictions("unet", 2)
+    for manifest in (layout.cases, first, second):
+        write_json(manifest, {"cases": {}, "outputs": ["not-there"]})
     with locked(layout, "predict", "unet", 2):
-        lines, due = planned()
-        assert due == {layout.cases, layout.predictions("unet", 1)}
+        lines, due = planned(layouts)
+        assert due == {layout.cases, first}
         assert lines[0].startswith("heart: predict unet 2 still runs (process ")
         assert lines[-1] == f"heart: replaced since ingest read it: {tmp_path / 'image'}"
     with locked(layout, "ingest"):
-        lines, due = planned()
-        assert due == {layout.predictions("unet", 1), layout.predictions("unet", 2)}
+        lines, due = planned(layouts)
+        assert due == {first, second}
         assert not any("replaced" in line for line in lines)
     RECORDS.joinpath("grcsf").rename("other records")
     with locked(layout, "predict", "unet", 2):
-        lines, due = planned()
-        assert due == {layout.cases, layout.predictions("unet", 1)}
+        lines, due = planned(layouts)
+        assert due == {layout.cases, first}
         assert any("not recorded in this working directory" in line for line in lines)
 
 
@@ -165,9 +155,9 @@ def test_results_that_another_working_directory_went_on_with_are_looked_at(
     made(layout)
     (tmp_path / "elsewhere").mkdir()
     masks = job(layout, "postprocess unet 1", layout.masks("unet", 1))
-    for folder, lines in (("elsewhere", 1), (".", 1)):
+    for folder in ("elsewhere", "."):
         monkeypatch.chdir(tmp_path / folder)
-        assert len(ran(layouts, whole(job(layout, "ingest", layout.cases), masks))) == lines
+        assert len(ran(layouts, whole(job(layout, "ingest", layout.cases), masks))) == 1
         assert check(layouts) == []
 
 
@@ -176,12 +166,10 @@ def test_results_from_elsewhere_are_looked_at_until_a_call_ends(layouts, tmp_pat
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     write_json(layouts[0].masks("unet", 1), {"outputs": []})
-    call = Call(layouts, PRETRAINED)
-    (line,) = call.check()
+    (line,), due = planned(layouts)
     assert line.startswith("heart: its results were not recorded in this working directory")
-    assert call.due == {layouts[0].cases, layouts[0].masks("unet", 1)}
+    assert due == {layouts[0].cases, layouts[0].masks("unet", 1)}
     assert ran(layouts, partial()) == [line], "without a job of the data set"
     assert ran(layouts, partial(job(layouts[0], "ingest", layouts[0].cases))) == [line]
-    call = Call(layouts, PRETRAINED)
-    assert list(call.check()) == [], "it is told once"
-    assert call.due == {layouts[0].masks("unet", 1)}, "of which that call had no job"
+    unmade = {layouts[0].masks("unet", 1)}  # of which that call had no job
+    assert planned(layouts) == ([], unmade), "it is told once"

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from pipeline.orchestration.call import Call
-from pipeline.storage.files import file_digest, read_json, write_json
+from pipeline.storage.files import file_digest, read_json, write, write_json
 from pipeline.storage.source_notes import file_stats, write_source_note
 from tests.pipeline.orchestration.calls import (
     PRETRAINED,
@@ -14,6 +14,7 @@ from tests.pipeline.orchestration.calls import (
     job,
     made,
     partial,
+    planned,
     ran,
     whole,
 )
@@ -24,8 +25,7 @@ def edited(layouts):
     """Results with a mask that was edited by hand."""
     made(layouts[0])
     mask = layouts[0].mask("unet", 1, "a", ".nii.gz")
-    mask.parent.mkdir(parents=True)
-    mask.write_bytes(b"mask")
+    write(mask, b"mask")
     write_json(mask.with_name("a.json"), {"sha256": file_digest(mask)})
     cases = {"a": {"file": mask.name}}
     content = {"cases": cases, "outputs": [f"subset-1/{mask.name}"]}
@@ -71,27 +71,22 @@ def test_a_plan_writes_nothing_and_a_call_that_runs_notes_what_was_only_touched(
     assert read_json(note)["files"][str(image)]["mtime_ns"] == later
 
 
-def test_it_is_set_aside_by_the_call_that_makes_it(layouts, edited):
-    manifest = layouts[0].masks("unet", 1)
-    _, line = ran(layouts, partial(job(layouts[0], "postprocess unet 1", manifest)))
-    assert line.startswith("set aside as .a.nii.gz.")
-    (kept,) = edited.parent.glob(".*.old")
-    assert kept.read_bytes() == b"by hand"
-    assert not edited.exists()
-
-
-def test_what_another_call_has_made_meanwhile_stays(layouts, edited):
-    plan = whole(job(layouts[0], "postprocess unet 1", layouts[0].masks("unet", 1)))
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_it_is_set_aside_by_the_call_that_makes_it_unless_another_has(layouts, edited, meanwhile):
     call = Call(layouts, PRETRAINED)
     assert len(list(call.check())) == 1
-    edited.write_bytes(b"mask")
+    if meanwhile:
+        edited.write_bytes(b"mask")
     call.lock()
-    assert list(call.prepare(plan)) == []
-    assert edited.exists()
+    plan = partial(job(layouts[0], "postprocess unet 1", layouts[0].masks("unet", 1)))
+    lines = [line.partition("nii.gz.")[0] for line in call.prepare(plan)]
+    assert lines == ([] if meanwhile else ["set aside as .a."])
+    assert [path.read_bytes() for path in edited.parent.glob(".*.old")] == [b"by hand"] * len(lines)
+    assert edited.exists() == meanwhile
 
 
-def test_a_manifest_of_no_job_is_withdrawn_by_a_whole_call_alone(layouts, edited):
-    assert edited.exists()
+@pytest.mark.usefixtures("edited")
+def test_a_manifest_of_no_job_is_withdrawn_by_a_whole_call_alone(layouts):
     manifest = layouts[0].masks("unet", 1)
     ingest = job(layouts[0], "ingest", layouts[0].cases, due=False)
     assert len(ran(layouts, partial(ingest))) == 1
@@ -114,15 +109,13 @@ def test_files_that_were_replaced_since_they_were_read_have_their_job_planned(
     files = [tmp_path / name for name in ("one", "two")]
     for path in files:
         path.write_bytes(b"read")
-    looks = file_stats(files)
-    write_source_note(layout.sources(work), looks, {path: file_digest(path) for path in files})
+    digests = {path: file_digest(path) for path in files}
+    write_source_note(layout.sources(work), file_stats(files), digests)
     for path in files:
         path.write_bytes(b"corrected")
         os.utime(path, (1_500_000_000, 1_500_000_000))
-    call = Call(layouts, PRETRAINED)
     line = f"heart: replaced since {work} read it: {files[0]} and 1 more"
-    assert list(call.check()) == [line]
-    assert call.due == {layout.cases if work == "ingest" else layout.mae("m")}
-    assert check(layouts) == [line]
-    without = Call(layouts, {"heart": [], "head": []})
-    assert list(without.check()) == ([line] if work == "ingest" else [])
+    due = {layout.cases if work == "ingest" else layout.mae("m")}
+    assert planned(layouts) == planned(layouts) == ([line], due)
+    without, _ = planned(layouts, {"heart": [], "head": []})
+    assert without == ([line] if work == "ingest" else [])

@@ -22,42 +22,37 @@ cd {queue} && for job; do echo $job >>../cancelled; test -e ../stuck || rm $job;
 """
 
 
-class Queue:
-    """A pretended SLURM."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.jobs = folder / "queue"
-
-    def add(self, number, run, comment=TRAINING):
-        (self.jobs / str(number)).write_text(f"{run}|{comment}\n")
-
-    def stick(self):
-        (self.folder / "stuck").touch()
-
-    @property
-    def cancelled(self):
-        file = self.folder / "cancelled"
-        return file.read_text().split() if file.exists() else []
-
-
 @pytest.fixture
 def queue(tmp_path, monkeypatch):
-    queue = Queue(tmp_path)
-    queue.jobs.mkdir()
+    """A pretended SLURM's queue."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "queue").mkdir()
     for name, script in (("squeue", SQUEUE), ("scancel", SCANCEL)):
         path = tmp_path / "bin" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(script.format(queue=queue.jobs))
+        path.write_text(script.format(queue=tmp_path / "queue"))
         path.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
     monkeypatch.setattr(cluster_jobs, "POLL_S", 0.01)
-    return queue
+    return tmp_path / "queue"
+
+
+def add(queue, number, run, comment=TRAINING):
+    (queue / str(number)).write_text(f"{run}|{comment}\n")
+
+
+def cancelled(queue):
+    file = queue.with_name("cancelled")
+    return file.read_text().split() if file.exists() else []
 
 
 @pytest.fixture
-def layout(tmp_path):
-    return Layout(tmp_path / "results", "heart")
+def stuck(queue, layouts, monkeypatch):
+    """A job of a dead run that does not end while this file is there."""
+    cancel(layouts, "first")
+    add(queue, 7, "first")
+    monkeypatch.setattr(cluster_jobs, "PATIENCE_S", 0.05)
+    queue.with_name("stuck").touch()
+    return queue.with_name("stuck")
 
 
 def cancel(layouts, run, comments=(TRAINING,)):
@@ -67,88 +62,76 @@ def cancel(layouts, run, comments=(TRAINING,)):
     return lines
 
 
-def test_jobs_of_the_call_before_are_cancelled_and_told_of_once(queue, layout):
-    assert cancel([layout], "first") == []
-    queue.add(7, "first")
-    queue.add(8, "first", job_comment("predict", ["heart", "unet", "1"]))
-    (line,) = cancel([layout], "second", comments=[TRAINING])
+def test_jobs_of_the_call_before_are_cancelled_and_told_of_once(queue, layouts):
+    assert cancel(layouts, "first") == []
+    prediction = job_comment("predict", ["heart", "unet", "1"])
+    add(queue, 7, "first")
+    add(queue, 8, "first", prediction)
+    (line,) = cancel(layouts, "second")
     assert line.startswith("cancelling, as a run that was killed has left it: SLURM job 7 (rule_tr")
-    assert queue.cancelled == ["7"]
+    assert cancelled(queue) == ["7"]
     # the other was no concern of that call, but is still known
-    (line,) = cancel([layout], "third", [job_comment("predict", ["heart", "unet", "1"])])
+    (line,) = cancel(layouts, "third", [prediction])
     assert "SLURM job 8 (rule_predict" in line
-    assert cancel([layout], "fourth") == []
+    assert cancel(layouts, "fourth") == []
 
 
-def test_jobs_of_a_live_call_on_other_results_are_left(queue, layout, tmp_path):
-    elsewhere = Layout(tmp_path / "other-results", "heart")
-    cancel([layout], "mine")
-    cancel([elsewhere], "alive")
-    queue.add(7, "alive")
-    assert cancel([layout], "mine again") == []
-    assert queue.cancelled == []
+def test_jobs_of_a_live_call_on_other_results_are_left(queue, layouts, tmp_path):
+    cancel(layouts, "mine")
+    cancel([Layout(tmp_path / "other-results", "heart")], "alive")
+    add(queue, 7, "alive")
+    assert cancel(layouts, "mine again") == []
+    assert cancelled(queue) == []
 
 
-def test_jobs_of_a_live_call_on_another_data_set_with_the_same_comment_are_left(queue, layout):
-    short, long = (Layout(layout.root, name) for name in ("a", "a_b"))
+def test_jobs_of_a_live_call_on_another_data_set_with_the_same_comment_are_left(queue, tmp_path):
+    short, long = (Layout(tmp_path / "results", name) for name in ("a", "a_b"))
     comment = job_comment("predict", ["a_b", "c", "1"])
     assert comment == job_comment("predict", ["a", "b_c", "1"])
     cancel([long], "alive")
-    queue.add(7, "alive", comment)
+    add(queue, 7, "alive", comment)
     cancel([short], "killed")
-    queue.add(8, "killed", comment)
+    add(queue, 8, "killed", comment)
     assert len(cancel([short], "again", [comment])) == 1
-    assert queue.cancelled == ["8"]
+    assert cancelled(queue) == ["8"]
 
 
-def test_several_calls_killed_one_after_the_other_are_all_taken_up(queue, layout, monkeypatch):
-    other = Layout(layout.root, "head")
-    cancel([layout, other], "first")
-    queue.add(7, "first")
-    queue.stick()
-    monkeypatch.setattr(cluster_jobs, "PATIENCE_S", 0.05)
+def test_several_calls_killed_one_after_the_other_are_all_taken_up(queue, layouts, stuck):
     with pytest.raises(PipelineError, match="SLURM job 7"):
-        cancel([layout], "second")
-    (queue.folder / "stuck").unlink()
-    assert len(cancel([layout], "third")) == 1
-    queue.add(9, "first")
-    assert len(cancel([other], "fourth")) == 1
-    assert queue.cancelled == ["7", "7", "9"]
+        cancel(layouts[:1], "second")
+    stuck.unlink()
+    assert len(cancel(layouts[:1], "third")) == 1
+    add(queue, 9, "first")
+    assert len(cancel(layouts[1:], "fourth")) == 1
+    assert cancelled(queue) == ["7", "7", "9"]
 
 
-def test_a_job_that_does_not_end_is_named(queue, layout, monkeypatch):
-    cancel([layout], "first")
-    queue.add(7, "first")
-    queue.stick()
-    monkeypatch.setattr(cluster_jobs, "PATIENCE_S", 0.05)
+@pytest.mark.usefixtures("stuck")
+def test_a_job_that_does_not_end_is_named(layouts):
     lines = []
     with pytest.raises(PipelineError) as error:
-        cancel_leftover_jobs([layout], "second", [TRAINING], lines.append)
+        cancel_leftover_jobs(layouts, "second", [TRAINING], lines.append)
     assert len(lines) == 1, "told before the waiting"
     assert str(error.value).startswith(f"SLURM job 7 ({TRAINING}): cancelled, but there after")
     assert "`squeue -j 7`" in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_an_interrupted_waiting_is_one_line(queue, layout, monkeypatch):
+@pytest.mark.usefixtures("stuck")
+def test_an_interrupted_waiting_is_one_line(layouts, monkeypatch):
     def interrupt(_):
         raise KeyboardInterrupt
 
-    cancel([layout], "first")
-    queue.add(7, "first")
-    queue.stick()
     monkeypatch.setattr(cluster_jobs.time, "sleep", interrupt)
     with pytest.raises(PipelineError, match=r"^interrupted while .*`squeue -j 7`.*; run again$"):
-        cancel([layout], "second")
+        cancel(layouts, "second")
 
 
-def test_a_silent_slurm_is_told(queue, layout):
-    (queue.folder / "bin" / "squeue").write_text("#!/bin/sh\necho no controller >&2; exit 1\n")
+def test_a_silent_slurm_is_told_and_without_slurm_nothing_is_asked(queue, layouts, monkeypatch):
+    squeue = queue.with_name("bin") / "squeue"
+    squeue.write_text("#!/bin/sh\necho no controller >&2; exit 1\n")
     with pytest.raises(PipelineError, match="squeue: SLURM does not answer: no controller"):
-        cancel([layout], "first")
-
-
-def test_without_slurm_nothing_is_asked(layout, monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
+        cancel(layouts, "first")
+    monkeypatch.setenv("PATH", str(queue))
     assert shutil.which("squeue") is None
-    assert cancel([layout], "first") == []
+    assert cancel(layouts, "first") == []

@@ -12,23 +12,14 @@ from pipeline.orchestration.environment import device, peak_resident, source_sta
 CHILD = "from pipeline.orchestration.environment import peak_resident; print(peak_resident())"
 
 
-def test_a_peak_is_remembered_after_the_memory_was_given_back():
-    before = peak_resident()
-    block = bytearray(b"1") * (before + 300_000_000)
+def test_a_peak_is_remembered_after_the_memory_was_given_back_and_is_no_child_s():
+    child = [sys.executable, "-c", CHILD]
+    before, alone = peak_resident(), int(subprocess.check_output(child))
+    block = bytearray(b"1") * (before + 2 * alone)
     size = len(block)
+    assert int(subprocess.check_output(child)) < 1.2 * alone < size
     del block
     assert peak_resident() > size
-
-
-def test_a_child_does_not_take_over_the_peak_of_the_process_that_started_it():
-    alone = _child_peak()
-    block = bytearray(b"1") * (2 * alone)
-    assert _child_peak() < 1.2 * alone < len(block)
-
-
-def _child_peak() -> int:
-    done = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, check=True)
-    return int(done.stdout)
 
 
 def test_a_gpu_that_was_used_is_named_with_its_memory(monkeypatch):
@@ -61,8 +52,9 @@ def git(folder, *arguments):
     subprocess.run(["git", "-C", folder, *names, *arguments], check=True, capture_output=True)
 
 
-def test_the_commit_and_what_was_changed_since(checkout):
-    assert source_state() is None
+def test_the_commit_and_what_was_changed_since(checkout, monkeypatch):
+    git(checkout.parent, "init")
+    assert source_state() is None, "somebody else's repository around it is not asked"
     git(checkout, "init")
     git(checkout, "add", ".")
     git(checkout, "commit", "-m", "first")
@@ -72,13 +64,5 @@ def test_the_commit_and_what_was_changed_since(checkout):
     (checkout / "pipeline" / "new.py").write_text("")
     (checkout / "README.md").write_text("no source")
     assert source_state()["changed"] == ["pipeline/new.py"]
-
-
-def test_somebody_else_s_repository_around_it_is_not_asked(checkout):
-    git(checkout.parent, "init")
-    assert source_state() is None
-
-
-def test_without_git_there_is_no_commit(checkout, monkeypatch):
     monkeypatch.setenv("PATH", str(checkout))
     assert source_state() is None

@@ -4,27 +4,26 @@ import shutil
 
 import pytest
 
-import pipeline.orchestration.last_run
+from pipeline.orchestration import last_run
 from pipeline.orchestration.last_run import (
+    RECORDS,
     changed_code,
     note_code,
     note_recorded,
     results_there,
     unrecorded,
 )
-from pipeline.storage.files import read_json, write_json
+from pipeline.storage.files import write_json
 from pipeline.storage.layout import Layout, record_of
-
-
-@pytest.fixture
-def layout(tmp_path):
-    layout = Layout(tmp_path / "results", "heart")
-    write_json(layout.cases, {"cases": {}, "outputs": []})
-    return layout
-
 
 CODE = {"commit": "a" * 40, "changed": []}
 LATER = {"commit": "b" * 40, "changed": ["pipeline/split.py"]}
+
+
+@pytest.fixture
+def layout(layouts):
+    write_json(layouts[0].cases, {"cases": {}, "outputs": []})
+    return layouts[0]
 
 
 @pytest.mark.parametrize(
@@ -50,82 +49,54 @@ def test_data_sets_of_the_same_code_share_a_line(layout):
     others = [Layout(layout.root, name) for name in ("head", "lung", "new")]
     for before, other in zip((CODE, CODE, LATER), (layout, *others), strict=False):
         note_code(other, before)
-    now = {"commit": "c" * 40, "changed": []}
-    lines = changed_code([layout, *others], now)
+    lines = changed_code([layout, *others], {"commit": "c" * 40, "changed": []})
     assert [line.partition(":")[0] for line in lines] == ["heart, head", "lung"]
 
 
 @pytest.fixture
-def records(tmp_path):
-    """Snakemake's folder in a working directory."""
-    return tmp_path / ".snakemake"
-
-
-@pytest.fixture
-def recorded(layout, records):
+def recorded(layout):
     """Results that a call has made here."""
     note_code(layout, CODE)
-    note_recorded(layout, records, {layout.cases})
+    note_recorded(layout, {layout.cases})
     return layout
 
 
-def test_results_are_looked_at_until_they_are_recorded_here(layout, records):
-    assert unrecorded(layout, records) == {layout.cases}
-    note_code(layout, CODE)
-    assert unrecorded(layout, records) == {layout.cases}
-    note_recorded(layout, records)
-    assert unrecorded(layout, records) == {layout.cases}, "a call has begun, and was killed"
-    note_recorded(layout, records, {layout.cases})
-    assert unrecorded(layout, records) == set()
-
-
-def test_what_a_call_did_not_look_at_is_looked_at_by_the_next(layout, records):
+def test_results_are_looked_at_until_they_are_recorded_here(layout, layouts):
+    assert unrecorded(layouts[1]) == set(), "without results there is nothing to look at"
     write_json(layout.split, {})
-    write_json(layout.masks("unet", 1), {})
+    assert unrecorded(layout) == {layout.cases, layout.split}
     note_code(layout, CODE)
-    note_recorded(layout, records, {layout.cases, layout.split})
-    assert unrecorded(layout, records) == {layout.masks("unet", 1)}
-    note_recorded(layout, records, {layout.cases})
-    assert unrecorded(layout, records) == {layout.masks("unet", 1)}
-    layout.masks("unet", 1).unlink()
-    assert unrecorded(layout, records) == set(), "Snakemake itself misses what is not there"
+    assert unrecorded(layout) == {layout.cases, layout.split}
+    note_recorded(layout)
+    assert unrecorded(layout) == {layout.cases, layout.split}, "a call has begun, and was killed"
+    note_recorded(layout, {layout.cases})
+    assert unrecorded(layout) == {layout.split}, "the next call looks at what this one did not"
+    note_recorded(layout, {layout.cases})
+    assert unrecorded(layout) == {layout.split}
+    layout.split.unlink()
+    assert unrecorded(layout) == set(), "Snakemake itself misses what is not there"
+    write_json(layout.mae("m"), {})
+    assert unrecorded(layout) == set(), "what the call has made is recorded, however it ends"
+    layout.last_run.unlink()
+    assert unrecorded(layout) == {layout.cases, layout.mae("m")}
 
 
-def test_what_a_call_has_begun_with_is_recorded_here_however_it_ends(layout, records):
-    layout.cases.unlink()
-    note_code(layout, CODE)
-    note_recorded(layout, records)
-    write_json(layout.cases, {})
-    assert unrecorded(layout, records) == set()
-
-
-def test_results_put_back_from_a_copy_are_looked_at(recorded, records, tmp_path):
+@pytest.mark.parametrize("changed", [True, False])
+def test_results_put_back_from_a_copy_are_looked_at_if_they_had_changed(
+    recorded, tmp_path, changed
+):
     shutil.copytree(recorded.root, tmp_path / "backup")
-    note_recorded(recorded, records, {recorded.cases})
+    if changed:
+        note_recorded(recorded, {recorded.cases})
+    else:
+        note_code(recorded, CODE)  # by a call that has nothing to do
     shutil.rmtree(recorded.root)
     shutil.copytree(tmp_path / "backup", recorded.root)
-    assert unrecorded(recorded, records) == {recorded.cases}
-
-
-def test_a_copy_of_what_is_there_may_be_put_back(recorded, records, tmp_path):
-    shutil.copytree(recorded.root, tmp_path / "backup")
-    note_code(recorded, CODE)  # by a call that has nothing to do
-    shutil.rmtree(recorded.root)
-    shutil.copytree(tmp_path / "backup", recorded.root)
-    assert unrecorded(recorded, records) == set()
-
-
-def test_results_that_went_on_elsewhere_are_looked_at(recorded, records, tmp_path):
-    elsewhere = tmp_path / "elsewhere" / ".snakemake"
-    note_recorded(recorded, elsewhere, {recorded.cases})
-    assert unrecorded(recorded, elsewhere) == set()
-    assert unrecorded(recorded, records) == {recorded.cases}
+    assert unrecorded(recorded) == ({recorded.cases} if changed else set())
 
 
 @pytest.mark.parametrize("written", [0, 1])
-def test_a_call_killed_between_the_marks_leaves_what_is_looked_at(
-    recorded, records, monkeypatch, written
-):
+def test_a_call_killed_between_the_marks_leaves_what_is_looked_at(recorded, monkeypatch, written):
     calls = []
 
     def killed(*arguments):
@@ -134,49 +105,24 @@ def test_a_call_killed_between_the_marks_leaves_what_is_looked_at(
         calls.append(arguments)
         write_json(*arguments)
 
-    monkeypatch.setattr(pipeline.orchestration.last_run, "write_json", killed)
+    monkeypatch.setattr(last_run, "write_json", killed)
     with pytest.raises(KeyboardInterrupt):
-        note_recorded(recorded, records)
-    assert unrecorded(recorded, records) == ({recorded.cases} if written else set())
+        note_recorded(recorded)
+    assert unrecorded(recorded) == ({recorded.cases} if written else set())
 
 
-def test_results_without_their_mark_are_looked_at(recorded, records):
-    recorded.last_run.unlink()
-    assert unrecorded(recorded, records) == {recorded.cases}
-
-
-def test_records_of_a_mark_that_was_kept_for_ever_are_not_believed(recorded, records):
-    (path,) = (records / "grcsf").iterdir()
-    write_json(path, {"mark": read_json(path)["mark"]})
-    assert unrecorded(recorded, records) == {recorded.cases}
-
-
-def test_the_same_results_under_another_path_are_looked_at(recorded, records, tmp_path):
+def test_the_same_results_under_another_path_are_looked_at(recorded, tmp_path):
     moved = Layout(tmp_path / "moved", "heart")
     recorded.root.rename(moved.root)
-    assert unrecorded(moved, records) == {moved.cases}
-
-
-def test_without_results_there_is_nothing_to_look_at(tmp_path):
-    assert unrecorded(Layout(tmp_path, "heart"), tmp_path) == set()
+    assert unrecorded(moved) == {moved.cases}
 
 
 def test_results_are_all_that_is_declared_and_no_record_store_or_note(layout):
     declared = {
-        layout.cases,
-        layout.split,
-        layout.mae("m"),
-        layout.residual_batch("mrm", "1of2"),
-        layout.model("unet", 1),
-        layout.predictions("unet", 1),
-        layout.masks("unet", 1),
-        layout.scores("unet"),
-        layout.summary("unet"),
-        layout.table(".md"),
-        layout.table(".csv"),
-        layout.chosen_table("t", ".md"),
-        layout.chosen_table("t", ".csv"),
-        layout.report,
+        *(layout.cases, layout.split, layout.mae("m"), layout.residual_batch("mrm", "1of2")),
+        *(layout.model("unet", 1), layout.predictions("unet", 1), layout.masks("unet", 1)),
+        *(layout.scores("unet"), layout.summary("unet"), layout.table(".md"), layout.table(".csv")),
+        *(layout.chosen_table("t", ".md"), layout.chosen_table("t", ".csv"), layout.report),
     }
     others = {
         layout.case_store("c") / "zarr.json",
@@ -191,9 +137,8 @@ def test_results_are_all_that_is_declared_and_no_record_store_or_note(layout):
     assert results_there(layout) == declared
 
 
-def test_records_of_several_data_sets_do_not_share_a_file(layout, records):
-    other = Layout(layout.root, "head")
-    for each in (layout, other):
-        note_code(each, CODE)
-        note_recorded(each, records)
-    assert len(list((records / "grcsf").iterdir())) == 2
+def test_records_of_several_data_sets_do_not_share_a_file(layouts):
+    for layout in layouts:
+        note_code(layout, CODE)
+        note_recorded(layout)
+    assert len(list((RECORDS / "grcsf").iterdir())) == 2
