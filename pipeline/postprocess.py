@@ -57,11 +57,7 @@ def postprocess(layout: Layout, experiment: str, subset: int, settings: Postproc
             record = {"fingerprint": key, "voxels": voxels, "sha256": file_digest(path)}
             write_json(mask_note(path, case), record)
             log.info("%s, subset %d: %s, %d voxels", experiment, subset, path.name, voxels)
-        records[case] = {
-            "file": path.name,
-            "voxels": record["voxels"],
-            "fingerprint": key,
-        }
+        records[case] = {"file": path.name, "voxels": record["voxels"], "fingerprint": key}
     folder = Path(f"subset-{subset}")
     outputs = [str(folder / record["file"]) for record in records.values()]
     write_json(layout.masks(experiment, subset), {"cases": records, "outputs": outputs})

@@ -114,10 +114,7 @@ def typical_case(scores: Mapping[str, pd.DataFrame]) -> str:
 
 
 def _pictures(
-    layout: Layout,
-    dataset: Dataset,
-    unlabelled: Sequence[str],
-    scores: Mapping[str, pd.DataFrame],
+    layout: Layout, dataset: Dataset, unlabelled: Sequence[str], scores: Mapping[str, pd.DataFrame]
 ) -> tuple[list[dict[str, str]], bytes]:
     """Every test case's picture and caption, and the typical case's once more by itself."""
     typical, example, pictures = typical_case(scores), b"", []

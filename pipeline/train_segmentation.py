@@ -142,10 +142,7 @@ def _loader(
         # means nothing
         planes = [planes[index] for index in order]
     data = SliceDataset(
-        planes,
-        {case: layout.case_store(case) for case in names},
-        slices,
-        residual_stores,
+        planes, {case: layout.case_store(case) for case in names}, slices, residual_stores
     )
     size = settings.training.batch_size
     if not training:
