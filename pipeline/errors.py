@@ -25,9 +25,11 @@ class PipelineError(Exception):
         )
 
 
-def file_fault(path: Path, found: str, expected: str = "", remedy: str = "") -> PipelineError:
+def file_fault(
+    path: Path, found: str, expected: str = "", remedy: str = "", case: str = ""
+) -> PipelineError:
     """The error for one faulty file or folder."""
-    return PipelineError(Finding(found, expected, remedy, file=str(path)))
+    return PipelineError(Finding(found, expected, remedy, str(path), case))
 
 
 def one_line(error: BaseException | str) -> str:
