@@ -129,9 +129,9 @@ def validate(given: Mapping[str, Any], origin: str) -> Settings:
 
 def _follows(fault: Any, faults: Sequence[Any]) -> bool:
     """Whether a list counts as too short only because its faulty members do not count."""
-    place = fault["loc"]
-    within = sum(other["loc"][: len(place)] == place for other in faults)
-    return fault["type"] == "too_short" and within > 1
+    place, kind = fault["loc"], str(fault["type"])
+    within = [other for other in faults if other["loc"][: len(place)] == place]
+    return kind == "too_short" and len(within) > 1
 
 
 def _explanation(fault: Any) -> tuple[str, str]:

@@ -97,6 +97,6 @@ def _plain(section: Section | None, keys: set[str] | None = None) -> Any:
 
 def _ordered(value: Any) -> Any:
     """Mappings sorted by key, because the order of keys in a file changes no result."""
-    return (
-        {key: _ordered(value[key]) for key in sorted(value)} if isinstance(value, dict) else value
-    )
+    if not isinstance(value, dict):
+        return value
+    return {key: _ordered(value[key]) for key in sorted(value)}
