@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,10 +12,8 @@ class PipelineError(Exception):
     """Faults in the input, the settings or the machine, one line each.
 
     A line names the case or key, the file, what was found, what was expected and what to do.
-    The command line prints it without a traceback and exits with 1.
-
-    Attributes:
-        findings: the faults as records; a fault given as text stands whole in `found`.
+    The command line prints it without a traceback and exits with 1. `findings` holds the faults
+    as records; a fault given as text stands whole in `found`.
     """
 
     def __init__(self, *faults: str | Finding) -> None:
@@ -25,9 +23,11 @@ class PipelineError(Exception):
         )
 
 
-def file_fault(path: Path, found: str, expected: str = "", remedy: str = "") -> PipelineError:
+def file_fault(
+    path: Path, found: str, expected: str = "", remedy: str = "", case: str = ""
+) -> PipelineError:
     """The error for one faulty file or folder."""
-    return PipelineError(Finding(found, expected, remedy, file=str(path)))
+    return PipelineError(Finding(found, expected, remedy, str(path), case))
 
 
 def one_line(error: BaseException | str) -> str:
@@ -41,30 +41,24 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a person should know about a data set.
+    """One thing that a person should know about a data set; what is not known is "".
 
-    Attributes:
-        found: what is there; the whole message where it comes from another library.
-        expected: what should be there, or "".
-        remedy: what to do, or "".
-        file: path of the file or folder concerned, or "".
-        case: name of the case concerned; "" for the data set as a whole.
-        severity: an `error` excludes its case or the data set from use; a `warning` needs a
-            look; a `note` is already handled.
+    An `error` excludes its case or the data set from use; a `warning` needs a look; a `note` is
+    already handled.
     """
 
-    found: str
+    found: str  # the whole message where it comes from another library
     expected: str = ""
-    remedy: str = ""
-    file: str = ""
-    case: str = ""
+    remedy: str = ""  # what to do
+    file: str = ""  # or folder
+    case: str = ""  # "" for the data set as a whole
     severity: Severity = "error"
 
     @property
     def brief(self) -> str:
         """Case, file and what was found, on one line."""
-        where = [f"case {self.case}"] if self.case else []
-        return ": ".join([*where, *([self.file] if self.file else []), self.found])
+        case = f"case {self.case}" if self.case else ""
+        return ": ".join(filter(None, (case, self.file, self.found)))
 
     def __str__(self) -> str:
         expected = f", expected {self.expected}" if self.expected else ""
@@ -88,10 +82,9 @@ class Group:
 
 def grouped(findings: Iterable[Finding]) -> list[Group]:
     """Findings grouped by what they say: errors first, otherwise in the given order."""
-    groups: dict[tuple[str, ...], Group] = {}
+    groups: dict[Finding, Group] = {}
     for finding in findings:
-        key = (finding.severity, finding.found, finding.expected, finding.remedy)
-        group = groups.setdefault(key, Group(finding, [], []))
+        group = groups.setdefault(replace(finding, case="", file=""), Group(finding, [], []))
         for known, name in ((group.cases, finding.case), (group.files, finding.file)):
             if name and name not in known:
                 known.append(name)

@@ -36,14 +36,7 @@ def evaluate(
 ) -> None:
     """Write a row for each labelled test case of the subsets, and the summary over them.
 
-    Args:
-        layout: where the results lie.
-        experiment: the experiment whose masks are scored.
-        subsets: the subsets whose test cases are scored.
-        evaluation: which scores, and the bootstrap's size.
-        postprocess: the probability threshold and the HU threshold of the masks.
-        seed: the seed of the bootstrap.
-        threads: number of patients that are scored at a time.
+    `seed` is that of the bootstrap; `threads` patients are scored at a time.
 
     Raises:
         PipelineError: there is no labelled test case, or a mask is missing or on another grid.
@@ -65,14 +58,10 @@ def evaluate(
     # there is no mean if no patient has a score
     mean = "undefined" if dice is None else f"{dice:.3f}"
     log.info("%s: %d patients, Dice %s", experiment, len(rows), mean)
-    settings = {
-        "evaluation": evaluation.model_dump(mode="json"),
-        "postprocess": postprocess.model_dump(mode="json"),
-    }
-    write_json(
-        layout.summary(experiment),
-        {"experiment": experiment, **summary, "settings": settings, "outputs": []},
-    )
+    sections = {"evaluation": evaluation, "postprocess": postprocess}
+    settings = {name: section.model_dump(mode="json") for name, section in sections.items()}
+    content = {"experiment": experiment, **summary, "settings": settings, "outputs": []}
+    write_json(layout.summary(experiment), content)
 
 
 def score_case(

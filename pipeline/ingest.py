@@ -5,8 +5,10 @@ All cases are checked before the stage fails, so that it names every fault of a 
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -64,38 +66,32 @@ def ingest(
     jobs = [dask.delayed(ingest_case)(layout, source, case) for case in files]
     results = dask.compute(*jobs, scheduler="threads", num_workers=threads)
     digests = {path: file_digest(path) for path in list_files(root)}
-    for _, case_digests in results:
+    kept, faulty = {}, {}
+    for case, (entry, case_digests) in zip(files, results, strict=True):
         digests |= case_digests
-    entries = {case.case: entry for case, (entry, _) in zip(files, results, strict=True)}
-    entries |= {name: {"faults": faults} for name, faults in unlisted.items()}
-    faulty = {name: entry["faults"] for name, entry in entries.items() if entry.get("faults")}
-    for name, entry in entries.items():
         for note in entry.get("notes", ()):
-            log.info("note: %s: %s", name, note)
-    if faulty and (source.on_error == "stop" or len(faulty) == len(entries)):
-        lines = [line for faults in faulty.values() for line in faults]
-        raise PipelineError(
-            "\n".join([f"{len(faulty)} of {len(entries)} cases cannot be used", *lines])
-        )
+            log.info("note: %s: %s", case.case, note)
+        if "faults" in entry:
+            faulty[case.case] = entry["faults"]
+        else:
+            kept[case.case] = entry
+    faulty |= unlisted
+    if faulty and (source.on_error == "stop" or not kept):
+        count = f"{len(faulty)} of {len(faulty) + len(kept)} cases cannot be used"
+        raise PipelineError("\n".join([count, *itertools.chain(*faulty.values())]))
     for faults in faulty.values():
         log.warning("set aside: %s", "; ".join(faults))
-    kept = {name: entry for name, entry in entries.items() if name not in faulty}
     labelled = sum(case.label is not None for case in files)
     log.info("%d cases with reference, %d without", labelled, len(files) - labelled)
     write_source_note(layout.sources("ingest"), stats, digests)
-    write_json(
-        layout.cases,
-        {"cases": kept, "set_aside": faulty, "outputs": [f"{name}.zarr" for name in kept]},
-    )
+    outputs = [f"{name}.zarr" for name in kept]
+    write_json(layout.cases, {"cases": kept, "set_aside": faulty, "outputs": outputs})
 
 
 def listed_cases(
     source: Source, root: Path, further: Sequence[Path]
 ) -> tuple[list[CaseFiles], dict[str, list[str]]]:
-    """The cases whose files fit together, and the faults of all others.
-
-    Returns:
-        The cases; the faults by case, or by file name where the case is unknown.
+    """The cases whose files fit together; the faults of others by case, or by an unknown's file.
 
     Raises:
         PipelineError: the data set cannot be listed, or no case can be told apart.
@@ -105,10 +101,9 @@ def listed_cases(
     except ListingError as error:
         if not error.cases:
             raise
-        faults: dict[str, list[str]] = {}
+        faults: dict[str, list[str]] = defaultdict(list)
         for finding in error.findings:
-            name = finding.case or Path(finding.file).name
-            faults.setdefault(name, []).append(str(finding))
+            faults[finding.case or Path(finding.file).name].append(str(finding))
         return [files for files in error.cases if files.case not in faults], faults
 
 
@@ -123,8 +118,7 @@ def ingest_case(
 ) -> tuple[dict[str, Any], dict[Path, str]]:
     """Store one case, unless its store is current.
 
-    Returns:
-        Its entry in the manifest, or its `faults`; and the digests of its source files.
+    The result is its entry in the manifest, or its `faults`, and the digests of its source files.
     """
     path = layout.case_store(files.case)
     try:
@@ -157,14 +151,10 @@ def case_key(files: CaseFiles, source: Source) -> tuple[str, dict[str, str]]:
         sources = source_files(files)
         digests = {os.path.relpath(file, files.image.parent): file_digest(file) for file in sources}
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise PipelineError(
-            f"case {files.case}: {error.filename}: {reason}; expected a readable file"
-        ) from error
+        reason = f"{error.strerror or error}; expected a readable file"
+        raise PipelineError(f"case {files.case}: {error.filename}: {reason}") from error
     key = {
-        "binarise": source.binarise,
-        "foreground": source.foreground,
-        "channel": source.channel,
+        **source.model_dump(include={"binarise", "foreground", "channel"}),
         "modality": source.modality or files.modality,
         "group": files.group,
         "role": files.role,
@@ -190,34 +180,27 @@ def read_case(files: CaseFiles, source: Source) -> LoadedCase:
     values = np.unique(loaded.label[loaded.label > 0])
     if values.size < 2:
         return loaded
-    note = Finding(
-        f"label values {', '.join(map(str, values))}, all taken as lesion",
-        "",
-        "set source.foreground if some of them are not",
-        str(files.label),
-        files.case,
-        "note",
-    )
+    message = f"label values {', '.join(map(str, values))}, all taken as lesion"
+    remedy = "set source.foreground if some of them are not"
+    note = Finding(message, "", remedy, str(files.label), files.case, "note")
     return replace(loaded, notes=(*loaded.notes, note))
 
 
 def case_content(
     dataset: str, loaded: LoadedCase, modality: str
 ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """The arrays and attributes of a case store.
+    """The arrays and attributes (design section 3) of a case store.
 
-    Returns:
-        `image` (z, y, x), int16 in HU or as stored in other units, and `label` (z, y, x) uint8 if
-        the case has one; the attributes of design section 3.
+    The arrays are `image` (z, y, x), int16 in HU or as stored in other units, and `label`
+    (z, y, x) uint8 if the case has one.
     """
     assert loaded.image is not None
     image, geometry = loaded.image.array, loaded.image.geometry
     if modality == "CT":
         image = np.rint(image).astype(np.int16)
-    arrays = {"image": image}
-    if loaded.label is not None:
-        arrays["label"] = loaded.label
-    lesion = [] if loaded.label is None else np.flatnonzero(loaded.label.any(axis=(1, 2))).tolist()
+    label = loaded.label
+    arrays = {"image": image} if label is None else {"image": image, "label": label}
+    lesion = [] if label is None else np.flatnonzero(label.any(axis=(1, 2))).tolist()
     flat = image.reshape(len(image), -1)
     attributes = {
         "case": loaded.files.case,
@@ -229,7 +212,7 @@ def case_content(
         "direction": geometry.direction,
         "shape": list(image.shape),
         "slices": len(image),
-        "labelled": loaded.label is not None,
+        "labelled": label is not None,
         "slices_with_lesion": lesion,
         "empty_slices": np.flatnonzero(flat.min(axis=1) == flat.max(axis=1)).tolist(),
         "quantiles": [float(value) for value in foreground_quantiles(image, QUANTILES)],

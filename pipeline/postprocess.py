@@ -57,45 +57,28 @@ def postprocess(layout: Layout, experiment: str, subset: int, settings: Postproc
             record = {"fingerprint": key, "voxels": voxels, "sha256": file_digest(path)}
             write_json(mask_note(path, case), record)
             log.info("%s, subset %d: %s, %d voxels", experiment, subset, path.name, voxels)
-        records[case] = {
-            "file": path.name,
-            "voxels": record["voxels"],
-            "fingerprint": key,
-        }
-    folder = Path(f"subset-{subset}")
-    outputs = [str(folder / record["file"]) for record in records.values()]
+        records[case] = {"file": path.name, "voxels": record["voxels"], "fingerprint": key}
+    outputs = [f"subset-{subset}/{record['file']}" for record in records.values()]
     write_json(layout.masks(experiment, subset), {"cases": records, "outputs": outputs})
 
 
 def final_mask(raw: Mask, store: Store, settings: Postprocess) -> Mask:
     """A thresholded prediction after post-processing, `(z, y, x)` bool, 1 = lesion.
 
-    Args:
-        raw: (z, y, x) bool, 1 = lesion; may be changed.
-        store: the case's image and spacing.
-        settings: `components` drops small lesions, `calcium` also all that is not > 130 HU.
+    `components` drops small lesions, `calcium` also all that is not > 130 HU; `raw` may be changed.
 
     Raises:
         PipelineError: calcium is asked for in an image that is not in HU.
     """
-    attributes: Any = store.attrs
+    spacing: Any = store.attrs["spacing"]
     match settings.method:
         case "none":
             return raw
         case "components":
-            spacing = attributes["spacing"]
             return filter_components(raw, spacing, settings.min_volume_mm3, in_place=True)
         case "calcium":
-            return postprocess_calcium(
-                raw,
-                read_hu(store),
-                attributes["spacing"],
-                threshold_hu=settings.threshold_hu,
-                min_volume_mm3=settings.min_volume_mm3,
-                grow=settings.grow,
-                majority_over=settings.majority_over,
-                in_place=True,
-            )
+            options = settings.model_dump(exclude={"probability", "method"})
+            return postprocess_calcium(raw, read_hu(store), spacing, **options, in_place=True)
 
 
 def _current_record(mask: Path, case: str, key: str) -> dict[str, Any] | None:

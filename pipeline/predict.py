@@ -6,7 +6,6 @@ The network sees resized slices; its probabilities are resized back to the sourc
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,19 +66,12 @@ def predict(
             continue
         maps = open_store(layout.residual_store(residuals, case)) if residuals else None
         probability = predict_case(network, store, maps, slices, device, resources.slices_at_once)
-        attributes = {
-            **{name: store.attrs[name] for name in GEOMETRY},
-            "case": case,
-            "fingerprint": keys[case],
-            "made_by": key,
-        }
+        geometry = {name: store.attrs[name] for name in GEOMETRY}
+        attributes = {**geometry, "case": case, "fingerprint": keys[case], "made_by": key}
         write_store(path, {"probability": probability}, attributes)
         log.info("%s, subset %d: predicted %s", name, subset, case)
-    folder = Path(f"subset-{subset}")
-    write_json(
-        layout.predictions(name, subset),
-        {"cases": keys, "outputs": [str(folder / f"{case}.zarr") for case in cases]},
-    )
+    outputs = [f"subset-{subset}/{case}.zarr" for case in cases]
+    write_json(layout.predictions(name, subset), {"cases": keys, "outputs": outputs})
 
 
 def predict_case(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -30,7 +30,7 @@ from pipeline.evaluation.score_files import read_scores, read_summary
 from pipeline.evaluation.score_pictures import agreement_picture, group_picture
 from pipeline.networks.history import training_histories
 from pipeline.settings import Dataset
-from pipeline.storage.files import read_json, replacing
+from pipeline.storage.files import read_json, write
 from pipeline.storage.layout import STAGES, Layout, stage_version
 from pipeline.storage.roles import labelled_test_cases
 
@@ -52,8 +52,7 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
         name: read_summary(layout, name, evaluation, seed, subsets) for name in experiments
     }
     pictures, example = _pictures(layout, dataset, split["unlabelled"], scores)
-    with replacing(layout.report.with_name("example.png")) as temporary:
-        temporary.write_bytes(example)
+    write(layout.report.with_name("example.png"), example)
     histories, untrained = training_histories(layout, dataset)
     colours = experiment_colours(experiments)
     content = {
@@ -66,15 +65,18 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
         "key": [("reference", REFERENCE), *colours.items()],
         "pictures": pictures,
         "data_summary": data_summary(dataset, cases),
-        **_case_parts(cases, split),
+        "unlabelled": len(split["unlabelled"]),
+        "split": split_table(split, cases["cases"]),
+        "groups": group_table(split, cases["cases"]),
+        "set_aside": [(name, "; ".join(why)) for name, why in cases["set_aside"].items()],
+        "notes": note_rows(cases["cases"]),
         "curves": embedded(curves_picture(histories)) if histories else "",
         "untrained": untrained,
         "seed": seed,
         "versions": ", ".join(f"{stage} {stage_version(stage)}" for stage in STAGES),
         "settings": yaml.safe_dump(dataset.model_dump(mode="json"), sort_keys=False),
     }
-    with replacing(layout.report) as temporary:
-        temporary.write_text(rendered("report.html.j2", content), "utf-8")
+    write(layout.report, rendered("report.html.j2", content))
     size_mb = layout.report.stat().st_size / 1e6
     log.info("report: %s, %d pictures, %.1f MB", layout.report, len(pictures), size_mb)
 
@@ -95,17 +97,6 @@ def _score_parts(
     }
 
 
-def _case_parts(cases: Mapping[str, Any], split: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables of cases and split, by their name in the template."""
-    return {
-        "unlabelled": len(split["unlabelled"]),
-        "split": split_table(split, cases["cases"]),
-        "groups": group_table(split, cases["cases"]),
-        "set_aside": [(name, "; ".join(why)) for name, why in cases["set_aside"].items()],
-        "notes": note_rows(cases["cases"]),
-    }
-
-
 def typical_case(scores: Mapping[str, pd.DataFrame]) -> str:
     """The case of median Dice, averaged over the experiments: neither the best nor the worst."""
     means = pd.concat([rows["dice"] for rows in scores.values()], axis=1).mean(axis=1)
@@ -114,28 +105,20 @@ def typical_case(scores: Mapping[str, pd.DataFrame]) -> str:
 
 
 def _pictures(
-    layout: Layout,
-    dataset: Dataset,
-    unlabelled: Sequence[str],
-    scores: Mapping[str, pd.DataFrame],
+    layout: Layout, dataset: Dataset, unlabelled: Sequence[str], scores: Mapping[str, pd.DataFrame]
 ) -> tuple[list[dict[str, str]], bytes]:
     """Every test case's picture and caption, and the typical case's once more by itself."""
     typical, example, pictures = typical_case(scores), b"", []
-    for subset, case in _shown_cases(layout, dataset.shared_subsets, unlabelled):
+    subsets = dataset.shared_subsets
+    # every subset's networks predict the unlabelled cases; one picture is enough
+    others = [(subsets[0], case) for case in unlabelled]
+    for subset, case in [*labelled_test_cases(layout, subsets), *others]:
         view = view_case(layout, dataset, case, subset)
         png = case_picture(view)
         if case == typical:
             example = png
         pictures.append({"case": case, "caption": _caption(view, scores), "png": embedded(png)})
     return pictures, example
-
-
-def _shown_cases(
-    layout: Layout, subsets: Sequence[int], unlabelled: Sequence[str]
-) -> Iterator[tuple[int, str]]:
-    yield from labelled_test_cases(layout, subsets)
-    # every subset's networks predict these; one picture is enough
-    yield from ((subsets[0], case) for case in unlabelled)
 
 
 def _caption(view: CaseView, scores: Mapping[str, pd.DataFrame]) -> str:

@@ -73,10 +73,8 @@ def residual_maps(
     if missing:
         due = {case: (keys[case], cases[case]) for case in missing}
         _make(layout, name, due, maes, key_parts, settings, slices, seed, resources)
-    write_json(
-        layout.residual_batch(name, batch),
-        {"cases": keys, "outputs": [f"{case}.zarr" for case in wanted]},
-    )
+    outputs = [f"{case}.zarr" for case in wanted]
+    write_json(layout.residual_batch(name, batch), {"cases": keys, "outputs": outputs})
 
 
 def _make(
@@ -122,13 +120,11 @@ def _make(
         tasks = slice_tasks(_without_faults(prepared, faults), keep)
         groups = partition_all(resources.slices_at_once, tasks)
         fitting: dict[tuple[int, int], int] = {}
-        _collect(
-            (
-                (group, _queue(group, map_models, settings, device, precision, fitting))
-                for group in groups
-            ),
-            keep,
+        queued = (
+            (group, _queue(group, map_models, settings, device, precision, fitting))
+            for group in groups
         )
+        _collect(queued, keep)
     if faults:
         raise PipelineError(*(finding for fault in faults for finding in fault.findings))
 
@@ -189,14 +185,11 @@ def _queue(
     precision: Precision,
     fitting: dict[tuple[int, int], int],
 ) -> Callable[[], torch.Tensor]:
-    """Start to reconstruct a batch.
+    """Start to reconstruct a batch; the function waits for its residuals (B, R, h, w).
 
     Masks stay on the CPU, because sorting them on a GPU would wait for all work queued there. The
     device also rounds residuals to float16: numpy is slow at it, and this thread would meanwhile
     queue nothing.
-
-    Returns:
-        A function that waits for the batch's residuals (B, R, h, w) and returns them.
     """
     images = send(torch.stack([task.image for task in group]), device)  # (B, 1, h, w)
     map_passes = list(zip(*(task.passes for task in group), strict=True))

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from pipeline.datasets.subsets import split_cases
 from pipeline.settings import Split
@@ -25,20 +24,19 @@ def split(layout: Layout, settings: Split, seed: int) -> None:
     """
     cases = read_json(layout.cases)["cases"]
     labelled = {name: case for name, case in cases.items() if case["labelled"]}
-    subsets = split_cases(labelled, settings, seed)
-    content: dict[str, Any] = {
-        "subsets": {str(number): subset for number, subset in enumerate(subsets, start=1)},
+    divided = enumerate(split_cases(labelled, settings, seed), start=1)
+    subsets = {str(number): subset for number, subset in divided}
+    fractions = {}
+    for number, subset in subsets.items():
+        counts = {role: len(names) for role, names in subset.items()}
+        fractions[number] = {role: n / sum(counts.values()) for role, n in counts.items()}
+        listed = ", ".join(f"{n} {role}" for role, n in counts.items())
+        log.info("subset %s: %s", number, listed)
+    content = {
+        "subsets": subsets,
         "unlabelled": sorted(set(cases) - set(labelled)),
-        "fractions": {
-            str(number): {
-                role: len(names) / sum(map(len, subset.values())) for role, names in subset.items()
-            }
-            for number, subset in enumerate(subsets, start=1)
-        },
+        "fractions": fractions,
+        "digest": fingerprint({"subsets": subsets}),
         "outputs": [],
     }
-    content["digest"] = fingerprint({"subsets": content["subsets"]})
-    for number, subset in content["subsets"].items():
-        counts = ", ".join(f"{len(names)} {role}" for role, names in subset.items())
-        log.info("subset %s: %s", number, counts)
     write_json(layout.split, content)

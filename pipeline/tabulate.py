@@ -13,6 +13,7 @@ from pipeline.evaluation.comparison import best_value, experiment_numbers, score
 from pipeline.evaluation.score_files import read_summary
 from pipeline.evaluation.tables import TextTable, write_table
 from pipeline.settings import COSTS, Dataset, Table
+from pipeline.settings.model import table_experiments
 from pipeline.settings.score_columns import COLUMNS, Column
 from pipeline.storage.layout import Layout
 from pipeline.storage.roles import labelled_test_cases
@@ -21,10 +22,10 @@ from pipeline.storage.zarr_store import open_store
 VERSION = 1
 log = logging.getLogger(__name__)
 
-TITLES = {"parameters": "Parameters", "residual_seconds": "Residual maps, s a patient"}
-LOW_IS_BEST = {
-    **{key: column.low_is_best for key, column in COLUMNS.items()},
-    **dict.fromkeys(COSTS, True),
+TITLES = {
+    **{key: column.title for key, column in COLUMNS.items()},
+    "parameters": "Parameters",
+    "residual_seconds": "Residual maps, s a patient",
 }
 Numbers = dict[str, Any]
 
@@ -48,7 +49,7 @@ def build_table(layout: Layout, dataset: Dataset, chosen: Table, seed: int) -> T
     Raises:
         PipelineError: an experiment of it has not been evaluated, or a residual store is missing.
     """
-    names = list(dict.fromkeys(row.experiment for row in chosen.rows))
+    names = table_experiments(chosen)
     subsets = dataset.subsets_of(*names)
     scores = [COLUMNS[key] for key in chosen.columns if key not in COSTS]
     measured = {name: _measured(layout, dataset, name, subsets, scores, seed) for name in names}
@@ -56,9 +57,9 @@ def build_table(layout: Layout, dataset: Dataset, chosen: Table, seed: int) -> T
     best = {key: _best_of_groups(chosen, key, measured) for key in chosen.columns}
     table = TextTable(list(chosen.headings))
     for key in chosen.columns:
-        table.headings.append(_title(key))
+        table.headings.append(TITLES[key])
         if key in published:
-            table.headings.append(f"{_title(key)}, published")
+            table.headings.append(f"{TITLES[key]}, published")
     for row in chosen.rows:
         numbers, cells = measured[row.experiment], list(row.labels)
         group = _group(chosen, row.labels)
@@ -70,8 +71,9 @@ def build_table(layout: Layout, dataset: Dataset, chosen: Table, seed: int) -> T
         table.rows.append(cells)
         labels = dict(zip(chosen.headings, row.labels, strict=True))
         printed = {f"{key}_published": value for key, value in row.published.items()}
-        table.numbers.append({**labels, **numbers, **printed})
-    table.notes = _notes(chosen, dataset, subsets, measured, published)
+        table.numbers.append(labels | numbers | printed)
+    patients = measured[names[0]]["patients"]
+    table.notes = _notes(chosen, dataset, subsets, patients, published)
     return table
 
 
@@ -90,12 +92,9 @@ def _measured(
     if residuals is not None:
         cases = [case for _, case in labelled_test_cases(layout, subsets)]
         stores = (open_store(layout.residual_store(residuals, case)) for case in cases)
-        numbers["residual_seconds"] = float(np.mean([_seconds(store.attrs) for store in stores]))
+        seconds: list[Any] = [store.attrs["seconds"] for store in stores]
+        numbers["residual_seconds"] = float(np.mean(seconds))
     return numbers
-
-
-def _seconds(attributes: Mapping[str, Any]) -> float:
-    return float(attributes["seconds"])
 
 
 def _group(chosen: Table, labels: Sequence[str]) -> str:
@@ -112,12 +111,8 @@ def _best_of_groups(
         group = _group(chosen, row.labels)
         ours[group].append(measured[row.experiment][key])
         theirs[group].append(row.published.get(key))
-    low = LOW_IS_BEST[key]
+    low = key in COSTS or COLUMNS[key].low_is_best
     return {group: (best_value(ours[group], low), best_value(theirs[group], low)) for group in ours}
-
-
-def _title(key: str) -> str:
-    return TITLES[key] if key in COSTS else COLUMNS[key].title
 
 
 def _cell(key: str, numbers: Numbers, best: float | None, dataset: Dataset) -> str:
@@ -139,13 +134,8 @@ def _published_cell(key: str, value: float | None, best: float | None) -> str:
 
 
 def _notes(
-    chosen: Table,
-    dataset: Dataset,
-    subsets: Sequence[int],
-    measured: Mapping[str, Numbers],
-    published: set[str],
+    chosen: Table, dataset: Dataset, subsets: Sequence[int], patients: int, published: set[str]
 ) -> list[str]:
-    patients = next(iter(measured.values()))["patients"]
     listed = ", ".join(map(str, subsets))
     over = f"over the {patients} test patients of subset {listed} of {dataset.split.subsets}"
     if len(subsets) > 1:

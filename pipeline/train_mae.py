@@ -128,12 +128,10 @@ def lesion_free_slices(
         )
     lesion_free = []
     for role in ("train", "validation"):
-        chosen = [
-            (case, z)
-            for case in roles[role]
-            for z in range(cases[case]["slices"])
-            if z not in cases[case]["slices_with_lesion"] and z not in cases[case]["empty_slices"]
-        ]
+        chosen = []
+        for case in roles[role]:
+            unfit = {*cases[case]["slices_with_lesion"], *cases[case]["empty_slices"]}
+            chosen += [(case, z) for z in range(cases[case]["slices"]) if z not in unfit]
         if not chosen:
             raise PipelineError(
                 f"MAE training on {layout.dataset}: the {len(roles[role])} {role} cases hold no "

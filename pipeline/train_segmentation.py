@@ -140,12 +140,8 @@ def _loader(
         # a fixed mix of slices as in training, because the Dice loss of a batch without any lesion
         # means nothing
         planes = [planes[index] for index in order]
-    data = SliceDataset(
-        planes,
-        {case: layout.case_store(case) for case in names},
-        slices,
-        residual_stores,
-    )
+    stores = {case: layout.case_store(case) for case in names}
+    data = SliceDataset(planes, stores, slices, residual_stores)
     size = settings.training.batch_size
     if not training:
         # every process validates on all slices, in the batches of a single process

@@ -39,10 +39,8 @@ ADAPTERS: dict[str, Callable[[Path], list[CaseFiles]]] = {
 def list_cases(adapter: str, root: Path, further: Sequence[Path] = ()) -> list[CaseFiles]:
     """All cases under `root`, sorted by name, without opening any image.
 
-    Args:
-        adapter: one of `ADAPTERS`.
-        root: folder of the data set; for `manifest` also the CSV itself.
-        further: other images, to be predicted only; each case is named after its file.
+    For `manifest`, `root` may be the CSV itself. `further` images are to be predicted only; each
+    case is named after its file.
 
     Raises:
         PipelineError: unknown adapter, no such folder, or a missing or broken `dataset.json` or
@@ -51,17 +49,16 @@ def list_cases(adapter: str, root: Path, further: Sequence[Path] = ()) -> list[C
     """
     if adapter not in ADAPTERS:
         raise PipelineError(f"adapter {adapter!r}: unknown; use one of {', '.join(ADAPTERS)}")
-    expected = f"the folder of a data set for {adapter}"
-    if not root.exists():
-        raise file_fault(root, "not there", expected, "correct source.root")
-    if not root.is_dir() and adapter != "manifest":
-        raise file_fault(root, "is a file", expected, "correct source.root")
+    if not root.is_dir() and not (adapter == "manifest" and root.exists()):
+        problem = "is a file" if root.exists() else "not there"
+        expected = f"the folder of a data set for {adapter}"
+        raise file_fault(root, problem, expected, "correct source.root")
     if not further:
         return ADAPTERS[adapter](root)
-    faults: list[Finding] = []
+    faults: tuple[Finding, ...] = ()
     try:
         cases = ADAPTERS[adapter](root)
     except ListingError as error:
-        cases, faults = error.cases, list(error.findings)
+        cases, faults = error.cases, error.findings
     more, missing = further_cases(further, cases)
     return checked([*cases, *more], root, "images", [*faults, *missing])

@@ -28,24 +28,14 @@ def list_cases(root: Path) -> list[CaseFiles]:
         if subject is None or not image.name.endswith(IMAGE):
             continue
         mask = image.with_name(image.name.removesuffix(IMAGE) + MASK)
-        labelled = mask in masks
-        if not labelled and TRAINING in image.relative_to(root).parts:
+        label, role = (mask, "") if mask in masks else (None, "unlabelled")
+        if label is None and TRAINING in image.relative_to(root).parts:
             remedy = "fetch it again, or move the scan out of Training to have it predicted only"
             faults.append(missing_label(subject[1], mask, remedy))
-        cases.append(
-            CaseFiles(
-                subject[1],
-                image,
-                mask if labelled else None,
-                group=f"R{subject[2]}",
-                role="" if labelled else "unlabelled",
-                modality="MR",
-            )
-        )
+        cases.append(CaseFiles(subject[1], image, label, f"R{subject[2]}", role, "MR"))
         masks.discard(mask)
-    return checked(
-        cases, root, f"files sub-r<cohort>s<number>_…{IMAGE}", [*faults, *orphans(masks)]
-    )
+    faults += orphans(masks)
+    return checked(cases, root, f"files sub-r<cohort>s<number>_…{IMAGE}", faults)
 
 
 def other_names(root: Path) -> list[Path]:

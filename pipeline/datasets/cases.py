@@ -42,8 +42,7 @@ class CaseFiles:
 class ListingError(PipelineError):
     """A data set whose cases cannot be told apart, or whose files do not fit together.
 
-    Attributes:
-        cases: all cases that were listed, so that their images can be checked in the same run.
+    It carries all cases that were listed, so that their images can be checked in the same run.
     """
 
     def __init__(self, cases: Sequence[CaseFiles], faults: Sequence[Finding]) -> None:
@@ -56,23 +55,17 @@ def checked(
 ) -> list[CaseFiles]:
     """The cases sorted by name.
 
-    Args:
-        cases: the cases as listed.
-        root: folder of the data set, for errors.
-        expected: files that the adapter looks for, for errors.
-        faults: faults that the adapter has already found.
-
     Raises:
-        ListingError: the given faults, no case, a case twice, or a name that cannot be a file
-            name; a line for each.
+        ListingError: the adapter's own faults, no case although `expected` files were looked for,
+            a case twice, or a name that cannot be a file name; a line for each.
     """
     findings = list(faults)
     if not cases and not faults:
         remedy = "correct source.root or source.adapter"
         findings.append(Finding("no cases found", expected, remedy, file=str(root)))
     images = defaultdict(list)
-    for files in cases:
-        name, image = files.case, str(files.image)
+    for case in cases:
+        name, image = case.case, str(case.image)
         images[name].append(image)
         if not CASE_NAME.fullmatch(name):
             findings.append(Finding(f"the name {name!r}", NAME_RULE, "rename it", image, name))
@@ -88,23 +81,21 @@ def checked(
 
 
 def further_cases(
-    images: Iterable[Path], beside: Sequence[CaseFiles]
+    images: Sequence[Path], beside: Sequence[CaseFiles]
 ) -> tuple[list[CaseFiles], list[Finding]]:
     """Cases of images without reference, named after their files, of the data set's modality.
 
-    Returns:
-        The cases, and a fault for each image that is not there.
+    The second list holds a fault for each image that is not there.
     """
     modality = beside[0].modality if beside else ""
-    cases, faults = [], []
-    for image in images:
-        if image.exists():
-            name = image.name.split(".")[0]
-            cases.append(CaseFiles(name, image, None, role="unlabelled", modality=modality))
-        else:
-            remedy = "correct source.also_predict"
-            faults.append(Finding("not there", "an image", remedy, file=str(image)))
-    return cases, faults
+    cases = [
+        CaseFiles(image.name.split(".")[0], image, None, role="unlabelled", modality=modality)
+        for image in images
+        if image.exists()
+    ]
+    remedy = "correct source.also_predict"
+    missing = [image for image in images if not image.exists()]
+    return cases, [Finding("not there", "an image", remedy, str(image)) for image in missing]
 
 
 def orphans(labels: Iterable[Path]) -> list[Finding]:
@@ -118,12 +109,16 @@ def missing_label(case: str, label: Path, remedy: str) -> Finding:
     return Finding("not there", "the case's label", remedy, str(label), case)
 
 
+def shortened(names: Sequence[str]) -> str:
+    """The first three names, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
 def source_files(files: CaseFiles) -> list[Path]:
     """Every file of a case; DICOM folders and detached headers have several."""
     sources: list[Path] = []
-    for path in (files.image, files.label):
-        if path is None:
-            continue
+    for path in filter(None, (files.image, files.label)):
         if path.is_dir():
             sources += sorted(file for file in path.iterdir() if file.is_file())
         elif path.suffix.lower() == ".mhd":

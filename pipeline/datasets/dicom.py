@@ -27,18 +27,18 @@ def list_cases(root: Path) -> list[CaseFiles]:
     if (root / manifest.TABLE).is_file():
         return manifest.list_cases(root)
     folders = [Path(folder) for folder, _, files in os.walk(root) if slices_among(files)]
-    series = Counter(_patient(folder, root) for folder in folders)
-    cases = []
-    for folder in folders:
-        parts = folder.relative_to(root).parts or (root.resolve().name,)
-        patient = _patient(folder, root)
-        name = patient if series[patient] == 1 else "-".join(parts)
-        cases.append(CaseFiles(_clean(name), folder, None, role="unlabelled"))
+    parts = [folder.relative_to(root).parts or (root.resolve().name,) for folder in folders]
+    series = Counter(patient for patient, *_ in parts)
+    cases = [
+        CaseFiles(
+            _clean(names[0] if series[names[0]] == 1 else "-".join(names)),
+            folder,
+            None,
+            role="unlabelled",
+        )
+        for folder, names in zip(folders, parts, strict=True)
+    ]
     return checked(cases, root, "folders of DICOM slices (.dcm, .ima or without suffix)")
-
-
-def _patient(folder: Path, root: Path) -> str:
-    return (folder.relative_to(root).parts or (root.resolve().name,))[0]
 
 
 def slices_among(names: Iterable[str]) -> list[str]:

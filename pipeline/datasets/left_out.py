@@ -6,28 +6,24 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pipeline.datasets import atlas, msd, orcascore
+from pipeline.datasets.cases import shortened
 from pipeline.errors import Finding, Severity
 
-SHOWN_NAMES = 3
-
-LEFT_OUT: dict[str, Callable[[Path], list[Path]]] = {
-    "atlas": atlas.other_names,
-    "msd": msd.not_listed,
-    "orcascore": orcascore.contrast_scans,
-}
-# what an adapter skips, how serious that is, and what to do
-DESCRIPTIONS: dict[str, tuple[str, Severity, str]] = {
+# what an adapter skips, how that is described, how serious it is, and what to do
+LEFT_OUT: dict[str, tuple[Callable[[Path], list[Path]], str, Severity, str]] = {
     "atlas": (
+        atlas.other_names,
         "image whose name has no sub-r<cohort>s<number>",
         "warning",
         "rename it, or leave it if it is none of the data set",
     ),
     "msd": (
+        msd.not_listed,
         "image that dataset.json does not list",
         "warning",
         "add it to the training list, or leave it if it is none of the data set",
     ),
-    "orcascore": ("contrast scan (CTAI)", "note", ""),
+    "orcascore": (orcascore.contrast_scans, "contrast scan (CTAI)", "note", ""),
 }
 
 
@@ -38,7 +34,8 @@ def left_out(adapter: str, root: Path) -> list[Finding]:
     macos = [path for path in root.rglob("._*") if path.is_file()]
     findings = _findings(macos, root, "file ._* (left by macOS)", "note", "")
     if adapter in LEFT_OUT:
-        findings += _findings(LEFT_OUT[adapter](root), root, *DESCRIPTIONS[adapter])
+        skipped, what, severity, remedy = LEFT_OUT[adapter]
+        findings += _findings(skipped(root), root, what, severity, remedy)
     return findings
 
 
@@ -48,6 +45,5 @@ def _findings(
     names = sorted(str(path.relative_to(root)) for path in paths)
     if not names:
         return []
-    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
-    message = f"left out, {what}: {', '.join(names[:SHOWN_NAMES])}{more}"
+    message = f"left out, {what}: {shortened(names)}"
     return [Finding(message, "", remedy, str(root), severity=severity)]

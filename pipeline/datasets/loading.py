@@ -17,6 +17,8 @@ from pipeline.datasets.cases import CaseFiles
 from pipeline.errors import Finding, PipelineError
 from pipeline.storage.volumes import Geometry, Volume, read_volume
 
+Mask = npt.NDArray[np.uint8]  # (z, y, x)
+
 SPACING_TOLERANCE = 1e-3  # of the image's spacing
 ORIGIN_TOLERANCE = 0.1  # of the image's smallest spacing: a tenth of a voxel
 DIRECTION_TOLERANCE = 1e-3  # of each direction cosine
@@ -34,20 +36,12 @@ DENSE_SHARE = 0.1
 
 @dataclass(frozen=True)
 class LoadedCase:
-    """One case, read and checked.
-
-    Attributes:
-        files: where the case lies.
-        image: None if it could not be read.
-        label: (z, y, x) uint8; None if unlabelled or unusable.
-        notes: warnings and notes; those of `files` come first.
-        faults: errors; the case can be used only if there is none.
-    """
+    """One case, read and checked; it can be used only if it has no `faults`."""
 
     files: CaseFiles
-    image: Volume | None
-    label: npt.NDArray[np.uint8] | None
-    notes: tuple[Finding, ...]
+    image: Volume | None  # None if it could not be read
+    label: Mask | None  # None if unlabelled or unusable
+    notes: tuple[Finding, ...]  # warnings and notes; those of `files` come first
     faults: tuple[Finding, ...]
 
 
@@ -62,21 +56,18 @@ def load_case(
     """Read one case and list all of its faults; no fault is raised.
 
     Args:
-        files: the case.
+        files: where the case lies.
         modality: "CT" checks Hounsfield units; None takes the adapter's modality.
         binarise: all label values above 0 become 1 (ATLAS has masks with a maximum near 0.01);
             otherwise labels must be whole numbers.
         foreground: the label values that are lesion; others become 0. None keeps all.
         channel: the volume to take of a 4D or multi-channel image; None refuses such images.
-
-    Returns:
-        The case with its notes and faults.
     """
     image, faults = _read(files, files.image, channel)
     notes = [Finding(note, severity="note") for note in files.notes]
     if image is not None:
-        modality = modality or files.modality
-        faults += _of(files, files.image, image_faults(image.array, modality=modality))
+        found = image_faults(image.array, modality=modality or files.modality)
+        faults += _of(files, files.image, found)
     label = None
     if files.label is not None:
         volume, label_faults = _read(files, files.label)
@@ -93,44 +84,25 @@ def load_case(
 
 
 def image_faults(image: npt.NDArray[Any], *, modality: str) -> list[Finding]:
-    """The faults of an image's values.
+    """The faults of an image's values (z, y, x), without case and file.
 
-    Args:
-        image: (z, y, x) in the source's units.
-        modality: "CT" expects Hounsfield units; others have arbitrary units.
-
-    Returns:
-        The findings, without case and file.
+    `modality` "CT" expects Hounsfield units; others have arbitrary units.
     """
     faults = []
-    broken = _not_finite(image)
-    if broken:
+    if broken := _not_finite(image):
         faults = [Finding(f"{broken} voxels with NaN or infinity", "none", "export it again")]
         image = image[np.isfinite(image)]
         if not image.size:
             return faults
-    low, high = image.min(), image.max()
+    low, high = float(image.min()), float(image.max())
     if low == high:
-        return [
-            *faults,
-            Finding(
-                f"empty, every voxel is {low:g}", "an image", "export it again or remove the case"
-            ),
-        ]
-    if modality != "CT":
-        return faults
-    implausible = _implausible_hu(image, float(low), float(high))
-    if implausible is None:
-        return faults
-    return [
-        *faults,
-        Finding(
-            f"values {low:g} … {high:g} are no plausible HU ({implausible})",
-            "Hounsfield units",
-            "export it with its rescale slope and intercept applied, or set the modality if it is "
-            "no CT",
-        ),
-    ]
+        message, remedy = f"empty, every voxel is {low:g}", "export it again or remove the case"
+        faults.append(Finding(message, "an image", remedy))
+    elif modality == "CT" and (implausible := _implausible_hu(image, low, high)):
+        message = f"values {low:g} … {high:g} are no plausible HU ({implausible})"
+        remedy = "export it with its rescale slope and intercept applied, or set the modality"
+        faults.append(Finding(message, "Hounsfield units", f"{remedy} if it is no CT"))
+    return faults
 
 
 def _implausible_hu(image: npt.NDArray[Any], low: float, high: float) -> str | None:
@@ -151,30 +123,26 @@ def _implausible_hu(image: npt.NDArray[Any], low: float, high: float) -> str | N
 
 def usable_label(
     label: npt.NDArray[Any], *, binarise: bool, foreground: Sequence[int] | None = None
-) -> tuple[npt.NDArray[np.uint8] | None, list[Finding], list[Finding]]:
-    """The mask that is stored for a label, or the reasons why there is none.
-
-    Args:
-        label: (z, y, x) as read.
-        binarise: see `load_case`.
-        foreground: see `load_case`.
+) -> tuple[Mask | None, list[Finding], list[Finding]]:
+    """The mask that is stored for a label (z, y, x), or the reasons why there is none.
 
     Returns:
-        The mask as uint8, None if there is a fault; warnings and notes; faults. The findings have
-        no case and file.
+        The mask, None if there is a fault; warnings and notes; faults. The findings have no case
+        and file.
     """
-    broken = _not_finite(label)
-    if broken:
-        message = f"{broken} label voxels with NaN or infinity"
-        return None, [], [Finding(message, "none", "export it again")]
-    faults = _label_faults(label, binarise=binarise)
-    if faults:
+    if faults := _label_faults(label, binarise=binarise):
         return None, [], faults
     mask, notes = _binarised(label) if binarise else _selected(label, foreground)
-    return mask, [*notes, *_empty(mask)], []
+    if not mask.any():
+        remedy = "look whether the mask was lost; keep the case if the patient has none"
+        notes.append(Finding(NO_LESION, "a lesion", remedy, severity="warning"))
+    return mask, notes, []
 
 
 def _label_faults(label: npt.NDArray[Any], *, binarise: bool) -> list[Finding]:
+    if broken := _not_finite(label):
+        message = f"{broken} label voxels with NaN or infinity"
+        return [Finding(message, "none", "export it again")]
     low, high = label.min(), label.max()
     faults = []
     if low < 0:
@@ -187,20 +155,18 @@ def _label_faults(label: npt.NDArray[Any], *, binarise: bool) -> list[Finding]:
     return faults
 
 
-def _binarised(label: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint8], list[Finding]]:
+def _binarised(label: npt.NDArray[Any]) -> tuple[Mask, list[Finding]]:
     """All values above 0 as 1, and a warning if that changed any value."""
-    mask = (label > 0).astype(np.uint8)
     high = label.max()
-    if _are_whole(label) and high <= 1:
-        return mask, []
     remedy = "look whether the mask was only scaled; a blurred one grows by this: redraw it"
     message = f"values up to {high:.4g} binarised at > 0"
-    return mask, [Finding(message, "0 and 1", remedy, severity="warning")]
+    warning = Finding(message, "0 and 1", remedy, severity="warning")
+    return (label > 0).astype(np.uint8), [] if _are_whole(label) and high <= 1 else [warning]
 
 
 def _selected(
     label: npt.NDArray[Any], foreground: Sequence[int] | None
-) -> tuple[npt.NDArray[np.uint8], list[Finding]]:
+) -> tuple[Mask, list[Finding]]:
     """The foreground's values, and a note that names values set to 0."""
     mask = np.rint(label).astype(np.uint8)
     if foreground is None:
@@ -219,24 +185,19 @@ def geometry_faults(image: Geometry, label: Geometry) -> list[Finding]:
         expected = f"the image's {image.shape} (z, y, x)"
         faults = [Finding(f"label shape {label.shape}", expected, "resample the label")]
     spacing = np.array(image.spacing)
-    if np.any(np.abs(np.array(label.spacing) - spacing) > SPACING_TOLERANCE * spacing):
-        faults.append(_mismatch("spacing", label.spacing, image.spacing, " mm"))
-    shift = np.abs(np.array(label.origin) - np.array(image.origin))
-    if np.any(shift > ORIGIN_TOLERANCE * spacing.min()):
-        faults.append(_mismatch("origin", label.origin, image.origin, " mm"))
-    turn = np.abs(np.array(label.direction) - np.array(image.direction))
-    if np.any(turn > DIRECTION_TOLERANCE):
-        faults.append(_mismatch("direction", label.direction, image.direction, ""))
+    tolerances = {
+        "spacing": (SPACING_TOLERANCE * spacing, " mm"),
+        "origin": (ORIGIN_TOLERANCE * spacing.min(), " mm"),
+        "direction": (DIRECTION_TOLERANCE, ""),
+    }
+    remedy = "resample the label on to the image, or correct the header that is wrong"
+    for name, (tolerance, unit) in tolerances.items():
+        both = [getattr(grid, name) for grid in (label, image)]
+        if np.any(np.abs(np.subtract(*both)) > tolerance):
+            own, other = (", ".join(f"{value:.6g}" for value in values) for values in both)
+            expected = f"the image's ({other}){unit} (z, y, x)"
+            faults.append(Finding(f"label {name} ({own}){unit}", expected, remedy))
     return faults
-
-
-def _mismatch(what: str, label: tuple[float, ...], image: tuple[float, ...], unit: str) -> Finding:
-    found, expected = (", ".join(f"{value:.6g}" for value in values) for values in (label, image))
-    return Finding(
-        f"label {what} ({found}){unit}",
-        f"the image's ({expected}){unit} (z, y, x)",
-        "resample the label on to the image, or correct the header that is wrong",
-    )
 
 
 def _not_finite(array: npt.NDArray[Any]) -> int:
@@ -244,16 +205,8 @@ def _not_finite(array: npt.NDArray[Any]) -> int:
 
 
 def _are_whole(label: npt.NDArray[Any]) -> bool:
-    if label.dtype.kind in "biu":
-        return True
-    return bool(np.all(np.abs(label - np.rint(label)) <= INTEGER_TOLERANCE))
-
-
-def _empty(mask: npt.NDArray[np.uint8]) -> list[Finding]:
-    if mask.any():
-        return []
-    remedy = "look whether the mask was lost; keep the case if the patient has none"
-    return [Finding(NO_LESION, "a lesion", remedy, severity="warning")]
+    whole = label.dtype.kind in "biu"
+    return whole or bool(np.all(np.abs(label - np.rint(label)) <= INTEGER_TOLERANCE))
 
 
 def _read(

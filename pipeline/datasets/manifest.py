@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.datasets.cases import CASE_NAME, NAME_RULE, ROLES, CaseFiles, checked
@@ -25,31 +26,28 @@ def list_cases(root: Path) -> list[CaseFiles]:
             that needs a label without one; the faults of all lines at once.
     """
     path = root / TABLE if root.is_dir() else root
+    cases: list[CaseFiles] = []
+    faults: list[Finding] = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
             _check_columns(reader.fieldnames or (), path)
-            cases: list[CaseFiles] = []
-            faults: list[Finding] = []
             for row in reader:
                 try:
                     cases.append(_case(row, path, reader.line_num))
                 except PipelineError as error:
                     faults += error.findings
     except FileNotFoundError:
-        raise file_fault(
-            path, "not there", f"a CSV {','.join(COLUMNS)}", "write one, or correct source.root"
-        ) from None
+        expected = f"a CSV {','.join(COLUMNS)}"
+        raise file_fault(path, "not there", expected, "write one, or correct source.root") from None
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise file_fault(path, f"no readable CSV ({error})", "", "save it as UTF-8") from error
     return checked(cases, path, "a line per case below the header", faults)
 
 
-def _check_columns(header: object, path: Path) -> None:
-    names = [str(name).strip() for name in header] if isinstance(header, list) else []
-    unknown = [name for name in names if name not in COLUMNS]
-    missing = [name for name in COLUMNS[:2] if name not in names]
-    if unknown or missing:
+def _check_columns(header: Sequence[str], path: Path) -> None:
+    names = [name.strip() for name in header]
+    if not set(COLUMNS[:2]) <= set(names) <= set(COLUMNS):
         apart = any(mark in name for name in names for mark in ";\t")
         raise file_fault(
             path,
@@ -59,43 +57,39 @@ def _check_columns(header: object, path: Path) -> None:
         )
 
 
-def _case(row: dict[str, str | None], path: Path, line: int) -> CaseFiles:
-    at = f"line {line}"
+def _case(row: dict[str, str | None], table: Path, line: int) -> CaseFiles:
+    case = ""
+
+    def fault(found: str, expected: str, remedy: str) -> PipelineError:
+        return file_fault(table, f"line {line}: {found}", expected, remedy, case)
+
+    def existing(column: str) -> Path:
+        path = table.parent / Path(values[column]).expanduser()
+        if not path.exists():
+            remedy = "correct it; paths are relative to the CSV"
+            raise fault(f"{column} {path} not there", "a file", remedy)
+        return path
+
     if None in row:
-        raise file_fault(
-            path, f"{at}: more values than columns", "", "quote names that hold commas"
-        )
+        raise fault("more values than columns", "", "quote names that hold commas")
     values = {name.strip(): (value or "").strip() for name, value in row.items()}
-    case, role = values["case"], values.get("role", "")
-    if not case or not values["image"]:
-        raise file_fault(path, f"{at}: case or image is empty", "", "fill in both")
-    if not CASE_NAME.fullmatch(case):
-        raise _fault(path, "", f"{at}: the name {case!r}", NAME_RULE, "correct it there")
+    name, role, label = values["case"], values.get("role", ""), None
+    if not name or not values["image"]:
+        raise fault("case or image is empty", "", "fill in both")
+    if not CASE_NAME.fullmatch(name):
+        raise fault(f"the name {name!r}", NAME_RULE, "correct it there")
+    case = name
     if role not in ROLES:
-        expected = f"{', '.join(ROLES[1:])} or nothing"
-        raise _fault(path, case, f"{at}: role {role!r}", expected, "correct it")
-    image = _existing(values["image"], path, case, f"{at}: image")
-    label = None
+        raise fault(f"role {role!r}", f"{', '.join(ROLES[1:])} or nothing", "correct it")
+    image = existing("image")
     if values.get("label"):
-        label = _existing(values["label"], path, case, f"{at}: label")
+        label = existing("label")
         if role == "unlabelled":
             remedy = "remove the label, or give another role"
-            raise _fault(path, case, f"{at}: role unlabelled with a label", "no label", remedy)
+            raise fault("role unlabelled with a label", "no label", remedy)
     elif role in NEED_LABEL:
         remedy = "give one, or the role unlabelled"
-        raise _fault(path, case, f"{at}: role {role} without label", "a label", remedy)
+        raise fault(f"role {role} without label", "a label", remedy)
     else:
         role = "unlabelled"
     return CaseFiles(case, image, label, group=values.get("group", ""), role=role)
-
-
-def _existing(value: str, table: Path, case: str, where: str) -> Path:
-    path = table.parent / Path(value).expanduser()
-    if not path.exists():
-        remedy = "correct it; paths are relative to the CSV"
-        raise _fault(table, case, f"{where} {path} not there", "a file", remedy)
-    return path
-
-
-def _fault(table: Path, case: str, found: str, expected: str, remedy: str) -> PipelineError:
-    return PipelineError(Finding(found, expected, remedy, str(table), case))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.datasets.cases import CaseFiles, checked, missing_label, orphans
+from pipeline.datasets.cases import CaseFiles, checked, missing_label, orphans, shortened
 from pipeline.errors import Finding, file_fault
 
 SUFFIX = ".nii.gz"
 PAPER_LUNG_CASES = 64  # section 4.1; the release has 63
-SHOWN_NAMES = 3
 MODALITIES = {"CT": "CT", "MRI": "MR", "MR": "MR", "T1": "MR", "T1W": "MR", "T2": "MR"}
 
 
@@ -28,9 +28,12 @@ def list_cases(root: Path) -> list[CaseFiles]:
             image.
     """
     description = read_description(root)
-    modality = named_modality(description)
     training, faults = _training(description, root)
-    cases = [replace(files, modality=modality) for files in [*training, *_unlabelled(root)]]
+    tests = [
+        CaseFiles(image.name.removesuffix(SUFFIX), image, None, role="unlabelled")
+        for image in visible_files(root / "imagesTs")
+    ]
+    cases = with_modality([*training, *tests], description)
     labelled = sum(files.label is not None for files in cases)
     cases = checked(cases, root, "the files of dataset.json's training and test lists", faults)
     cases[0] = replace(cases[0], notes=_count_notes(description, root, labelled))
@@ -43,15 +46,11 @@ def _count_notes(description: dict[str, Any], root: Path, labelled: int) -> tupl
     promised = description.get("numTraining", labelled)
     if promised != labelled:
         missing = [image.name for image, _ in _pairs(description, root) if not image.exists()]
-        names = ", ".join(missing[:SHOWN_NAMES])
-        if len(missing) > SHOWN_NAMES:
-            names += f" and {len(missing) - SHOWN_NAMES} more"
         note = f"dataset.json says {promised} training cases, {labelled} are on disk"
-        notes.append(f"{note}; not there: {names}" if missing else note)
+        notes.append(f"{note}; not there: {shortened(missing)}" if missing else note)
     if description.get("name") == "Lung" and labelled != PAPER_LUNG_CASES:
-        notes.append(
-            f"{labelled} labelled cases of Task06 Lung; the paper counts {PAPER_LUNG_CASES}"
-        )
+        paper = f"the paper counts {PAPER_LUNG_CASES}"
+        notes.append(f"{labelled} labelled cases of Task06 Lung; {paper}")
     return tuple(notes)
 
 
@@ -75,9 +74,8 @@ def read_description(root: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
-        raise file_fault(
-            path, "not there", "the data set's description", "correct source.root"
-        ) from None
+        expected = "the data set's description"
+        raise file_fault(path, "not there", expected, "correct source.root") from None
     except (OSError, ValueError) as error:
         raise file_fault(path, f"no readable JSON ({error})", "", "fetch it again") from error
     if not isinstance(content, dict):
@@ -85,11 +83,12 @@ def read_description(root: Path) -> dict[str, Any]:
     return content
 
 
-def named_modality(description: dict[str, Any]) -> str:
-    """The first channel in `modality` or `channel_names`: "CT", "MR", or "" if it is neither."""
+def with_modality(cases: Iterable[CaseFiles], description: dict[str, Any]) -> list[CaseFiles]:
+    """The cases with the first channel of `dataset.json`, if that is CT or MR, as modality."""
     channels = description.get("modality", description.get("channel_names"))
     first = channels.get("0", "") if isinstance(channels, dict) else ""
-    return MODALITIES.get(str(first).upper(), "")
+    modality = MODALITIES.get(str(first).upper(), "")
+    return [replace(files, modality=modality) for files in cases]
 
 
 def visible_files(folder: Path, suffix: str = SUFFIX) -> set[Path]:
@@ -103,12 +102,11 @@ def _training(description: dict[str, Any], root: Path) -> tuple[list[CaseFiles],
     for image, label in _pairs(description, root):
         if image not in images:
             continue
-        labelled = label in labels
-        cases.append(CaseFiles(_name(image), image, label if labelled else None))
+        labelled, name = label in labels, image.name.removesuffix(SUFFIX)
+        cases.append(CaseFiles(name, image, label if labelled else None))
         labels.discard(label)
         if not labelled:
-            remedy = "dataset.json lists it, fetch it again"
-            faults.append(missing_label(_name(image), label, remedy))
+            faults.append(missing_label(name, label, "dataset.json lists it, fetch it again"))
     lonely = [label for label in labels if root / "imagesTr" / label.name not in images]
     return cases, [*faults, *orphans(lonely)]
 
@@ -127,12 +125,3 @@ def _pairs(description: dict[str, Any], root: Path) -> list[tuple[Path, Path]]:
             '[{"image": "./imagesTr/…", "label": "./labelsTr/…"}, …]',
             "fetch it again",
         ) from error
-
-
-def _unlabelled(root: Path) -> list[CaseFiles]:
-    images = visible_files(root / "imagesTs")
-    return [CaseFiles(_name(image), image, None, role="unlabelled") for image in images]
-
-
-def _name(image: Path) -> str:
-    return image.name.removesuffix(SUFFIX)

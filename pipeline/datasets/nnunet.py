@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.datasets.cases import CaseFiles, checked, missing_label, orphans
-from pipeline.datasets.msd import named_modality, read_description, visible_files
+from pipeline.datasets.msd import read_description, visible_files, with_modality
 from pipeline.errors import Finding
 
 
@@ -21,7 +21,6 @@ def list_cases(root: Path) -> list[CaseFiles]:
     """
     description = read_description(root)
     suffix = str(description.get("file_ending", ".nii.gz"))
-    modality = named_modality(description)
     training, faults = _paired(root, "Tr", suffix)
     remedy = "add it, or move the image to imagesTs"
     faults += [
@@ -31,33 +30,24 @@ def list_cases(root: Path) -> list[CaseFiles]:
     ]
     pairs, more = _paired(root, "Ts", suffix)
     testing = [replace(files, role="test" if files.label else "unlabelled") for files in pairs]
-    cases = [replace(files, modality=modality) for files in [*training, *testing]]
+    cases = with_modality([*training, *testing], description)
     return checked(cases, root, f"files imagesTr/NAME_0000{suffix}", [*faults, *more])
 
 
 def _paired(root: Path, part: str, suffix: str) -> tuple[list[CaseFiles], list[Finding]]:
-    faults = []
     labels = visible_files(root / f"labels{part}", suffix)
-    cases = []
+    cases, faults = [], []
     for image in sorted(visible_files(root / f"images{part}", suffix)):
-        name, fault = _single_channel(image, suffix)
-        if fault is not None:
-            faults.append(fault)
-            continue
-        label = root / f"labels{part}" / f"{name}{suffix}"
-        cases.append(CaseFiles(name, image, label if label in labels else None))
-        labels.discard(label)
+        match = re.fullmatch(r"(.+)_(\d{4})", image.name.removesuffix(suffix))
+        if match is None:
+            expected = f"a name like NAME_0000{suffix}"
+            faults.append(Finding("a name without channel", expected, "rename it", str(image)))
+        elif match[2] != "0000":
+            message = f"channel {match[2]}"
+            remedy = "images of several channels are not supported, keep one"
+            faults.append(Finding(message, "_0000 only", remedy, str(image), match[1]))
+        else:
+            label = root / f"labels{part}" / f"{match[1]}{suffix}"
+            cases.append(CaseFiles(match[1], image, label if label in labels else None))
+            labels.discard(label)
     return cases, [*faults, *orphans(labels)]
-
-
-def _single_channel(image: Path, suffix: str) -> tuple[str, Finding | None]:
-    """The case's name by its image file, and the fault if that is not its only channel."""
-    match = re.fullmatch(r"(.+)_(\d{4})", image.name.removesuffix(suffix))
-    if match is None:
-        expected = f"a name like NAME_0000{suffix}"
-        return "", Finding("a name without channel", expected, "rename it", str(image))
-    name, channel = match.groups()
-    if channel != "0000":
-        remedy = "images of several channels are not supported, keep one"
-        return name, Finding(f"channel {channel}", "_0000 only", remedy, str(image), name)
-    return name, None

@@ -11,7 +11,8 @@ from pipeline.errors import Finding
 IMAGE = re.compile(r"((?:TR|TE|VA)(V\d+)P\d+)[ _]?CTI\.mh[ad]", re.IGNORECASE)
 CONTRAST = re.compile(r"(?:TR|TE|VA)V\d+P\d+[ _]?CTAI\.mh[ad]", re.IGNORECASE)
 LABEL = re.compile(r"((?:TR|TE|VA)V\d+P\d+)[ _]?R\.mh[ad]", re.IGNORECASE)
-REFERENCE_FOLDER = "reference standard"
+REFERENCES = re.compile(r"reference[ _]standard", re.IGNORECASE)
+FILES = "*.[mM][hH][aAdD]"
 
 
 def list_cases(root: Path) -> list[CaseFiles]:
@@ -26,10 +27,10 @@ def list_cases(root: Path) -> list[CaseFiles]:
     """
     images, faults = [], []
     labels: dict[str, Path] = {}
-    for path in sorted(root.rglob("*.[mM][hH][aAdD]")):
+    for path in sorted(root.rglob(FILES)):
         if match := IMAGE.fullmatch(path.name):
             images.append((match[1].upper(), match[2].upper(), path))
-        elif (match := LABEL.fullmatch(path.name)) and _is_reference(path.parent):
+        elif (match := LABEL.fullmatch(path.name)) and REFERENCES.fullmatch(path.parent.name):
             case = match[1].upper()
             if case in labels:
                 message = f"two references: {labels[case]} and {path}"
@@ -51,9 +52,4 @@ def list_cases(root: Path) -> list[CaseFiles]:
 
 def contrast_scans(root: Path) -> list[Path]:
     """The contrast-enhanced scans beside the calcium-scoring ones."""
-    paths = root.rglob("*.[mM][hH][aAdD]")
-    return [path for path in paths if CONTRAST.fullmatch(path.name)]
-
-
-def _is_reference(folder: Path) -> bool:
-    return folder.name.lower().replace("_", " ") == REFERENCE_FOLDER
+    return [path for path in root.rglob(FILES) if CONTRAST.fullmatch(path.name)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline.errors import PipelineError
@@ -56,7 +56,8 @@ def pack(groups: Mapping[str, Sequence[str]], subsets: int, seed: int) -> list[l
         )
     parts: list[list[str]] = [[] for _ in range(subsets)]
     sizes = [0] * subsets
-    for name in sorted(groups, key=lambda name: (-len(groups[name]), _order(seed, name))):
+    # sorting is stable: groups of one size stay in hash order
+    for name in sorted(_shuffled(groups, seed), key=lambda name: -len(groups[name])):
         emptiest = sizes.index(min(sizes))
         parts[emptiest].append(name)
         sizes[emptiest] += len(groups[name])
@@ -75,7 +76,7 @@ def closest_groups(groups: Mapping[str, Sequence[str]], wanted: float, seed: int
     first groups in hash order.
     """
     reached: dict[int, tuple[str, ...]] = {0: ()}
-    for name in sorted(groups, key=lambda name: _order(seed, name)):
+    for name in _shuffled(groups, seed):
         for total, chosen in list(reached.items()):
             reached.setdefault(total + len(groups[name]), (*chosen, name))
     whole = sum(len(names) for names in groups.values())
@@ -97,17 +98,13 @@ def _subset(groups: Mapping[str, Sequence[str]], settings: Split, seed: int) -> 
             f"split.test: found {wanted:g}, expected less than the {total} cases of a subset; "
             "lower it"
         )
-    held_out = closest_groups(groups, wanted, seed)
-    test = [name for group in held_out for name in groups[group]]
-    rest = sorted(
-        (name for group, names in groups.items() if group not in held_out for name in names),
-        key=lambda name: _order(seed, name),
-    )
-    return _train_and_validation(rest, test, settings)
+    test = {name for group in closest_groups(groups, wanted, seed) for name in groups[group]}
+    return _divided([name for names in groups.values() for name in names], test, settings, seed)
 
 
-def _train_and_validation(rest: list[str], test: list[str], settings: Split) -> Subset:
-    """The subset with these test cases, and `rest` divided in its given (hash) order."""
+def _divided(names: Iterable[str], test: set[str], settings: Split, seed: int) -> Subset:
+    """The subset with these test cases, and all other names divided in hash order."""
+    rest = _shuffled(set(names) - test, seed)
     count = settings.validation
     validating = count if isinstance(count, int) else max(1, round(count * len(rest)))
     if validating >= len(rest):
@@ -127,12 +124,8 @@ def _given_roles(cases: Mapping[str, Mapping[str, Any]], settings: Split, seed: 
     subset: Subset = {"train": [], "validation": [], "test": []}
     if {case["role"] for case in cases.values()} == {"", "test"}:
         # nnU-Net's labelsTs: only the test cases are given
-        rest = sorted(
-            (name for name, case in cases.items() if not case["role"]),
-            key=lambda name: _order(seed, name),
-        )
-        test = sorted(name for name, case in cases.items() if case["role"])
-        return _train_and_validation(rest, test, settings)
+        test = {name for name, case in cases.items() if case["role"]}
+        return _divided(cases, test, settings, seed)
     for name, case in sorted(cases.items()):
         if case["role"] not in subset:
             raise PipelineError(
@@ -157,5 +150,6 @@ def _check_whole_groups(cases: Mapping[str, Mapping[str, Any]], subset: Subset) 
         )
 
 
-def _order(seed: int, name: str) -> str:
-    return hashlib.sha256(f"{seed} {name}".encode()).hexdigest()
+def _shuffled(names: Iterable[str], seed: int) -> list[str]:
+    """The names in hash order."""
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).hexdigest())

@@ -22,64 +22,35 @@ opens no image, so the workflow can read settings before any job starts.
 The package re-exports what other rooms use most.
 """
 
-from pipeline.settings.data import (
-    QUANTILES,
-    Evaluation,
-    Phantom,
-    Postprocess,
-    Slices,
-    Source,
-    Split,
-)
-from pipeline.settings.method import (
-    Adversarial,
-    Experiment,
-    Gcu,
-    Mae,
-    MaeEncoder,
-    Plateau,
-    Rcu,
-    Training,
-)
-from pipeline.settings.model import Dataset, Settings
-from pipeline.settings.paths import further_images, source_root, store_root
-from pipeline.settings.residual_sets import GradCam, MaskScheme, ResidualMap, Residuals
-from pipeline.settings.resources import Resources, TrainingResources
-from pipeline.settings.section import Section
-from pipeline.settings.stage_settings import encoder_mae, residual_count, stage_settings
-from pipeline.settings.tables import COSTS, Table
-
-__all__ = [
-    "COSTS",
-    "QUANTILES",
-    "Adversarial",
-    "Dataset",
-    "Evaluation",
-    "Experiment",
-    "Gcu",
-    "GradCam",
-    "Mae",
-    "MaeEncoder",
-    "MaskScheme",
-    "Phantom",
-    "Plateau",
-    "Postprocess",
-    "Rcu",
-    "ResidualMap",
-    "Residuals",
-    "Resources",
-    "Section",
-    "Settings",
-    "Slices",
-    "Source",
-    "Split",
-    "Table",
-    "Training",
-    "TrainingResources",
-    "encoder_mae",
-    "further_images",
-    "residual_count",
-    "source_root",
-    "stage_settings",
-    "store_root",
-]
+from pipeline.settings.data import QUANTILES as QUANTILES
+from pipeline.settings.data import Evaluation as Evaluation
+from pipeline.settings.data import Phantom as Phantom
+from pipeline.settings.data import Postprocess as Postprocess
+from pipeline.settings.data import Slices as Slices
+from pipeline.settings.data import Source as Source
+from pipeline.settings.data import Split as Split
+from pipeline.settings.method import Adversarial as Adversarial
+from pipeline.settings.method import Experiment as Experiment
+from pipeline.settings.method import Gcu as Gcu
+from pipeline.settings.method import Mae as Mae
+from pipeline.settings.method import MaeEncoder as MaeEncoder
+from pipeline.settings.method import Plateau as Plateau
+from pipeline.settings.method import Rcu as Rcu
+from pipeline.settings.method import Training as Training
+from pipeline.settings.model import Dataset as Dataset
+from pipeline.settings.model import Settings as Settings
+from pipeline.settings.paths import further_images as further_images
+from pipeline.settings.paths import source_root as source_root
+from pipeline.settings.paths import store_root as store_root
+from pipeline.settings.residual_sets import GradCam as GradCam
+from pipeline.settings.residual_sets import MaskScheme as MaskScheme
+from pipeline.settings.residual_sets import ResidualMap as ResidualMap
+from pipeline.settings.residual_sets import Residuals as Residuals
+from pipeline.settings.resources import Resources as Resources
+from pipeline.settings.resources import TrainingResources as TrainingResources
+from pipeline.settings.section import Section as Section
+from pipeline.settings.stage_settings import encoder_mae as encoder_mae
+from pipeline.settings.stage_settings import residual_count as residual_count
+from pipeline.settings.stage_settings import stage_settings as stage_settings
+from pipeline.settings.tables import COSTS as COSTS
+from pipeline.settings.tables import Table as Table

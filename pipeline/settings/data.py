@@ -7,19 +7,22 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.settings.section import (
-    NO_TRUTH,
     Count,
     Fraction,
     Name,
+    NotNegative,
     Number,
     Positive,
     Rate,
     Section,
     Size,
+    require,
 )
 
 QUANTILES = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.5, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
 """Levels of the intensity quantiles that a case store keeps; percentiles choose among them."""
+
+LabelValue = Annotated[int, Field(ge=1, le=255, strict=True)]
 
 
 class Phantom(Section):
@@ -42,10 +45,7 @@ class Source(Section):
     modality: Literal["MR", "CT"] | None = None
     channel: Count | None = None
     binarise: bool = False
-    foreground: (
-        Annotated[tuple[Annotated[int, Field(ge=1, le=255, strict=True)], ...], Field(min_length=1)]
-        | None
-    ) = None
+    foreground: Annotated[tuple[LabelValue, ...], Field(min_length=1)] | None = None
     on_error: Literal["stop", "skip"] = "stop"
 
     @model_validator(mode="after")
@@ -69,14 +69,12 @@ class Slices(Section):
         if (self.window is None) == (self.percentiles is None):
             raise ValueError("give either window (two HU values) or percentiles")
         low, high = self.window or self.percentiles or (0.0, 1.0)
-        if low >= high:
-            raise ValueError(f"the lower value {low:g} is not below the upper value {high:g}")
-        if self.percentiles:
-            known = [100 * quantile for quantile in QUANTILES]
-            for value in self.percentiles:
-                if not any(abs(value - level) < 1e-9 for level in known):
-                    levels = ", ".join(f"{level:g}" for level in known)
-                    raise ValueError(f"percentile {value:g} is not stored; choose from {levels}")
+        require(low < high, f"the lower value {low:g} is not below the upper value {high:g}")
+        known = [100 * quantile for quantile in QUANTILES]
+        levels = ", ".join(f"{level:g}" for level in known)
+        for value in self.percentiles or ():
+            stored = any(abs(value - level) < 1e-9 for level in known)
+            require(stored, f"percentile {value:g} is not stored; choose from {levels}")
         return self
 
 
@@ -95,7 +93,7 @@ class Postprocess(Section):
     probability: Fraction = 0.5
     method: Literal["none", "components", "calcium"] = "none"
     threshold_hu: Number = 130.0
-    min_volume_mm3: Annotated[float, Field(ge=0, allow_inf_nan=False), NO_TRUTH] = 0.0
+    min_volume_mm3: NotNegative = 0.0
     grow: bool = False
     majority_over: Literal["labelled", "all"] = "labelled"
 

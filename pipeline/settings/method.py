@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from pipeline.settings.resources import TrainingResources
 from pipeline.settings.section import (
@@ -16,10 +22,21 @@ from pipeline.settings.section import (
     Precision,
     Rate,
     Section,
+    require,
 )
 
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), NO_TRUTH]
 Level = Annotated[int, Field(ge=0, le=3, strict=True)]
 """A level of a U-shaped network: 0 is full scale, 3 is 1/8."""
+
+
+def _each_once(levels: tuple[int, ...]) -> tuple[int, ...]:
+    each_once = levels and len(set(levels)) == len(levels)
+    require(each_once, f"found {levels}, expected at least one, each once")
+    return levels
+
+
+Levels = Annotated[tuple[Level, ...], AfterValidator(_each_once)]
 
 
 class Adversarial(Section):
@@ -51,38 +68,29 @@ class Mae(Section):
 
     @model_validator(mode="after")
     def _check_training(self) -> Self:
-        if self.image_size % self.patch_size:
-            raise ValueError(
-                f"image_size {self.image_size} is no multiple of patch_size {self.patch_size}"
-            )
-        if self.epochs == 0 and self.checkpoint is None:
-            raise ValueError("epochs 0 needs a checkpoint to start from")
-        if self.architecture == "simmim" and self.checkpoint is not None:
-            raise ValueError(
-                "checkpoint is for architecture 'mae'; 'simmim' is trained from scratch"
-            )
-        if self.adversarial is not None and self.adversarial.start_epoch >= self.epochs:
-            raise ValueError(
-                f"adversarial.start_epoch: found {self.adversarial.start_epoch}, expected less "
-                f"than epochs {self.epochs}, or it would change nothing"
+        sides = f"image_size {self.image_size} is no multiple of patch_size {self.patch_size}"
+        require(self.image_size % self.patch_size == 0, sides)
+        trained = self.epochs > 0 or self.checkpoint is not None
+        require(trained, "epochs 0 needs a checkpoint to start from")
+        usable = self.architecture == "mae" or self.checkpoint is None
+        require(usable, "checkpoint is for architecture 'mae'; 'simmim' is trained from scratch")
+        if self.adversarial is not None:
+            start = self.adversarial.start_epoch
+            require(
+                start < self.epochs,
+                f"adversarial.start_epoch: found {start}, expected less than epochs {self.epochs}, "
+                "or it would change nothing",
             )
         for ratio in self.train_mask_ratios:
             self.check_mask_ratio("train_mask_ratios", ratio)
         return self
 
     def check_mask_ratio(self, key: str, mask_ratio: float) -> None:
-        """Refuse a ratio that hides none or all of a slice's patches.
-
-        Raises:
-            ValueError: names `key`, the ratio found and the allowed counts.
-        """
+        """Refuse a ratio that hides none or all of a slice's patches."""
         patches = (self.image_size // self.patch_size) ** 2
         masked = round(patches * mask_ratio)
-        if not 0 < masked < patches:
-            raise ValueError(
-                f"{key}: found {mask_ratio:g}, which masks {masked} of {patches} patches, "
-                f"expected 1 to {patches - 1}"
-            )
+        found = f"found {mask_ratio:g}, which masks {masked} of {patches} patches"
+        require(0 < masked < patches, f"{key}: {found}, expected 1 to {patches - 1}")
 
 
 class Plateau(Section):
@@ -103,42 +111,29 @@ class Training(Section):
     warmup_factor: Annotated[float, Field(ge=1, allow_inf_nan=False), NO_TRUTH] = 10.0
     plateau: Plateau | None = None
     patience: Positive = 10
-    lesion_free_fraction: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), NO_TRUTH] = 1.0
+    lesion_free_fraction: Share = 1.0
     precision: Precision = "fp32"
-
-
-def _check_levels(levels: tuple[int, ...]) -> None:
-    if not levels or len(set(levels)) != len(levels):
-        raise ValueError(f"levels: found {levels}, expected at least one, each once")
 
 
 class Gcu(Section):
     """Global compensation on the skips (Eq. 1-2), or a unit that Table 7 puts in its place."""
 
     kind: Literal["se", "spatial", "coordinate", "attention_gate", "pyramid"] = "se"
-    levels: tuple[Level, ...] = (0, 1, 2, 3)
-
-    @model_validator(mode="after")
-    def _check_levels_once(self) -> Self:
-        _check_levels(self.levels)
-        return self
+    levels: Levels = (0, 1, 2, 3)
 
 
 class Rcu(Section):
     """Regional compensation (Eq. 6): on which decoder levels, with which patches."""
 
-    levels: tuple[Level, ...] = (2, 1, 0)
+    levels: Levels = (2, 1, 0)
     patch_sizes: tuple[Positive, ...] = (8, 8, 16)
     importance: bool = True
 
     @model_validator(mode="after")
     def _check_patch_sizes(self) -> Self:
-        _check_levels(self.levels)
-        if len(self.patch_sizes) != len(self.levels):
-            raise ValueError(
-                f"patch_sizes: found {len(self.patch_sizes)}, expected one for each of the "
-                f"{len(self.levels)} levels {self.levels}"
-            )
+        found, wanted = len(self.patch_sizes), len(self.levels)
+        expected = f"expected one for each of the {wanted} levels {self.levels}"
+        require(found == wanted, f"patch_sizes: found {found}, {expected}")
         return self
 
 
@@ -170,11 +165,9 @@ class Experiment(Section):
     @model_serializer(mode="wrap")
     def _without_refused_keys(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out keys that this model refuses, so that the output can be read again."""
-        content: dict[str, Any] = written(self)
-        refused = {"backbone", "gcu", "rcu"} if self.model != "grcsf" else set()
-        if self.model == "mae_unet":
-            refused.add("encoder")
-        return {key: value for key, value in content.items() if key not in refused}
+        refused = set() if self.model == "grcsf" else {"backbone", "gcu", "rcu"}
+        refused |= {"encoder"} if self.model == "mae_unet" else set()
+        return {key: value for key, value in written(self).items() if key not in refused}
 
     @model_validator(mode="after")
     def _check_units(self) -> Self:

@@ -12,7 +12,7 @@ from pipeline.settings.method import Experiment, Mae
 from pipeline.settings.residual_sets import GradCam, Residuals, ResidualSet
 from pipeline.settings.resources import Resources
 from pipeline.settings.score_columns import TABLE_1, TABLE_2
-from pipeline.settings.section import Count, Name, Section
+from pipeline.settings.section import Count, Name, Section, require
 from pipeline.settings.tables import COSTS, Table
 
 
@@ -35,8 +35,8 @@ class Dataset(Section):
             self._check_residuals(name, residuals)
         for name, experiment in self.experiments.items():
             self._check_experiment(f"experiments.{name}", experiment)
-        if not self.shared_subsets:
-            raise ValueError("experiments: found no subset that all of them have in common")
+        shared = self.shared_subsets
+        require(shared, "experiments: found no subset that all of them have in common")
         for name, table in self.tables.items():
             self._check_table(f"tables.{name}", table)
         baseline = self.evaluation.baseline
@@ -52,12 +52,12 @@ class Dataset(Section):
 
     def subsets_with(self, residuals: str) -> tuple[int, ...]:
         """The subsets in which an experiment sees this residual set; all of them if none does."""
-        users = [
-            name
+        needed = {
+            subset
             for name, experiment in self.experiments.items()
             if experiment.residuals == residuals
-        ]
-        needed = {subset for name in users for subset in self.subsets_of(name)}
+            for subset in self.subsets_of(name)
+        }
         return tuple(sorted(needed)) or self.all_subsets
 
     @property
@@ -73,37 +73,28 @@ class Dataset(Section):
     def _check_residuals(self, name: str, residuals: Residuals | GradCam) -> None:
         key = f"residuals.{name}"
         if isinstance(residuals, GradCam):
-            self._check_grad_cam(key, residuals.grad_cam, self.subsets_with(name))
+            self._check_grad_cam(f"{key}.grad_cam", residuals.grad_cam, self.subsets_with(name))
             return
         for part in residuals.maps:
             _must_exist(f"{key}.maps", part.mae, "mae", self.mae)
             self.mae[part.mae].check_mask_ratio(f"{key}.maps.mask_ratio", part.mask_ratio)
 
     def _check_grad_cam(self, key: str, network: str, subsets: tuple[int, ...]) -> None:
-        _must_exist(f"{key}.grad_cam", network, "experiments", self.experiments)
-        if self.experiments[network].residuals is not None:
-            raise ValueError(
-                f"{key}.grad_cam: {network!r} itself needs residual maps, expected an experiment "
-                "that takes none"
-            )
-        if self.experiments[network].mae_encoder:
-            raise ValueError(
-                f"{key}.grad_cam: {network!r} has the encoder of an MAE, expected an experiment "
-                "with a convolutional one"
-            )
-        missing = sorted(set(subsets) - set(self.subsets_of(network)))
-        if missing:
-            raise ValueError(
-                f"{key}.grad_cam: {network!r} is not trained on subset {missing[0]}, which needs "
-                "these maps"
-            )
+        _must_exist(key, network, "experiments", self.experiments)
+        chosen, key = self.experiments[network], f"{key}: {network!r}"
+        expected = "expected an experiment that takes none"
+        require(chosen.residuals is None, f"{key} itself needs residual maps, {expected}")
+        expected = "expected an experiment with a convolutional one"
+        require(not chosen.mae_encoder, f"{key} has the encoder of an MAE, {expected}")
+        trained = self.subsets_of(network)
+        for subset in subsets:
+            message = f"{key} is not trained on subset {subset}, which needs these maps"
+            require(subset in trained, message)
 
     def _check_experiment(self, key: str, experiment: Experiment) -> None:
+        known = self.split.subsets
         for subset in experiment.subsets or ():
-            if subset > self.split.subsets:
-                raise ValueError(
-                    f"{key}.subsets: found {subset}, but split has {self.split.subsets}"
-                )
+            require(subset <= known, f"{key}.subsets: found {subset}, but split has {known}")
         if experiment.mae_encoder:
             self._check_encoder(f"{key}.mae_encoder.mae", experiment.mae_encoder.mae)
         if experiment.residuals is None or experiment.rcu is None:
@@ -111,37 +102,32 @@ class Dataset(Section):
         _must_exist(f"{key}.residuals", experiment.residuals, "residuals", self.residuals)
         for level, patch in zip(experiment.rcu.levels, experiment.rcu.patch_sizes, strict=True):
             largest = min(self.slices.size) // 2**level
-            if patch > largest:
-                raise ValueError(
-                    f"{key}.rcu.patch_sizes: found {patch} at 1/{2**level} scale, where "
-                    f"slices of {self.slices.size} leave {largest}"
-                )
+            found = f"{key}.rcu.patch_sizes: found {patch} at 1/{2**level} scale"
+            require(
+                patch <= largest, f"{found}, where slices of {self.slices.size} leave {largest}"
+            )
 
     def _check_encoder(self, key: str, name: str) -> None:
         _must_exist(key, name, "mae", self.mae)
         mae = self.mae[name]
-        if mae.architecture != "mae":
-            raise ValueError(f"{key}: found a SimMIM, expected an MAE (architecture: mae)")
-        if mae.patch_size & (mae.patch_size - 1):
-            raise ValueError(
-                f"{key}: found patch_size {mae.patch_size}, expected a power of two, whose scale "
-                "a decoder reaches by doubling"
-            )
+        expected = "expected an MAE (architecture: mae)"
+        require(mae.architecture == "mae", f"{key}: found a SimMIM, {expected}")
+        expected = "expected a power of two, whose scale a decoder reaches by doubling"
+        power_of_two = mae.patch_size & (mae.patch_size - 1) == 0
+        require(power_of_two, f"{key}: found patch_size {mae.patch_size}, {expected}")
 
     def _check_table(self, key: str, table: Table) -> None:
         scores = TABLE_2 if self.evaluation.metrics == "calcium" else TABLE_1
         known = [*(column.key for column in scores), *COSTS]
+        unscored = f"which metrics: {self.evaluation.metrics} does not score"
         for column in table.columns:
-            if column not in known:
-                raise ValueError(
-                    f"{key}.columns: found {column!r}, which metrics: {self.evaluation.metrics} "
-                    f"does not score; expected any of {', '.join(known)}"
-                )
+            found = f"{key}.columns: found {column!r}, {unscored}"
+            require(column in known, f"{found}; expected any of {', '.join(known)}")
         names = [row.experiment for row in table.rows]
         for name in names:
             _must_exist(f"{key}.rows", name, "experiments", self.experiments)
-        if not self.subsets_of(*names):
-            raise ValueError(f"{key}.rows: found experiments that have no subset in common")
+        shared = self.subsets_of(*names)
+        require(shared, f"{key}.rows: found experiments that have no subset in common")
 
 
 class Store(Section):
@@ -164,35 +150,29 @@ class Settings(Section):
     @classmethod
     def _plain_path(cls, results: str) -> str:
         # Snakemake reads braces as wildcards
-        if results.startswith("~") or set(results) & set("${}"):
-            raise ValueError(
-                f"found {results!r}, expected a path without ~, $ and braces, which are not filled "
-                "in here"
-            )
+        plain = not results.startswith("~") and not set(results) & set("${}")
+        expected = "expected a path without ~, $ and braces, which are not filled in here"
+        require(plain, f"found {results!r}, {expected}")
         return results
 
     @model_validator(mode="after")
     def _check_batches_divide_evenly(self) -> Self:
         for dataset, chosen in self.datasets.items():
-            sizes: dict[str, tuple[Mae | Experiment, int]] = {
-                f"mae.{name}": (mae, mae.batch_size) for name, mae in chosen.mae.items()
-            }
+            for name, mae in chosen.mae.items():
+                self._check_batch(f"datasets.{dataset}.mae.{name}", mae, mae.batch_size)
             for name, experiment in chosen.experiments.items():
-                batch_size = experiment.training.batch_size
-                sizes[f"experiments.{name}.training"] = (experiment, batch_size)
-            for key, (training, size) in sizes.items():
-                processes = training.resources.over(self.resources).processes
-                if size % processes:
-                    raise ValueError(
-                        f"datasets.{dataset}.{key}.batch_size: found {size}, expected a multiple "
-                        f"of the {processes} processes (nodes × gpus) that train together"
-                    )
+                key, size = f"experiments.{name}.training", experiment.training.batch_size
+                self._check_batch(f"datasets.{dataset}.{key}", experiment, size)
         return self
+
+    def _check_batch(self, key: str, training: Mae | Experiment, size: int) -> None:
+        processes = training.resources.over(self.resources).processes
+        expected = f"a multiple of the {processes} processes (nodes × gpus) that train together"
+        require(size % processes == 0, f"{key}.batch_size: found {size}, expected {expected}")
 
 
 def _must_exist(key: str, name: str, kind: str, known: dict[str, Any]) -> None:
-    if name not in known:
-        raise ValueError(f"{key} names {name!r}, but {kind} has only: {', '.join(known)}")
+    require(name in known, f"{key} names {name!r}, but {kind} has only: {', '.join(known)}")
 
 
 def used_residuals(chosen: Dataset, experiments: Iterable[str]) -> list[str]:

@@ -67,13 +67,10 @@ def further_images(settings: Settings, dataset: str) -> list[Path]:
 def _expanded(given: str, key: str) -> Path:
     path = os.path.expandvars(given)
     if "$" in path:
-        raise PipelineError(
-            f"{key}: found {given!r}, whose environment variable is not set; set it or write the "
-            "path out"
-        )
+        problem = "whose environment variable is not set; set it or write the path out"
+        raise PipelineError(f"{key}: found {given!r}, {problem}")
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise PipelineError(
-            f"{key}: found {given!r}, whose user is not known here; write the path out"
-        ) from None
+        problem = "whose user is not known here; write the path out"
+        raise PipelineError(f"{key}: found {given!r}, {problem}") from None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -53,35 +54,27 @@ def read_configuration(path: Path) -> dict[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise PipelineError(
-            f"configuration {path}: {error.strerror or error}; expected a readable YAML file"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise PipelineError(
-            f"configuration {path}: found no UTF-8 text ({error.reason})"
-        ) from error
-    try:
         twice = _key_given_twice(yaml.compose(text, yaml.SafeLoader))
         given = yaml.safe_load(text)
+    except OSError as error:
+        fault = f"{error.strerror or error}; expected a readable YAML file"
+    except UnicodeDecodeError as error:
+        fault = f"found no UTF-8 text ({error.reason})"
     except yaml.MarkedYAMLError as error:
-        line = f" line {error.problem_mark.line + 1}:" if error.problem_mark else ""
-        raise PipelineError(
-            f"configuration {path}:{line} not valid YAML: {error.problem}"
-        ) from error
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        fault = f"{line}not valid YAML: {error.problem}"
     except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise PipelineError(f"configuration {path}: not valid YAML: {reason}") from error
-    if twice:
-        raise PipelineError(
-            f"configuration {path}: line {twice.start_mark.line + 1}: found {twice.value!r} a "
-            "second time in its section, expected it once; the first would be lost"
-        )
-    if not isinstance(given, dict):
-        raise PipelineError(
-            f"configuration {path}: found {_shown(given)}, expected keys and values"
-        )
-    return given
+        fault = f"not valid YAML: {' '.join(str(error).split())}"
+    else:
+        if isinstance(given, dict) and not twice:
+            return given
+        fault = f"found {_shown(given)}, expected keys and values"
+        if twice:
+            fault = (
+                f"line {twice.start_mark.line + 1}: found {twice.value!r} a second time in its "
+                "section, expected it once; the first would be lost"
+            )
+    raise PipelineError(f"configuration {path}: {fault}")
 
 
 def _key_given_twice(root: yaml.Node | None) -> yaml.Node | None:
@@ -89,20 +82,19 @@ def _key_given_twice(root: yaml.Node | None) -> yaml.Node | None:
     waiting, seen = [root], set[int]()
     while waiting:
         node = waiting.pop()
-        if node is None or id(node) in seen:  # an alias is the same node again
+        if id(node) in seen:  # an alias is the same node again
             continue
         seen.add(id(node))
         if isinstance(node, yaml.SequenceNode):
             waiting += node.value
         elif isinstance(node, yaml.MappingNode):
-            keys = set[str]()
-            for key, value in node.value:
-                waiting.append(value)
-                if not isinstance(key, yaml.ScalarNode):  # loading reports it
-                    continue
-                if key.value in keys:
-                    return cast(yaml.Node, key)
-                keys.add(key.value)
+            waiting += [value for _, value in node.value]
+            # loading reports a key that is no scalar
+            keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            first = {key.value: key for key in reversed(keys)}
+            again = [key for key in keys if key is not first[key.value]]
+            if again:
+                return again[0]
     return None
 
 
@@ -122,14 +114,14 @@ def validate(given: Mapping[str, Any], origin: str) -> Settings:
         return Settings.model_validate(given)
     except ValidationError as error:
         faults = error.errors()
-        expectations: dict[str, list[str]] = {}
+        expectations: dict[str, set[str]] = defaultdict(set)
         for fault in faults:
             if not _follows(fault, faults):
                 place, expected = _explanation(fault)
-                expectations.setdefault(place, []).append(expected)
+                expectations[place].add(expected)
         lines = [
             # an `int | float` field reports one fault per type; show a single message
-            f"configuration {origin}: {place}{EITHER if len(set(expected)) > 1 else expected[0]}"
+            f"configuration {origin}: {place}{EITHER if len(expected) > 1 else expected.pop()}"
             for place, expected in expectations.items()
         ]
         raise PipelineError("\n".join(lines)) from None
@@ -137,9 +129,9 @@ def validate(given: Mapping[str, Any], origin: str) -> Settings:
 
 def _follows(fault: Any, faults: Sequence[Any]) -> bool:
     """Whether a list counts as too short only because its faulty members do not count."""
-    place = fault["loc"]
-    within = [other["loc"] for other in faults if other["loc"][: len(place)] == place]
-    return fault["type"] == "too_short" and len(within) > 1
+    place, kind = fault["loc"], str(fault["type"])
+    within = [other for other in faults if other["loc"][: len(place)] == place]
+    return kind == "too_short" and len(within) > 1
 
 
 def _explanation(fault: Any) -> tuple[str, str]:
@@ -152,17 +144,16 @@ def _explanation(fault: Any) -> tuple[str, str]:
         near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
         return f"{key}: unknown key; ", f"{hint}known keys: {', '.join(known)}"
+    found = f"found {_shown(fault['input'])}"
     if kind == "missing" and isinstance(location[-1], int):
-        key = ".".join(str(part) for part in location[:-1])
-        return f"{key}: found {_shown(fault['input'])}, expected ", "more of them"
+        return f"{key.rpartition('.')[0]}: {found}, expected ", "more of them"
     if kind == "missing":
         return f"{key}: missing; ", "this key must be given"
     if kind == "value_error":
         return f"{key}: " if key else "", str(fault["ctx"]["error"])
-    found = f"{key}: found {_shown(fault['input'])}"
     if kind in EXPECTED:
-        return f"{found}, expected ", EXPECTED[kind].format(**fault.get("ctx", {}))
-    return f"{found}; ", fault["msg"][0].lower() + fault["msg"][1:]
+        return f"{key}: {found}, expected ", EXPECTED[kind].format(**fault.get("ctx", {}))
+    return f"{key}: {found}; ", fault["msg"][0].lower() + fault["msg"][1:]
 
 
 def _is_branch(part: str | int) -> bool:
@@ -182,9 +173,8 @@ def _known_keys(location: Sequence[str | int]) -> list[str]:
             model = _model_within(field.annotation) if field else None
         elif isinstance(model, tuple):
             model = model[0]
-    if isinstance(model, tuple):
-        model = model[0]
-    return list(model.model_fields) if model is not None else []
+    model = model[0] if isinstance(model, tuple) else model
+    return list(model.model_fields) if model else []
 
 
 def _model_within(annotation: Any) -> Any:
@@ -192,8 +182,7 @@ def _model_within(annotation: Any) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for argument in reversed(get_args(annotation)):
-        model = _model_within(argument)
-        if model is not None:
+        if model := _model_within(argument):
             return (model,) if get_origin(annotation) in {dict, tuple} else model
     return None
 

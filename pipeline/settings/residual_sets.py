@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from pipeline.settings.section import Fraction, Name, Positive, Section
+from pipeline.settings.section import Fraction, Name, Positive, Section, require
 
 
 class ResidualMap(Section):
@@ -19,6 +19,12 @@ class ResidualMap(Section):
 
 
 MaskScheme = Literal["random", "stratified", "tissue"]
+PRESETS = {  # masks and visible
+    "paper": ("random", "paste"),
+    "fast": ("stratified", "ignore"),
+    "lean": ("stratified", "ignore"),
+    "tissue": ("tissue", "ignore"),
+}
 
 
 class Residuals(Section):
@@ -34,34 +40,23 @@ class Residuals(Section):
     def titles(self) -> tuple[str, ...]:
         """The heading of each map in pictures and reports."""
         plain = [f"Residual, {part.mask_ratio:.0%} masked" for part in self.maps]
-        if len(set(plain)) == len(plain):
-            return tuple(plain)
         # maps of the same ratio differ in their MAE, or only in their place
         named = [f"{title}, {part.mae}" for title, part in zip(plain, self.maps, strict=True)]
-        if len(set(named)) == len(named):
-            return tuple(named)
-        return tuple(f"{title}, map {place}" for place, title in enumerate(plain, start=1))
+        numbered = [f"{title}, map {place}" for place, title in enumerate(plain, start=1)]
+        candidates = (plain, named, numbered)
+        return tuple(next(titles for titles in candidates if len(set(titles)) == len(titles)))
 
     @model_validator(mode="before")
     @classmethod
     def _fill_preset(cls, given: Any) -> Any:
         if not isinstance(given, dict) or "preset" not in given:
             return given
-        stratified = ("stratified", "ignore")
-        presets = {
-            "paper": ("random", "paste"),
-            "fast": stratified,
-            "lean": stratified,
-            "tissue": ("tissue", "ignore"),
-        }
-        filled = dict(given)
-        preset = filled.pop("preset")
-        if not isinstance(preset, str) or preset not in presets:
-            expected = "'paper', 'fast', 'lean' or 'tissue'"
-            raise ValueError(f"preset: found {preset!r}, expected {expected}")
-        masks, visible = presets[preset]
-        filled.setdefault("masks", masks)
-        filled.setdefault("visible", visible)
+        preset = given["preset"]
+        known = isinstance(preset, str) and preset in PRESETS
+        require(known, f"preset: found {preset!r}, expected 'paper', 'fast', 'lean' or 'tissue'")
+        masks, visible = PRESETS[preset]
+        filled = {"masks": masks, "visible": visible, **given}
+        del filled["preset"]
         if isinstance(maps := filled.get("maps"), list):
             filled["maps"] = [_with_passes(part, preset) for part in maps]
         return filled

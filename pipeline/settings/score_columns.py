@@ -8,23 +8,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the table.
+    """One column of the table."""
 
-    Attributes:
-        key: name in the CSV.
-        title: heading in the table.
-        patient: the per-patient column of the same score, which the paired test compares.
-        where: path of keys to its value in a summary.
-        low_is_best: whether the lowest value is best, as for errors.
-        digits: decimals of a confidence interval's ends.
-    """
-
-    key: str
+    key: str  # name in the CSV
     title: str
-    patient: str
-    where: tuple[str, ...]
-    low_is_best: bool = False
-    digits: int = 2
+    patient: str  # the per-patient column of the same score, which the paired test compares
+    where: tuple[str, ...]  # path of keys to its value in a summary
+    low_is_best: bool = False  # as for errors
+    digits: int = 2  # decimals of a confidence interval's ends
 
 
 def _mean(key: str, title: str, **more: Any) -> Column:

@@ -12,6 +12,12 @@ def _no_truth(value: Any) -> Any:
     return value
 
 
+def require(holds: object, message: str) -> None:
+    """Refuse the settings with this message, unless the condition holds."""
+    if not holds:
+        raise ValueError(message)
+
+
 # floats are not strict, because YAML reads 1e-4 as text
 NO_TRUTH = BeforeValidator(_no_truth)
 Number = Annotated[float, Field(allow_inf_nan=False), NO_TRUTH]
@@ -24,6 +30,7 @@ SMALLEST_SIDE = 32
 Side = Annotated[int, Field(ge=SMALLEST_SIDE, strict=True)]
 Size = tuple[Side, Side]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False), NO_TRUTH]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), NO_TRUTH]
 Precision = Literal["fp32", "bf16", "fp16"]
 
 

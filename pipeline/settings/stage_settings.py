@@ -9,25 +9,20 @@ from pipeline.settings.model import Dataset, Settings
 from pipeline.settings.residual_sets import GradCam
 from pipeline.settings.section import Section
 
-MAE_SHAPE = ("architecture", "preset", "image_size", "patch_size")
+MAE_SHAPE = {"architecture", "preset", "image_size", "patch_size"}
 """The keys of an MAE that decide which weights fit it; the weights themselves are an input."""
 
 
 def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "") -> dict[str, Any]:
     """Everything in the configuration that one stage's result depends on, as JSON values.
 
-    Args:
-        settings: the validated configuration.
-        stage: module name of the stage, such as `train_mae`.
-        dataset: the data set's name.
-        name: the MAE, residual set or experiment, for stages that have several.
-
-    Returns:
-        A dictionary. A change in it runs the stage again; no other change in the file does.
+    A change in it runs the stage again; no other change in the file does. `name` is the MAE,
+    residual set, experiment or table, for stages that have several.
     """
     chosen = settings.datasets[dataset]
     seed = {"seed": settings.seed}
     slices = {"slices": _plain(chosen.slices)}
+    evaluation = {"evaluation": _plain(chosen.evaluation)}
     match stage:
         case "phantom":
             return {"phantom": _plain(chosen.source.phantom), "adapter": chosen.source.adapter}
@@ -36,8 +31,8 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
         case "split":
             return {"split": _plain(chosen.split), **seed}
         case "train_mae":
-            mae = _plain(chosen.mae[name])
-            mae.pop("picture_epochs")  # pictures change no weight
+            # pictures change no weight
+            mae = chosen.mae[name].model_dump(mode="json", exclude={"picture_epochs"})
             return {"mae": mae, **slices, **seed}
         case "residual_maps":
             subsets = {"subsets": list(chosen.subsets_with(name))}
@@ -45,20 +40,15 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
         case "train_segmentation":
             return {**_network_settings(chosen, name), **slices, **seed}
         case "predict":
-            network = _network_settings(chosen, name)
-            network["experiment"].pop("training")
-            return {**network, **slices}
+            return {**_network_settings(chosen, name, "training"), **slices}
         case "postprocess":
             return {"postprocess": _plain(chosen.postprocess)}
         case "evaluate":
-            subsets = {"subsets": list(chosen.subsets_of(name))}
-            return {"evaluation": _plain(chosen.evaluation), **subsets, **seed}
+            return {**evaluation, "subsets": list(chosen.subsets_of(name)), **seed}
         case "compare":
-            subsets = {"subsets": list(chosen.shared_subsets)}
-            return {"evaluation": _plain(chosen.evaluation), **subsets, **seed}
+            return {**evaluation, "subsets": list(chosen.shared_subsets), **seed}
         case "tabulate":
-            table = {"table": _plain(chosen.tables[name])}
-            return {**table, "evaluation": _plain(chosen.evaluation), **seed}
+            return {"table": _plain(chosen.tables[name]), **evaluation, **seed}
         case "report":
             return {"dataset": _ordered(_plain(chosen)), **seed}
     raise ValueError(f"no stage is called {stage!r}")
@@ -68,25 +58,20 @@ def _residual_settings(chosen: Dataset, name: str) -> dict[str, Any]:
     """A residual set, and the shapes of the models behind it, whose weights are inputs."""
     residuals = chosen.residuals[name]
     if isinstance(residuals, GradCam):
-        network = _network_settings(chosen, residuals.grad_cam)
-        network["experiment"].pop("training")
+        network = _network_settings(chosen, residuals.grad_cam, "training")
         return {"residuals": _plain(residuals), "network": network}
-    maes = {part.mae: _plain(chosen.mae[part.mae]) for part in residuals.maps}
-    return {
-        "residuals": _plain(residuals),
-        "mae": {mae: {key: value[key] for key in MAE_SHAPE} for mae, value in maes.items()},
-    }
+    maes = {part.mae: _plain(chosen.mae[part.mae], MAE_SHAPE) for part in residuals.maps}
+    return {"residuals": _plain(residuals), "mae": maes}
 
 
-def _network_settings(chosen: Dataset, name: str) -> dict[str, Any]:
+def _network_settings(chosen: Dataset, name: str, *without: str) -> dict[str, Any]:
     """An experiment, and the other settings that decide its network's shape."""
-    experiment = _plain(chosen.experiments[name])
-    experiment.pop("subsets")  # the choice of subsets changes no result of any subset
-    mae = _plain(encoder_mae(chosen, name))
+    # the choice of subsets changes no result of any subset
+    experiment = chosen.experiments[name].model_dump(mode="json", exclude={"subsets", *without})
     return {
         "experiment": experiment,
         "residual_maps": residual_count(chosen, name),
-        "mae": mae and {key: mae[key] for key in MAE_SHAPE},
+        "mae": _plain(encoder_mae(chosen, name), MAE_SHAPE),
     }
 
 
@@ -105,12 +90,13 @@ def residual_count(dataset: Dataset, experiment: str) -> int:
     return 1 if isinstance(residuals, GradCam) else len(residuals.maps)
 
 
-def _plain(section: Section | None) -> Any:
-    return None if section is None else section.model_dump(mode="json")
+def _plain(section: Section | None, keys: set[str] | None = None) -> Any:
+    """A section as JSON values, or only these of its keys."""
+    return section and section.model_dump(mode="json", include=keys)
 
 
 def _ordered(value: Any) -> Any:
     """Mappings sorted by key, because the order of keys in a file changes no result."""
-    if isinstance(value, dict):
-        return {key: _ordered(value[key]) for key in sorted(value)}
-    return value
+    if not isinstance(value, dict):
+        return value
+    return {key: _ordered(value[key]) for key in sorted(value)}

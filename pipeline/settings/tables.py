@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from pipeline.settings.score_columns import COLUMNS
-from pipeline.settings.section import Name, Number, Section
+from pipeline.settings.section import Name, Number, Section, require
 
 COSTS = ("parameters", "residual_seconds")
 """Columns that are not scores: network size, and seconds per patient for residual maps."""
@@ -34,27 +34,21 @@ class Table(Section):
     def _check_columns(self) -> Self:
         known = (*COLUMNS, *COSTS)
         for column in self.columns:
-            if column not in known:
-                raise ValueError(f"columns: found {column!r}, expected any of {', '.join(known)}")
-        if self.best_within is not None and self.best_within not in self.headings:
-            raise ValueError(
-                f"best_within: found {self.best_within!r}, expected one of the headings: "
-                f"{', '.join(self.headings)}"
-            )
+            message = f"columns: found {column!r}, expected any of {', '.join(known)}"
+            require(column in known, message)
+        headings = f"one of the headings: {', '.join(self.headings)}"
+        is_heading = self.best_within is None or self.best_within in self.headings
+        require(is_heading, f"best_within: found {self.best_within!r}, expected {headings}")
         return self
 
     @model_validator(mode="after")
     def _check_rows(self) -> Self:
+        columns, wanted = ", ".join(self.columns), len(self.headings)
         for row in self.rows:
-            if len(row.labels) != len(self.headings):
-                raise ValueError(
-                    f"row of {row.experiment!r}: found {len(row.labels)} labels, expected one for "
-                    f"each of the {len(self.headings)} headings"
-                )
+            key, found = f"row of {row.experiment!r}", len(row.labels)
+            expected = f"expected one for each of the {wanted} headings"
+            require(found == wanted, f"{key}: found {found} labels, {expected}")
             for column in row.published:
-                if column not in self.columns:
-                    raise ValueError(
-                        f"row of {row.experiment!r}: published.{column} belongs to none of the "
-                        f"columns: {', '.join(self.columns)}"
-                    )
+                message = f"published.{column} belongs to none of the columns: {columns}"
+                require(column in self.columns, f"{key}: {message}")
         return self

@@ -70,13 +70,9 @@ def test_the_manifest_has_what_scales_a_case(folder):
 
 
 def test_without_a_choice_a_4d_image_is_refused_in_one_line(folder):
-    with pytest.raises(PipelineError) as raised:
+    line = r"^1 of 1 cases cannot be used\ncase a:.*4D image of 2 volumes.*source\.channel.*$"
+    with pytest.raises(PipelineError, match=line):
         ingested(folder[0])
-    first, line = str(raised.value).splitlines()
-    assert first == "1 of 1 cases cannot be used"
-    assert "case a:" in line
-    assert "4D image of 2 volumes" in line
-    assert "source.channel" in line
 
 
 @pytest.mark.parametrize("name", ["a.nii.gz", "a-mask.nii.gz", "manifest.csv"])
@@ -106,23 +102,20 @@ def test_faults_of_lists_and_of_images_are_shown_together(faulty):
         ingested(faulty)
     first, *lines = str(raised.value).splitlines()
     assert first == "3 of 4 cases cannot be used"
-    assert len(lines) == 3
     for line, case in zip(lines, ("cut", "gone", "twice"), strict=True):
         assert f"case {case}: " in line
 
 
 def test_skip_sets_every_faulty_case_aside_with_its_reason(faulty):
-    manifest = read_json(ingested(faulty, on_error="skip").cases)
+    layout = ingested(faulty, on_error="skip")
+    manifest = read_json(layout.cases)
     assert list(manifest["cases"]) == ["good"]
     reasons = {name: " ".join(lines) for name, lines in manifest["set_aside"].items()}
-    assert sorted(reasons) == ["cut", "gone", "twice"]
-    assert "gone.nii.gz not there" in reasons["gone"]
-    assert "more than once" in reasons["twice"]
-    assert "cut.nii.gz" in reasons["cut"]
-
-
-def test_a_corrected_image_of_a_case_that_was_set_aside_is_noticed(faulty):
-    layout, cut = ingested(faulty, on_error="skip"), faulty / "cut.nii.gz"
+    said = {"cut": "cut.nii.gz", "gone": "gone.nii.gz not there", "twice": "more than once"}
+    assert sorted(reasons) == sorted(said)
+    assert all(words in reasons[name] for name, words in said.items())
+    # a corrected image of such a case is noticed
+    cut = faulty / "cut.nii.gz"
     cut.write_bytes((faulty / "good.nii.gz").read_bytes())
     os.utime(cut, (1_500_000_000, 1_500_000_000))
     assert source_changes(layout.sources("ingest")).replaced == [cut]

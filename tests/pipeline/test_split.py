@@ -1,6 +1,6 @@
 """No cohort on both sides, every case once, whatever the cohorts' sizes."""
 
-from itertools import combinations
+from itertools import chain, combinations
 
 import pytest
 from hypothesis import given
@@ -62,18 +62,19 @@ def test_the_mae_learns_from_no_case_that_validates_or_tests(
     split(layout, Split(by="group", subsets=subsets), seed)
     roles = read_json(layout.split)["subsets"].values()
     learnt, validated = lesion_free_slices(layout, cases)
-    held_out = {
-        case for subset in roles for role in ("validation", "test") for case in subset[role]
-    }
-    assert not {case for case, _ in learnt} & held_out
-    assert not {case for case, _ in validated} & {c for subset in roles for c in subset["test"]}
-    for case, z in (*learnt, *validated):
-        assert z not in cases[case]["slices_with_lesion"] + cases[case]["empty_slices"]
-    assert len(learnt) == sum(
-        4 - len({*cases[case]["slices_with_lesion"], *cases[case]["empty_slices"]})
-        for subset in roles
-        for case in subset["train"]
+    train, validation, test = (
+        {case for subset in roles for case in subset[role]} for role in ROLES
     )
+    fit = {
+        (name, z)
+        for name, case in cases.items()
+        for z in range(4)
+        if z not in case["slices_with_lesion"] + case["empty_slices"]
+    }
+    assert sorted(learnt) == sorted((case, z) for case, z in fit if case in train)
+    assert not train & (validation | test)
+    assert not {case for case, _ in validated} & test
+    assert set(validated) <= fit
 
 
 @given(sizes=st.lists(st.integers(1, 30), min_size=2, max_size=8), seed=st.integers(0, 9))
@@ -81,9 +82,8 @@ def test_the_test_share_is_as_close_as_whole_cohorts_allow(sizes, seed):
     groups = {str(i): ["x"] * size for i, size in enumerate(sizes)}
     wanted = 0.2 * sum(sizes)
     reached = sum(len(groups[name]) for name in closest_groups(groups, wanted, seed))
-    possible = [
-        sum(chosen) for count in range(1, len(sizes)) for chosen in combinations(sizes, count)
-    ]
+    chosen = (combinations(sizes, count) for count in range(1, len(sizes)))
+    possible = map(sum, chain.from_iterable(chosen))
     assert abs(reached - wanted) == min(abs(total - wanted) for total in possible)
 
 
@@ -115,13 +115,19 @@ def test_one_more_case_moves_few_others():
     assert moved <= 3
 
 
-def test_given_roles_are_kept():
+def test_given_roles_are_kept_and_make_one_subset():
     cases = with_roles({"a": "train", "b": "train", "c": "validation", "d": "test"})
-    assert split_cases(cases, Split(), 0) == [
-        {"train": ["a", "b"], "validation": ["c"], "test": ["d"]}
-    ]
+    (subset,) = split_cases(cases, Split(), 0)
+    assert subset == {"train": ["a", "b"], "validation": ["c"], "test": ["d"]}
     with pytest.raises(PipelineError, match="case e has role ''"):
         split_cases(cases | with_roles({"e": ""}), Split(), 0)
+    with pytest.raises(PipelineError, match=r"split\.subsets: found 4"):
+        split_cases(cases, Split(subsets=4), 0)
+    # where only test cases are given, the rest is shared out
+    cases = with_roles({**{f"t{i}": "" for i in range(10)}, "x": "test"})
+    (subset,) = split_cases(cases, Split(validation=3), 0)
+    assert subset["test"] == ["x"]
+    assert [len(subset["train"]), len(subset["validation"])] == [7, 3]
 
 
 @pytest.mark.parametrize(
@@ -145,24 +151,11 @@ def test_the_file_names_roles_unlabelled_and_achieved_fractions(tmp_path):
     split(layout, Split(by="group"), 3)
     written = read_json(layout.split)
     assert written["unlabelled"] == ["extra"]
-    assert written["fractions"]["1"]["test"] == pytest.approx(0.4)
-    assert sum(written["fractions"]["1"].values()) == pytest.approx(1)
-    assert set(written["fractions"]["1"]) == set(ROLES)
+    fractions = written["fractions"]["1"]
+    assert fractions["test"] == pytest.approx(0.4)
+    assert sum(fractions[role] for role in ROLES) == pytest.approx(1) == sum(fractions.values())
     split(layout, Split(by="group"), 3)
     assert read_json(layout.split)["digest"] == written["digest"]
-
-
-def test_given_test_cases_leave_the_rest_to_be_shared_out():
-    cases = with_roles({**{f"t{i}": "" for i in range(10)}, "x": "test"})
-    (subset,) = split_cases(cases, Split(validation=3), 0)
-    assert subset["test"] == ["x"]
-    assert [len(subset["train"]), len(subset["validation"])] == [7, 3]
-
-
-def test_given_roles_make_one_subset():
-    cases = with_roles({"a": "train", "b": "test"})
-    with pytest.raises(PipelineError, match=r"split\.subsets: found 4"):
-        split_cases(cases, Split(subsets=4), 0)
 
 
 def test_given_roles_must_not_cut_a_group():

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from pipeline.datasets.phantoms.fields import Array, Grid
+from pipeline.datasets.phantoms.fields import Array, Grid, Mask
 
 THRESHOLD_HU = 130
 ARTERIES = ("LAD", "LCX", "RCA")
 
 
-def reference(image: npt.NDArray[np.int16], shares: Array, dense: Array) -> npt.NDArray[np.uint8]:
+def reference(image: npt.NDArray[np.int16], shares: Array, dense: Array) -> Mask:
     """The mask that an annotator's clicks give: whole components above 130 HU, by artery.
 
     Args:
@@ -27,19 +27,15 @@ def reference(image: npt.NDArray[np.int16], shares: Array, dense: Array) -> npt.
         (z, y, x) uint8: 1 LAD, 2 LCX, 3 RCA; components are 3D, 6-connected.
     """
     parts, count = ndimage.label(image > THRESHOLD_HU)
-    votes = np.zeros((4, count + 1))
-    for number in range(3):
-        touched = shares[number] > 0.3
-        votes[number + 1] = np.bincount(parts[touched], minlength=count + 1)
-    in_dense = np.bincount(parts[dense > 0.5], minlength=count + 1)
-    winner = np.argmax(votes, axis=0).astype(np.uint8)
+    votes = [np.bincount(parts[share > 0.3], minlength=count + 1) for share in shares]
+    winner = np.argmax([np.zeros(count + 1), *votes], axis=0).astype(np.uint8)
     winner[0] = 0
-    winner[in_dense > 0] = 0
-    named: npt.NDArray[np.uint8] = winner[parts]
+    winner[parts[dense > 0.5]] = 0
+    named: Mask = winner[parts]
     return named
 
 
-def agatston(image: npt.NDArray[Any], label: npt.NDArray[np.uint8], grid: Grid) -> dict[str, float]:
+def agatston(image: npt.NDArray[Any], label: Mask, grid: Grid) -> dict[str, float]:
     """Agatston scores by artery and in total, in plain loops over lesions and slices.
 
     A lesion's area in a slice in mm² × 1, 2, 3 or 4 by its highest HU there (from 130, 200, 300,
@@ -53,8 +49,7 @@ def agatston(image: npt.NDArray[Any], label: npt.NDArray[np.uint8], grid: Grid) 
         for lesion in range(1, count + 1):
             for k in np.flatnonzero((parts == lesion).any(axis=(1, 2))):
                 values = image[k][parts[k] == lesion]
-                peak = float(values.max())
-                weight = sum(peak >= step for step in (THRESHOLD_HU, 200, 300, 400))
+                weight = sum(values.max() >= step for step in (THRESHOLD_HU, 200, 300, 400))
                 score += len(values) * pixel_mm2 * weight
         scores[artery] = score * grid.spacing[0] / 3
     return {**scores, "total": sum(scores.values())}

@@ -7,24 +7,13 @@ front, z to the top.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from pipeline.datasets.phantoms.fields import (
-    Array,
-    Grid,
-    PhantomCase,
-    blend,
-    blur,
-    inside,
-    lesion_truth,
-    radius,
-    random_field,
-    soft_width,
-)
+from pipeline.datasets.phantoms import fields
+from pipeline.datasets.phantoms.fields import Array, Grid, Mask, PhantomCase, Scene, blend, radius
 from pipeline.storage.volumes import Geometry
 
 DEFAULT_SHAPE = (189, 233, 197)
@@ -40,7 +29,7 @@ FOLD_STEP = 2.0
 def head_case(
     rng: np.random.Generator, shape: tuple[int, int, int], cohort: int, size_class: int
 ) -> PhantomCase:
-    """One patient.
+    """One patient: image int16 in arbitrary units, label 0/1.
 
     Args:
         rng: the case's own generator.
@@ -48,60 +37,49 @@ def head_case(
         cohort: decides the scanner: contrast, noise, bias field, units.
         size_class: size of all lesions together: 0 up to 100 voxels, 1 up to 1,000, 2 above. In a
             brain of less than 8,000 voxels, class 2 is smaller.
-
-    Returns:
-        Image int16 in arbitrary units, label 0/1.
     """
-    sizes = zip(FIELD_OF_VIEW, shape, strict=True)
-    spacing = [length / n for length, n in sizes]
-    grid = Grid(shape, (spacing[0], spacing[1], spacing[2]))
-    tissue, brain = _anatomy(rng, grid)
-    label, darkening, contrasts = _lesions(rng, grid, brain, size_class)
-    tissue *= 1 - darkening
-    image = _scan(rng, tissue, grid, cohort)
-    geometry = mni_geometry(grid)
-    truth = {
-        **lesion_truth(label, grid),
-        "size_class": size_class,
-        "darkening": contrasts,
-        "direction": list(geometry.direction),
-    }
-    return PhantomCase(image, label, geometry, truth)
+    z, y, x = (length / n for length, n in zip(FIELD_OF_VIEW, shape, strict=True))
+    grid = Grid(shape, (z, y, x))
+    scene = Scene(rng, grid, np.full(shape, 0.015, np.float32))
+    depth = _draw_anatomy(scene)
+    label, darkening, contrasts = _lesions(scene, depth, size_class)
+    scene.tissue[:] *= 1 - darkening
+    image = _scan(scene, cohort)
+    truth = {"size_class": size_class, "darkening": contrasts}
+    return PhantomCase(image, label, mni_geometry(grid), truth)
 
 
 def mni_geometry(grid: Grid) -> Geometry:
     """This grid in MNI space, where x and y run against ITK's (LPS) axes."""
-    corner = [low - 0.5 + step / 2 for low, step in zip(MNI_CORNER, grid.spacing, strict=True)]
+    z, y, x = (low - 0.5 + step / 2 for low, step in zip(MNI_CORNER, grid.spacing, strict=True))
     direction = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -1.0)
-    return Geometry(grid.shape, grid.spacing, (corner[0], -corner[1], -corner[2]), direction)
+    return Geometry(grid.shape, grid.spacing, (z, -y, -x), direction)
 
 
-def _anatomy(rng: np.random.Generator, grid: Grid) -> tuple[Array, Array]:
-    """Signal, with white matter at 1, and the depth in mm below the brain's surface."""
-    z, y, x = _warped(rng, grid)
-    width = soft_width(grid)
+def _draw_anatomy(scene: Scene) -> Array:
+    """Draw signal, with white matter at 1; return the depth in mm below the brain's surface."""
+    z, y, x = _warped(scene)
     cerebrum = _cerebral_radius(z, y, x)
     depth = (1 - cerebrum) * np.float32(68)
-    tissue = _skull_and_face(rng, grid, (z, y, x), depth)
-    blend(tissue, CSF, inside(depth + 3.5, width))
-    folded = _fold_depth(z, y, x, cerebrum, depth)
-    hemisphere = np.minimum(depth, folded)
-    blend(tissue, GREY, inside(hemisphere - 0.7, width))
-    blend(tissue, WHITE, inside(hemisphere - 4.2, width))
-    below = _draw_cerebellum_and_stem(tissue, (z, y, x), depth, width)
-    _draw_deep_structures(tissue, z, y, x, width)
-    return tissue, np.maximum(hemisphere, below)
+    _draw_skull_and_face(scene, z, y, x, depth)
+    scene.draw(CSF, depth + 3.5)
+    hemisphere = np.minimum(depth, _fold_depth(z, y, x, cerebrum, depth))
+    scene.draw(GREY, hemisphere - 0.7)
+    scene.draw(WHITE, hemisphere - 4.2)
+    below = _draw_cerebellum_and_stem(scene, z, y, x, depth)
+    _draw_deep_structures(scene, z, y, x)
+    result: Array = np.maximum(hemisphere, below)
+    return result
 
 
-def _warped(rng: np.random.Generator, grid: Grid) -> tuple[Array, Array, Array]:
+def _warped(scene: Scene) -> tuple[Array, Array, Array]:
     """Each voxel's position in the template: scaled, and bent by a smooth random field."""
-    axes = [axis - middle for axis, middle in zip(grid.axes(), CENTRE, strict=True)]
-    scale = rng.uniform(0.95, 1.05, 3).astype(np.float32)
-    warped = [
-        axis * factor + np.float32(2.6) * random_field(rng, grid, 55)
-        for axis, factor in zip(axes, scale, strict=True)
-    ]
-    return warped[0], warped[1], warped[2]
+    scale = scene.rng.uniform(0.95, 1.05, 3).astype(np.float32)
+    z, y, x = (
+        (axis - middle) * factor + np.float32(2.6) * scene.random_field(55)
+        for axis, middle, factor in zip(scene.grid.axes(), CENTRE, scale, strict=True)
+    )
+    return z, y, x
 
 
 def _cerebral_radius(z: Array, y: Array, x: Array) -> Array:
@@ -121,7 +99,8 @@ def _cerebral_radius(z: Array, y: Array, x: Array) -> Array:
 @lru_cache(maxsize=1)
 def _fold_template() -> Array:
     """Random gyral pattern that all heads share, 240 mm wide at 2 mm; 0 along a sulcus."""
-    return random_field(np.random.default_rng(2009), Grid((120,) * 3, (FOLD_STEP,) * 3), 9.0)
+    grid = Grid((120,) * 3, (FOLD_STEP,) * 3)
+    return Scene(np.random.default_rng(2009), grid, np.empty(0)).random_field(9.0)
 
 
 def _fold_depth(z: Array, y: Array, x: Array, cerebrum: Array, depth: Array) -> Array:
@@ -140,127 +119,102 @@ def _fold_depth(z: Array, y: Array, x: Array, cerebrum: Array, depth: Array) -> 
     return result
 
 
-def _skull_and_face(
-    rng: np.random.Generator, grid: Grid, place: tuple[Array, Array, Array], depth: Array
-) -> Array:
-    """Signal of everything around the brain: air, scalp, bone with marrow, muscle of the neck."""
-    z, y, x = place
-    width = soft_width(grid)
-    thick = 3.2 + 0.7 * random_field(rng, grid, 40)
-    scalp = inside(depth + 3.5 + 3.2 * thick, width)
-    tissue = np.full(grid.shape, 0.015, np.float32)
+def _draw_skull_and_face(scene: Scene, z: Array, y: Array, x: Array, depth: Array) -> None:
+    """Draw everything around the brain: scalp, bone with marrow, muscle of the neck."""
+    thick = 3.2 + 0.7 * scene.random_field(40)
     neck = 50 * (1 - radius(z, y, x, (-90, -22, 0), (80, 52, 54)))
     face = 45 * (1 - radius(z, y, x, (-62, 42, 0), (46, 46, 50)))
     soft = np.maximum(neck, face)
-    blend(tissue, 0.95, inside(soft, width))
-    blend(tissue, 0.48 + 0.12 * random_field(rng, grid, 14), inside(soft - 6, width))
+    scene.draw(0.95, soft)
+    scene.draw(0.48 + 0.12 * scene.random_field(14), soft - 6)
     cavity = 14 * (1 - radius(z, y, np.abs(x), (-46, 58, 16), (14, 20, 11)))
-    blend(tissue, 0.03, inside(cavity, width))
-    blend(tissue, 0.95, scalp)
-    blend(tissue, 0.10, inside(depth + 3.5 + 2.0 * thick, width))
-    diploe = inside(depth + 3.5 + 1.4 * thick, width) * (1 - inside(depth + 4.2 + thick, width))
-    blend(tissue, 0.55, diploe)
-    blend(tissue, 0.10, inside(depth + 3.9 + 0.4 * thick, width))
-    return tissue
+    scene.draw(0.03, cavity)
+    scene.draw(0.95, depth + 3.5 + 3.2 * thick)  # scalp
+    scene.draw(0.10, depth + 3.5 + 2.0 * thick)
+    below = scene.inside(depth + 4.2 + thick)
+    blend(scene.tissue, 0.55, scene.inside(depth + 3.5 + 1.4 * thick) * (1 - below))  # marrow
+    scene.draw(0.10, depth + 3.9 + 0.4 * thick)
 
 
-def _draw_cerebellum_and_stem(
-    tissue: Array, place: tuple[Array, Array, Array], depth: Array, width: float
-) -> Array:
+def _draw_cerebellum_and_stem(scene: Scene, z: Array, y: Array, x: Array, depth: Array) -> Array:
     """Draw both below the cerebrum, whose depth in mm is given; return their depth in mm."""
-    z, y, x = place
     ball = radius(z, y, np.abs(x), (-46, -52, 20), (25, 29, 32))
     cerebellum = (1 - ball) * 27
     folia = np.abs((ball * 6 + 0.04 * y) % 1 - 0.5) * 2  # thin leaves, finer than the cerebrum's
     stem = 13 * (1 - radius(z, y - 0.25 * (z + 40), x, (-52, -20, 0), (48, 13, 14)))
-    fluid = inside(np.maximum(cerebellum, stem) + 3.5, width) * inside(3 - depth, width)
-    blend(tissue, CSF, fluid)
-    blend(tissue, GREY - 0.06 + 0.1 * folia, inside(cerebellum, width))
-    blend(tissue, 0.93, inside(cerebellum - 12, width))
-    blend(tissue, 0.90, inside(stem, width))
-    fourth = 5 * (1 - radius(z, y, x, (-46, -36, 0), (11, 5, 6)))
-    blend(tissue, CSF, inside(fourth, width))
-    result: Array = np.maximum(cerebellum, stem)
-    return result
+    both: Array = np.maximum(cerebellum, stem)
+    blend(scene.tissue, CSF, scene.inside(both + 3.5) * scene.inside(3 - depth))
+    scene.draw(GREY - 0.06 + 0.1 * folia, cerebellum)
+    scene.draw(0.93, cerebellum - 12)
+    scene.draw(0.90, stem)
+    scene.draw(CSF, 5 * (1 - radius(z, y, x, (-46, -36, 0), (11, 5, 6))))  # fourth ventricle
+    return both
 
 
-def _draw_deep_structures(tissue: Array, z: Array, y: Array, x: Array, width: float) -> None:
+def _draw_deep_structures(scene: Scene, z: Array, y: Array, x: Array) -> None:
     """Draw callosum, basal ganglia and ventricles, mirrored at the midline."""
     side = np.abs(x)
     callosum = 4 * (1 - np.abs(radius(z, y, side, (4, -2, 0), (18, 36, 30)) - 1) * 5)
-    blend(tissue, WHITE, inside(np.minimum(callosum, z - 2), width) * inside(14 - side, width))
+    share = scene.inside(np.minimum(callosum, z - 2)) * scene.inside(14 - side)
+    blend(scene.tissue, WHITE, share)
     grey = [
         ((2, -14, 11), (9, 15, 9), 0.78),  # thalamus
         ((0, 6, 25), (10, 17, 6), 0.72),  # putamen
         ((9, 18, 13), (9, 13, 5), 0.70),  # caudate
     ]
     for centre, radii, value in grey:
-        blend(tissue, value, inside(radii[2] * (1 - radius(z, y, side, centre, radii)), width))
+        scene.draw(value, radii[2] * (1 - radius(z, y, side, centre, radii)))
     bend = z - 12 + 0.012 * (y + 4) ** 2
     body = 6 * (1 - radius(bend, y, side, (0, -4, 9), (7, 34, 6.5)))
     horn = 6 * (1 - radius(z, y, side - 0.35 * np.abs(y + 34), (2, -42, 15), (8, 17, 6)))
     third = 2.5 * (1 - radius(z, y, x, (-3, -8, 0), (9, 13, 2.4)))
-    fluid = np.maximum(np.maximum(body, horn), third)
-    blend(tissue, CSF, inside(fluid, width))
+    scene.draw(CSF, np.maximum(np.maximum(body, horn), third))
 
 
-def _lesions(
-    rng: np.random.Generator, grid: Grid, depth: Array, size_class: int
-) -> tuple[npt.NDArray[np.uint8], Array, list[float]]:
+def _lesions(scene: Scene, depth: Array, size_class: int) -> tuple[Mask, Array, list[float]]:
     """Label, darkening (each voxel's lost share of signal), and the darkening of each core."""
-    label = np.zeros(grid.shape, np.uint8)
-    darkening = np.zeros(grid.shape, np.float32)
-    tissue = depth > 1.0
+    rng, grid = scene.rng, scene.grid
+    label, darkening = np.zeros(grid.shape, np.uint8), np.zeros(grid.shape, np.float32)
+    brain = depth > 1.0
     low, high = SIZE_CLASSES[size_class]
     high = max(min(high, int(LARGEST_MM3 / grid.voxel_mm3)), low + 1)
     wanted = round(float(np.exp(rng.uniform(np.log(low), np.log(high)))))
-    wanted = min(wanted, int(np.count_nonzero(tissue)) // 8)
+    wanted = min(wanted, int(np.count_nonzero(brain)) // 8)
     several = size_class > 0 and rng.random() < 0.4
-    parts = [round(wanted * 0.8), wanted - round(wanted * 0.8)] if several else [wanted]
     contrasts = []
-    for voxels in parts:
+    for voxels in [round(wanted * 0.8), wanted - round(wanted * 0.8)] if several else [wanted]:
         contrast = float(rng.uniform(0.12, 0.2) if rng.random() < 0.25 else rng.uniform(0.25, 0.55))
-        shape = _lesion(rng, grid, tissue & (label == 0), voxels)
-        label[shape] = 1
-        edge = blur(shape.astype(np.float32), grid, 2.5)
+        lesion = _lesion(scene, brain & (label == 0), voxels)
+        label[lesion] = 1
+        edge = fields.blur(lesion.astype(np.float32), grid, 2.5)
         np.maximum(darkening, edge * np.float32(contrast), out=darkening)
         contrasts.append(round(contrast, 3))
     return label, darkening, contrasts
 
 
-def _lesion(
-    rng: np.random.Generator, grid: Grid, tissue: npt.NDArray[np.bool_], voxels: int
-) -> npt.NDArray[np.bool_]:
-    """An irregular connected region of about `voxels` voxels of brain tissue."""
+def _lesion(scene: Scene, brain: npt.NDArray[np.bool_], voxels: int) -> npt.NDArray[np.bool_]:
+    """An irregular connected region of about `voxels` voxels of the brain."""
+    rng, grid = scene.rng, scene.grid
     reach = float(np.cbrt(voxels * grid.voxel_mm3 * 0.24))  # radius of a ball of this volume
-    candidates = np.flatnonzero(tissue)
-    centre = np.unravel_index(int(rng.choice(candidates)), grid.shape)
-    middle = grid.points(np.array(centre)[None])[0]
+    centre = np.unravel_index(int(rng.choice(np.flatnonzero(brain))), grid.shape)
     stretch = np.exp(rng.normal(0, 0.25, 3))
-    z, y, x = grid.axes()
-    distance = radius(z, y, x, middle, reach * stretch)
-    distance *= 1 + 0.22 * random_field(rng, grid, max(1.1 * reach, 5.0))
-    distance = np.where(tissue, distance, np.inf)
-    limit = np.partition(distance.ravel(), voxels)[voxels]
-    parts, _ = ndimage.label(distance < limit)
-    largest = int(np.argmax(np.bincount(parts.ravel())[1:])) + 1
-    region: npt.NDArray[np.bool_] = parts == largest
-    return region
+    distance = radius(*grid.axes(), grid.point(centre), reach * stretch)
+    distance *= 1 + 0.22 * scene.random_field(max(1.1 * reach, 5.0))
+    distance = np.where(brain, distance, np.inf)
+    return fields.largest_part(distance < np.partition(distance.ravel(), voxels)[voxels])
 
 
-def _scan(
-    rng: np.random.Generator, tissue: Array, grid: Grid, cohort: int
-) -> npt.NDArray[np.int16]:
+def _scan(scene: Scene, cohort: int) -> npt.NDArray[np.int16]:
     """The image of the cohort's scanner: contrast, blur, bias field, Rician noise, units."""
+    rng, grid = scene.rng, scene.grid
     scanner = np.random.default_rng([cohort, 2018])
     power, units = scanner.uniform(0.8, 1.25), scanner.choice((180, 420, 900, 1800))
     sigma, bias = scanner.uniform(0.018, 0.04), scanner.uniform(0.03, 0.1)
     fwhm = scanner.uniform(0.8, 1.6)
-    signal = blur(np.clip(tissue, 0, 2) ** np.float32(power), grid, fwhm)
-    signal = signal * np.exp(np.float32(bias) * random_field(rng, grid, 90))
+    signal = fields.blur(np.clip(scene.tissue, 0, 2) ** np.float32(power), grid, fwhm)
+    signal = signal * np.exp(np.float32(bias) * scene.random_field(90))
     real = signal + np.float32(sigma) * rng.standard_normal(grid.shape, dtype=np.float32)
     imaginary = np.float32(sigma) * rng.standard_normal(grid.shape, dtype=np.float32)
-    gain = units * rng.uniform(0.85, 1.15)
-    scanned: npt.NDArray[Any] = np.hypot(real, imaginary) * np.float32(gain)
+    scanned = np.hypot(real, imaginary) * np.float32(units * rng.uniform(0.85, 1.15))
     stored: npt.NDArray[np.int16] = np.rint(np.minimum(scanned, 32767)).astype(np.int16)
     return stored

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.datasets.cases import CaseFiles
 from pipeline.errors import PipelineError
+from pipeline.storage.files import write_json
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from pipeline.datasets.phantoms.fields import PhantomCase
 
 VERSION = 1
-KINDS = ("head", "chest", "heart")
 ADAPTER_OF = {"head": "atlas", "chest": "msd", "heart": "orcascore"}
+KINDS = tuple(ADAPTER_OF)
 SMALLEST = 8  # voxels along any axis
 TRUTH = "truth.json"
 WRITTEN = ".phantom.json"
@@ -43,6 +42,14 @@ class _Place:
     size_class: int = 0
     group: str = ""
 
+    @property
+    def files(self) -> Iterator[str]:
+        """Every file that the case may have."""
+        for name in filter(None, (self.image, self.mask, self.decoy)):
+            yield name
+            if name.endswith(".mhd"):
+                yield from (name[:-4] + suffix for suffix in (".raw", ".zraw"))
+
 
 def phantom_files(kind: str, root: Path, cases: int, unlabelled: int = 0) -> list[CaseFiles]:
     """The cases that the adapter will list in `root` after `write_phantom`.
@@ -50,7 +57,6 @@ def phantom_files(kind: str, root: Path, cases: int, unlabelled: int = 0) -> lis
     Raises:
         PipelineError: unknown kind.
     """
-    modality = "MR" if kind == "head" else "CT"
     return [
         CaseFiles(
             place.name,
@@ -58,7 +64,7 @@ def phantom_files(kind: str, root: Path, cases: int, unlabelled: int = 0) -> lis
             root / place.mask if place.mask else None,
             group=place.group,
             role="" if place.mask else "unlabelled",
-            modality=modality,
+            modality="MR" if kind == "head" else "CT",
         )
         for place in sorted(_places(kind, cases, unlabelled), key=lambda place: place.name)
     ]
@@ -89,40 +95,38 @@ def write_phantom(
 
     Returns:
         The path of `truth.json`, which is written last. It holds for each case, also unlabelled
-        ones: shape, `spacing_mm`, `voxel_mm3`, `voxels`, `volume_mm3` (also by label), `lesions`
-        (6-connected, each with its voxels) and `labelled`; for the heart `agatston` per artery
-        and in `total`, by plain loops over the stored image and label, and `agatston_noise_free`
-        from the image before noise; for the head `darkening`, the share of signal that each
-        lesion's core loses.
+        ones, `lesion_truth` and `labelled`; for the heart `agatston` per artery and in `total`,
+        by plain loops over the stored image and label, and `agatston_noise_free` from the image
+        before noise; for the head `darkening`, the share of signal that each lesion's core loses.
 
     Raises:
         PipelineError: unknown kind, or a shape below 8 voxels along an axis.
     """
+    from pipeline.datasets.phantoms.fields import lesion_truth
+
     places = _places(kind, cases, unlabelled)
     if shape is not None and min(shape) < SMALLEST:
         raise PipelineError(f"phantom shape {shape}: expected at least {SMALLEST} along each axis")
     _remove_former(root)
-    _list_files_to_write(kind, root, places)
-    make = _maker(kind, shape)
+    description = {"dataset.json": _decathlon_description(places)} if kind == "chest" else {}
+    files = [TRUTH, *(name for place in places for name in place.files), *description]
+    write_json(root / WRITTEN, {"files": files})  # for the next call to remove
     truths: dict[str, Any] = {}
     for place in places:
-        case = make(_generator(kind, seed, place), place)
+        case = _case(kind, seed, place, shape)
         _write_case(root, place, case, compress=kind != "heart" or place.index % 4 == 3)
-        truths[place.name] = {**case.truth, "labelled": place.mask is not None}
+        known = lesion_truth(case.label, case.geometry)
+        truths[place.name] = {**known, **case.truth, "labelled": place.mask is not None}
         log.info("wrote phantom %s", place.name)
-    if kind == "chest":
-        _write_json(root / "dataset.json", _decathlon_description(places))
-    truth = root / TRUTH
-    _write_json(truth, {"kind": kind, "seed": seed, "version": VERSION, "cases": truths})
-    return truth
+    for name, content in description.items():
+        write_json(root / name, content)
+    truth = {"kind": kind, "seed": seed, "version": VERSION, "cases": truths}
+    write_json(root / TRUTH, truth)
+    return root / TRUTH
 
 
 def _places(kind: str, cases: int, unlabelled: int) -> list[_Place]:
-    layouts: dict[str, Callable[[int, bool], _Place]] = {
-        "head": _head_place,
-        "chest": _chest_place,
-        "heart": _heart_place,
-    }
+    layouts = {"head": _head_place, "chest": _chest_place, "heart": _heart_place}
     if kind not in layouts:
         raise PipelineError(f"phantom kind {kind!r}: unknown; use one of {', '.join(KINDS)}")
     place = layouts[kind]
@@ -138,16 +142,14 @@ def _head_place(index: int, labelled: bool) -> _Place:
     subject = f"sub-r{cohort:03}s{number:03}"
     part = "Training" if labelled else "Testing"
     stem = f"{part}/R{cohort:03}/{subject}/ses-1/anat/{subject}_ses-1_space-MNI152NLin2009aSym"
-    mask = f"{stem}_label-L_desc-T1lesion_mask.nii.gz" if labelled else None
-    # every cohort has all three size classes, so that cohort and size are not confounded
-    size_class = (cohort + number) % 3
     return _Place(
         subject,
         index,
         f"{stem}_T1w.nii.gz",
-        mask,
+        f"{stem}_label-L_desc-T1lesion_mask.nii.gz" if labelled else None,
         cohort=cohort,
-        size_class=size_class,
+        # every cohort has all three size classes, so that cohort and size are not confounded
+        size_class=(cohort + number) % 3,
         group=f"R{cohort:03}",
     )
 
@@ -173,37 +175,27 @@ def _heart_place(index: int, labelled: bool) -> _Place:
     )
 
 
-def _generator(kind: str, seed: int, place: _Place) -> np.random.Generator:
+def _case(kind: str, seed: int, place: _Place, shape: tuple[int, int, int] | None) -> PhantomCase:
     import numpy as np
 
-    return np.random.default_rng([seed, KINDS.index(kind), place.mask is None, place.index])
+    from pipeline.datasets.phantoms import chest, head, heart
 
-
-def _maker(
-    kind: str, shape: tuple[int, int, int] | None
-) -> Callable[[np.random.Generator, _Place], PhantomCase]:
-    from pipeline.datasets.phantoms import chest as phantom_chest
-    from pipeline.datasets.phantoms import head as phantom_head
-    from pipeline.datasets.phantoms import heart as phantom_heart
-
+    rng = np.random.default_rng([seed, KINDS.index(kind), place.mask is None, place.index])
     if kind == "head":
-        size = shape or phantom_head.DEFAULT_SHAPE
-        return lambda rng, place: phantom_head.head_case(rng, size, place.cohort, place.size_class)
+        size = shape or head.DEFAULT_SHAPE
+        return head.head_case(rng, size, place.cohort, place.size_class)
     if kind == "chest":
-        size = shape or phantom_chest.DEFAULT_SHAPE
-        return lambda rng, place: phantom_chest.chest_case(rng, place.index, size)
-    size = shape or phantom_heart.DEFAULT_SHAPE
-    return lambda rng, place: phantom_heart.heart_case(rng, place.index, size)
+        return chest.chest_case(rng, place.index, shape or chest.DEFAULT_SHAPE)
+    return heart.heart_case(rng, place.index, shape or heart.DEFAULT_SHAPE)
 
 
 def _write_case(root: Path, place: _Place, case: PhantomCase, *, compress: bool) -> None:
     from pipeline.storage.volumes import write_volume
 
-    write_volume(root / place.image, case.image, case.geometry, compress=compress)
-    if place.mask is not None:
-        write_volume(root / place.mask, case.label, case.geometry, compress=compress)
-    if place.decoy is not None and case.decoy is not None:
-        write_volume(root / place.decoy, case.decoy, case.geometry, compress=compress)
+    arrays = ((place.image, case.image), (place.mask, case.label), (place.decoy, case.decoy))
+    for name, array in arrays:
+        if name is not None and array is not None:
+            write_volume(root / name, array, case.geometry, compress=compress)
 
 
 def _decathlon_description(places: list[_Place]) -> dict[str, Any]:
@@ -224,31 +216,9 @@ def _decathlon_description(places: list[_Place]) -> dict[str, Any]:
     }
 
 
-def _files(places: list[_Place]) -> Iterator[str]:
-    for place in places:
-        for name in (place.image, place.mask, place.decoy):
-            if name is not None:
-                yield name
-                if name.endswith(".mhd"):
-                    yield from (name[:-4] + suffix for suffix in (".raw", ".zraw"))
-
-
-def _list_files_to_write(kind: str, root: Path, places: list[_Place]) -> None:
-    """List the files that this call may write, so that the next call can remove them."""
-    files = [TRUTH, *_files(places)] + (["dataset.json"] if kind == "chest" else [])
-    _write_json(root / WRITTEN, {"files": files})
-
-
 def _remove_former(root: Path) -> None:
     """Remove the files of an earlier call, whose cases the adapter would list with the new ones."""
     former = root / WRITTEN
     if former.is_file():
         for name in json.loads(former.read_text("utf-8"))["files"]:
             (root / name).unlink(missing_ok=True)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
-    temporary.replace(path)

@@ -2,6 +2,9 @@
 
 import pytest
 
+from pipeline.datasets import list_cases
+from pipeline.errors import PipelineError
+
 
 @pytest.fixture
 def touch(tmp_path):
@@ -9,8 +12,20 @@ def touch(tmp_path):
 
     def make(*names):
         for name in names:
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
 
     return make
+
+
+@pytest.fixture
+def refused(tmp_path):
+    """refused(adapter, words, …): listing fails with one line that matches `words`; the line."""
+
+    def refuse(adapter, words, root=tmp_path, further=()):
+        with pytest.raises(PipelineError, match=words) as caught:
+            list_cases(adapter, root, further)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    return refuse

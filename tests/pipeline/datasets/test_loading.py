@@ -1,7 +1,7 @@
 """Every fault of a case is found and takes one line, and none is invented."""
 
+import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,15 +9,15 @@ import pytest
 from pipeline.datasets import CaseFiles, list_cases
 from pipeline.datasets.loading import geometry_faults, image_faults, load_case, usable_label
 from pipeline.errors import Finding
-from pipeline.storage.volumes import Geometry, write_volume
+from pipeline.storage.volumes import Geometry, read_volume, write_volume
 
 SHAPE = (6, 16, 20)
 GRID = Geometry(SHAPE, (3.0, 0.5, 0.5), (1.0, 2.0, 3.0))
 
 
-def chest(seed: int = 0) -> np.ndarray:
+def chest() -> np.ndarray:
     """(z, y, x) int16, HU: lung beside soft tissue with some bone, all noisy."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     image = np.full(SHAPE, 40.0)
     image[:, :, :9] = -850
     image[:, 2:5, 12:16] = 700
@@ -33,12 +33,10 @@ def mask() -> np.ndarray:
 
 @pytest.fixture
 def write(tmp_path, mask):
-    def build(image=None, label=None, grid=GRID, label_grid=GRID) -> CaseFiles:
+    def build(image=None, label=mask, label_grid=GRID) -> CaseFiles:
         files = CaseFiles("c1", tmp_path / "c1.nii.gz", tmp_path / "c1_label.nii.gz", modality="CT")
-        image = chest() if image is None else image
-        label = mask if label is None else label
-        write_volume(files.image, image, replace(grid, shape=image.shape))
-        write_volume(files.label, label, replace(label_grid, shape=label.shape))
+        write_volume(files.image, chest() if image is None else image, GRID)
+        write_volume(files.label, label, label_grid)
         return files
 
     return build
@@ -48,13 +46,18 @@ def brief(notes):
     return [(note.severity, note.found) for note in notes]
 
 
+EMPTY = ("warning", "the label holds no lesion")
+
+
 def test_a_sound_case_has_no_fault(write, mask):
-    loaded = load_case(write())
-    assert loaded.faults == ()
-    assert loaded.notes == ()
+    files = write()
+    loaded = load_case(files)
+    assert (loaded.faults, loaded.notes) == ((), ())
     np.testing.assert_array_equal(loaded.label, mask)
     np.testing.assert_array_equal(loaded.image.array, chest())
     assert loaded.label.dtype == np.uint8
+    unlabelled = load_case(replace(files, label=None))
+    assert (unlabelled.label, unlabelled.faults) == (None, ())
 
 
 def test_all_faults_of_a_case_come_at_once(write, mask):
@@ -62,14 +65,9 @@ def test_all_faults_of_a_case_come_at_once(write, mask):
     image[0, 0, 0] = np.nan
     shifted = replace(GRID, spacing=(2.5, 0.5, 0.5), origin=(1.0, 2.0, 9.0))
     loaded = load_case(write(image, mask * np.float32(0.5), label_grid=shifted))
-    assert len(loaded.faults) == 4
-    for fault, words in zip(
-        map(str, loaded.faults), ("NaN", "whole numbers", "spacing", "origin"), strict=True
-    ):
-        assert words in fault
-        assert fault.startswith("case c1: ")
-        assert "c1" in fault.split(": ")[1]
-        assert "\n" not in fault
+    words = ("NaN", "whole numbers", "spacing", "origin")
+    for fault, word in zip(map(str, loaded.faults), words, strict=True):
+        assert re.fullmatch(f"case c1: [^:]*c1.*{word}.*", fault)
     assert loaded.label is None
 
 
@@ -80,36 +78,25 @@ def test_no_fault_hides_another_of_the_same_array():
     assert faults == ["1 voxel", "values "]
     label = np.zeros(SHAPE)
     label[0, 0, 0], label[0, 0, 1], label[0, 0, 2] = -2, 0.5, 300
-    faults = usable_label(label, binarise=False)[2]
-    for words, fault in zip(("label -2", "whole numbers", "label 300"), faults, strict=True):
-        assert words in fault.found
+    faults = [fault.found for fault in usable_label(label, binarise=False)[2]]
+    assert faults == ["label -2", "labels that are no whole numbers", "label 300"]
     image, other = Geometry((2, 3, 4), (1, 1, 1)), Geometry((2, 3, 5), (1, 1, 2), (9, 0, 0))
-    for words, fault in zip(
-        ("shape", "spacing", "origin"), geometry_faults(image, other), strict=True
-    ):
-        assert f"label {words}" in fault.found
+    faults = [fault.found.split()[1] for fault in geometry_faults(image, other)]
+    assert faults == ["shape", "spacing", "origin"]
 
 
 def test_an_unreadable_image_does_not_hide_the_label_fault(write, mask):
     files = write(label=mask.astype(np.int16) - 1)
     files.image.write_bytes(files.image.read_bytes()[:200])
-    faults = load_case(files).faults
-    assert len(faults) == 2
-    assert "truncated" in faults[0].found
-    assert "-1" in faults[1].found
-    assert [Path(fault.file) for fault in faults] == [files.image, files.label]
+    cut, negative = load_case(files).faults
+    assert "truncated" in cut.found
+    assert "-1" in negative.found
+    assert [cut.file, negative.file] == [str(files.image), str(files.label)]
 
 
 def test_missing_files_are_faults(tmp_path):
     files = CaseFiles("c1", tmp_path / "a.nii.gz", tmp_path / "b.nii.gz")
-    faults = load_case(files).faults
-    assert ["not there" in fault.found for fault in faults] == [True, True]
-
-
-def test_unlabelled_cases_have_no_label(write):
-    loaded = load_case(replace(write(), label=None))
-    assert loaded.label is None
-    assert loaded.faults == ()
+    assert ["not there" in fault.found for fault in load_case(files).faults] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -124,8 +111,7 @@ def test_unlabelled_cases_have_no_label(write):
 def test_grids_that_differ(change, words):
     (fault,) = geometry_faults(GRID, replace(GRID, **change))
     assert words in fault.found
-    assert fault.expected
-    assert fault.remedy
+    assert all((fault.expected, fault.remedy))
 
 
 def test_grids_within_tolerance():
@@ -182,8 +168,6 @@ def test_plausible_hu(image):
 
 
 def test_real_ct_is_plausible(shared_dir):
-    from pipeline.storage.volumes import read_volume
-
     image = read_volume(shared_dir / "real" / "ct" / "example_ct.nii.gz").array
     assert image.dtype == np.int32
     assert image_faults(image, modality="CT") == []
@@ -195,44 +179,39 @@ def test_real_ct_is_plausible(shared_dir):
 def test_atlas_mask_with_tiny_values_is_binarised_with_a_note(mask):
     label, notes, faults = usable_label(mask * 0.01, binarise=True)
     np.testing.assert_array_equal(label, mask)
-    assert brief(notes) == [("warning", "values up to 0.01 binarised at > 0")]
-    assert faults == []
+    assert (brief(notes), faults) == ([("warning", "values up to 0.01 binarised at > 0")], [])
     assert usable_label(mask, binarise=True)[1] == []
     assert usable_label(mask * 255, binarise=True)[0].max() == 1
 
 
 def test_labels_keep_their_values_and_drop_rounding(mask):
     scaled = mask * np.float32(3) + np.float32(1e-7)
-    label, notes, faults = usable_label(scaled, binarise=False)
+    label, *findings = usable_label(scaled, binarise=False)
     np.testing.assert_array_equal(label, mask * 3)
-    assert (notes, faults) == ([], [])
+    assert findings == [[], []]
 
 
 @pytest.mark.parametrize("factor", [0.01, 0.5, -1, 300])
 def test_labels_that_cannot_be_stored(mask, factor):
     label, _, faults = usable_label(mask.astype(np.float32) * factor, binarise=False)
-    assert label is None
-    assert len(faults) == 1
+    assert (label, len(faults)) == (None, 1)
 
 
 def test_only_the_foreground_s_values_are_lesion(mask):
-    mask[4] = 2
-    mask[5] = 3
+    mask[4], mask[5] = 2, 3
     label, notes, faults = usable_label(mask, binarise=False, foreground=(1, 2))
-    assert faults == []
     np.testing.assert_array_equal(label, np.where(mask == 3, 0, mask))
     words = "label values 3 taken as background, as source.foreground says"
-    assert brief(notes) == [("note", words)]
+    assert (brief(notes), faults) == ([("note", words)], [])
     label, notes, _ = usable_label(mask, binarise=False, foreground=(9,))
     assert not label.any()
-    assert brief(notes)[1] == ("warning", "the label holds no lesion")
+    assert brief(notes)[1] == EMPTY
     assert usable_label(mask, binarise=False, foreground=(1, 2, 3))[1] == []
 
 
 def test_an_empty_label_is_noted(mask):
     _, notes, faults = usable_label(np.zeros_like(mask), binarise=False)
-    assert brief(notes) == [("warning", "the label holds no lesion")]
-    assert faults == []
+    assert (brief(notes), faults) == ([EMPTY], [])
 
 
 def test_notes_of_the_adapter_come_first(write, mask):

@@ -3,7 +3,6 @@
 import pytest
 
 from pipeline.datasets import list_cases
-from pipeline.errors import PipelineError
 
 HEADER = "case,image,label,group,role\n"
 
@@ -21,11 +20,9 @@ def write(tmp_path, touch):
 
 
 def test_paths_are_relative_to_the_csv(write, tmp_path, monkeypatch):
-    path = write(
-        HEADER + "b,images/b.nii.gz,,Ulm,\n" + "a, images/a.nii.gz,masks/a.nii.gz,Bonn,test\n"
-    )
+    write(HEADER + "b,images/b.nii.gz,,Ulm,\n" + "a, images/a.nii.gz,masks/a.nii.gz,Bonn,test\n")
     monkeypatch.chdir("/")
-    for root in (path, tmp_path):
+    for root in (tmp_path / "manifest.csv", tmp_path):
         first, second = list_cases("manifest", root)
         assert (first.case, first.group, first.role) == ("a", "Bonn", "test")
         assert first.image == tmp_path / "images" / "a.nii.gz"
@@ -33,12 +30,9 @@ def test_paths_are_relative_to_the_csv(write, tmp_path, monkeypatch):
         assert (second.label, second.group, second.role) == (None, "Ulm", "unlabelled")
 
 
-def test_excel_writes_a_byte_order_mark(write):
-    assert len(list_cases("manifest", write("\ufeffcase,image\na,images/a.nii.gz\n"))) == 1
-
-
-def test_the_csv_may_have_another_name(write, tmp_path):
-    table = write("case,image\na,images/a.nii.gz\n").rename(tmp_path / "cases.csv")
+def test_the_csv_may_be_excel_s_and_have_another_name(write, tmp_path):
+    # Excel writes a byte order mark
+    table = write("\ufeffcase,image\na,images/a.nii.gz\n").rename(tmp_path / "cases.csv")
     assert len(list_cases("manifest", table)) == 1
 
 
@@ -61,13 +55,10 @@ def test_the_csv_may_have_another_name(write, tmp_path):
         (HEADER + "a,images/a.nii.gz,,,\n" + "a,images/b.nii.gz,,,\n", "more than once"),
     ],
 )
-def test_faults(write, text, words):
-    with pytest.raises(PipelineError, match=words) as caught:
-        list_cases("manifest", write(text))
-    assert "manifest.csv" in str(caught.value) or "images" in str(caught.value)
-    assert "\n" not in str(caught.value)
+def test_faults(write, refused, text, words):
+    line = refused("manifest", words, write(text))
+    assert "manifest.csv" in line or "images" in line
 
 
-def test_missing_csv(tmp_path):
-    with pytest.raises(PipelineError, match=r"manifest\.csv: not there"):
-        list_cases("manifest", tmp_path)
+def test_missing_csv(refused):
+    refused("manifest", r"manifest\.csv: not there")

@@ -3,7 +3,6 @@
 import pytest
 
 from pipeline.datasets import list_cases
-from pipeline.errors import PipelineError
 
 
 @pytest.fixture
@@ -42,27 +41,22 @@ def test_other_file_ending(tmp_path, build):
     assert (case.case, case.modality) == ("a", "MR")
 
 
-def test_several_channels_are_refused(tmp_path, build):
-    build("imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz", "labelsTr/a.nii.gz")
-    with pytest.raises(PipelineError, match=r"case a: .*channel 0001"):
-        list_cases("nnunet", tmp_path)
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("imagesTr/a_0000", "imagesTr/a_0001", "labelsTr/a"), r"case a: .*channel 0001"),
+        (("imagesTr/a",), r"expected a name like NAME_0000\.nii\.gz"),
+        (("imagesTr/a_0000",), r"case a: .*labelsTr/a\.nii\.gz: not there"),
+        (
+            ("imagesTr/a_0000", "labelsTr/a", "labelsTr/b"),
+            r"labelsTr/b\.nii\.gz: label without image",
+        ),
+    ],
+)
+def test_other_names_and_unpaired_files_are_refused(build, refused, names, words):
+    build(*(f"{name}.nii.gz" for name in names))
+    refused("nnunet", words)
 
 
-def test_names_without_channel_are_refused(tmp_path, build):
-    build("imagesTr/a.nii.gz", "labelsTr/a.nii.gz")
-    with pytest.raises(PipelineError, match=r"expected a name like NAME_0000\.nii\.gz"):
-        list_cases("nnunet", tmp_path)
-
-
-def test_unpaired_files_are_refused(tmp_path, build):
-    build("imagesTr/a_0000.nii.gz")
-    with pytest.raises(PipelineError, match=r"case a: .*labelsTr/a\.nii\.gz: not there"):
-        list_cases("nnunet", tmp_path)
-    build("labelsTr/a.nii.gz", "labelsTr/b.nii.gz")
-    with pytest.raises(PipelineError, match=r"labelsTr/b\.nii\.gz: label without image"):
-        list_cases("nnunet", tmp_path)
-
-
-def test_missing_description(tmp_path):
-    with pytest.raises(PipelineError, match=r"dataset\.json: not there"):
-        list_cases("nnunet", tmp_path)
+def test_missing_description(refused):
+    refused("nnunet", r"dataset\.json: not there")

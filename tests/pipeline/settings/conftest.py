@@ -21,12 +21,6 @@ GIVEN = {
 
 
 @pytest.fixture
-def maps():
-    """The maps of residual set `mrm`, of one MAE at two ratios."""
-    return copy.deepcopy(MAPS)
-
-
-@pytest.fixture
 def changed():
     """changed({path: value, …}): the configuration with these values below `datasets.brain`."""
 

@@ -10,13 +10,17 @@ from pipeline.settings import source_root
 from pipeline.settings.reading import load_settings, merge, read_configuration, validate
 
 CONFIGS = sorted((Path(__file__).resolve().parents[3] / "config").glob("*.yaml"))
-TABLE = {
-    "title": "t",
-    "headings": ["Method"],
-    "columns": ["dice"],
-    "rows": [{"labels": ["ours"], "experiment": "g"}],
-}
+SOURCE = {"adapter": "atlas", "root": "x"}
+PLAIN, MOBILE = {"model": "grcsf", "gcu": None, "rcu": None}, {"encoder": "mobilenet"}
 ENCODER = {"experiments.m": {"model": "mae_unet", "mae_encoder": {"mae": "shared"}}}
+
+
+def table(**row):
+    rows = [{"labels": ["ours"], "experiment": "g", **row}]
+    return {"title": "t", "headings": ["Method"], "columns": ["dice"], "rows": rows}
+
+
+TABLE = table()
 
 
 def refused(given: dict) -> str:
@@ -42,28 +46,16 @@ def test_every_shipped_configuration_is_valid(path):
         ("mae.shared.batch_size", 0, "batch_size: found 0 (int), expected at least 1"),
         ("mae.shared.image_size", 100, "image_size 100 is no multiple of patch_size 16"),
         ("mae.shared.epochs", 0, "epochs 0 needs a checkpoint"),
-        (
-            "mae.shared",
-            {"architecture": "simmim", "checkpoint": "x.pth"},
-            "is for architecture 'mae'",
-        ),
+        ("mae.shared", {"architecture": "simmim", "checkpoint": "x"}, "is for architecture 'mae'"),
         ("slices.window", [0, 1], "either window (two HU values) or percentiles"),
         ("slices.percentiles", [0, 97], "percentile 97 is not stored"),
         ("slices.percentiles", [99, 1], "not below"),
         ("source.foreground", [0], "source.foreground.0: found 0"),
-        (
-            "source",
-            {"adapter": "atlas", "root": "x", "binarise": True, "foreground": [1]},
-            "either binarise",
-        ),
+        ("source", {**SOURCE, "binarise": True, "foreground": [1]}, "either binarise"),
         ("source.phantom", {"kind": "head", "cases": 3}, "either root"),
         ("postprocess", {"min_volume_mm3": 5}, "for method components or calcium"),
         ("postprocess", {"method": "components", "grow": True}, "grow is for method calcium"),
-        (
-            "postprocess",
-            {"method": "calcium", "majority_over": "all"},
-            "majority_over is for grow: true",
-        ),
+        ("postprocess", {"method": "calcium", "majority_over": "all"}, "_over is for grow: true"),
         ("experiments.g.residuals", "mmr", "names 'mmr', but residuals has only: mrm"),
         ("experiments.g.residuals", None, "'grcsf' needs residuals"),
         ("experiments.u.residuals", "mrm", "'unetpp' takes no residuals"),
@@ -86,16 +78,8 @@ def test_every_shipped_configuration_is_valid(path):
         ("experiments.g.gcu.levels", [], "expected at least one"),
         ("experiments.u.gcu", None, "'unetpp' takes no gcu"),
         ("experiments.u.backbone", "unet", "'unetpp' takes no backbone"),
-        (
-            "experiments.u",
-            {"model": "grcsf", "gcu": None, "rcu": None, "backbone": "unet"},
-            "gcu and rcu are both off: write model: unet",
-        ),
-        (
-            "experiments.u",
-            {"model": "unet", "encoder": "mobilenet", "width": 5},
-            "found 5, expected an even",
-        ),
+        ("experiments.u", {**PLAIN, "backbone": "unet"}, "rcu are both off: write model: unet"),
+        ("experiments.u", {**MOBILE, "model": "unet", "width": 5}, "found 5, expected an even"),
         ("experiments.u.model", "mae_unet", "'mae_unet' needs mae_encoder"),
         ("experiments.u.mae_encoder", {"mae": "shared"}, "'unetpp' takes no mae_encoder"),
         (
@@ -103,11 +87,7 @@ def test_every_shipped_configuration_is_valid(path):
             {"model": "mae_unet", "mae_encoder": {"mae": "x"}},
             "experiments.u.mae_encoder.mae names 'x', but mae has only: shared",
         ),
-        (
-            "experiments.u",
-            {"model": "mae_unet", "mae_encoder": {"mae": "shared"}, "encoder": "mobilenet"},
-            "'mae_unet' takes no encoder",
-        ),
+        ("experiments.u", {**ENCODER["experiments.m"], **MOBILE}, "'mae_unet' takes no encoder"),
         ("split.test", 0, "test: found 0 (int), expected a whole number from 1 on, or a fraction"),
         ("slices.size", 48, "slices.size: found 48 (int), expected a list in brackets"),
         ("mae.shared.epochs", True, "epochs: found True (bool), expected a whole number"),
@@ -128,16 +108,8 @@ def test_every_shipped_configuration_is_valid(path):
         ("tables.t", {**TABLE, "columns": ["pooled_voe_volume"]}, "metrics: voxel does not score"),
         ("tables.t", {**TABLE, "headings": ["A", "B"]}, "found 1 labels, expected one for each"),
         ("tables.t", {**TABLE, "best_within": "A"}, "best_within: found 'A', expected one of"),
-        (
-            "tables.t",
-            {**TABLE, "rows": [{"labels": ["a"], "experiment": "v"}]},
-            "tables.t.rows names 'v', but experiments has only: u, g",
-        ),
-        (
-            "tables.t",
-            {**TABLE, "rows": [{**TABLE["rows"][0], "published": {"iou": 0.3}}]},
-            "published.iou belongs to none of the columns: dice",
-        ),
+        ("tables.t", table(experiment="v"), "tables.t.rows names 'v', but experiments has only: u"),
+        ("tables.t", table(published={"iou": 0.3}), "published.iou belongs to none of the columns"),
         ("mae.shared.train_mask_ratios", [0.001], "0.001, which masks 0 of 196 patches"),
         (
             "residuals.mrm.maps",
@@ -150,12 +122,9 @@ def test_a_fault_names_its_key(changed, path, value, said):
     assert said in refused(changed({path: value}))
 
 
-def test_all_faults_are_shown_at_once(changed):
+def test_all_faults_are_shown_at_once_but_no_list_is_too_short_for_its_faulty_members(changed):
     given = changed({"mae.shared.epoch": 3, "split": {"subsets": 0}})
     assert len(refused(given).splitlines()) == 2
-
-
-def test_a_list_is_not_called_too_short_for_its_faulty_members(changed):
     half = [{"mae": "shared", "mask_ratio": "half", "passes": 1}]
     assert len(refused(changed({"residuals.mrm.maps": half})).splitlines()) == 1
     assert "expected at least 1 of them" in refused(changed({"residuals.mrm.maps": []}))
@@ -172,12 +141,9 @@ def test_an_encoder_that_no_decoder_fits_is_refused(changed, mae, said):
     assert said in refused(changed({"mae.shared": {"preset": "tiny", **mae}, **ENCODER}))
 
 
-def test_grad_cam_of_an_mae_s_encoder_is_refused(changed):
+def test_experiments_must_fit_together(changed):
     given = changed({**ENCODER, "residuals.cam": {"grad_cam": "m"}})
     assert "'m' has the encoder of an MAE" in refused(given)
-
-
-def test_experiments_without_a_common_subset_cannot_be_compared(changed):
     apart = {"split.subsets": 2, "experiments.u.subsets": [1], "experiments.g.subsets": [2]}
     assert "no subset that all of them have in common" in refused(changed(apart))
 
@@ -192,36 +158,31 @@ def test_a_key_given_twice_is_refused(tmp_path):
 
 
 def test_unreadable_files_are_one_line(tmp_path):
+    path = tmp_path / "bad.yaml"
     with pytest.raises(PipelineError, match="No such file"):
-        load_settings(tmp_path / "none.yaml")
+        load_settings(path)
     for text, said in [
         ("a: [1\nb: 2\n", r"bad.yaml: line 2: not valid YAML: expected ',' or ']', but got ':'"),
         ("a: b: c\n", "bad.yaml: line 1: not valid YAML: mapping values are not allowed here"),
         ("a: \x00\n", "bad.yaml: not valid YAML: unacceptable character"),
         ("results: {{ scratch }}\n", "bad.yaml: line 1: not valid YAML: found unhashable key"),
         ("", r"bad.yaml: found nothing, expected keys and values"),
+        ("- 1", r"bad.yaml: found \[1\] \(list\), expected keys and values"),
+        ("\udcff", r"bad.yaml: found no UTF-8 text"),
     ]:
-        (tmp_path / "bad.yaml").write_text(text)
+        path.write_text(text, "utf-8", "surrogateescape")
         with pytest.raises(PipelineError, match=said) as raised:
-            load_settings(tmp_path / "bad.yaml")
+            load_settings(path)
         assert len(str(raised.value).splitlines()) == 1
-    (tmp_path / "bad.yaml").write_bytes(b"\xff\xfe")
-    with pytest.raises(PipelineError, match=r"bad.yaml: found no UTF-8 text"):
-        load_settings(tmp_path / "bad.yaml")
-    (tmp_path / "list.yaml").write_text("- 1")
-    with pytest.raises(PipelineError, match="expected keys and values"):
-        load_settings(tmp_path / "list.yaml")
 
 
 def test_overrides_reach_nested_keys_and_leave_the_rest(tmp_path, changed):
     path = tmp_path / "c.yaml"
     path.write_text(yaml.safe_dump(changed()))
-    settings = load_settings(
-        path, {"results": "/x", "datasets": {"brain": {"split": {"subsets": 3}}}}
-    )
-    assert settings.results == "/x"
-    assert settings.datasets["brain"].split.subsets == 3
-    assert settings.datasets["brain"].source.root == "somewhere"
+    over = {"results": "/x", "datasets": {"brain": {"split": {"subsets": 3}}}}
+    settings = load_settings(path, over)
+    brain = settings.datasets["brain"]
+    assert (settings.results, brain.split.subsets, brain.source.root) == ("/x", 3, "somewhere")
     assert merge({"a": {"b": 1}}, {"a": 2}) == {"a": 2}
 
 

@@ -28,10 +28,9 @@ def test_a_stage_depends_on_its_own_section_only(
     changed, part, path, value, dependent, independent
 ):
     before, after = changed(), changed({path: value})
-    for stage in dependent:
-        assert part(before, *stage) != part(after, *stage)
-    for stage in independent:
-        assert part(before, *stage) == part(after, *stage)
+    stages = [*dependent, *independent]
+    differ = [stage for stage in stages if part(before, *stage) != part(after, *stage)]
+    assert differ == dependent
 
 
 def test_residual_maps_are_made_for_the_subsets_that_use_them(changed, part):
