@@ -8,7 +8,7 @@ BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 CONFIGS := $(wildcard config/*.yaml)
 
-.PHONY: help demo test test-slurm lint format real bench bench-gpu clean
+.PHONY: help demo test test-slurm lint lint-style lint-types lint-rules format real bench bench-gpu clean
 .DELETE_ON_ERROR:
 
 help:
@@ -40,10 +40,17 @@ test-slurm:
 	fi
 
 lint: .venv/.ready
+	@$(MAKE) --no-print-directory --jobs $(CORES) --output-sync lint-types lint-rules lint-style
+
+lint-style:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check workflow
+
+lint-types:
 	$(BIN)/mypy
+
+lint-rules:
 	@for config in $(CONFIGS); do \
 	    echo "snakemake --lint --configfile $$config"; \
 	    $(BIN)/snakemake --lint --configfile $$config || exit 1; \
