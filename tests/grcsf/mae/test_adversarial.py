@@ -6,12 +6,7 @@ from monai.losses.adversarial_loss import PatchAdversarialLoss
 from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
 from torch import nn
 
-from grcsf.mae.adversarial import (
-    build_discriminator,
-    discriminator_loss,
-    generator_term,
-    pasted,
-)
+from grcsf.mae.adversarial import build_discriminator, discriminator_loss, generator_term, pasted
 
 
 class Sum(nn.Module):

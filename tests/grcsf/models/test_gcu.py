@@ -2,11 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from grcsf.models.gcu import (
-    GlobalCompensationUnit,
-    SqueezeExcitation,
-    cosine_over_channels,
-)
+from grcsf.models.gcu import GlobalCompensationUnit, SqueezeExcitation, cosine_over_channels
 
 
 def test_cosine_is_scale_free_and_bounded():

@@ -3,7 +3,6 @@ import torch
 from torch import nn
 
 from grcsf.models.build import build_segmentation_model
-from grcsf.models.gcu import GlobalCompensationUnit
 from grcsf.models.grcsf import GRCSF
 from grcsf.models.unet import UNet
 from grcsf.models.unetpp import UNetPlusPlus
@@ -24,15 +23,6 @@ class Recorder(nn.Module):
 
     def update(self, features, level_map):
         return features + level_map
-
-
-def test_gcus_alone_have_the_parameters_of_table_7():
-    with torch.device("meta"):
-        backbone = UNetPlusPlus(64)
-        gcus = [GlobalCompensationUnit(channels) for channels in backbone.filters[:-1]]
-        model = GRCSF(backbone, gcus, NONE)
-    count = sum(parameter.numel() for parameter in model.parameters())
-    assert f"{count / 1e6:.2f}" == "42.27"
 
 
 @pytest.mark.parametrize("backbone", [UNet(2), UNetPlusPlus(2)])

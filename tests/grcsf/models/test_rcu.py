@@ -6,12 +6,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from grcsf.complexity import kept_for_backward
-from grcsf.models.rcu import (
-    ImportanceScore,
-    RegionalCompensationUnit,
-    from_patches,
-    to_patches,
-)
+from grcsf.models.rcu import ImportanceScore, RegionalCompensationUnit, from_patches, to_patches
 
 P = 4
 
