@@ -2,22 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 from skimage import measure
 
 from grcsf.components import filter_components, label_lesions, lesion_sizes, voxel_volume_mm3
-
-masks = hnp.arrays(np.bool_, (4, 5, 6))
-# A shared machine may stall any example.
-untimed = settings(deadline=None)
-
-
-def row(text: str) -> np.ndarray:
-    """A (1, 1, n) mask from a picture: # is lesion."""
-    return np.array([[[letter == "#" for letter in text]]])
+from tests.grcsf.volumes import lesion_masks, row
 
 
 @pytest.mark.parametrize(
@@ -31,8 +22,7 @@ def test_only_shared_faces_connect(second, lesions):
     assert label_lesions(mask)[1] == lesions
 
 
-@untimed
-@given(masks)
+@given(lesion_masks)
 def test_components_agree_with_skimage(mask):
     components, number = label_lesions(mask)
     expected, expected_number = measure.label(mask, connectivity=1, return_num=True)
@@ -45,8 +35,7 @@ def test_components_agree_with_skimage(mask):
     assert lesion_sizes(mask).sum() == mask.sum()
 
 
-@untimed
-@given(masks, st.permutations(range(3)), st.lists(st.booleans(), min_size=3, max_size=3))
+@given(lesion_masks, st.permutations(range(3)), st.lists(st.booleans(), min_size=3, max_size=3))
 def test_sizes_do_not_depend_on_orientation(mask, axes, flips):
     turned = np.flip(mask.transpose(axes), [axis for axis in range(3) if flips[axis]])
     assert sorted(lesion_sizes(turned)) == sorted(lesion_sizes(mask))
@@ -72,8 +61,7 @@ def test_a_volume_equal_to_the_minimum_is_kept_whatever_its_rounding():
         assert not filter_components(mask, spacing, (voxels + 0.5) / 10).any()
 
 
-@untimed
-@given(masks, st.floats(0, 20))
+@given(lesion_masks, st.floats(0, 20))
 def test_filtering_twice_is_filtering_once(mask, minimum):
     once = filter_components(mask, (1, 1, 1), minimum)
     assert (filter_components(once, (1, 1, 1), minimum) == once).all()

@@ -30,7 +30,7 @@ def masks_of(**changes):
     return slice_masks(**arguments | changes)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(RATIOS, PATCHES, PASSES, st.integers(1, 4), SCHEMES)
 @example(0.5, 196, 2, 2, "stratified").via("as few as lean has, exactly balanced")
 @example(0.75, 196, 2, 2, "stratified").via("as few as lean has, then exactly balanced")
@@ -74,7 +74,7 @@ def tissue_masks_of(tissue, **changes):
     return tissue_masks(tissue, **arguments | changes)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(TISSUES, st.floats(0.01, 0.99), PASSES, st.integers(1, 4))
 def test_tissue_is_dealt_out_and_background_is_hidden(tissue, ratio, passes, more):
     masks = tissue_masks_of(tissue, mask_ratio=ratio, passes=passes)
@@ -141,7 +141,7 @@ def test_impossible_masks_are_refused(change, message):
         masks_of(**change)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 6), PATCHES, RATIOS)
 def test_training_masks_mask_the_same_number_in_every_row(batch, patches, ratio):
     masks = training_masks(torch.Generator().manual_seed(0), batch, patches, ratio)

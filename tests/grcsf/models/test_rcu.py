@@ -105,7 +105,7 @@ def test_constant_maps_stay_finite(value):
     patch_size=st.integers(1, 6),
     channels=st.integers(1, 3),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_patches_come_back_as_they_were(size, patch_size, channels):
     maps = torch.arange(2.0 * channels * size[0] * size[1]).view(2, channels, *size)
     patches = to_patches(maps, patch_size)
