@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
+from hypothesis import given
 from skimage import measure
 
 from grcsf.agatston import (
@@ -18,17 +16,7 @@ from grcsf.agatston import (
     risk_group,
 )
 from grcsf.calcium import claim_candidates
-
-SHAPE = (3, 4, 5)
-SPACING = (3.0, 0.5, 0.5)
-images = hnp.arrays(np.int16, SHAPE, elements=st.sampled_from([-50, 130, 131, 199, 250, 399, 400]))
-# A shared machine may stall any example.
-untimed = settings(deadline=None)
-
-
-def line(*values: int) -> np.ndarray:
-    """A (1, 1, n) volume."""
-    return np.array([[values]], dtype=np.int16)
+from tests.grcsf.volumes import SPACING, calcium_masks, hu_volumes, labelings, line
 
 
 def test_agatston_and_volume_by_hand():
@@ -65,12 +53,11 @@ def test_weights_at_their_bounds():
     assert agatston_weight(maxima).tolist() == [1, 1, 1, 2, 2, 3, 3, 3, 4, 4]
 
 
-@untimed
-@given(hnp.arrays(np.bool_, SHAPE), images)
+@given(calcium_masks, hu_volumes)
 def test_agatston_agrees_with_regions_taken_slice_by_slice(mask, hu):
     lesions = measure.label(mask & (hu > 130), connectivity=1)
     expected = 0.0
-    for z in range(SHAPE[0]):
+    for z in range(len(hu)):
         for region in measure.regionprops(lesions[z], intensity_image=hu[z]):
             expected += region.num_pixels * 0.25 * min(4, int(region.intensity_max) // 100)
     score = calcium_score(mask, hu, SPACING)
@@ -90,8 +77,7 @@ def test_scores_by_artery_add_up():
     assert artery_scores(np.zeros_like(labels), hu, SPACING) == {}
 
 
-@untimed
-@given(hnp.arrays(np.uint8, SHAPE, elements=st.integers(0, 3)), images)
+@given(labelings, hu_volumes)
 def test_arteries_of_whole_candidates_total_as_one_mask(labels, hu):
     claimed = claim_candidates(labels, hu)
     total = sum(artery_scores(claimed, hu, SPACING).values(), start=CalciumScore())
@@ -100,22 +86,11 @@ def test_arteries_of_whole_candidates_total_as_one_mask(labels, hu):
     assert total.volume_mm3 == pytest.approx(together.volume_mm3)
 
 
-@pytest.mark.parametrize(
-    ("score", "group"),
-    [
-        (0, "0"),
-        (0.01, "1-10"),
-        (10, "1-10"),
-        (10.5, "11-100"),
-        (100, "11-100"),
-        (100.2, "101-400"),
-        (400, "101-400"),
-        (400.5, ">400"),
-        (math.inf, ">400"),
-    ],
-)
-def test_risk_groups_at_their_bounds(score, group):
-    assert RISK_GROUPS[risk_group(score)] == group
+def test_risk_groups_at_their_bounds():
+    groups = [[0], [0.01, 10], [10.5, 100], [100.2, 400], [400.5, math.inf]]
+    assert RISK_GROUPS == ("0", "1-10", "11-100", "101-400", ">400")
+    for group, scores in enumerate(groups):
+        assert [risk_group(score) for score in scores] == [group] * len(scores)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from grcsf.calcium import (
     claim_candidates,
@@ -16,20 +15,9 @@ from grcsf.calcium import (
     vote,
 )
 from grcsf.lesions import LesionCounts, Tally, lesion_scores, pool_lesions
+from tests.grcsf.volumes import SPACING, calcium_masks, hu_volumes, labelings, line, row
 
-SHAPE = (3, 4, 5)
-SPACING = (3.0, 0.5, 0.5)
-images = hnp.arrays(np.int16, SHAPE, elements=st.sampled_from([-50, 130, 131, 199, 250, 399, 400]))
-labelings = hnp.arrays(np.uint8, SHAPE, elements=st.integers(0, 3))
-predictions = hnp.arrays(np.bool_, SHAPE)
 choices = st.sampled_from(["labelled", "all"])
-# A shared machine may stall any example.
-untimed = settings(deadline=None)
-
-
-def line(*values: int) -> np.ndarray:
-    """A (1, 1, n) volume."""
-    return np.array([[values]], dtype=np.int16)
 
 
 def test_hu_of_exactly_130_is_no_candidate():
@@ -56,7 +44,6 @@ def test_candidates_that_touch_by_an_edge_are_two():
         ((0, 0, 2, 1), 1, 0),
         ((3, 3, 1, 0), 3, 3),
     ],
-    ids=["none", "one voxel", "tie with background", "most", "tie", "tie and background", "mixed"],
 )
 def test_the_vote_by_hand(labels, labelled, everyone):
     hu = line(200, 200, 200, 200)
@@ -64,9 +51,10 @@ def test_the_vote_by_hand(labels, labelled, everyone):
     assert (claim_candidates(line(*labels), hu, majority_over="all") == everyone).all()
 
 
-@untimed
-@given(labelings, images, choices)
-def test_the_vote_agrees_with_counting_candidate_by_candidate(labels, hu, majority_over):
+@given(labelings, hu_volumes, choices)
+def test_the_vote_agrees_with_counting_and_claims_stay_when_claimed_again(
+    labels, hu, majority_over
+):
     candidates, number = find_candidates(hu)
     expected = []
     for candidate in range(1, number + 1):
@@ -75,11 +63,6 @@ def test_the_vote_agrees_with_counting_candidate_by_candidate(labels, hu, majori
             voters = voters[voters > 0]
         expected.append(np.bincount(voters).argmax() if voters.size else 0)
     assert vote(labels, candidates, number, majority_over=majority_over).tolist() == expected
-
-
-@untimed
-@given(labelings, images, choices)
-def test_claims_are_whole_candidates_and_stay_when_claimed_again(labels, hu, majority_over):
     claimed = claim_candidates(labels, hu, majority_over=majority_over)
     assert not claimed[hu <= 130].any()
     again = claim_candidates(claimed, hu, majority_over=majority_over)
@@ -89,36 +72,32 @@ def test_claims_are_whole_candidates_and_stay_when_claimed_again(labels, hu, maj
 def test_plain_post_processing_by_hand():
     hu = line(200, 130, 200, 200, 200, 90, 131)
     prediction = line(1, 1, 0, 1, 1, 1, 1) > 0
-    kept = postprocess_calcium(prediction, hu, SPACING)
-    assert kept.tolist() == [[[True, False, False, True, True, False, True]]]
-    # A voxel has 0.75 mm³.
-    kept = postprocess_calcium(prediction, hu, SPACING, min_volume_mm3=1.5)
-    assert kept.tolist() == [[[False, False, False, True, True, False, False]]]
-    kept = postprocess_calcium(prediction, hu, SPACING, threshold_hu=129)
-    assert kept.tolist() == [[[True, True, False, True, True, False, True]]]
+    for options, expected in (
+        ({}, "#..##.#"),
+        ({"min_volume_mm3": 1.5}, "...##.."),  # a voxel has 0.75 mm³
+        ({"threshold_hu": 129}, "##.##.#"),
+    ):
+        kept = postprocess_calcium(prediction, hu, SPACING, **options)
+        assert (kept == row(expected)).all()
 
 
 def test_growing_by_hand():
     hu = line(200, 130, 200, 200, 200, 90, 131)
     prediction = line(1, 1, 0, 0, 1, 1, 0) > 0
-    grown = postprocess_calcium(prediction, hu, SPACING, grow=True)
-    assert grown.tolist() == [[[True, False, True, True, True, False, False]]]
-    grown = postprocess_calcium(prediction, hu, SPACING, grow=True, majority_over="all")
-    assert grown.tolist() == [[[True, False, False, False, False, False, False]]]
-    grown = postprocess_calcium(prediction, hu, SPACING, grow=True, min_volume_mm3=1)
-    assert grown.tolist() == [[[False, False, True, True, True, False, False]]]
+    for options, expected in (
+        ({}, "#.###.."),
+        ({"majority_over": "all"}, "#......"),
+        ({"min_volume_mm3": 1}, "..###.."),
+    ):
+        grown = postprocess_calcium(prediction, hu, SPACING, grow=True, **options)
+        assert (grown == row(expected)).all()
 
 
-@untimed
-@given(predictions, images, st.floats(0, 5), st.booleans(), choices)
+@given(calcium_masks, hu_volumes, st.floats(0, 5), st.booleans(), choices)
 def test_post_processing_twice_is_once(prediction, hu, minimum, grow, majority_over):
-    def apply(mask):
-        return postprocess_calcium(
-            mask, hu, SPACING, min_volume_mm3=minimum, grow=grow, majority_over=majority_over
-        )
-
-    once = apply(prediction)
-    assert (apply(once) == once).all()
+    options = {"min_volume_mm3": minimum, "grow": grow, "majority_over": majority_over}
+    once = postprocess_calcium(prediction, hu, SPACING, **options)
+    assert (postprocess_calcium(once, hu, SPACING, **options) == once).all()
     assert not once[hu <= 130].any()
     if not grow:
         assert not (once & ~prediction).any()
@@ -133,10 +112,8 @@ def test_matching_by_hand():
     assert match.total == LesionCounts(Tally(2, 1, 1), Tally(3.75, 0.75, 0.75))
     assert set(match.by_artery) == {1, 3}
     lad, rca = match.by_artery[1], match.by_artery[3]
-    assert (lad.number.tp, lad.number.fn) == (1, 1)
-    assert (lad.volume_mm3.tp, lad.volume_mm3.fn) == (1.5, 0.75)
-    assert (rca.number.tp, rca.number.fn) == (1, 0)
-    assert (rca.volume_mm3.tp, rca.volume_mm3.fn) == (2.25, 0)
+    tallies = (lad.number, lad.volume_mm3, rca.number, rca.volume_mm3)
+    assert [(tally.tp, tally.fn) for tally in tallies] == [(1, 1), (1.5, 0.75), (1, 0), (2.25, 0)]
     assert lesion_scores(lad)["sensitivity_volume"] == pytest.approx(2 / 3)
     assert math.isnan(lesion_scores(lad)["ppv_lesions"])
     # One voxel of three does not win the third candidate when background votes.
@@ -150,8 +127,7 @@ def test_marks_outside_candidates_are_no_lesions():
     assert match.by_artery == {}
 
 
-@untimed
-@given(labelings, labelings, images, choices)
+@given(labelings, labelings, hu_volumes, choices)
 def test_matching_is_mirrored_and_adds_up(first, second, hu, majority_over):
     match = match_lesions(first, second, hu, SPACING, majority_over=majority_over).total
     mirror = match_lesions(second, first, hu, SPACING, majority_over=majority_over).total

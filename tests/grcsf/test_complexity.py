@@ -1,6 +1,7 @@
 """Counts by hand on small layers, and the paper's own counts on whole networks."""
 
 from collections import Counter
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -27,17 +28,10 @@ class Attention(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.query = nn.Linear(8, 8)
-        self.gate = nn.Parameter(torch.ones(3))
+        self.query, self.gate = nn.Linear(8, 8), nn.Parameter(torch.ones(3))
 
     def forward(self, tokens):
         return F.scaled_dot_product_attention(self.query(tokens), tokens, tokens)
-
-
-def network_and_inputs(name, size=224):
-    with shapes_only():
-        network = build_segmentation_model(name).eval()
-        return network, (torch.rand(1, 1, size, size), torch.rand(1, 2, size, size))
 
 
 def test_convolution_by_hand():
@@ -73,41 +67,35 @@ def test_counting_leaves_the_network_as_it_was():
 
 
 @pytest.mark.parametrize(
-    ("name", "macs"), [("unet", "36.82"), ("unetpp", "105.46"), ("grcsf", "116.49")]
+    ("name", "true", "macs", "parameters"),
+    [
+        ("unet", "36.82", "41.85", 31_036_481),
+        ("unetpp", "105.46", "106.10", 36_628_481),
+        ("grcsf", "116.49", "123.10", 42_848_104),  # less 3 · 3 bare scalars
+    ],
 )
-def test_true_macs_of_the_paper_s_networks(name, macs):
+def test_true_macs_and_counts_of_table_1_by_the_paper_s_counter(name, true, macs, parameters):
     # UNet: the paper's 41.85 G less 0.10 G of normalisation and three quarters of what thop says of
     # four transposed convolutions, 3 · 4 · 0.411 G. UNet++: 106.10 G less 0.64 G of normalisation
     # and upsampling. GRCSF: 123.10 G less 3 · 8 · 0.411 G (two transposed convolutions a GCU) and
     # 0.66 G of normalisation, pooling and upsampling, and 3.90 G of attention on top.
-    network, inputs = network_and_inputs(name)
-    assert f"{true_macs(network, *inputs) / 1e9:.2f}" == macs
-
-
-@pytest.mark.parametrize(
-    ("name", "macs", "parameters"),
-    [
-        ("unet", "41.85", 31_036_481),
-        ("unetpp", "106.10", 36_628_481),
-        ("grcsf", "123.10", 42_848_104),  # less 3 · 3 bare scalars
-    ],
-)
-def test_counts_of_table_1_by_the_paper_s_counter(name, macs, parameters):
+    with shapes_only():
+        network = build_segmentation_model(name).eval()
+        inputs = torch.rand(1, 1, 224, 224), torch.rand(1, 2, 224, 224)
+    assert f"{true_macs(network, *inputs) / 1e9:.2f}" == true
     pytest.importorskip("thop")
-    network, inputs = network_and_inputs(name)
     counted = paper_counts(network, *inputs)
     assert f"{counted[0] / 1e9:.2f}" == macs
     assert counted[1] == parameters
 
 
 def test_counts_without_content_are_those_with_it():
-    torch.manual_seed(0)
-    network = build_segmentation_model("grcsf", width=4).eval()
-    inputs = (torch.rand(1, 1, 61, 53), torch.rand(1, 2, 61, 53))
-    with shapes_only():
-        empty = build_segmentation_model("grcsf", width=4).eval()
-        shapes = (torch.rand(1, 1, 61, 53), torch.rand(1, 2, 61, 53))
-    assert true_macs(empty, *shapes) == true_macs(network, *inputs)
+    counts = []
+    for context in (nullcontext(), shapes_only()):
+        with context:
+            network = build_segmentation_model("grcsf", width=4).eval()
+            counts.append(true_macs(network, torch.rand(1, 1, 61, 53), torch.rand(1, 2, 61, 53)))
+    assert counts[0] == counts[1]
 
 
 def test_peak_memory_by_hand():
@@ -123,9 +111,9 @@ def test_peak_memory_by_hand():
 def test_what_a_product_keeps_for_backward():
     left, right = torch.rand(4, 5, requires_grad=True), torch.rand(5, 6)
     kept = kept_for_backward(lambda: (left.exp() @ right).sum(), [left, right])
-    assert [(one.shape, one.size) for one in kept] == [((4, 5), 4 * 5 * 4)]
+    assert [(tensor.shape, tensor.size) for tensor in kept] == [((4, 5), 4 * 5 * 4)]
     everything = kept_for_backward(lambda: (left.exp() @ right).sum(), [])
-    assert sorted(one.shape for one in everything) == [(4, 5), (5, 6)]
+    assert sorted(tensor.shape for tensor in everything) == [(4, 5), (5, 6)]
 
 
 def test_views_of_one_memory_count_once():
@@ -154,17 +142,15 @@ def training_step(width, count, size):
 
 
 def test_what_is_kept_without_content_is_what_is_kept_with_it():
-    torch.manual_seed(0)
-    _, owned, run = training_step(width=8, count=2, size=64)
-    with shapes_only():
-        _, owned_shapes, run_shapes = training_step(width=8, count=2, size=64)
-    actual, expected = (
+    kept = []
+    for context in (nullcontext(), shapes_only()):
+        with context:
+            _, owned, run = training_step(width=8, count=2, size=64)
         # one number a channel of batch norm's has another type where there is no content
-        Counter(one for one in kept if len(one.shape) > 1)
-        for kept in (kept_for_backward(run_shapes, owned_shapes), kept_for_backward(run, owned))
-    )
-    assert actual == expected
-    assert actual.total() > 100
+        tensors = (tensor for tensor in kept_for_backward(run, owned) if len(tensor.shape) > 1)
+        kept.append(Counter(tensors))
+    assert kept[0] == kept[1]
+    assert kept[0].total() > 100
 
 
 def test_an_rcu_at_full_scale_keeps_fourteen_token_maps():

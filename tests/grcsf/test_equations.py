@@ -79,28 +79,16 @@ def test_equations_1_and_2_by_hand():
 def numpy_transposed(layer, maps):
     """2×2 transposed convolution of stride 2, `(C, h, w)`, by loops."""
     weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
-    _, height, width = maps.shape
-    out = np.zeros((weight.shape[1], 2 * height, 2 * width))
-    for y in range(2 * height):
-        for x in range(2 * width):
-            for c in range(weight.shape[1]):
-                out[c, y, x] = bias[c] + maps[:, y // 2, x // 2] @ weight[:, c, y % 2, x % 2]
+    out = np.zeros((weight.shape[1], 2 * maps.shape[1], 2 * maps.shape[2]))
+    for c, y, x in np.ndindex(out.shape):
+        out[c, y, x] = bias[c] + maps[:, y // 2, x // 2] @ weight[:, c, y % 2, x % 2]
     return out
 
 
 def numpy_squeeze_excitation(module, maps):
     first, last = (layer for layer in module.gate if isinstance(layer, nn.Linear))
-    hidden = first.weight.detach().numpy() @ maps.mean((1, 2)) + first.bias.detach().numpy()
-    logits = last.weight.detach().numpy() @ np.maximum(hidden, 0) + last.bias.detach().numpy()
+    logits = linear(last, np.maximum(linear(first, maps.mean((1, 2))), 0))
     return maps / (1 + np.exp(-logits))[:, None, None]
-
-
-def numpy_cosine(a, b):
-    out = np.zeros(a.shape[1:])
-    for y, x in np.ndindex(out.shape):
-        norms = np.linalg.norm(a[:, y, x]) * np.linalg.norm(b[:, y, x])
-        out[y, x] = a[:, y, x] @ b[:, y, x] / norms
-    return out
 
 
 def test_equations_1_and_2_by_loops():
@@ -116,7 +104,11 @@ def test_equations_1_and_2_by_loops():
     upscaled = numpy_transposed(unit.up_decoder, decoder_below[0].double().numpy())
     refined = numpy_transposed(unit.up_encoder, encoder_below[0].double().numpy())
     refined = refined * numpy_squeeze_excitation(unit.attention_decoder, upscaled)
-    expected = numpy_cosine(refined, numpy_squeeze_excitation(unit.attention_skip, f))
+    weighed = numpy_squeeze_excitation(unit.attention_skip, f)
+    expected = np.zeros((4, 6))
+    for y, x in np.ndindex(4, 6):
+        a, b = refined[:, y, x], weighed[:, y, x]
+        expected[y, x] = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
     assert similarity.shape == (1, 1, 4, 6)
     np.testing.assert_allclose(similarity[0, 0], expected, atol=1e-5)
     np.testing.assert_allclose(updated[0], expected * f + f, atol=1e-5)
@@ -138,13 +130,8 @@ def test_equations_3_to_5_by_hand():
     image = patches.repeat_interleave(2, 0).repeat_interleave(2, 1)[None, None]
     half = torch.tensor([[[1, 1, 0, 0], [1, 0, 1, 0]]], dtype=torch.bool)  # 1 = masked
     most = torch.tensor([[[1, 1, 1, 0], [1, 0, 1, 1]]], dtype=torch.bool)
-    actual = multi_ratio_residuals(
-        [mae_that_answers(0.5), mae_that_answers(0.2)],
-        image,
-        [half, most],
-        visible="paste",
-        kind="abs",
-    )
+    models = [mae_that_answers(0.5), mae_that_answers(0.2)]
+    actual = multi_ratio_residuals(models, image, [half, most], visible="paste", kind="abs")
     # A patch is the model's grey in passes that mask it and itself in the others, so of two passes:
     # R₁ = (0.5, (0.5 + 0.3)/2 = 0.4, (0.6 + 0.5)/2 = 0.55, 1.0)
     # R₂ = (0.2, (0.2 + 0.3)/2 = 0.25, 0.2, (1.0 + 0.2)/2 = 0.6)
@@ -163,11 +150,10 @@ def test_equations_3_to_5_by_loops():
     with torch.inference_mode():
         predicted = [model(image, mask[None])[0].numpy() for mask in masks]  # five (4, 2·2)
     i, expected = image[0, 0].numpy(), np.zeros((4, 4))
-    for y in range(4):
-        for x in range(4):
-            patch, pixel = (y // 2) * 2 + x // 2, (y % 2) * 2 + x % 2
-            r = sum(predicted[k][patch, pixel] if masks[k, patch] else i[y, x] for k in range(5))
-            expected[y, x] = abs(i[y, x] - r / 5)
+    for y, x in np.ndindex(4, 4):
+        patch, pixel = (y // 2) * 2 + x // 2, (y % 2) * 2 + x % 2
+        r = sum(predicted[k][patch, pixel] if masks[k, patch] else i[y, x] for k in range(5))
+        expected[y, x] = abs(i[y, x] - r / 5)
     actual = multi_ratio_residuals([model], image, [masks[None]], visible="paste", kind="abs")
     np.testing.assert_allclose(actual[0, 0], expected, atol=1e-6)
 
@@ -259,20 +245,14 @@ def test_equations_7_and_8_by_hand():
 
 
 def numpy_dice(logits, target):
-    overlap = predicted = true = 0.0
-    for x, y in zip(logits.ravel(), target.ravel(), strict=True):
-        probability = 1 / (1 + math.exp(-x))
-        overlap, predicted, true = overlap + probability * y, predicted + probability, true + y
-    return 1 - 2 * overlap / (predicted + true)
+    probability = 1 / (1 + np.exp(-logits))
+    return 1 - 2 * (probability * target).sum() / (probability.sum() + target.sum())
 
 
 def numpy_focal(logits, target, alpha, gamma):
-    total = 0.0
-    for x, y in zip(logits.ravel(), target.ravel(), strict=True):
-        probability = 1 / (1 + math.exp(-x))
-        p_t = probability if y == 1 else 1 - probability
-        total += -alpha * (1 - p_t) ** gamma * math.log(p_t)
-    return total / logits.size
+    probability = 1 / (1 + np.exp(-logits))
+    p_t = np.where(target == 1, probability, 1 - probability)
+    return np.mean(-alpha * (1 - p_t) ** gamma * np.log(p_t))
 
 
 @pytest.fixture
@@ -284,7 +264,7 @@ def batch():
     return logits, target
 
 
-def test_equation_7_by_loops(batch):
+def test_equation_7_in_numpy(batch):
     tensors = [*map(torch.from_numpy, batch)]
     assert dice_loss(*tensors).item() == pytest.approx(numpy_dice(*batch), abs=1e-5)
     expected = numpy_dice(*batch) + numpy_focal(*batch, 0.25, 2.0)
@@ -292,6 +272,6 @@ def test_equation_7_by_loops(batch):
 
 
 @pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (1.0, 0.0), (0.7, 3.5)])
-def test_equation_8_by_loops(batch, alpha, gamma):
+def test_equation_8_in_numpy(batch, alpha, gamma):
     result = focal_loss(*map(torch.from_numpy, batch), alpha=alpha, gamma=gamma)
     assert result.item() == pytest.approx(numpy_focal(*batch, alpha, gamma), rel=1e-5)

@@ -35,26 +35,12 @@ def test_scaled_values_are_ordered_and_in_range(array, low, high):
     assert np.array_equal(array, before)
 
 
-@pytest.mark.parametrize("window", [(5, 5), (6, 5), (float("nan"), 5)])
-def test_a_window_must_ascend(window):
-    with pytest.raises(ValueError, match="is not below"):
-        scale_window(np.zeros(3), *window)
-
-
 def test_percentiles_scale_between_the_given_values():
     np.testing.assert_allclose(scale_percentiles([10, 20, 40, 90], 20, 60), [0, 0, 0.5, 1])
-
-
-def test_a_case_without_contrast_is_black():
+    # a case without contrast is black
     scaled = scale_percentiles(np.full((2, 2), 7, dtype=np.int16), 7, 7)
     assert scaled.dtype == np.float32
     assert not scaled.any()
-
-
-@pytest.mark.parametrize("values", [(2, 1), (float("nan"), 1), (0, float("inf"))])
-def test_percentile_values_must_ascend_and_be_finite(values):
-    with pytest.raises(ValueError, match="ascending pair"):
-        scale_percentiles(np.zeros(3), *values)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
@@ -64,9 +50,7 @@ def test_background_does_not_count(dtype):
     actual = foreground_quantiles(volume, [0.0, 0.5, 1.0])
     np.testing.assert_allclose(actual, [1, 25.5, 50])
     assert actual.dtype == np.float64
-
-
-def test_a_constant_volume_has_its_value_throughout():
+    # a constant volume has its value throughout
     volume = np.full((2, 3, 4), -1024, dtype=np.int16)
     np.testing.assert_array_equal(foreground_quantiles(volume, [0.0, 0.02, 1.0]), [-1024] * 3)
 
@@ -79,16 +63,25 @@ def test_quantiles_ascend_within_the_volume(volume):
     assert actual[-1] == volume.max()
 
 
+@pytest.mark.parametrize(
+    ("function", "arguments", "message"),
+    [
+        *((scale_window, (*window,), "is not below") for window in ((5, 5), (6, 5), (np.nan, 5))),
+        *(
+            (scale_percentiles, (*pair,), "ascending pair")
+            for pair in ((2, 1), (np.nan, 1), (0, np.inf))
+        ),
+        (foreground_quantiles, ([0.5, 98],), r"not within \[0, 1\]"),
+    ],
+)
+def test_what_does_not_ascend_or_is_no_level_is_refused(function, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        function(np.arange(8), *arguments)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_volumes_that_are_not_finite_are_refused(bad):
-    volume = np.arange(8.0).reshape(2, 2, 2)
-    volume[0, 1, 1] = bad
+def test_volumes_that_are_not_finite_or_empty_are_refused(bad):
     with pytest.raises(ValueError, match="NaN or infinite"):
-        foreground_quantiles(volume, [0.5])
-
-
-def test_no_voxels_and_no_such_levels_are_refused():
+        foreground_quantiles(np.array([[[0, 1], [2, bad]]]), [0.5])
     with pytest.raises(ValueError, match="no voxels"):
         foreground_quantiles(np.zeros((0, 2, 2)), [0.5])
-    with pytest.raises(ValueError, match=r"not within \[0, 1\]"):
-        foreground_quantiles(np.arange(8), [0.5, 98])

@@ -4,9 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from skimage import measure
 
 from grcsf.components import filter_components, label_lesions, voxel_volume_mm3
@@ -23,15 +22,7 @@ from grcsf.lesions import (
     tally_lesions,
     volume_difference_mm3,
 )
-
-masks = hnp.arrays(np.bool_, (4, 5, 6))
-# A shared machine may stall any example.
-untimed = settings(deadline=None)
-
-
-def row(text: str) -> np.ndarray:
-    """A (1, 1, n) mask from a picture: # is lesion."""
-    return np.array([[[letter == "#" for letter in text]]])
+from tests.grcsf.volumes import SPACING, lesion_masks, row
 
 
 def test_lesion_tally_by_hand():
@@ -53,8 +44,7 @@ def test_lesion_f1_of_empty_and_equal_masks(prediction, reference, expected):
     assert lesion_f1(row(prediction), row(reference)) == expected
 
 
-@untimed
-@given(masks, masks)
+@given(lesion_masks, lesion_masks)
 def test_lesion_tally_counts_every_lesion_once(prediction, reference):
     tally = lesion_tally(prediction, reference)
     assert tally.tp + tally.fn == label_lesions(reference)[1]
@@ -71,8 +61,8 @@ def test_differences_by_hand():
     prediction, reference = row("#.#.#..."), row(".#######")
     assert lesion_count_difference(prediction, reference) == 2
     assert lesion_count_difference(reference, prediction) == 2
-    assert volume_difference_mm3(prediction, reference, (3.0, 0.5, 0.5)) == pytest.approx(3.0)
-    assert volume_difference_mm3(reference, prediction, (3.0, 0.5, 0.5)) == pytest.approx(3.0)
+    assert volume_difference_mm3(prediction, reference, SPACING) == pytest.approx(3.0)
+    assert volume_difference_mm3(reference, prediction, SPACING) == pytest.approx(3.0)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +79,6 @@ def test_quartiles():
     assert quartile_groups([]).tolist() == []
 
 
-@untimed
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=40))
 def test_quartiles_order_cases_by_size(sizes):
     groups = quartile_groups(sizes)
@@ -102,21 +91,15 @@ def test_quartiles_order_cases_by_size(sizes):
 
 def test_pooled_scores_by_hand():
     # Two patients, lesions of 10, 30 mm³ and 5, 15, 40 mm³.
-    first = tally_lesions(np.array([10.0, 30.0]), np.array([True, False]), np.array([True, True]))
+    first = tally_lesions(*map(np.array, ([10.0, 30.0], [True, False], [True, True])))
     second = tally_lesions(
-        np.array([5.0, 15.0, 40.0]), np.array([True, True, False]), np.array([False, True, False])
+        *map(np.array, ([5.0, 15.0, 40.0], [True, True, False], [False, True, False]))
     )
     assert first == LesionCounts(Tally(1, 0, 1), Tally(10, 0, 30))
     assert second == LesionCounts(Tally(1, 1, 0), Tally(15, 5, 0))
-    assert lesion_scores(pool_lesions([first, second])) == pytest.approx(
-        {
-            "f1_volume": 50 / 85,
-            "sensitivity_volume": 25 / 55,
-            "ppv_volume": 25 / 30,
-            "sensitivity_lesions": 2 / 3,
-            "ppv_lesions": 2 / 3,
-        }
-    )
+    expected = {"f1_volume": 50 / 85, "sensitivity_volume": 25 / 55, "ppv_volume": 25 / 30}
+    expected |= {"sensitivity_lesions": 2 / 3, "ppv_lesions": 2 / 3}
+    assert lesion_scores(pool_lesions([first, second])) == pytest.approx(expected)
 
 
 def test_without_false_positives_only_sensitivity_is_defined():

@@ -43,16 +43,6 @@ def test_empty_foreground(logit, expected):
 
 
 @pytest.mark.parametrize("loss", [dice_loss, focal_loss, mixed_loss])
-@pytest.mark.parametrize("logit", [-1e4, 1e4])
-def test_extreme_logits_stay_finite(loss, logit):
-    logits = torch.full((1, 1, 4, 4), logit, requires_grad=True)
-    value = loss(logits, torch.eye(4)[None, None])
-    value.backward()
-    assert value.isfinite()
-    assert logits.grad.isfinite().all()
-
-
-@pytest.mark.parametrize("loss", [dice_loss, focal_loss, mixed_loss])
 def test_half_precision_logits_are_scored_in_float32(loss):
     torch.manual_seed(0)
     logits = torch.randn(2, 1, 64, 64).bfloat16()
@@ -65,7 +55,7 @@ def test_half_precision_logits_are_scored_in_float32(loss):
 
 @pytest.mark.parametrize("loss", [dice_loss, focal_loss, mixed_loss])
 @pytest.mark.parametrize("size", [(233, 197), (97, 131), (1, 5)])
-@pytest.mark.parametrize("logit", [-30.0, 0.0, 30.0])
+@pytest.mark.parametrize("logit", [-1e4, -30.0, 0.0, 30.0, 1e4])
 @pytest.mark.parametrize("lesion", [0.0, 1.0])
 def test_constant_bfloat16_slices_of_odd_sizes_train(loss, size, logit, lesion):
     logits = torch.full((1, 1, *size), logit, dtype=torch.bfloat16, requires_grad=True)

@@ -18,8 +18,6 @@ from grcsf.statistics import (
 
 NAN = math.nan
 shares = st.floats(0, 1)
-# A shared machine may stall any example.
-untimed = settings(deadline=None)
 
 
 def test_mean_of_group_means_weighs_groups_alike():
@@ -28,9 +26,7 @@ def test_mean_of_group_means_weighs_groups_alike():
     assert grouped.by_group == pytest.approx({"a": 1.0, "b": 0.2, "c": 0.7})
     assert grouped.mean == pytest.approx(1.9 / 3)
     assert grouped.undefined == 1
-
-
-def test_a_group_without_defined_values_shows_and_is_left_out():
+    # a group without defined values shows and is left out
     grouped = mean_of_group_means([NAN, NAN, 0.5], [1, 1, 2])
     assert math.isnan(grouped.by_group[1])
     assert grouped.mean == 0.5
@@ -47,13 +43,8 @@ def test_bootstrap_agrees_with_scipy_and_repeats():
     assert bootstrap_interval(values, seed=3, resamples=2000) == (low, high)
     assert bootstrap_interval(values, seed=4, resamples=2000) != (low, high)
     assert 0.1 <= low < np.mean(values) < high <= 0.9
-
-
-def test_bootstrap_is_wider_at_higher_confidence():
-    values = np.random.default_rng(0).normal(size=30).tolist()
-    narrow = bootstrap_interval(values, seed=0, confidence=0.8, resamples=2000)
-    wide = bootstrap_interval(values, seed=0, confidence=0.99, resamples=2000)
-    assert wide.low < narrow.low < narrow.high < wide.high
+    narrow = bootstrap_interval(values, seed=3, confidence=0.8, resamples=2000)
+    assert low < narrow.low < narrow.high < high
 
 
 def test_bootstrap_over_groups_encloses_the_mean_of_their_means():
@@ -78,7 +69,6 @@ def test_bootstrap_over_groups_encloses_the_mean_of_their_means():
         ([0.1, 0.2, 0.3], ["a", "a", "b"]),
         ([0.1, 0.1, 0.3, 0.3], ["a", "a", "b", "b"]),
     ],
-    ids=["none", "one", "one defined", "constant", "a group of one", "constant groups"],
 )
 def test_bootstrap_without_spread_is_undefined(values, groups):
     assert all(math.isnan(bound) for bound in bootstrap_interval(values, groups, seed=0))
@@ -91,10 +81,7 @@ def test_wilcoxon_by_hand():
     test = paired_wilcoxon(better, baseline)
     assert test == pytest.approx((2 / 64, 6, 6, 2 / 64))
     assert paired_wilcoxon(baseline, better) == pytest.approx(test)
-
-
-def test_wilcoxon_with_one_loss_by_hand():
-    # The losses have rank sum 1; 2 of the 2^5 sign patterns reach 0 or 1: p = 2 · 2 / 32.
+    # One loss: the losses have rank sum 1; 2 of the 2^5 sign patterns reach 0 or 1: p = 2 · 2 / 32.
     test = paired_wilcoxon([-1, 2, 3, 4, 5], [0, 0, 0, 0, 0])
     assert test.p_value == pytest.approx(4 / 32)
 
@@ -110,13 +97,11 @@ def test_wilcoxon_drops_pairs_without_difference():
 
 def test_wilcoxon_without_difference_or_pairs():
     assert paired_wilcoxon([0.3, 0.4], [0.3, 0.4]) == (1.0, 2, 0, 1.0)
-    test = paired_wilcoxon([NAN], [0.3])
-    assert math.isnan(test.p_value)
-    assert test.pairs == 0
+    assert paired_wilcoxon([NAN], [0.3])[:2] == pytest.approx((NAN, 0), nan_ok=True)
     assert paired_wilcoxon([0.4], [0.3]).p_value == smallest_p(1) == 1
 
 
-@untimed
+@settings(max_examples=40)
 @given(st.lists(st.tuples(shares, shares), min_size=1, max_size=9))
 def test_wilcoxon_never_beats_the_smallest_p(pairs):
     first, second = zip(*pairs, strict=True)
@@ -132,7 +117,6 @@ def test_holm_by_hand():
     assert holm([]).size == 0
 
 
-@untimed
 @given(st.lists(shares, min_size=1, max_size=12), st.randoms(use_true_random=False))
 def test_holm_stays_between_p_and_bonferroni_in_any_order(p_values, random):
     adjusted = holm(p_values)

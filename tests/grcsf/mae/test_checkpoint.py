@@ -1,5 +1,8 @@
 """Public, Hugging Face and own state dicts: exact folding, parity, clear refusals."""
 
+import copy
+from functools import partial
+
 import pytest
 import torch
 
@@ -19,19 +22,23 @@ from grcsf.mae.model import PRESETS, MaeShape, MaskedAutoencoder
 SMALL = MaeShape(32, 2, 2, 16, 2, 2)
 
 
-def random_mae(shape=SMALL, *, image_size=32, patch_size=8, in_channels=1, seed=0):
+def random_mae(shape=SMALL, *, in_channels=1, seed=0, std=0.1, **sizes):
     torch.manual_seed(seed)
-    model = MaskedAutoencoder(
-        shape, image_size=image_size, patch_size=patch_size, in_channels=in_channels
-    )
+    sizes = {"image_size": 32, "patch_size": 8} | sizes
+    model = MaskedAutoencoder(shape, in_channels=in_channels, **sizes)
     for weight in model.parameters():
         if weight.requires_grad:
-            torch.nn.init.normal_(weight, std=0.1)
+            torch.nn.init.normal_(weight, std=std)
     return model.eval()
 
 
-def masks_for(model, batch, ratio=0.75):
-    return training_masks(torch.Generator().manual_seed(1), batch, model.num_patches, ratio)
+def masks_for(model, batch):
+    return training_masks(torch.Generator().manual_seed(1), batch, model.num_patches, 0.75)
+
+
+def assert_same(state, expected):
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(value, expected[key]) for key, value in state.items())
 
 
 @torch.no_grad()
@@ -46,18 +53,13 @@ def grey_through_colour(model, grey, masks, normalisation):
 @pytest.mark.parametrize("normalisation", [IMAGENET, UNNORMALISED])
 def test_folding_is_exact(normalisation):
     colour, grey = random_mae(in_channels=3), random_mae(seed=9)
+    before = copy.deepcopy(colour.state_dict())
     grey.load_state_dict(fold_to_grey(colour.state_dict(), normalisation))
+    assert_same(colour.state_dict(), before)
     images, masks = torch.rand(3, 1, 32, 32), masks_for(colour, 3)
     expected = grey_through_colour(colour, images, masks, normalisation)
     with torch.no_grad():
         torch.testing.assert_close(grey(images, masks), expected, atol=1e-5, rtol=0)
-
-
-def test_folding_leaves_the_given_state_alone():
-    colour = random_mae(in_channels=3)
-    before = {key: value.clone() for key, value in colour.state_dict().items()}
-    fold_to_grey(colour.state_dict(), IMAGENET)
-    assert all(torch.equal(value, before[key]) for key, value in colour.state_dict().items())
 
 
 def test_only_three_channels_fold():
@@ -70,20 +72,14 @@ def test_only_three_channels_fold():
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
-def test_a_public_checkpoint_loads_into_one_channel(wrapped):
-    state = random_mae(in_channels=3).state_dict()
-    model = random_mae(seed=9)
-    load_mae_state(model, {"model": state} if wrapped else state, normalisation=IMAGENET)
-    folded = fold_to_grey(state, IMAGENET)
-    assert all(torch.equal(value, folded[key]) for key, value in model.state_dict().items())
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_checkpoint_of_the_models_own_channels_loads_unchanged(channels):
+@pytest.mark.parametrize(("channels", "own"), [(3, 1), (1, 1), (3, 3)])
+def test_a_checkpoint_is_folded_where_its_channels_differ_and_loads_unchanged_else(
+    channels, own, wrapped
+):
     state = random_mae(in_channels=channels).state_dict()
-    model = random_mae(in_channels=channels, seed=9)
-    load_mae_state(model, state, normalisation=IMAGENET)
-    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    model = random_mae(in_channels=own, seed=9)
+    load_mae_state(model, {"model": state} if wrapped else state, normalisation=IMAGENET)
+    assert_same(model.state_dict(), state if channels == own else fold_to_grey(state, IMAGENET))
 
 
 def test_an_unfit_state_is_refused_in_one_line():
@@ -105,12 +101,12 @@ def test_an_unfit_state_is_refused_in_one_line():
 
 def test_damaged_weights_are_refused_and_nothing_is_loaded():
     model = random_mae()
-    before = {key: value.clone() for key, value in model.state_dict().items()}
+    before = copy.deepcopy(model.state_dict())
     damaged = random_mae(seed=3).state_dict()
     damaged["norm.weight"] = torch.full((32,), float("nan"))
     with pytest.raises(ValueError, match=r"1 not finite \(norm.weight\)"):
         load_mae_state(model, damaged, normalisation=IMAGENET)
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert_same(model.state_dict(), before)
 
 
 @pytest.mark.parametrize(
@@ -128,14 +124,11 @@ def test_what_is_no_state_dict_is_refused(checkpoint, message):
 
 def hugging_face_mae(shape, *, image_size, patch_size):
     transformers = pytest.importorskip("transformers")
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads")
+    layers = dict(zip((*names, *(f"decoder_{name}" for name in names)), shape, strict=True))
     config = transformers.ViTMAEConfig(
-        hidden_size=shape.width,
-        num_hidden_layers=shape.depth,
-        num_attention_heads=shape.heads,
+        **layers,
         intermediate_size=4 * shape.width,
-        decoder_hidden_size=shape.decoder_width,
-        decoder_num_hidden_layers=shape.decoder_depth,
-        decoder_num_attention_heads=shape.decoder_heads,
         decoder_intermediate_size=4 * shape.decoder_width,
         image_size=image_size,
         patch_size=patch_size,
@@ -164,9 +157,18 @@ def largest_difference(ours, theirs):
     return (ours(images, masks) - expected.logits).abs().max().item()
 
 
-def test_parity_with_transformers_both_ways():
-    theirs = hugging_face_mae(SMALL, image_size=32, patch_size=8)
-    ours = random_mae(in_channels=3)
+@pytest.mark.parametrize(
+    ("shape", "sizes"),
+    [
+        (SMALL, {"image_size": 32, "patch_size": 8}),
+        # ViT-Base's widths and tokens; its further layers are like these
+        (PRESETS["base"]._replace(depth=2, decoder_depth=1), {"image_size": 224, "patch_size": 16}),
+    ],
+)
+def test_parity_with_transformers_both_ways(shape, sizes):
+    theirs = hugging_face_mae(shape, **sizes)
+    build = partial(random_mae, shape, in_channels=3, std=0.6 * shape.width**-0.5, **sizes)
+    ours = build()
     positions = ours.pos_embed.clone(), ours.decoder_pos_embed.clone()
     load_mae_state(ours, theirs.state_dict(), normalisation=IMAGENET)
     torch.testing.assert_close(
@@ -174,18 +176,9 @@ def test_parity_with_transformers_both_ways():
     )
     assert largest_difference(ours, theirs) <= 1e-5
 
-    ours = random_mae(in_channels=3, seed=11)
+    ours = build(seed=11)
     theirs.load_state_dict(to_hugging_face(ours.state_dict()), strict=True)
     assert largest_difference(ours, theirs) <= 1e-5
-
-
-@pytest.mark.slow
-def test_parity_with_transformers_at_vit_base():
-    theirs = hugging_face_mae(PRESETS["base"], image_size=224, patch_size=16)
-    ours = MaskedAutoencoder(PRESETS["base"], in_channels=3).eval()
-    load_mae_state(ours, theirs.state_dict(), normalisation=IMAGENET)
-    assert largest_difference(ours, theirs) <= 1e-5
-    theirs.load_state_dict(to_hugging_face(ours.state_dict()), strict=True)
 
 
 def test_names_written_before_transformers_5_are_read():
@@ -204,9 +197,7 @@ def test_names_written_before_transformers_5_are_read():
             key = key.replace(now, before)
         older[key] = value
     assert "vit.encoder.layer.0.attention.attention.query.weight" in older
-    restored = from_hugging_face(older)
-    assert restored.keys() == state.keys()
-    assert all(torch.equal(value, state[key]) for key, value in restored.items())
+    assert_same(from_hugging_face(older), state)
 
 
 def test_an_incomplete_hugging_face_state_names_what_is_missing():

@@ -6,12 +6,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from grcsf.complexity import kept_for_backward
-from grcsf.models.rcu import (
-    ImportanceScore,
-    RegionalCompensationUnit,
-    from_patches,
-    to_patches,
-)
+from grcsf.models.rcu import ImportanceScore, RegionalCompensationUnit, from_patches, to_patches
 
 P = 4
 
@@ -36,18 +31,15 @@ def unit_with(scores, channels=6, residual_maps=2):
     return unit
 
 
-def test_without_importance_every_patch_counts_fully():
+def test_without_importance_every_patch_and_at_the_start_every_map_counts_fully():
+    new = RegionalCompensationUnit(4, P, nn.Identity())
+    assert torch.equal(new.map_weights, torch.ones(2))
+    assert new.attention.scale == 1
     unit, plain = unit_with(torch.ones(4)), unit_with(None)
     plain.importance = None
     features, residuals = torch.randn(1, 6, 8, 8), torch.rand(1, 2, 8, 8)
     with torch.inference_mode():
         torch.testing.assert_close(plain(features, residuals), unit(features, residuals))
-
-
-def test_a_new_unit_weighs_each_map_once():
-    unit = RegionalCompensationUnit(4, P, nn.Identity())
-    assert torch.equal(unit.map_weights, torch.ones(2))
-    assert unit.attention.scale == 1
 
 
 def test_patches_do_not_see_each_other():
@@ -70,14 +62,6 @@ def test_residual_maps_come_down_by_their_mean():
         torch.testing.assert_close(unit(features, residuals), unit(features, means))
 
 
-def kept_by(unit, features, residuals, dtype):
-    def run():
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-            return unit(features, residuals).float().square().sum()
-
-    return kept_for_backward(run, list(unit.parameters()))
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("size", [(32, 32), (30, 27)])
 def test_no_attention_matrix_is_kept_for_backward(size, dtype):
@@ -87,22 +71,17 @@ def test_no_attention_matrix_is_kept_for_backward(size, dtype):
     # 16 patches of 64 × 64 weights; what is kept of the tokens is 16 · 64 · 16 values at most.
     matrix = 16 * (patch_size**2) ** 2
 
-    def matrices(kept):
+    def run():
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            return unit(*inputs).float().square().sum()
+
+    def matrices():
+        kept = kept_for_backward(run, list(unit.parameters()))
         return [tensor for tensor in kept if tensor.size >= matrix * tensor.dtype.itemsize]
 
-    assert not matrices(kept_by(unit, *inputs, dtype))
+    assert not matrices()
     with sdpa_kernel(SDPBackend.MATH):  # the plain kernel keeps one a map: the test sees it
-        assert len(matrices(kept_by(unit, *inputs, dtype))) >= 2
-
-
-@pytest.mark.parametrize("value", [0.0, 1.0])
-def test_constant_maps_stay_finite(value):
-    unit = RegionalCompensationUnit(16, P, ImportanceScore(16, P, 8))
-    features = torch.full((1, 16, 8, 8), value, requires_grad=True)
-    result = unit(features, torch.full((1, 2, 8, 8), value))
-    result.sum().backward()
-    assert result.isfinite().all()
-    assert features.grad.isfinite().all()
+        assert len(matrices()) >= 2
 
 
 @given(
@@ -110,7 +89,7 @@ def test_constant_maps_stay_finite(value):
     patch_size=st.integers(1, 6),
     channels=st.integers(1, 3),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_patches_come_back_as_they_were(size, patch_size, channels):
     maps = torch.arange(2.0 * channels * size[0] * size[1]).view(2, channels, *size)
     patches = to_patches(maps, patch_size)

@@ -23,26 +23,6 @@ def test_forward_is_the_nested_graph_written_out(model):
         assert torch.equal(model(image), model.head(nodes[0, 4]))
 
 
-def test_every_skip_feature_but_not_the_last_is_compensated(model):
-    seen = []
-
-    def compensate(features):
-        seen.append(features)
-        return features + 1
-
-    skip = torch.rand(1, 4, 8, 8)
-    below = [torch.rand(1, 8, 4, 4) for _ in range(3)]
-    with torch.inference_mode():
-        row = model.decode_row(1, skip, below, compensate)
-        first = model.rows[1][0](torch.cat([skip + 1, model.up(below[0])], dim=1))
-        last = model.rows[1][2](torch.cat([*row[:3], model.up(below[2])], dim=1))
-    assert len(row) == 4
-    assert len(seen) == 3
-    assert torch.equal(row[0], skip + 1)
-    assert torch.equal(row[1], first + 1)
-    assert torch.equal(row[3], last)
-
-
 def test_upsampling_is_bilinear_with_aligned_corners(model):
     corners = torch.tensor([[[[0.0, 3.0], [6.0, 9.0]]]])
     expected = torch.tensor([[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7], [6, 7, 8, 9.0]])
