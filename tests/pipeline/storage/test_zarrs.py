@@ -13,7 +13,7 @@ import zarr
 from pipeline.cli import job
 from pipeline.errors import PipelineError
 from pipeline.storage.slices import SliceDataset, slice_loader
-from pipeline.storage.zarr_store import open_store, read_array, verify_store, worker_start
+from pipeline.storage.zarr_store import open_store, read_array, verify_store
 
 PATH = "zarrs.ZarrsCodecPipeline"
 
@@ -40,13 +40,6 @@ def test_slices_are_the_same_here_and_in_workers(ingested, slices, request):
     batches = slice_loader(data, 4, None, 1)  # this process has read: a forked one would hang
     read = torch.cat([batch["image"] for batch in batches])
     torch.testing.assert_close(read, expected, rtol=0, atol=0)
-
-
-@pytest.mark.usefixtures("zarrs")
-def test_workers_fork_unless_zarrs_reads():
-    assert worker_start() == "forkserver"
-    with zarr.config.set({"codec_pipeline.path": "zarr.core.codec_pipeline.BatchedCodecPipeline"}):
-        assert worker_start() is None
 
 
 @pytest.mark.usefixtures("zarrs")
