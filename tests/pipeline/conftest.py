@@ -10,11 +10,10 @@ import torch
 from pipeline.settings import QUANTILES, Experiment, Mae, Residuals, Resources, Slices, Training
 from pipeline.storage.files import write_json
 from pipeline.storage.layout import Layout
-from pipeline.storage.zarr_store import open_store, read_array, store_attributes, write_store
-from tests.pipeline.results import ResultsTree, copy_results
+from pipeline.storage.zarr_store import open_store, read_array, write_store
+from tests.pipeline.results import ResultsTree, copy_results, write_case
 
 ROLES = {"a": "train", "b": "train", "c": "validation", "d": "test", "e": "unlabelled"}
-DIRECTION = (1.0, 0.0, 0.0, 0.0, 0.8, -0.6, 0.0, 0.6, 0.8)
 
 # The first backward pass settles for the whole process whether torch's gradients have threads of
 # their own, which no fork may have. After a `FakeTensorMode` they would, also without a GPU.
@@ -23,9 +22,9 @@ torch.ones(1, requires_grad=True).backward()
 torch.set_num_threads(1)
 
 
-def write_case(layout, name, *, seed, shape=(6, 30, 26), labelled=True):
+def write_disc(layout, name, *, seed, labelled):
     """A noisy disc with a dark square lesion in slices 2 and 3; slice 0 is empty."""
-    random = np.random.default_rng(seed)
+    random, shape = np.random.default_rng(seed), (6, 30, 26)
     z, y, x = np.indices(shape)
     body = (y - shape[1] / 2) ** 2 + (x - shape[2] / 2) ** 2 < (min(shape[1:]) / 2.2) ** 2
     image = np.where(body, 100 + random.normal(0, 3, shape), 0)
@@ -33,28 +32,16 @@ def write_case(layout, name, *, seed, shape=(6, 30, 26), labelled=True):
     image[label] = 60
     image[0] = 0
     image = np.rint(image).astype(np.int16)
-    arrays = {"image": image}
-    if labelled:
-        arrays["label"] = label.astype(np.uint8)
-    attributes = {
-        "case": name,
-        "spacing": (3.0, 0.8, 0.8),
-        "origin": (1.0, -2.0, 5.0),
-        "direction": DIRECTION,
-        "shape": list(shape),
-        "slices": shape[0],
-        "labelled": labelled,
-        "group": "",
-        "role": "" if labelled else "unlabelled",
-        "slices_with_lesion": [2, 3] if labelled else [],
-        "empty_slices": [0],
-        "quantiles": [float(q) for q in np.quantile(image[image > 0], QUANTILES)],
-        "source_suffix": ".nii.gz",
-        "fingerprint": name,
-        "notes": [],
-    }
-    write_store(layout.case_store(name), arrays, attributes)
-    return store_attributes(layout.case_store(name))
+    return write_case(
+        layout,
+        name,
+        image,
+        label.astype(np.uint8) if labelled else None,
+        role="" if labelled else "unlabelled",
+        slices_with_lesion=[2, 3] if labelled else [],
+        empty_slices=[0],
+        quantiles=[float(q) for q in np.quantile(image[image > 0], QUANTILES)],
+    )
 
 
 @pytest.fixture
@@ -105,7 +92,7 @@ def ingested_once(tmp_path_factory):
     """What `ingested` copies."""
     layout = Layout(tmp_path_factory.mktemp("ingested") / "results", "discs")
     cases = {
-        name: write_case(layout, name, seed=index, labelled=role != "unlabelled")
+        name: write_disc(layout, name, seed=index, labelled=role != "unlabelled")
         for index, (name, role) in enumerate(ROLES.items())
     }
     write_json(layout.cases, {"cases": cases, "set_aside": {}, "outputs": []})

@@ -20,6 +20,32 @@ SPACING = (3.0, 0.5, 0.7)
 ORIGIN = (-12.5, 30.25, -101.0)
 
 
+def write_case(
+    layout: Layout, case: str, image: np.ndarray, label: np.ndarray | None, **attributes: Any
+) -> dict[str, Any]:
+    """Write the store of a case, with these attributes beside or instead of plain ones; all."""
+    plain = {
+        "case": case,
+        "spacing": SPACING,
+        "origin": ORIGIN,
+        "direction": OBLIQUE,
+        "shape": list(image.shape),
+        "slices": len(image),
+        "labelled": label is not None,
+        "group": "",
+        "role": "",
+        "quantiles": [float(value) for value in np.quantile(image, QUANTILES)],
+        "source_suffix": ".nii.gz",
+        "fingerprint": fingerprint({"case": case}),
+        "notes": [],
+    }
+    arrays = {"image": image} if label is None else {"image": image, "label": label}
+    write_store(layout.case_store(case), arrays, {**plain, **attributes})
+    stored = store_attributes(layout.case_store(case))
+    assert stored is not None
+    return stored
+
+
 class ResultsTree:
     """The results of the stages before postprocess, for cases given as arrays."""
 
@@ -34,34 +60,13 @@ class ResultsTree:
         image: np.ndarray,
         label: np.ndarray | None = None,
         *,
-        group: str = "",
         modality: str = "CT",
         suffix: str = ".nii.gz",
-        notes: Sequence[str] = (),
+        **attributes: Any,
     ) -> None:
-        arrays = {"image": image} if label is None else {"image": image, "label": label}
-        attributes = {
-            "case": case,
-            "dataset": "tiny",
-            "group": group,
-            "role": "",
-            "modality": modality,
-            "units": "HU" if modality == "CT" else "as stored",
-            "spacing": SPACING,
-            "origin": ORIGIN,
-            "direction": OBLIQUE,
-            "shape": list(image.shape),
-            "slices": len(image),
-            "labelled": label is not None,
-            "quantiles": [float(value) for value in np.quantile(image, QUANTILES)],
-            "source_suffix": suffix,
-            "notes": list(notes),
-            "fingerprint": fingerprint({"case": case}),
-        }
-        write_store(self.layout.case_store(case), arrays, attributes)
-        stored = store_attributes(self.layout.case_store(case))
-        assert stored is not None
-        self.cases[case] = stored
+        units = "HU" if modality == "CT" else "as stored"
+        attributes |= {"modality": modality, "units": units, "source_suffix": suffix}
+        self.cases[case] = write_case(self.layout, case, image, label, dataset="tiny", **attributes)
         if label is None:
             self.unlabelled.append(case)
 

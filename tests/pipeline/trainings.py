@@ -56,28 +56,21 @@ def at_epoch_start(patch, action):
     patch.setattr(trainer.EpochHistory, "on_train_epoch_start", start)
 
 
-def kill_after_epoch(monkeypatch, epoch):
-    """Break the training off before `epoch`, once the checkpoint of the one before is written."""
+@contextmanager
+def nothing_trained(from_epoch=0):
+    """No epoch from this one on may begin in this block."""
 
     def die(current):
-        if current == epoch:
+        if current == from_epoch:
             raise KilledError
 
-    at_epoch_start(monkeypatch, die)
+    with pytest.MonkeyPatch.context() as patch:
+        at_epoch_start(patch, die)
+        yield
 
 
 @contextmanager
 def killed_before_epoch(epoch):
     """The training in this block ends before `epoch`, with the checkpoint of the one before."""
-    with pytest.MonkeyPatch.context() as patch:
-        kill_after_epoch(patch, epoch)
-        with pytest.raises(KilledError):
-            yield
-
-
-@contextmanager
-def nothing_trained():
-    """No epoch may begin in this block."""
-    with pytest.MonkeyPatch.context() as patch:
-        kill_after_epoch(patch, 0)
+    with pytest.raises(KilledError), nothing_trained(from_epoch=epoch):
         yield

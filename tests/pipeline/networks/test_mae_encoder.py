@@ -8,7 +8,6 @@ import torch
 
 from grcsf.mae.model import build_mae
 from pipeline import train_segmentation as stage
-from pipeline.errors import PipelineError
 from pipeline.networks.weights import keep_model
 from pipeline.predict import predict
 from pipeline.settings import Experiment
@@ -103,8 +102,3 @@ def test_prediction_needs_the_network_s_own_weights_only(
     predict(ingested, "m", 1, network, 0, slices, resources, mae)
     store = open_store(ingested.prediction_store("m", 1, "d"))
     assert np.isfinite(read_array(store, "probability")).all()
-
-
-def test_a_missing_mae_is_one_line(segment):
-    with pytest.raises(PipelineError, match=r"shared.json: not there; run the stage"):
-        segment(frozen=True)

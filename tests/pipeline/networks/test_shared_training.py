@@ -14,12 +14,10 @@ from torch import nn
 from torch.distributed.nn.functional import all_reduce
 
 from grcsf.mae.adversarial import generator_term
-from grcsf.mae.build import build_masked_model
 from pipeline import train_segmentation as stage
 from pipeline.networks import mae_training, trainer
 from pipeline.networks.build import build_network
 from pipeline.networks.history import read_history
-from pipeline.networks.mae_training import MaeTraining
 from pipeline.settings import Adversarial, Experiment, Resources, Training
 from pipeline.storage.layout import folder_of
 from tests.pipeline.trainings import train
@@ -101,11 +99,6 @@ def test_two_processes_train_an_adversarial_mae(
     assert np.isfinite(together).all()
     # where one process has lost the term, all do without it
     assert np.allclose(together, plain, rtol=1e-4) == away
-
-
-def test_one_gpu_needs_no_sharing(mae, tmp_path):
-    model = build_masked_model("mae", "tiny", image_size=32, patch_size=8)
-    assert trainer.strategy_of(MaeTraining(model, mae, 1, tmp_path), 1) == "auto"
 
 
 @pytest.mark.slow
