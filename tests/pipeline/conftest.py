@@ -7,11 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.settings import QUANTILES, Experiment, Mae, Residuals, Resources, Slices, Training
+from pipeline.settings import QUANTILES
 from pipeline.storage.files import write_json
 from pipeline.storage.layout import Layout
-from pipeline.storage.zarr_store import open_store, read_array, write_store
-from tests.pipeline.results import ResultsTree, copy_results, write_case
+from tests.pipeline.results import (
+    GRCSF,
+    MAE,
+    RESIDUALS,
+    RESOURCES,
+    SLICES,
+    ResultsTree,
+    copy_results,
+    write_case,
+)
 
 ROLES = {"a": "train", "b": "train", "c": "validation", "d": "test", "e": "unlabelled"}
 
@@ -44,47 +52,29 @@ def write_disc(layout, name, *, seed, labelled):
     )
 
 
-@pytest.fixture
-def rewrite_attributes():
-    """Writes a store again whose attributes are others."""
-
-    def rewrite(path, **changed):
-        store = open_store(path)
-        arrays = {name: read_array(store, name) for name in store.array_keys()}
-        write_store(path, arrays, {**store.attrs.asdict(), **changed})
-
-    return rewrite
-
-
 @pytest.fixture(scope="session")
 def slices():
-    return Slices(size=(32, 32), window=(0, 150))
+    return SLICES
 
 
 @pytest.fixture(scope="session")
 def mae():
-    return Mae(
-        preset="tiny", image_size=32, patch_size=8, epochs=2, batch_size=4, learning_rate=1e-3
-    )
+    return MAE
 
 
 @pytest.fixture(scope="session")
 def residuals():
-    maps = [{"mae": "shared", "mask_ratio": 0.5}, {"mae": "shared", "mask_ratio": 0.75}]
-    return Residuals.model_validate({"preset": "fast", "maps": maps, "precision": "fp32"})
+    return RESIDUALS
 
 
 @pytest.fixture(scope="session")
 def experiment():
-    training = Training(epochs=2, batch_size=4, warmup_epochs=1)
-    return Experiment(
-        model="grcsf", residuals="mrm", width=4, rcu={"patch_sizes": (4, 4, 8)}, training=training
-    )
+    return GRCSF
 
 
 @pytest.fixture(scope="session")
 def resources():
-    return Resources(threads=1, slices_per_batch=3)
+    return RESOURCES
 
 
 @pytest.fixture(scope="session")
@@ -103,22 +93,22 @@ def ingested_once(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def trained_once(ingested_once, tmp_path_factory, mae, slices, resources):
+def trained_once(ingested_once, tmp_path_factory):
     """What `with_mae` copies."""
     from pipeline.train_mae import train_mae  # takes seconds to import; most tests do without
 
     layout = copy_results(ingested_once, tmp_path_factory.mktemp("trained"))
-    train_mae(layout, "shared", mae, slices, 5, resources)
+    train_mae(layout, "shared", MAE, SLICES, 5, RESOURCES)
     return layout
 
 
 @pytest.fixture(scope="session")
-def residuals_once(trained_once, tmp_path_factory, mae, residuals, slices, resources):
+def residuals_once(trained_once, tmp_path_factory):
     """What `with_residuals` copies."""
     from pipeline.residual_maps import residual_maps
 
     layout = copy_results(trained_once, tmp_path_factory.mktemp("residuals"))
-    residual_maps(layout, "mrm", "1of1", residuals, {"shared": mae}, (1,), slices, 5, resources)
+    residual_maps(layout, "mrm", "1of1", RESIDUALS, {"shared": MAE}, (1,), SLICES, 5, RESOURCES)
     return layout
 
 

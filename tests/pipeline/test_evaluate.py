@@ -89,15 +89,6 @@ def test_means_are_those_of_subsets_and_undefined_values_are_counted(head):
     assert "NaN" not in head.layout.summary("unetpp").read_text(), "no JSON"
 
 
-def test_one_subset_gives_a_plain_mean_with_an_interval_around_it(head):
-    head.write_split([["half", "extra"]])
-    head.add_predictions("unetpp", 1, {"half": np.zeros(SHAPE), "extra": np.ones(SHAPE)})
-    _, summary = scored(head)
-    dice = summary["scores"]["dice"]
-    assert summary["mean_over"] == "patients"
-    assert dice["low"] <= dice["mean"] <= dice["high"]
-
-
 def test_groups_of_patients_have_their_own_means_without_cases_without_lesion_by_size(head):
     rows, summary = scored(head, subsets=(1, 2))
     sizes = summary["by_lesion_size"]

@@ -101,10 +101,3 @@ def test_calcium_in_an_image_without_hu_is_refused(results_tree):
     results_tree.add_predictions("unetpp", 1, {"head": np.zeros(SHAPE)})
     with pytest.raises(PipelineError, match=r"head.*'as stored'.*expected HU"):
         postprocess(results_tree.layout, "unetpp", 1, Postprocess(method="calcium"))
-
-
-def test_probabilities_that_are_no_numbers_are_refused(heart):
-    heart.add_predictions("unetpp", 1, {"heart": np.full(SHAPE, np.nan)})
-    with pytest.raises(PipelineError, match=r"heart.*no numbers.*diverged"):
-        postprocess(heart.layout, "unetpp", 1, Postprocess())
-    assert not heart.layout.masks("unetpp", 1).exists()

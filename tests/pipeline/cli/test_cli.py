@@ -1,14 +1,12 @@
 """A user's or the machine's fault is one line and exit code 1, never a traceback."""
 
 import errno
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 import pipeline.split
 from pipeline import cli
@@ -96,18 +94,6 @@ def test_several_faults_are_several_lines(message_after):
 def test_a_fault_in_the_program_is_not_hidden(message_after):
     with pytest.raises(ZeroDivisionError):
         message_after(ZeroDivisionError())
-
-
-def test_a_file_where_the_results_should_be_is_told(tmp_path):
-    (tmp_path / "taken").write_text("")
-    config = yaml.safe_load(Path(DEMO).read_text("utf-8"))
-    config["results"] = str(tmp_path / "taken")
-    (tmp_path / "c.yaml").write_text(json.dumps(config))
-    command = ("-m", "pipeline", "split", "--config", "c.yaml", "--dataset", "heart")
-    ended = start(*command, cwd=tmp_path)
-    assert ended.returncode == 1
-    assert len(ended.stderr.splitlines()) == 1
-    assert str(tmp_path / "taken") in ended.stderr
 
 
 def loaded(code: str, names: tuple[str, ...], folder: Path) -> set[str]:

@@ -20,6 +20,7 @@ from pipeline.networks.build import build_network
 from pipeline.networks.history import read_history
 from pipeline.settings import Adversarial, Experiment, Resources, Training
 from pipeline.storage.layout import folder_of
+from tests.pipeline.results import MAE, SLICES
 from tests.pipeline.trainings import train
 
 LOSSES = ("train_loss", "validation_loss", "learning_rate")
@@ -75,26 +76,24 @@ def curve(manifest):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("two_processes")
-def test_two_processes_train_an_mae_as_one_does(ingested, trained_once, mae, slices):
-    train(ingested, mae, slices, TOGETHER)
+def test_two_processes_train_an_mae_as_one_does(ingested, trained_once):
+    train(ingested, MAE, resources=TOGETHER)
     alone, together = curve(trained_once.mae("shared")), curve(ingested.mae("shared"))
-    assert len(alone) == mae.epochs
+    assert len(alone) == MAE.epochs
     np.testing.assert_allclose(together, alone, rtol=1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("two_processes")
 @pytest.mark.parametrize("away", [False, True], ids=["judged", "running away in one process"])
-def test_two_processes_train_an_adversarial_mae(
-    ingested, trained_once, mae, slices, monkeypatch, away
-):
+def test_two_processes_train_an_adversarial_mae(ingested, trained_once, monkeypatch, away):
     def term(*arguments):
         runs_away = away and dist.get_rank() == 1
         return generator_term(*arguments) * (float("nan") if runs_away else 1)
 
     monkeypatch.setattr(mae_training, "generator_term", term)
-    judged = mae.model_copy(update={"adversarial": Adversarial(start_epoch=0)})
-    train(ingested, judged, slices, TOGETHER)
+    judged = MAE.model_copy(update={"adversarial": Adversarial(start_epoch=0)})
+    train(ingested, judged, resources=TOGETHER)
     plain, together = curve(trained_once.mae("shared")), curve(ingested.mae("shared"))
     assert np.isfinite(together).all()
     # where one process has lost the term, all do without it
@@ -103,7 +102,7 @@ def test_two_processes_train_an_adversarial_mae(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("two_processes")
-def test_two_processes_train_a_network_as_one_does(ingested, slices, monkeypatch):
+def test_two_processes_train_a_network_as_one_does(ingested, monkeypatch):
     monkeypatch.setattr(stage, "build_network", with_gloo_batch_norm)
     # in float32 three epochs make some 5 % of a rounding, and which one depends on the processor
     monkeypatch.setitem(trainer.PRECISIONS, "fp32", "64-true")
@@ -115,7 +114,7 @@ def test_two_processes_train_a_network_as_one_does(ingested, slices, monkeypatch
         subset=1,
         settings=network,
         residual_count=0,
-        slices=slices,
+        slices=SLICES,
         seed=5,
     )
     run(name="alone", resources=ALONE)

@@ -76,20 +76,17 @@ def test_other_dimensions_are_named(tmp_path, shape, dimension):
 
 
 @pytest.mark.parametrize("step", [0.0, -0.5, np.nan])
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mhd"])
+@pytest.mark.parametrize("suffix", [".nii", ".mhd"])
 def test_a_spacing_that_no_image_can_have_is_refused(tmp_path, step, suffix):
     path = tmp_path / f"image{suffix}"
     geometry = Geometry((3, 4, 5), (3.0, 0.5, 0.7))
     write_volume(path, np.ones(geometry.shape, np.int16), geometry)
     if suffix == ".mhd":
-        written = re.sub(
-            "ElementSpacing = [^ ]+", f"ElementSpacing = {step}", path.read_text("utf-8")
-        )
-        path.write_text(written, "utf-8")
+        header = path.read_text("utf-8")
+        path.write_text(re.sub("(ElementSpacing =) [^ ]+", rf"\1 {step}", header), "utf-8")
     else:
-        head = path.read_bytes() if suffix == ".nii" else gzip.decompress(path.read_bytes())
-        head = head[:80] + struct.pack("<f", step) + head[84:]  # pixdim[1], mm along x
-        path.write_bytes(head if suffix == ".nii" else gzip.compress(head))
+        content = path.read_bytes()  # pixdim[1], mm along x, has bytes 80 to 83
+        path.write_bytes(content[:80] + struct.pack("<f", step) + content[84:])
     for read in (read_geometry, read_volume):
         with pytest.raises(PipelineError, match=r"spacing \(.*expected all above 0"):
             read(path)

@@ -18,6 +18,7 @@ from pipeline.storage.files import read_json
 from pipeline.storage.layout import Layout
 from pipeline.storage.residual_store import find_or_link, shared_store, write_residuals
 from pipeline.storage.zarr_store import open_store, read_array, verify_store
+from tests.pipeline.results import MAE, RESIDUALS, RESOURCES, SLICES
 from tests.pipeline.storage.stores import as_another_user
 
 MAPS = np.linspace(0, 1, 2 * 3 * 8 * 8, dtype=np.float16).reshape(2, 3, 8, 8)
@@ -173,10 +174,10 @@ def test_a_cache_of_another_user_is_read_and_never_written(open_folder):
 
 
 def test_residual_maps_of_a_second_project_are_found_and_read_the_same(
-    trained_once, residuals_once, mae, residuals, slices, resources, caplog, tmp_path
+    trained_once, residuals_once, caplog, tmp_path
 ):
     caplog.set_level(logging.INFO)
-    settings = residuals, {"shared": mae}, (1,), slices, 5, resources
+    settings = RESIDUALS, {"shared": MAE}, (1,), SLICES, 5, RESOURCES
     layouts = [residuals_once]
     for number, due in ((1, "5 to make"), (2, "0 to make")):
         root = tmp_path / str(number)
