@@ -45,6 +45,7 @@ def write_disc(layout, name, *, seed, labelled):
         name,
         image,
         label.astype(np.uint8) if labelled else None,
+        spacing=(3.0, 0.8, 0.8),
         role="" if labelled else "unlabelled",
         slices_with_lesion=[2, 3] if labelled else [],
         empty_slices=[0],
