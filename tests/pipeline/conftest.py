@@ -7,14 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.settings import QUANTILES, Experiment, Mae, Residuals, Resources, Slices, Training
+from pipeline.settings import QUANTILES
 from pipeline.storage.files import write_json
 from pipeline.storage.layout import Layout
-from pipeline.storage.zarr_store import open_store, read_array, store_attributes, write_store
-from tests.pipeline.results import ResultsTree, copy_results
+from tests.pipeline.results import (
+    GRCSF,
+    MAE,
+    RESIDUALS,
+    RESOURCES,
+    SLICES,
+    ResultsTree,
+    copy_results,
+    write_case,
+)
 
 ROLES = {"a": "train", "b": "train", "c": "validation", "d": "test", "e": "unlabelled"}
-DIRECTION = (1.0, 0.0, 0.0, 0.0, 0.8, -0.6, 0.0, 0.6, 0.8)
 
 # The first backward pass settles for the whole process whether torch's gradients have threads of
 # their own, which no fork may have. After a `FakeTensorMode` they would, also without a GPU.
@@ -23,9 +30,9 @@ torch.ones(1, requires_grad=True).backward()
 torch.set_num_threads(1)
 
 
-def write_case(layout, name, *, seed, shape=(6, 30, 26), labelled=True):
+def write_disc(layout, name, *, seed, labelled):
     """A noisy disc with a dark square lesion in slices 2 and 3; slice 0 is empty."""
-    random = np.random.default_rng(seed)
+    random, shape = np.random.default_rng(seed), (6, 30, 26)
     z, y, x = np.indices(shape)
     body = (y - shape[1] / 2) ** 2 + (x - shape[2] / 2) ** 2 < (min(shape[1:]) / 2.2) ** 2
     image = np.where(body, 100 + random.normal(0, 3, shape), 0)
@@ -33,71 +40,42 @@ def write_case(layout, name, *, seed, shape=(6, 30, 26), labelled=True):
     image[label] = 60
     image[0] = 0
     image = np.rint(image).astype(np.int16)
-    arrays = {"image": image}
-    if labelled:
-        arrays["label"] = label.astype(np.uint8)
-    attributes = {
-        "case": name,
-        "spacing": (3.0, 0.8, 0.8),
-        "origin": (1.0, -2.0, 5.0),
-        "direction": DIRECTION,
-        "shape": list(shape),
-        "slices": shape[0],
-        "labelled": labelled,
-        "group": "",
-        "role": "" if labelled else "unlabelled",
-        "slices_with_lesion": [2, 3] if labelled else [],
-        "empty_slices": [0],
-        "quantiles": [float(q) for q in np.quantile(image[image > 0], QUANTILES)],
-        "source_suffix": ".nii.gz",
-        "fingerprint": name,
-        "notes": [],
-    }
-    write_store(layout.case_store(name), arrays, attributes)
-    return store_attributes(layout.case_store(name))
-
-
-@pytest.fixture
-def rewrite_attributes():
-    """Writes a store again whose attributes are others."""
-
-    def rewrite(path, **changed):
-        store = open_store(path)
-        arrays = {name: read_array(store, name) for name in store.array_keys()}
-        write_store(path, arrays, {**store.attrs.asdict(), **changed})
-
-    return rewrite
+    return write_case(
+        layout,
+        name,
+        image,
+        label.astype(np.uint8) if labelled else None,
+        spacing=(3.0, 0.8, 0.8),
+        role="" if labelled else "unlabelled",
+        slices_with_lesion=[2, 3] if labelled else [],
+        empty_slices=[0],
+        quantiles=[float(q) for q in np.quantile(image[image > 0], QUANTILES)],
+    )
 
 
 @pytest.fixture(scope="session")
 def slices():
-    return Slices(size=(32, 32), window=(0, 150))
+    return SLICES
 
 
 @pytest.fixture(scope="session")
 def mae():
-    return Mae(
-        preset="tiny", image_size=32, patch_size=8, epochs=2, batch_size=4, learning_rate=1e-3
-    )
+    return MAE
 
 
 @pytest.fixture(scope="session")
 def residuals():
-    maps = [{"mae": "shared", "mask_ratio": 0.5}, {"mae": "shared", "mask_ratio": 0.75}]
-    return Residuals.model_validate({"preset": "fast", "maps": maps, "precision": "fp32"})
+    return RESIDUALS
 
 
 @pytest.fixture(scope="session")
 def experiment():
-    training = Training(epochs=2, batch_size=4, warmup_epochs=1)
-    return Experiment(
-        model="grcsf", residuals="mrm", width=4, rcu={"patch_sizes": (4, 4, 8)}, training=training
-    )
+    return GRCSF
 
 
 @pytest.fixture(scope="session")
 def resources():
-    return Resources(threads=1, slices_per_batch=3)
+    return RESOURCES
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +83,7 @@ def ingested_once(tmp_path_factory):
     """What `ingested` copies."""
     layout = Layout(tmp_path_factory.mktemp("ingested") / "results", "discs")
     cases = {
-        name: write_case(layout, name, seed=index, labelled=role != "unlabelled")
+        name: write_disc(layout, name, seed=index, labelled=role != "unlabelled")
         for index, (name, role) in enumerate(ROLES.items())
     }
     write_json(layout.cases, {"cases": cases, "set_aside": {}, "outputs": []})
@@ -116,22 +94,22 @@ def ingested_once(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def trained_once(ingested_once, tmp_path_factory, mae, slices, resources):
+def trained_once(ingested_once, tmp_path_factory):
     """What `with_mae` copies."""
     from pipeline.train_mae import train_mae  # takes seconds to import; most tests do without
 
     layout = copy_results(ingested_once, tmp_path_factory.mktemp("trained"))
-    train_mae(layout, "shared", mae, slices, 5, resources)
+    train_mae(layout, "shared", MAE, SLICES, 5, RESOURCES)
     return layout
 
 
 @pytest.fixture(scope="session")
-def residuals_once(trained_once, tmp_path_factory, mae, residuals, slices, resources):
+def residuals_once(trained_once, tmp_path_factory):
     """What `with_residuals` copies."""
     from pipeline.residual_maps import residual_maps
 
     layout = copy_results(trained_once, tmp_path_factory.mktemp("residuals"))
-    residual_maps(layout, "mrm", "1of1", residuals, {"shared": mae}, (1,), slices, 5, resources)
+    residual_maps(layout, "mrm", "1of1", RESIDUALS, {"shared": MAE}, (1,), SLICES, 5, RESOURCES)
     return layout
 
 

@@ -8,16 +8,66 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.settings import QUANTILES
+from pipeline.settings import QUANTILES, Experiment, Mae, Residuals, Resources, Slices, Training
 from pipeline.storage.files import fingerprint, write_json
 from pipeline.storage.layout import Layout
-from pipeline.storage.zarr_store import store_attributes, write_store
+from pipeline.storage.zarr_store import open_store, read_array, store_attributes, write_store
 
 # turned by 20° about z, in z, y, x order
 COS, SIN = 0.9396926207859084, 0.3420201433256687
 OBLIQUE = (1.0, 0.0, 0.0, 0.0, COS, SIN, 0.0, -SIN, COS)
 SPACING = (3.0, 0.5, 0.7)
 ORIGIN = (-12.5, 30.25, -101.0)
+
+# Settings of networks that train in seconds.
+SLICES = Slices(size=(32, 32), window=(0, 150))
+RESOURCES = Resources(threads=1, slices_per_batch=3)
+MAE = Mae(preset="tiny", image_size=32, patch_size=8, epochs=2, batch_size=4, learning_rate=1e-3)
+RESIDUALS = Residuals.model_validate(
+    {
+        "preset": "fast",
+        "maps": [{"mae": "shared", "mask_ratio": 0.5}, {"mae": "shared", "mask_ratio": 0.75}],
+        "precision": "fp32",
+    }
+)
+TRAINING = Training(epochs=2, batch_size=4, warmup_epochs=1)
+UNET = Experiment(model="unet", width=2, training=TRAINING)
+GRCSF = Experiment(
+    model="grcsf", residuals="mrm", width=4, rcu={"patch_sizes": (4, 4, 8)}, training=TRAINING
+)
+
+
+def write_case(
+    layout: Layout, case: str, image: np.ndarray, label: np.ndarray | None, **attributes: Any
+) -> dict[str, Any]:
+    """Write the store of a case, with these attributes beside or instead of plain ones; all."""
+    plain = {
+        "case": case,
+        "spacing": SPACING,
+        "origin": ORIGIN,
+        "direction": OBLIQUE,
+        "shape": list(image.shape),
+        "slices": len(image),
+        "labelled": label is not None,
+        "group": "",
+        "role": "",
+        "quantiles": [float(value) for value in np.quantile(image, QUANTILES)],
+        "source_suffix": ".nii.gz",
+        "fingerprint": fingerprint({"case": case}),
+        "notes": [],
+    }
+    arrays = {"image": image} if label is None else {"image": image, "label": label}
+    write_store(layout.case_store(case), arrays, {**plain, **attributes})
+    stored = store_attributes(layout.case_store(case))
+    assert stored is not None
+    return stored
+
+
+def rewrite_attributes(path: Path, **changed: Any) -> None:
+    """Write a store again whose attributes are others."""
+    store = open_store(path)
+    arrays = {name: read_array(store, name) for name in store.array_keys()}
+    write_store(path, arrays, {**store.attrs.asdict(), **changed})
 
 
 class ResultsTree:
@@ -34,34 +84,13 @@ class ResultsTree:
         image: np.ndarray,
         label: np.ndarray | None = None,
         *,
-        group: str = "",
         modality: str = "CT",
         suffix: str = ".nii.gz",
-        notes: Sequence[str] = (),
+        **attributes: Any,
     ) -> None:
-        arrays = {"image": image} if label is None else {"image": image, "label": label}
-        attributes = {
-            "case": case,
-            "dataset": "tiny",
-            "group": group,
-            "role": "",
-            "modality": modality,
-            "units": "HU" if modality == "CT" else "as stored",
-            "spacing": SPACING,
-            "origin": ORIGIN,
-            "direction": OBLIQUE,
-            "shape": list(image.shape),
-            "slices": len(image),
-            "labelled": label is not None,
-            "quantiles": [float(value) for value in np.quantile(image, QUANTILES)],
-            "source_suffix": suffix,
-            "notes": list(notes),
-            "fingerprint": fingerprint({"case": case}),
-        }
-        write_store(self.layout.case_store(case), arrays, attributes)
-        stored = store_attributes(self.layout.case_store(case))
-        assert stored is not None
-        self.cases[case] = stored
+        units = "HU" if modality == "CT" else "as stored"
+        attributes |= {"modality": modality, "units": units, "source_suffix": suffix}
+        self.cases[case] = write_case(self.layout, case, image, label, dataset="tiny", **attributes)
         if label is None:
             self.unlabelled.append(case)
 

@@ -89,31 +89,18 @@ def test_means_are_those_of_subsets_and_undefined_values_are_counted(head):
     assert "NaN" not in head.layout.summary("unetpp").read_text(), "no JSON"
 
 
-def test_one_subset_gives_a_plain_mean_with_an_interval_around_it(head):
-    head.write_split([["half", "extra"]])
-    head.add_predictions("unetpp", 1, {"half": np.zeros(SHAPE), "extra": np.ones(SHAPE)})
-    _, summary = scored(head)
-    dice = summary["scores"]["dice"]
-    assert summary["mean_over"] == "patients"
-    assert dice["low"] <= dice["mean"] <= dice["high"]
-
-
-def test_size_groups_leave_out_cases_without_lesion(head):
-    _, summary = scored(head, subsets=(1, 2))
-    groups = summary["by_lesion_size"]
-    assert [groups[name]["patients"] for name in ("1-100", "101-1000", ">1000")] == [2, 0, 0]
-    assert groups["1-100"]["voxels"] == [32, 32]
-    assert groups[">1000"]["dice"] is None
-    assert sum(group["patients"] for group in summary["by_lesion_quartile"].values()) == 2
-
-
-def test_cohorts_have_their_own_means(head):
+def test_groups_of_patients_have_their_own_means_without_cases_without_lesion_by_size(head):
     rows, summary = scored(head, subsets=(1, 2))
-    groups = summary["by_group"]
-    assert {name: group["patients"] for name, group in groups.items()} == (
+    sizes = summary["by_lesion_size"]
+    assert [sizes[name]["patients"] for name in ("1-100", "101-1000", ">1000")] == [2, 0, 0]
+    assert sizes["1-100"]["voxels"] == [32, 32]
+    assert sizes[">1000"]["dice"] is None
+    assert sum(group["patients"] for group in summary["by_lesion_quartile"].values()) == 2
+    cohorts = summary["by_group"]
+    assert {name: group["patients"] for name, group in cohorts.items()} == (
         rows["group"].value_counts().to_dict()
     )
-    for name, group in groups.items():
+    for name, group in cohorts.items():
         assert group["dice"] == pytest.approx(rows.loc[rows["group"] == name, "dice"].mean())
 
 
@@ -168,17 +155,12 @@ def test_calcium_scores_follow_the_challenge(heart):
     assert summary["calcium"]["agatston"]["same_risk"] == 0
 
 
-def test_before_postprocessing_plain_voxels_count(heart):
+def test_before_postprocessing_voxels_count_and_the_threshold_alone_finds_the_rib_too(heart):
     _, summary = scored(heart, CALCIUM, Postprocess(method="calcium"))
-    raw = summary["calcium"]["pooled_raw"]
+    raw, alone = (summary["calcium"][name] for name in ("pooled_raw", "threshold_alone"))
     assert raw["sensitivity"] == pytest.approx(1 / 17)
     assert raw["ppv"] == pytest.approx(1 / 2)
     assert raw["voe"] == pytest.approx(1 / 17)
-
-
-def test_threshold_alone_finds_all_calcium_and_the_rib_too(heart):
-    _, summary = scored(heart, CALCIUM, Postprocess(method="calcium"))
-    alone = summary["calcium"]["threshold_alone"]
     assert alone["pooled"]["sensitivity_lesions"] == 1
     assert alone["pooled"]["ppv_lesions"] == pytest.approx(2 / 3)
     assert alone["dice"] == pytest.approx(2 * 17 / (17 + 17 + 6 * 4 * 20))
@@ -230,14 +212,6 @@ def test_another_case_s_mask_of_an_older_time_is_refused_until_it_is_made_again(
     assert change.manifest == head.layout.masks("unetpp", 2)
     again, _ = scored(head, subsets=(1, 2))
     pd.testing.assert_frame_equal(again, before)
-
-
-def test_a_mask_without_its_note_is_refused(head):
-    scored(head, subsets=(1, 2))
-    path = head.layout.mask("unetpp", 1, "half", ".nii.gz")
-    mask_note(path, "half").unlink()
-    with pytest.raises(PipelineError, match=r"expected the one noted in half\.json; delete"):
-        evaluate(head.layout, "unetpp", (1, 2), VOXEL, Postprocess(), seed=0, threads=1)
 
 
 def test_no_labelled_test_case_is_one_line(results_tree):

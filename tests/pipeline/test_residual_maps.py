@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from torch._inductor import config as inductor
-from torch._inductor.exc import CppCompileError, InductorError
 
 from grcsf.mae.build import build_masked_model
 from pipeline import residual_maps as stage
@@ -18,26 +17,21 @@ from pipeline.settings import Resources
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.layout import folder_of
 from pipeline.storage.zarr_store import open_store, read_array
+from tests.pipeline.results import MAE, RESIDUALS, RESOURCES, SLICES
 
 SEED = 5
 
 
-def reconstruct(layout, mae, residuals, slices, resources, batch="1of1", subsets=(1,)):
+def reconstruct(layout, *, mae=MAE, residuals=RESIDUALS, resources=RESOURCES, subsets=(1,)):
     maes = {"shared": mae}
-    stage.residual_maps(layout, "mrm", batch, residuals, maes, subsets, slices, SEED, resources)
+    stage.residual_maps(layout, "mrm", "1of1", residuals, maes, subsets, SLICES, SEED, resources)
 
 
 def made_cases(layout):
     return sorted(path.stem for path in layout.stage("residual_maps").glob("mrm/*.zarr"))
 
 
-def modified(layout):
-    return {
-        path: path.stat().st_mtime_ns for path in layout.stage("residual_maps").rglob("zarr.json")
-    }
-
-
-def test_residual_stores_hold_what_the_settings_say(with_residuals, residuals):
+def test_residual_stores_hold_what_the_settings_say(with_residuals):
     store = open_store(with_residuals.residual_store("mrm", "a"))
     maps = read_array(store, "residual")
     assert maps.shape == (2, 6, 32, 32)
@@ -50,67 +44,40 @@ def test_residual_stores_hold_what_the_settings_say(with_residuals, residuals):
     assert store.attrs["weights"] == {
         "shared": read_json(with_residuals.mae("shared"))["weights_sha256"]
     }
-    assert store.attrs["residuals"] == residuals.model_dump(mode="json")
+    assert store.attrs["residuals"] == RESIDUALS.model_dump(mode="json")
 
 
-def test_a_current_residual_store_is_never_made_again(
-    with_residuals, mae, residuals, slices, resources
-):
-    before = modified(with_residuals)
-    reconstruct(with_residuals, mae, residuals, slices, resources)
-    assert modified(with_residuals) == before
+def test_residual_stores_are_made_once_a_version(with_residuals, monkeypatch):
+    def written():
+        stores = {case: with_residuals.residual_store("mrm", case) for case in "abcde"}
+        return {case: (store / "zarr.json").stat().st_mtime_ns for case, store in stores.items()}
+
+    before = written()
+    reconstruct(with_residuals)
+    assert written() == before
     shutil.rmtree(with_residuals.residual_store("mrm", "b"))
-    reconstruct(with_residuals, mae, residuals, slices, resources)
-    after = modified(with_residuals)
-    changed = {
-        path.relative_to(with_residuals.stage("residual_maps")).parts[1]
-        for path in after
-        if after[path] != before[path]
-    }
-    assert changed == {"b.zarr"}
+    reconstruct(with_residuals)
+    after = written()
+    assert [case for case in "abcde" if after[case] != before[case]] == ["b"]
+    monkeypatch.setattr(stage, "VERSION", stage.VERSION + 1)
+    reconstruct(with_residuals)
+    assert not set(written().items()) & set(after.items())
 
 
 def maps_of(layout, case="d"):
     return read_array(open_store(layout.residual_store("mrm", case)), "residual")
 
 
-def test_masks_do_not_depend_on_the_batch(with_residuals, mae, residuals, slices, resources):
-    together = maps_of(with_residuals).astype(np.float32)
-    shutil.rmtree(with_residuals.residual_store("mrm", "d"))
-    single = resources.model_copy(update={"slices_per_batch": 1})
-    reconstruct(with_residuals, mae, residuals, slices, single)
-    np.testing.assert_allclose(maps_of(with_residuals).astype(np.float32), together, atol=1e-3)
-
-
-def test_layers_are_compiled_where_the_settings_say_so(
-    with_mae, mae, residuals, slices, resources, monkeypatch
-):
+def test_layers_are_compiled_where_the_settings_say_so(with_mae, monkeypatch):
     compiled = []
     monkeypatch.setattr(stage, "compile_layers", compiled.append)
-    compiling = resources.model_copy(update={"compile": True})
-    reconstruct(with_mae, mae, residuals, slices, compiling)
+    compiling = RESOURCES.model_copy(update={"compile": True})
+    reconstruct(with_mae, resources=compiling)
     assert len(compiled) == 1, "both maps are of one MAE"
     assert open_store(with_mae.residual_store("mrm", "d")).attrs["computed"]["compiled"]
 
 
-@pytest.fixture
-def refusal_to_compile(with_mae, mae, residuals, slices, resources):
-    """The line that says why layers could not be compiled; nothing is kept."""
-
-    def line():
-        compiling = resources.model_copy(update={"compile": True})
-        with pytest.raises(PipelineError) as raised:
-            reconstruct(with_mae, mae, residuals, slices, compiling)
-        assert made_cases(with_mae) == []
-        (line,) = str(raised.value).splitlines()
-        assert line.startswith("resources.compile: torch cannot compile here (")
-        assert line.endswith("install what is missing, or set resources.compile: false")
-        return line
-
-    return line
-
-
-def test_a_machine_without_compiler_is_told(refusal_to_compile):
+def test_a_machine_without_compiler_is_told(with_mae):
     torch.compiler.reset()
     # a process remembers what vectors its compiler takes, so this one must not be asked
     without_compiler = {
@@ -118,42 +85,27 @@ def test_a_machine_without_compiler_is_told(refusal_to_compile):
         "cpp.vec_isa_ok": True,
         "force_disable_caches": True,
     }
-    with inductor.patch(without_compiler):
-        assert "no-such-compiler" in refusal_to_compile()
+    compiling = RESOURCES.model_copy(update={"compile": True})
+    with inductor.patch(without_compiler), pytest.raises(PipelineError) as raised:
+        reconstruct(with_mae, resources=compiling)
+    assert made_cases(with_mae) == []
+    (line,) = str(raised.value).splitlines()
+    assert line.startswith("resources.compile: torch cannot compile here (")
+    assert "no-such-compiler" in line
+    assert line.endswith("install what is missing, or set resources.compile: false")
 
 
-def test_what_a_compiler_lacks_is_told(refusal_to_compile, monkeypatch):
-    output = (
-        "In file included from x.cpp\nx.h:1: fatal error: Python.h: No such file\n 1 | #include"
-    )
-
-    def refuse(*_, **__):
-        raise InductorError(CppCompileError(["g++"], output), None)
-
-    monkeypatch.setattr(stage, "multi_ratio_residuals", refuse)
-    monkeypatch.setattr(stage, "compile_layers", lambda _: None)
-    assert "x.h:1: fatal error: Python.h: No such file" in refusal_to_compile()
-
-
-def test_cases_of_other_subsets_are_left_out(with_mae, mae, residuals, slices, resources):
+def test_cases_of_other_subsets_are_left_out(with_mae):
     halves = {"1": {"train": ["a"], "test": ["d"]}, "2": {"train": ["b"], "test": ["c"]}}
     write_json(with_mae.split, {**read_json(with_mae.split), "subsets": halves})
     for subsets, expected in (((2,), ["b", "c", "e"]), ((1, 2), ["a", "b", "c", "d", "e"])):
-        reconstruct(with_mae, mae, residuals, slices, resources, subsets=subsets)
+        reconstruct(with_mae, subsets=subsets)
         assert sorted(read_json(with_mae.residual_batch("mrm", "1of1"))["cases"]) == expected
 
 
-def test_batches_share_the_cases_out(with_residuals, mae, residuals, slices, resources):
-    named = []
-    for batch in ("1of2", "2of2"):
-        reconstruct(with_residuals, mae, residuals, slices, resources, batch)
-        named += read_json(with_residuals.residual_batch("mrm", batch))["cases"]
-    assert sorted(named) == ["a", "b", "c", "d", "e"]
-
-
-def test_cases_share_the_seconds_of_their_batches(with_mae, mae, residuals, slices):
+def test_cases_share_the_seconds_of_their_batches(with_mae):
     started = time.monotonic()
-    reconstruct(with_mae, mae, residuals, slices, Resources(threads=1, slices_per_batch=64))
+    reconstruct(with_mae, resources=Resources(threads=1, slices_per_batch=64))
     whole = time.monotonic() - started
     stores = [with_mae.residual_store("mrm", case) for case in made_cases(with_mae)]
     seconds = [float(open_store(store).attrs["seconds"]) for store in stores]
@@ -162,8 +114,8 @@ def test_cases_share_the_seconds_of_their_batches(with_mae, mae, residuals, slic
 
 
 @pytest.mark.parametrize("architecture", ["mae", "simmim"])
-def test_a_model_without_weights_becomes_the_one_that_was_kept(ingested, mae, architecture):
-    kind = mae.model_copy(update={"architecture": architecture})
+def test_a_model_without_weights_becomes_the_one_that_was_kept(ingested, architecture):
+    kind = MAE.model_copy(update={"architecture": architecture})
     torch.manual_seed(1)
     model = build_masked_model(architecture, kind.preset, image_size=32, patch_size=8).eval()
     keep_model(model, ingested.mae("shared"), "x", {})
@@ -172,28 +124,16 @@ def test_a_model_without_weights_becomes_the_one_that_was_kept(ingested, mae, ar
     assert torch.equal(loaded(images, masks), model(images, masks))
 
 
-def test_where_all_is_made_no_model_is_needed(with_residuals, mae, residuals, slices, resources):
+def test_where_all_is_made_no_model_is_needed(with_residuals):
     shutil.rmtree(folder_of(with_residuals.mae("shared")))
-    reconstruct(with_residuals, mae, residuals, slices, resources)
+    reconstruct(with_residuals)
     shutil.rmtree(with_residuals.residual_store("mrm", "a"))
     with pytest.raises(PipelineError, match=r"model .*: not there; run its training again"):
-        reconstruct(with_residuals, mae, residuals, slices, resources)
+        reconstruct(with_residuals)
 
 
-def test_a_gpu_that_is_not_there_is_told(with_residuals, mae, residuals, slices, resources):
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
-    without = resources.model_copy(update={"gpus": 1})
-    reconstruct(with_residuals, mae, residuals, slices, without)  # all is made: none is needed
-    shutil.rmtree(with_residuals.residual_store("mrm", "a"))
-    with pytest.raises(PipelineError, match=r"resources\.gpus: found 1"):
-        reconstruct(with_residuals, mae, residuals, slices, without)
-
-
-def test_tissue_masks_leave_the_background_dark_whatever_the_batch(
-    ingested, mae, residuals, slices, resources
-):
-    mae = mae.model_copy(update={"patch_size": 4})
+def test_tissue_masks_leave_the_background_dark_whatever_the_batch(ingested):
+    finer = MAE.model_copy(update={"patch_size": 4})
     torch.manual_seed(0)
     model = build_masked_model("mae", "tiny", image_size=32, patch_size=4)
     keep_model(model, ingested.mae("shared"), "x", {})
@@ -202,9 +142,9 @@ def test_tissue_masks_leave_the_background_dark_whatever_the_batch(
     write_json(ingested.cases, {**content, "cases": {"d": content["cases"]["d"]}})
 
     def slice_maps(masks, slices_per_batch=6):
-        chosen = residuals.model_copy(update={"masks": masks})
-        used = resources.model_copy(update={"slices_per_batch": slices_per_batch})
-        reconstruct(ingested, mae, chosen, slices, used)
+        chosen = RESIDUALS.model_copy(update={"masks": masks})
+        used = RESOURCES.model_copy(update={"slices_per_batch": slices_per_batch})
+        reconstruct(ingested, mae=finer, residuals=chosen, resources=used)
         maps = maps_of(ingested)[:, 3].astype(np.float32)  # (R, h, w)
         shutil.rmtree(ingested.residual_store("mrm", "d"))
         return maps
@@ -231,12 +171,10 @@ def swap_shards(layout):
 
 
 @pytest.mark.parametrize("swap", [swap_images, swap_shards])
-def test_another_image_than_the_manifest_s_is_refused_and_all_others_are_made(
-    with_mae, mae, residuals, slices, resources, swap
-):
+def test_another_image_than_the_manifest_s_is_refused_and_all_others_are_made(with_mae, swap):
     swap(with_mae)
     with pytest.raises(PipelineError) as raised:
-        reconstruct(with_mae, mae, residuals, slices, resources)
+        reconstruct(with_mae)
     lines = str(raised.value).splitlines()
     for case, line in zip("bc", lines, strict=True):
         store = with_mae.case_store(case)
@@ -244,24 +182,22 @@ def test_another_image_than_the_manifest_s_is_refused_and_all_others_are_made(
     assert made_cases(with_mae) == ["a", "d", "e"]
     assert not with_mae.residual_batch("mrm", "1of1").exists()
     swap(with_mae)
-    reconstruct(with_mae, mae, residuals, slices, resources)
+    reconstruct(with_mae)
     assert made_cases(with_mae) == list("abcde")
 
 
-def test_a_damaged_case_does_not_keep_the_others_from_being_made(
-    with_mae, mae, residuals, slices, resources
-):
+def test_a_damaged_case_does_not_keep_the_others_from_being_made(with_mae):
     (with_mae.case_store("c") / "zarr.json").write_text("{", "utf-8")
     with pytest.raises(PipelineError, match=f"store {with_mae.case_store('c')}: damaged"):
-        reconstruct(with_mae, mae, residuals, slices, resources)
+        reconstruct(with_mae)
     assert made_cases(with_mae) == list("abde")
 
 
-def test_residuals_that_are_no_numbers_are_never_kept(ingested, mae, residuals, slices, resources):
+def test_residuals_that_are_no_numbers_are_never_kept(ingested):
     model = build_masked_model("mae", "tiny", image_size=32, patch_size=8)
     with torch.no_grad():
         model.decoder_pred.weight.fill_(3e38)
     keep_model(model, ingested.mae("shared"), "x", {})
     with pytest.raises(PipelineError, match="found residuals that are no finite numbers"):
-        reconstruct(ingested, mae, residuals, slices, resources)
+        reconstruct(ingested)
     assert made_cases(ingested) == []

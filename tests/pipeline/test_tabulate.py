@@ -5,13 +5,12 @@ import pandas as pd
 import pytest
 
 from pipeline.compare import compare
-from pipeline.errors import PipelineError
 from pipeline.evaluate import evaluate
 from pipeline.postprocess import postprocess
 from pipeline.settings import Dataset, Postprocess
 from pipeline.storage.zarr_store import write_store
 from pipeline.tabulate import tabulate
-from tests.pipeline.results import ResultsTree, copy_results
+from tests.pipeline.results import ResultsTree
 
 SHAPE = (4, 16, 16)
 SUBSETS = {1: ["a", "b"], 2: ["c"]}
@@ -131,10 +130,3 @@ def test_bold_is_the_best_of_the_table_or_of_its_group(layout):
     assert [row[3] for row in cells[2:]] == ["0.400", "**0.500**", "–"]
     _, cells, _ = made(layout, dataset(best_within="Part"))
     assert [row[2].startswith("**") for row in cells[2:]] == [False, True, False]
-
-
-def test_an_experiment_that_was_not_scored_is_one_line(layout, tmp_path):
-    layout = copy_results(layout, tmp_path)
-    layout.summary("grcsf").unlink()
-    with pytest.raises(PipelineError, match="grcsf"):
-        made(layout, dataset())

@@ -11,6 +11,7 @@ from pipeline.networks.mae_training import MaeTraining
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.layout import Layout, folder_of
 from pipeline.train_mae import lesion_free_slices, train_mae
+from tests.pipeline.results import MAE, RESOURCES, SLICES
 from tests.pipeline.trainings import (
     SEED,
     assert_same,
@@ -34,29 +35,13 @@ def epochs_of(manifest):
     return [row["epoch"] for row in read_history(folder_of(manifest) / "history.csv")]
 
 
-def test_an_interrupted_mae_training_ends_in_the_same_bits(
-    ingested, trained_once, mae, slices, resources
-):
+def test_an_interrupted_mae_training_ends_in_the_same_bits(ingested, trained_once):
     with killed_before_epoch(1):
-        train(ingested, mae, slices, resources)
+        train(ingested, MAE)
     assert not ingested.mae("shared").exists()
-    resumed = train(ingested, mae, slices, resources)
+    resumed = train(ingested, MAE)
     assert_same(weights(resumed), weights(trained_once.mae("shared")))
     assert epochs_of(resumed) == [0, 1]
-
-
-@pytest.fixture
-def validation_losses(monkeypatch):
-    """Sets the validation losses of a training's epochs."""
-
-    def choose(losses):
-        def given(self, batch, _):
-            loss = losses[self.current_epoch]
-            self.log("validation_loss", loss, batch_size=len(batch["image"]))
-
-        monkeypatch.setattr(MaeTraining, "validation_step", given)
-
-    return choose
 
 
 @pytest.mark.parametrize(
@@ -65,17 +50,21 @@ def validation_losses(monkeypatch):
     ids=["first is best", "second is best"],
 )
 def test_a_training_goes_on_from_its_last_epoch_and_keeps_its_best_where_it_was_moved_to(
-    ingested, mae, slices, resources, monkeypatch, validation_losses, losses, stop, best
+    ingested, monkeypatch, losses, stop, best
 ):
-    validation_losses(losses)
-    mae = mae.model_copy(update={"epochs": 4})
+    def given(self, batch, _):
+        loss = losses[self.current_epoch]
+        self.log("validation_loss", loss, batch_size=len(batch["image"]))
+
+    monkeypatch.setattr(MaeTraining, "validation_step", given)
+    chosen = MAE.model_copy(update={"epochs": 4})
     with killed_before_epoch(stop):
-        train(ingested, mae, slices, resources)
+        train(ingested, chosen)
     moved = ingested.root.with_name("moved")
     ingested.root.rename(moved)
     started = []
     at_epoch_start(monkeypatch, started.append)
-    manifest = train(Layout(moved, ingested.dataset), mae, slices, resources)
+    manifest = train(Layout(moved, ingested.dataset), chosen)
     assert started == list(range(stop, 4))
     rows = read_history(folder_of(manifest) / "history.csv")
     assert [row["validation_loss"] for row in rows] == list(losses)
@@ -84,35 +73,31 @@ def test_a_training_goes_on_from_its_last_epoch_and_keeps_its_best_where_it_was_
     assert not ingested.root.exists()
 
 
-def test_a_finished_mae_is_not_trained_again_and_other_settings_start_anew(
-    with_mae, mae, slices, resources
-):
+def test_a_finished_mae_is_not_trained_again_and_other_settings_start_anew(with_mae):
     manifest = with_mae.mae("shared")
     first = weights(manifest)
     manifest.unlink()
     with nothing_trained():
-        train(with_mae, mae, slices, resources)
+        train(with_mae, MAE)
     assert manifest.exists()
-    train(with_mae, mae.model_copy(update={"learning_rate": 1e-2}), slices, resources)
+    train(with_mae, MAE.model_copy(update={"learning_rate": 1e-2}))
     assert "mask_token" in differing(weights(manifest), first)
     assert not list(manifest.parent.glob(".*")), "nothing is left of the one that was replaced"
 
 
-def test_the_masks_of_training_change_with_the_seed(with_mae, mae, slices, resources):
+def test_the_masks_of_training_change_with_the_seed(with_mae):
     first = weights(with_mae.mae("shared"))
-    train_mae(with_mae, "shared", mae, slices, SEED + 1, resources)
+    train_mae(with_mae, "shared", MAE, SLICES, SEED + 1, RESOURCES)
     assert "mask_token" in differing(weights(with_mae.mae("shared")), first)
 
 
-def test_an_mae_without_its_best_checkpoint_is_taken_from_its_last(
-    with_mae, mae, slices, resources
-):
+def test_an_mae_without_its_best_checkpoint_is_taken_from_its_last(with_mae):
     manifest = with_mae.mae("shared")
     before = weights(manifest)
     for name in ("model.safetensors", "checkpoints/best.ckpt"):
         (folder_of(manifest) / name).unlink()
     with nothing_trained():
-        assert_same(before, weights(train(with_mae, mae, slices, resources)))
+        assert_same(before, weights(train(with_mae, MAE)))
 
 
 @pytest.fixture
@@ -123,23 +108,19 @@ def checkpoint(trained_once, tmp_path):
     return path
 
 
-def test_a_checkpoint_that_is_only_used_needs_no_slice(
-    ingested, mae, slices, resources, checkpoint
-):
+def test_a_checkpoint_that_is_only_used_needs_no_slice(ingested, checkpoint):
     content = read_json(ingested.cases)
     for case in content["cases"].values():
         case["slices_with_lesion"] = list(range(6))
     write_json(ingested.cases, content)
-    used = mae.model_copy(update={"checkpoint": str(checkpoint), "epochs": 0})
-    assert_same(load_file(checkpoint), weights(train(ingested, used, slices, resources)))
+    used = MAE.model_copy(update={"checkpoint": str(checkpoint), "epochs": 0})
+    assert_same(load_file(checkpoint), weights(train(ingested, used)))
 
 
-def test_an_mae_is_not_trained_again_where_its_checkpoint_has_moved(
-    ingested, mae, slices, resources, checkpoint
-):
+def test_an_mae_is_not_trained_again_where_its_checkpoint_has_moved(ingested, checkpoint):
     def start_from(path):
-        chosen = mae.model_copy(update={"checkpoint": str(path)})
-        return weights(train(ingested, chosen, slices, resources))
+        chosen = MAE.model_copy(update={"checkpoint": str(path)})
+        return weights(train(ingested, chosen))
 
     before = start_from(checkpoint)
     moved = checkpoint.rename(checkpoint.with_name("elsewhere.safetensors"))

@@ -7,13 +7,12 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline.networks import trainer
-from pipeline.settings import Experiment, Training
 from pipeline.storage.layout import folder_of
 from pipeline.train_mae import train_mae
 from pipeline.train_segmentation import train_segmentation
+from tests.pipeline.results import MAE, RESOURCES, SLICES
 
 SEED = 5
-UNET = Experiment(model="unet", width=2, training=Training(epochs=2, batch_size=4, warmup_epochs=1))
 
 
 def weights(manifest):
@@ -30,14 +29,14 @@ def assert_same(left, right):
     assert differing(left, right) == []
 
 
-def train(layout, mae, slices, resources, name="shared"):
-    train_mae(layout, name, mae, slices, SEED, resources)
+def train(layout, mae=MAE, name="shared", resources=RESOURCES):
+    train_mae(layout, name, mae, SLICES, SEED, resources)
     return layout.mae(name)
 
 
-def segment(layout, experiment, slices, resources):
+def segment(layout, experiment):
     maps = 2 if experiment.residuals else 0
-    train_segmentation(layout, "grcsf", 1, experiment, maps, slices, SEED, resources)
+    train_segmentation(layout, "grcsf", 1, experiment, maps, SLICES, SEED, RESOURCES)
     return layout.model("grcsf", 1)
 
 
@@ -56,28 +55,21 @@ def at_epoch_start(patch, action):
     patch.setattr(trainer.EpochHistory, "on_train_epoch_start", start)
 
 
-def kill_after_epoch(monkeypatch, epoch):
-    """Break the training off before `epoch`, once the checkpoint of the one before is written."""
+@contextmanager
+def nothing_trained(from_epoch=0):
+    """No epoch from this one on may begin in this block."""
 
     def die(current):
-        if current == epoch:
+        if current == from_epoch:
             raise KilledError
 
-    at_epoch_start(monkeypatch, die)
+    with pytest.MonkeyPatch.context() as patch:
+        at_epoch_start(patch, die)
+        yield
 
 
 @contextmanager
 def killed_before_epoch(epoch):
     """The training in this block ends before `epoch`, with the checkpoint of the one before."""
-    with pytest.MonkeyPatch.context() as patch:
-        kill_after_epoch(patch, epoch)
-        with pytest.raises(KilledError):
-            yield
-
-
-@contextmanager
-def nothing_trained():
-    """No epoch may begin in this block."""
-    with pytest.MonkeyPatch.context() as patch:
-        kill_after_epoch(patch, 0)
+    with pytest.raises(KilledError), nothing_trained(from_epoch=epoch):
         yield

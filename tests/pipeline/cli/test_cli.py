@@ -1,14 +1,12 @@
 """A user's or the machine's fault is one line and exit code 1, never a traceback."""
 
 import errno
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 import pipeline.split
 from pipeline import cli
@@ -61,11 +59,6 @@ def test_a_users_fault_is_one_line(message, arguments, reason):
     assert len(said.splitlines()) == 1
 
 
-def test_unknown_experiments_are_named_with_the_known_ones(message):
-    said = message("predict", *SPLIT[1:], "--experiment", "x")
-    assert "data set heart: experiments has no 'x'; it has: unetpp, grcsf" in said
-
-
 @pytest.fixture
 def message_after(message, monkeypatch):
     """What `grcsf split` ends with that meets a fault."""
@@ -103,18 +96,6 @@ def test_a_fault_in_the_program_is_not_hidden(message_after):
         message_after(ZeroDivisionError())
 
 
-def test_a_file_where_the_results_should_be_is_told(tmp_path):
-    (tmp_path / "taken").write_text("")
-    config = yaml.safe_load(Path(DEMO).read_text("utf-8"))
-    config["results"] = str(tmp_path / "taken")
-    (tmp_path / "c.yaml").write_text(json.dumps(config))
-    command = ("-m", "pipeline", "split", "--config", "c.yaml", "--dataset", "heart")
-    ended = start(*command, cwd=tmp_path)
-    assert ended.returncode == 1
-    assert len(ended.stderr.splitlines()) == 1
-    assert str(tmp_path / "taken") in ended.stderr
-
-
 def loaded(code: str, names: tuple[str, ...], folder: Path) -> set[str]:
     """Which of these modules a fresh process has imported after the code."""
     ended = start(
@@ -137,10 +118,10 @@ RARE = ("timm", "transformers", "torchvision", "monai", "scipy")
 @pytest.mark.parametrize(
     ("stages", "left_out"),
     [
-        (("ingest", "split"), ("torch", "scipy", "pandas", "matplotlib")),
+        (("ingest", "split"), ("torch", "SimpleITK", "scipy", "pandas", "matplotlib")),
         (
             ("postprocess", "evaluate", "compare", "tabulate"),
-            ("torch", "scipy.stats", "skimage", "matplotlib"),
+            ("torch", "SimpleITK", "scipy.stats", "skimage", "matplotlib"),
         ),
         (("report",), ("torch", "scipy.stats", "skimage", "matplotlib.pyplot")),
         (

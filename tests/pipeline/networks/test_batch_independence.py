@@ -10,6 +10,7 @@ import torch
 from pipeline import residual_maps as stage
 from pipeline.storage.layout import batch_names
 from pipeline.storage.zarr_store import open_store, read_array
+from tests.pipeline.results import MAE, RESIDUALS, RESOURCES, SLICES
 
 CASES = "abcde"
 
@@ -21,10 +22,8 @@ class StoppedError(Exception):
 class Runs:
     """Runs the stage, and keeps what it computes of each slice."""
 
-    def __init__(self, layout, mae, residuals, slices, resources):
+    def __init__(self, layout):
         self.layout = layout
-        self.settings = residuals, {"shared": mae}, (1,), slices, 5
-        self.resources = resources
         self.computed = {}  # the slice's image → (masks, residuals in float32)
 
     def run(self, job="1of1", slices_per_batch=4, stop_after=None, threads=1):
@@ -41,11 +40,12 @@ class Runs:
                 self.computed[image.numpy().tobytes()] = masks_of_slice, residuals[index].numpy()
             return residuals
 
-        used = self.resources.model_copy(update={"slices_per_batch": slices_per_batch})
+        settings = RESIDUALS, {"shared": MAE}, (1,), SLICES, 5
+        used = RESOURCES.model_copy(update={"slices_per_batch": slices_per_batch})
         torch.set_num_threads(threads)
         with pytest.MonkeyPatch.context() as patch, suppress(StoppedError):
             patch.setattr(stage, "multi_ratio_residuals", recorded)
-            stage.residual_maps(self.layout, "mrm", job, *self.settings, used)
+            stage.residual_maps(self.layout, "mrm", job, *settings, used)
         torch.set_num_threads(1)
 
     def stored(self):
@@ -58,9 +58,9 @@ class Runs:
 
 
 @pytest.fixture
-def runs(with_mae, mae, residuals, slices, resources):
+def runs(with_mae):
     """One job has made all maps, in batches of four slices."""
-    runs = Runs(with_mae, mae, residuals, slices, resources)
+    runs = Runs(with_mae)
     runs.run()
     return runs
 

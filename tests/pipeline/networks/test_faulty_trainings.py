@@ -1,25 +1,21 @@
 """What a training cannot go on from is one line that says what to do, and loses no epoch."""
 
-import multiprocessing
 import os
-import signal
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline.errors import PipelineError
-from pipeline.networks.history import read_history
 from pipeline.networks.trainer import per_process
 from pipeline.settings import Resources
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.layout import folder_of
 from pipeline.storage.source_notes import source_changes
 from pipeline.train_mae import lesion_free_slices
+from tests.pipeline.results import MAE, RESOURCES, UNET
 from tests.pipeline.trainings import (
-    UNET,
     assert_same,
-    at_epoch_start,
     killed_before_epoch,
     segment,
     train,
@@ -27,33 +23,16 @@ from tests.pipeline.trainings import (
 )
 
 
-def test_a_killed_loading_process_is_one_line_and_loses_no_epoch(ingested, mae, slices, resources):
-    resources = resources.model_copy(update={"workers": 1})
-
-    def kill(epoch):
-        if epoch == 1:
-            for child in multiprocessing.active_children():
-                os.kill(child.pid, signal.SIGKILL)
-
-    with pytest.MonkeyPatch.context() as patch:
-        at_epoch_start(patch, kill)
-        with pytest.raises(PipelineError, match="MAE shared: a process that loads slices was kill"):
-            train(ingested, mae, slices, resources)
-    resumed = train(ingested, mae, slices, resources)
-    rows = read_history(folder_of(resumed) / "history.csv")
-    assert [row["epoch"] for row in rows] == [0, 1]
-
-
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_damaged_store_is_one_line_whoever_reads_it(ingested, mae, slices, resources, workers):
+def test_a_damaged_store_is_one_line_whoever_reads_it(ingested, workers):
     shard = ingested.case_store("b") / "image/c/0/0/0"
     data = bytearray(shard.read_bytes())
     for place in range(20, len(data) - 300, 40):  # in every slice
         data[place] ^= 4
     shard.write_bytes(data)
-    resources = resources.model_copy(update={"workers": workers})
+    chosen = RESOURCES.model_copy(update={"workers": workers})
     with pytest.raises(PipelineError) as raised:
-        train(ingested, mae, slices, resources)
+        train(ingested, MAE, resources=chosen)
     (line,) = str(raised.value).splitlines()
     assert line.startswith(f"store {ingested.case_store('b')}: image cannot be read (")
     assert line.endswith("; delete the store and run again")
@@ -75,81 +54,45 @@ def test_without_lesion_free_slices_the_fault_is_told(ingested):
         lesion_free_slices(ingested, content["cases"])
 
 
-def cut(content):
-    del content[2000:]
+def test_a_damaged_checkpoint_is_one_line(ingested):
+    def assert_damage_is_told(name):
+        path = folder_of(ingested.model("grcsf", 1)) / "checkpoints" / name
+        whole = path.read_bytes()
+        flipped = bytearray(whole)
+        flipped[len(whole) // 2] ^= 1
+        for damaged in (whole[:2000], flipped):
+            path.write_bytes(damaged)
+            message = rf"checkpoint .*{name}: damaged .*; delete the folder"
+            with pytest.raises(PipelineError, match=message):
+                segment(ingested, UNET)
+        path.write_bytes(whole)
 
-
-def flip_a_bit(content):
-    content[len(content) // 2] ^= 1
-
-
-damages = pytest.mark.parametrize("damage", [cut, flip_a_bit])
-
-
-def damage_file(path, damage):
-    content = bytearray(path.read_bytes())
-    damage(content)
-    path.write_bytes(content)
-
-
-DAMAGED = r"checkpoint .*{}.ckpt: damaged .*; delete the folder"
-
-
-@damages
-def test_a_damaged_last_checkpoint_is_one_line(ingested, mae, slices, resources, damage):
     with killed_before_epoch(1):
-        train(ingested, mae, slices, resources)
-    damage_file(folder_of(ingested.mae("shared")) / "checkpoints" / "last.ckpt", damage)
-    with pytest.raises(PipelineError, match=DAMAGED.format("last")):
-        train(ingested, mae, slices, resources)
+        segment(ingested, UNET)
+    assert_damage_is_told("last.ckpt")
+    manifest = segment(ingested, UNET)
+    (folder_of(manifest) / "model.safetensors").unlink()
+    assert_damage_is_told("best.ckpt")
 
 
-def test_a_damaged_best_checkpoint_is_one_line(ingested, slices, resources):
-    folder = folder_of(segment(ingested, UNET, slices, resources))
-    (folder / "model.safetensors").unlink()
-    best = folder / "checkpoints" / "best.ckpt"
-    whole = best.read_bytes()
-    for damage in (cut, flip_a_bit):
-        damage_file(best, damage)
-        with pytest.raises(PipelineError, match=DAMAGED.format("best")):
-            segment(ingested, UNET, slices, resources)
-        best.write_bytes(whole)
-
-
-def test_changed_weights_are_noticed(with_mae, mae, slices, resources):
+def test_changed_weights_are_noticed(with_mae):
     path = folder_of(with_mae.mae("shared")) / "model.safetensors"
     state = load_file(path)
     state["mask_token"] += 1
     save_file(state, path)
     with pytest.raises(PipelineError, match="its content is not what training wrote"):
-        train(with_mae, mae, slices, resources)
+        train(with_mae, MAE)
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [(None, "not there"), (b"no weights at all", "damaged, or holds more than weights")],
-)
-def test_a_public_checkpoint_that_cannot_be_used_is_one_line(
-    ingested, mae, slices, resources, tmp_path, content, said
-):
-    path = tmp_path / "mae.pth"
-    if content is not None:
-        path.write_bytes(content)
-    start = mae.model_copy(update={"checkpoint": str(path), "epochs": 0})
-    with pytest.raises(PipelineError, match=said) as raised:
-        train(ingested, start, slices, resources)
-    assert len(str(raised.value).splitlines()) == 1
-
-
-def test_a_checkpoint_of_another_shape_is_one_line(with_mae, mae, slices, resources, tmp_path):
+def test_a_checkpoint_of_another_shape_is_one_line(with_mae, tmp_path):
     manifest = with_mae.mae("shared")
     before, path = weights(manifest), tmp_path / "other.pth"
     torch.save({"model": before}, path)
-    same = mae.model_copy(update={"checkpoint": str(path), "epochs": 0})
+    same = MAE.model_copy(update={"checkpoint": str(path), "epochs": 0})
     with pytest.raises(PipelineError, match=r"checkpoint .*other.pth") as raised:
-        train(with_mae, same.model_copy(update={"preset": "small"}), slices, resources)
+        train(with_mae, same.model_copy(update={"preset": "small"}))
     assert len(str(raised.value).splitlines()) == 1
-    train(with_mae, same, slices, resources)
+    train(with_mae, same)
     assert_same(before, weights(manifest))
     note = with_mae.sources("train_mae shared")
     assert source_changes(note).replaced == []
@@ -158,18 +101,18 @@ def test_a_checkpoint_of_another_shape_is_one_line(with_mae, mae, slices, resour
     assert source_changes(note).replaced == [path], "though it is older"
 
 
-def test_trainings_tell_a_gpu_that_is_not_there(ingested, mae, slices, resources):
+def test_trainings_tell_a_gpu_that_is_not_there(ingested):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(PipelineError, match=r"resources\.gpus: found 1"):
-        train(ingested, mae, slices, resources.model_copy(update={"gpus": 1}))
+        train(ingested, MAE, resources=RESOURCES.model_copy(update={"gpus": 1}))
     assert not folder_of(ingested.mae("shared")).exists()
 
 
-def test_a_training_that_diverged_is_no_finished_model(ingested, mae, slices, resources):
-    wild = mae.model_copy(update={"learning_rate": 1e30})
+def test_a_training_that_diverged_is_no_finished_model(ingested):
+    wild = MAE.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(PipelineError, match=r"diverged, \d+ of its weights"):
-        train(ingested, wild, slices, resources)
+        train(ingested, wild)
     assert not ingested.mae("shared").exists()
 
 

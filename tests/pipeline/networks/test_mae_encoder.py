@@ -8,7 +8,6 @@ import torch
 
 from grcsf.mae.model import build_mae
 from pipeline import train_segmentation as stage
-from pipeline.errors import PipelineError
 from pipeline.networks.weights import keep_model
 from pipeline.predict import predict
 from pipeline.settings import Experiment
@@ -16,6 +15,7 @@ from pipeline.storage.files import read_json
 from pipeline.storage.layout import folder_of
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.train_segmentation import train_segmentation
+from tests.pipeline.results import MAE, RESOURCES, SLICES, TRAINING
 from tests.pipeline.trainings import assert_same, killed_before_epoch, nothing_trained, weights
 
 
@@ -32,22 +32,15 @@ def given(ingested):
     return keep_mae(ingested, 1)
 
 
-@pytest.fixture
-def segment(ingested, mae, experiment, slices, resources):
-    """Trains on the encoder of `shared`, frozen or not."""
-
-    def segmented(*, frozen):
-        network = on_encoder(experiment, frozen=frozen)
-        train_segmentation(ingested, "m", 1, network, 0, slices, 5, resources, mae)
-        return ingested.model("m", 1)
-
-    return segmented
-
-
-def on_encoder(experiment, *, frozen):
+def on_encoder(*, frozen):
     encoder = {"mae": "shared", "frozen": frozen}
-    settings = experiment.training
-    return Experiment(model="mae_unet", mae_encoder=encoder, width=4, training=settings)
+    return Experiment(model="mae_unet", mae_encoder=encoder, width=4, training=TRAINING)
+
+
+def segment(layout, *, frozen):
+    network = on_encoder(frozen=frozen)
+    train_segmentation(layout, "m", 1, network, 0, SLICES, 5, RESOURCES, MAE)
+    return layout.model("m", 1)
 
 
 def assert_encoder_is(state, mae):
@@ -58,21 +51,21 @@ def assert_encoder_is(state, mae):
 
 
 def test_a_frozen_encoder_is_the_mae_s_and_only_another_mae_trains_the_network_anew(
-    given, segment, ingested
+    given, ingested
 ):
-    manifest = segment(frozen=True)
+    manifest = segment(ingested, frozen=True)
     before = read_json(manifest)["fingerprint"]
     assert_encoder_is(weights(manifest), given)
     with nothing_trained():
-        segment(frozen=True)
+        segment(ingested, frozen=True)
     other = keep_mae(ingested, 2)
-    segment(frozen=True)
+    segment(ingested, frozen=True)
     assert read_json(manifest)["fingerprint"] != before
     assert_encoder_is(weights(manifest), other)
 
 
 def test_an_encoder_that_learns_starts_from_the_mae_s_and_resumes_to_the_same_bits(
-    given, segment, monkeypatch, tmp_path
+    given, ingested, monkeypatch, tmp_path
 ):
     original, started = stage.fit, {}
 
@@ -83,28 +76,21 @@ def test_an_encoder_that_learns_starts_from_the_mae_s_and_resumes_to_the_same_bi
 
     with monkeypatch.context() as patch:
         patch.setattr(stage, "fit", watched)
-        manifest = segment(frozen=False)
+        manifest = segment(ingested, frozen=False)
     trained = weights(manifest)
     assert_encoder_is(started, given)
     assert not torch.equal(trained["encoder.norm.weight"], given["norm.weight"])
     folder_of(manifest).rename(tmp_path / "whole")
     with killed_before_epoch(1):
-        segment(frozen=False)
-    assert_same(trained, weights(segment(frozen=False)))
+        segment(ingested, frozen=False)
+    assert_same(trained, weights(segment(ingested, frozen=False)))
 
 
 @pytest.mark.usefixtures("given")
-def test_prediction_needs_the_network_s_own_weights_only(
-    segment, ingested, mae, experiment, slices, resources
-):
-    segment(frozen=True)
+def test_prediction_needs_the_network_s_own_weights_only(ingested):
+    segment(ingested, frozen=True)
     shutil.rmtree(ingested.stage("train_mae"))
-    network = on_encoder(experiment, frozen=True)
-    predict(ingested, "m", 1, network, 0, slices, resources, mae)
+    network = on_encoder(frozen=True)
+    predict(ingested, "m", 1, network, 0, SLICES, RESOURCES, MAE)
     store = open_store(ingested.prediction_store("m", 1, "d"))
     assert np.isfinite(read_array(store, "probability")).all()
-
-
-def test_a_missing_mae_is_one_line(segment):
-    with pytest.raises(PipelineError, match=r"shared.json: not there; run the stage"):
-        segment(frozen=True)

@@ -1,7 +1,6 @@
 """Variants of masked training: the adversarial term, SimMIM, pictures of what is predicted."""
 
 import numpy as np
-import pytest
 import torch
 from matplotlib.image import imread
 
@@ -10,6 +9,7 @@ from pipeline.residual_maps import residual_maps
 from pipeline.settings import Adversarial
 from pipeline.storage.layout import folder_of
 from pipeline.storage.zarr_store import open_store, read_array
+from tests.pipeline.results import MAE, RESIDUALS, RESOURCES, SLICES
 from tests.pipeline.trainings import (
     SEED,
     differing,
@@ -19,23 +19,18 @@ from tests.pipeline.trainings import (
     weights,
 )
 
-JUDGED = Adversarial(weight=0.5, start_epoch=1)
+
+def judged(start_epoch, epochs=2):
+    """An MAE with an adversarial term from this epoch on."""
+    term = Adversarial(weight=0.5, start_epoch=start_epoch)
+    return MAE.model_copy(update={"adversarial": term, "epochs": epochs})
 
 
-@pytest.fixture
-def judged(mae):
-    """An MAE with an adversarial term."""
-    return mae.model_copy(update={"adversarial": JUDGED})
-
-
-def test_the_adversarial_term_changes_training_from_its_first_epoch_on(
-    ingested, trained_once, mae, judged, slices, resources
-):
+def test_the_adversarial_term_changes_training_from_its_first_epoch_on(ingested, trained_once):
     plain = weights(trained_once.mae("shared"))
-    late = mae.model_copy(update={"adversarial": JUDGED.model_copy(update={"start_epoch": 9})})
-    waiting = weights(train(ingested, late, slices, resources, "late"))
+    waiting = weights(train(ingested, judged(start_epoch=9), "late"))
     assert differing(plain, waiting) == [], "before its first epoch it changes nothing"
-    manifest = train(ingested, judged, slices, resources, "judged")
+    manifest = train(ingested, judged(start_epoch=1), "judged")
     state = weights(manifest)
     # the discriminator is no part of the model: `differing` asserts the same names
     assert "decoder_pred.weight" in differing(plain, state)
@@ -45,82 +40,59 @@ def test_the_adversarial_term_changes_training_from_its_first_epoch_on(
 
 
 def test_an_adversarial_training_that_runs_away_falls_back_to_the_masked_loss(
-    ingested, trained_once, judged, slices, resources, monkeypatch
+    ingested, trained_once, monkeypatch
 ):
     broken = torch.tensor(float("nan"))
     monkeypatch.setattr("pipeline.networks.mae_training.generator_term", lambda *_: broken)
-    state = weights(train(ingested, judged, slices, resources))
+    state = weights(train(ingested, judged(start_epoch=1)))
     assert differing(weights(trained_once.mae("shared")), state) == []
 
 
-def test_an_interrupted_adversarial_training_ends_in_the_same_bits(
-    ingested, mae, slices, resources
-):
-    term = JUDGED.model_copy(update={"start_epoch": 0})
-    chosen = mae.model_copy(update={"adversarial": term, "epochs": 3})
-    whole = weights(train(ingested, chosen, slices, resources, "whole"))
+def test_an_interrupted_adversarial_training_ends_in_the_same_bits(ingested):
+    chosen = judged(start_epoch=0, epochs=3)
+    whole = weights(train(ingested, chosen, "whole"))
     with killed_before_epoch(2):
-        train(ingested, chosen, slices, resources)
-    assert differing(whole, weights(train(ingested, chosen, slices, resources))) == []
+        train(ingested, chosen)
+    assert differing(whole, weights(train(ingested, chosen))) == []
 
 
-def test_simmim_trains_on_the_same_slices_and_makes_residual_maps(
-    ingested, mae, residuals, slices, resources
-):
-    chosen = mae.model_copy(update={"architecture": "simmim"})
-    state = weights(train(ingested, chosen, slices, resources))
+def test_simmim_trains_on_the_same_slices_and_makes_residual_maps(ingested):
+    chosen = MAE.model_copy(update={"architecture": "simmim"})
+    state = weights(train(ingested, chosen))
     assert any(name.startswith("network.vit.") for name in state)
     residual_maps(
-        ingested, "mrm", "1of1", residuals, {"shared": chosen}, (1,), slices, SEED, resources
+        ingested, "mrm", "1of1", RESIDUALS, {"shared": chosen}, (1,), SLICES, SEED, RESOURCES
     )
     maps = read_array(open_store(ingested.residual_store("mrm", "d")), "residual")
     assert maps.shape == (2, 6, 32, 32)
     assert 0 <= maps.min() < maps.max() <= 1
 
 
-@pytest.mark.parametrize("difference", ["squared", "ssim"])
-def test_other_differences_make_other_stores(
-    with_residuals, mae, residuals, slices, resources, difference
-):
-    def maps_and_key(name):
-        store = open_store(with_residuals.residual_store(name, "d"))
-        return read_array(store, "residual").astype(np.float32), store.attrs["fingerprint"]
-
-    other_settings = residuals.model_copy(update={"difference": difference})
-    maes = {"shared": mae}
-    residual_maps(
-        with_residuals, "other", "1of1", other_settings, maes, (1,), slices, SEED, resources
-    )
-    (plain, key), (other, other_key) = maps_and_key("mrm"), maps_and_key("other")
-    assert key != other_key
+def test_another_difference_makes_another_store(with_residuals):
+    squared = RESIDUALS.model_copy(update={"difference": "squared"})
+    settings = squared, {"shared": MAE}, (1,), SLICES, SEED, RESOURCES
+    residual_maps(with_residuals, "other", "1of1", *settings)
+    stores = [open_store(with_residuals.residual_store(name, "d")) for name in ("mrm", "other")]
+    assert stores[0].attrs["fingerprint"] != stores[1].attrs["fingerprint"]
+    plain, other = (read_array(store, "residual").astype(np.float32) for store in stores)
     assert 0 <= other.min() < other.max() <= 1
-    if difference == "squared":
-        # equal up to the two float16 roundings and the resizing, which is none at this size
-        np.testing.assert_allclose(other, plain**2, atol=2e-3)
-    else:
-        assert np.abs(other - plain).max() > 0.05
+    # equal up to the two float16 roundings and the resizing, which is none at this size
+    np.testing.assert_allclose(other, plain**2, atol=2e-3)
 
 
-def test_pictures_show_validation_slices_as_often_as_asked(ingested, mae, slices, resources):
-    every_second = mae.model_copy(update={"picture_epochs": 2, "epochs": 3})
-    train(ingested, every_second, slices, resources)
+def test_pictures_show_validation_slices_and_are_no_reason_to_train_again(ingested):
+    every_second = MAE.model_copy(update={"picture_epochs": 2, "epochs": 3})
+    train(ingested, every_second)
     folder = folder_of(ingested.mae("shared")) / "pictures"
     names = sorted(path.name for path in folder.iterdir())
     assert names == [
         f"epoch-000{epoch}-masked-{ratio}.png" for epoch in (1, 3) for ratio in (50, 75)
     ]
-    picture = imread(folder / names[-1])
-    image, shown, reconstruction = np.split(picture, 3, axis=1)
+    image, shown, reconstruction = np.split(imread(folder / names[-1]), 3, axis=1)
     assert np.ptp(image) > 0.5
     visible = ~np.isclose(shown, 0.5, atol=0.01)
     assert 0.2 < visible.mean() < 0.4
     np.testing.assert_allclose(reconstruction[visible], image[visible], atol=0.01)
     assert np.abs(reconstruction - image)[~visible].max() > 0.05
-
-
-def test_pictures_are_no_reason_to_train_again(ingested, mae, slices, resources):
-    never = mae.model_copy(update={"picture_epochs": 0})
-    train(ingested, never, slices, resources)
-    assert not (folder_of(ingested.mae("shared")) / "pictures").exists()
     with nothing_trained():
-        train(ingested, mae, slices, resources)
+        train(ingested, every_second.model_copy(update={"picture_epochs": 0}))

@@ -14,14 +14,13 @@ from torch import nn
 from torch.distributed.nn.functional import all_reduce
 
 from grcsf.mae.adversarial import generator_term
-from grcsf.mae.build import build_masked_model
 from pipeline import train_segmentation as stage
 from pipeline.networks import mae_training, trainer
 from pipeline.networks.build import build_network
 from pipeline.networks.history import read_history
-from pipeline.networks.mae_training import MaeTraining
 from pipeline.settings import Adversarial, Experiment, Resources, Training
 from pipeline.storage.layout import folder_of
+from tests.pipeline.results import MAE, SLICES
 from tests.pipeline.trainings import train
 
 LOSSES = ("train_loss", "validation_loss", "learning_rate")
@@ -77,40 +76,33 @@ def curve(manifest):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("two_processes")
-def test_two_processes_train_an_mae_as_one_does(ingested, trained_once, mae, slices):
-    train(ingested, mae, slices, TOGETHER)
+def test_two_processes_train_an_mae_as_one_does(ingested, trained_once):
+    train(ingested, MAE, resources=TOGETHER)
     alone, together = curve(trained_once.mae("shared")), curve(ingested.mae("shared"))
-    assert len(alone) == mae.epochs
+    assert len(alone) == MAE.epochs
     np.testing.assert_allclose(together, alone, rtol=1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("two_processes")
 @pytest.mark.parametrize("away", [False, True], ids=["judged", "running away in one process"])
-def test_two_processes_train_an_adversarial_mae(
-    ingested, trained_once, mae, slices, monkeypatch, away
-):
+def test_two_processes_train_an_adversarial_mae(ingested, trained_once, monkeypatch, away):
     def term(*arguments):
         runs_away = away and dist.get_rank() == 1
         return generator_term(*arguments) * (float("nan") if runs_away else 1)
 
     monkeypatch.setattr(mae_training, "generator_term", term)
-    judged = mae.model_copy(update={"adversarial": Adversarial(start_epoch=0)})
-    train(ingested, judged, slices, TOGETHER)
+    judged = MAE.model_copy(update={"adversarial": Adversarial(start_epoch=0)})
+    train(ingested, judged, resources=TOGETHER)
     plain, together = curve(trained_once.mae("shared")), curve(ingested.mae("shared"))
     assert np.isfinite(together).all()
     # where one process has lost the term, all do without it
     assert np.allclose(together, plain, rtol=1e-4) == away
 
 
-def test_one_gpu_needs_no_sharing(mae, tmp_path):
-    model = build_masked_model("mae", "tiny", image_size=32, patch_size=8)
-    assert trainer.strategy_of(MaeTraining(model, mae, 1, tmp_path), 1) == "auto"
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("two_processes")
-def test_two_processes_train_a_network_as_one_does(ingested, slices, monkeypatch):
+def test_two_processes_train_a_network_as_one_does(ingested, monkeypatch):
     monkeypatch.setattr(stage, "build_network", with_gloo_batch_norm)
     # in float32 three epochs make some 5 % of a rounding, and which one depends on the processor
     monkeypatch.setitem(trainer.PRECISIONS, "fp32", "64-true")
@@ -122,7 +114,7 @@ def test_two_processes_train_a_network_as_one_does(ingested, slices, monkeypatch
         subset=1,
         settings=network,
         residual_count=0,
-        slices=slices,
+        slices=SLICES,
         seed=5,
     )
     run(name="alone", resources=ALONE)

@@ -48,27 +48,19 @@ def test_truncated_metadata_is_refused_and_the_store_made_again(store, name, kep
     assert not zarr_store.is_current(store, "f")
 
 
-def flip_each_digit(path):
-    """The file with each bit of each of its digits flipped that leaves it a digit."""
-    good = path.read_bytes()
-    digits = [place for place, byte in enumerate(good) if chr(byte).isdigit()]
-    for place, bit in itertools.product(digits, range(4)):
-        data = bytearray(good)
-        data[place] ^= 1 << bit
-        if not chr(data[place]).isdigit():
-            continue
-        path.write_bytes(data)
-        yield
-    path.write_bytes(good)
-
-
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("index", [slice(None), (0, 2)])
 def test_no_flipped_digit_of_an_array_s_metadata_ends_in_a_traceback(tmp_path, index):
     path, maps = tmp_path / "a.zarr", np.ones((2, 6, 8, 8), np.float16)
     zarr_store.write_store(path, {"residual": maps}, {"fingerprint": "f"}, slice_axis=1)
-    messages = []
-    for _ in flip_each_digit(path / "residual" / "zarr.json"):
+    file, messages = path / "residual" / "zarr.json", []
+    good = file.read_bytes()
+    for place, bit in itertools.product(range(len(good)), range(4)):
+        data = bytearray(good)
+        data[place] ^= 1 << bit
+        if not (chr(good[place]).isdigit() and chr(data[place]).isdigit()):
+            continue
+        file.write_bytes(data)
         zarr_store.is_current(path, "f")
         try:
             zarr_store.read_array(zarr_store.open_store(path), "residual", index)
@@ -120,15 +112,6 @@ def test_a_disk_that_does_not_answer_is_no_damage(store, monkeypatch, fault):
         zarr_store.is_current(store, "f")
 
 
-def test_links_that_lead_to_each_other_are_refused_in_a_line(tmp_path):
-    path = tmp_path / "a.zarr"
-    path.symlink_to(tmp_path / "b.zarr")
-    (tmp_path / "b.zarr").symlink_to(path)
-    with pytest.raises(PipelineError, match=r"store .*\.zarr: "):
-        zarr_store.open_store(path)
-    assert not zarr_store.is_current(path, "f")
-
-
 @pytest.mark.filterwarnings("ignore:Object at")
 @pytest.mark.parametrize(
     "lost", ["label", "label/c", "label/c/0/0/0", "label/zarr.json", "zarr.json"]
@@ -141,13 +124,3 @@ def test_what_is_lost_never_reads_as_fill_values(store, lost):
     with pytest.raises(PipelineError, match=r"lost its data|not there"):
         zarr_store.open_store(store)
     assert not zarr_store.is_current(store, "f")
-
-
-def test_values_that_are_no_numbers_are_found(tmp_path):
-    maps = np.zeros((1, 2, 8, 8), np.float16)
-    maps[0, 1, 3, 3] = np.inf
-    zarr_store.write_store(
-        tmp_path / "a.zarr", {"residual": maps}, {"fingerprint": "f"}, slice_axis=1
-    )
-    with pytest.raises(PipelineError, match="residual holds values that are no finite numbers"):
-        zarr_store.verify_store(tmp_path / "a.zarr")

@@ -18,16 +18,17 @@ from pipeline.storage.slices import (
     slice_loader,
 )
 from pipeline.storage.zarr_store import open_store, write_store
+from tests.pipeline.results import SLICES
 
 
-def dataset(layout, slices, wanted, **more):
+def dataset(layout, wanted, **more):
     return SliceDataset(
-        wanted, {case: layout.case_store(case) for case, _ in wanted}, slices, **more
+        wanted, {case: layout.case_store(case) for case, _ in wanted}, SLICES, **more
     )
 
 
-def test_a_slice_is_scaled_resized_and_labelled(ingested, slices):
-    item = dataset(ingested, slices, [("a", 2), ("a", 4)])[0]
+def test_a_slice_is_scaled_resized_and_labelled(ingested):
+    item = dataset(ingested, [("a", 2), ("a", 4)])[0]
     assert item["image"].shape == item["label"].shape == (1, 32, 32)
     assert item["image"].dtype == item["label"].dtype == torch.float32
     assert 0 <= item["image"].min() <= item["image"].max() <= 1
@@ -49,9 +50,9 @@ def test_percentiles_come_from_the_case(ingested):
     assert (low, high) == (attributes["quantiles"][5], attributes["quantiles"][7])
 
 
-def test_the_cache_changes_nothing_and_stays_out_of_pickles(ingested, slices):
+def test_the_cache_changes_nothing_and_stays_out_of_pickles(ingested):
     wanted = [("a", z) for z in range(6)]
-    plain, cached = dataset(ingested, slices, wanted), dataset(ingested, slices, wanted)
+    plain, cached = dataset(ingested, wanted), dataset(ingested, wanted)
     cached.keep(1_000_000)
     for index in range(6):
         cached[index]
@@ -68,12 +69,9 @@ def test_the_cache_changes_nothing_and_stays_out_of_pickles(ingested, slices):
     [(4, [18, 6]), (16, [5, 1])],
     ids=["a quarter of a megabyte for 24 slices", "62,500 bytes, three quarters for the larger"],
 )
-def test_the_cache_is_one_for_all_processes_that_read_a_training_s_slices(
-    ingested, slices, readers, kept
-):
+def test_the_cache_is_one_for_all_processes_that_read_a_training_s_slices(ingested, readers, kept):
     parts = [
-        dataset(ingested, slices, [(case, z) for case in cases for z in range(6)])
-        for cases in ("abc", "d")
+        dataset(ingested, [(case, z) for case in cases for z in range(6)]) for cases in ("abc", "d")
     ]
     share_cache([slice_loader(part, 2, None, 0) for part in parts], cache_mb=1, readers=readers)
     for part in parts:
@@ -82,16 +80,16 @@ def test_the_cache_is_one_for_all_processes_that_read_a_training_s_slices(
     assert [sum(part[i] is part[i] for i in range(len(part))) for part in parts] == kept
 
 
-def test_residual_maps_come_along_and_a_hole_is_refused(ingested, slices):
+def test_residual_maps_come_along_and_a_hole_is_refused(ingested):
     path = ingested.residual_store("mrm", "a")
     maps = np.random.default_rng(0).random((2, 6, 32, 32)).astype(np.float16)
     write_store(path, {"residual": maps}, {"fingerprint": "f"}, slice_axis=1)
-    data = dataset(ingested, slices, [("a", 2)], residual_stores={"a": path})
+    data = dataset(ingested, [("a", 2)], residual_stores={"a": path})
     np.testing.assert_allclose(data[0]["residuals"].numpy(), maps[:, 2], rtol=1e-6)
     maps[1, 2, 4, 4] = np.nan
     write_store(path, {"residual": maps}, {"fingerprint": "f"}, slice_axis=1)
     with pytest.raises(PipelineError, match=r"case a: residual store .* has a hole at slice 2"):
-        dataset(ingested, slices, [("a", 2)], residual_stores={"a": path})[0]
+        dataset(ingested, [("a", 2)], residual_stores={"a": path})[0]
 
 
 def test_the_sampler_shows_all_lesions_and_a_share_of_the_rest():
@@ -120,8 +118,8 @@ def test_processes_that_train_together_share_an_epoch_out(monkeypatch):
     assert {index for part in parts for index in part} == set(whole)
 
 
-def test_forked_workers_open_stores_of_their_own(ingested, slices):
-    data = dataset(ingested, slices, [(case, z) for case in "abc" for z in range(6)])
+def test_forked_workers_open_stores_of_their_own(ingested):
+    data = dataset(ingested, [(case, z) for case in "abc" for z in range(6)])
     expected = [item["image"] for item in map(data.__getitem__, range(len(data)))]
     # this process's stores are open; workers that start anew are tested with zarrs
     loader = torch.utils.data.DataLoader(

@@ -1,8 +1,6 @@
 """Images come back as they were written, on the grid that an independent reader sees."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel
@@ -45,36 +43,6 @@ def affine_ras(geometry: Geometry) -> np.ndarray:
     return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.float32])
-def test_round_trip_keeps_values_dtype_and_grid(tmp_path, values, suffix, dtype):
-    array = values.astype(dtype)
-    path = tmp_path / f"image{suffix}"
-    write_volume(path, array, OBLIQUE)
-    volume = read_volume(path)
-    assert volume.array.dtype == dtype
-    np.testing.assert_array_equal(volume.array, array)
-    assert_same_grid(volume.geometry, OBLIQUE)
-    assert read_geometry(path) == volume.geometry
-
-
-def test_nibabel_sees_the_same_grid_and_values(tmp_path, values):
-    path = tmp_path / "image.nii.gz"
-    write_volume(path, values, OBLIQUE)
-    image = nibabel.load(path)
-    np.testing.assert_allclose(image.affine, affine_ras(OBLIQUE), atol=1e-4)
-    np.testing.assert_array_equal(np.asanyarray(image.dataobj).transpose(2, 1, 0), values)
-
-
-def test_reads_the_grid_of_a_file_that_nibabel_wrote(tmp_path, values):
-    path = tmp_path / "image.nii.gz"
-    affine = affine_ras(OBLIQUE)
-    nibabel.save(nibabel.Nifti1Image(values.transpose(2, 1, 0), affine), path)
-    volume = read_volume(path)
-    np.testing.assert_allclose(affine_ras(volume.geometry), affine, atol=1e-4)
-    np.testing.assert_array_equal(volume.array, values)
-
-
 def test_real_grids_agree_with_nibabel(shared_dir):
     folder = shared_dir / "real"
     paths = [
@@ -90,13 +58,30 @@ def test_real_grids_agree_with_nibabel(shared_dir):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_nan_and_infinity_come_back(tmp_path, values, suffix, dtype):
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.float32, np.float64])
+def test_round_trip_keeps_values_dtype_and_grid(tmp_path, values, suffix, dtype):
     array = values.astype(dtype)
-    array[0, 1, 2], array[4, 5, 6], array[3, 0, 0] = np.nan, np.inf, -np.inf
+    if array.dtype.kind == "f":
+        array[0, 1, 2], array[4, 5, 6], array[3, 0, 0] = np.nan, np.inf, -np.inf
     path = tmp_path / f"image{suffix}"
     write_volume(path, array, OBLIQUE)
-    np.testing.assert_array_equal(read_volume(path).array, array)
+    volume = read_volume(path)
+    assert volume.array.dtype == dtype
+    np.testing.assert_array_equal(volume.array, array)
+    assert_same_grid(volume.geometry, OBLIQUE)
+    assert read_geometry(path) == volume.geometry
+
+
+def test_nibabel_and_we_see_the_same_grid_and_values_in_each_other_s_files(tmp_path, values):
+    path, affine = tmp_path / "image.nii.gz", affine_ras(OBLIQUE)
+    write_volume(path, values, OBLIQUE)
+    image = nibabel.load(path)
+    np.testing.assert_allclose(image.affine, affine, atol=1e-4)
+    np.testing.assert_array_equal(np.asanyarray(image.dataobj).transpose(2, 1, 0), values)
+    nibabel.save(nibabel.Nifti1Image(values.transpose(2, 1, 0), affine), path)
+    volume = read_volume(path)
+    np.testing.assert_allclose(affine_ras(volume.geometry), affine, atol=1e-4)
+    np.testing.assert_array_equal(volume.array, values)
 
 
 @pytest.mark.parametrize("order", "<>")
@@ -133,14 +118,6 @@ def test_mhd_names_its_data_file_and_leaves_nothing_else(tmp_path, values, compr
     np.testing.assert_array_equal(read_volume(moved / "scan.mhd").array, values)
 
 
-def test_compressed_mha(tmp_path):
-    path = tmp_path / "zeros.mha"
-    array = np.zeros((8, 64, 64), np.int16)
-    write_volume(path, array, Geometry(array.shape, (1.0, 1.0, 1.0)))
-    assert path.stat().st_size < array.nbytes / 10
-    np.testing.assert_array_equal(read_volume(path).array, array)
-
-
 def test_writing_again_gives_the_same_bytes(tmp_path, values):
     paths = [tmp_path / name / "image.nii.gz" for name in ("first", "second")]
     for path in paths:
@@ -162,12 +139,6 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, values, monkeypatch):
         write_volume(path, values + 1, OBLIQUE)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_bool_is_written_as_uint8(tmp_path, values):
-    path = tmp_path / "mask.nii.gz"
-    write_volume(path, values > 0, OBLIQUE)
-    assert read_volume(path).array.dtype == np.uint8
 
 
 def test_refuses_a_wrong_shape_and_an_unknown_suffix(tmp_path, values):
@@ -201,11 +172,8 @@ def test_one_channel_of_a_colour_image(tmp_path, values):
     np.testing.assert_array_equal(read_volume(path, 1).array, values + 1)
     with pytest.raises(PipelineError, match=r"2 values per voxel, but source\.channel is 2"):
         read_volume(path, 2)
-
-
-def test_importing_the_module_does_not_load_itk():
-    code = "import sys, pipeline.storage.volumes; sys.exit('SimpleITK' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    with pytest.raises(PipelineError, match="2 values per voxel"):
+        read_geometry(path)
 
 
 def write_series(folder: Path, array: np.ndarray, gaps: list[float]) -> None:

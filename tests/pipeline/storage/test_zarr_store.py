@@ -49,12 +49,6 @@ def test_writing_again_replaces_the_whole_store(store):
     assert sorted(store.parent.iterdir()) == [store]
 
 
-def test_metadata_without_its_attributes_is_refused(store):
-    (store / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
-    with pytest.raises(PipelineError, match="delete it and run again"):
-        zarr_store.open_store(store)
-
-
 def of_version(store, version, without=()):
     """The store as other software would have written it."""
     content = json.loads((store / "zarr.json").read_text("utf-8"))

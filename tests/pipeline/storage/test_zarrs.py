@@ -13,7 +13,8 @@ import zarr
 from pipeline.cli import job
 from pipeline.errors import PipelineError
 from pipeline.storage.slices import SliceDataset, slice_loader
-from pipeline.storage.zarr_store import open_store, read_array, verify_store, worker_start
+from pipeline.storage.zarr_store import open_store, read_array, verify_store
+from tests.pipeline.results import SLICES
 
 PATH = "zarrs.ZarrsCodecPipeline"
 
@@ -26,27 +27,20 @@ def zarrs(monkeypatch):
         yield
 
 
-def dataset(layout, slices):
+def dataset(layout):
     chosen = [(case, z) for case in "abc" for z in range(6)]
-    return SliceDataset(chosen, {case: layout.case_store(case) for case in "abc"}, slices)
+    return SliceDataset(chosen, {case: layout.case_store(case) for case in "abc"}, SLICES)
 
 
-def test_slices_are_the_same_here_and_in_workers(ingested, slices, request):
-    plain = dataset(ingested, slices)
+def test_slices_are_the_same_here_and_in_workers(ingested, request):
+    plain = dataset(ingested)
     expected = torch.stack([plain[index]["image"] for index in range(len(plain))])
     request.getfixturevalue("zarrs")
-    data = dataset(ingested, slices)
+    data = dataset(ingested)
     torch.testing.assert_close(data[7]["image"], expected[7], rtol=0, atol=0)
     batches = slice_loader(data, 4, None, 1)  # this process has read: a forked one would hang
     read = torch.cat([batch["image"] for batch in batches])
     torch.testing.assert_close(read, expected, rtol=0, atol=0)
-
-
-@pytest.mark.usefixtures("zarrs")
-def test_workers_fork_unless_zarrs_reads():
-    assert worker_start() == "forkserver"
-    with zarr.config.set({"codec_pipeline.path": "zarr.core.codec_pipeline.BatchedCodecPipeline"}):
-        assert worker_start() is None
 
 
 @pytest.mark.usefixtures("zarrs")
