@@ -22,13 +22,7 @@ from pipeline.cli.job import (
     recorded,
 )
 from pipeline.networks.nodes import is_to_be_spread, train_on_nodes
-from pipeline.settings import (
-    GradCam,
-    encoder_mae,
-    further_images,
-    residual_count,
-    source_root,
-)
+from pipeline.settings import GradCam, encoder_mae, further_images, residual_count, source_root
 
 
 @app.command()

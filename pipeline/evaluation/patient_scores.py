@@ -8,13 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from grcsf.agatston import (
-    RISK_GROUPS,
-    CalciumScore,
-    artery_scores,
-    calcium_score,
-    risk_group,
-)
+from grcsf.agatston import RISK_GROUPS, CalciumScore, artery_scores, calcium_score, risk_group
 from grcsf.calcium import THRESHOLD_HU, LesionMatch, claim_candidates, match_lesions
 from grcsf.components import lesion_sizes, voxel_volume_mm3
 from grcsf.lesions import LesionCounts, Tally, lesion_f1, lesion_scores, volume_difference_mm3

@@ -29,10 +29,7 @@ def settings(tmp_path: Path, **dataset) -> Settings:
         "slices": {"size": [224, 224], "percentiles": [0, 99.9]},
         "mae": {"mae": {"preset": "tiny"}},
         "residuals": {"mrm": {"preset": "paper", "maps": [{"mae": "mae", "mask_ratio": 0.5}]}},
-        "experiments": {
-            "unet": {"model": "unet"},
-            "grcsf": {"model": "grcsf", "residuals": "mrm"},
-        },
+        "experiments": {"unet": {"model": "unet"}, "grcsf": {"model": "grcsf", "residuals": "mrm"}},
     }
     return validate(
         {"results": str(tmp_path / "results"), "datasets": {"head": {**given, **dataset}}}, "test"
@@ -90,9 +87,7 @@ def test_a_folder_that_may_not_be_entered_is_told(key, below):
 
 def sharing(tmp_path: Path, root: str | Path) -> Settings:
     chosen = settings(tmp_path)
-    return chosen.model_copy(
-        update={"store": chosen.store.model_copy(update={"root": str(root)})},
-    )
+    return chosen.model_copy(update={"store": chosen.store.model_copy(update={"root": str(root)})})
 
 
 def test_a_shared_folder_that_takes_stores_is_left_as_it_was(tmp_path):

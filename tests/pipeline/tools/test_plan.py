@@ -43,12 +43,7 @@ def tiny(tmp_path: Path, **changes) -> dict:
             }
         },
         "experiments": {
-            "grcsf": {
-                "model": "grcsf",
-                "residuals": "mrm",
-                "width": 4,
-                "training": {"epochs": 2},
-            }
+            "grcsf": {"model": "grcsf", "residuals": "mrm", "width": 4, "training": {"epochs": 2}}
         },
     }
     return {"results": str(tmp_path / "results"), "datasets": {"own": {**dataset, **changes}}}

@@ -27,10 +27,7 @@ CONFIG = {
             "source": {"adapter": "orcascore", "root": "images"},
             "slices": {"size": [32, 32], "window": [0, 1]},
             "split": {"subsets": 2},
-            "experiments": {
-                "wide": {"model": "unet"},
-                "near": {"model": "unet", "subsets": [1]},
-            },
+            "experiments": {"wide": {"model": "unet"}, "near": {"model": "unet", "subsets": [1]}},
             "evaluation": {"bootstrap_samples": 100},
             "tables": {
                 "shared": {"title": "t", "headings": ["h"], "columns": ["recall"], "rows": ROWS},
