@@ -56,11 +56,7 @@ class Job:
 def open_job(config: Path, override: str, dataset: str, **asked: str | int) -> Job:
     """The job of a command on one data set; it sets the log's form and the number of threads.
 
-    Args:
-        config: the configuration file.
-        override: JSON that is merged over it.
-        dataset: the name of a data set in it.
-        asked: names that must exist, too: `mae`, `residuals`, `experiment`, `table`, `subset`.
+    The names in `asked` (`mae`, `residuals`, `experiment`, `table`, `subset`) must exist, too.
 
     Raises:
         PipelineError: the configuration is faulty, or has nothing of one of these names.
@@ -106,10 +102,7 @@ def check_names(job: Job, **asked: str | int) -> None:
 def recorded(job: Job, stage: str, **names: str | int) -> Iterator[None]:
     """Lock a stage's result for this process, and write a record of the work beside it.
 
-    Args:
-        job: the job of the command.
-        stage: module name of the stage.
-        names: the names of the job: MAE, residual set, experiment or table first.
+    The first of `names` is the MAE, residual set, experiment or table.
     """
     from pipeline.orchestration import record_writer
     from pipeline.orchestration.job_files import raw_files, read_files, written_files

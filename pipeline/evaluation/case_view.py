@@ -26,31 +26,18 @@ Plane = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class CaseView:
-    """One slice of a case, turned for display; all planes cover the same field.
-
-    Attributes:
-        case: its name.
-        z: number of the slice, from 0.
-        slices: number of slices of the case.
-        image: (rows, columns) in [0, 1].
-        residuals: title → (h, w) in [0, 1], at the network's size.
-        reference: (rows, columns), 1 = lesion; None without a reference.
-        predictions: experiment → (rows, columns), 1 = lesion.
-        target: the largest lesion, or all predicted lesions: the centre of the close-up.
-        pixel_mm: height and width of a pixel.
-        edges: the patient's sides at left, right, top and bottom.
-    """
+    """One slice of a case, turned for display; all planes cover the same field."""
 
     case: str
-    z: int
-    slices: int
-    image: Plane
-    residuals: dict[str, Plane]
-    reference: Mask | None
-    predictions: dict[str, Mask]
-    target: Mask
-    pixel_mm: tuple[float, float]
-    edges: tuple[str, str, str, str]
+    z: int  # from 0
+    slices: int  # of the case
+    image: Plane  # (rows, columns) in [0, 1]
+    residuals: dict[str, Plane]  # title → (h, w) in [0, 1], at the network's size
+    reference: Mask | None  # (rows, columns), 1 = lesion; None without a reference
+    predictions: dict[str, Mask]  # experiment → (rows, columns), 1 = lesion
+    target: Mask  # largest lesion, or all predicted ones: the close-up's centre
+    pixel_mm: tuple[float, float]  # height and width of a pixel
+    edges: tuple[str, str, str, str]  # the patient's sides at left, right, top and bottom
 
 
 def view_case(
@@ -58,12 +45,7 @@ def view_case(
 ) -> CaseView:
     """The view of a test or unlabelled case with the predictions of one subset's networks.
 
-    Args:
-        layout: where the results lie.
-        dataset: the data set's settings.
-        case: the case's name.
-        subset: number of the subset.
-        z: the slice, from 0; None chooses it.
+    `z` counts from 0; None chooses the slice.
 
     Raises:
         PipelineError: a store or a mask is missing, damaged or on another grid.

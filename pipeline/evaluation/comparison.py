@@ -24,19 +24,12 @@ THRESHOLD_ALONE = "HU threshold alone"
 
 def build_comparison(
     layout: Layout,
-    experiments: Sequence[str],
-    subsets: Sequence[int],
+    experiments: Sequence[str],  # the rows, in this order
+    subsets: Sequence[int],  # whose test patients count
     evaluation: Evaluation,
     seed: int,
 ) -> TextTable:
     """The table in the shape of the paper's Table 1, or for calcium of its Table 2.
-
-    Args:
-        layout: where the results lie.
-        experiments: the rows, in this order.
-        subsets: the subsets whose test patients count.
-        evaluation: decides the table, and the experiment against which the others are tested.
-        seed: the seed of the bootstrap of differences.
 
     Raises:
         PipelineError: an experiment has no summary or no model yet.

@@ -106,8 +106,7 @@ def close_up(target: npt.NDArray[np.bool_], pixel_mm: tuple[float, float]) -> Wi
 def curves_picture(histories: Mapping[str, Mapping[str, History]]) -> bytes:
     """A PNG with a panel per training: loss by epoch, a colour per subset.
 
-    Args:
-        histories: title → name of a run (subset) → its rows.
+    `histories`: title → name of a run (subset) → its rows.
     """
     columns = min(3, len(histories))
     rows = math.ceil(len(histories) / columns)

@@ -26,8 +26,7 @@ SPREAD = 0.16  # of a category's width that one experiment's dots take
 def group_picture(values: Mapping[str, Mapping[str, Sequence[float]]]) -> bytes:
     """PNG of Dice by group of patients: a dot each, a line at the mean.
 
-    Args:
-        values: group → experiment → a value for each patient; NaN is not drawn.
+    `values`: group → experiment → a value for each patient; NaN is not drawn.
     """
     experiments = list(next(iter(values.values())))
     width = max(4.0, 1.1 * len(values) + 0.25 * len(values) * len(experiments))
@@ -57,8 +56,7 @@ def group_picture(values: Mapping[str, Mapping[str, Sequence[float]]]) -> bytes:
 def agreement_picture(scores: Mapping[str, pd.DataFrame]) -> bytes:
     """PNG of calcium scores: prediction against reference, and Bland and Altman's differences.
 
-    Args:
-        scores: experiment → a row for each patient.
+    `scores`: experiment → a row for each patient.
     """
     figure = Figure(figsize=(8.6, 6.4), dpi=DPI, layout="constrained")
     panels = figure.subplots(2, 2)

@@ -39,11 +39,7 @@ def summarise(
 
     With several subsets, a mean is the mean of the subsets' means; otherwise that of the patients.
 
-    Args:
-        rows: a row for each patient.
-        evaluation: which scores, and the bootstrap's size.
-        seed: the seed of the bootstrap.
-        threshold_hu: the threshold of the lesions and of the threshold-alone baseline.
+    `threshold_hu` is that of the lesions and of the threshold-alone baseline.
     """
     names = [*VOXEL, *LESION, *(f"raw_{name}" for name in VOXEL)]
     calcium = evaluation.metrics == "calcium"

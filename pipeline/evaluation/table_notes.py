@@ -14,18 +14,11 @@ Numbers = Mapping[str, Mapping[str, Any]]
 
 def table_notes(
     columns: Sequence[Column],
-    summaries: Mapping[str, Mapping[str, Any]],
-    numbers: Numbers,
+    summaries: Mapping[str, Mapping[str, Any]],  # experiment → as evaluate wrote it
+    numbers: Numbers,  # experiment → its numbers in the table
     evaluation: Evaluation,
 ) -> list[str]:
-    """The lines below the table.
-
-    Args:
-        columns: the table's columns.
-        summaries: experiment → its summary, as evaluate wrote it.
-        numbers: experiment → its numbers in the table.
-        evaluation: the settings that the numbers depend on.
-    """
+    """The lines below the table."""
     first = next(iter(summaries.values()))
     notes = [_means(first, evaluation)]
     if evaluation.metrics == "calcium":

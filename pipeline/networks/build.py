@@ -28,11 +28,7 @@ def build_network(
 ) -> nn.Module:
     """The network of an experiment, with fresh weights.
 
-    Args:
-        settings: the experiment.
-        residual_count: number of residual maps that the network sees.
-        slices: gives the input size.
-        mae: the MAE that `settings.mae_encoder` names, if any.
+    `slices` gives the input size; `mae` is the one that `settings.mae_encoder` names, if any.
     """
     gcu, rcu = settings.gcu, settings.rcu
     pretrained = None

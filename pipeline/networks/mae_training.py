@@ -25,11 +25,7 @@ SHOWN = 4  # validation slices in a picture
 class MaeTraining(lightning.LightningModule):
     """Masked training; (seed, epoch, batch) decides each batch's mask ratio and masks.
 
-    Args:
-        model: predicts masked patches.
-        settings: rates, ratios and the adversarial term, if any.
-        seed: seed of the masks.
-        pictures: folder for pictures of validation slices.
+    `pictures` is the folder for pictures of validation slices.
     """
 
     def __init__(self, model: MaskedModel, settings: Mae, seed: int, pictures: Path) -> None:
@@ -94,11 +90,7 @@ class MaeTraining(lightning.LightningModule):
         return MASKED_LOSSES[self._settings.architecture](model, images, masks)
 
     def _adversarial_step(self, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-        """One step of the model and, after the first epochs, of the discriminator.
-
-        Returns:
-            The masked loss without the adversarial term.
-        """
+        """One step of the model and, later, of the discriminator; the masked loss alone."""
         chosen = self._settings.adversarial
         assert chosen is not None
         assert self.discriminator is not None
@@ -171,14 +163,8 @@ def reconstruction_picture(
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     """A row for each slice: the slice, its visible patches on grey, its reconstruction.
 
-    Args:
-        images: (B, 1, H, W), in [0, 1].
-        masks: (B, L) bool, 1 = masked.
-        reconstructions: (B, 1, H, W).
-        model: gives the patches' places.
-
-    Returns:
-        (B·H, 3·W) float32, in [0, 1].
+    `images` and `reconstructions` are (B, 1, H, W) in [0, 1], `masks` is (B, L), 1 = masked; the
+    picture is (B·H, 3·W) float32 in [0, 1].
     """
     hidden = masks.unsqueeze(-1).expand(-1, -1, model.patch_size**2)
     shown = torch.where(model.unpatchify(hidden), torch.full_like(images, 0.5), images)

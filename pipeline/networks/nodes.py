@@ -28,9 +28,7 @@ def is_to_be_spread(resources: Resources) -> bool:
 def train_on_nodes(title: str, resources: Resources) -> None:
     """Start this process's own command on every node of its SLURM job, and wait.
 
-    Args:
-        title: what is trained, for errors.
-        resources: the number of nodes, and of GPUs on each.
+    `title` names the training in errors.
 
     Raises:
         PipelineError: this is no SLURM job, or the training fails.

@@ -27,9 +27,7 @@ def load_public_mae(model: MaskedAutoencoder, path: Path) -> None:
     Three-channel weights count as trained on ImageNet-normalised images, as the public ones are;
     folding them to grey is exact.
 
-    Args:
-        model: the model, changed in place.
-        path: `.pth`, `.bin` or `.safetensors`, or a Hugging Face folder with `config.json`.
+    `path` is a `.pth`, `.bin` or `.safetensors`, or a Hugging Face folder with `config.json`.
 
     Raises:
         PipelineError: the checkpoint is missing, damaged, of another architecture, or trained with

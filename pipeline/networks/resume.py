@@ -22,14 +22,8 @@ from pipeline.storage.files import read_json, replacing, write_json
 log = logging.getLogger(__name__)
 START_SECONDS = 600
 # what torch raises for a checkpoint that is cut off, or in which bits are flipped
-UNREADABLE = (
-    RuntimeError,
-    KeyError,
-    EOFError,
-    ValueError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
+DAMAGED_FILE = (EOFError, pickle.UnpicklingError, zipfile.BadZipFile)
+UNREADABLE = (RuntimeError, KeyError, ValueError, *DAMAGED_FILE)
 
 
 class WholeCheckpoints(TorchCheckpointIO):

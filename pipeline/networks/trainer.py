@@ -117,34 +117,21 @@ def seed_generators(seed: int) -> None:
 
 
 def fit(
-    module: lightning.LightningModule,
-    loaders: tuple[DataLoader[Any], DataLoader[Any]],
-    manifest: Path,
-    wanted_fingerprint: str,
+    module: lightning.LightningModule,  # logs `train_loss` and `validation_loss` in each epoch
+    loaders: tuple[DataLoader[Any], DataLoader[Any]],  # training, validation
+    manifest: Path,  # the training's folder is named after it
+    wanted_fingerprint: str,  # of all that the result depends on
     *,
-    title: str,
-    epochs: int,
+    title: str,  # for messages
+    epochs: int,  # at most
     precision: str,
     resources: Resources,
-    kept: Literal["best", "last"] = "best",
-    patience: int | None = None,
+    kept: Literal["best", "last"] = "best",  # by validation loss
+    patience: int | None = None,  # epochs without a lower validation loss
 ) -> Path:
     """Train, or continue after the last epoch of an interrupted training of the same inputs.
 
-    Args:
-        module: logs `train_loss` and `validation_loss` in each epoch.
-        loaders: training and validation batches.
-        manifest: path of the manifest; the training's folder is named after it.
-        wanted_fingerprint: fingerprint of everything that the result depends on.
-        title: what is trained, for messages.
-        epochs: the largest number of epochs.
-        precision: fp32, bf16 or fp16.
-        resources: nodes, GPUs and memory for slices.
-        kept: the epoch to keep: the best by validation loss, or the last.
-        patience: number of epochs without a lower validation loss after which to stop.
-
-    Returns:
-        The checkpoint of the kept epoch.
+    Returns the checkpoint of the kept epoch.
 
     Raises:
         PipelineError: the checkpoint to resume from is damaged, a GPU is missing, or memory is

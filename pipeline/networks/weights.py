@@ -21,8 +21,7 @@ log = logging.getLogger(__name__)
 def reuse_finished(manifest: Path, wanted_fingerprint: str) -> bool:
     """Write the manifest of a finished model of exactly these inputs again, if there is one.
 
-    Returns:
-        Whether there is one; otherwise the training is due.
+    False where there is none: the training is due.
 
     Raises:
         PipelineError: its weights are not those that training wrote.
@@ -83,12 +82,9 @@ def _is_finite(value: torch.Tensor) -> bool:
 
 
 def load_weights(network: nn.Module, manifest: Path) -> dict[str, Any]:
-    """Load a finished model's weights into a network.
+    """Load a finished model's weights into a network, and return the model's record.
 
     A network on `meta` takes the memory of the loaded weights as its own.
-
-    Returns:
-        The model's record.
 
     Raises:
         PipelineError: the weights are missing, damaged or of another network.

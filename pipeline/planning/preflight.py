@@ -29,12 +29,10 @@ KINDS = {"mae": "mae", "residuals": "residuals", "experiment": "experiments", "t
 def results_fault(results: Path) -> str | None:
     """Why no file can be written to a results folder: not permitted, read-only, or full.
 
-    Returns:
-        A line that names the nearest existing folder, or None.
+    The line names the nearest existing folder; None where one can be written.
 
     Raises:
-        PipelineError: a file, or a link to nothing, is in its place or in that of a folder above
-            it.
+        PipelineError: a file, or a link to nothing, is in its place or that of a folder above.
     """
     return _fault("results", results, _refusal("results", results))
 
@@ -42,12 +40,8 @@ def results_fault(results: Path) -> str | None:
 def store_fault(settings: Settings) -> str | None:
     """Why no residual stores can be written to the shared folder; it may be read-only.
 
-    Returns:
-        A line that names the nearest existing folder, or None.
-
     Raises:
-        PipelineError: a file, or a link to nothing, is in its place or in that of a folder above
-            it, or it names an environment variable that is not set.
+        PipelineError: see `results_fault`; or it names an environment variable that is not set.
     """
     root = store_root(settings)
     if root is None:
@@ -136,10 +130,8 @@ def check_units(dataset: Dataset, files: Sequence[CaseFiles]) -> None:
 def check_names(settings: Settings, asked: Mapping[str, str | int]) -> None:
     """Refuse names that the configuration does not have.
 
-    Args:
-        settings: the configuration.
-        asked: `dataset`, and any of `mae`, `residuals`, `experiment`, `table`, `subset`; other keys
-            are ignored.
+    `asked` holds `dataset`, and any of `mae`, `residuals`, `experiment`, `table`, `subset`; other
+    keys are ignored.
 
     Raises:
         PipelineError: the known names are listed.
@@ -162,16 +154,9 @@ def check_names(settings: Settings, asked: Mapping[str, str | int]) -> None:
 
 
 def check_disk(settings: Settings, files: Mapping[str, Sequence[CaseFiles]]) -> list[str]:
-    """Compare the size of all stores that are still to be made with the free disk.
+    """A warning for each disk that is too small for the stores that are still to be made.
 
     Networks and checkpoints come on top: `grcsf plan --hours` counts them, which takes seconds.
-
-    Args:
-        settings: the configuration.
-        files: the cases of each data set.
-
-    Returns:
-        A warning for each disk that is too small.
 
     Raises:
         PipelineError: stores are to be made, and there is practically no space.

@@ -44,19 +44,12 @@ class Machine(Section):
 
 @dataclass(frozen=True)
 class Rates:
-    """MACs per second by kind of work.
-
-    Attributes:
-        machine: the machine's name.
-        origin: who measured, when, how.
-        per_second: MACs per second of every kind.
-        derived: unmeasured kind → the kind whose rate stands in.
-    """
+    """MACs per second by kind of work."""
 
     machine: str
-    origin: str
-    per_second: dict[str, float]
-    derived: dict[str, str]
+    origin: str  # who measured, when, how
+    per_second: dict[str, float]  # MACs by kind of work
+    derived: dict[str, str]  # unmeasured kind → the kind whose rate stands in
 
     def hours(self, kind: str, macs: float) -> float:
         """Hours of one device for this work."""

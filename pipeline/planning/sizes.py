@@ -27,45 +27,29 @@ ASSUMED: dict[str, Shape] = {"atlas": (189, 233, 197), "msd": (120, 512, 512)}
 
 @dataclass(frozen=True)
 class CaseSize:
-    """The size of a case that nobody has read yet.
-
-    Attributes:
-        case: its name.
-        group: cohort, hospital or vendor.
-        role: the role that the data set itself gives it, or "".
-        labelled: whether it has a reference.
-        shape: voxels (z, y, x).
-        known: whether the shape comes from its own header; otherwise it is assumed.
-        store_bytes: estimated size of the case store.
-        map_bytes: estimated size of one residual map, as if no slice were empty.
-    """
+    """The size of a case that nobody has read yet."""
 
     case: str
-    group: str
-    role: str
-    labelled: bool
-    shape: Shape
-    known: bool
-    store_bytes: int
-    map_bytes: int
+    group: str  # cohort, hospital or vendor
+    role: str  # given by the data set itself, or ""
+    labelled: bool  # has a reference
+    shape: Shape  # voxels (z, y, x)
+    known: bool  # from its own header; otherwise assumed
+    store_bytes: int  # of the case store, estimated
+    map_bytes: int  # of one residual map, as if no slice were empty
 
 
 def case_sizes(
     files: Sequence[CaseFiles],
-    adapter: str,
+    adapter: str,  # decides the shape that is assumed
     slices: Slices,
     *,
-    shape: Shape | None = None,
-    headers: int | None = None,
+    shape: Shape | None = None,  # of all cases, where known already, as of phantoms
+    headers: int | None = None,  # read at most these, evenly spread
 ) -> list[CaseSize]:
     """The size of every case.
 
-    Args:
-        files: the listed cases.
-        adapter: decides the shape that is assumed where no header can be read.
-        slices: for the size of a residual map.
-        shape: the shape of all cases where it is known already, as of phantoms.
-        headers: how many headers to read at most, evenly spread; other cases get the middle shape.
+    A case whose header is not read gets the middle shape of the others, or the assumed one.
     """
     sizes: dict[str, Shape] = {}
     if shape is None:

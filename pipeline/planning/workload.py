@@ -37,11 +37,8 @@ def stage_work(
 ) -> Workload:
     """The work of all stages that compute with networks.
 
-    Args:
-        dataset: the data set's settings.
-        cases: all its cases.
-        subsets: the names of cases by role, for each subset.
-        resources: the resources of every job; a training may have its own.
+    `subsets` has for each subset the names of cases by role; a training may have resources of its
+    own in place of `resources`.
     """
     experiments = list(dataset.experiments)
     work: Workload = defaultdict(int)

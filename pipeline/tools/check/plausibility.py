@@ -28,10 +28,7 @@ def image_warnings(
 ) -> list[Finding]:
     """Intensities that make no sense for the modality, or for what the networks will see.
 
-    Args:
-        image: (z, y, x) in the source's units, not constant.
-        modality: "CT" expects air.
-        limits: source values that become 0 and 1.
+    `image` is (z, y, x) in the source's units, not constant; `limits` become 0 and 1.
     """
     warnings = []
     if modality == "CT" and (low := image.min()) > AIR_HU:
@@ -80,11 +77,7 @@ def case_warnings(
 ) -> list[Finding]:
     """The notes of a case without fault, and its warnings.
 
-    Args:
-        loaded: a case without fault.
-        modality: from the data set's settings or its adapter.
-        limits: see `image_warnings`.
-        lesion_free: whether patients without lesion are expected, as in calcium scoring.
+    `lesion_free` says that patients without lesion are expected, as in calcium scoring.
     """
     assert loaded.image is not None
     files = loaded.files

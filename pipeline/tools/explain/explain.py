@@ -31,22 +31,12 @@ def explain(
     dataset: Dataset,
     experiment: str,
     case: str,
-    numbers: Sequence[int],
-    subset: int,
+    numbers: Sequence[int],  # of slices, from 1; without any, the slice with most lesion
+    subset: int,  # on which the network was trained
     folder: Path,
-    seed: int,
+    seed: int,  # of the masks
 ) -> list[Path]:
     """Write one picture for each slice, and return the files.
-
-    Args:
-        layout: where the results lie.
-        dataset: the data set's settings.
-        experiment: the experiment whose network is shown.
-        case: an ingested case.
-        numbers: of slices, from 1 as in the report; without any, the slice with most lesion.
-        subset: the subset on which the network was trained.
-        folder: the folder of the pictures.
-        seed: the seed of the masks.
 
     Raises:
         PipelineError: no such case or slice, or an earlier stage has not been run.

@@ -114,13 +114,8 @@ def _unit_rows(view: SliceView) -> list[tuple[str, list[Panel]]]:
 def over_slice(values: Tensor, level: int, shape: tuple[int, ...]) -> Plane:
     """A unit's map at the slice's scale: each value covers its pixels.
 
-    Args:
-        values: (h_l, w_l) at 1 / 2**level of the padded slice's scale; padding is at the end.
-        level: its level.
-        shape: (h, w) of the slice.
-
-    Returns:
-        (h, w).
+    `values` is (h_l, w_l) at 1 / 2**level of the padded slice's scale, with padding at the end;
+    the result has the slice's `shape` (h, w).
     """
     scale, (height, width) = 2**level, shape
     return np.kron(values.cpu().numpy(), np.ones((scale, scale), np.float32))[:height, :width]

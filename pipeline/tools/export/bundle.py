@@ -36,38 +36,23 @@ from pipeline.tools.export.model_card import model_card
 FORMAT = 1
 DESCRIPTION, CARD = "bundle.json", "MODEL_CARD.md"
 LARGEST_DESCRIPTION = 16 * 2**20
-DAMAGED_ZIP = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    NotImplementedError,  # a compression that zipfile does not know
-    RuntimeError,  # an encrypted file
-)
+# NotImplementedError: a compression that zipfile does not know; RuntimeError: an encrypted file
+DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 PACKAGES = ("numpy", "safetensors", "SimpleITK", "timm", "torch", "zarr")
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle, whose files are whole.
+    """An opened bundle, whose files are whole."""
 
-    Attributes:
-        name: the data set on which it was trained.
-        dataset: the settings of a prediction, with one experiment (and Grad-CAM's).
-        experiment: the experiment's name.
-        subset: the subset of the split on which it was trained.
-        seed: the seed of the masks.
-        maps: number of residual maps that the network sees.
-        files: name → SHA-256 of every file of weights.
-    """
-
-    name: str
-    dataset: Dataset
+    name: str  # the data set on which it was trained
+    dataset: Dataset  # of a prediction: one experiment, and Grad-CAM's
     experiment: str
-    subset: int
-    seed: int
-    maps: int
-    files: Mapping[str, str]
+    subset: int  # of the split on which it was trained
+    seed: int  # of the masks
+    maps: int  # how many the network sees
+    files: Mapping[str, str]  # name → SHA-256 of each file of weights
 
 
 def export_run(

@@ -34,38 +34,25 @@ MADE_BY = {
 class StagePlan:
     """One stage of a data set.
 
-    Attributes:
-        jobs: how many.
-        hours: by device (`cuda`, `cpu`); empty if they are not estimated.
-        size: bytes; None if they are not estimated.
+    What is not estimated is empty or None.
     """
 
     jobs: int
-    hours: dict[str, float] = field(default_factory=dict)
-    size: int | None = None
+    hours: dict[str, float] = field(default_factory=dict)  # by device (`cuda`, `cpu`)
+    size: int | None = None  # bytes
 
 
 @dataclass(frozen=True)
 class DatasetPlan:
-    """What the run of a data set takes at most.
-
-    Attributes:
-        dataset: its name.
-        cases: number of cases.
-        labelled: number of cases with reference.
-        slices: number of slices of all cases.
-        known: number of cases whose header gives their size.
-        assumed: voxels (z, y, x) of the other cases; None if there are none.
-        stages: stage → its plan, in the data's order.
-    """
+    """What the run of a data set takes at most."""
 
     dataset: str
     cases: int
-    labelled: int
-    slices: int
-    known: int
-    assumed: tuple[int, int, int] | None
-    stages: dict[str, StagePlan]
+    labelled: int  # cases with reference
+    slices: int  # of all cases
+    known: int  # cases whose header gives their size
+    assumed: tuple[int, int, int] | None  # voxels (z, y, x) of the others, if any
+    stages: dict[str, StagePlan]  # in the data's order
 
     @property
     def total(self) -> StagePlan:
@@ -87,10 +74,8 @@ def together(parts: Sequence[StagePlan]) -> StagePlan:
 def plan(settings: Settings, rates: Mapping[str, Rates] | None = None) -> list[DatasetPlan]:
     """What a run of the whole configuration takes, by data set.
 
-    Args:
-        settings: the configuration.
-        rates: of every device that it uses (`pipeline.planning.workload.devices_used`). Without
-            rates, hours and the disk of trained networks are not estimated.
+    `rates` are of every device that it uses (`pipeline.planning.workload.devices_used`). Without
+    them, hours and the disk of trained networks are not estimated.
 
     Raises:
         PipelineError: a data set cannot be listed or split, or its units do not fit.

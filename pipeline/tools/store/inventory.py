@@ -24,30 +24,20 @@ MAIN_ARRAY = {"ingest": "image", "residual_maps": "residual", "predict": "probab
 class KeptStore:
     """One store of a data set.
 
-    Attributes:
-        path: its folder, or the link to it.
-        stage: the stage that wrote it.
-        of: its residual set, or its experiment and subset; "" for case stores.
-        case: the case's name.
-        size: bytes on disk.
-        state: complete, linked (complete, in the shared folder), unusable, or untouchable (it may
-            be sound, but cannot be read: closed to this user, or of newer software).
-        shape: the shape of its image, residuals or probabilities.
-        raw_bytes: bytes of all its arrays, uncompressed.
-        fingerprint: the fingerprint of everything that it was made from.
-        fault: why it is unusable, or "".
+    A linked one is complete, in the shared folder. An untouchable one may be sound, but cannot be
+    read: closed to this user, or of newer software.
     """
 
-    path: Path
+    path: Path  # its folder, or the link to it
     stage: str
-    of: str
+    of: str  # residual set, or experiment and subset; "" for case stores
     case: str
-    size: int
-    state: str
-    shape: tuple[int, ...] = ()
-    raw_bytes: int = 0
-    fingerprint: str = ""
-    fault: str = ""
+    size: int  # bytes on disk
+    state: str  # complete, linked, unusable or untouchable
+    shape: tuple[int, ...] = ()  # of its image, residuals or probabilities
+    raw_bytes: int = 0  # of all its arrays, uncompressed
+    fingerprint: str = ""  # of everything that it was made from
+    fault: str = ""  # why it is unusable, or ""
 
     @property
     def group(self) -> str:

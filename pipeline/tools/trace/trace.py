@@ -32,21 +32,14 @@ OF_EXPERIMENTS = ("train_segmentation", "predict", "postprocess", "evaluate")
 
 
 def trace(
-    file: Path,
-    case: str = "",
-    only: tuple[str, ...] = (),
+    file: Path,  # any file or store below `results`
+    case: str = "",  # follow this patient alone; a store or mask has its own
+    only: tuple[str, ...] = (),  # follow these experiments of a table alone
     *,
-    quick: bool = False,
+    quick: bool = False,  # check only that stores, models, masks and raw files exist
     tell: Callable[[str], object] = str,
 ) -> Chain:
     """Follow a result, and compare every file on the way with its record.
-
-    Args:
-        file: any file or store below `results`.
-        case: follow this patient alone; a store or mask has its own.
-        only: follow these experiments of a table alone.
-        quick: check only that stores, models, masks and raw files exist.
-        tell: called with each file before it is compared.
 
     Raises:
         PipelineError: there is no such file, it has no record, or it does not hold the case.
