@@ -40,6 +40,7 @@ Config = Annotated[Path, typer.Option("--config", help="the configuration file")
 Override = Annotated[str, typer.Option("--set", help="JSON merged over the configuration")]
 DatasetName = Annotated[str, typer.Option("--dataset", help="a data set of the configuration")]
 ExperimentName = Annotated[str, typer.Option("--experiment", help="an experiment of the data set")]
+AsJson = Annotated[bool, typer.Option("--json", help="records in place of a table")]
 Subset = Annotated[int, typer.Option("--subset", min=1, help="a subset of the split")]
 
 
@@ -69,12 +70,12 @@ def open_job(config: Path, override: str, dataset: str, **asked: str | int) -> J
 def open_training(config: Path, override: str, dataset: str, **asked: str | int) -> Job:
     """`open_job` for a training, with the resources of its MAE or experiment."""
     job = _open(config, override, dataset, **asked)
-    trained: Mae | Experiment = (
-        job.dataset.mae[str(asked["mae"])]
-        if "mae" in asked
-        else job.dataset.experiments[str(asked["experiment"])]
-    )
-    resources = trained.resources.over(job.resources)
+    own: Mae | Experiment
+    if "mae" in asked:
+        own = job.dataset.mae[str(asked["mae"])]
+    else:
+        own = job.dataset.experiments[str(asked["experiment"])]
+    resources = own.resources.over(job.resources)
     bound_threads(resources.threads)
     return replace(job, resources=resources)
 
@@ -121,13 +122,12 @@ def recorded(job: Job, stage: str, **names: str | int) -> Iterator[None]:
     )
 
     def inputs() -> record_writer.Inputs:
-        files = read_files(layout, job.dataset, stage, names)
-        raw = {}
-        if stage == "ingest":
-            root = source_root(job.settings, layout.dataset)
-            further = further_images(job.settings, layout.dataset)
-            raw = raw_files(layout, job.dataset, root, further)
-        return record_writer.Inputs(record_writer.input_digests(files), raw)
+        digests = record_writer.input_digests(read_files(layout, job.dataset, stage, names))
+        if stage != "ingest":
+            return record_writer.Inputs(digests, {})
+        settings, dataset = job.settings, layout.dataset
+        folders = source_root(settings, dataset), further_images(settings, dataset)
+        return record_writer.Inputs(digests, raw_files(layout, job.dataset, *folders))
 
     with locked(layout, stage, *names.values()), record_writer.recorded(work, inputs):
         yield

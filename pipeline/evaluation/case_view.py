@@ -5,7 +5,6 @@ It is the slice with most of the largest lesion; without reference, that with mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +54,8 @@ def view_case(
     orientation = orientation_of(attributes["direction"])
     masks = {name: read_mask(layout, name, subset, case, store) for name in dataset.experiments}
     label = read_array(store, "label") > 0 if attributes["labelled"] else None
-    target = _largest(label) if label is not None and label.any() else _union(masks)
+    union: Mask = np.any(np.stack(list(masks.values())), axis=0)
+    target = _largest(label) if label is not None and label.any() else union
     if z is None:
         z = int(target.sum(axis=(1, 2)).argmax()) if target.any() else len(target) // 2
     limits = intensity_range(attributes, dataset.slices)
@@ -75,21 +75,13 @@ def view_case(
 
 def shown_residuals(dataset: Dataset) -> str | None:
     """The residual set in the pictures: that of the first experiment that has one."""
-    used = (
-        experiment.residuals for experiment in dataset.experiments.values() if experiment.residuals
-    )
-    return next(used, None)
+    used = (experiment.residuals for experiment in dataset.experiments.values())
+    return next(filter(None, used), None)
 
 
 def _largest(label: Mask) -> Mask:
     lesions, number = label_lesions(label)
-    largest: Mask = lesions == 1 + int(component_sizes(lesions, number).argmax())
-    return largest
-
-
-def _union(masks: Mapping[str, Mask]) -> Mask:
-    union: Mask = np.any(np.stack(list(masks.values())), axis=0)
-    return union
+    return np.asarray(lesions == 1 + int(component_sizes(lesions, number).argmax()))
 
 
 def _residuals(

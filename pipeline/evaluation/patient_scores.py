@@ -64,10 +64,8 @@ def calcium_row(
     alone = match_lesions(above, label, hu, spacing_mm, **vote).total
     claimed = claim_candidates(label, hu, **vote)
     marked = claim_candidates(final, hu, **vote) > 0
-    measure: Any = {
-        "threshold_hu": threshold_hu,
-        "reference_spacing_mm": evaluation.agatston_slice_mm,
-    }
+    step_mm = evaluation.agatston_slice_mm
+    measure: Any = {"threshold_hu": threshold_hu, "reference_spacing_mm": step_mm}
     reference = artery_scores(claimed, hu, spacing_mm, **measure)
     predicted = artery_scores(claimed * marked, hu, spacing_mm, **measure)
     return {

@@ -65,16 +65,13 @@ def agreement_picture(scores: Mapping[str, pd.DataFrame]) -> bytes:
     ):
         highest = 1.0
         for name, rows in scores.items():
-            reference, predicted = (
-                rows[reference_column].to_numpy(float),
-                rows[predicted_column].to_numpy(float),
-            )
+            reference = rows[reference_column].to_numpy(float)
+            predicted = rows[predicted_column].to_numpy(float)
             highest = max(highest, reference.max(initial=0), predicted.max(initial=0))
             look: dict[str, Any] = {"color": colour_of(list(scores), name), "markersize": 4}
             scatter.plot(reference, predicted, "o", alpha=0.7, **look)
-            differences.plot(
-                (reference + predicted) / 2, predicted - reference, "o", alpha=0.7, **look
-            )
+            mean, difference = (reference + predicted) / 2, predicted - reference
+            differences.plot(mean, difference, "o", alpha=0.7, **look)
             limits = limits_of_agreement(predicted.tolist(), reference.tolist())
             for level, style in zip(limits, ("-", "--", "--"), strict=True):
                 if not np.isnan(level):

@@ -71,8 +71,7 @@ def _tests(columns: Sequence[Column], numbers: Numbers, evaluation: Evaluation) 
         (row[f"{column.key}_differing"], row[f"{column.key}_smallest_p"])
         for row in tested.values()
         for column in columns
-        if not row[f"{column.key}_smallest_p"] < 1 - evaluation.confidence
-        and not math.isnan(row[f"{column.key}_smallest_p"])
+        if row[f"{column.key}_smallest_p"] >= 1 - evaluation.confidence  # not if it is NaN
     ]
     if out_of_reach:
         pairs, smallest = max(out_of_reach)
@@ -98,8 +97,7 @@ def _undefined(columns: Sequence[Column], numbers: Numbers) -> list[str]:
     for name, row in numbers.items():
         counts: dict[int, list[str]] = {}
         for column in columns:
-            missing = row.get(f"{column.key}_undefined", 0)
-            if missing:
+            if missing := row.get(f"{column.key}_undefined", 0):
                 counts.setdefault(missing, []).append(column.title)
         notes += [
             f"{name}: {' and '.join(titles)} undefined for {missing} of {row['patients']} patients "

@@ -69,12 +69,8 @@ def load_mae_encoder(network: nn.Module, layout: Layout, name: str, mae: Mae) ->
 
 def masked_model(settings: Mae) -> MaskedModel:
     """The masked model of these settings, with fresh weights."""
-    return build_masked_model(
-        settings.architecture,
-        settings.preset,
-        image_size=settings.image_size,
-        patch_size=settings.patch_size,
-    )
+    sizes = {"image_size": settings.image_size, "patch_size": settings.patch_size}
+    return build_masked_model(settings.architecture, settings.preset, **sizes)
 
 
 def empty_masked_model(settings: Mae) -> MaskedModel:

@@ -41,11 +41,10 @@ class MaeTraining(lightning.LightningModule):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam at the paper's rate, and Adam at a rate of its own for the discriminator, if any."""
         optimisers = [torch.optim.Adam(self.model.parameters(), lr=self._settings.learning_rate)]
-        if self.discriminator is not None and self._settings.adversarial is not None:
-            rate = self._settings.adversarial.learning_rate
-            optimisers.append(
-                torch.optim.Adam(self.discriminator.parameters(), lr=rate, betas=(0.5, 0.999))
-            )
+        chosen, judge = self._settings.adversarial, self.discriminator
+        if chosen is not None and judge is not None:
+            rate = chosen.learning_rate
+            optimisers.append(torch.optim.Adam(judge.parameters(), lr=rate, betas=(0.5, 0.999)))
         return list(optimisers)
 
     def on_train_epoch_start(self) -> None:
@@ -146,15 +145,9 @@ class MaeTraining(lightning.LightningModule):
             board.add_image(title, picture, self.current_epoch, dataformats="HW")
 
     def _fixed_mask(self, batch: int, row: int, ratio: float) -> torch.Tensor:
-        masks = slice_masks(
-            seed=self._seed,
-            case=f"validation batch {batch}",
-            slice_index=row,
-            mask_ratio=ratio,
-            passes=1,
-            patches=self.model.num_patches,
-            scheme="random",
-        )
+        drawn: Any = {"seed": self._seed, "case": f"validation batch {batch}", "slice_index": row}
+        patches = self.model.num_patches
+        masks = slice_masks(**drawn, mask_ratio=ratio, passes=1, patches=patches, scheme="random")
         return torch.from_numpy(masks[0])
 
 

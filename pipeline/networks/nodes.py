@@ -40,23 +40,11 @@ def train_on_nodes(title: str, resources: Resources) -> None:
             "--profile workflow/profiles/slurm, or set nodes: 1"
         )
     # --overlap, because the step of this process holds the job's cores and memory
-    finished = subprocess.run(
-        [
-            "srun",
-            "--overlap",
-            "--kill-on-bad-exit=1",
-            f"--nodes={nodes}",
-            f"--ntasks={nodes * each}",
-            f"--ntasks-per-node={each}",
-            f"--cpus-per-task={resources.threads}",
-            sys.executable,
-            "-m",
-            "pipeline",
-            *sys.argv[1:],
-        ],
-        env={**_job_environment(os.environ), STARTED: "1"},
-        check=False,
-    )
+    step = ["srun", "--overlap", "--kill-on-bad-exit=1", f"--nodes={nodes}"]
+    step += [f"--ntasks={nodes * each}", f"--ntasks-per-node={each}"]
+    step += [f"--cpus-per-task={resources.threads}", sys.executable, "-m", "pipeline"]
+    environment = {**_job_environment(os.environ), STARTED: "1"}
+    finished = subprocess.run([*step, *sys.argv[1:]], env=environment, check=False)
     if finished.returncode:
         raise PipelineError(
             f"{title}: a process of this training has failed (srun ended with "

@@ -105,8 +105,7 @@ def prepare_folder(folder: Path, wanted_fingerprint: str, wanted: Path) -> Path 
             return last
         if is_first_process():
             log.info("%s is missing: starting anew", wanted)
-            # not the folder, which another process could meanwhile take for one of other settings
-            last.unlink()
+            last.unlink()  # not the folder: others could take it for one of other settings
         return None
     if folder.exists():
         log.info("%s holds a training of other settings or data: starting anew", folder)

@@ -52,7 +52,10 @@ def keep_model(
         PipelineError: the training diverged, so that a weight is not finite.
     """
     folder = folder_of(manifest)
-    broken = [name for name, value in network.state_dict().items() if not _is_finite(value)]
+    state = {
+        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
+    }
+    broken = [name for name, value in state.items() if not torch.isfinite(value).all()]
     if broken:
         raise PipelineError(
             f"training {folder}: diverged, {len(broken)} of its weights hold numbers that are not "
@@ -60,9 +63,6 @@ def keep_model(
             "and train again"
         )
     weights = folder / "model.safetensors"
-    state = {
-        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
-    }
     with replacing(weights) as temporary:
         save_file(state, temporary)
     record = {
@@ -75,10 +75,6 @@ def keep_model(
     }
     write_json(folder / "model.json", record)
     write_json(manifest, record)
-
-
-def _is_finite(value: torch.Tensor) -> bool:
-    return bool(torch.isfinite(value).all())
 
 
 def load_weights(network: nn.Module, manifest: Path) -> dict[str, Any]:

@@ -53,11 +53,7 @@ def store_fault(settings: Settings) -> str | None:
 
 
 def _refusal(key: str, folder: Path) -> OSError | None:
-    """The machine's error on a file in a folder, or in its nearest existing parent.
-
-    Raises:
-        PipelineError: a file, or a link to nothing, is in its place.
-    """
+    """The machine's error on a file in a folder, or in its nearest existing parent."""
     nearest = nearest_there(folder)
     if not os.access(nearest, os.F_OK):
         raise PipelineError(
@@ -93,11 +89,8 @@ def check_split(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> None
     Raises:
         PipelineError: too few cases or groups, or roles that do not fit.
     """
-    labelled = {
-        case.case: {"group": case.group, "role": case.role}
-        for case in files
-        if case.label is not None
-    }
+    given = [case for case in files if case.label is not None]
+    labelled = {case.case: {"group": case.group, "role": case.role} for case in given}
     if not labelled:
         raise PipelineError(
             f"split: found no reference among {len(files)} cases, expected some to train on; add "
@@ -112,10 +105,8 @@ def check_units(dataset: Dataset, files: Sequence[CaseFiles]) -> None:
     Raises:
         PipelineError: it names the first of them, and the setting that asks for calcium.
     """
-    asking = {
-        "postprocess.method": dataset.postprocess.method,
-        "evaluation.metrics": dataset.evaluation.metrics,
-    }
+    method, metrics = dataset.postprocess.method, dataset.evaluation.metrics
+    asking = {"postprocess.method": method, "evaluation.metrics": metrics}
     keys = [key for key, value in asking.items() if value == "calcium"]
     others = [case for case in files if (dataset.source.modality or case.modality) != "CT"]
     if keys and others:
@@ -189,17 +180,11 @@ def check_disk(settings: Settings, files: Mapping[str, Sequence[CaseFiles]]) -> 
 
 def _missing_bytes(layout: Layout, dataset: Dataset, files: Sequence[CaseFiles]) -> tuple[int, int]:
     """Bytes of case stores and of residual stores that are still to be made."""
-    experiments = list(dataset.experiments)
-    made = {
-        "case stores": _stores_in(layout.stage("ingest")),
-        "residual stores": sum(
-            _stores_in(layout.stage("residual_maps") / name)
-            for name in used_residuals(dataset, experiments)
-        ),
-    }
+    made = {"case stores": _stores_in(layout.stage("ingest")), "residual stores": 0}
     unlabelled = sum(case.label is None for case in files)
     due = {"case stores": len(files), "residual stores": 0}
-    for name in used_residuals(dataset, experiments):
+    for name in used_residuals(dataset, list(dataset.experiments)):
+        made["residual stores"] += _stores_in(layout.stage("residual_maps") / name)
         share = len(dataset.subsets_with(name)) / dataset.split.subsets
         due["residual stores"] += round(share * (len(files) - unlabelled)) + unlabelled
     if made == due:

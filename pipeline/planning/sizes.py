@@ -6,7 +6,7 @@ Snakemake's own environment imports this module, so it needs no torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -54,29 +54,17 @@ def case_sizes(
     sizes: dict[str, Shape] = {}
     if shape is None:
         step = max(1, len(files) // headers) if headers else 1
-        sizes = dict(_read(files[::step]))
-    usual = shape or _middle(list(sizes.values())) or ASSUMED.get(adapter, HEART)
-    return [
-        CaseSize(
-            case.case,
-            case.group,
-            case.role,
-            case.label is not None,
-            size,
-            case.case in sizes or shape is not None,
-            case_bytes(size),
-            map_bytes(size[0], slices),
-        )
-        for case in files
-        for size in [sizes.get(case.case, usual)]
-    ]
-
-
-def _read(files: Sequence[CaseFiles]) -> Iterator[tuple[str, Shape]]:
+        read = {case.case: _shape_of(case.image) for case in files[::step]}
+        sizes = {case: size for case, size in read.items() if size is not None}
+    middle = sorted(sizes.values())[len(sizes) // 2] if sizes else None
+    usual = shape or middle or ASSUMED.get(adapter, HEART)
+    listed = []
     for case in files:
-        shape = _shape_of(case.image)
-        if shape is not None:
-            yield case.case, shape
+        facts = (case.case, case.group, case.role, case.label is not None)
+        size, known = sizes.get(case.case, usual), case.case in sizes or shape is not None
+        bytes_of_maps = map_bytes(size[0], slices)
+        listed.append(CaseSize(*facts, size, known, case_bytes(size), bytes_of_maps))
+    return listed
 
 
 def _shape_of(image: Path) -> Shape | None:
@@ -99,10 +87,6 @@ def _series_shape(folder: Path) -> Shape | None:
         return None
     frames, rows, columns = read_geometry(folder / names[0]).shape
     return (len(names) if len(names) > 1 else frames), rows, columns
-
-
-def _middle(sizes: list[Shape]) -> Shape | None:
-    return sorted(sizes)[len(sizes) // 2] if sizes else None
 
 
 CASE_BYTES = 1.2  # a voxel of image and label: 1.13 to 1.27

@@ -52,11 +52,12 @@ def check_submission(layout: Layout, folder: Path) -> None:
             a lesion of several arteries, calcium that is not > 130 HU: one line a fault.
     """
     scans = _test_scans(layout)
-    faults = []
     wanted = {_file_name(case) for case in scans}
-    for path in sorted(folder.glob("*")):
-        if path.suffix.lower() in {".mhd", ".mha"} and path.name not in wanted:
-            faults.append(f"{path}: belongs to no test scan of {layout.dataset}; remove it")
+    faults = [
+        f"{path}: belongs to no test scan of {layout.dataset}; remove it"
+        for path in sorted(folder.glob("*"))
+        if path.suffix.lower() in {".mhd", ".mha"} and path.name not in wanted
+    ]
     for case in scans:
         path = folder / _file_name(case)
         if not path.is_file():

@@ -54,13 +54,10 @@ def explain(
         models=_masked_models(layout, dataset, name, case, seed) if name else [],
         seed=seed,
     )
-    written = []
-    for z in chosen:
-        path = folder / f"{case}-slice-{z + 1:03d}.png"
-        picture = explain_picture(view_slice(subject, z))
-        write(path, picture)
+    written = [folder / f"{case}-slice-{z + 1:03d}.png" for z in chosen]
+    for z, path in zip(chosen, written, strict=True):
+        write(path, explain_picture(view_slice(subject, z)))
         log.info("%s", path)
-        written.append(path)
     return written
 
 
@@ -68,21 +65,14 @@ def _slices(
     layout: Layout, dataset: Dataset, name: str | None, case: str, store: Store
 ) -> SliceDataset:
     count: Any = store.attrs["slices"]
-    return SliceDataset(
-        [(case, z) for z in range(count)],
-        {case: layout.case_store(case)},
-        dataset.slices,
-        {case: layout.residual_store(name, case)} if name else None,
-    )
+    planes = [(case, z) for z in range(count)]
+    maps = {case: layout.residual_store(name, case)} if name else None
+    return SliceDataset(planes, {case: layout.case_store(case)}, dataset.slices, maps)
 
 
 def _network(layout: Layout, dataset: Dataset, experiment: str, subset: int) -> nn.Module:
-    network = build_network(
-        dataset.experiments[experiment],
-        residual_count(dataset, experiment),
-        dataset.slices,
-        encoder_mae(dataset, experiment),
-    )
+    settings, mae = dataset.experiments[experiment], encoder_mae(dataset, experiment)
+    network = build_network(settings, residual_count(dataset, experiment), dataset.slices, mae)
     load_weights(network, layout.model(experiment, subset))
     return network.eval()
 

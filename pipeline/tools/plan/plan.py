@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.datasets.configured import planned_cases
-from pipeline.datasets.subsets import Subset, split_cases
+from pipeline.datasets.subsets import split_cases
 from pipeline.orchestration.job_files import job_counts
 from pipeline.planning.preflight import check_split, check_units
 from pipeline.planning.rates import Rates
@@ -121,15 +121,11 @@ def _hours(
     from pipeline.planning.workload import stage_work
 
     hours: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    subsets = _subsets(dataset, cases, settings.seed)
+    labelled = {
+        case.case: {"group": case.group, "role": case.role} for case in cases if case.labelled
+    }
+    subsets = split_cases(labelled, dataset.split, settings.seed)
     work = stage_work(dataset, cases, subsets, settings.resources)
     for (stage, device, kind), macs in work.items():
         hours[stage][device] += rates[device].hours(kind, macs)
     return {stage: dict(by_device) for stage, by_device in hours.items()}
-
-
-def _subsets(dataset: Dataset, cases: Sequence[CaseSize], seed: int) -> list[Subset]:
-    labelled = {
-        case.case: {"group": case.group, "role": case.role} for case in cases if case.labelled
-    }
-    return split_cases(labelled, dataset.split, seed)

@@ -54,7 +54,8 @@ def trace(
     own = case_of(path, record, content)
     if case and own not in ("", case):
         raise PipelineError(f"--case: found {case!r}, but {file} is of {own!r}; leave --case")
-    root = Path(os.path.normpath(record.parent / os.path.relpath(".", _folder(content))))
+    upwards = os.path.relpath(".", Path(content["written"]).parent)
+    root = Path(os.path.normpath(record.parent / upwards))
     chain = Chain(root, case or own, quick, only, tell=tell)
     _follow(chain, record)
     _find_asked(chain, path, record)
@@ -65,10 +66,6 @@ def trace(
     if case and not is_about_its_case(chain):
         raise PipelineError(f"--case: {file} has nothing of a case {case!r}")
     return chain
-
-
-def _folder(content: Mapping[str, Any]) -> Path:
-    return Path(content["written"]).parent
 
 
 def _find_asked(chain: Chain, path: Path, record: Path) -> None:
@@ -115,11 +112,10 @@ def _follow(chain: Chain, record: Path) -> str:
         step.results.append(Link(content["written"], None, "no record"))
         return key
     latest = runs[max(runs)]
-    sources = [
-        *_follow_inputs(chain, step, latest["inputs"]),
-        *_follow_raw(chain, step, latest.get("raw_files", {})),
-    ]
-    step.sources = _nearest(chain, list(dict.fromkeys(sources)))
+    sources = list(_follow_inputs(chain, step, latest["inputs"]))
+    sources += _follow_raw(chain, step, latest.get("raw_files", {}))
+    behind = {key for source in sources for key in _behind(chain, source)}
+    step.sources = [source for source in dict.fromkeys(sources) if source not in behind]
     return key
 
 
@@ -206,19 +202,9 @@ def _state(chain: Chain, path: Path, digest: str | None) -> State:
     return "as recorded"
 
 
-def _nearest(chain: Chain, sources: list[str]) -> list[str]:
-    """The sources that are not behind another source."""
-    behind = {key for source in sources for key in _behind(chain, source)}
-    return [source for source in sources if source not in behind]
-
-
 def _behind(chain: Chain, key: str) -> set[str]:
     """The keys of all jobs that lead to a job."""
     behind: set[str] = set()
-    waiting = list(chain.steps[key].sources)
-    while waiting:
-        source = waiting.pop()
-        if source not in behind:
-            behind.add(source)
-            waiting += chain.steps[source].sources
+    for source in chain.steps[key].sources:
+        behind |= {source} | _behind(chain, source)
     return behind
