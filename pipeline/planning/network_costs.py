@@ -107,17 +107,11 @@ def paper_methods(size: tuple[int, int]) -> list[Method]:
 
 def configured_methods(dataset: Dataset) -> list[Method]:
     """A data set's experiments, and the passes behind its residual sets that have MAEs."""
-    networks = [
-        network_method(
-            name,
-            settings,
-            residual_count(dataset, name),
-            dataset.slices,
-            encoder_mae(dataset, name),
-        )
-        for name, settings in dataset.experiments.items()
-    ]
-    reconstructed = [
+    methods = []
+    for name, settings in dataset.experiments.items():
+        maps, mae = residual_count(dataset, name), encoder_mae(dataset, name)
+        methods.append(network_method(name, settings, maps, dataset.slices, mae))
+    return methods + [
         _passes(name, residuals, dataset)
         for name, residuals in dataset.residuals.items()
         if isinstance(residuals, Residuals)

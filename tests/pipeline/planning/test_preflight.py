@@ -31,9 +31,8 @@ def settings(tmp_path: Path, **dataset) -> Settings:
         "residuals": {"mrm": {"preset": "paper", "maps": [{"mae": "mae", "mask_ratio": 0.5}]}},
         "experiments": {"unet": {"model": "unet"}, "grcsf": {"model": "grcsf", "residuals": "mrm"}},
     }
-    return validate(
-        {"results": str(tmp_path / "results"), "datasets": {"head": {**given, **dataset}}}, "test"
-    )
+    datasets = {"head": {**given, **dataset}}
+    return validate({"results": str(tmp_path / "results"), "datasets": datasets}, "test")
 
 
 def cases(count: int, groups: int = 1, labelled: bool = True) -> list[CaseFiles]:
@@ -170,13 +169,9 @@ def test_an_impossible_split_is_refused(tmp_path, split, groups, told):
     chosen = settings(tmp_path, split=split).datasets["head"]
     with pytest.raises(PipelineError, match=told):
         preflight.check_split(chosen, cases(12, groups), seed=1)
-    preflight.check_split(chosen, cases(40, 8), seed=1)
-
-
-def test_a_data_set_without_any_reference_is_refused(tmp_path):
-    chosen = settings(tmp_path).datasets["head"]
     with pytest.raises(PipelineError, match="no reference among 3 cases"):
         preflight.check_split(chosen, cases(3, labelled=False), seed=1)
+    preflight.check_split(chosen, cases(40, 8), seed=1)
 
 
 @pytest.mark.parametrize(
