@@ -88,11 +88,7 @@ def _open(config: Path, override: str, dataset: str, **asked: str | int) -> Job:
 
 
 def check_names(job: Job, **asked: str | int) -> None:
-    """Refuse names that the configuration does not have.
-
-    Raises:
-        PipelineError: the known names are listed.
-    """
+    """Refuse names that the configuration does not have; the error lists the known ones."""
     if asked:
         from pipeline.planning import preflight
 

@@ -66,7 +66,7 @@ def check(config: Config, dataset: DatasetName, override: Override = "") -> None
 
     settings = job.settings
     root, further = source_root(settings, dataset), further_images(settings, dataset)
-    result = run(job.layout, job.dataset, root, further, settings.seed, settings.resources)
+    result = run(job.layout, job.dataset, root, further, settings.seed, settings.resources.threads)
     write_page(job.layout, result)
     print_check(result)
     if result.errors:

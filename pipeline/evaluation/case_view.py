@@ -42,9 +42,7 @@ class CaseView:
 def view_case(
     layout: Layout, dataset: Dataset, case: str, subset: int, z: int | None = None
 ) -> CaseView:
-    """The view of a test or unlabelled case with the predictions of one subset's networks.
-
-    `z` counts from 0; None chooses the slice.
+    """The view of a test or unlabelled case, of slice `z` from 0, or of the slice that shows most.
 
     Raises:
         PipelineError: a store or a mask is missing, damaged or on another grid.

@@ -38,7 +38,6 @@ def summarise(
     """The summary of one experiment; undefined values are None.
 
     With several subsets, a mean is the mean of the subsets' means; otherwise that of the patients.
-
     `threshold_hu` is that of the lesions and of the threshold-alone baseline.
     """
     names = [*VOXEL, *LESION, *(f"raw_{name}" for name in VOXEL)]
@@ -92,14 +91,12 @@ def by_lesion_quartile(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 def calcium_summary(rows: Sequence[Row], evaluation: Evaluation, seed: int) -> dict[str, Any]:
     """Pooled challenge scores after and before post-processing, agreement, and threshold alone."""
     prefix = "lesions_tp_"
-    arteries = {name for row in rows for name in row if name.startswith(prefix)}
+    columns = {name for row in rows for name in row if name.startswith(prefix)}
+    arteries = sorted(name.removeprefix(prefix) for name in columns)
     return {
         "pooled": lesion_columns(pooled_lesions(rows)),
         "pooled_raw": voxel_columns(pooled_voxels(rows, "raw_")),
-        "pooled_by_artery": {
-            name.removeprefix(prefix): _artery(rows, name.removeprefix(prefix))
-            for name in sorted(arteries)
-        },
+        "pooled_by_artery": {name: _artery(rows, name) for name in arteries},
         "agatston": _agreement(rows, "agatston", evaluation) | _risk(rows, evaluation, seed),
         "calcium_volume": _agreement(rows, "calcium_volume", evaluation, "_mm3"),
         "threshold_alone": {

@@ -70,8 +70,7 @@ def prepare_case(
     """A case, and its slices to reconstruct; empty (constant) slices need no pass.
 
     Raises:
-        PipelineError: the store is damaged, or its image is not that of the manifest, from which
-            the fingerprint comes.
+        PipelineError: the store is damaged, or its image is not that of the manifest.
     """
     started = time.monotonic()
     image, limits = _read_image(layout, name, ingested, slices)

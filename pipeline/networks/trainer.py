@@ -122,13 +122,10 @@ def fit(
     kept: Literal["best", "last"] = "best",  # by validation loss
     patience: int | None = None,  # epochs without a lower validation loss
 ) -> Path:
-    """Train, or continue after the last epoch of an interrupted training of the same inputs.
-
-    Returns the checkpoint of the kept epoch.
+    """Train, or resume an interrupted training of the same inputs; return the kept checkpoint.
 
     Raises:
-        PipelineError: the checkpoint to resume from is damaged, a GPU is missing, or memory is
-            too small.
+        PipelineError: the checkpoint is damaged, a GPU is missing, or memory is too small.
     """
     compute_device(resources.gpus)  # refuses a missing GPU before anything is written
     share_cache(loaders, resources.cache_mb, resources.readers)

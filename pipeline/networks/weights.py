@@ -19,9 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def reuse_finished(manifest: Path, wanted_fingerprint: str) -> bool:
-    """Write the manifest of a finished model of exactly these inputs again, if there is one.
-
-    False where there is none: the training is due.
+    """Write the manifest of a finished model of exactly these inputs again; False if there is none.
 
     Raises:
         PipelineError: its weights are not those that training wrote.

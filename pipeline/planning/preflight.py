@@ -27,9 +27,7 @@ KINDS = {"mae": "mae", "residuals": "residuals", "experiment": "experiments", "t
 
 
 def results_fault(results: Path) -> str | None:
-    """Why no file can be written to a results folder: not permitted, read-only, or full.
-
-    The line names the nearest existing folder; None where one can be written.
+    """Why no file can be written to a results folder, or None: not permitted, read-only, or full.
 
     Raises:
         PipelineError: a file, or a link to nothing, is in its place or that of a folder above.
@@ -100,11 +98,7 @@ def check_split(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> None
 
 
 def check_units(dataset: Dataset, files: Sequence[CaseFiles]) -> None:
-    """Refuse to look for calcium in images that are no CT: calcium is defined in HU.
-
-    Raises:
-        PipelineError: it names the first of them, and the setting that asks for calcium.
-    """
+    """Refuse to look for calcium in images that are no CT: calcium is defined in HU."""
     method, metrics = dataset.postprocess.method, dataset.evaluation.metrics
     asking = {"postprocess.method": method, "evaluation.metrics": metrics}
     keys = [key for key, value in asking.items() if value == "calcium"]
@@ -119,13 +113,9 @@ def check_units(dataset: Dataset, files: Sequence[CaseFiles]) -> None:
 
 
 def check_names(settings: Settings, asked: Mapping[str, str | int]) -> None:
-    """Refuse names that the configuration does not have.
+    """Refuse names that the configuration does not have; the error lists the known ones.
 
-    `asked` holds `dataset`, and any of `mae`, `residuals`, `experiment`, `table`, `subset`; other
-    keys are ignored.
-
-    Raises:
-        PipelineError: the known names are listed.
+    `asked` has `dataset`, and any of `mae`, `residuals`, `experiment`, `table`, `subset`.
     """
     chosen = settings.datasets[str(asked["dataset"])]
     for kind, section in KINDS.items():

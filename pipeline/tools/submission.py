@@ -32,8 +32,7 @@ def submission(layout: Layout, experiment: str, subset: int, output: Path) -> No
     """Write the test scans' masks, and read them back.
 
     Raises:
-        PipelineError: there is no test scan without reference, a mask is missing, or the challenge
-            would refuse the files: every fault at once.
+        PipelineError: there is no test scan, a mask is missing, or see `check_submission`.
     """
     for case in _test_scans(layout):
         store = open_store(layout.case_store(case))
@@ -92,8 +91,7 @@ def _faults(volume: Volume, store: Store) -> list[str]:
 def _calcium_faults(labels: npt.NDArray[Any], store: Store) -> list[str]:
     faults = []
     above = read_hu(store) > THRESHOLD_HU
-    outside = int(np.count_nonzero((labels > 0) & ~above))
-    if outside:
+    if outside := int(np.count_nonzero((labels > 0) & ~above)):
         faults.append(
             f"{outside} labelled voxels are not > {THRESHOLD_HU:g} HU; use postprocess.method "
             "calcium and run again"

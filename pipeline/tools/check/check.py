@@ -24,7 +24,7 @@ from pipeline.ingest import case_content, case_key, read_case
 from pipeline.planning.disk import disk_needed
 from pipeline.planning.preflight import check_split, check_units
 from pipeline.planning.sizes import map_bytes
-from pipeline.settings import Dataset, Resources
+from pipeline.settings import Dataset
 from pipeline.storage.files import nearest_there
 from pipeline.storage.intensity import intensity_range
 from pipeline.storage.layout import Layout
@@ -40,12 +40,7 @@ from pipeline.tools.check.record import CaseFacts, Check, write_check
 
 
 def check(
-    layout: Layout,
-    dataset: Dataset,
-    root: Path,
-    further: Sequence[Path],
-    seed: int,
-    resources: Resources,
+    layout: Layout, dataset: Dataset, root: Path, further: Sequence[Path], seed: int, threads: int
 ) -> Check:
     """Read every case, write all findings as `check.json`, and return them.
 
@@ -62,7 +57,7 @@ def check(
         )
     files, findings = _listed(dataset, root, further)
     jobs = [dask.delayed(case_facts)(case, dataset) for case in files]
-    read = dask.compute(*jobs, scheduler="threads", num_workers=resources.threads)
+    read = dask.compute(*jobs, scheduler="threads", num_workers=threads)
     cases = [facts for facts, _ in read]
     findings += [finding for _, of_case in read for finding in of_case]
     usable = Check(layout.dataset, cases, findings).usable

@@ -84,17 +84,13 @@ def case_warnings(
     of_image = image_warnings(loaded.image.array, modality, limits)
     of_image += grid_warnings(loaded.image.geometry)
     of_label = [] if loaded.label is None else label_warnings(loaded.label)
-    notes = [
-        replace(note, severity="note", remedy="")
-        if lesion_free and note.found == NO_LESION
-        else note
-        for note in loaded.notes
-    ]
-    return [
-        *notes,
-        *(replace(warning, case=files.case, file=str(files.image)) for warning in of_image),
-        *(replace(warning, case=files.case, file=str(files.label)) for warning in of_label),
-    ]
+    findings = []
+    for note in loaded.notes:
+        expected = lesion_free and note.found == NO_LESION
+        findings.append(replace(note, severity="note", remedy="") if expected else note)
+    for file, warnings in ((files.image, of_image), (files.label, of_label)):
+        findings += [replace(warning, case=files.case, file=str(file)) for warning in warnings]
+    return findings
 
 
 def spacing_warnings(spacings: Sequence[tuple[str, tuple[float, float, float]]]) -> list[Finding]:

@@ -42,7 +42,12 @@ def explain(
         PipelineError: no such case or slice, or an earlier stage has not been run.
     """
     store = ingested_store(layout, case)
-    chosen = [_index(case, store, number) for number in numbers] or [_fullest_slice(store)]
+    slices: Any = store.attrs["slices"]
+    for number in numbers:
+        if not 1 <= number <= slices:
+            fault = f"found {number}, but case {case} has slices 1 to {slices}"
+            raise PipelineError(f"--slice: {fault}")
+    chosen = [number - 1 for number in numbers] or [_fullest_slice(store)]
     name = dataset.experiments[experiment].residuals
     subject = Subject(
         case=case,
@@ -80,11 +85,7 @@ def _network(layout: Layout, dataset: Dataset, experiment: str, subset: int) -> 
 def _masked_models(
     layout: Layout, dataset: Dataset, name: str, case: str, seed: int
 ) -> list[MaskedModel]:
-    """The masked model behind each map of a residual set; none for Grad-CAM.
-
-    Raises:
-        PipelineError: the maps were made by other models or with other settings.
-    """
+    """The masked model behind each map of a residual set; none for Grad-CAM."""
     residuals = dataset.residuals[name]
     if not isinstance(residuals, Residuals):
         return []
@@ -104,13 +105,6 @@ def _masked_models(
             "now, so the passes behind it cannot be shown; run residual_maps first"
         )
     return [models[part.mae] for part in residuals.maps]
-
-
-def _index(case: str, store: Store, number: int) -> int:
-    slices: Any = store.attrs["slices"]
-    if not 1 <= number <= slices:
-        raise PipelineError(f"--slice: found {number}, but case {case} has slices 1 to {slices}")
-    return number - 1
 
 
 def _fullest_slice(store: Store) -> int:

@@ -58,9 +58,8 @@ def explain_picture(view: SliceView) -> bytes:
             _draw(axis, panel, view)
         for axis in line[len(panels) :]:
             axis.remove()
-        line[0].text(
-            -0.06, 0.5, name, transform=line[0].transAxes, fontsize=7.5, ha="right", va="center"
-        )
+        style = {"fontsize": 7.5, "ha": "right", "va": "center"}
+        line[0].text(-0.06, 0.5, name, transform=line[0].transAxes, **style)
     return as_png(figure)
 
 
@@ -76,10 +75,8 @@ def _first_row(view: SliceView) -> list[Panel]:
 
 def _unit_rows(view: SliceView) -> list[tuple[str, list[Panel]]]:
     inside, rows = view.inside, []
-    for name, maps, style in (
-        ("GCU: R", inside.similarity, SIGNED),
-        ("RCU:\nimportance φ", inside.importance, GREY),
-    ):
+    units = (("GCU: R", inside.similarity, SIGNED), ("RCU:\nimportance φ", inside.importance, GREY))
+    for name, maps, style in units:
         planes = {level: over_slice(maps[level], level, view.image.shape) for level in sorted(maps)}
         panels = [
             Panel(f"{LEVEL_NAMES[level]}, {plane.min():.2f} to {plane.max():.2f}", plane, style)

@@ -77,9 +77,8 @@ def view_slice(subject: Subject, z: int) -> SliceView:
     passes: list[Passes] = []
     # stage residual_maps computes no passes of an empty slice
     if isinstance(subject.residuals, Residuals) and plane.min() != plane.max():
-        passes = slice_passes(
-            subject.models, subject.residuals, image, subject.case, z, subject.seed
-        )
+        masks = (subject.case, z, subject.seed)
+        passes = slice_passes(subject.models, subject.residuals, image, *masks)
     residuals: dict[str, Plane] = {}
     if subject.residuals is not None and maps is not None:
         residuals = dict(zip(subject.residuals.titles, maps.numpy(), strict=True))
@@ -115,12 +114,8 @@ def slice_passes(
         mean = mean_reconstruction(
             model, small, masks[None], visible=residuals.visible, counted=counted[None]
         )
-        passes.append(
-            Passes(
-                f"{part.mask_ratio:.0%} masked",
-                torch.where(hidden, torch.nan, many)[:, 0].numpy(),
-                pasted(predictions, many, masks)[:, 0].clamp(0, 1).numpy(),
-                mean[0, 0].numpy(),
-            )
-        )
+        masked = torch.where(hidden, torch.nan, many)[:, 0].numpy()
+        reconstructed = pasted(predictions, many, masks)[:, 0].clamp(0, 1).numpy()
+        title = f"{part.mask_ratio:.0%} masked"
+        passes.append(Passes(title, masked, reconstructed, mean[0, 0].numpy()))
     return passes

@@ -69,7 +69,6 @@ def export_run(
         raise PipelineError(f"{output}: already there; give another name or remove it")
     chosen = _settings(layout, dataset, experiment)
     manifests = _manifests(layout, chosen, experiment, subset)
-    scores = _scores(layout, experiment, chosen)
     split = read_json(layout.split)
     record: dict[str, Any] = {
         "format": FORMAT,
@@ -81,7 +80,7 @@ def export_run(
         "split_digest": split["digest"],
         "cases": {role: len(names) for role, names in split["subsets"][str(subset)].items()},
         "parameters": read_json(layout.model(experiment, subset))["parameters"],
-        **scores,
+        **_scores(layout, experiment, chosen),
         "stages": {stage: stage_version(stage) for stage in STAGES},
         "packages": {package: metadata.version(package) for package in PACKAGES},
     }
@@ -163,7 +162,10 @@ def _settings(layout: Layout, dataset: Dataset, experiment: str) -> Dataset:
             maes |= {part.mae for part in settings.maps}
     encoders = (settings.mae_encoder for settings in kept.values())
     maes |= {encoder.mae for encoder in encoders if encoder}
-    modality = dataset.source.modality or _modality(layout)
+    modality: str | None = dataset.source.modality
+    if not modality:
+        first = next(iter(read_json(layout.cases)["cases"]))
+        modality = str(open_store(layout.case_store(first)).attrs["modality"])
     source = {"adapter": dataset.source.adapter, "root": "images", "modality": modality or None}
     content = dataset.model_dump(mode="json")
     content |= {
@@ -191,11 +193,6 @@ def _scores(layout: Layout, experiment: str, dataset: Dataset) -> dict[str, Any]
     return {name: summary[name] for name in ("scores", "patients", "confidence")}
 
 
-def _modality(layout: Layout) -> str:
-    first = next(iter(read_json(layout.cases)["cases"]))
-    return str(open_store(layout.case_store(first)).attrs["modality"])
-
-
 def _name_of(checkpoint: str | None) -> str | None:
     return Path(checkpoint).name if checkpoint else None
 
@@ -219,18 +216,14 @@ def _description(path: Path) -> dict[str, Any]:
             f"bundle {path}: no readable {DESCRIPTION} ({error}); expected a zip that grcsf "
             "export wrote"
         ) from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        form = record.get("format") if isinstance(record, dict) else None
+    form = record.get("format") if isinstance(record, dict) else None
+    if form != FORMAT:
         raise PipelineError(f"bundle {path}: format {form}, expected {FORMAT}; export it again")
-    return record
+    return dict(record)
 
 
 def _unpack(path: Path, name: str, into: Path) -> None:
-    """Copy one file out of a zip: read by its name, never to a path that the zip names.
-
-    Raises:
-        PipelineError: it is not there, or damaged.
-    """
+    """Copy one file out of a zip: read by its name, never to a path that the zip names."""
     try:
         with (
             zipfile.ZipFile(path) as archive,

@@ -66,9 +66,8 @@ def together(parts: Sequence[StagePlan]) -> StagePlan:
     for part in parts:
         for device, count in part.hours.items():
             hours[device] += count
-    return StagePlan(
-        sum(part.jobs for part in parts), dict(hours), sum(part.size or 0 for part in parts)
-    )
+    jobs, size = sum(part.jobs for part in parts), sum(part.size or 0 for part in parts)
+    return StagePlan(jobs, dict(hours), size)
 
 
 def plan(settings: Settings, rates: Mapping[str, Rates] | None = None) -> list[DatasetPlan]:
@@ -100,18 +99,15 @@ def _dataset_plan(settings: Settings, name: str, rates: Mapping[str, Rates] | No
         disk = disk_needed(dataset, cases)
         hours = _hours(settings, dataset, cases, rates)
     sizes = {MADE_BY[kind]: size for kind, size in disk.items()}
-    return DatasetPlan(
-        name,
-        len(cases),
-        sum(case.labelled for case in cases),
-        sum(case.shape[0] for case in cases),
-        sum(case.known for case in cases),
-        next((case.shape for case in cases if not case.known), None),
-        {
-            stage: StagePlan(count, hours.get(stage, {}), sizes.get(stage))
-            for stage, count in jobs.items()
-        },
-    )
+    stages = {
+        stage: StagePlan(count, hours.get(stage, {}), sizes.get(stage))
+        for stage, count in jobs.items()
+    }
+    labelled, slices = (sum(case.labelled for case in cases), sum(case.shape[0] for case in cases))
+    assumed = [case.shape for case in cases if not case.known]
+    known = len(cases) - len(assumed)
+    first = assumed[0] if assumed else None
+    return DatasetPlan(name, len(cases), labelled, slices, known, first, stages)
 
 
 def _hours(

@@ -57,13 +57,8 @@ def list_stores(layout: Layout) -> list[KeptStore]:
 
 def _kept(path: Path, stage: str, folder: Path) -> KeptStore:
     of = path.parent.relative_to(folder).as_posix()
-    known: dict[str, Any] = {
-        "path": path,
-        "stage": stage,
-        "of": "" if of == "." else of,
-        "case": path.stem,
-        "size": folder_bytes(path),
-    }
+    known: dict[str, Any] = {"path": path, "stage": stage, "of": "" if of == "." else of}
+    known |= {"case": path.stem, "size": folder_bytes(path)}
     try:
         store = open_store(path)
         arrays = dict(store.arrays())
@@ -155,6 +150,4 @@ def _shape_fault(kept: KeptStore, dataset: Dataset, case: Mapping[str, Any] | No
         made_from = open_store(kept.path).attrs.get("image")
         if made_from != case["sha256_image"]:
             return "was made from another image"
-    if kept.shape != expected:
-        return f"found shape {kept.shape}, expected {expected}"
-    return ""
+    return "" if kept.shape == expected else f"found shape {kept.shape}, expected {expected}"

@@ -49,11 +49,8 @@ def needless(
 ) -> list[Needless]:
     """Everything that may be deleted in the results of some data sets.
 
-    `users` has for each results folder the settings in each configuration that shares it; `shared`
-    are folders that several projects share.
-
-    These are unusable stores, stores of sets, experiments and cases that no longer exist, and old
-    temporary files. Sound stores of a shared folder stay: other projects may need them.
+    These are unusable stores, stores of sets, experiments and cases that none of a folder's `users`
+    has any longer, and old temporary files. Sound stores of a `shared` folder stay.
     """
     items = [item for layout, datasets in users.items() for item in _of_results(layout, datasets)]
     items += [item for root in shared for item in _of_shared_folder(root)]

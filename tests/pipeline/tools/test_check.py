@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.errors import SEVERITIES
-from pipeline.settings import Dataset, Resources
+from pipeline.settings import Dataset
 from pipeline.storage.layout import Layout
 from pipeline.storage.volumes import Geometry, write_volume
 from pipeline.tools.check.check import check
@@ -25,7 +25,6 @@ GRID = Geometry(SHAPE, (3.0, 0.5, 0.5))
 SOURCE = {"adapter": "nnunet", "root": "unused", "modality": "CT"}
 MAPS = [{"mae": "shared", "mask_ratio": 0.5}, {"mae": "shared", "mask_ratio": 0.75}]
 PATCHES = {"patch_sizes": [8, 8, 8]}
-RESOURCES = Resources(threads=2, cache_mb=0)
 
 
 def settings(**over):
@@ -72,7 +71,7 @@ def root(tmp_path):
 
 
 def checked(tmp_path, root, **over):
-    return check(Layout(tmp_path / "results", "ct"), settings(**over), root, [], 1, RESOURCES)
+    return check(Layout(tmp_path / "results", "ct"), settings(**over), root, [], 1, 2)
 
 
 def told(found, severity):
@@ -201,7 +200,7 @@ FAULTS = {
 }
 
 
-def test_every_fault_of_every_case_is_told_in_one_run(tmp_path, broken):
+def test_every_fault_of_every_case_is_told_in_one_run_as_records_of_one_form(tmp_path, broken):
     found = checked(tmp_path, broken, source={**SOURCE, "adapter": "manifest"})
     errors = told(found, "error")
     assert set(errors) == set(FAULTS)
@@ -215,6 +214,19 @@ def test_every_fault_of_every_case_is_told_in_one_run(tmp_path, broken):
     assert "http" not in page
     for words in FAULTS.values():
         assert words in page
+    written = json.loads(layout.check(".json").read_text("utf-8"))
+    assert written["counts"] == found.counts
+    assert sum(written["counts"].values()) == len(written["findings"])
+    order = [SEVERITIES.index(one["severity"]) for one in written["findings"]]
+    assert order == sorted(order)
+    keys = {"severity", "case", "file", "found", "expected", "remedy", "text"}
+    for one in written["findings"]:
+        assert {key: type(value) for key, value in one.items()} == dict.fromkeys(keys, str)
+        assert "\n" not in one["text"]
+        assert one["found"]
+        assert one["found"] in one["text"]
+        if one["severity"] != "note":
+            assert one["remedy"], f"{one['text']}: nothing to be done is no warning"
 
 
 def test_orphans_are_told_beside_the_faults_of_cases(tmp_path, root):
@@ -250,24 +262,6 @@ def test_what_was_left_out_is_noted(tmp_path, root):
         "left out, file ._* (left by macOS): imagesTr/._a_0000.nii.gz",
     ]
     assert dict(summary(found))["roles"] == "1 unlabelled, 2 left to the split"
-
-
-def test_findings_are_records_of_one_form(tmp_path, broken):
-    found = checked(tmp_path, broken, source={**SOURCE, "adapter": "manifest"})
-    layout = Layout(tmp_path / "results", "ct")
-    written = json.loads(layout.check(".json").read_text("utf-8"))
-    assert written["counts"] == found.counts
-    assert sum(written["counts"].values()) == len(written["findings"])
-    order = [SEVERITIES.index(one["severity"]) for one in written["findings"]]
-    assert order == sorted(order)
-    keys = {"severity", "case", "file", "found", "expected", "remedy", "text"}
-    for one in written["findings"]:
-        assert {key: type(value) for key, value in one.items()} == dict.fromkeys(keys, str)
-        assert "\n" not in one["text"]
-        assert one["found"]
-        assert one["found"] in one["text"]
-        if one["severity"] != "note":
-            assert one["remedy"], f"{one['text']}: nothing to be done is no warning"
 
 
 def called(tmp_path, name, over):
