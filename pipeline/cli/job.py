@@ -40,6 +40,7 @@ Config = Annotated[Path, typer.Option("--config", help="the configuration file")
 Override = Annotated[str, typer.Option("--set", help="JSON merged over the configuration")]
 DatasetName = Annotated[str, typer.Option("--dataset", help="a data set of the configuration")]
 ExperimentName = Annotated[str, typer.Option("--experiment", help="an experiment of the data set")]
+AsJson = Annotated[bool, typer.Option("--json", help="records in place of a table")]
 Subset = Annotated[int, typer.Option("--subset", min=1, help="a subset of the split")]
 
 
@@ -56,11 +57,7 @@ class Job:
 def open_job(config: Path, override: str, dataset: str, **asked: str | int) -> Job:
     """The job of a command on one data set; it sets the log's form and the number of threads.
 
-    Args:
-        config: the configuration file.
-        override: JSON that is merged over it.
-        dataset: the name of a data set in it.
-        asked: names that must exist, too: `mae`, `residuals`, `experiment`, `table`, `subset`.
+    The names in `asked` (`mae`, `residuals`, `experiment`, `table`, `subset`) must exist, too.
 
     Raises:
         PipelineError: the configuration is faulty, or has nothing of one of these names.
@@ -73,12 +70,12 @@ def open_job(config: Path, override: str, dataset: str, **asked: str | int) -> J
 def open_training(config: Path, override: str, dataset: str, **asked: str | int) -> Job:
     """`open_job` for a training, with the resources of its MAE or experiment."""
     job = _open(config, override, dataset, **asked)
-    trained: Mae | Experiment = (
-        job.dataset.mae[str(asked["mae"])]
-        if "mae" in asked
-        else job.dataset.experiments[str(asked["experiment"])]
-    )
-    resources = trained.resources.over(job.resources)
+    own: Mae | Experiment
+    if "mae" in asked:
+        own = job.dataset.mae[str(asked["mae"])]
+    else:
+        own = job.dataset.experiments[str(asked["experiment"])]
+    resources = own.resources.over(job.resources)
     bound_threads(resources.threads)
     return replace(job, resources=resources)
 
@@ -91,11 +88,7 @@ def _open(config: Path, override: str, dataset: str, **asked: str | int) -> Job:
 
 
 def check_names(job: Job, **asked: str | int) -> None:
-    """Refuse names that the configuration does not have.
-
-    Raises:
-        PipelineError: the known names are listed.
-    """
+    """Refuse names that the configuration does not have; the error lists the known ones."""
     if asked:
         from pipeline.planning import preflight
 
@@ -106,10 +99,7 @@ def check_names(job: Job, **asked: str | int) -> None:
 def recorded(job: Job, stage: str, **names: str | int) -> Iterator[None]:
     """Lock a stage's result for this process, and write a record of the work beside it.
 
-    Args:
-        job: the job of the command.
-        stage: module name of the stage.
-        names: the names of the job: MAE, residual set, experiment or table first.
+    The first of `names` is the MAE, residual set, experiment or table.
     """
     from pipeline.orchestration import record_writer
     from pipeline.orchestration.job_files import raw_files, read_files, written_files
@@ -128,13 +118,12 @@ def recorded(job: Job, stage: str, **names: str | int) -> Iterator[None]:
     )
 
     def inputs() -> record_writer.Inputs:
-        files = read_files(layout, job.dataset, stage, names)
-        raw = {}
-        if stage == "ingest":
-            root = source_root(job.settings, layout.dataset)
-            further = further_images(job.settings, layout.dataset)
-            raw = raw_files(layout, job.dataset, root, further)
-        return record_writer.Inputs(record_writer.input_digests(files), raw)
+        digests = record_writer.input_digests(read_files(layout, job.dataset, stage, names))
+        if stage != "ingest":
+            return record_writer.Inputs(digests, {})
+        settings, dataset = job.settings, layout.dataset
+        folders = source_root(settings, dataset), further_images(settings, dataset)
+        return record_writer.Inputs(digests, raw_files(layout, job.dataset, *folders))
 
     with locked(layout, stage, *names.values()), record_writer.recorded(work, inputs):
         yield

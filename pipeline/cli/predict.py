@@ -38,8 +38,13 @@ def predict(
                 "predict: images are predicted with --model alone; leave --config, --dataset, "
                 "--experiment, --subset and --set"
             )
+        if model is None or output is None:
+            raise PipelineError("predict: images need --model (see grcsf export) and --output")
         resources = Resources(gpus=gpus or 0, threads=threads or 2)
-        _predict_images(images, model, output, probabilities, resources)
+        bound_threads(resources.threads)
+        from pipeline.tools.export.predict_images import predict_images as run
+
+        run(images, model, output, resources, probabilities=probabilities)
         return
     if config is None or not dataset or not experiment:
         raise PipelineError(
@@ -52,21 +57,6 @@ def predict(
             "name images, or leave them"
         )
     _predict_test_cases(config, override, dataset, experiment, subset or 1)
-
-
-def _predict_images(
-    images: list[Path],
-    model: Path | None,
-    output: Path | None,
-    probabilities: bool,
-    resources: Resources,
-) -> None:
-    if model is None or output is None:
-        raise PipelineError("predict: images need --model (see grcsf export) and --output")
-    bound_threads(resources.threads)
-    from pipeline.tools.export.predict_images import predict_images as run
-
-    run(images, model, output, resources, probabilities=probabilities)
 
 
 def _predict_test_cases(

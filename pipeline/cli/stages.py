@@ -13,7 +13,6 @@ from pipeline.cli.job import (
     Config,
     DatasetName,
     ExperimentName,
-    Job,
     Override,
     Subset,
     app,
@@ -22,13 +21,7 @@ from pipeline.cli.job import (
     recorded,
 )
 from pipeline.networks.nodes import is_to_be_spread, train_on_nodes
-from pipeline.settings import (
-    GradCam,
-    encoder_mae,
-    further_images,
-    residual_count,
-    source_root,
-)
+from pipeline.settings import GradCam, encoder_mae, further_images, residual_count, source_root
 
 
 @app.command()
@@ -64,15 +57,11 @@ def train_mae(
     with recorded(job, "train_mae", mae=mae):
         if is_to_be_spread(job.resources):
             train_on_nodes(f"MAE {mae}", job.resources)
-        else:
-            _train_mae(job, mae)
+            return
+        from pipeline.train_mae import train_mae as run
 
-
-def _train_mae(job: Job, mae: str) -> None:
-    from pipeline.train_mae import train_mae as run
-
-    chosen, seed = job.dataset.mae[mae], job.settings.seed
-    run(job.layout, mae, chosen, job.dataset.slices, seed, job.resources)
+        chosen, seed = job.dataset.mae[mae], job.settings.seed
+        run(job.layout, mae, chosen, job.dataset.slices, seed, job.resources)
 
 
 @app.command()
@@ -85,39 +74,20 @@ def residual_maps(
 ) -> None:
     """Reconstruct every slice and keep the residual maps, one store per case (or Grad-CAM's)."""
     job = open_job(config, override, dataset, residuals=residuals)
+    layout, chosen, slices = job.layout, job.dataset.residuals[residuals], job.dataset.slices
+    subsets, resources = job.dataset.subsets_with(residuals), job.resources
     with recorded(job, "residual_maps", residuals=residuals, batch=batch):
-        _residual_maps(job, residuals, batch)
+        if isinstance(chosen, GradCam):
+            from pipeline.networks.grad_cam import grad_cam_maps
 
+            source = job.dataset.experiments[chosen.grad_cam]
+            grad_cam_maps(layout, residuals, batch, chosen, source, subsets, slices, resources)
+            return
+        from pipeline.residual_maps import residual_maps as run
 
-def _residual_maps(job: Job, residuals: str, batch: str) -> None:
-    chosen = job.dataset.residuals[residuals]
-    if isinstance(chosen, GradCam):
-        from pipeline.networks.grad_cam import grad_cam_maps
-
-        grad_cam_maps(
-            job.layout,
-            residuals,
-            batch,
-            chosen,
-            job.dataset.experiments[chosen.grad_cam],
-            job.dataset.subsets_with(residuals),
-            job.dataset.slices,
-            job.resources,
-        )
-        return
-    from pipeline.residual_maps import residual_maps as run
-
-    run(
-        job.layout,
-        residuals,
-        batch,
-        chosen,
-        {part.mae: job.dataset.mae[part.mae] for part in chosen.maps},
-        job.dataset.subsets_with(residuals),
-        job.dataset.slices,
-        job.settings.seed,
-        job.resources,
-    )
+        maes = {part.mae: job.dataset.mae[part.mae] for part in chosen.maps}
+        seed = job.settings.seed
+        run(layout, residuals, batch, chosen, maes, subsets, slices, seed, resources)
 
 
 @app.command()
@@ -133,24 +103,13 @@ def train_segmentation(
     with recorded(job, "train_segmentation", experiment=experiment, subset=subset):
         if is_to_be_spread(job.resources):
             train_on_nodes(f"{experiment}, subset {subset}", job.resources)
-        else:
-            _train_segmentation(job, experiment, subset)
+            return
+        from pipeline.train_segmentation import train_segmentation as run
 
-
-def _train_segmentation(job: Job, experiment: str, subset: int) -> None:
-    from pipeline.train_segmentation import train_segmentation as run
-
-    run(
-        job.layout,
-        experiment,
-        subset,
-        job.dataset.experiments[experiment],
-        residual_count(job.dataset, experiment),
-        job.dataset.slices,
-        job.settings.seed,
-        job.resources,
-        encoder_mae(job.dataset, experiment),
-    )
+        layout, slices, seed = job.layout, job.dataset.slices, job.settings.seed
+        chosen, mae = job.dataset.experiments[experiment], encoder_mae(job.dataset, experiment)
+        maps = residual_count(job.dataset, experiment)
+        run(layout, experiment, subset, chosen, maps, slices, seed, job.resources, mae)
 
 
 @app.command()
@@ -178,15 +137,9 @@ def evaluate(
     from pipeline.evaluate import evaluate as run
 
     with recorded(job, "evaluate", experiment=experiment):
-        run(
-            job.layout,
-            experiment,
-            job.dataset.subsets_of(experiment),
-            job.dataset.evaluation,
-            job.dataset.postprocess,
-            job.settings.seed,
-            job.resources.threads,
-        )
+        subsets, chosen = job.dataset.subsets_of(experiment), job.dataset.evaluation
+        masks, seed, threads = job.dataset.postprocess, job.settings.seed, job.resources.threads
+        run(job.layout, experiment, subsets, chosen, masks, seed, threads)
 
 
 @app.command()

@@ -12,7 +12,16 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.job import Config, DatasetName, Override, app, check_names, open_job, open_jobs
+from pipeline.cli.job import (
+    AsJson,
+    Config,
+    DatasetName,
+    Override,
+    app,
+    check_names,
+    open_job,
+    open_jobs,
+)
 from pipeline.settings import Dataset
 from pipeline.storage.layout import Layout
 
@@ -28,18 +37,14 @@ AnyDataset = Annotated[
 
 @store_app.command("ls")
 def list_(
-    config: Config,
-    dataset: AnyDataset = None,
-    override: Override = "",
-    as_json: Annotated[bool, typer.Option("--json", help="records in place of a table")] = False,
+    config: Config, dataset: AnyDataset = None, override: Override = "", as_json: AsJson = False
 ) -> None:
     """List every store: shape, size on disk, ratio, fingerprint, state."""
     from pipeline.tools.store.inventory import list_stores
     from pipeline.tools.store.table import as_records, print_stores
 
-    inventory = {
-        job.layout.dataset: list_stores(job.layout) for job in open_jobs(config, override, dataset)
-    }
+    layouts = [job.layout for job in open_jobs(config, override, dataset)]
+    inventory = {layout.dataset: list_stores(layout) for layout in layouts}
     if as_json:
         typer.echo(json.dumps(as_records(inventory), indent=1))
     else:

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.job import (
+    AsJson,
     Config,
     DatasetName,
     ExperimentName,
@@ -63,10 +64,9 @@ def check(config: Config, dataset: DatasetName, override: Override = "") -> None
     from pipeline.tools.check.page import write_page
     from pipeline.tools.check.table import print_check
 
-    root = source_root(job.settings, dataset)
-    further = further_images(job.settings, dataset)
     settings = job.settings
-    result = run(job.layout, job.dataset, root, further, settings.seed, settings.resources)
+    root, further = source_root(settings, dataset), further_images(settings, dataset)
+    result = run(job.layout, job.dataset, root, further, settings.seed, settings.resources.threads)
     write_page(job.layout, result)
     print_check(result)
     if result.errors:
@@ -84,7 +84,7 @@ def plan(
         Path | None,
         typer.Option(help="--hours on your machine, as benchmarks/rates.py measures it"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="records in place of a table")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print jobs and disk of a run, per data set and stage, before anything runs."""
     settings = open_jobs(config, override)[0].settings
@@ -106,14 +106,14 @@ def complexity(
     config: Annotated[
         Path | None, typer.Option(help="measure its experiments, not the paper's networks")
     ] = None,
-    dataset: Annotated[str, typer.Option(help="a data set of the configuration")] = "",
+    dataset: DatasetName = "",
     override: Override = "",
     input_size: Annotated[
         tuple[int, int] | None, typer.Option(help="y x of the paper's networks; 224 224")
     ] = None,
     repeats: Annotated[int, typer.Option(min=0, help="timed runs; 0: only count")] = 3,
     gpus: Annotated[int, typer.Option(min=0, max=1, help="1: measure on the GPU")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="records in place of a table")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print parameters, MACs, peak memory and seconds a slice of each method."""
     job = open_job(config, override, dataset) if config else None

@@ -5,7 +5,6 @@ It is the slice with most of the largest lesion; without reference, that with mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,44 +25,24 @@ Plane = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class CaseView:
-    """One slice of a case, turned for display; all planes cover the same field.
-
-    Attributes:
-        case: its name.
-        z: number of the slice, from 0.
-        slices: number of slices of the case.
-        image: (rows, columns) in [0, 1].
-        residuals: title → (h, w) in [0, 1], at the network's size.
-        reference: (rows, columns), 1 = lesion; None without a reference.
-        predictions: experiment → (rows, columns), 1 = lesion.
-        target: the largest lesion, or all predicted lesions: the centre of the close-up.
-        pixel_mm: height and width of a pixel.
-        edges: the patient's sides at left, right, top and bottom.
-    """
+    """One slice of a case, turned for display; all planes cover the same field."""
 
     case: str
-    z: int
-    slices: int
-    image: Plane
-    residuals: dict[str, Plane]
-    reference: Mask | None
-    predictions: dict[str, Mask]
-    target: Mask
-    pixel_mm: tuple[float, float]
-    edges: tuple[str, str, str, str]
+    z: int  # from 0
+    slices: int  # of the case
+    image: Plane  # (rows, columns) in [0, 1]
+    residuals: dict[str, Plane]  # title → (h, w) in [0, 1], at the network's size
+    reference: Mask | None  # (rows, columns), 1 = lesion; None without a reference
+    predictions: dict[str, Mask]  # experiment → (rows, columns), 1 = lesion
+    target: Mask  # largest lesion, or all predicted ones: the close-up's centre
+    pixel_mm: tuple[float, float]  # height and width of a pixel
+    edges: tuple[str, str, str, str]  # the patient's sides at left, right, top and bottom
 
 
 def view_case(
     layout: Layout, dataset: Dataset, case: str, subset: int, z: int | None = None
 ) -> CaseView:
-    """The view of a test or unlabelled case with the predictions of one subset's networks.
-
-    Args:
-        layout: where the results lie.
-        dataset: the data set's settings.
-        case: the case's name.
-        subset: number of the subset.
-        z: the slice, from 0; None chooses it.
+    """The view of a test or unlabelled case, of slice `z` from 0, or of the slice that shows most.
 
     Raises:
         PipelineError: a store or a mask is missing, damaged or on another grid.
@@ -73,7 +52,8 @@ def view_case(
     orientation = orientation_of(attributes["direction"])
     masks = {name: read_mask(layout, name, subset, case, store) for name in dataset.experiments}
     label = read_array(store, "label") > 0 if attributes["labelled"] else None
-    target = _largest(label) if label is not None and label.any() else _union(masks)
+    union: Mask = np.any(np.stack(list(masks.values())), axis=0)
+    target = _largest(label) if label is not None and label.any() else union
     if z is None:
         z = int(target.sum(axis=(1, 2)).argmax()) if target.any() else len(target) // 2
     limits = intensity_range(attributes, dataset.slices)
@@ -93,21 +73,13 @@ def view_case(
 
 def shown_residuals(dataset: Dataset) -> str | None:
     """The residual set in the pictures: that of the first experiment that has one."""
-    used = (
-        experiment.residuals for experiment in dataset.experiments.values() if experiment.residuals
-    )
-    return next(used, None)
+    used = (experiment.residuals for experiment in dataset.experiments.values())
+    return next(filter(None, used), None)
 
 
 def _largest(label: Mask) -> Mask:
     lesions, number = label_lesions(label)
-    largest: Mask = lesions == 1 + int(component_sizes(lesions, number).argmax())
-    return largest
-
-
-def _union(masks: Mapping[str, Mask]) -> Mask:
-    union: Mask = np.any(np.stack(list(masks.values())), axis=0)
-    return union
+    return np.asarray(lesions == 1 + int(component_sizes(lesions, number).argmax()))
 
 
 def _residuals(

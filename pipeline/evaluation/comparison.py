@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import pandas as pd
@@ -24,32 +26,23 @@ THRESHOLD_ALONE = "HU threshold alone"
 
 def build_comparison(
     layout: Layout,
-    experiments: Sequence[str],
-    subsets: Sequence[int],
+    experiments: Sequence[str],  # the rows, in this order
+    subsets: Sequence[int],  # whose test patients count
     evaluation: Evaluation,
     seed: int,
 ) -> TextTable:
     """The table in the shape of the paper's Table 1, or for calcium of its Table 2.
 
-    Args:
-        layout: where the results lie.
-        experiments: the rows, in this order.
-        subsets: the subsets whose test patients count.
-        evaluation: decides the table, and the experiment against which the others are tested.
-        seed: the seed of the bootstrap of differences.
-
     Raises:
         PipelineError: an experiment has no summary or no model yet.
     """
     columns = TABLE_2 if evaluation.metrics == "calcium" else TABLE_1
-    summaries = {
-        name: read_summary(layout, name, evaluation, seed, subsets) for name in experiments
-    }
-    patients = {name: read_scores(layout, name, subsets) for name in experiments}
+    summaries, patients, numbers = {}, {}, {}
+    for name in experiments:
+        summaries[name] = read_summary(layout, name, evaluation, seed, subsets)
+        patients[name] = read_scores(layout, name, subsets)
+        numbers[name] = experiment_numbers(layout, name, summaries[name], columns)
     _check_same_patients(layout, patients)
-    numbers = {
-        name: experiment_numbers(layout, name, summaries[name], columns) for name in experiments
-    }
     others = [name for name in experiments if name != evaluation.baseline]
     if evaluation.baseline in experiments and others:
         for column in columns:
@@ -93,25 +86,16 @@ def experiment_numbers(
     """An experiment's numbers by column, with intervals, and its number of parameters."""
     numbers: dict[str, Any] = {"experiment": name, "patients": summary["patients"]}
     for column in columns:
-        value = _value(summary, column.where)
+        value = reduce(getitem, column.where, summary)
         if isinstance(value, dict):
             numbers[column.key] = value["mean"]
-            numbers[f"{column.key}_low"], numbers[f"{column.key}_high"] = (
-                value["low"],
-                value["high"],
-            )
-            numbers[f"{column.key}_undefined"] = value["undefined"]
+            parts = ("low", "high", "undefined")
+            numbers |= {f"{column.key}_{part}": value[part] for part in parts}
         else:
             numbers[column.key] = value
     model = layout.model(name, summary["subsets"][0])
     numbers["parameters"] = read_json(model)["parameters"]
     return numbers
-
-
-def _value(summary: Any, where: Sequence[str]) -> Any:
-    for key in where:
-        summary = summary[key]
-    return summary
 
 
 def _test(
@@ -126,11 +110,10 @@ def _test(
     baseline = patients[str(evaluation.baseline)]
     tests = []
     for name in others:
-        own = patients[name].loc[baseline.index]
-        subsets = baseline["subset"].tolist()
-        difference = (own[column.patient] - baseline[column.patient]).tolist()
+        own, other = patients[name].loc[baseline.index, column.patient], baseline[column.patient]
+        difference, subsets = (own - other).tolist(), baseline["subset"].tolist()
         interval = patients_interval(difference, subsets, evaluation, seed)
-        test = paired_wilcoxon(own[column.patient].tolist(), baseline[column.patient].tolist())
+        test = paired_wilcoxon(own.tolist(), other.tolist())
         tests.append(test)
         numbers[name] |= {
             f"{column.key}_difference": mean_of_group_means(difference, subsets).mean,
@@ -178,8 +161,8 @@ def _add_threshold_row(
     alone = summary["calcium"]["threshold_alone"]
     numbers: dict[str, Any] = {"experiment": THRESHOLD_ALONE, "patients": summary["patients"]}
     for column in columns:
-        value = alone["dice"] if column is DICE else _value(alone, column.where[1:])
-        numbers[column.key] = value
+        where = ["dice"] if column is DICE else column.where[1:]
+        numbers[column.key] = reduce(getitem, where, alone)
     cells = ["undefined" if numbers[c.key] is None else f"{numbers[c.key]:.3f}" for c in columns]
     table.rows.append([THRESHOLD_ALONE, *cells, "–"])
     table.numbers.append(numbers)

@@ -16,19 +16,12 @@ EDGES = {Z: ("S", "I"), Y: ("A", "P"), X: ("R", "L")}  # shown first, shown last
 
 @dataclass(frozen=True)
 class Orientation:
-    """How stored slices (rows, columns) are turned for display.
+    """How stored slices (rows, columns) are turned for display."""
 
-    Attributes:
-        transpose: rows become columns, before the flips.
-        flip_rows: whether the order of rows is reversed.
-        flip_columns: whether the order of columns is reversed.
-        edges: letters of the patient's sides at the picture's left, right, top and bottom.
-    """
-
-    transpose: bool
+    transpose: bool  # rows become columns, before the flips
     flip_rows: bool
     flip_columns: bool
-    edges: tuple[str, str, str, str]
+    edges: tuple[str, str, str, str]  # patient's sides at left, right, top, bottom
 
     def plane(self, stored: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
         """A stored slice (y, x), turned for display."""
@@ -46,10 +39,7 @@ def orientation_of(direction: Sequence[float]) -> Orientation:
 
     Axial slices have the front at the top and the right on the left, coronal slices the head at the
     top, and sagittal slices the head at the top and the front on the left. Oblique slices take
-    their nearest axes.
-
-    Args:
-        direction: 9 direction cosines, row-major, z, y, x (`storage.volumes.Geometry`).
+    their nearest axes. `direction` is 9 cosines, row-major, z, y, x (`storage.volumes.Geometry`).
     """
     cosines = np.asarray(direction, float).reshape(3, 3)  # (patient axis, stored axis)
     nearest = _nearest_axes(cosines)

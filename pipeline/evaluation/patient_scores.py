@@ -8,13 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from grcsf.agatston import (
-    RISK_GROUPS,
-    CalciumScore,
-    artery_scores,
-    calcium_score,
-    risk_group,
-)
+from grcsf.agatston import RISK_GROUPS, CalciumScore, artery_scores, calcium_score, risk_group
 from grcsf.calcium import THRESHOLD_HU, LesionMatch, claim_candidates, match_lesions
 from grcsf.components import lesion_sizes, voxel_volume_mm3
 from grcsf.lesions import LesionCounts, Tally, lesion_f1, lesion_scores, volume_difference_mm3
@@ -30,11 +24,7 @@ ARTERIES = {1: "LAD", 2: "LCX", 3: "RCA"}
 def voxel_row(label: Labels, final: Mask, raw: Mask, spacing_mm: Sequence[float]) -> Row:
     """Voxel and lesion scores after post-processing, and voxel scores before it (`raw_`).
 
-    Args:
-        label: (z, y, x) integers, 0 = background.
-        final: (z, y, x) bool, 1 = lesion, after post-processing.
-        raw: the same before post-processing.
-        spacing_mm: (z, y, x) in mm.
+    All are (z, y, x); `label` has 0 = background, `final` and `raw` have 1 = lesion.
     """
     reference = np.asarray(label > 0)
     sizes, predicted = lesion_sizes(reference), lesion_sizes(final)
@@ -56,25 +46,17 @@ def voxel_row(label: Labels, final: Mask, raw: Mask, spacing_mm: Sequence[float]
 
 
 def calcium_row(
-    label: Labels,
-    final: Mask,
-    hu: npt.NDArray[np.int16],
-    spacing_mm: Sequence[float],
+    label: Labels,  # (z, y, x) integers, 0 = background, 1 LAD, 2 LCX, 3 RCA
+    final: Mask,  # (z, y, x) bool, 1 = calcium, after post-processing
+    hu: npt.NDArray[np.int16],  # (z, y, x), HU, the whole volume
+    spacing_mm: Sequence[float],  # (z, y, x) in mm
     evaluation: Evaluation,
-    threshold_hu: float = THRESHOLD_HU,
+    threshold_hu: float = THRESHOLD_HU,  # calcium exceeds it
 ) -> Row:
     """The scores of the orCaScore challenge, and those of the threshold alone (`threshold_`).
 
     As in the challenge, lesions are whole candidates in reference and prediction: they are matched
     and measured (Agatston, volume) as such.
-
-    Args:
-        label: (z, y, x) integers, 0 = background, 1 LAD, 2 LCX, 3 RCA.
-        final: (z, y, x) bool, 1 = calcium, after post-processing.
-        hu: (z, y, x), HU, the whole volume.
-        spacing_mm: (z, y, x) in mm.
-        evaluation: which voxels vote on a candidate's label, and Agatston's slice distance.
-        threshold_hu: calcium exceeds it.
     """
     vote: Any = {"threshold_hu": threshold_hu, "majority_over": evaluation.majority_over}
     match = match_lesions(final, label, hu, spacing_mm, **vote)
@@ -82,10 +64,8 @@ def calcium_row(
     alone = match_lesions(above, label, hu, spacing_mm, **vote).total
     claimed = claim_candidates(label, hu, **vote)
     marked = claim_candidates(final, hu, **vote) > 0
-    measure: Any = {
-        "threshold_hu": threshold_hu,
-        "reference_spacing_mm": evaluation.agatston_slice_mm,
-    }
+    step_mm = evaluation.agatston_slice_mm
+    measure: Any = {"threshold_hu": threshold_hu, "reference_spacing_mm": step_mm}
     reference = artery_scores(claimed, hu, spacing_mm, **measure)
     predicted = artery_scores(claimed * marked, hu, spacing_mm, **measure)
     return {

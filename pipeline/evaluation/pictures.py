@@ -16,6 +16,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.evaluation.case_view import CaseView
+from pipeline.storage.masks import Mask
 
 REFERENCE = "#2fd36b"
 # distinct with any colour vision (after Okabe and Ito), bright enough on black
@@ -56,11 +57,8 @@ def case_picture(view: CaseView) -> bytes:
     if view.target.any():
         corner, sides = (near[0], near[2]), (near[1] - near[0], near[3] - near[2])
         axes[0].add_patch(Rectangle(corner, *sides, fill=False, edgecolor="white", linewidth=0.8))
-    highest = max(
-        (float(np.quantile(plane, 0.998)) for plane in view.residuals.values()), default=1
-    )
+    limits = {"cmap": "magma", "vmax": brightest(view.residuals), "interpolation": "bilinear"}
     for panel, (title, residual) in zip(axes[1:-2], view.residuals.items(), strict=True):
-        limits = {"cmap": "magma", "vmax": highest or 1.0, "interpolation": "bilinear"}
         _show(panel, residual, extent, body, title, **limits)
         if view.reference is not None:
             _contour(panel, view.reference, view.pixel_mm, REFERENCE, 0.8)
@@ -70,6 +68,11 @@ def case_picture(view: CaseView) -> bytes:
     legend = _outlines(axes[-1], view)
     figure.legend(handles=legend, loc="lower center", ncol=len(legend), frameon=False, fontsize=7.5)
     return as_png(figure)
+
+
+def brightest(residuals: Mapping[str, npt.NDArray[np.float32]]) -> float:
+    """Where the colours of residual maps end: their highest value, but for outliers."""
+    return max((float(np.quantile(plane, 0.998)) for plane in residuals.values()), default=0) or 1.0
 
 
 def body_window(image: npt.NDArray[Any], pixel_mm: tuple[float, float]) -> Window:
@@ -106,8 +109,7 @@ def close_up(target: npt.NDArray[np.bool_], pixel_mm: tuple[float, float]) -> Wi
 def curves_picture(histories: Mapping[str, Mapping[str, History]]) -> bytes:
     """A PNG with a panel per training: loss by epoch, a colour per subset.
 
-    Args:
-        histories: title → name of a run (subset) → its rows.
+    `histories`: title → name of a run (subset) → its rows.
     """
     columns = min(3, len(histories))
     rows = math.ceil(len(histories) / columns)
@@ -141,12 +143,7 @@ def _curve(panel: Any, name: str, history: History, colour: str) -> None:
 
 
 def _show(
-    panel: Any,
-    plane: npt.NDArray[Any],
-    extent: tuple[float, ...],
-    window: Window,
-    title: str,
-    **how: Any,
+    panel: Any, plane: npt.NDArray[Any], extent: Window, window: Window, title: str, **how: Any
 ) -> None:
     style: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": "nearest"}
     panel.imshow(plane, extent=extent, **(style | how))
@@ -170,11 +167,7 @@ def _outlines(panel: Any, view: CaseView) -> list[Line2D]:
 
 
 def _contour(
-    panel: Any,
-    mask: npt.NDArray[np.bool_],
-    pixel_mm: tuple[float, float],
-    colour: str,
-    width: float,
+    panel: Any, mask: Mask, pixel_mm: tuple[float, float], colour: str, width: float
 ) -> None:
     if not mask.any():
         return
@@ -194,13 +187,9 @@ def _edges(panel: Any, edges: tuple[str, str, str, str], window: Window) -> None
     left, right, top, bottom = window
     middle, centre = (top + bottom) / 2, (left + right) / 2
     gap_x, gap_y = 0.03 * (right - left), 0.03 * (bottom - top)
-    places = (
-        (left + gap_x, middle),
-        (right - gap_x, middle),
-        (centre, top + gap_y),
-        (centre, bottom - gap_y),
-    )
-    for (x, y), letter in zip(places, edges, strict=True):
+    across = (left + gap_x, right - gap_x, centre, centre)
+    down = (middle, middle, top + gap_y, bottom - gap_y)
+    for x, y, letter in zip(across, down, edges, strict=True):
         text = panel.text(x, y, letter, color="white", fontsize=8, ha="center", va="center")
         text.set_path_effects([withStroke(linewidth=1.2, foreground="#000000")])
 

@@ -26,8 +26,7 @@ def size_table(summaries: Mapping[str, Mapping[str, Any]]) -> TextTable:
             title = group if not of else f"quarter {group}{of}"
             reach = f"{low:,}" if low == high else f"{low:,}–{high:,}"
             seen = f" ({reach})" if content["patients"] else ""
-            dice = [summary[kind][group]["dice"] for summary in summaries.values()]
-            cells = ["–" if value is None else f"{value:.3f}" for value in dice]
+            cells = _dice_cells(summaries, kind, group)
             table.rows.append([title.replace("-", "–") + seen, str(content["patients"]), *cells])
     return table
 
@@ -39,33 +38,34 @@ def cohort_table(summaries: Mapping[str, Mapping[str, Any]]) -> TextTable | None
         return None
     table = TextTable(["Group", "Cases", *summaries])
     for group, content in first.items():
-        dice = [summary["by_group"][group]["dice"] for summary in summaries.values()]
-        cells = ["–" if value is None else f"{value:.3f}" for value in dice]
+        cells = _dice_cells(summaries, "by_group", group)
         table.rows.append([group, str(content["patients"]), *cells])
     return table
+
+
+def _dice_cells(summaries: Mapping[str, Mapping[str, Any]], kind: str, group: str) -> list[str]:
+    dice = [summary[kind][group]["dice"] for summary in summaries.values()]
+    return ["–" if value is None else f"{value:.3f}" for value in dice]
 
 
 def dice_by_size(scores: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, list[float]]]:
     """Size group of Fig. 9 → experiment → Dice of each of its patients."""
     sizes = next(iter(scores.values()))["reference_voxels"]
     of = sizes[sizes > 0].map(size_group)
-    return {
-        group.replace("-", "–"): {
-            name: rows["dice"].loc[of.index[of == group]].tolist() for name, rows in scores.items()
-        }
-        for group in SIZE_GROUPS
-    }
+    return {group.replace("-", "–"): _dice_of(scores, of, group) for group in SIZE_GROUPS}
 
 
 def dice_by_cohort(scores: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, list[float]]]:
     """Cohort → experiment → Dice of each of its patients."""
     of = next(iter(scores.values()))["group"].fillna("")
-    return {
-        str(group): {
-            name: rows["dice"].loc[of.index[of == group]].tolist() for name, rows in scores.items()
-        }
-        for group in sorted(set(of) - {""})
-    }
+    return {str(group): _dice_of(scores, of, group) for group in sorted(set(of) - {""})}
+
+
+def _dice_of(
+    scores: Mapping[str, pd.DataFrame], of: pd.Series[str], group: str
+) -> dict[str, list[float]]:
+    cases = of.index[of == group]
+    return {name: rows["dice"].loc[cases].tolist() for name, rows in scores.items()}
 
 
 def agatston_table(scores: Mapping[str, pd.DataFrame]) -> TextTable:

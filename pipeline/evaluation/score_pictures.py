@@ -26,8 +26,7 @@ SPREAD = 0.16  # of a category's width that one experiment's dots take
 def group_picture(values: Mapping[str, Mapping[str, Sequence[float]]]) -> bytes:
     """PNG of Dice by group of patients: a dot each, a line at the mean.
 
-    Args:
-        values: group → experiment → a value for each patient; NaN is not drawn.
+    `values`: group → experiment → a value for each patient; NaN is not drawn.
     """
     experiments = list(next(iter(values.values())))
     width = max(4.0, 1.1 * len(values) + 0.25 * len(values) * len(experiments))
@@ -57,8 +56,7 @@ def group_picture(values: Mapping[str, Mapping[str, Sequence[float]]]) -> bytes:
 def agreement_picture(scores: Mapping[str, pd.DataFrame]) -> bytes:
     """PNG of calcium scores: prediction against reference, and Bland and Altman's differences.
 
-    Args:
-        scores: experiment → a row for each patient.
+    `scores`: experiment → a row for each patient.
     """
     figure = Figure(figsize=(8.6, 6.4), dpi=DPI, layout="constrained")
     panels = figure.subplots(2, 2)
@@ -67,16 +65,13 @@ def agreement_picture(scores: Mapping[str, pd.DataFrame]) -> bytes:
     ):
         highest = 1.0
         for name, rows in scores.items():
-            reference, predicted = (
-                rows[reference_column].to_numpy(float),
-                rows[predicted_column].to_numpy(float),
-            )
+            reference = rows[reference_column].to_numpy(float)
+            predicted = rows[predicted_column].to_numpy(float)
             highest = max(highest, reference.max(initial=0), predicted.max(initial=0))
             look: dict[str, Any] = {"color": colour_of(list(scores), name), "markersize": 4}
             scatter.plot(reference, predicted, "o", alpha=0.7, **look)
-            differences.plot(
-                (reference + predicted) / 2, predicted - reference, "o", alpha=0.7, **look
-            )
+            mean, difference = (reference + predicted) / 2, predicted - reference
+            differences.plot(mean, difference, "o", alpha=0.7, **look)
             limits = limits_of_agreement(predicted.tolist(), reference.tolist())
             for level, style in zip(limits, ("-", "--", "--"), strict=True):
                 if not np.isnan(level):

@@ -38,12 +38,7 @@ def summarise(
     """The summary of one experiment; undefined values are None.
 
     With several subsets, a mean is the mean of the subsets' means; otherwise that of the patients.
-
-    Args:
-        rows: a row for each patient.
-        evaluation: which scores, and the bootstrap's size.
-        seed: the seed of the bootstrap.
-        threshold_hu: the threshold of the lesions and of the threshold-alone baseline.
+    `threshold_hu` is that of the lesions and of the threshold-alone baseline.
     """
     names = [*VOXEL, *LESION, *(f"raw_{name}" for name in VOXEL)]
     calcium = evaluation.metrics == "calcium"
@@ -73,10 +68,8 @@ def summarise(
 
 def by_lesion_size(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """Voxel scores of the patients with 1–100, 101–1,000 and > 1,000 lesion voxels (Fig. 9)."""
-    return {
-        group: _group([row for row in _with_lesion(rows) if _size(row) == group])
-        for group in SIZE_GROUPS
-    }
+    sized = [(size_group(row["reference_voxels"]), row) for row in _with_lesion(rows)]
+    return {name: _group([row for size, row in sized if size == name]) for name in SIZE_GROUPS}
 
 
 def by_group(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
@@ -98,14 +91,12 @@ def by_lesion_quartile(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 def calcium_summary(rows: Sequence[Row], evaluation: Evaluation, seed: int) -> dict[str, Any]:
     """Pooled challenge scores after and before post-processing, agreement, and threshold alone."""
     prefix = "lesions_tp_"
-    arteries = {name for row in rows for name in row if name.startswith(prefix)}
+    columns = {name for row in rows for name in row if name.startswith(prefix)}
+    arteries = sorted(name.removeprefix(prefix) for name in columns)
     return {
         "pooled": lesion_columns(pooled_lesions(rows)),
         "pooled_raw": voxel_columns(pooled_voxels(rows, "raw_")),
-        "pooled_by_artery": {
-            name.removeprefix(prefix): _artery(rows, name.removeprefix(prefix))
-            for name in sorted(arteries)
-        },
+        "pooled_by_artery": {name: _artery(rows, name) for name in arteries},
         "agatston": _agreement(rows, "agatston", evaluation) | _risk(rows, evaluation, seed),
         "calcium_volume": _agreement(rows, "calcium_volume", evaluation, "_mm3"),
         "threshold_alone": {
@@ -138,16 +129,11 @@ def _agreement(
 def _risk(rows: Sequence[Row], evaluation: Evaluation, seed: int) -> dict[str, float]:
     reference = [RISK_GROUPS.index(row["risk_reference"]) for row in rows]
     predicted = [RISK_GROUPS.index(row["risk_prediction"]) for row in rows]
-    interval = kappa_interval(
-        reference,
-        predicted,
-        len(RISK_GROUPS),
-        seed=seed,
-        confidence=evaluation.confidence,
-        resamples=evaluation.bootstrap_samples,
-    )
+    given = (reference, predicted, len(RISK_GROUPS))
+    level, resamples = evaluation.confidence, evaluation.bootstrap_samples
+    interval = kappa_interval(*given, seed=seed, confidence=level, resamples=resamples)
     return {
-        "risk_kappa": linear_weighted_kappa(reference, predicted, len(RISK_GROUPS)),
+        "risk_kappa": linear_weighted_kappa(*given),
         "risk_kappa_low": interval.low,
         "risk_kappa_high": interval.high,
         "same_risk": sum(a == b for a, b in zip(reference, predicted, strict=True)),
@@ -156,12 +142,8 @@ def _risk(rows: Sequence[Row], evaluation: Evaluation, seed: int) -> dict[str, f
 
 def voxel_columns(counts: VoxelCounts) -> Row:
     """Scores of Table 2 before post-processing, from pooled voxel counts."""
-    return {
-        "f1": f1(counts),
-        "sensitivity": recall(counts),
-        "ppv": precision(counts),
-        "voe": voe(counts),
-    }
+    ppv = precision(counts)
+    return {"f1": f1(counts), "sensitivity": recall(counts), "ppv": ppv, "voe": voe(counts)}
 
 
 def _score(rows: Sequence[Row], name: str, evaluation: Evaluation, seed: int) -> dict[str, Any]:
@@ -182,21 +164,13 @@ def patients_interval(
     values: Sequence[float], subsets: Sequence[int], evaluation: Evaluation, seed: int
 ) -> Interval:
     """Bootstrap interval of a mean over patients, or of the mean of their subsets' means."""
-    return bootstrap_interval(
-        values,
-        subsets if len(set(subsets)) > 1 else None,
-        seed=seed,
-        confidence=evaluation.confidence,
-        resamples=evaluation.bootstrap_samples,
-    )
+    groups = subsets if len(set(subsets)) > 1 else None
+    level, resamples = evaluation.confidence, evaluation.bootstrap_samples
+    return bootstrap_interval(values, groups, seed=seed, confidence=level, resamples=resamples)
 
 
 def _with_lesion(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row["reference_voxels"] > 0]
-
-
-def _size(row: Row) -> str:
-    return size_group(row["reference_voxels"])
 
 
 def _group(rows: Sequence[Row]) -> dict[str, Any]:

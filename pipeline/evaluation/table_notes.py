@@ -14,18 +14,11 @@ Numbers = Mapping[str, Mapping[str, Any]]
 
 def table_notes(
     columns: Sequence[Column],
-    summaries: Mapping[str, Mapping[str, Any]],
-    numbers: Numbers,
+    summaries: Mapping[str, Mapping[str, Any]],  # experiment → as evaluate wrote it
+    numbers: Numbers,  # experiment → its numbers in the table
     evaluation: Evaluation,
 ) -> list[str]:
-    """The lines below the table.
-
-    Args:
-        columns: the table's columns.
-        summaries: experiment → its summary, as evaluate wrote it.
-        numbers: experiment → its numbers in the table.
-        evaluation: the settings that the numbers depend on.
-    """
+    """The lines below the table."""
     first = next(iter(summaries.values()))
     notes = [_means(first, evaluation)]
     if evaluation.metrics == "calcium":
@@ -78,8 +71,7 @@ def _tests(columns: Sequence[Column], numbers: Numbers, evaluation: Evaluation) 
         (row[f"{column.key}_differing"], row[f"{column.key}_smallest_p"])
         for row in tested.values()
         for column in columns
-        if not row[f"{column.key}_smallest_p"] < 1 - evaluation.confidence
-        and not math.isnan(row[f"{column.key}_smallest_p"])
+        if row[f"{column.key}_smallest_p"] >= 1 - evaluation.confidence  # not if it is NaN
     ]
     if out_of_reach:
         pairs, smallest = max(out_of_reach)
@@ -105,8 +97,7 @@ def _undefined(columns: Sequence[Column], numbers: Numbers) -> list[str]:
     for name, row in numbers.items():
         counts: dict[int, list[str]] = {}
         for column in columns:
-            missing = row.get(f"{column.key}_undefined", 0)
-            if missing:
+            if missing := row.get(f"{column.key}_undefined", 0):
                 counts.setdefault(missing, []).append(column.title)
         notes += [
             f"{name}: {' and '.join(titles)} undefined for {missing} of {row['patients']} patients "

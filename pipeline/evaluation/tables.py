@@ -26,10 +26,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 def write_table(table: TextTable, title: str, page: Path, numbers: Path) -> None:
     """Write a table as a Markdown page and its numbers, in full, as CSV."""
-    with (
-        replacing(numbers) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
+    with replacing(numbers) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         columns = list(dict.fromkeys(key for row in table.numbers for key in row))
         writer = csv.DictWriter(file, columns, restval="nan")
         writer.writeheader()

@@ -28,11 +28,7 @@ def build_network(
 ) -> nn.Module:
     """The network of an experiment, with fresh weights.
 
-    Args:
-        settings: the experiment.
-        residual_count: number of residual maps that the network sees.
-        slices: gives the input size.
-        mae: the MAE that `settings.mae_encoder` names, if any.
+    `slices` gives the input size; `mae` is the one that `settings.mae_encoder` names, if any.
     """
     gcu, rcu = settings.gcu, settings.rcu
     pretrained = None
@@ -73,12 +69,8 @@ def load_mae_encoder(network: nn.Module, layout: Layout, name: str, mae: Mae) ->
 
 def masked_model(settings: Mae) -> MaskedModel:
     """The masked model of these settings, with fresh weights."""
-    return build_masked_model(
-        settings.architecture,
-        settings.preset,
-        image_size=settings.image_size,
-        patch_size=settings.patch_size,
-    )
+    sizes = {"image_size": settings.image_size, "patch_size": settings.patch_size}
+    return build_masked_model(settings.architecture, settings.preset, **sizes)
 
 
 def empty_masked_model(settings: Mae) -> MaskedModel:

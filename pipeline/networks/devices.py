@@ -38,11 +38,7 @@ def multiplies_bf16(device: torch.device) -> bool:
 
 
 def fetch(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
-    """Start copying a tensor to the CPU.
-
-    Returns:
-        A function that waits for the copy, but not for work queued after it, and returns it.
-    """
+    """Start a copy to the CPU; the function waits for it, not for later work, and returns it."""
     if tensor.device.type == "cpu":
         return lambda: tensor
     arriving = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)

@@ -79,10 +79,8 @@ def grad_cam_maps(
         }
         write_residuals(layout, name, case, maps, attributes)
         log.info("%s: %s by the network of subset %d", name, case, subset)
-    write_json(
-        layout.residual_batch(name, batch),
-        {"cases": keys, "outputs": [f"{case}.zarr" for case in keys]},
-    )
+    content = {"cases": keys, "outputs": [f"{case}.zarr" for case in keys]}
+    write_json(layout.residual_batch(name, batch), content)
 
 
 def case_maps(

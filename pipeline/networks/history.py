@@ -26,21 +26,14 @@ def training_histories(
     layout: Layout, dataset: Dataset
 ) -> tuple[dict[str, dict[str, History]], list[str]]:
     """Histories by title and run, and a line for each training that has none."""
-    runs = {f"MAE {name}": {"": layout.mae(name)} for name in dataset.mae}
+    missing = {f"MAE {name}": "not trained here, used as its checkpoint is" for name in dataset.mae}
+    missing |= dict.fromkeys(dataset.experiments, "no training history is left")
+    runs = [(f"MAE {name}", "", layout.mae(name)) for name in dataset.mae]
     for name in dataset.experiments:
-        runs[name] = {
-            f"subset {number}": layout.model(name, number) for number in dataset.subsets_of(name)
-        }
+        runs += [(name, f"subset {n}", layout.model(name, n)) for n in dataset.subsets_of(name)]
     histories: dict[str, dict[str, History]] = {}
-    for title, manifests in runs.items():
-        for run, manifest in manifests.items():
-            rows = read_history(folder_of(manifest) / "history.csv")
-            if rows:
-                histories.setdefault(title, {})[run] = rows
-    return histories, [
-        f"{title}: not trained here, used as its checkpoint is."
-        if title.startswith("MAE ")
-        else f"{title}: no training history is left."
-        for title in runs
-        if title not in histories
-    ]
+    for title, run, manifest in runs:
+        if rows := read_history(folder_of(manifest) / "history.csv"):
+            histories.setdefault(title, {})[run] = rows
+    notes = [f"{title}: {why}." for title, why in missing.items() if title not in histories]
+    return histories, notes

@@ -11,12 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from grcsf.mae.adversarial import (
-    build_discriminator,
-    discriminator_loss,
-    generator_term,
-    pasted,
-)
+from grcsf.mae.adversarial import build_discriminator, discriminator_loss, generator_term, pasted
 from grcsf.mae.build import MASKED_LOSSES, MaskedModel
 from grcsf.mae.masking import slice_masks, training_masks
 from grcsf.resampling import resize
@@ -30,11 +25,7 @@ SHOWN = 4  # validation slices in a picture
 class MaeTraining(lightning.LightningModule):
     """Masked training; (seed, epoch, batch) decides each batch's mask ratio and masks.
 
-    Args:
-        model: predicts masked patches.
-        settings: rates, ratios and the adversarial term, if any.
-        seed: seed of the masks.
-        pictures: folder for pictures of validation slices.
+    `pictures` is the folder for pictures of validation slices.
     """
 
     def __init__(self, model: MaskedModel, settings: Mae, seed: int, pictures: Path) -> None:
@@ -50,11 +41,10 @@ class MaeTraining(lightning.LightningModule):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam at the paper's rate, and Adam at a rate of its own for the discriminator, if any."""
         optimisers = [torch.optim.Adam(self.model.parameters(), lr=self._settings.learning_rate)]
-        if self.discriminator is not None and self._settings.adversarial is not None:
-            rate = self._settings.adversarial.learning_rate
-            optimisers.append(
-                torch.optim.Adam(self.discriminator.parameters(), lr=rate, betas=(0.5, 0.999))
-            )
+        chosen, judge = self._settings.adversarial, self.discriminator
+        if chosen is not None and judge is not None:
+            rate = chosen.learning_rate
+            optimisers.append(torch.optim.Adam(judge.parameters(), lr=rate, betas=(0.5, 0.999)))
         return list(optimisers)
 
     def on_train_epoch_start(self) -> None:
@@ -99,11 +89,7 @@ class MaeTraining(lightning.LightningModule):
         return MASKED_LOSSES[self._settings.architecture](model, images, masks)
 
     def _adversarial_step(self, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-        """One step of the model and, after the first epochs, of the discriminator.
-
-        Returns:
-            The masked loss without the adversarial term.
-        """
+        """One step of the model and, later, of the discriminator; the masked loss alone."""
         chosen = self._settings.adversarial
         assert chosen is not None
         assert self.discriminator is not None
@@ -159,34 +145,19 @@ class MaeTraining(lightning.LightningModule):
             board.add_image(title, picture, self.current_epoch, dataformats="HW")
 
     def _fixed_mask(self, batch: int, row: int, ratio: float) -> torch.Tensor:
-        masks = slice_masks(
-            seed=self._seed,
-            case=f"validation batch {batch}",
-            slice_index=row,
-            mask_ratio=ratio,
-            passes=1,
-            patches=self.model.num_patches,
-            scheme="random",
-        )
+        drawn: Any = {"seed": self._seed, "case": f"validation batch {batch}", "slice_index": row}
+        patches = self.model.num_patches
+        masks = slice_masks(**drawn, mask_ratio=ratio, passes=1, patches=patches, scheme="random")
         return torch.from_numpy(masks[0])
 
 
 def reconstruction_picture(
-    images: torch.Tensor,
-    masks: torch.Tensor,
-    reconstructions: torch.Tensor,
-    model: MaskedModel,
+    images: torch.Tensor, masks: torch.Tensor, reconstructions: torch.Tensor, model: MaskedModel
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     """A row for each slice: the slice, its visible patches on grey, its reconstruction.
 
-    Args:
-        images: (B, 1, H, W), in [0, 1].
-        masks: (B, L) bool, 1 = masked.
-        reconstructions: (B, 1, H, W).
-        model: gives the patches' places.
-
-    Returns:
-        (B·H, 3·W) float32, in [0, 1].
+    `images` and `reconstructions` are (B, 1, H, W) in [0, 1], `masks` is (B, L), 1 = masked; the
+    picture is (B·H, 3·W) float32 in [0, 1].
     """
     hidden = masks.unsqueeze(-1).expand(-1, -1, model.patch_size**2)
     shown = torch.where(model.unpatchify(hidden), torch.full_like(images, 0.5), images)

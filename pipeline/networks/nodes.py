@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 
 from pipeline.errors import PipelineError
 from pipeline.settings import Resources
@@ -28,10 +27,6 @@ def is_to_be_spread(resources: Resources) -> bool:
 def train_on_nodes(title: str, resources: Resources) -> None:
     """Start this process's own command on every node of its SLURM job, and wait.
 
-    Args:
-        title: what is trained, for errors.
-        resources: the number of nodes, and of GPUs on each.
-
     Raises:
         PipelineError: this is no SLURM job, or the training fails.
     """
@@ -42,34 +37,18 @@ def train_on_nodes(title: str, resources: Resources) -> None:
             "--profile workflow/profiles/slurm, or set nodes: 1"
         )
     # --overlap, because the step of this process holds the job's cores and memory
-    finished = subprocess.run(
-        [
-            "srun",
-            "--overlap",
-            "--kill-on-bad-exit=1",
-            f"--nodes={nodes}",
-            f"--ntasks={nodes * each}",
-            f"--ntasks-per-node={each}",
-            f"--cpus-per-task={resources.threads}",
-            sys.executable,
-            "-m",
-            "pipeline",
-            *sys.argv[1:],
-        ],
-        env={**_job_environment(os.environ), STARTED: "1"},
-        check=False,
-    )
+    step = ["srun", "--overlap", "--kill-on-bad-exit=1", f"--nodes={nodes}"]
+    step += [f"--ntasks={nodes * each}", f"--ntasks-per-node={each}"]
+    step += [f"--cpus-per-task={resources.threads}", sys.executable, "-m", "pipeline"]
+    # srun takes variables of this process's step for options
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in JOB_VARIABLES or not name.startswith(("SLURM_", "SRUN_"))
+    }
+    finished = subprocess.run([*step, *sys.argv[1:]], env={**kept, STARTED: "1"}, check=False)
     if finished.returncode:
         raise PipelineError(
             f"{title}: a process of this training has failed (srun ended with "
             f"{finished.returncode}); the lines above tell why"
         )
-
-
-def _job_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without variables of this process's step, which srun takes for options."""
-    return {
-        name: value
-        for name, value in environment.items()
-        if name in JOB_VARIABLES or not name.startswith(("SLURM_", "SRUN_"))
-    }

@@ -25,15 +25,11 @@ def load_public_mae(model: MaskedAutoencoder, path: Path) -> None:
     """Fill a one-channel MAE from a checkpoint in the format of the public MAE or Hugging Face.
 
     Three-channel weights count as trained on ImageNet-normalised images, as the public ones are;
-    folding them to grey is exact.
-
-    Args:
-        model: the model, changed in place.
-        path: `.pth`, `.bin` or `.safetensors`, or a Hugging Face folder with `config.json`.
+    folding them to grey is exact. `path` is a `.pth`, `.bin` or `.safetensors`, or a Hugging Face
+    folder with `config.json`.
 
     Raises:
-        PipelineError: the checkpoint is missing, damaged, of another architecture, or trained with
-            `norm_pix_loss`.
+        PipelineError: it is missing, damaged, of another architecture, or has `norm_pix_loss`.
     """
     weights, *descriptions = checkpoint_files(path)
     for file in descriptions:

@@ -22,14 +22,8 @@ from pipeline.storage.files import read_json, replacing, write_json
 log = logging.getLogger(__name__)
 START_SECONDS = 600
 # what torch raises for a checkpoint that is cut off, or in which bits are flipped
-UNREADABLE = (
-    RuntimeError,
-    KeyError,
-    EOFError,
-    ValueError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
+DAMAGED_FILE = (EOFError, pickle.UnpicklingError, zipfile.BadZipFile)
+UNREADABLE = (RuntimeError, KeyError, ValueError, *DAMAGED_FILE)
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -111,8 +105,7 @@ def prepare_folder(folder: Path, wanted_fingerprint: str, wanted: Path) -> Path 
             return last
         if is_first_process():
             log.info("%s is missing: starting anew", wanted)
-            # not the folder, which another process could meanwhile take for one of other settings
-            last.unlink()
+            last.unlink()  # not the folder: others could take it for one of other settings
         return None
     if folder.exists():
         log.info("%s holds a training of other settings or data: starting anew", folder)

@@ -73,13 +73,8 @@ class SegmentationTraining(lightning.LightningModule):
 
 def learning_rate(epoch: int, settings: Training, validation_losses: Sequence[float]) -> float:
     """The rate of an epoch: warm-up and cosine, times `factor` for each plateau on orCaScore."""
-    rate = warmup_cosine(
-        epoch,
-        settings.learning_rate,
-        warmup_epochs=settings.warmup_epochs,
-        factor=settings.warmup_factor,
-        epochs=settings.epochs,
-    )
+    warmup: Any = {"warmup_epochs": settings.warmup_epochs, "factor": settings.warmup_factor}
+    rate = warmup_cosine(epoch, settings.learning_rate, epochs=settings.epochs, **warmup)
     if settings.plateau is None:
         return rate
     reductions = plateau_reductions(validation_losses, settings.plateau.patience)

@@ -93,22 +93,15 @@ class EpochHistory(Callback):
         metrics = trainer.callback_metrics
         row = {
             "epoch": trainer.current_epoch,
-            "train_loss": float(metrics["train_loss"]),
-            "validation_loss": float(metrics["validation_loss"]),
+            **{name: float(metrics[name]) for name in ("train_loss", "validation_loss")},
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
             "seconds": round(time.monotonic() - self._started, 2),
         }
         with self._path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns).writerow(row)
-        log.info(
-            "%s: epoch %d of %s: loss %.4f, validation %.4f, %.1f s",
-            self._title,
-            row["epoch"] + 1,
-            trainer.max_epochs,
-            row["train_loss"],
-            row["validation_loss"],
-            row["seconds"],
-        )
+        text = "%s: epoch %d of %s: loss %.4f, validation %.4f, %.1f s"
+        figures = row["train_loss"], row["validation_loss"], row["seconds"]
+        log.info(text, self._title, row["epoch"] + 1, trainer.max_epochs, *figures)
 
 
 def seed_generators(seed: int) -> None:
@@ -117,38 +110,22 @@ def seed_generators(seed: int) -> None:
 
 
 def fit(
-    module: lightning.LightningModule,
-    loaders: tuple[DataLoader[Any], DataLoader[Any]],
-    manifest: Path,
-    wanted_fingerprint: str,
+    module: lightning.LightningModule,  # logs `train_loss` and `validation_loss` in each epoch
+    loaders: tuple[DataLoader[Any], DataLoader[Any]],  # training, validation
+    manifest: Path,  # the training's folder is named after it
+    wanted_fingerprint: str,  # of all that the result depends on
     *,
-    title: str,
-    epochs: int,
+    title: str,  # for messages
+    epochs: int,  # at most
     precision: str,
     resources: Resources,
-    kept: Literal["best", "last"] = "best",
-    patience: int | None = None,
+    kept: Literal["best", "last"] = "best",  # by validation loss
+    patience: int | None = None,  # epochs without a lower validation loss
 ) -> Path:
-    """Train, or continue after the last epoch of an interrupted training of the same inputs.
-
-    Args:
-        module: logs `train_loss` and `validation_loss` in each epoch.
-        loaders: training and validation batches.
-        manifest: path of the manifest; the training's folder is named after it.
-        wanted_fingerprint: fingerprint of everything that the result depends on.
-        title: what is trained, for messages.
-        epochs: the largest number of epochs.
-        precision: fp32, bf16 or fp16.
-        resources: nodes, GPUs and memory for slices.
-        kept: the epoch to keep: the best by validation loss, or the last.
-        patience: number of epochs without a lower validation loss after which to stop.
-
-    Returns:
-        The checkpoint of the kept epoch.
+    """Train, or resume an interrupted training of the same inputs; return the kept checkpoint.
 
     Raises:
-        PipelineError: the checkpoint to resume from is damaged, a GPU is missing, or memory is
-            too small.
+        PipelineError: the checkpoint is damaged, a GPU is missing, or memory is too small.
     """
     compute_device(resources.gpus)  # refuses a missing GPU before anything is written
     share_cache(loaders, resources.cache_mb, resources.readers)
@@ -219,8 +196,9 @@ def user_fault(error: Exception, title: str, checkpoint: Path | None) -> Pipelin
             f"{title}: the graphics card's memory is too small for this training; choose a smaller "
             "batch_size or a card with more"
         )
-    if isinstance(error, PipelineError):
-        return _raised_by_worker(error)
+    if isinstance(error, PipelineError):  # of a reading process: torch wraps it in a traceback
+        _, raised, line = str(error).rpartition(f"{PipelineError.__name__}: ")
+        return PipelineError(line.strip()) if raised else None
     if "DataLoader worker (pid" in str(error):
         return PipelineError(
             f"{title}: a process that loads slices was killed, mostly for want of memory; lower "
@@ -228,12 +206,6 @@ def user_fault(error: Exception, title: str, checkpoint: Path | None) -> Pipelin
             "training goes on from its last epoch"
         )
     return damaged_checkpoint(checkpoint, error) if checkpoint is not None else None
-
-
-def _raised_by_worker(error: PipelineError) -> PipelineError | None:
-    """The line of a reading process's error, which torch wraps in a traceback; None without one."""
-    _, raised, line = str(error).rpartition(f"{PipelineError.__name__}: ")
-    return PipelineError(line.strip()) if raised else None
 
 
 def environment_of(nodes: int) -> ClusterEnvironment:

@@ -22,11 +22,10 @@ def disk_needed(dataset: Dataset, cases: Sequence[Sized]) -> dict[str, int]:
         network_parameters(dataset, name) * len(dataset.subsets_of(name))
         for name in dataset.experiments
     )
+    maes = sum(mae_parameters(mae) * (KEPT_COPIES if mae.epochs else 1) for mae in autoencoders)
     return {
         "case stores": stores["case stores"],
-        "trained MAEs": sum(
-            FLOAT * mae_parameters(mae) * (KEPT_COPIES if mae.epochs else 1) for mae in autoencoders
-        ),
+        "trained MAEs": FLOAT * maes,
         "residual stores": stores["residual stores"],
         "trained networks": FLOAT * KEPT_COPIES * networks,
         "predictions": stores["predictions"],

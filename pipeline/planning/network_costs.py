@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,22 +59,15 @@ class ResidualPasses(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """`(1, 1, h, w)` → `(1, R, h, w)`."""
         chosen = self._settings
-        # made here, so that they have content where the models are shapes only
-        masks = [
-            torch.from_numpy(
-                slice_masks(
-                    seed=0,
-                    case="",
-                    slice_index=0,
-                    mask_ratio=ratio.mask_ratio,
-                    passes=ratio.passes,
-                    patches=model.num_patches,
-                    # a slice full of tissue costs most
-                    scheme="random" if chosen.masks == "random" else "stratified",
-                )
-            )[None].to(image.device)  # (1, K, L)
-            for ratio, model in zip(chosen.maps, self._per_map, strict=True)
-        ]
+        # a slice full of tissue costs most
+        scheme = "random" if chosen.masks == "random" else "stratified"
+        drawn: Any = {"seed": 0, "case": "", "slice_index": 0, "scheme": scheme}
+        masks = []
+        for part, model in zip(chosen.maps, self._per_map, strict=True):
+            # made here, so that they have content where the models are shapes only
+            drawn |= {"mask_ratio": part.mask_ratio, "passes": part.passes}
+            mask = slice_masks(**drawn, patches=model.num_patches)
+            masks.append(torch.from_numpy(mask)[None].to(image.device))  # (1, K, L)
         return multi_ratio_residuals(
             self._per_map, image, masks, visible=chosen.visible, kind=chosen.difference
         )
@@ -99,41 +93,29 @@ class OneMask(nn.Module):
 def paper_methods(size: tuple[int, int]) -> list[Method]:
     """The paper's networks at full width; GRCSF with all patch sizes of Table 6."""
     slices = Slices(size=size, percentiles=(0, 100))  # only the size matters here
-    without_maps = {
-        "UNet": Experiment(model="unet"),
-        "UNet++": Experiment(model="unetpp"),
-        "UNet++ with GCU": Experiment(model="grcsf", rcu=None),
-    }
-    with_maps = {
-        f"GRCSF, patches {', '.join(map(str, patches))}": Experiment(
-            model="grcsf", residuals="mrm", rcu=Rcu(patch_sizes=patches)
-        )
-        for patches in PATCH_SIZES
-    }
-    return [
-        *(network_method(name, experiment, 0, slices) for name, experiment in without_maps.items()),
-        *(network_method(name, experiment, 2, slices) for name, experiment in with_maps.items()),
+    methods = [
+        network_method("UNet", Experiment(model="unet"), 0, slices),
+        network_method("UNet++", Experiment(model="unetpp"), 0, slices),
+        network_method("UNet++ with GCU", Experiment(model="grcsf", rcu=None), 0, slices),
     ]
+    for patches in PATCH_SIZES:
+        grcsf = Experiment(model="grcsf", residuals="mrm", rcu=Rcu(patch_sizes=patches))
+        name = f"GRCSF, patches {', '.join(map(str, patches))}"
+        methods.append(network_method(name, grcsf, 2, slices))
+    return methods
 
 
 def configured_methods(dataset: Dataset) -> list[Method]:
     """A data set's experiments, and the passes behind its residual sets that have MAEs."""
-    networks = [
-        network_method(
-            name,
-            experiment,
-            residual_count(dataset, name),
-            dataset.slices,
-            encoder_mae(dataset, name),
-        )
-        for name, experiment in dataset.experiments.items()
-    ]
-    reconstructed = [
+    methods = []
+    for name, settings in dataset.experiments.items():
+        maps, mae = residual_count(dataset, name), encoder_mae(dataset, name)
+        methods.append(network_method(name, settings, maps, dataset.slices, mae))
+    return methods + [
         _passes(name, residuals, dataset)
         for name, residuals in dataset.residuals.items()
         if isinstance(residuals, Residuals)
     ]
-    return [*networks, *reconstructed]
 
 
 def network_method(
@@ -209,15 +191,10 @@ def _mae_macs(settings: Mae, mask_ratio: float) -> int:
 
 def _network_shape(dataset: Dataset, name: str) -> Shape:
     """All that an experiment's cost depends on; experiments of equal shape are counted once."""
-    no_shape = {
-        "training": Training(),
-        "resources": TrainingResources(),
-        "subsets": None,
-        "residuals": None,
-    }
+    no_shape: dict[str, Any] = {"training": Training(), "resources": TrainingResources()}
+    no_shape |= {"subsets": None, "residuals": None}
     settings = dataset.experiments[name].model_copy(update=no_shape)
-    mae = encoder_mae(dataset, name)
-    maps = residual_count(dataset, name)
+    mae, maps = encoder_mae(dataset, name), residual_count(dataset, name)
     return settings, maps, dataset.slices, mae and _mae_shape(mae)
 
 

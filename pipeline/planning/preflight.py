@@ -27,14 +27,10 @@ KINDS = {"mae": "mae", "residuals": "residuals", "experiment": "experiments", "t
 
 
 def results_fault(results: Path) -> str | None:
-    """Why no file can be written to a results folder: not permitted, read-only, or full.
-
-    Returns:
-        A line that names the nearest existing folder, or None.
+    """Why no file can be written to a results folder, or None: not permitted, read-only, or full.
 
     Raises:
-        PipelineError: a file, or a link to nothing, is in its place or in that of a folder above
-            it.
+        PipelineError: a file, or a link to nothing, is in its place or that of a folder above.
     """
     return _fault("results", results, _refusal("results", results))
 
@@ -42,12 +38,8 @@ def results_fault(results: Path) -> str | None:
 def store_fault(settings: Settings) -> str | None:
     """Why no residual stores can be written to the shared folder; it may be read-only.
 
-    Returns:
-        A line that names the nearest existing folder, or None.
-
     Raises:
-        PipelineError: a file, or a link to nothing, is in its place or in that of a folder above
-            it, or it names an environment variable that is not set.
+        PipelineError: see `results_fault`; or it names an environment variable that is not set.
     """
     root = store_root(settings)
     if root is None:
@@ -59,11 +51,7 @@ def store_fault(settings: Settings) -> str | None:
 
 
 def _refusal(key: str, folder: Path) -> OSError | None:
-    """The machine's error on a file in a folder, or in its nearest existing parent.
-
-    Raises:
-        PipelineError: a file, or a link to nothing, is in its place.
-    """
+    """The machine's error on a file in a folder, or in its nearest existing parent."""
     nearest = nearest_there(folder)
     if not os.access(nearest, os.F_OK):
         raise PipelineError(
@@ -99,11 +87,8 @@ def check_split(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> None
     Raises:
         PipelineError: too few cases or groups, or roles that do not fit.
     """
-    labelled = {
-        case.case: {"group": case.group, "role": case.role}
-        for case in files
-        if case.label is not None
-    }
+    given = [case for case in files if case.label is not None]
+    labelled = {case.case: {"group": case.group, "role": case.role} for case in given}
     if not labelled:
         raise PipelineError(
             f"split: found no reference among {len(files)} cases, expected some to train on; add "
@@ -113,15 +98,9 @@ def check_split(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> None
 
 
 def check_units(dataset: Dataset, files: Sequence[CaseFiles]) -> None:
-    """Refuse to look for calcium in images that are no CT: calcium is defined in HU.
-
-    Raises:
-        PipelineError: it names the first of them, and the setting that asks for calcium.
-    """
-    asking = {
-        "postprocess.method": dataset.postprocess.method,
-        "evaluation.metrics": dataset.evaluation.metrics,
-    }
+    """Refuse to look for calcium in images that are no CT: calcium is defined in HU."""
+    method, metrics = dataset.postprocess.method, dataset.evaluation.metrics
+    asking = {"postprocess.method": method, "evaluation.metrics": metrics}
     keys = [key for key, value in asking.items() if value == "calcium"]
     others = [case for case in files if (dataset.source.modality or case.modality) != "CT"]
     if keys and others:
@@ -134,15 +113,9 @@ def check_units(dataset: Dataset, files: Sequence[CaseFiles]) -> None:
 
 
 def check_names(settings: Settings, asked: Mapping[str, str | int]) -> None:
-    """Refuse names that the configuration does not have.
+    """Refuse names that the configuration does not have; the error lists the known ones.
 
-    Args:
-        settings: the configuration.
-        asked: `dataset`, and any of `mae`, `residuals`, `experiment`, `table`, `subset`; other keys
-            are ignored.
-
-    Raises:
-        PipelineError: the known names are listed.
+    `asked` has `dataset`, and any of `mae`, `residuals`, `experiment`, `table`, `subset`.
     """
     chosen = settings.datasets[str(asked["dataset"])]
     for kind, section in KINDS.items():
@@ -162,16 +135,9 @@ def check_names(settings: Settings, asked: Mapping[str, str | int]) -> None:
 
 
 def check_disk(settings: Settings, files: Mapping[str, Sequence[CaseFiles]]) -> list[str]:
-    """Compare the size of all stores that are still to be made with the free disk.
+    """A warning for each disk that is too small for the stores that are still to be made.
 
     Networks and checkpoints come on top: `grcsf plan --hours` counts them, which takes seconds.
-
-    Args:
-        settings: the configuration.
-        files: the cases of each data set.
-
-    Returns:
-        A warning for each disk that is too small.
 
     Raises:
         PipelineError: stores are to be made, and there is practically no space.
@@ -204,17 +170,11 @@ def check_disk(settings: Settings, files: Mapping[str, Sequence[CaseFiles]]) -> 
 
 def _missing_bytes(layout: Layout, dataset: Dataset, files: Sequence[CaseFiles]) -> tuple[int, int]:
     """Bytes of case stores and of residual stores that are still to be made."""
-    experiments = list(dataset.experiments)
-    made = {
-        "case stores": _stores_in(layout.stage("ingest")),
-        "residual stores": sum(
-            _stores_in(layout.stage("residual_maps") / name)
-            for name in used_residuals(dataset, experiments)
-        ),
-    }
+    made = {"case stores": _stores_in(layout.stage("ingest")), "residual stores": 0}
     unlabelled = sum(case.label is None for case in files)
     due = {"case stores": len(files), "residual stores": 0}
-    for name in used_residuals(dataset, experiments):
+    for name in used_residuals(dataset, list(dataset.experiments)):
+        made["residual stores"] += _stores_in(layout.stage("residual_maps") / name)
         share = len(dataset.subsets_with(name)) / dataset.split.subsets
         due["residual stores"] += round(share * (len(files) - unlabelled)) + unlabelled
     if made == due:

@@ -19,10 +19,7 @@ from pipeline.settings import Section
 SHIPPED = Path(__file__).with_name("rates.json")
 MEASURE = "measure with python benchmarks/rates.py"
 Kind = Literal["mae_pass", "mae_training", "segmentation_prediction", "segmentation_training"]
-STANDS_IN: dict[str, str] = {
-    "mae_training": "mae_pass",
-    "segmentation_training": "segmentation_prediction",
-}
+STANDS_IN = {"mae_training": "mae_pass", "segmentation_training": "segmentation_prediction"}
 """An unmeasured training is assumed to multiply as fast as the forward passes do."""
 
 
@@ -44,19 +41,12 @@ class Machine(Section):
 
 @dataclass(frozen=True)
 class Rates:
-    """MACs per second by kind of work.
-
-    Attributes:
-        machine: the machine's name.
-        origin: who measured, when, how.
-        per_second: MACs per second of every kind.
-        derived: unmeasured kind → the kind whose rate stands in.
-    """
+    """MACs per second by kind of work."""
 
     machine: str
-    origin: str
-    per_second: dict[str, float]
-    derived: dict[str, str]
+    origin: str  # who measured, when, how
+    per_second: dict[str, float]  # MACs by kind of work
+    derived: dict[str, str]  # unmeasured kind → the kind whose rate stands in
 
     def hours(self, kind: str, macs: float) -> float:
         """Hours of one device for this work."""
@@ -83,9 +73,7 @@ def load_rates(path: Path, device: str) -> Rates:
     if device not in machines:
         raise file_fault(path, f"nothing about {device}", f"its rates ({device})", MEASURE)
     chosen = machines[device]
-    own = {
-        str(kind): measured.macs / measured.seconds for kind, measured in chosen.measured.items()
-    }
+    own = {str(kind): part.macs / part.seconds for kind, part in chosen.measured.items()}
     derived = {kind: other for kind, other in STANDS_IN.items() if kind not in own}
     for kind in STANDS_IN.values():
         if kind not in own:

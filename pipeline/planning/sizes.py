@@ -6,7 +6,7 @@ Snakemake's own environment imports this module, so it needs no torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -27,72 +27,44 @@ ASSUMED: dict[str, Shape] = {"atlas": (189, 233, 197), "msd": (120, 512, 512)}
 
 @dataclass(frozen=True)
 class CaseSize:
-    """The size of a case that nobody has read yet.
-
-    Attributes:
-        case: its name.
-        group: cohort, hospital or vendor.
-        role: the role that the data set itself gives it, or "".
-        labelled: whether it has a reference.
-        shape: voxels (z, y, x).
-        known: whether the shape comes from its own header; otherwise it is assumed.
-        store_bytes: estimated size of the case store.
-        map_bytes: estimated size of one residual map, as if no slice were empty.
-    """
+    """The size of a case that nobody has read yet."""
 
     case: str
-    group: str
-    role: str
-    labelled: bool
-    shape: Shape
-    known: bool
-    store_bytes: int
-    map_bytes: int
+    group: str  # cohort, hospital or vendor
+    role: str  # given by the data set itself, or ""
+    labelled: bool  # has a reference
+    shape: Shape  # voxels (z, y, x)
+    known: bool  # from its own header; otherwise assumed
+    store_bytes: int  # of the case store, estimated
+    map_bytes: int  # of one residual map, as if no slice were empty
 
 
 def case_sizes(
     files: Sequence[CaseFiles],
-    adapter: str,
+    adapter: str,  # decides the shape that is assumed
     slices: Slices,
     *,
-    shape: Shape | None = None,
-    headers: int | None = None,
+    shape: Shape | None = None,  # of all cases, where known already, as of phantoms
+    headers: int | None = None,  # read at most these, evenly spread
 ) -> list[CaseSize]:
     """The size of every case.
 
-    Args:
-        files: the listed cases.
-        adapter: decides the shape that is assumed where no header can be read.
-        slices: for the size of a residual map.
-        shape: the shape of all cases where it is known already, as of phantoms.
-        headers: how many headers to read at most, evenly spread; other cases get the middle shape.
+    A case whose header is not read gets the middle shape of the others, or the assumed one.
     """
     sizes: dict[str, Shape] = {}
     if shape is None:
         step = max(1, len(files) // headers) if headers else 1
-        sizes = dict(_read(files[::step]))
-    usual = shape or _middle(list(sizes.values())) or ASSUMED.get(adapter, HEART)
-    return [
-        CaseSize(
-            case.case,
-            case.group,
-            case.role,
-            case.label is not None,
-            size,
-            case.case in sizes or shape is not None,
-            case_bytes(size),
-            map_bytes(size[0], slices),
-        )
-        for case in files
-        for size in [sizes.get(case.case, usual)]
-    ]
-
-
-def _read(files: Sequence[CaseFiles]) -> Iterator[tuple[str, Shape]]:
+        read = {case.case: _shape_of(case.image) for case in files[::step]}
+        sizes = {case: size for case, size in read.items() if size is not None}
+    middle = sorted(sizes.values())[len(sizes) // 2] if sizes else None
+    usual = shape or middle or ASSUMED.get(adapter, HEART)
+    listed = []
     for case in files:
-        shape = _shape_of(case.image)
-        if shape is not None:
-            yield case.case, shape
+        facts = (case.case, case.group, case.role, case.label is not None)
+        size, known = sizes.get(case.case, usual), case.case in sizes or shape is not None
+        bytes_of_maps = map_bytes(size[0], slices)
+        listed.append(CaseSize(*facts, size, known, case_bytes(size), bytes_of_maps))
+    return listed
 
 
 def _shape_of(image: Path) -> Shape | None:
@@ -115,10 +87,6 @@ def _series_shape(folder: Path) -> Shape | None:
         return None
     frames, rows, columns = read_geometry(folder / names[0]).shape
     return (len(names) if len(names) > 1 else frames), rows, columns
-
-
-def _middle(sizes: list[Shape]) -> Shape | None:
-    return sorted(sizes)[len(sizes) // 2] if sizes else None
 
 
 CASE_BYTES = 1.2  # a voxel of image and label: 1.13 to 1.27

@@ -37,11 +37,8 @@ def stage_work(
 ) -> Workload:
     """The work of all stages that compute with networks.
 
-    Args:
-        dataset: the data set's settings.
-        cases: all its cases.
-        subsets: the names of cases by role, for each subset.
-        resources: the resources of every job; a training may have its own.
+    `subsets` has for each subset the names of cases by role; a training may have resources of its
+    own in place of `resources`.
     """
     experiments = list(dataset.experiments)
     work: Workload = defaultdict(int)
@@ -52,23 +49,21 @@ def stage_work(
         work["train_mae", device, "mae_training"] += _mae_work(dataset, name, slices, subsets)
     for name in used_residuals(dataset, experiments):
         due = (subsets[number - 1] for number in dataset.subsets_with(name))
-        seen = _count(slices, {case for roles in due for names in roles.values() for case in names})
+        cases_due = {case for roles in due for names in roles.values() for case in names}
         kind, macs = _residual_work(dataset, name)
-        work["residual_maps", resources.device, kind] += (seen + unlabelled) * macs
+        mapped = _count(slices, cases_due) + unlabelled
+        work["residual_maps", resources.device, kind] += mapped * macs
     for name, settings in dataset.experiments.items():
         forward = network_macs(dataset, name)
         device = settings.resources.over(resources).device
         for number in dataset.subsets_of(name):
             roles = subsets[number - 1]
-            train, validation, test = (
-                _count(slices, roles[role]) for role in ("train", "validation", "test")
-            )
-            epoch = (TRAINED * train + validation) * forward
+            seen = {role: _count(slices, names) for role, names in roles.items()}
+            epoch = (TRAINED * seen["train"] + seen["validation"]) * forward
             trained = settings.training.epochs * epoch
             work["train_segmentation", device, "segmentation_training"] += trained
-            work["predict", resources.device, "segmentation_prediction"] += (
-                test + unlabelled
-            ) * forward
+            predicted = (seen["test"] + unlabelled) * forward
+            work["predict", resources.device, "segmentation_prediction"] += predicted
     return work
 
 

@@ -69,16 +69,9 @@ def _cost(method: Method, repeats: int, device: torch.device, with_thop: bool) -
     network.eval()
     paper_macs, paper_parameters = paper_counts(network, *inputs) if with_thop else (None, None)
     peak, seconds = _measure(method, repeats, device) if repeats else (None, None)
-    return Cost(
-        method=method.name,
-        size=method.size,
-        parameters=parameter_count(network),
-        paper_parameters=paper_parameters,
-        macs=true_macs(network, *inputs),
-        paper_macs=paper_macs,
-        peak_bytes=peak,
-        seconds=seconds,
-    )
+    parameters, macs = parameter_count(network), true_macs(network, *inputs)
+    counts = (parameters, paper_parameters, macs, paper_macs)
+    return Cost(method.name, method.size, *counts, peak, seconds)
 
 
 def _has_thop() -> bool:

@@ -32,8 +32,7 @@ def submission(layout: Layout, experiment: str, subset: int, output: Path) -> No
     """Write the test scans' masks, and read them back.
 
     Raises:
-        PipelineError: there is no test scan without reference, a mask is missing, or the challenge
-            would refuse the files: every fault at once.
+        PipelineError: there is no test scan, a mask is missing, or see `check_submission`.
     """
     for case in _test_scans(layout):
         store = open_store(layout.case_store(case))
@@ -52,11 +51,12 @@ def check_submission(layout: Layout, folder: Path) -> None:
             a lesion of several arteries, calcium that is not > 130 HU: one line a fault.
     """
     scans = _test_scans(layout)
-    faults = []
     wanted = {_file_name(case) for case in scans}
-    for path in sorted(folder.glob("*")):
-        if path.suffix.lower() in {".mhd", ".mha"} and path.name not in wanted:
-            faults.append(f"{path}: belongs to no test scan of {layout.dataset}; remove it")
+    faults = [
+        f"{path}: belongs to no test scan of {layout.dataset}; remove it"
+        for path in sorted(folder.glob("*"))
+        if path.suffix.lower() in {".mhd", ".mha"} and path.name not in wanted
+    ]
     for case in scans:
         path = folder / _file_name(case)
         if not path.is_file():
@@ -91,8 +91,7 @@ def _faults(volume: Volume, store: Store) -> list[str]:
 def _calcium_faults(labels: npt.NDArray[Any], store: Store) -> list[str]:
     faults = []
     above = read_hu(store) > THRESHOLD_HU
-    outside = int(np.count_nonzero((labels > 0) & ~above))
-    if outside:
+    if outside := int(np.count_nonzero((labels > 0) & ~above)):
         faults.append(
             f"{outside} labelled voxels are not > {THRESHOLD_HU:g} HU; use postprocess.method "
             "calcium and run again"

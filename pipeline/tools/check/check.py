@@ -24,7 +24,7 @@ from pipeline.ingest import case_content, case_key, read_case
 from pipeline.planning.disk import disk_needed
 from pipeline.planning.preflight import check_split, check_units
 from pipeline.planning.sizes import map_bytes
-from pipeline.settings import Dataset, Resources
+from pipeline.settings import Dataset
 from pipeline.storage.files import nearest_there
 from pipeline.storage.intensity import intensity_range
 from pipeline.storage.layout import Layout
@@ -40,12 +40,7 @@ from pipeline.tools.check.record import CaseFacts, Check, write_check
 
 
 def check(
-    layout: Layout,
-    dataset: Dataset,
-    root: Path,
-    further: Sequence[Path],
-    seed: int,
-    resources: Resources,
+    layout: Layout, dataset: Dataset, root: Path, further: Sequence[Path], seed: int, threads: int
 ) -> Check:
     """Read every case, write all findings as `check.json`, and return them.
 
@@ -62,15 +57,13 @@ def check(
         )
     files, findings = _listed(dataset, root, further)
     jobs = [dask.delayed(case_facts)(case, dataset) for case in files]
-    read = dask.compute(*jobs, scheduler="threads", num_workers=resources.threads)
+    read = dask.compute(*jobs, scheduler="threads", num_workers=threads)
     cases = [facts for facts, _ in read]
     findings += [finding for _, of_case in read for finding in of_case]
     usable = Check(layout.dataset, cases, findings).usable
     findings += _split_faults(dataset, files, seed)
-    findings += spacing_warnings([(case.case, case.spacing) for case in usable if case.spacing])
-    findings += twin_warnings(
-        [(case.case, case.voxel_digest) for case in usable if case.voxel_digest]
-    )
+    findings += spacing_warnings([(each.case, each.spacing) for each in usable if each.spacing])
+    findings += twin_warnings([(each.case, each.voxel_digest or "") for each in usable])
     disk = disk_needed(dataset, usable) if usable else {}
     free = shutil.disk_usage(nearest_there(layout.root)).free
     findings += disk_warnings(sum(disk.values()), free)
@@ -81,11 +74,10 @@ def check(
 
 
 def _split_faults(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> list[Finding]:
-    if not files:  # the listing has a finding already
-        return []
     try:
-        check_split(dataset, files, seed)
-        check_units(dataset, files)
+        if files:  # otherwise the listing has a finding already
+            check_split(dataset, files, seed)
+            check_units(dataset, files)
     except PipelineError as error:
         return list(error.findings)
     return []
@@ -117,12 +109,8 @@ def case_facts(files: CaseFiles, dataset: Dataset) -> tuple[CaseFacts, list[Find
     """Read one case whole: its description and its findings. A fault raises nothing."""
     source = dataset.source
     loaded = read_case(files, source)
-    facts: dict[str, Any] = {
-        "case": files.case,
-        "group": files.group,
-        "role": files.role,
-        "labelled": files.label is not None,
-    }
+    facts: dict[str, Any] = {"case": files.case, "group": files.group, "role": files.role}
+    facts["labelled"] = files.label is not None
     findings = [*loaded.faults, *loaded.notes]
     if loaded.image is None:
         return CaseFacts(**facts), findings
@@ -162,11 +150,9 @@ def _lesion_facts(label: npt.NDArray[np.uint8], geometry: Geometry) -> dict[str,
     }
 
 
-def _sample(count: int) -> npt.NDArray[np.int64]:
-    """At most `SAMPLED_SLICES` slice numbers, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, min(count, SAMPLED_SLICES)).round().astype(np.int64))
-
-
 def _stored(array: npt.NDArray[Any]) -> int:
-    sampled = _sample(len(array))
-    return round(sum(map(compressed_bytes, array[sampled])) * len(array) / len(sampled))
+    """Bytes on disk, estimated from slices that are evenly spread."""
+    count = len(array)
+    spread = np.linspace(0, count - 1, min(count, SAMPLED_SLICES)).round()
+    sampled = np.unique(spread.astype(np.int64))
+    return round(sum(map(compressed_bytes, array[sampled])) * count / len(sampled))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pipeline.errors import Group, grouped
+from dataclasses import asdict
+
+from pipeline.errors import grouped
 from pipeline.evaluation.pages import rendered
 from pipeline.storage.files import replacing
 from pipeline.storage.layout import Layout
@@ -15,21 +17,12 @@ def write_page(layout: Layout, check: Check) -> None:
     content = {
         "dataset": check.dataset,
         "counted": counted(check),
-        "findings": [_row(group) for group in grouped(check.findings)],
+        "findings": [
+            {**asdict(group.finding), "cases": listed(group.cases), "files": listed(group.files)}
+            for group in grouped(check.findings)
+        ],
         "summary": summary(check),
         "needs": needs(check),
     }
     with replacing(layout.check(".html")) as temporary:
         temporary.write_text(rendered("check.html.j2", content), "utf-8")
-
-
-def _row(group: Group) -> dict[str, str]:
-    finding = group.finding
-    return {
-        "severity": finding.severity,
-        "cases": listed(group.cases),
-        "found": finding.found,
-        "expected": finding.expected,
-        "remedy": finding.remedy,
-        "files": listed(group.files),
-    }

@@ -28,10 +28,7 @@ def image_warnings(
 ) -> list[Finding]:
     """Intensities that make no sense for the modality, or for what the networks will see.
 
-    Args:
-        image: (z, y, x) in the source's units, not constant.
-        modality: "CT" expects air.
-        limits: source values that become 0 and 1.
+    `image` is (z, y, x) in the source's units, not constant; `limits` become 0 and 1.
     """
     warnings = []
     if modality == "CT" and (low := image.min()) > AIR_HU:
@@ -80,28 +77,20 @@ def case_warnings(
 ) -> list[Finding]:
     """The notes of a case without fault, and its warnings.
 
-    Args:
-        loaded: a case without fault.
-        modality: from the data set's settings or its adapter.
-        limits: see `image_warnings`.
-        lesion_free: whether patients without lesion are expected, as in calcium scoring.
+    `lesion_free` says that patients without lesion are expected, as in calcium scoring.
     """
     assert loaded.image is not None
     files = loaded.files
     of_image = image_warnings(loaded.image.array, modality, limits)
     of_image += grid_warnings(loaded.image.geometry)
     of_label = [] if loaded.label is None else label_warnings(loaded.label)
-    notes = [
-        replace(note, severity="note", remedy="")
-        if lesion_free and note.found == NO_LESION
-        else note
-        for note in loaded.notes
-    ]
-    return [
-        *notes,
-        *(replace(warning, case=files.case, file=str(files.image)) for warning in of_image),
-        *(replace(warning, case=files.case, file=str(files.label)) for warning in of_label),
-    ]
+    findings = []
+    for note in loaded.notes:
+        expected = lesion_free and note.found == NO_LESION
+        findings.append(replace(note, severity="note", remedy="") if expected else note)
+    for file, warnings in ((files.image, of_image), (files.label, of_label)):
+        findings += [replace(warning, case=files.case, file=str(file)) for warning in warnings]
+    return findings
 
 
 def spacing_warnings(spacings: Sequence[tuple[str, tuple[float, float, float]]]) -> list[Finding]:

@@ -14,66 +14,37 @@ VERSION = 3  # of check.json's form
 
 @dataclass(frozen=True)
 class CaseFacts:
-    """One case; sizes are None where the image or the label could not be read.
-
-    Attributes:
-        case: its name.
-        group: cohort, hospital or vendor.
-        role: the role that the data set itself gives it, or "".
-        labelled: whether it has a reference.
-        fingerprint: the fingerprint of its case store: its files, and how they are read.
-        shape: voxels (z, y, x).
-        spacing: mm (z, y, x).
-        quantiles: of the voxels above the image's minimum, in the source's units.
-        empty_slices: how many slices are constant.
-        voxel_digest: SHA-256 of the image's voxels, whatever file they lie in.
-        lesions: 3D 6-connected components of the reference.
-        each_lesion_voxels: voxels of each lesion, in scan order.
-        each_lesion_mm3: the same in mm³.
-        lesion_voxels: voxels of all lesions.
-        lesion_ml: the same in ml.
-        lesion_slices: how many slices have lesion.
-        store_bytes: estimated size of the case store.
-        map_bytes: estimated size of one residual map.
-    """
+    """One case; sizes are None where the image or the label could not be read."""
 
     case: str
-    group: str
-    role: str
-    labelled: bool
-    fingerprint: str | None = None
-    shape: tuple[int, int, int] | None = None
-    spacing: tuple[float, float, float] | None = None
-    quantiles: dict[str, float] = field(default_factory=dict)
-    empty_slices: int | None = None
-    voxel_digest: str | None = None
-    lesions: int | None = None
-    each_lesion_voxels: list[int] = field(default_factory=list)
-    each_lesion_mm3: list[float] = field(default_factory=list)
-    lesion_voxels: int | None = None
+    group: str  # cohort, hospital or vendor
+    role: str  # given by the data set itself, or ""
+    labelled: bool  # has a reference
+    fingerprint: str | None = None  # of its case store
+    shape: tuple[int, int, int] | None = None  # voxels (z, y, x)
+    spacing: tuple[float, float, float] | None = None  # mm (z, y, x)
+    quantiles: dict[str, float] = field(default_factory=dict)  # of the voxels above the minimum
+    empty_slices: int | None = None  # constant ones
+    voxel_digest: str | None = None  # SHA-256 of the image's voxels, whatever file they lie in
+    lesions: int | None = None  # 3D 6-connected components of the reference
+    each_lesion_voxels: list[int] = field(default_factory=list)  # in scan order
+    each_lesion_mm3: list[float] = field(default_factory=list)  # in scan order
+    lesion_voxels: int | None = None  # of all lesions
     lesion_ml: float | None = None
-    lesion_slices: int | None = None
-    store_bytes: int | None = None
-    map_bytes: int | None = None
+    lesion_slices: int | None = None  # slices with lesion
+    store_bytes: int | None = None  # of the case store, estimated
+    map_bytes: int | None = None  # of one residual map, estimated
 
 
 @dataclass(frozen=True)
 class Check:
-    """The result of a check.
-
-    Attributes:
-        dataset: its name.
-        cases: every case that was read.
-        findings: errors first, then warnings, then notes.
-        disk: bytes by kind of result.
-        free: bytes free where the results will lie.
-    """
+    """The result of a check."""
 
     dataset: str
     cases: list[CaseFacts]
-    findings: list[Finding]
-    disk: dict[str, int] = field(default_factory=dict)
-    free: int = 0
+    findings: list[Finding]  # errors first, then warnings, then notes
+    disk: dict[str, int] = field(default_factory=dict)  # bytes by kind of result
+    free: int = 0  # bytes free where the results will lie
 
     @property
     def counts(self) -> dict[str, int]:

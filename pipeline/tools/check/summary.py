@@ -14,14 +14,10 @@ from pipeline.tools.check.record import CaseFacts, Check
 LISTED = 8  # names in one cell
 Lines = list[tuple[str, str]]
 
-ROLE_NAMES = {
-    "train": "training",
-    "validation": "validation",
-    "test": "test",
-    "unlabelled": "unlabelled",
-    "": "left to the split",
-}
+ROLE_NAMES = {"train": "training", "validation": "validation", "test": "test"}
+ROLE_NAMES |= {"unlabelled": "unlabelled", "": "left to the split"}
 SHOWN_GROUPS = 12
+QUANTILES = ("low", "median", "high")
 SIZE_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -43,19 +39,14 @@ def summary(check: Check) -> Lines:
     usable = check.usable
     labelled = [case for case in usable if case.labelled]
     lesioned = [case for case in labelled if case.lesions]
+    intensities = [case.quantiles for case in usable if case.quantiles]
     return [
         ("cases", f"{len(check.cases)}, of which {len(usable)} can be used"),
         ("roles", _counts(ROLE_NAMES[case.role] for case in usable) or "–"),
         ("with reference", f"{len(labelled)}, {len(labelled) - len(lesioned)} without lesion"),
         *_groups(usable),
         *_grids(usable),
-        *(
-            (
-                f"intensity, {name}",
-                _range(case.quantiles[name] for case in usable if case.quantiles),
-            )
-            for name in ("low", "median", "high")
-        ),
+        *((f"intensity, {name}", _range(case[name] for case in intensities)) for name in QUANTILES),
         ("empty slices a case", _range(case.empty_slices for case in usable)),
         ("slices with lesion a case", _range(case.lesion_slices for case in lesioned)),
         ("lesions a case", _range(case.lesions for case in lesioned)),
@@ -85,11 +76,9 @@ def _groups(cases: Sequence[CaseFacts]) -> Lines:
 def _grids(cases: Sequence[CaseFacts]) -> Lines:
     lines = []
     for axis, name in enumerate("zyx"):
-        lines.append(
-            (f"voxels in {name}", _range(case.shape[axis] for case in cases if case.shape))
-        )
-        steps = [case.spacing[axis] for case in cases if case.spacing]
-        lines.append((f"spacing in {name}, mm", _range(steps)))
+        voxels = _range(case.shape[axis] for case in cases if case.shape)
+        steps = _range(case.spacing[axis] for case in cases if case.spacing)
+        lines += [(f"voxels in {name}", voxels), (f"spacing in {name}, mm", steps)]
     return lines
 
 

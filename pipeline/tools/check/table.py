@@ -45,13 +45,8 @@ def _details(group: Group) -> Table:
     lines = Table.grid(padding=(0, 1))
     lines.add_column(style="dim", no_wrap=True, min_width=len("expected"))
     lines.add_column(overflow="fold")
-    parts = {
-        "found": finding.found,
-        "expected": finding.expected,
-        "do": finding.remedy,
-        "in": listed(group.files, 1),
-    }
-    for name, text in parts.items():
+    parts = {"found": finding.found, "expected": finding.expected, "do": finding.remedy}
+    for name, text in [*parts.items(), ("in", listed(group.files, 1))]:
         if text:
             lines.add_row(name, Text(text))
     return lines

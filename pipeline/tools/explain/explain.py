@@ -31,28 +31,23 @@ def explain(
     dataset: Dataset,
     experiment: str,
     case: str,
-    numbers: Sequence[int],
-    subset: int,
+    numbers: Sequence[int],  # of slices, from 1; without any, the slice with most lesion
+    subset: int,  # on which the network was trained
     folder: Path,
-    seed: int,
+    seed: int,  # of the masks
 ) -> list[Path]:
     """Write one picture for each slice, and return the files.
-
-    Args:
-        layout: where the results lie.
-        dataset: the data set's settings.
-        experiment: the experiment whose network is shown.
-        case: an ingested case.
-        numbers: of slices, from 1 as in the report; without any, the slice with most lesion.
-        subset: the subset on which the network was trained.
-        folder: the folder of the pictures.
-        seed: the seed of the masks.
 
     Raises:
         PipelineError: no such case or slice, or an earlier stage has not been run.
     """
     store = ingested_store(layout, case)
-    chosen = [_index(case, store, number) for number in numbers] or [_fullest_slice(store)]
+    slices: Any = store.attrs["slices"]
+    for number in numbers:
+        if not 1 <= number <= slices:
+            fault = f"found {number}, but case {case} has slices 1 to {slices}"
+            raise PipelineError(f"--slice: {fault}")
+    chosen = [number - 1 for number in numbers] or [_fullest_slice(store)]
     name = dataset.experiments[experiment].residuals
     subject = Subject(
         case=case,
@@ -64,13 +59,10 @@ def explain(
         models=_masked_models(layout, dataset, name, case, seed) if name else [],
         seed=seed,
     )
-    written = []
-    for z in chosen:
-        path = folder / f"{case}-slice-{z + 1:03d}.png"
-        picture = explain_picture(view_slice(subject, z))
-        write(path, picture)
+    written = [folder / f"{case}-slice-{z + 1:03d}.png" for z in chosen]
+    for z, path in zip(chosen, written, strict=True):
+        write(path, explain_picture(view_slice(subject, z)))
         log.info("%s", path)
-        written.append(path)
     return written
 
 
@@ -78,21 +70,14 @@ def _slices(
     layout: Layout, dataset: Dataset, name: str | None, case: str, store: Store
 ) -> SliceDataset:
     count: Any = store.attrs["slices"]
-    return SliceDataset(
-        [(case, z) for z in range(count)],
-        {case: layout.case_store(case)},
-        dataset.slices,
-        {case: layout.residual_store(name, case)} if name else None,
-    )
+    planes = [(case, z) for z in range(count)]
+    maps = {case: layout.residual_store(name, case)} if name else None
+    return SliceDataset(planes, {case: layout.case_store(case)}, dataset.slices, maps)
 
 
 def _network(layout: Layout, dataset: Dataset, experiment: str, subset: int) -> nn.Module:
-    network = build_network(
-        dataset.experiments[experiment],
-        residual_count(dataset, experiment),
-        dataset.slices,
-        encoder_mae(dataset, experiment),
-    )
+    settings, mae = dataset.experiments[experiment], encoder_mae(dataset, experiment)
+    network = build_network(settings, residual_count(dataset, experiment), dataset.slices, mae)
     load_weights(network, layout.model(experiment, subset))
     return network.eval()
 
@@ -100,11 +85,7 @@ def _network(layout: Layout, dataset: Dataset, experiment: str, subset: int) -> 
 def _masked_models(
     layout: Layout, dataset: Dataset, name: str, case: str, seed: int
 ) -> list[MaskedModel]:
-    """The masked model behind each map of a residual set; none for Grad-CAM.
-
-    Raises:
-        PipelineError: the maps were made by other models or with other settings.
-    """
+    """The masked model behind each map of a residual set; none for Grad-CAM."""
     residuals = dataset.residuals[name]
     if not isinstance(residuals, Residuals):
         return []
@@ -124,13 +105,6 @@ def _masked_models(
             "now, so the passes behind it cannot be shown; run residual_maps first"
         )
     return [models[part.mae] for part in residuals.maps]
-
-
-def _index(case: str, store: Store, number: int) -> int:
-    slices: Any = store.attrs["slices"]
-    if not 1 <= number <= slices:
-        raise PipelineError(f"--slice: found {number}, but case {case} has slices 1 to {slices}")
-    return number - 1
 
 
 def _fullest_slice(store: Store) -> int:

@@ -12,13 +12,14 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pipeline.evaluation.pictures import DPI, REFERENCE, as_png
+from pipeline.evaluation.pictures import DPI, REFERENCE, as_png, brightest
 from pipeline.tools.explain.view import Plane, SliceView
 
 PANEL = 1.55  # inches of a panel's height
 NARROWEST = 0.8  # of a panel's height: its title needs room
 MARGIN = 1.05  # inches left of the panels, for the rows' names
 GREY = {"cmap": "gray", "vmin": 0, "vmax": 1}
+HIDDEN = GREY | {"cmap": colormaps["gray"].with_extremes(bad="#3f6fa8")}
 SIGNED = {"cmap": "coolwarm", "vmin": -1, "vmax": 1}
 LEVEL_NAMES = {0: "full scale", 1: "1/2", 2: "1/4", 3: "1/8"}
 
@@ -36,7 +37,7 @@ def explain_picture(view: SliceView) -> bytes:
     """A PNG: slice, prediction and residual maps; each pass; R; importance and attention."""
     rows = [("", _first_row(view))]
     for part in view.passes:
-        masked = [Panel(f"pass {k + 1}", plane, _hidden()) for k, plane in enumerate(part.masked)]
+        masked = [Panel(f"pass {k + 1}", plane, HIDDEN) for k, plane in enumerate(part.masked)]
         reconstructed = [Panel("", plane, GREY) for plane in part.reconstructed]
         rows.append((f"{part.title}:\ninput", masked))
         rows.append(
@@ -45,41 +46,26 @@ def explain_picture(view: SliceView) -> bytes:
     rows += _unit_rows(view)
     columns = max(len(panels) for _, panels in rows)
     height, width = view.field_mm
-    figure = Figure(
-        figsize=(
-            PANEL * max(width / height, NARROWEST) * columns + MARGIN,
-            PANEL * 1.19 * len(rows) + 0.3,
-        ),
-        dpi=DPI,
-        facecolor="white",
-    )
+    wide = PANEL * max(width / height, NARROWEST) * columns + MARGIN
+    tall = PANEL * 1.19 * len(rows) + 0.3
+    figure = Figure(figsize=(wide, tall), dpi=DPI, facecolor="white")
     figure.suptitle(view.title, fontsize=10, x=0.01, ha="left", y=0.997)
     axes = np.atleast_2d(figure.subplots(len(rows), columns, squeeze=False))
-    figure.subplots_adjust(
-        left=MARGIN / figure.get_figwidth(),
-        right=0.998,
-        bottom=0.004,
-        top=1 - 0.5 / figure.get_figheight(),
-        wspace=0.04,
-        hspace=0.2,
-    )
+    edges = {"left": MARGIN / wide, "right": 0.998, "bottom": 0.004, "top": 1 - 0.5 / tall}
+    figure.subplots_adjust(**edges, wspace=0.04, hspace=0.2)
     for (name, panels), line in zip(rows, axes, strict=True):
         for axis, panel in zip(line, panels, strict=False):
             _draw(axis, panel, view)
         for axis in line[len(panels) :]:
             axis.remove()
-        line[0].text(
-            -0.06, 0.5, name, transform=line[0].transAxes, fontsize=7.5, ha="right", va="center"
-        )
+        style = {"fontsize": 7.5, "ha": "right", "va": "center"}
+        line[0].text(-0.06, 0.5, name, transform=line[0].transAxes, **style)
     return as_png(figure)
 
 
 def _first_row(view: SliceView) -> list[Panel]:
     probability = torch.sigmoid(view.inside.logits).cpu().numpy()
-    highest = max(
-        (float(np.quantile(plane, 0.998)) for plane in view.residuals.values()), default=1.0
-    )
-    maps = {"cmap": "magma", "vmin": 0, "vmax": highest or 1.0}
+    maps = {"cmap": "magma", "vmin": 0, "vmax": brightest(view.residuals)}
     return [
         Panel("image", view.image, GREY),
         Panel("prediction", probability, {"cmap": "viridis", "vmin": 0, "vmax": 1}),
@@ -89,13 +75,11 @@ def _first_row(view: SliceView) -> list[Panel]:
 
 def _unit_rows(view: SliceView) -> list[tuple[str, list[Panel]]]:
     inside, rows = view.inside, []
-    for name, maps, style in (
-        ("GCU: R", inside.similarity, SIGNED),
-        ("RCU:\nimportance φ", inside.importance, GREY),
-    ):
+    units = (("GCU: R", inside.similarity, SIGNED), ("RCU:\nimportance φ", inside.importance, GREY))
+    for name, maps, style in units:
         planes = {level: over_slice(maps[level], level, view.image.shape) for level in sorted(maps)}
         panels = [
-            Panel(f"{LEVEL_NAMES[level]}, {_reach(plane)}", plane, style)
+            Panel(f"{LEVEL_NAMES[level]}, {plane.min():.2f} to {plane.max():.2f}", plane, style)
             for level, plane in planes.items()
         ]
         rows += [(name, panels)] if panels else []
@@ -114,25 +98,11 @@ def _unit_rows(view: SliceView) -> list[tuple[str, list[Panel]]]:
 def over_slice(values: Tensor, level: int, shape: tuple[int, ...]) -> Plane:
     """A unit's map at the slice's scale: each value covers its pixels.
 
-    Args:
-        values: (h_l, w_l) at 1 / 2**level of the padded slice's scale; padding is at the end.
-        level: its level.
-        shape: (h, w) of the slice.
-
-    Returns:
-        (h, w).
+    `values` is (h_l, w_l) at 1 / 2**level of the padded slice's scale, with padding at the end;
+    the result has the slice's `shape` (h, w).
     """
     scale, (height, width) = 2**level, shape
     return np.kron(values.cpu().numpy(), np.ones((scale, scale), np.float32))[:height, :width]
-
-
-def _reach(plane: npt.NDArray[np.float32]) -> str:
-    return f"{plane.min():.2f} to {plane.max():.2f}"
-
-
-def _hidden() -> dict[str, Any]:
-    colours = colormaps["gray"].with_extremes(bad="#3f6fa8")
-    return {"cmap": colours, "vmin": 0, "vmax": 1}
 
 
 def _draw(axis: Any, panel: Panel, view: SliceView) -> None:

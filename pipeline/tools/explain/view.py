@@ -26,69 +26,40 @@ Plane = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Subject:
-    """A case, and the models that are shown at work on it.
-
-    Attributes:
-        case: the case's name.
-        store: the case store.
-        slices: all its slices as the network sees them, with label and residual maps.
-        experiment: the experiment's name.
-        network: the experiment's trained network, in evaluation mode.
-        residuals: settings of the residual set that the network sees, or None.
-        models: the masked model behind each map; none for Grad-CAM.
-        seed: the seed of the masks.
-    """
+    """A case, and the models that are shown at work on it."""
 
     case: str
     store: Store
-    slices: SliceDataset
+    slices: SliceDataset  # as the network sees them, with label and maps
     experiment: str
-    network: nn.Module
-    residuals: Residuals | GradCam | None
-    models: Sequence[MaskedModel]
-    seed: int
+    network: nn.Module  # trained, in evaluation mode
+    residuals: Residuals | GradCam | None  # those that the network sees
+    models: Sequence[MaskedModel]  # behind each map; none for Grad-CAM
+    seed: int  # of the masks
 
 
 @dataclass(frozen=True)
 class Passes:
-    """The reconstructions of one slice at one mask ratio, at the masked model's size.
-
-    Attributes:
-        title: which map it is.
-        masked: the input of each pass, (K, H, W); hidden patches are NaN.
-        reconstructed: the output of each pass, with visible patches pasted, (K, H, W).
-        mean: the mean reconstruction, (H, W).
-    """
+    """The reconstructions of one slice at one mask ratio, at the masked model's size."""
 
     title: str
-    masked: Plane
-    reconstructed: Plane
-    mean: Plane
+    masked: Plane  # the input of each pass, (K, H, W); hidden patches are NaN
+    reconstructed: Plane  # the output of each pass, with visible patches pasted, (K, H, W)
+    mean: Plane  # the mean reconstruction, (H, W)
 
 
 @dataclass(frozen=True)
 class SliceView:
-    """One slice with its maps; planes are as stored, not yet turned for display.
-
-    Attributes:
-        title: case, slice and experiment.
-        orientation: how a display turns the planes.
-        field_mm: height and width of every plane once it is turned.
-        image: (h, w) in [0, 1], as the network sees it.
-        label: (h, w), 1 = lesion; None without a reference.
-        residuals: title → (h, w) in [0, 1].
-        passes: the passes of each masked model; empty for an empty slice.
-        inside: intermediate results of the network's units.
-    """
+    """One slice with its maps; planes are as stored, not yet turned for display."""
 
     title: str
     orientation: Orientation
-    field_mm: tuple[float, float]
-    image: Plane
-    label: npt.NDArray[np.bool_] | None
-    residuals: dict[str, Plane]
+    field_mm: tuple[float, float]  # height and width of every plane once it is turned
+    image: Plane  # (h, w) in [0, 1], as the network sees it
+    label: npt.NDArray[np.bool_] | None  # (h, w), 1 = lesion; None without a reference
+    residuals: dict[str, Plane]  # title → (h, w) in [0, 1]
     inside: Inside
-    passes: list[Passes] = field(default_factory=list)
+    passes: list[Passes] = field(default_factory=list)  # none of an empty slice
 
 
 def view_slice(subject: Subject, z: int) -> SliceView:
@@ -106,9 +77,8 @@ def view_slice(subject: Subject, z: int) -> SliceView:
     passes: list[Passes] = []
     # stage residual_maps computes no passes of an empty slice
     if isinstance(subject.residuals, Residuals) and plane.min() != plane.max():
-        passes = slice_passes(
-            subject.models, subject.residuals, image, subject.case, z, subject.seed
-        )
+        masks = (subject.case, z, subject.seed)
+        passes = slice_passes(subject.models, subject.residuals, image, *masks)
     residuals: dict[str, Plane] = {}
     if subject.residuals is not None and maps is not None:
         residuals = dict(zip(subject.residuals.titles, maps.numpy(), strict=True))
@@ -125,23 +95,14 @@ def view_slice(subject: Subject, z: int) -> SliceView:
 
 
 def slice_passes(
-    models: Sequence[MaskedModel],
+    models: Sequence[MaskedModel],  # of each map
     residuals: Residuals,
-    image: torch.Tensor,
+    image: torch.Tensor,  # (1, 1, h, w), in [0, 1]
     case: str,
-    z: int,
+    z: int,  # from 0
     seed: int,
 ) -> list[Passes]:
-    """The passes behind each residual map of a slice, with the same masks as stage residual_maps.
-
-    Args:
-        models: the masked model of each map.
-        residuals: the residual set.
-        image: (1, 1, h, w), in [0, 1].
-        case: the case's name, on which the masks depend.
-        z: number of the slice, from 0.
-        seed: the seed of the masks.
-    """
+    """The passes behind each residual map of a slice, with the masks of stage residual_maps."""
     passes = []
     for part, model in zip(residuals.maps, models, strict=True):
         small = resize(image, (model.image_size,) * 2)
@@ -153,12 +114,8 @@ def slice_passes(
         mean = mean_reconstruction(
             model, small, masks[None], visible=residuals.visible, counted=counted[None]
         )
-        passes.append(
-            Passes(
-                f"{part.mask_ratio:.0%} masked",
-                torch.where(hidden, torch.nan, many)[:, 0].numpy(),
-                pasted(predictions, many, masks)[:, 0].clamp(0, 1).numpy(),
-                mean[0, 0].numpy(),
-            )
-        )
+        masked = torch.where(hidden, torch.nan, many)[:, 0].numpy()
+        reconstructed = pasted(predictions, many, masks)[:, 0].clamp(0, 1).numpy()
+        title = f"{part.mask_ratio:.0%} masked"
+        passes.append(Passes(title, masked, reconstructed, mean[0, 0].numpy()))
     return passes

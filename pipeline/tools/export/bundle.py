@@ -36,38 +36,23 @@ from pipeline.tools.export.model_card import model_card
 FORMAT = 1
 DESCRIPTION, CARD = "bundle.json", "MODEL_CARD.md"
 LARGEST_DESCRIPTION = 16 * 2**20
-DAMAGED_ZIP = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    NotImplementedError,  # a compression that zipfile does not know
-    RuntimeError,  # an encrypted file
-)
+# NotImplementedError: a compression that zipfile does not know; RuntimeError: an encrypted file
+DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 PACKAGES = ("numpy", "safetensors", "SimpleITK", "timm", "torch", "zarr")
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle, whose files are whole.
+    """An opened bundle, whose files are whole."""
 
-    Attributes:
-        name: the data set on which it was trained.
-        dataset: the settings of a prediction, with one experiment (and Grad-CAM's).
-        experiment: the experiment's name.
-        subset: the subset of the split on which it was trained.
-        seed: the seed of the masks.
-        maps: number of residual maps that the network sees.
-        files: name → SHA-256 of every file of weights.
-    """
-
-    name: str
-    dataset: Dataset
+    name: str  # the data set on which it was trained
+    dataset: Dataset  # of a prediction: one experiment, and Grad-CAM's
     experiment: str
-    subset: int
-    seed: int
-    maps: int
-    files: Mapping[str, str]
+    subset: int  # of the split on which it was trained
+    seed: int  # of the masks
+    maps: int  # how many the network sees
+    files: Mapping[str, str]  # name → SHA-256 of each file of weights
 
 
 def export_run(
@@ -84,7 +69,6 @@ def export_run(
         raise PipelineError(f"{output}: already there; give another name or remove it")
     chosen = _settings(layout, dataset, experiment)
     manifests = _manifests(layout, chosen, experiment, subset)
-    scores = _scores(layout, experiment, chosen)
     split = read_json(layout.split)
     record: dict[str, Any] = {
         "format": FORMAT,
@@ -96,7 +80,7 @@ def export_run(
         "split_digest": split["digest"],
         "cases": {role: len(names) for role, names in split["subsets"][str(subset)].items()},
         "parameters": read_json(layout.model(experiment, subset))["parameters"],
-        **scores,
+        **_scores(layout, experiment, chosen),
         "stages": {stage: stage_version(stage) for stage in STAGES},
         "packages": {package: metadata.version(package) for package in PACKAGES},
     }
@@ -178,7 +162,10 @@ def _settings(layout: Layout, dataset: Dataset, experiment: str) -> Dataset:
             maes |= {part.mae for part in settings.maps}
     encoders = (settings.mae_encoder for settings in kept.values())
     maes |= {encoder.mae for encoder in encoders if encoder}
-    modality = dataset.source.modality or _modality(layout)
+    modality: str | None = dataset.source.modality
+    if not modality:
+        first = next(iter(read_json(layout.cases)["cases"]))
+        modality = str(open_store(layout.case_store(first)).attrs["modality"])
     source = {"adapter": dataset.source.adapter, "root": "images", "modality": modality or None}
     content = dataset.model_dump(mode="json")
     content |= {
@@ -206,11 +193,6 @@ def _scores(layout: Layout, experiment: str, dataset: Dataset) -> dict[str, Any]
     return {name: summary[name] for name in ("scores", "patients", "confidence")}
 
 
-def _modality(layout: Layout) -> str:
-    first = next(iter(read_json(layout.cases)["cases"]))
-    return str(open_store(layout.case_store(first)).attrs["modality"])
-
-
 def _name_of(checkpoint: str | None) -> str | None:
     return Path(checkpoint).name if checkpoint else None
 
@@ -234,18 +216,14 @@ def _description(path: Path) -> dict[str, Any]:
             f"bundle {path}: no readable {DESCRIPTION} ({error}); expected a zip that grcsf "
             "export wrote"
         ) from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        form = record.get("format") if isinstance(record, dict) else None
+    form = record.get("format") if isinstance(record, dict) else None
+    if form != FORMAT:
         raise PipelineError(f"bundle {path}: format {form}, expected {FORMAT}; export it again")
-    return record
+    return dict(record)
 
 
 def _unpack(path: Path, name: str, into: Path) -> None:
-    """Copy one file out of a zip: read by its name, never to a path that the zip names.
-
-    Raises:
-        PipelineError: it is not there, or damaged.
-    """
+    """Copy one file out of a zip: read by its name, never to a path that the zip names."""
     try:
         with (
             zipfile.ZipFile(path) as archive,

@@ -7,14 +7,8 @@ from typing import Any
 
 from pipeline.settings import Dataset, GradCam
 
-SHOWN_SCORES = {
-    "dice": "Dice",
-    "iou": "IoU",
-    "precision": "Precision",
-    "recall": "Recall",
-    "voe": "VOE",
-    "fpr_percent": "FPR (%)",
-}
+SHOWN_SCORES = {"dice": "Dice", "iou": "IoU", "precision": "Precision", "recall": "Recall"}
+SHOWN_SCORES |= {"voe": "VOE", "fpr_percent": "FPR (%)"}
 
 
 def model_card(record: Mapping[str, Any], dataset: Dataset) -> str:

@@ -24,12 +24,7 @@ def prediction_page(
 ) -> bytes:
     """PNG: a few lines, and for up to three slices the image, its maps and the contour.
 
-    Args:
-        layout: where the image's stores and mask lie.
-        bundle: the bundle that predicted it.
-        name: the image's name.
-        mask: (z, y, x) bool, 1 = lesion.
-        measured: `lesions`, `lesion_ml`, and with calcium `agatston`.
+    `mask` is (z, y, x), 1 = lesion; `measured` has `lesions`, `lesion_ml`, perhaps `agatston`.
     """
     experiments = {bundle.experiment: bundle.dataset.experiments[bundle.experiment]}
     alone = bundle.dataset.model_copy(update={"experiments": experiments})

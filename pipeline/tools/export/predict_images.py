@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +83,9 @@ def predict_images(
                 for stage in PER_IMAGE:
                     shutil.rmtree(layout.stage(stage), ignore_errors=True)
     if faults:
-        lines = [line for of_image in faults.values() for line in of_image]
         unusable = sum(name in faults for name in files) + len(images) - len(files)
-        raise PipelineError(
-            "\n".join([f"{unusable} of {len(images)} images could not be used:", *lines])
-        )
+        lines = [f"{unusable} of {len(images)} images could not be used:", *chain(*faults.values())]
+        raise PipelineError("\n".join(lines))
 
 
 def _named(images: Sequence[Path]) -> tuple[dict[str, Path], dict[str, list[str]]]:
@@ -98,12 +97,11 @@ def _named(images: Sequence[Path]) -> tuple[dict[str, Path], dict[str, list[str]
     for image in images:
         ending = next((end for end in SUFFIXES if image.name.lower().endswith(end)), "")
         name = image.name[: len(image.name) - len(ending)]
-        if not CASE_NAME.fullmatch(name):
-            faults[str(image)].append(
-                f"{image}: found the name {name!r}, expected {NAME_RULE}; rename it"
-            )
-            continue
-        named[name].append(image)
+        if CASE_NAME.fullmatch(name):
+            named[name].append(image)
+        else:
+            fault = f"{image}: found the name {name!r}, expected {NAME_RULE}; rename it"
+            faults[str(image)].append(fault)
     for name, sharing in named.items():
         if len(sharing) > 1:
             listed = " and ".join(map(str, sharing))
@@ -112,11 +110,7 @@ def _named(images: Sequence[Path]) -> tuple[dict[str, Path], dict[str, list[str]
 
 
 def _check_probabilities(files: Mapping[str, Path]) -> None:
-    """Refuse an image whose mask would have the name of another's probability map.
-
-    Raises:
-        PipelineError: there are images with both names.
-    """
+    """Refuse an image whose mask would have the name of another's probability map."""
     for name, image in files.items():
         if other := files.get(name + PROBABILITY):
             raise PipelineError(
@@ -125,11 +119,7 @@ def _check_probabilities(files: Mapping[str, Path]) -> None:
 
 
 def _check_apart(files: Mapping[str, Path], output: Path) -> None:
-    """Refuse to write among the images: a mask has its image's name and would replace it.
-
-    Raises:
-        PipelineError: `output` holds one of the images, or is a folder of slices.
-    """
+    """Refuse a folder that holds an image, or is one: a mask has its image's name."""
     for image in files.values():
         if output.resolve() in (image.parent.resolve(), image.resolve()):
             raise PipelineError(
@@ -148,18 +138,9 @@ def _run_stages(
     experiment = dataset.experiments[bundle.experiment]
     if experiment.residuals is not None:
         _make_maps(layout, bundle, experiment.residuals, resources)
-    encoder = encoder_mae(dataset, bundle.experiment)
-    predict(
-        layout,
-        bundle.experiment,
-        subset,
-        experiment,
-        bundle.maps,
-        dataset.slices,
-        resources,
-        encoder,
-    )
-    postprocess(layout, bundle.experiment, subset, dataset.postprocess)
+    name, encoder = bundle.experiment, encoder_mae(dataset, bundle.experiment)
+    predict(layout, name, subset, experiment, bundle.maps, dataset.slices, resources, encoder)
+    postprocess(layout, name, subset, dataset.postprocess)
 
 
 def _make_maps(layout: Layout, bundle: Bundle, name: str, resources: Resources) -> None:
@@ -184,8 +165,8 @@ def _hand_over(
     if probabilities:
         predicted = open_store(layout.prediction_store(bundle.experiment, bundle.subset, name))
         array = read_array(predicted, "probability").astype(np.float32)
-        path = output / f"{name}{PROBABILITY}{_ending(written, name)}"
-        write_volume(path, array, store_geometry(store))
+        file = f"{name}{PROBABILITY}{written.name.removeprefix(name)}"
+        write_volume(output / file, array, store_geometry(store))
     mask = read_mask(layout, bundle.experiment, bundle.subset, name, store)
     spacing = [float(side) for side in store.attrs["spacing"]]  # type: ignore[union-attr,arg-type]
     sizes = lesion_sizes(mask)
@@ -206,19 +187,9 @@ def claimed_agatston(
     bundle: Bundle, mask: Mask, hu: npt.NDArray[np.int16], spacing: Sequence[float]
 ) -> float:
     """The Agatston score of all candidates that the mask claims, as evaluate scores them."""
-    evaluation, threshold_hu = bundle.dataset.evaluation, bundle.dataset.postprocess.threshold_hu
-    claimed = claim_candidates(
-        mask, hu, threshold_hu=threshold_hu, majority_over=evaluation.majority_over
-    )
-    score = calcium_score(
-        np.asarray(claimed > 0),
-        hu,
-        spacing,
-        threshold_hu=threshold_hu,
-        reference_spacing_mm=evaluation.agatston_slice_mm,
-    )
+    evaluation, above = bundle.dataset.evaluation, bundle.dataset.postprocess.threshold_hu
+    voters, step_mm = evaluation.majority_over, evaluation.agatston_slice_mm
+    claimed = claim_candidates(mask, hu, threshold_hu=above, majority_over=voters)
+    calcium = np.asarray(claimed > 0)
+    score = calcium_score(calcium, hu, spacing, threshold_hu=above, reference_spacing_mm=step_mm)
     return score.agatston
-
-
-def _ending(path: Path, name: str) -> str:
-    return path.name[len(name) :]

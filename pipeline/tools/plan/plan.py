@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.datasets.configured import planned_cases
-from pipeline.datasets.subsets import Subset, split_cases
+from pipeline.datasets.subsets import split_cases
 from pipeline.orchestration.job_files import job_counts
 from pipeline.planning.preflight import check_split, check_units
 from pipeline.planning.rates import Rates
@@ -34,38 +34,25 @@ MADE_BY = {
 class StagePlan:
     """One stage of a data set.
 
-    Attributes:
-        jobs: how many.
-        hours: by device (`cuda`, `cpu`); empty if they are not estimated.
-        size: bytes; None if they are not estimated.
+    What is not estimated is empty or None.
     """
 
     jobs: int
-    hours: dict[str, float] = field(default_factory=dict)
-    size: int | None = None
+    hours: dict[str, float] = field(default_factory=dict)  # by device (`cuda`, `cpu`)
+    size: int | None = None  # bytes
 
 
 @dataclass(frozen=True)
 class DatasetPlan:
-    """What the run of a data set takes at most.
-
-    Attributes:
-        dataset: its name.
-        cases: number of cases.
-        labelled: number of cases with reference.
-        slices: number of slices of all cases.
-        known: number of cases whose header gives their size.
-        assumed: voxels (z, y, x) of the other cases; None if there are none.
-        stages: stage → its plan, in the data's order.
-    """
+    """What the run of a data set takes at most."""
 
     dataset: str
     cases: int
-    labelled: int
-    slices: int
-    known: int
-    assumed: tuple[int, int, int] | None
-    stages: dict[str, StagePlan]
+    labelled: int  # cases with reference
+    slices: int  # of all cases
+    known: int  # cases whose header gives their size
+    assumed: tuple[int, int, int] | None  # voxels (z, y, x) of the others, if any
+    stages: dict[str, StagePlan]  # in the data's order
 
     @property
     def total(self) -> StagePlan:
@@ -79,18 +66,15 @@ def together(parts: Sequence[StagePlan]) -> StagePlan:
     for part in parts:
         for device, count in part.hours.items():
             hours[device] += count
-    return StagePlan(
-        sum(part.jobs for part in parts), dict(hours), sum(part.size or 0 for part in parts)
-    )
+    jobs, size = sum(part.jobs for part in parts), sum(part.size or 0 for part in parts)
+    return StagePlan(jobs, dict(hours), size)
 
 
 def plan(settings: Settings, rates: Mapping[str, Rates] | None = None) -> list[DatasetPlan]:
     """What a run of the whole configuration takes, by data set.
 
-    Args:
-        settings: the configuration.
-        rates: of every device that it uses (`pipeline.planning.workload.devices_used`). Without
-            rates, hours and the disk of trained networks are not estimated.
+    `rates` are of every device that it uses (`pipeline.planning.workload.devices_used`). Without
+    them, hours and the disk of trained networks are not estimated.
 
     Raises:
         PipelineError: a data set cannot be listed or split, or its units do not fit.
@@ -115,18 +99,15 @@ def _dataset_plan(settings: Settings, name: str, rates: Mapping[str, Rates] | No
         disk = disk_needed(dataset, cases)
         hours = _hours(settings, dataset, cases, rates)
     sizes = {MADE_BY[kind]: size for kind, size in disk.items()}
-    return DatasetPlan(
-        name,
-        len(cases),
-        sum(case.labelled for case in cases),
-        sum(case.shape[0] for case in cases),
-        sum(case.known for case in cases),
-        next((case.shape for case in cases if not case.known), None),
-        {
-            stage: StagePlan(count, hours.get(stage, {}), sizes.get(stage))
-            for stage, count in jobs.items()
-        },
-    )
+    stages = {
+        stage: StagePlan(count, hours.get(stage, {}), sizes.get(stage))
+        for stage, count in jobs.items()
+    }
+    labelled, slices = (sum(case.labelled for case in cases), sum(case.shape[0] for case in cases))
+    assumed = [case.shape for case in cases if not case.known]
+    known = len(cases) - len(assumed)
+    first = assumed[0] if assumed else None
+    return DatasetPlan(name, len(cases), labelled, slices, known, first, stages)
 
 
 def _hours(
@@ -136,15 +117,11 @@ def _hours(
     from pipeline.planning.workload import stage_work
 
     hours: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    subsets = _subsets(dataset, cases, settings.seed)
+    labelled = {
+        case.case: {"group": case.group, "role": case.role} for case in cases if case.labelled
+    }
+    subsets = split_cases(labelled, dataset.split, settings.seed)
     work = stage_work(dataset, cases, subsets, settings.resources)
     for (stage, device, kind), macs in work.items():
         hours[stage][device] += rates[device].hours(kind, macs)
     return {stage: dict(by_device) for stage, by_device in hours.items()}
-
-
-def _subsets(dataset: Dataset, cases: Sequence[CaseSize], seed: int) -> list[Subset]:
-    labelled = {
-        case.case: {"group": case.group, "role": case.role} for case in cases if case.labelled
-    }
-    return split_cases(labelled, dataset.split, seed)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from textwrap import fill
+from typing import Any
 
 from pipeline.evaluation.tables import WIDTH, aligned
 from pipeline.planning.rates import Rates
@@ -68,13 +69,11 @@ def _basis(rates: Mapping[str, Rates]) -> list[str]:
     """What the hours rest on: each device's rates, and which of them are not measured."""
     if not rates:
         return [_wrapped("Disk is that of the stores. --hours adds hours, and trained networks.")]
-    lines = [
-        _wrapped(
-            "An estimate. Hours are at most: all epochs, every slice, empty or not. They are "
-            "counted multiplications over the rate of one device; reading, and stages with –, "
-            "come on top."
-        )
-    ]
+    estimate = (
+        "An estimate. Hours are at most: all epochs, every slice, empty or not. They are counted "
+        "multiplications over the rate of one device; reading, and stages with –, come on top."
+    )
+    lines = [_wrapped(estimate)]
     for rate in rates.values():
         lines.append(_wrapped(f"Rates of: {rate.machine} ({rate.origin})."))
         for kind, macs in rate.per_second.items():
@@ -85,10 +84,6 @@ def _basis(rates: Mapping[str, Rates]) -> list[str]:
 
 
 def _wrapped(text: str) -> str:
-    return fill(
-        text,
-        WIDTH,
-        subsequent_indent="    ",
-        break_long_words=False,  # a broken path or name cannot be copied
-        break_on_hyphens=False,
-    )
+    # a broken path or name cannot be copied
+    whole: Any = {"break_long_words": False, "break_on_hyphens": False}
+    return fill(text, WIDTH, subsequent_indent="    ", **whole)

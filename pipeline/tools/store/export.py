@@ -23,18 +23,10 @@ from pipeline.storage.zarr_store import open_store, read_array
 def export_case(
     layout: Layout, dataset: Dataset, case: str, names: Sequence[str], output: Path
 ) -> list[Path]:
-    """Write a case's image and residual maps in the image's own geometry.
+    """Write a case's image and residual maps in the image's own geometry, and return the files.
 
-    Args:
-        layout: where the results lie.
-        dataset: the data set's settings.
-        case: an ingested case.
-        names: residual sets; all that the case has, if there are none.
-        output: a folder.
-
-    Returns:
-        The files: `CASE-image.nii.gz` in the source's units, and `CASE-SET-MAP.nii.gz` for each
-        map, float32 in [0, 1].
+    `CASE-image.nii.gz` is in the source's units, `CASE-SET-MAP.nii.gz` of each map float32 in
+    [0, 1]. Without `names` of residual sets, all that the case has are written.
 
     Raises:
         PipelineError: the case or its residuals are missing, damaged, or of other settings.

@@ -24,30 +24,20 @@ MAIN_ARRAY = {"ingest": "image", "residual_maps": "residual", "predict": "probab
 class KeptStore:
     """One store of a data set.
 
-    Attributes:
-        path: its folder, or the link to it.
-        stage: the stage that wrote it.
-        of: its residual set, or its experiment and subset; "" for case stores.
-        case: the case's name.
-        size: bytes on disk.
-        state: complete, linked (complete, in the shared folder), unusable, or untouchable (it may
-            be sound, but cannot be read: closed to this user, or of newer software).
-        shape: the shape of its image, residuals or probabilities.
-        raw_bytes: bytes of all its arrays, uncompressed.
-        fingerprint: the fingerprint of everything that it was made from.
-        fault: why it is unusable, or "".
+    A linked one is complete, in the shared folder. An untouchable one may be sound, but cannot be
+    read: closed to this user, or of newer software.
     """
 
-    path: Path
+    path: Path  # its folder, or the link to it
     stage: str
-    of: str
+    of: str  # residual set, or experiment and subset; "" for case stores
     case: str
-    size: int
-    state: str
-    shape: tuple[int, ...] = ()
-    raw_bytes: int = 0
-    fingerprint: str = ""
-    fault: str = ""
+    size: int  # bytes on disk
+    state: str  # complete, linked, unusable or untouchable
+    shape: tuple[int, ...] = ()  # of its image, residuals or probabilities
+    raw_bytes: int = 0  # of all its arrays, uncompressed
+    fingerprint: str = ""  # of everything that it was made from
+    fault: str = ""  # why it is unusable, or ""
 
     @property
     def group(self) -> str:
@@ -67,13 +57,8 @@ def list_stores(layout: Layout) -> list[KeptStore]:
 
 def _kept(path: Path, stage: str, folder: Path) -> KeptStore:
     of = path.parent.relative_to(folder).as_posix()
-    known: dict[str, Any] = {
-        "path": path,
-        "stage": stage,
-        "of": "" if of == "." else of,
-        "case": path.stem,
-        "size": folder_bytes(path),
-    }
+    known: dict[str, Any] = {"path": path, "stage": stage, "of": "" if of == "." else of}
+    known |= {"case": path.stem, "size": folder_bytes(path)}
     try:
         store = open_store(path)
         arrays = dict(store.arrays())
@@ -165,6 +150,4 @@ def _shape_fault(kept: KeptStore, dataset: Dataset, case: Mapping[str, Any] | No
         made_from = open_store(kept.path).attrs.get("image")
         if made_from != case["sha256_image"]:
             return "was made from another image"
-    if kept.shape != expected:
-        return f"found shape {kept.shape}, expected {expected}"
-    return ""
+    return "" if kept.shape == expected else f"found shape {kept.shape}, expected {expected}"

@@ -49,13 +49,8 @@ def needless(
 ) -> list[Needless]:
     """Everything that may be deleted in the results of some data sets.
 
-    Args:
-        users: the results of a data set → its settings in each configuration that shares them.
-        shared: folders that several projects share.
-
-    Returns:
-        Unusable stores, stores of sets, experiments and cases that no longer exist, and old
-        temporary files. Sound stores of a shared folder stay: other projects may need them.
+    These are unusable stores, stores of sets, experiments and cases that none of a folder's `users`
+    has any longer, and old temporary files. Sound stores of a `shared` folder stay.
     """
     items = [item for layout, datasets in users.items() for item in _of_results(layout, datasets)]
     items += [item for root in shared for item in _of_shared_folder(root)]

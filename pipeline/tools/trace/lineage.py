@@ -15,19 +15,12 @@ HOLDS = ("as recorded", "not read")
 
 @dataclass(frozen=True)
 class Link:
-    """A file on the way, and how it compares with its record.
+    """A file on the way, and how it compares with its record."""
 
-    Attributes:
-        file: its path, relative to the results or absolute.
-        sha256: the recorded digest, or None.
-        state: how it compares; a file that is "not read" exists, but was not compared.
-        case: the case of a raw file, or "".
-    """
-
-    file: str
-    sha256: str | None
-    state: State
-    case: str = ""
+    file: str  # relative to the results, or absolute
+    sha256: str | None  # as recorded
+    state: State  # "not read": it exists, but was not compared
+    case: str = ""  # of a raw file
 
     @property
     def holds(self) -> bool:
@@ -37,23 +30,14 @@ class Link:
 
 @dataclass
 class Step:
-    """One job of the chain.
+    """One job of the chain."""
 
-    Attributes:
-        record: the job's record, relative to the results.
-        content: the content of the record.
-        results: the files that the job made.
-        inputs: the earlier results that it read.
-        raw: the raw files, or public checkpoints, that it read.
-        sources: records of the jobs right before it: none of them leads to another.
-    """
-
-    record: str
-    content: Mapping[str, Any]
+    record: str  # relative to the results
+    content: Mapping[str, Any]  # of the record
     results: list[Link] = field(default_factory=list)
-    inputs: list[Link] = field(default_factory=list)
-    raw: list[Link] = field(default_factory=list)
-    sources: list[str] = field(default_factory=list)
+    inputs: list[Link] = field(default_factory=list)  # earlier results
+    raw: list[Link] = field(default_factory=list)  # raw files, or public checkpoints
+    sources: list[str] = field(default_factory=list)  # records; none leads to another
 
     @property
     def links(self) -> list[Link]:
@@ -71,25 +55,15 @@ class Step:
 
 @dataclass
 class Chain:
-    """All jobs that lead to a result; `steps` begins with the job that made it.
+    """All jobs that lead to a result; `steps` begins with the job that made it."""
 
-    Attributes:
-        root: the folder of all results.
-        case: the patient that the chain follows, or "".
-        quick: whether large files are not compared.
-        only: the experiments that the chain follows; all, if empty.
-        asked: the path of the result, as in its link.
-        tell: called with each file before it is compared.
-        steps: record → job.
-    """
-
-    root: Path
-    case: str
-    quick: bool
-    only: tuple[str, ...]
-    asked: str = ""
-    tell: Callable[[str], object] = str
-    steps: dict[str, Step] = field(default_factory=dict)
+    root: Path  # of all results
+    case: str  # the patient that it follows, or ""
+    quick: bool  # whether large files are not compared
+    only: tuple[str, ...]  # experiments that it follows; all, if empty
+    asked: str = ""  # the path of the result, as in its link
+    tell: Callable[[str], object] = str  # called with each file before it is compared
+    steps: dict[str, Step] = field(default_factory=dict)  # by record
 
     @property
     def first(self) -> Step:

@@ -87,11 +87,7 @@ def _subsets(chain: Chain) -> set[int] | None:
 
 
 def _scored(path: Path) -> list[tuple[str, int]]:
-    """Case and subset of each patient in the scores that `evaluate` wrote; none of no file.
-
-    Raises:
-        PipelineError: it has another form.
-    """
+    """Case and subset of each patient in the scores that `evaluate` wrote; none of no file."""
     if not path.is_file():
         return []
     try:

@@ -12,6 +12,7 @@ from pipeline.storage.files import fingerprint
 from pipeline.tools.trace.lineage import Chain, Link, Step
 
 FEW = 2
+FURTHER = 4  # columns: further indent of a continuation line
 ORDER = ("kind", "mae", "residuals", "experiment", "table", "subset", "batch")
 
 
@@ -146,6 +147,3 @@ def wrapped(pieces: Sequence[str], indent: int) -> Iterator[str]:
             yield line
             line = " " * max(0, min(indent + FURTHER, WIDTH - len(piece))) + piece
     yield line
-
-
-FURTHER = 4  # columns: further indent of a continuation line

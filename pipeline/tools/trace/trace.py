@@ -32,21 +32,14 @@ OF_EXPERIMENTS = ("train_segmentation", "predict", "postprocess", "evaluate")
 
 
 def trace(
-    file: Path,
-    case: str = "",
-    only: tuple[str, ...] = (),
+    file: Path,  # any file or store below `results`
+    case: str = "",  # follow this patient alone; a store or mask has its own
+    only: tuple[str, ...] = (),  # follow these experiments of a table alone
     *,
-    quick: bool = False,
+    quick: bool = False,  # check only that stores, models, masks and raw files exist
     tell: Callable[[str], object] = str,
 ) -> Chain:
     """Follow a result, and compare every file on the way with its record.
-
-    Args:
-        file: any file or store below `results`.
-        case: follow this patient alone; a store or mask has its own.
-        only: follow these experiments of a table alone.
-        quick: check only that stores, models, masks and raw files exist.
-        tell: called with each file before it is compared.
 
     Raises:
         PipelineError: there is no such file, it has no record, or it does not hold the case.
@@ -61,7 +54,8 @@ def trace(
     own = case_of(path, record, content)
     if case and own not in ("", case):
         raise PipelineError(f"--case: found {case!r}, but {file} is of {own!r}; leave --case")
-    root = Path(os.path.normpath(record.parent / os.path.relpath(".", _folder(content))))
+    upwards = os.path.relpath(".", Path(content["written"]).parent)
+    root = Path(os.path.normpath(record.parent / upwards))
     chain = Chain(root, case or own, quick, only, tell=tell)
     _follow(chain, record)
     _find_asked(chain, path, record)
@@ -72,10 +66,6 @@ def trace(
     if case and not is_about_its_case(chain):
         raise PipelineError(f"--case: {file} has nothing of a case {case!r}")
     return chain
-
-
-def _folder(content: Mapping[str, Any]) -> Path:
-    return Path(content["written"]).parent
 
 
 def _find_asked(chain: Chain, path: Path, record: Path) -> None:
@@ -122,11 +112,10 @@ def _follow(chain: Chain, record: Path) -> str:
         step.results.append(Link(content["written"], None, "no record"))
         return key
     latest = runs[max(runs)]
-    sources = [
-        *_follow_inputs(chain, step, latest["inputs"]),
-        *_follow_raw(chain, step, latest.get("raw_files", {})),
-    ]
-    step.sources = _nearest(chain, list(dict.fromkeys(sources)))
+    sources = list(_follow_inputs(chain, step, latest["inputs"]))
+    sources += _follow_raw(chain, step, latest.get("raw_files", {}))
+    behind = {key for source in sources for key in _behind(chain, source)}
+    step.sources = [source for source in dict.fromkeys(sources) if source not in behind]
     return key
 
 
@@ -213,19 +202,9 @@ def _state(chain: Chain, path: Path, digest: str | None) -> State:
     return "as recorded"
 
 
-def _nearest(chain: Chain, sources: list[str]) -> list[str]:
-    """The sources that are not behind another source."""
-    behind = {key for source in sources for key in _behind(chain, source)}
-    return [source for source in sources if source not in behind]
-
-
 def _behind(chain: Chain, key: str) -> set[str]:
     """The keys of all jobs that lead to a job."""
     behind: set[str] = set()
-    waiting = list(chain.steps[key].sources)
-    while waiting:
-        source = waiting.pop()
-        if source not in behind:
-            behind.add(source)
-            waiting += chain.steps[source].sources
+    for source in chain.steps[key].sources:
+        behind |= {source} | _behind(chain, source)
     return behind

@@ -34,17 +34,10 @@ def test_what_a_run_takes_is_known_within_a_fifth(tmp_path, monkeypatch):
     common = ["--config", "config.yaml", "--dataset", "heart"]
     written = ["heart", "images", "--cases", "8", "--seed", "11", "--shape", "20", "96", "96"]
     app(["phantom", *written], standalone_mode=False)
-    stages = {
-        "ingest": [],
-        "split": [],
-        "train-mae": ["--mae", "shared"],
-        "residual-maps": ["--residuals", "mrm"],
-        "train-segmentation": ["--experiment", "grcsf"],
-        "predict": ["--experiment", "grcsf"],
-        "check": [],
-    }
-    for stage, options in stages.items():
-        app([stage, *options, *common], standalone_mode=False)
+    stages = ["ingest", "split", "train-mae --mae shared", "residual-maps --residuals mrm"]
+    stages += [f"{stage} --experiment grcsf" for stage in ("train-segmentation", "predict")]
+    for command in [*stages, "check"]:
+        app([*command.split(), *common], standalone_mode=False)
     check = json.loads((tmp_path / "results/heart/check/check.json").read_text("utf-8"))
     kinds = {
         "case stores": "ingest",

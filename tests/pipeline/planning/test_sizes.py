@@ -17,10 +17,6 @@ from pipeline.storage.volumes import Geometry, write_volume
 SLICES = Slices(size=(32, 32), percentiles=(0, 100))
 
 
-def volume(shape):
-    return np.ones(shape, np.uint8), Geometry(shape, (1.0, 1.0, 1.0))
-
-
 def test_assumed_sizes_are_the_phantoms():
     assert ASSUMED["atlas"] == phantom_head.DEFAULT_SHAPE
     assert ASSUMED["msd"] == phantom_chest.DEFAULT_SHAPE
@@ -31,7 +27,8 @@ def test_sizes_are_the_headers_or_the_middle_one_of_those_that_can_be_read(tmp_p
     files = []
     for index, (depth, suffix) in enumerate([(4, "nii.gz"), (6, "mha"), (9, "nrrd")]):
         path = tmp_path / f"{index}.{suffix}"
-        write_volume(path, *volume((depth, 8, 5)))
+        shape = (depth, 8, 5)
+        write_volume(path, np.ones(shape, np.uint8), Geometry(shape, (1.0, 1.0, 1.0)))
         files.append(CaseFiles(str(index), path, None))
     (tmp_path / "empty.nii.gz").touch()
     files.append(CaseFiles("3", tmp_path / "empty.nii.gz", None))

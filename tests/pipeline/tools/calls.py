@@ -33,8 +33,8 @@ def trace(file, *options):
     return call("trace", file, *options)
 
 
-def stage(*arguments):
-    code, output = call(*arguments, "--config", "config.yaml", "--dataset", "heart")
+def stage(*arguments, dataset="heart"):
+    code, output = call(*arguments, "--config", "config.yaml", "--dataset", dataset)
     assert code == 0, output
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.errors import SEVERITIES
-from pipeline.settings import Dataset, Resources
+from pipeline.settings import Dataset
 from pipeline.storage.layout import Layout
 from pipeline.storage.volumes import Geometry, write_volume
 from pipeline.tools.check.check import check
@@ -23,7 +23,8 @@ from pipeline.tools.check.summary import needs, summary
 SHAPE = (8, 24, 20)
 GRID = Geometry(SHAPE, (3.0, 0.5, 0.5))
 SOURCE = {"adapter": "nnunet", "root": "unused", "modality": "CT"}
-RESOURCES = Resources(threads=2, cache_mb=0)
+MAPS = [{"mae": "shared", "mask_ratio": 0.5}, {"mae": "shared", "mask_ratio": 0.75}]
+PATCHES = {"patch_sizes": [8, 8, 8]}
 
 
 def settings(**over):
@@ -34,18 +35,10 @@ def settings(**over):
         "residuals": {"mrm": {"preset": "fast", "maps": MAPS}},
         "experiments": {
             "unetpp": {"model": "unetpp", "width": 8},
-            "grcsf": {
-                "model": "grcsf",
-                "residuals": "mrm",
-                "width": 8,
-                "rcu": {"patch_sizes": [8, 8, 8]},
-            },
+            "grcsf": {"model": "grcsf", "residuals": "mrm", "width": 8, "rcu": PATCHES},
         },
     }
     return Dataset.model_validate({**given, **over})
-
-
-MAPS = [{"mae": "shared", "mask_ratio": 0.5}, {"mae": "shared", "mask_ratio": 0.75}]
 
 
 def write(root, case, image, label=None, label_grid=GRID):
@@ -54,19 +47,23 @@ def write(root, case, image, label=None, label_grid=GRID):
         write_volume(root / "labelsTr" / f"{case}.nii.gz", label, label_grid)
 
 
+def ct(random):
+    """HU with air alone in the first slice."""
+    image = random.integers(-900, 300, SHAPE).astype(np.int16)
+    image[0] = -1000
+    return image
+
+
 @pytest.fixture
 def root(tmp_path):
     """Two good CTs, the second without lesion."""
     random = np.random.default_rng(0)
     for folder in ("imagesTr", "labelsTr"):
         (tmp_path / "raw" / folder).mkdir(parents=True)
-    for case in ("a", "b"):
-        image = random.integers(-900, 300, SHAPE).astype(np.int16)
-        image[0] = -1000
-        label = np.zeros(SHAPE, np.uint8)
-        if case == "a":
-            label[2:4, 5:9, 5:10] = label[6, 1, 1] = 1
-        write(tmp_path / "raw", case, image, label)
+    lesions = np.zeros(SHAPE, np.uint8)
+    lesions[2:4, 5:9, 5:10] = lesions[6, 1, 1] = 1
+    write(tmp_path / "raw", "a", ct(random), lesions)
+    write(tmp_path / "raw", "b", ct(random), np.zeros(SHAPE, np.uint8))
     content = {"labels": {"background": 0, "lesion": 1}, "channel_names": {"0": "CT"}}
     content |= {"numTraining": 2, "file_ending": ".nii.gz"}
     (tmp_path / "raw" / "dataset.json").write_text(json.dumps(content), "utf-8")
@@ -74,7 +71,7 @@ def root(tmp_path):
 
 
 def checked(tmp_path, root, **over):
-    return check(Layout(tmp_path / "results", "ct"), settings(**over), root, [], 1, RESOURCES)
+    return check(Layout(tmp_path / "results", "ct"), settings(**over), root, [], 1, 2)
 
 
 def told(found, severity):
@@ -88,9 +85,7 @@ def told(found, severity):
 
 def add_a_third(root):
     """Fewer cases than three cannot train, validate and test."""
-    image = np.random.default_rng(7).integers(-900, 300, SHAPE).astype(np.int16)
-    image[0] = -1000
-    write(root, "c", image, np.zeros(SHAPE, np.uint8))
+    write(root, "c", ct(np.random.default_rng(7)), np.zeros(SHAPE, np.uint8))
 
 
 def test_a_split_that_the_cases_cannot_have_is_an_error(tmp_path, root):
@@ -118,9 +113,9 @@ def test_a_good_data_set_is_described(tmp_path, root):
     assert lines["lesion ml a case"] == f"{41 * 0.75 / 1000:.4g}"
     # of 1 and 40 voxels, 0.75 mm³ each
     assert lines["a lesion's voxels, 5, 25, 50, 75, 95 %"] == "2.95 – 10.75 – 20.5 – 30.25 – 38.05"
-    assert lines["a lesion's mm³, 5, 25, 50, 75, 95 %"].split(" – ")[2] == f"{20.5 * 0.75:.4g}"
     assert lines["lesions by voxels"] == "1–100: 2; 101–1000: 0; >1000: 0"
     assert lines["cases by lesion voxels (Fig. 9)"] == "1–100: 1; 101–1000: 0; >1000: 0"
+    assert lines["a lesion's mm³, 5, 25, 50, 75, 95 %"].split(" – ")[2] == f"{20.5 * 0.75:.4g}"
     assert {"disk, case stores", "disk, together"} <= set(dict(needs(found)))
     written = json.loads((tmp_path / "results/ct/check/check.json").read_text("utf-8"))
     assert written["disk_bytes"] == found.disk
@@ -156,9 +151,8 @@ def spoil_spacing(path, step):
 @pytest.fixture
 def broken(tmp_path):
     """A CSV of good and of variously broken cases, of which each has the fault of its name."""
-    (tmp_path / "set").mkdir()
-    good = tmp_path / "set"
-    random = np.random.default_rng(1)
+    good, random = tmp_path / "set", np.random.default_rng(1)
+    good.mkdir()
     label = np.zeros(SHAPE, np.uint8)
     label[2:4, 5:9, 5:10] = 1
     rows = ["case,image,label,group,role"]
@@ -171,11 +165,8 @@ def broken(tmp_path):
         write_volume(good / f"{case}_mask.nii.gz", label, replace(grid, shape=label.shape))
         rows.append(f"{case},{case}.nii.gz,{case}_mask.nii.gz,,")
 
-    def hole(image):
-        image[2, 2, 2] = np.nan
-
     add("good")
-    add("nan", change=hole)
+    add("nan", change=lambda image: image.put(0, np.nan))
     add("zero")
     spoil_spacing(good / "zero.nii.gz", 0.0)
     add("negative")
@@ -188,8 +179,7 @@ def broken(tmp_path):
     add("values", label=label.astype(np.float32) * 0.4)
     add("below", label=label.astype(np.int16) * -1)
     add("twice")
-    rows.append("twice,good.nii.gz,good_mask.nii.gz,,")
-    rows.append("gone,gone.nii.gz,,,")
+    rows += ["twice,good.nii.gz,good_mask.nii.gz,,", "gone,gone.nii.gz,,,"]
     rows.append("bare,good.nii.gz,,,train")
     (good / "manifest.csv").write_text("\n".join(rows), "utf-8")
     return good
@@ -210,7 +200,7 @@ FAULTS = {
 }
 
 
-def test_every_fault_of_every_case_is_told_in_one_run(tmp_path, broken):
+def test_every_fault_of_every_case_is_told_in_one_run_as_records_of_one_form(tmp_path, broken):
     found = checked(tmp_path, broken, source={**SOURCE, "adapter": "manifest"})
     errors = told(found, "error")
     assert set(errors) == set(FAULTS)
@@ -224,6 +214,19 @@ def test_every_fault_of_every_case_is_told_in_one_run(tmp_path, broken):
     assert "http" not in page
     for words in FAULTS.values():
         assert words in page
+    written = json.loads(layout.check(".json").read_text("utf-8"))
+    assert written["counts"] == found.counts
+    assert sum(written["counts"].values()) == len(written["findings"])
+    order = [SEVERITIES.index(one["severity"]) for one in written["findings"]]
+    assert order == sorted(order)
+    keys = {"severity", "case", "file", "found", "expected", "remedy", "text"}
+    for one in written["findings"]:
+        assert {key: type(value) for key, value in one.items()} == dict.fromkeys(keys, str)
+        assert "\n" not in one["text"]
+        assert one["found"]
+        assert one["found"] in one["text"]
+        if one["severity"] != "note":
+            assert one["remedy"], f"{one['text']}: nothing to be done is no warning"
 
 
 def test_orphans_are_told_beside_the_faults_of_cases(tmp_path, root):
@@ -252,36 +255,13 @@ def test_a_folder_that_is_no_data_set_is_a_finding(tmp_path):
 def test_what_was_left_out_is_noted(tmp_path, root):
     (root / "imagesTr" / "._a_0000.nii.gz").write_bytes(b"")
     (root / "imagesTs").mkdir()
-    write_volume(
-        root / "imagesTs" / "t_0000.nii.gz",
-        np.random.default_rng(2).integers(-900, 300, SHAPE).astype(np.int16),
-        GRID,
-    )
+    write_volume(root / "imagesTs" / "t_0000.nii.gz", ct(np.random.default_rng(2)), GRID)
     found = checked(tmp_path, root)
     assert told(found, "note")[""] == [
         "1 of 3 cases without reference: predicted, not scored",
         "left out, file ._* (left by macOS): imagesTr/._a_0000.nii.gz",
     ]
     assert dict(summary(found))["roles"] == "1 unlabelled, 2 left to the split"
-
-
-def test_findings_are_records_of_one_form(tmp_path, broken):
-    found = checked(tmp_path, broken, source={**SOURCE, "adapter": "manifest"})
-    layout = Layout(tmp_path / "results", "ct")
-    written = json.loads(layout.check(".json").read_text("utf-8"))
-    assert written["counts"] == found.counts
-    assert sum(written["counts"].values()) == len(written["findings"])
-    order = [SEVERITIES.index(one["severity"]) for one in written["findings"]]
-    assert order == sorted(order)
-    keys = {"severity", "case", "file", "found", "expected", "remedy", "text"}
-    for one in written["findings"]:
-        assert set(one) == keys
-        assert all(isinstance(value, str) for value in one.values())
-        assert "\n" not in one["text"]
-        assert one["found"]
-        assert one["found"] in one["text"]
-        if one["severity"] != "note":
-            assert one["remedy"], f"{one['text']}: nothing to be done is no warning"
 
 
 def called(tmp_path, name, over):

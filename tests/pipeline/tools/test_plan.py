@@ -26,29 +26,21 @@ ROW = r"^\| (\w+) +\| +([^|]+) \| +([^|]+) \| +([^|]+) \| +([^|]+) \|$"
 
 def tiny(tmp_path: Path, **changes) -> dict:
     """Seven cases of ten slices: 5 train, 1 validates, 1 tests."""
-    lines = []
+    shape, lines = (10, 8, 6), []
     for index in range(7):
-        write_volume(tmp_path / f"{index}.nii.gz", *volume((10, 8, 6)))
+        grid = Geometry(shape, (1.0, 1.0, 1.0))
+        write_volume(tmp_path / f"{index}.nii.gz", np.ones(shape, np.uint8), grid)
         lines.append(f"case{index},{index}.nii.gz,{index}.nii.gz")
     (tmp_path / "manifest.csv").write_text("\n".join(["case,image,label", *lines]) + "\n")
+    maps = [{"mae": "mae", "mask_ratio": 0.5}, {"mae": "mae", "mask_ratio": 0.75}]
     dataset = {
         "source": {"adapter": "manifest", "root": str(tmp_path)},
         "slices": {"size": [32, 32], "percentiles": [0, 100]},
         "split": {"test": 1, "validation": 1},
         "mae": {"mae": {"preset": "tiny", "image_size": 32, "patch_size": 8, "epochs": 3}},
-        "residuals": {
-            "mrm": {
-                "preset": "paper",
-                "maps": [{"mae": "mae", "mask_ratio": 0.5}, {"mae": "mae", "mask_ratio": 0.75}],
-            }
-        },
+        "residuals": {"mrm": {"preset": "paper", "maps": maps}},
         "experiments": {
-            "grcsf": {
-                "model": "grcsf",
-                "residuals": "mrm",
-                "width": 4,
-                "training": {"epochs": 2},
-            }
+            "grcsf": {"model": "grcsf", "residuals": "mrm", "width": 4, "training": {"epochs": 2}}
         },
     }
     return {"results": str(tmp_path / "results"), "datasets": {"own": {**dataset, **changes}}}
@@ -62,10 +54,6 @@ def planned(capsys, config: Path, *options: object) -> str:
 def written(tmp_path: Path, given: dict) -> Path:
     (tmp_path / "config.yaml").write_text(json.dumps(given))
     return tmp_path / "config.yaml"
-
-
-def volume(shape):
-    return np.ones(shape, np.uint8), Geometry(shape, (1.0, 1.0, 1.0))
 
 
 def test_work_by_hand(tmp_path):
@@ -165,10 +153,8 @@ def test_own_rates_change_the_hours_and_what_is_derived_is_said(tmp_path, capsys
     )
     assert set(before["rates"]) == {"cpu"}
     assert before["rates"]["cpu"]["derived"]["mae_training"] == "mae_pass"
-    hours = [
-        found["datasets"][0]["stages"]["train_mae"]["hours"]["cpu"] for found in (before, after)
-    ]
-    assert hours[1] == pytest.approx(hours[0] / 4)
+    slower, faster = (plans["datasets"][0]["stages"]["train_mae"] for plans in (before, after))
+    assert faster["hours"]["cpu"] == pytest.approx(slower["hours"]["cpu"] / 4)
     told = planned(capsys, config, "--rates", fast)
     assert "core hours" in told
     assert "GPU hours" not in told
@@ -227,8 +213,7 @@ def test_each_training_takes_the_hours_of_its_own_device(tmp_path, capsys, gpus)
     totals = found["datasets"][0]["total"]["hours"]
     assert set(totals) == {other, mae, segmentation}
     for device, hours in totals.items():
-        parts = [one["hours"].get(device, 0) for one in stages.values()]
-        assert hours == pytest.approx(sum(parts))
+        assert hours == pytest.approx(sum(one["hours"].get(device, 0) for one in stages.values()))
 
 
 def test_both_devices_have_a_column_and_their_rates(tmp_path, capsys):
@@ -254,15 +239,15 @@ def test_both_devices_have_a_column_and_their_rates(tmp_path, capsys):
 
 def test_rates_that_cannot_be_used_are_one_line(tmp_path):
     path = rates_file(tmp_path / "r.json", mae_pass=1.0)
-    with pytest.raises(PipelineError, match="has no segmentation_prediction"):
-        load_rates(path, "cpu")
-    with pytest.raises(PipelineError, match="nothing about cuda"):
-        load_rates(path, "cuda")
-    path.write_text('{"cpu": {"machine": 3}}')
-    with pytest.raises(PipelineError, match=r"cpu\.machine: .*; measure with"):
-        load_rates(path, "cpu")
-    with pytest.raises(PipelineError, match="No such file"):
-        load_rates(tmp_path / "none.json", "cpu")
+    (tmp_path / "text.json").write_text('{"cpu": {"machine": 3}}')
+    for name, device, fault in (
+        ("r.json", "cpu", "has no segmentation_prediction"),
+        ("r.json", "cuda", "nothing about cuda"),
+        ("text.json", "cpu", r"cpu\.machine: .*; measure with"),
+        ("none.json", "cpu", "No such file"),
+    ):
+        with pytest.raises(PipelineError, match=fault):
+            load_rates(path.with_name(name), device)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -115,12 +115,8 @@ def test_an_image_is_predicted_as_the_stages_would(
 def test_a_bundle_names_no_folder_and_holds_only_what_is_needed(run, tmp_path):
     model = exported(run, tmp_path / "run.zip")
     shutil.unpack_archive(model, tmp_path / "unpacked")
-    assert sorted(path.name for path in (tmp_path / "unpacked").iterdir()) == [
-        "MODEL_CARD.md",
-        "bundle.json",
-        "mae-shared.safetensors",
-        "network.safetensors",
-    ]
+    names = ["MODEL_CARD.md", "bundle.json", "mae-shared.safetensors", "network.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "unpacked").iterdir()) == names
     description = read_text(model, "bundle.json")
     text = description + read_text(model, "MODEL_CARD.md")
     assert "somebody" not in text
@@ -153,22 +149,16 @@ def test_the_card_shows_the_scores_of_masks_made_the_same_way(run, tmp_path):
     assert "Not evaluated" in card
 
 
-def test_nothing_is_written_over(run, tmp_path):
+def test_a_bundle_is_a_zip_and_replaces_nothing(run, tmp_path):
     exported(run, tmp_path / "run.zip")
     with pytest.raises(PipelineError, match="already there"):
         exported(run, tmp_path / "run.zip")
-
-
-def test_a_bundle_is_a_zip(run, tmp_path):
     with pytest.raises(PipelineError, match=r"--output: found .*run, expected .*\.zip"):
         exported(run, tmp_path / "run")
     (tmp_path / "run").mkdir()
-    for path, said in (
-        (tmp_path / "run", "found a folder, expected a zip"),
-        (tmp_path / "gone.zip", "not there"),
-    ):
+    for name, said in (("run", "found a folder, expected a zip"), ("gone.zip", "not there")):
         with pytest.raises(PipelineError, match=said):
-            open_bundle(path, tmp_path / "tree")
+            open_bundle(tmp_path / name, tmp_path / "tree")
 
 
 def altered(model, **changes):
@@ -240,27 +230,19 @@ def test_every_format_is_read(run, tmp_path, resources):
     array = read_array(open_store(run[0].case_store("d")), "image")
     for z, plane in enumerate(array):
         slice_ = SimpleITK.GetImageFromArray(plane[None])
-        slice_.SetMetaData("0008|0060", "MR")
-        slice_.SetMetaData("0020|000e", "1.2.3")
-        slice_.SetMetaData("0020|0013", str(z + 1))
-        slice_.SetMetaData("0020|0032", f"0\\0\\{3 * z}")
-        slice_.SetMetaData("0020|0037", "1\\0\\0\\0\\1\\0")
+        tags = {"0008|0060": "MR", "0020|000e": "1.2.3", "0020|0013": str(z + 1)}
+        tags |= {"0020|0032": f"0\\0\\{3 * z}", "0020|0037": "1\\0\\0\\0\\1\\0"}
+        for tag, value in tags.items():
+            slice_.SetMetaData(tag, value)
         writer = SimpleITK.ImageFileWriter()
         writer.KeepOriginalImageUIDOn()
         writer.SetFileName(str(series / f"{z}.dcm"))
         writer.Execute(slice_)
     predict_images([*images, series], model, tmp_path / "out", resources)
     written = sorted(path.name for path in (tmp_path / "out").glob("*") if path.suffix != ".json")
-    assert written == [
-        "image-mhd.mha",
-        "image-mhd.png",
-        "image-nii.nii.gz",
-        "image-nii.png",
-        "image-nrrd.nii.gz",
-        "image-nrrd.png",
-        "series.nii.gz",
-        "series.png",
-    ]
+    endings = {"image-mhd": "mha", "image-nii": "nii.gz", "image-nrrd": "nii.gz"}
+    endings["series"] = "nii.gz"
+    assert written == [f"{n}.{end}" for n, mask in endings.items() for end in (mask, "png")]
     masks = [read_volume(tmp_path / "out" / name).array for name in written if "png" not in name]
     assert all((mask == masks[0]).all() for mask in masks)
 

@@ -124,10 +124,7 @@ def test_prune_shows_first_and_deletes_with_yes(config, ingested):
     del content["cases"]["b"], content["cases"]["e"]
     content["outputs"] = ["a.zarr", "c.zarr", "d.zarr"]
     write_json(ingested.cases, content)
-    other = edit(
-        config,
-        lambda discs: discs["experiments"].update(new=discs["experiments"].pop("unet")),
-    )
+    other = edit(config, lambda of: of["experiments"].update(new=of["experiments"].pop("unet")))
     (ingested.case_store("c") / "zarr.json").write_text("{", "utf-8")
     left, fresh = (ingested.stage("ingest") / f".{name}.zarr.1.tmp" for name in ("left", "fresh"))
     for folder in (left, fresh):

@@ -41,12 +41,8 @@ def grid(tree):
 
 def test_every_test_scan_gets_one_short_metaimage_on_its_grid(tree, tmp_path, box):
     made(tree, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir() if "R." in path.name) == [
-        "TEV1P1R.mhd",
-        "TEV1P1R.raw",
-        "TEV2P3R.mhd",
-        "TEV2P3R.raw",
-    ]
+    names = [f"{case}R.{end}" for case in ("TEV1P1", "TEV2P3") for end in ("mhd", "raw")]
+    assert sorted(path.name for path in tmp_path.iterdir() if "R." in path.name) == names
     found = read_volume(tmp_path / "TEV1P1R.mhd")
     assert found.array.dtype == np.int16
     expected = 4 * box(SHAPE, (2, 4), (5, 8), (5, 8))

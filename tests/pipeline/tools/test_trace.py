@@ -43,12 +43,8 @@ def test_a_case_leads_to_its_mask_its_stores_and_its_raw_files(results):
     case = read_json(results.split)["subsets"]["1"]["test"][0]
     code, told = trace(results.scores("grcsf"), "--case", case)
     assert code == 0, told
-    steps = {
-        step["stage"]: step
-        for step in json.loads(trace(results.scores("grcsf"), "--case", case, "--json")[1])[
-            "steps"
-        ].values()
-    }
+    records = json.loads(trace(results.scores("grcsf"), "--case", case, "--json")[1])
+    steps = {step["stage"]: step for step in records["steps"].values()}
     made = {link["file"] for link in steps["postprocess"]["results"]}
     mask = f"heart/postprocess/grcsf/subset-1/{case}.mha"
     assert made == {"heart/postprocess/grcsf/subset-1.json", mask}
@@ -130,15 +126,12 @@ def test_faults_are_one_line(options, told):
     assert "\n" not in error.strip()
 
 
-def test_a_training_case_is_in_no_table(results):
-    case = read_json(results.split)["subsets"]["1"]["train"][0]
-    code, error = trace(results.table(".csv"), "--case", case)
+def test_a_training_case_in_a_table_and_another_than_the_mask_s_are_refused(results):
+    roles = read_json(results.split)["subsets"]["1"]
+    trained, (case, other) = roles["train"][0], roles["test"]
+    code, error = trace(results.table(".csv"), "--case", trained)
     assert code == 1
-    assert f"nothing of a case {case!r}" in error
-
-
-def test_another_case_than_the_mask_s_is_refused(results):
-    case, other = read_json(results.split)["subsets"]["1"]["test"]
+    assert f"nothing of a case {trained!r}" in error
     code, error = trace(results.mask("plain", 1, case, ".mha"), "--case", other)
     assert code == 1
     assert f"--case: found {other!r}, but " in error

@@ -52,7 +52,8 @@ def test_a_changed_mask_store_or_model_is_told(results):
 
 def test_scores_of_masks_made_since_are_told(results):
     """A result that was made from other files than lie there now."""
-    stage("postprocess", "--experiment", "plain", "--set", json.dumps(other_threshold()))
+    over = {"datasets": {"heart": {"postprocess": {"probability": 0.999}}}}
+    stage("postprocess", "--experiment", "plain", "--set", json.dumps(over))
     code, output = trace(results.table(".csv"))
     assert code == 1
     assert "! heart/postprocess/plain/subset-1.json, which it read: differs" in flat(output)
@@ -62,18 +63,14 @@ def test_scores_of_masks_made_since_are_told(results):
     assert trace(results.table(".csv"))[0] == 0
 
 
-def other_threshold():
-    return {"datasets": {"heart": {"postprocess": {"probability": 0.999}}}}
-
-
-def test_a_result_without_record_ends_the_chain(results):
-    record_of(results.masks("grcsf", 1)).unlink()
+def test_a_record_that_is_missing_or_of_another_format_is_none_and_told_once(results):
+    record = record_of(results.masks("grcsf", 1))
+    content = record.read_bytes()
+    record.unlink()
     code, output = trace(results.table(".csv"))
     assert code == 1
     assert "! heart/postprocess/grcsf/subset-1.json, which it read: no record" in flat(output)
-
-
-def test_a_record_of_another_format_is_none_and_told_once(results):
+    record.write_bytes(content)
     record = record_of(results.cases)
     write_json(record, {**read_json(record), "format": 2})
     code, output = trace(results.table(".csv"))

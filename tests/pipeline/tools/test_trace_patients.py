@@ -6,15 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from typer.testing import CliRunner
 
-from pipeline.cli import app
 from pipeline.cli.job import open_job, recorded
-from pipeline.errors import PipelineError
 from pipeline.orchestration.record_writer import Inputs, JobDescription
 from pipeline.orchestration.record_writer import recorded as recorded_work
 from pipeline.storage.files import file_digest, read_json, write_json
 from pipeline.storage.layout import Layout
+from tests.pipeline.tools.calls import stage, trace
 
 SHAPE = (4, 16, 16)
 TESTS = {1: ["one", "two", "healthy"], 2: ["far"]}
@@ -27,10 +25,7 @@ CONFIG = {
             "source": {"adapter": "orcascore", "root": "images"},
             "slices": {"size": [32, 32], "window": [0, 1]},
             "split": {"subsets": 2},
-            "experiments": {
-                "wide": {"model": "unet"},
-                "near": {"model": "unet", "subsets": [1]},
-            },
+            "experiments": {"wide": {"model": "unet"}, "near": {"model": "unet", "subsets": [1]}},
             "evaluation": {"bootstrap_samples": 100},
             "tables": {
                 "shared": {"title": "t", "headings": ["h"], "columns": ["recall"], "rows": ROWS},
@@ -39,19 +34,6 @@ CONFIG = {
         }
     },
 }
-
-
-def call(*arguments):
-    done = CliRunner().invoke(app, [str(one) for one in arguments])
-    if isinstance(done.exception, PipelineError):
-        return 1, str(done.exception)
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.exit_code, done.stdout
-
-
-def stage(*arguments):
-    code, told = call(*arguments, "--config", "config.yaml", "--dataset", "tiny")
-    assert code == 0, told
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +64,12 @@ def finished(results_tree_at, box, tmp_path_factory):
                 tree.add_model(name, subset, 1)
             with recorded(job, "predict", experiment=name, subset=subset):
                 predicted(tree, name, subset, {case: found[case] for case in TESTS[subset]})
-            stage("postprocess", "--experiment", name, "--subset", subset)
+            stage("postprocess", "--experiment", name, "--subset", subset, dataset="tiny")
         for name in RUNS_ON:
-            stage("evaluate", "--experiment", name)
-        stage("compare")
+            stage("evaluate", "--experiment", name, dataset="tiny")
+        stage("compare", dataset="tiny")
         for table in CONFIG["datasets"]["tiny"]["tables"]:
-            stage("tabulate", "--table", table)
+            stage("tabulate", "--table", table, dataset="tiny")
     return folder
 
 
@@ -124,24 +106,24 @@ def test_a_case_that_the_table_does_not_count_is_refused(layout, table, case):
     file = layout.table(".csv") if table == "compare" else layout.chosen_table(table, ".csv")
     # also where the row that has fewer subsets is not followed
     for options in ([], ["--experiment", "wide"]):
-        code, error = call("trace", file, "--case", case, *options)
+        code, error = trace(file, "--case", case, *options)
         assert code == 1
         assert f"has nothing of a case {case!r}" in error
-    code, told = call("trace", file, "--case", "one")
+    code, told = trace(file, "--case", "one")
     assert code == 0, told
 
 
 def test_a_case_of_any_subset_is_followed_where_the_table_counts_it(layout):
-    code, told = call("trace", layout.chosen_table("all", ".csv"), "--case", "far")
+    code, told = trace(layout.chosen_table("all", ".csv"), "--case", "far")
     assert code == 0, told
     assert "wide/subset-2/far" in told
     assert "subset-1" not in told
-    assert call("trace", layout.scores("wide"), "--case", "far")[0] == 0
-    assert call("trace", layout.scores("wide"), "--case", "unseen")[0] == 1
+    assert trace(layout.scores("wide"), "--case", "far")[0] == 0
+    assert trace(layout.scores("wide"), "--case", "unseen")[0] == 1
 
 
 def test_damaged_scores_are_one_line(layout):
     layout.scores("wide").write_text("a,b\n1,2\n")
-    code, error = call("trace", layout.table(".csv"), "--case", "one")
+    code, error = trace(layout.table(".csv"), "--case", "one")
     assert code == 1
     assert "wide.csv: damaged, expected a row a patient" in error
