@@ -23,7 +23,7 @@ def configuration():
     heart |= {
         "source": {"adapter": "orcascore", "root": "images"},
         "split": {"test": 2, "validation": 1},
-        "mae": head["mae"],
+        "mae": {"shared": {**head["mae"]["shared"], "checkpoint": None}},
         "residuals": head["residuals"],
         "experiments": {"plain": networks["unet"], "grcsf": networks["grcsf"]},
         "postprocess": {"method": "calcium"},

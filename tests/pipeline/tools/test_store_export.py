@@ -59,7 +59,7 @@ def test_export_writes_what_any_viewer_overlays(export, ingested, output):
         ("f", [], "case f: not among the 5 ingested cases"),
         ("c", [], "case c: has no residual maps yet; run residual-maps first"),
         ("c", ["--residuals", "mrm"], "not there; run the stage that writes it"),
-        ("a", ["--residuals", "x"], "there is no 'x'; choose from: mrm"),
+        ("a", ["--residuals", "x"], "residuals has no 'x'; it has: mrm"),
         ("b", [], "made with other settings than residuals.mrm has now"),
     ],
 )
