@@ -157,9 +157,8 @@ def test_a_slice_does_not_depend_on_its_batch(variant):
     model = build(variant).eval()
     image, residuals = batch(variant, (48, 48), count=3)
     with torch.inference_mode():
-        together = model(image, residuals)
         alone = model(image[1:2], residuals[1:2])
-    torch.testing.assert_close(together[1:2], alone, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(model(image, residuals)[1:2], alone, rtol=1e-4, atol=1e-4)
 
 
 def test_residual_maps_matter_exactly_where_they_are_used(variant):
@@ -172,10 +171,9 @@ def test_residual_maps_matter_exactly_where_they_are_used(variant):
         if used:
             with pytest.raises(ValueError, match="needs residual maps"):
                 model(image)
-            wrong = torch.cat([residuals, residuals], dim=1)
             number = residuals.shape[1]
-            with pytest.raises(ValueError, match=f"expected {number} residual maps, found"):
-                model(image, wrong)
+            with pytest.raises(ValueError, match=f"expected {number} .* found {2 * number}"):
+                model(image, torch.cat([residuals, residuals], dim=1))
         else:
             assert torch.equal(model(image), logits)
 
