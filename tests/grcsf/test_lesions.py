@@ -36,12 +36,9 @@ def test_lesion_tally_by_hand():
     assert lesion_f1(reference, prediction) == pytest.approx(6 / 7)
 
 
-@pytest.mark.parametrize(
-    ("prediction", "reference", "expected"),
-    [("....", "....", 1), ("#...", "....", 0), ("....", "#.#.", 0), ("#.#.", "#.#.", 1)],
-)
-def test_lesion_f1_of_empty_and_equal_masks(prediction, reference, expected):
-    assert lesion_f1(row(prediction), row(reference)) == expected
+def test_lesion_f1_of_empty_and_equal_masks():
+    assert lesion_f1(row("...."), row("....")) == lesion_f1(row("#.#."), row("#.#.")) == 1
+    assert lesion_f1(row("#..."), row("....")) == lesion_f1(row("...."), row("#.#.")) == 0
 
 
 @given(lesion_masks, lesion_masks)

@@ -153,17 +153,6 @@ def test_ignore_averages_masked_passes_only():
     assert seen == {0, 1, 2}
 
 
-def test_a_patch_never_masked_has_no_residual():
-    model = random_mae()
-    image, masks = images_of(1, 32, 32), masks_for(model, 1, 0.5, 1)
-    for visible in ("paste", "ignore"):
-        patches = model.patchify(
-            multi_ratio_residuals([model], image, [masks], visible=visible, kind="abs")
-        )
-        assert (patches[~masks[:, 0]] == 0).all()
-        assert (patches[masks[:, 0]] > 0).any()
-
-
 @pytest.mark.parametrize("visible", VISIBLE)
 def test_the_mean_is_clipped_not_each_pass(visible):
     model = random_mae()

@@ -111,12 +111,12 @@ def test_holm_by_hand():
     assert holm([]).size == 0
 
 
-@given(st.lists(shares, min_size=1, max_size=12), st.randoms(use_true_random=False))
-def test_holm_stays_between_p_and_bonferroni_in_any_order(p_values, random):
+@given(st.lists(shares, min_size=1, max_size=12), st.data())
+def test_holm_stays_between_p_and_bonferroni_in_any_order(p_values, data):
     adjusted = holm(p_values)
     assert (adjusted >= p_values).all()
     assert (adjusted <= np.minimum(1, len(p_values) * np.array(p_values))).all()
-    order = random.sample(range(len(p_values)), len(p_values))
+    order = data.draw(st.permutations(range(len(p_values))))
     assert holm([p_values[i] for i in order]) == pytest.approx(adjusted[order])
 
 
