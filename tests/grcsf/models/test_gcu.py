@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from grcsf.models.gcu import SqueezeExcitation, cosine_over_channels
+from grcsf.models.gcu import cosine_over_channels
 
 
 def test_cosine_is_scale_free_bounded_and_float32_under_autocast():
@@ -25,9 +25,3 @@ def test_cosine_at_zero_vectors_has_a_small_gradient(other):
     assert not cosine.any()
     assert zeros.grad.abs().max() <= 1e3
     assert others.grad.isfinite().all()
-
-
-@pytest.mark.parametrize(("channels", "hidden"), [(64, 3), (512, 25), (8, 1)])
-def test_squeeze_excitation_reduces_by_20_but_never_to_nothing(channels, hidden):
-    count = sum(p.numel() for p in SqueezeExcitation(channels).parameters())
-    assert count == 2 * channels * hidden + hidden + channels
