@@ -25,9 +25,7 @@ def test_hu_of_exactly_130_is_no_candidate():
     assert candidates.tolist() == [[[1, 0, 2, 2, 0]]]
     assert number == 2
     assert find_candidates(line(131, 130), threshold_hu=129)[0].tolist() == [[[1, 1]]]
-
-
-def test_candidates_that_touch_by_an_edge_are_two():
+    # candidates that touch by an edge are two
     hu = np.full((2, 2, 2), -100)
     hu[0, 0, 0] = hu[0, 1, 1] = hu[1, 0, 1] = 300
     assert find_candidates(hu)[1] == 3
@@ -129,12 +127,13 @@ def test_marks_outside_candidates_are_no_lesions():
 
 @given(labelings, labelings, hu_volumes, choices)
 def test_matching_is_mirrored_and_adds_up(first, second, hu, majority_over):
-    match = match_lesions(first, second, hu, SPACING, majority_over=majority_over).total
+    matched = match_lesions(first, second, hu, SPACING, majority_over=majority_over)
+    match = matched.total
     mirror = match_lesions(second, first, hu, SPACING, majority_over=majority_over).total
     assert match.number == Tally(mirror.number.tp, mirror.number.fn, mirror.number.fp)
-    arteries = match_lesions(first, second, hu, SPACING, majority_over=majority_over).by_artery
-    assert sum(counts.number.tp for counts in arteries.values()) == match.number.tp
-    assert sum(counts.number.fn for counts in arteries.values()) == match.number.fn
+    arteries = [counts.number for counts in matched.by_artery.values()]
+    assert sum(number.tp for number in arteries) == match.number.tp
+    assert sum(number.fn for number in arteries) == match.number.fn
     claimed = claim_candidates(second, hu, majority_over=majority_over)
     volume = match.volume_mm3.tp + match.volume_mm3.fn
     assert volume == pytest.approx(np.count_nonzero(claimed) * 0.75)

@@ -20,8 +20,6 @@ from grcsf.losses import mixed_loss
 from grcsf.models.build import build_segmentation_model
 from grcsf.models.rcu import ImportanceScore, RegionalCompensationUnit
 
-CPU = torch.device("cpu")
-
 
 class Attention(nn.Module):
     """One head of width 8 over 5 tokens, with a bare parameter."""
@@ -105,7 +103,7 @@ def test_peak_memory_by_hand():
         return (values + 1).exp_() * values  # two results live at once, the third never is
 
     # the scalar's few bytes come and go
-    assert 0 <= peak_memory(run, CPU) - 2 * 2**22 < 1024
+    assert 0 <= peak_memory(run, torch.device("cpu")) - 2 * 2**22 < 1024
 
 
 def test_what_a_product_keeps_for_backward():

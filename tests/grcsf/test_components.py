@@ -11,14 +11,11 @@ from grcsf.components import filter_components, label_lesions, lesion_sizes, vox
 from tests.grcsf.volumes import lesion_masks, row
 
 
-@pytest.mark.parametrize(
-    ("second", "lesions"),
-    [((0, 0, 1), 1), ((1, 0, 0), 1), ((0, 1, 1), 2), ((1, 1, 0), 2), ((1, 1, 1), 2)],
-)
-def test_only_shared_faces_connect(second, lesions):
+@pytest.mark.parametrize("second", [(0, 0, 1), (1, 0, 0), (0, 1, 1), (1, 1, 0), (1, 1, 1)])
+def test_only_shared_faces_connect(second):
     mask = np.zeros((2, 2, 2), bool)
     mask[0, 0, 0] = mask[second] = True
-    assert label_lesions(mask)[1] == lesions
+    assert label_lesions(mask)[1] == (1 if sum(second) == 1 else 2)
 
 
 @given(lesion_masks, st.permutations(range(3)), st.sets(st.integers(0, 2)))

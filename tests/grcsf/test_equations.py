@@ -20,15 +20,9 @@ from grcsf.residuals import multi_ratio_residuals
 P = 4
 
 
-class Constant(nn.Module):
+def constant(*scores):
     """φ given by hand: one score for each patch, `(N,)`."""
-
-    def __init__(self, *scores):
-        super().__init__()
-        self.scores = torch.tensor(scores)
-
-    def forward(self, features):
-        return self.scores.expand(features.shape[0], -1)[..., None]
+    return lambda features: torch.tensor(scores).expand(len(features), -1)[..., None]
 
 
 def linear(layer, tokens):
@@ -163,7 +157,7 @@ def test_equations_3_to_5_by_loops():
 
 def test_equation_6_by_hand():
     # One channel, one patch of 2 × 2; queries are RM, keys and values U; φ = 1/2, W = (2, −1).
-    unit = RegionalCompensationUnit(1, 2, Constant(0.5))
+    unit = RegionalCompensationUnit(1, 2, constant(0.5))
     for layer in (*unit.lifts, unit.attention.query, unit.attention.key, unit.attention.value):
         nn.init.ones_(layer.weight)
         nn.init.zeros_(layer.bias)
@@ -205,7 +199,7 @@ def numpy_equation_6(unit, features, residuals, scores):
 def test_equation_6_by_loops(size, residual_maps):
     torch.manual_seed(0)
     scores = np.linspace(0.2, 0.9, -(-size[0] // P) * -(-size[1] // P))
-    unit = RegionalCompensationUnit(6, P, Constant(*scores), residual_maps)
+    unit = RegionalCompensationUnit(6, P, constant(*scores), residual_maps)
     draw_vectors(unit)
     features, residuals = torch.randn(1, 6, *size), torch.rand(1, residual_maps, *size)
     with torch.inference_mode():

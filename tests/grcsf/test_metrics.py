@@ -70,7 +70,6 @@ def test_counts_and_scores_by_hand():
         (VoxelCounts(0, 0, 3, 7), (0, 0, 0, 0, 0, 0)),
         (VoxelCounts(10, 0, 0, 0), (1, 1, 1, 1, 0, math.nan)),
     ],
-    ids=["both empty", "reference empty", "prediction empty", "both full"],
 )
 def test_empty_masks_follow_the_conventions(counts, expected):
     assert tuple(voxel_scores(counts).values()) == pytest.approx(expected, nan_ok=True)

@@ -62,12 +62,8 @@ def test_bootstrap_over_groups_encloses_the_mean_of_their_means():
 @pytest.mark.parametrize(
     ("values", "groups"),
     [
-        ([], None),
-        ([0.5], None),
-        ([0.5, NAN], None),
-        ([0.3, 0.3, 0.3], None),
-        ([0.1, 0.2, 0.3], ["a", "a", "b"]),
-        ([0.1, 0.1, 0.3, 0.3], ["a", "a", "b", "b"]),
+        *(([], None), ([0.5], None), ([0.5, NAN], None), ([0.3, 0.3, 0.3], None)),
+        *(([0.1, 0.2, 0.3], [*"aab"]), ([0.1, 0.1, 0.3, 0.3], [*"aabb"])),
     ],
 )
 def test_bootstrap_without_spread_is_undefined(values, groups):
@@ -87,12 +83,10 @@ def test_wilcoxon_by_hand():
 
 
 def test_wilcoxon_drops_pairs_without_difference():
-    # Sixty equal pairs change nothing: eight gains of different size, p = 2 / 2^8.
-    gains = [1, 2, 3, 4, 5, 6, 7, 8]
-    test = paired_wilcoxon(gains + [0] * 60, [0] * 68)
-    assert test.p_value == pytest.approx(2 / 256)
-    assert (test.pairs, test.differing) == (68, 8)
-    assert test.smallest_p == 2 / 256  # what 68 pairs could have reached does not count
+    # Sixty equal pairs change nothing: eight gains of different size, p = 2 / 2^8, and what 68
+    # pairs could have reached does not count.
+    test = paired_wilcoxon([*range(1, 9)] + [0] * 60, [0] * 68)
+    assert test == pytest.approx((2 / 256, 68, 8, 2 / 256))
 
 
 def test_wilcoxon_without_difference_or_pairs():
@@ -117,12 +111,12 @@ def test_holm_by_hand():
     assert holm([]).size == 0
 
 
-@given(st.lists(shares, min_size=1, max_size=12), st.randoms(use_true_random=False))
-def test_holm_stays_between_p_and_bonferroni_in_any_order(p_values, random):
+@given(st.lists(shares, min_size=1, max_size=12), st.data())
+def test_holm_stays_between_p_and_bonferroni_in_any_order(p_values, data):
     adjusted = holm(p_values)
     assert (adjusted >= p_values).all()
     assert (adjusted <= np.minimum(1, len(p_values) * np.array(p_values))).all()
-    order = random.sample(range(len(p_values)), len(p_values))
+    order = data.draw(st.permutations(range(len(p_values))))
     assert holm([p_values[i] for i in order]) == pytest.approx(adjusted[order])
 
 

@@ -109,17 +109,14 @@ def test_damaged_weights_are_refused_and_nothing_is_loaded():
     assert_same(model.state_dict(), before)
 
 
-@pytest.mark.parametrize(
-    ("checkpoint", "message"),
-    [
+def test_what_is_no_state_dict_is_refused():
+    for checkpoint, message in (
         ({"model": "weights"}, "no state dict but str"),
         ({}, "no state dict but dict"),
         ({"epoch": 3}, "entry 'epoch' is int, not a tensor"),
-    ],
-)
-def test_what_is_no_state_dict_is_refused(checkpoint, message):
-    with pytest.raises(ValueError, match=message):
-        unwrap(checkpoint)
+    ):
+        with pytest.raises(ValueError, match=message):
+            unwrap(checkpoint)
 
 
 def hugging_face_mae(shape, *, image_size, patch_size):

@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 import torch
 from torch import nn
 
@@ -11,12 +10,10 @@ def sigmoid(values):
     return 1 / (1 + np.exp(-values))
 
 
-def weight_of(layer):
-    return layer.weight.detach().double().numpy()
-
-
-def bias_of(layer):
-    return layer.bias.detach().double().numpy()
+def pointwise(layer, vector):
+    """A 1 × 1 convolution at one pixel."""
+    weight, bias = layer.weight.detach().double().numpy(), layer.bias.detach().double().numpy()
+    return weight[:, :, 0, 0] @ vector + bias
 
 
 def test_spatial_attention_by_loops():
@@ -26,7 +23,7 @@ def test_spatial_attention_by_loops():
         result = attention(maps)[0].numpy()
     features = maps[0].double().numpy()
     pooled = np.pad(np.stack([features.mean(0), features.max(0)]), ((0, 0), (3, 3), (3, 3)))
-    (kernel,) = weight_of(attention.gate[0])
+    (kernel,) = attention.gate[0].weight.detach().double().numpy()
     for y, x in np.ndindex(6, 9):
         gate = sigmoid((pooled[:, y : y + 7, x : x + 7] * kernel).sum())
         np.testing.assert_allclose(result[:, y, x], features[:, y, x] * gate, atol=1e-5)
@@ -52,19 +49,14 @@ def test_coordinate_attention_by_loops():
     features = maps[0].double().numpy()
 
     def squeezed(means):
-        hidden = weight_of(attention.squeeze[0])[:, :, 0, 0] @ means + bias_of(attention.squeeze[0])
+        hidden = pointwise(attention.squeeze[0], means)
         hidden = (hidden - norm.running_mean.numpy()) / np.sqrt(1 + norm.eps)
         return hidden * np.clip(hidden + 3, 0, 6) / 6  # hard swish
 
     def gate(layer, means):
-        return sigmoid(weight_of(layer)[:, :, 0, 0] @ squeezed(means) + bias_of(layer))
+        return sigmoid(pointwise(layer, squeezed(means)))
 
     for y, x in np.ndindex(4, 7):
         row = gate(attention.rows, features[:, y].mean(1))
         column = gate(attention.columns, features[:, :, x].mean(1))
         np.testing.assert_allclose(result[:, y, x], features[:, y, x] * row * column, atol=1e-5)
-
-
-@pytest.mark.parametrize(("channels", "hidden"), [(64, 8), (256, 8), (512, 16)])
-def test_coordinate_attention_reduces_by_32_but_never_below_8(channels, hidden):
-    assert CoordinateAttention(channels).squeeze[0].out_channels == hidden

@@ -1,8 +1,7 @@
 import pytest
 import torch
-from torch import nn
 
-from grcsf.models.gcu import GlobalCompensationUnit, SqueezeExcitation, cosine_over_channels
+from grcsf.models.gcu import cosine_over_channels
 
 
 def test_cosine_is_scale_free_bounded_and_float32_under_autocast():
@@ -26,17 +25,3 @@ def test_cosine_at_zero_vectors_has_a_small_gradient(other):
     assert not cosine.any()
     assert zeros.grad.abs().max() <= 1e3
     assert others.grad.isfinite().all()
-
-
-@pytest.mark.parametrize(("channels", "hidden"), [(64, 3), (512, 25), (8, 1)])
-def test_squeeze_excitation_reduces_by_20_but_never_to_nothing(channels, hidden):
-    count = sum(p.numel() for p in SqueezeExcitation(channels).parameters())
-    assert count == 2 * channels * hidden + hidden + channels
-
-
-def test_any_attention_can_stand_in_for_squeeze_excitation():
-    torch.manual_seed(0)
-    unit = GlobalCompensationUnit(4, attention=lambda _: nn.Identity())
-    skip, below = torch.rand(1, 4, 4, 4), torch.rand(1, 8, 2, 2)
-    expected = cosine_over_channels(unit.up_encoder(below) * unit.up_decoder(below), skip)
-    torch.testing.assert_close(unit(skip, below, below), expected)

@@ -11,20 +11,10 @@ from grcsf.models.rcu import ImportanceScore, RegionalCompensationUnit, from_pat
 P = 4
 
 
-class Constant(nn.Module):
-    """Scores of patches given by hand, `(N,)`."""
-
-    def __init__(self, scores):
-        super().__init__()
-        self.scores = scores
-
-    def forward(self, features):
-        return self.scores.expand(features.shape[0], -1)[..., None]
-
-
-def unit_with(scores, channels=6, residual_maps=2):
+def unit_that_counts_all():
+    """Every patch has the importance 1."""
     torch.manual_seed(0)
-    unit = RegionalCompensationUnit(channels, P, Constant(scores), residual_maps)
+    unit = RegionalCompensationUnit(6, P, lambda features: torch.ones(len(features), 1, 1))
     for parameter in unit.parameters():
         if parameter.ndim < 2:
             nn.init.normal_(parameter)
@@ -35,7 +25,7 @@ def test_without_importance_every_patch_and_at_the_start_every_map_counts_fully(
     new = RegionalCompensationUnit(4, P, nn.Identity())
     assert torch.equal(new.map_weights, torch.ones(2))
     assert new.attention.scale == 1
-    unit, plain = unit_with(torch.ones(4)), unit_with(None)
+    unit, plain = unit_that_counts_all(), unit_that_counts_all()
     plain.importance = None
     features, residuals = torch.randn(1, 6, 8, 8), torch.rand(1, 2, 8, 8)
     with torch.inference_mode():
@@ -43,7 +33,7 @@ def test_without_importance_every_patch_and_at_the_start_every_map_counts_fully(
 
 
 def test_patches_do_not_see_each_other():
-    unit = unit_with(torch.ones(4))
+    unit = unit_that_counts_all()
     features, residuals = torch.randn(1, 6, 8, 8), torch.rand(1, 2, 8, 8)
     changed = features.clone()
     changed[..., :P, :P] += 1
@@ -55,7 +45,7 @@ def test_patches_do_not_see_each_other():
 
 
 def test_residual_maps_come_down_by_their_mean():
-    unit = unit_with(torch.ones(1))
+    unit = unit_that_counts_all()
     features, residuals = torch.randn(1, 6, P, P), torch.rand(1, 2, 4 * P, 4 * P)
     means = residuals.view(1, 2, P, 4, P, 4).mean((3, 5))
     with torch.inference_mode():

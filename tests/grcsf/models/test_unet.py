@@ -1,17 +1,21 @@
 import torch
 
-from grcsf.models.blocks import unchanged
-from grcsf.models.unet import UNet
+from grcsf.models.build import build_segmentation_model
 
 
-def test_row_is_the_compensated_skip_and_the_decoder_node():
+def test_forward_is_the_compensated_graph_written_out():
     torch.manual_seed(0)
-    model = UNet(width=2).eval()
-    skip, below = torch.rand(1, 4, 8, 8), [torch.rand(1, 8, 4, 4), torch.rand(1, 8, 4, 4)]
+    model = build_segmentation_model("grcsf", backbone="unet", width=4).eval()
+    backbone = model.backbone
+    image, residuals = torch.rand(1, 1, 32, 32), torch.rand(1, 2, 32, 32)
     with torch.inference_mode():
-        kept, node = model.decode_row(1, skip, below, lambda features: 2 * features)
-        expected = model.decoder[1](torch.cat([2 * skip, model.up[1](below[-1])], dim=1))
-        _, uncompensated = model.decode_row(1, skip, below, unchanged)
-    assert torch.equal(kept, 2 * skip)
-    assert torch.equal(node, expected)
-    assert not torch.equal(node, uncompensated)
+        encoded = backbone.encoder(image)
+        node = encoded[4]
+        for level in (3, 2, 1, 0):
+            gcu = model.gcus[str(level)]
+            level_map = gcu(encoded[level], encoded[level + 1], node)
+            skip = gcu.update(encoded[level], level_map)
+            node = backbone.decoder[level](torch.cat([skip, backbone.up[level](node)], dim=1))
+            if level < 3:
+                node = model.rcus[str(level)](node, residuals)
+        torch.testing.assert_close(model(image, residuals), backbone.head(node))
