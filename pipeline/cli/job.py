@@ -17,8 +17,6 @@ import typer
 from pipeline.errors import PipelineError
 from pipeline.settings import (
     Dataset,
-    Experiment,
-    Mae,
     Resources,
     Settings,
     further_images,
@@ -54,36 +52,26 @@ class Job:
     resources: Resources
 
 
-def open_job(config: Path, override: str, dataset: str, **asked: str | int) -> Job:
+def open_job(
+    config: Path, override: str, dataset: str, *, training: bool = False, **asked: str | int
+) -> Job:
     """The job of a command on one data set; it sets the log's form and the number of threads.
 
-    The names in `asked` (`mae`, `residuals`, `experiment`, `table`, `subset`) must exist, too.
+    The names in `asked` (`mae`, `residuals`, `experiment`, `table`, `subset`) must exist, too. A
+    training has the resources of its MAE or experiment.
 
     Raises:
         PipelineError: the configuration is faulty, or has nothing of one of these names.
     """
-    job = _open(config, override, dataset, **asked)
-    bound_threads(job.resources.threads)
-    return job
-
-
-def open_training(config: Path, override: str, dataset: str, **asked: str | int) -> Job:
-    """`open_job` for a training, with the resources of its MAE or experiment."""
-    job = _open(config, override, dataset, **asked)
-    own: Mae | Experiment
-    if "mae" in asked:
-        own = job.dataset.mae[str(asked["mae"])]
-    else:
-        own = job.dataset.experiments[str(asked["experiment"])]
-    resources = own.resources.over(job.resources)
-    bound_threads(resources.threads)
-    return replace(job, resources=resources)
-
-
-def _open(config: Path, override: str, dataset: str, **asked: str | int) -> Job:
     (job,) = open_jobs(config, override, dataset)
     log_lines(dataset)
     check_names(job, **asked)
+    if training:
+        maes, experiments = job.dataset.mae, job.dataset.experiments
+        mae, name = asked.get("mae"), str(asked.get("experiment"))
+        own = (maes[str(mae)] if mae else experiments[name]).resources
+        job = replace(job, resources=own.over(job.resources))
+    bound_threads(job.resources.threads)
     return job
 
 

@@ -17,7 +17,6 @@ from pipeline.cli.job import (
     Subset,
     app,
     open_job,
-    open_training,
     recorded,
 )
 from pipeline.networks.nodes import is_to_be_spread, train_on_nodes
@@ -53,7 +52,7 @@ def train_mae(
     override: Override = "",
 ) -> None:
     """Train a masked autoencoder on lesion-free slices of training cases."""
-    job = open_training(config, override, dataset, mae=mae)
+    job = open_job(config, override, dataset, training=True, mae=mae)
     with recorded(job, "train_mae", mae=mae):
         if is_to_be_spread(job.resources):
             train_on_nodes(f"MAE {mae}", job.resources)
@@ -99,7 +98,7 @@ def train_segmentation(
     override: Override = "",
 ) -> None:
     """Train an experiment's network on one subset."""
-    job = open_training(config, override, dataset, experiment=experiment, subset=subset)
+    job = open_job(config, override, dataset, training=True, experiment=experiment, subset=subset)
     with recorded(job, "train_segmentation", experiment=experiment, subset=subset):
         if is_to_be_spread(job.resources):
             train_on_nodes(f"{experiment}, subset {subset}", job.resources)

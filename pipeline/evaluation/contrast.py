@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 
@@ -34,8 +32,10 @@ def contrast_table(layout: Layout, dataset: Dataset) -> TextTable | None:
     for name in dict.fromkeys(filter(None, sets)):
         titles = [*dataset.residuals[name].titles, IMAGE]
         contrasts: list[list[float]] = [[] for _ in titles]
-        for case in _mapped_cases(layout, dataset, name):
-            shown = _slices_with_lesion(layout, name, case)
+        tested = labelled_test_cases(layout, dataset.subsets_with(name))
+        for case in dict.fromkeys(case for _, case in tested):
+            mapped = store_attributes(layout.residual_store(name, case)) is not None
+            shown = _slices_with_lesion(layout, name, case) if mapped else None
             if shown is None:
                 continue
             lesion, maps = shown
@@ -47,14 +47,6 @@ def contrast_table(layout: Layout, dataset: Dataset) -> TextTable | None:
             table.rows.append([name, title, str(len(values) - undefined), auc])
             table.numbers.append({"residuals": name, "map": title, "auc": mean})
     return table if table.rows else None
-
-
-def _mapped_cases(layout: Layout, dataset: Dataset, name: str) -> Iterator[str]:
-    for case in dict.fromkeys(
-        case for _, case in labelled_test_cases(layout, dataset.subsets_with(name))
-    ):
-        if store_attributes(layout.residual_store(name, case)) is not None:
-            yield case
 
 
 def _slices_with_lesion(

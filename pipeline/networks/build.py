@@ -50,8 +50,7 @@ def build_network(
 
 def encoder_of(network: nn.Module) -> nn.Module:
     """The part of a network that returns a list of features, the deepest last."""
-    backbone = network.backbone if isinstance(network, GRCSF) else network
-    encoder = backbone.encoder
+    encoder = (network.backbone if isinstance(network, GRCSF) else network).encoder
     assert isinstance(encoder, nn.Module)
     return encoder
 

@@ -24,12 +24,9 @@ def reuse_finished(manifest: Path, wanted_fingerprint: str) -> bool:
     Raises:
         PipelineError: its weights are not those that training wrote.
     """
-    record = folder_of(manifest) / "model.json"
-    if not record.exists():
-        return False
-    content = read_json(record)
-    weights = folder_of(manifest) / "model.safetensors"
-    if content["fingerprint"] != wanted_fingerprint or not weights.exists():
+    record, weights = (folder_of(manifest) / f"model.{end}" for end in ("json", "safetensors"))
+    content = read_json(record) if record.exists() and weights.exists() else {}
+    if content.get("fingerprint") != wanted_fingerprint:
         return False
     if file_digest(weights) != content["weights_sha256"]:
         raise PipelineError(

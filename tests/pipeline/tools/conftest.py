@@ -20,6 +20,7 @@ def configuration():
     """The tiny heart, with the tiny head's MAE and networks, scored as calcium."""
     head, heart = tiny.configuration()["datasets"].values()
     networks = head["experiments"]
+    del head["mae"]["shared"]["checkpoint"]
     heart |= {
         "source": {"adapter": "orcascore", "root": "images"},
         "split": {"test": 2, "validation": 1},

@@ -172,7 +172,10 @@ def broken(tmp_path):
     add("negative")
     spoil_spacing(good / "negative.nii.gz", -0.5)
     add("shifted", grid=replace(GRID, origin=(9.0, 0.0, 0.0)))
+    add("resized", grid=replace(GRID, spacing=(3.0, 0.5, 0.6)))
     add("cropped", label=label[1:])
+    add("flat")
+    spoil_spacing(good / "flat_mask.nii.gz", 0.0)
     add("half")
     content = (good / "half.nii.gz").read_bytes()
     (good / "half.nii.gz").write_bytes(content[: len(content) // 2])
@@ -190,6 +193,8 @@ FAULTS = {
     "zero": "spacing (3, 0.5, 0) mm (z, y, x)",
     "negative": "spacing (3, 0.5, -0.5) mm (z, y, x)",
     "shifted": "label origin (9, 0, 0) mm",
+    "resized": "label spacing (3, 0.5, 0.6) mm",
+    "flat": "spacing (3, 0.5, 0) mm (z, y, x)",
     "cropped": "label shape (7, 24, 20)",
     "half": "truncated",
     "values": "labels that are no whole numbers",
@@ -204,6 +209,7 @@ def test_every_fault_of_every_case_is_told_in_one_run_as_records_of_one_form(tmp
     found = checked(tmp_path, broken, source={**SOURCE, "adapter": "manifest"})
     errors = told(found, "error")
     assert set(errors) == set(FAULTS)
+    assert found.errors == len(FAULTS)
     for case, words in FAULTS.items():
         assert words in errors[case][0]
     assert [one.case for one in found.usable] == ["good"]
@@ -283,55 +289,3 @@ def test_the_command_ends_with_1_on_errors(tmp_path, root):
     bad = called(tmp_path, "ct", given)
     assert bad.exit_code == 1
     assert "ct: 1 error, 1 warning" in bad.output
-
-
-def test_all_kinds_of_faults_of_one_folder_end_with_1(tmp_path):
-    """Faults of files and of the listing, in ATLAS's layout, which can have all of them."""
-    random = np.random.default_rng(3)
-
-    def add(number, *, folder="Training", image=None, label=None, grid=GRID):
-        anat = tmp_path / "atlas" / folder / f"sub-r001s{number:03}"
-        names = ("T1w.nii.gz", "label-L_desc-T1lesion_mask.nii.gz")
-        paths = [anat / f"{anat.name}_ses-1_space-MNI_{name}" for name in names]
-        mask = np.zeros(SHAPE, np.uint8)
-        mask[3, 5:9, 5:9] = 1
-        image = random.normal(100, 20, SHAPE).astype(np.float32) if image is None else image
-        write_volume(paths[0], image, GRID)
-        write_volume(paths[1], mask if label is None else label, grid)
-        return paths
-
-    add(1)
-    holed = np.ones(SHAPE, np.float32)
-    holed[1, 1, 1], holed[2] = np.nan, 5
-    add(2, image=holed)
-    spoil_spacing(add(3)[0], -0.5)
-    spoil_spacing(add(4)[1], 0.0)
-    add(5)
-    add(5, folder="Again")
-    add(6)[0].unlink()
-    add(7, grid=Geometry(SHAPE, (3.0, 0.5, 0.6)))
-    add(8)[0].write_bytes(b"no image")
-    add(9, label=np.full(SHAPE, 0.4, np.float32))
-    given = {
-        "source": {"adapter": "atlas", "root": str(tmp_path / "atlas")},
-        "slices": {"size": [32, 32], "percentiles": [0, 99.9]},
-    }
-    ended = called(tmp_path, "head", given)
-    assert ended.exit_code == 1
-    written = json.loads((tmp_path / "results/head/check/check.json").read_text("utf-8"))
-    errors = [one for one in written["findings"] if one["severity"] == "error"]
-    expected = {
-        "s002": "1 voxels with NaN",
-        "s003": "spacing (3, 0.5, -0.5)",
-        "s004": "spacing (3, 0.5, 0)",
-        "s005": "the same case more than once",
-        "s006": "label without image",
-        "s007": "label spacing",
-        "s008": "truncated or damaged",
-        "s009": "no whole numbers",
-    }
-    for number, words in expected.items():
-        (fault,) = (one for one in errors if f"sub-r001{number}" in one["text"])
-        assert words in fault["text"]
-    assert len(errors) == len(expected)
-    assert f"head: {len(expected)} errors" in ended.output

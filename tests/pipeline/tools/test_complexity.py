@@ -119,10 +119,8 @@ def test_json_holds_the_counts_as_they_are(monkeypatch):
     done = call("--repeats", 0, "--input-size", 64, 96, "--json")
     assert done.exit_code == 0, done.output
     first = json.loads(done.stdout)[0]
-    assert first["method"] == "UNet"
-    assert first["size"] == [64, 96]
-    assert first["parameters"] == 31_036_481
-    assert first["peak_bytes"] is None
+    shown = {"method": "UNet", "size": [64, 96], "parameters": 31_036_481, "peak_bytes": None}
+    assert first.items() >= shown.items()
 
 
 def test_without_thop_the_rest_is_shown_and_the_extra_named(monkeypatch, caplog):
@@ -142,10 +140,7 @@ def test_without_thop_the_rest_is_shown_and_the_extra_named(monkeypatch, caplog)
         (["--dataset", "heart"], "found without --config"),
         (["--config", DEMO, "--dataset", "heart", "--input-size", 64, 64], "slices.size"),
         (["--config", DEMO], "it has: heart, head"),
-        (
-            ["--input-size", 16, 224, "--repeats", 0],
-            "found 16 224, expected sides of at least 32 pixels",
-        ),
+        (["--input-size", 16, 224], "found 16 224, expected sides of at least 32 pixels"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(arguments, message):

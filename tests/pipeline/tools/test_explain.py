@@ -153,14 +153,10 @@ def test_a_network_without_residual_maps_has_a_smaller_picture(ready, tmp_path):
         ({"case": "dd"}, "case dd: not among the 5 ingested cases; did you mean 'd'"),
         ({"numbers": (7,)}, "--slice: found 7, but case d has slices 1 to 6"),
         ({"numbers": (0,)}, "--slice: found 0"),
+        ({"experiment": "unet"}, "run the stage that writes it first"),
     ],
 )
 def test_faults_are_one_line(ready, tmp_path, change, reason):
+    ready[0].model("unet", 1).unlink()
     with pytest.raises(PipelineError, match=reason):
         drawn(ready, tmp_path, **change)
-
-
-def test_an_untrained_network_is_one_line(ready, tmp_path):
-    ready[0].model("unet", 1).unlink()
-    with pytest.raises(PipelineError, match="run the stage that writes it first"):
-        drawn(ready, tmp_path, "unet")
