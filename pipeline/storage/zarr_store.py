@@ -22,7 +22,7 @@ from zarr.codecs import ZstdCodec
 from pipeline.errors import PipelineError
 from pipeline.storage import zarr_faults
 from pipeline.storage.files import replacing
-from pipeline.storage.zarr_faults import UNREADABLE, UntouchableError
+from pipeline.storage.zarr_faults import STORE_VERSION, UNREADABLE, UntouchableError
 
 Store = zarr.Group
 StoredArray: TypeAlias = "zarr.Array[Any]"
@@ -74,7 +74,7 @@ def _write_arrays(
         )
         stored[:] = array
     digests = {f"{DIGEST}{name}": array_digest(array) for name, array in arrays.items()}
-    written = {**attributes, **digests, "store_version": zarr_faults.STORE_VERSION}
+    written = {**attributes, **digests, "store_version": STORE_VERSION}
     digest = zarr_faults.attributes_digest(written)
     group.attrs.update({**written, zarr_faults.DIGEST_OF_ATTRIBUTES: digest})
     group.attrs["complete"] = True
