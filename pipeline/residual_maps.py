@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -93,15 +93,17 @@ def _make(
     map_shapes = [shapes[part.mae] for part in settings.maps]
     threads = 2 if resources.gpus else 1  # one thread reads or writes more slowly than a GPU works
 
-    def prepared_or_fault(case: str) -> tuple[CaseInProgress, list[SliceTask]] | PipelineError:
+    faults: dict[str, PipelineError] = {}
+
+    def prepare(case: str) -> list[tuple[CaseInProgress, list[SliceTask]]]:
         key, ingested = due[case]
         try:
-            return prepare_case(layout, case, ingested, key, settings, map_shapes, slices, seed)
+            return [prepare_case(layout, case, ingested, key, settings, map_shapes, slices, seed)]
         except PipelineError as error:
-            return error
+            faults[case] = error
+            return []
 
-    prepared = ahead(prepared_or_fault, due, threads)
-    faults: list[PipelineError] = []
+    cases = itertools.chain.from_iterable(ahead(prepare, due, threads))
     models = _models(layout, maes, device, precision, compiled=resources.compile)
     map_models = [models[part.mae] for part in settings.maps]
     computed = {"precision": precision, "device": device.type, "compiled": resources.compile}
@@ -112,7 +114,7 @@ def _make(
         log.info("%s: %d of %d (%s)", name, next(count), len(due), case.name)
 
     with behind(keep_case, threads) as keep:
-        tasks = slice_tasks(_without_faults(prepared, faults), keep)
+        tasks = slice_tasks(cases, keep)
         groups = partition_all(resources.slices_at_once, tasks)
         fitting: dict[tuple[int, int], int] = {}
         queued = (
@@ -121,7 +123,8 @@ def _make(
         )
         _collect(queued, keep)
     if faults:
-        raise PipelineError(*(finding for fault in faults for finding in fault.findings))
+        findings = [faults[case].findings for case in due if case in faults]
+        raise PipelineError(*itertools.chain(*findings))
 
 
 def _models(
@@ -141,18 +144,6 @@ def _models(
         for model in models.values():
             compile_layers(model)
     return models
-
-
-def _without_faults(
-    prepared: Iterable[tuple[CaseInProgress, list[SliceTask]] | PipelineError],
-    faults: list[PipelineError],
-) -> Iterator[tuple[CaseInProgress, list[SliceTask]]]:
-    """The cases that could be prepared; the errors of all others go to `faults`."""
-    for case in prepared:
-        if isinstance(case, PipelineError):
-            faults.append(case)
-        else:
-            yield case
 
 
 def _collect(

@@ -53,18 +53,17 @@ def train_mae(
     start = Path(settings.checkpoint) if settings.checkpoint else None
     if start and is_first_process():
         _note_checkpoint(layout, name, start)
-    key = fingerprint(
-        {
-            **record,
-            # the content of a checkpoint counts, not its path
-            "mae": {**record["mae"], "checkpoint": None},
-            "version": VERSION,
-            "cases": {case: image_key(cases[case], slices) for case, _ in (*train, *validation)},
-            "train": train,
-            "validation": validation,
-            "checkpoint": checkpoint_digest(start) if start else None,
-        }
-    )
+    parts = {
+        **record,
+        # the content of a checkpoint counts, not its path
+        "mae": {**record["mae"], "checkpoint": None},
+        "version": VERSION,
+        "cases": {case: image_key(cases[case], slices) for case, _ in (*train, *validation)},
+        "train": train,
+        "validation": validation,
+        "checkpoint": checkpoint_digest(start) if start else None,
+    }
+    key = fingerprint(parts)
     if reuse_finished(manifest, key):
         return
     seed_generators(seed)

@@ -90,23 +90,15 @@ def _training_key(
     record: Mapping[str, Any],
 ) -> str:
     """The fingerprint of everything that the trained weights depend on."""
-    seen = {
-        role: {case: _case_key(layout, settings, slices, cases[case], case) for case in roles[role]}
-        for role in ("train", "validation")
-    }
+    seen: dict[str, dict[str, Any]] = {"train": {}, "validation": {}}
+    for role, keys in seen.items():
+        for case in roles[role]:
+            keys[case] = {**image_key(cases[case], slices), "label": cases[case]["sha256_label"]}
+            if settings.residuals is not None:
+                keys[case]["residuals"] = residual_fingerprint(layout, settings.residuals, case)
     encoder = settings.mae_encoder
     start = weights_digest(layout.mae(encoder.mae)) if encoder else None
     return fingerprint({**record, "version": VERSION, "cases": seen, "mae_weights": start})
-
-
-def _case_key(
-    layout: Layout, settings: Experiment, slices: Slices, entry: Mapping[str, Any], case: str
-) -> dict[str, Any]:
-    """What decides the slices that training sees of a case; `entry` is that of ingest."""
-    key = {**image_key(entry, slices), "label": entry["sha256_label"]}
-    if settings.residuals is not None:
-        key["residuals"] = residual_fingerprint(layout, settings.residuals, case)
-    return key
 
 
 def _loader(

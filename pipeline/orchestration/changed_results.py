@@ -94,8 +94,7 @@ def _compared(manifest: Path) -> ChangedResult:
     small = (f"{stage}/{pattern}" for stage, pattern, kind in RESULTS if kind == "small")
     if any(manifest.match(pattern) for pattern in small):
         return ChangedResult(manifest, dict(_edited_small(manifest)))
-    outputs = _outputs(manifest)
-    if outputs is None:
+    if (outputs := _outputs(manifest)) is None:
         line = f"damaged, it does not say what its job has made: {manifest}"
         return ChangedResult(manifest, lost=line if manifest.exists() else "")
     edited, touched = _edited_and_touched(manifest, outputs)

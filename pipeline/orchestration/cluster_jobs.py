@@ -74,9 +74,8 @@ def _cancel(jobs: dict[str, str]) -> None:
                 )
             time.sleep(POLL_S)
     except KeyboardInterrupt:
-        raise PipelineError(
-            f"interrupted while cancelled jobs end (`squeue -j {','.join(jobs)}`); run again"
-        ) from None
+        fault = f"interrupted while cancelled jobs end (`squeue -j {','.join(jobs)}`)"
+        raise PipelineError(f"{fault}; run again") from None
 
 
 def _ask(*command: str) -> str:

@@ -74,8 +74,7 @@ def note_recorded(layout: Layout, made: Collection[Path] = ()) -> None:
     names = sorted(path.relative_to(folder).as_posix() for path in left)
     # in between the marks differ, so the next call looks at what a killed one leaves
     write_json(layout.last_run, {**read_json(layout.last_run), "mark": mark})
-    content = {"results": str(folder), "mark": mark, "unrecorded": names}
-    write_json(_record(layout), content)
+    write_json(_record(layout), {"results": str(folder), "mark": mark, "unrecorded": names})
 
 
 def _record(layout: Layout) -> Path:

@@ -42,10 +42,9 @@ def thresholded_mask(
     path = layout.prediction_store(experiment, subset, case)
     probability = read_array(open_store(path), "probability")
     if not np.isfinite(probability).all():
-        raise PipelineError(
-            f"case {case}: {path} holds probabilities that are no numbers, expected 0 to 1; "
-            "the training diverged: lower training.learning_rate or use precision fp32"
-        )
+        fault = f"case {case}: {path} holds probabilities that are no numbers, expected 0 to 1"
+        remedy = "the training diverged: lower training.learning_rate or use precision fp32"
+        raise PipelineError(f"{fault}; {remedy}")
     return np.asarray(probability >= threshold)
 
 
@@ -63,9 +62,8 @@ def read_mask(layout: Layout, experiment: str, subset: int, case: str, store: St
     _refuse_changed(path, case)
     volume = read_volume(path)
     for difference in grid_differences(volume.geometry, store_geometry(store)):
-        raise PipelineError(
-            f"case {case}: mask {path} has {difference}; delete the mask and run postprocess again"
-        )
+        fault = f"case {case}: mask {path} has {difference}"
+        raise PipelineError(f"{fault}; delete the mask and run postprocess again")
     return np.asarray(volume.array > 0)
 
 

@@ -1,8 +1,7 @@
 """Residual stores, which lie in the results or in a folder that several projects share.
 
-In the shared folder (`store.root`), a store is named after its case and its fingerprint. The case
-counts because its name seeds the masks, so equal images under two names have different residuals.
-The results hold a link to the shared store, and every other stage reads through that link.
+In the shared folder (`store.root`), a store is named after its fingerprint and its case, whose name
+seeds the masks. The results hold a link to it, through which every other stage reads.
 """
 
 from __future__ import annotations
@@ -115,7 +114,6 @@ def residual_fingerprint(layout: Layout, residuals: str, case: str) -> str:
     """
     path = layout.residual_store(residuals, case)
     if (attributes := store_attributes(path)) is None:
-        raise PipelineError(
-            f"case {case}: residual store {path} is missing or damaged; run residual-maps again"
-        )
+        fault = f"case {case}: residual store {path} is missing or damaged"
+        raise PipelineError(f"{fault}; run residual-maps again")
     return str(attributes["fingerprint"])

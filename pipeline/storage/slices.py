@@ -39,10 +39,8 @@ def network_residuals(
     residuals = torch.from_numpy(maps).float().swapaxes(0, 1).contiguous()
     holes = torch.isnan(residuals).flatten(1).any(dim=1).nonzero()
     if len(holes):
-        raise PipelineError(
-            f"case {Path(str(store)).stem}: residual store {store} has a hole at slice "
-            f"{first + int(holes[0])}; delete it and run again"
-        )
+        fault = f"residual store {store} has a hole at slice {first + int(holes[0])}"
+        raise PipelineError(f"case {Path(str(store)).stem}: {fault}; delete it and run again")
     return resize(residuals, size)
 
 
