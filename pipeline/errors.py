@@ -9,11 +9,10 @@ from typing import Literal
 
 
 class PipelineError(Exception):
-    """Faults in the input, the settings or the machine, one line each.
+    """Faults in the input, the settings or the machine, one line each, and as records `findings`.
 
     A line names the case or key, the file, what was found, what was expected and what to do.
-    The command line prints it without a traceback and exits with 1. `findings` holds the faults
-    as records; a fault given as text stands whole in `found`.
+    The command line prints it without a traceback and exits with 1.
     """
 
     def __init__(self, *faults: str | Finding) -> None:
@@ -35,17 +34,14 @@ def one_line(error: BaseException | str) -> str:
     return " ".join(str(error).split())[:200]
 
 
+# an error excludes its case or data set, a warning needs a look, a note is already handled
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a person should know about a data set; what is not known is "".
-
-    An `error` excludes its case or the data set from use; a `warning` needs a look; a `note` is
-    already handled.
-    """
+    """One thing that a person should know about a data set; what is not known is ""."""
 
     found: str  # the whole message where it comes from another library
     expected: str = ""

@@ -1,7 +1,4 @@
-"""Stage `evaluate`: an experiment's masks against the references, patient by patient (design 7).
-
-It reads the mask files of postprocess, so that it scores exactly what a user gets.
-"""
+"""Stage `evaluate`: scores each patient's mask file, which is what a user gets (design 7)."""
 
 from __future__ import annotations
 
@@ -43,19 +40,15 @@ def evaluate(
     """
     tested = labelled_test_cases(layout, subsets)
     if not tested:
-        raise PipelineError(
-            f"{layout.dataset}: {layout.split} holds no labelled test case, expected at least one "
-            "to score; raise split.test or give labelled cases the role test"
-        )
-    jobs = [
-        dask.delayed(score_case)(layout, experiment, subset, case, evaluation, postprocess)
-        for subset, case in tested
-    ]
+        fault = f"{layout.split} holds no labelled test case, expected at least one to score"
+        remedy = "raise split.test or give labelled cases the role test"
+        raise PipelineError(f"{layout.dataset}: {fault}; {remedy}")
+    score = dask.delayed(score_case)
+    jobs = [score(layout, experiment, *test, evaluation, postprocess) for test in tested]
     rows: tuple[Row, ...] = dask.compute(*jobs, scheduler="threads", num_workers=threads)
     _write_rows(layout, experiment, rows)
     summary = summarise(rows, evaluation, seed, threshold_hu=postprocess.threshold_hu)
-    dice = summary["scores"]["dice"]["mean"]
-    # there is no mean if no patient has a score
+    dice = summary["scores"]["dice"]["mean"]  # None if no patient has a score
     mean = "undefined" if dice is None else f"{dice:.3f}"
     log.info("%s: %d patients, Dice %s", experiment, len(rows), mean)
     sections = {"evaluation": evaluation, "postprocess": postprocess}

@@ -1,7 +1,4 @@
-"""Stage `ingest`: reads and checks every case, and writes its case store.
-
-All cases are checked before the stage fails, so that it names every fault of a data set at once.
-"""
+"""Stage `ingest`: checks every case before it fails for any, and writes the case stores."""
 
 from __future__ import annotations
 
@@ -56,9 +53,7 @@ def ingest(
     """Store every case under `root` and the `further` images, and write their manifest.
 
     Raises:
-        PipelineError: a case is faulty; the error has a line for each fault of every case. With
-            `on_error: skip` the manifest sets faulty cases aside, and only a data set without any
-            good case is refused.
+        PipelineError: a case is faulty (with `on_error: skip`: all are); a line for each fault.
     """
     files, unlisted = listed_cases(source, root, further)
     log.info("%d cases in %s", len(files), root)
@@ -116,10 +111,7 @@ def _all_files(cases: Iterable[CaseFiles]) -> Iterator[Path]:
 def ingest_case(
     layout: Layout, source: Source, files: CaseFiles
 ) -> tuple[dict[str, Any], dict[Path, str]]:
-    """Store one case, unless its store is current.
-
-    The result is its entry in the manifest, or its `faults`, and the digests of its source files.
-    """
+    """Store a case that is not yet; its entry in the manifest, or `faults`, and files' digests."""
     path = layout.case_store(files.case)
     try:
         key, digests = case_key(files, source)
@@ -167,18 +159,12 @@ def case_key(files: CaseFiles, source: Source) -> tuple[str, dict[str, str]]:
 
 def read_case(files: CaseFiles, source: Source) -> LoadedCase:
     """A case, read as the data set's settings say, with all of its faults."""
-    loaded = load_case(
-        files,
-        modality=source.modality,
-        binarise=source.binarise,
-        foreground=source.foreground,
-        channel=source.channel,
-    )
+    chosen = source.model_dump(include={"modality", "binarise", "foreground", "channel"})
+    loaded = load_case(files, **chosen)
     # orCaScore's values are arteries, which its scores tell apart
     if source.foreground is not None or source.adapter == "orcascore" or loaded.label is None:
         return loaded
-    values = np.unique(loaded.label[loaded.label > 0])
-    if values.size < 2:
+    if (values := np.unique(loaded.label[loaded.label > 0])).size < 2:
         return loaded
     message = f"label values {', '.join(map(str, values))}, all taken as lesion"
     remedy = "set source.foreground if some of them are not"
@@ -191,8 +177,7 @@ def case_content(
 ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     """The arrays and attributes (design section 3) of a case store.
 
-    The arrays are `image` (z, y, x), int16 in HU or as stored in other units, and `label`
-    (z, y, x) uint8 if the case has one.
+    `image` (z, y, x) is int16 in HU, or as stored in other units; `label` (z, y, x) is uint8.
     """
     assert loaded.image is not None
     image, geometry = loaded.image.array, loaded.image.geometry

@@ -1,7 +1,4 @@
-"""Stage `postprocess`: turns probabilities into masks in the source's geometry (design 7).
-
-A note with its fingerprint lies beside every mask, so that a current mask is not made again.
-"""
+"""Stage `postprocess`: turns probabilities into masks in the source's geometry (design 7)."""
 
 from __future__ import annotations
 
@@ -28,8 +25,7 @@ def postprocess(layout: Layout, experiment: str, subset: int, settings: Postproc
     """Write a mask for each predicted case, and their manifest; one case at a time is in memory.
 
     Raises:
-        PipelineError: a store is missing or damaged, a probability is not finite, or calcium is
-            asked for in an image that is not in HU.
+        PipelineError: a store is missing or damaged, not finite, or for calcium not in HU.
     """
     predicted = read_json(layout.predictions(experiment, subset))["cases"]
     records = {}
@@ -37,7 +33,7 @@ def postprocess(layout: Layout, experiment: str, subset: int, settings: Postproc
         store = open_store(layout.case_store(case))
         suffix = mask_suffix(str(store.attrs["source_suffix"]))
         path = layout.mask(experiment, subset, case, suffix)
-        made_by = {
+        parts = {
             "prediction": prediction,
             "image": store.attrs["sha256_image"],
             "geometry": [store.attrs[name] for name in ("spacing", "origin", "direction")],
@@ -45,9 +41,8 @@ def postprocess(layout: Layout, experiment: str, subset: int, settings: Postproc
             "suffix": suffix,
             "version": VERSION,
         }
-        key = fingerprint(made_by)
-        record = _current_record(path, case, key)
-        if record is None:
+        key = fingerprint(parts)
+        if (record := _current_record(path, case, key)) is None:
             raw = thresholded_mask(layout, experiment, subset, case, settings.probability)
             mask = final_mask(raw, store, settings)
             # the challenge takes one int16 MetaImage per case

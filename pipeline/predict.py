@@ -1,7 +1,4 @@
-"""Stage `predict`: lesion probabilities of test cases and of cases without reference.
-
-The network sees resized slices; its probabilities are resized back to the source's grid.
-"""
+"""Stage `predict`: lesion probabilities of test cases and of cases without reference."""
 
 from __future__ import annotations
 
@@ -48,9 +45,8 @@ def predict(
     weights = load_weights(network, layout.model(name, subset))["weights_sha256"]
     device = compute_device(resources.gpus)
     network.to(device).eval()
-    keys = {}
+    keys, residuals = {}, settings.residuals
     for case in cases:
-        residuals = settings.residuals
         store = open_store(layout.case_store(case))
         key = {
             "weights": weights,
@@ -99,8 +95,8 @@ def predict_case(
             path = residual_store.store_path
             residuals = network_residuals(maps, slices.size, path, start).to(device)
         with torch.inference_mode():
-            predicted = torch.sigmoid(network(images, residuals))  # (b, 1, h, w)
-            predicted = source_slices(predicted, image.shape[1:])
+            # (b, 1, h, w) → (b, 1, y, x)
+            predicted = source_slices(torch.sigmoid(network(images, residuals)), image.shape[1:])
         if not bool(torch.isfinite(predicted).all()):
             raise PipelineError(
                 f"case {store.attrs.get('case', store.store_path)}: the network's output is no "

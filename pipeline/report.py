@@ -9,23 +9,12 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from pipeline.evaluation import report_parts as parts
 from pipeline.evaluation.case_view import CaseView, view_case
 from pipeline.evaluation.comparison import build_comparison
 from pipeline.evaluation.contrast import contrast_table
 from pipeline.evaluation.pages import embedded, rendered
 from pipeline.evaluation.pictures import REFERENCE, case_picture, curves_picture, experiment_colours
-from pipeline.evaluation.report_parts import (
-    agatston_table,
-    cohort_table,
-    data_summary,
-    dice_by_cohort,
-    dice_by_size,
-    group_table,
-    note_rows,
-    residual_note,
-    size_table,
-    split_table,
-)
 from pipeline.evaluation.score_files import read_scores, read_summary
 from pipeline.evaluation.score_pictures import agreement_picture, group_picture
 from pipeline.networks.history import training_histories
@@ -48,9 +37,8 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
     experiments, subsets = list(dataset.experiments), dataset.shared_subsets
     evaluation = dataset.evaluation
     scores = {name: read_scores(layout, name, subsets) for name in experiments}
-    summaries = {
-        name: read_summary(layout, name, evaluation, seed, subsets) for name in experiments
-    }
+    asked = (evaluation, seed, subsets)
+    summaries = {name: read_summary(layout, name, *asked) for name in experiments}
     pictures, example = _pictures(layout, dataset, split["unlabelled"], scores)
     write(layout.report.with_name("example.png"), example)
     histories, untrained = training_histories(layout, dataset)
@@ -60,16 +48,16 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
         "experiments": experiments,
         "comparison": build_comparison(layout, experiments, subsets, evaluation, seed),
         **_score_parts(scores, summaries, calcium=evaluation.metrics == "calcium"),
-        "residual_note": residual_note(dataset),
+        "residual_note": parts.residual_note(dataset),
         "contrast": contrast_table(layout, dataset),
         "key": [("reference", REFERENCE), *colours.items()],
         "pictures": pictures,
-        "data_summary": data_summary(dataset, cases),
+        "data_summary": parts.data_summary(dataset, cases),
         "unlabelled": len(split["unlabelled"]),
-        "split": split_table(split, cases["cases"]),
-        "groups": group_table(split, cases["cases"]),
+        "split": parts.split_table(split, cases["cases"]),
+        "groups": parts.group_table(split, cases["cases"]),
         "set_aside": [(name, "; ".join(why)) for name, why in cases["set_aside"].items()],
-        "notes": note_rows(cases["cases"]),
+        "notes": parts.note_rows(cases["cases"]),
         "curves": embedded(curves_picture(histories)) if histories else "",
         "untrained": untrained,
         "seed": seed,
@@ -85,14 +73,14 @@ def _score_parts(
     scores: Mapping[str, pd.DataFrame], summaries: Mapping[str, Any], *, calcium: bool
 ) -> dict[str, Any]:
     """Tables and figures of the patients' scores, by their name in the template."""
-    cohorts = cohort_table(summaries)
+    cohorts = parts.cohort_table(summaries)
     return {
         "scored": len(next(iter(scores.values()))),
-        "sizes": size_table(summaries),
-        "sizes_picture": embedded(group_picture(dice_by_size(scores))),
+        "sizes": parts.size_table(summaries),
+        "sizes_picture": embedded(group_picture(parts.dice_by_size(scores))),
         "cohorts": cohorts,
-        "cohorts_picture": embedded(group_picture(dice_by_cohort(scores))) if cohorts else "",
-        "agatston": agatston_table(scores) if calcium else None,
+        "cohorts_picture": embedded(group_picture(parts.dice_by_cohort(scores))) if cohorts else "",
+        "agatston": parts.agatston_table(scores) if calcium else None,
         "agreement": embedded(agreement_picture(scores)) if calcium else "",
     }
 

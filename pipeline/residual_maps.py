@@ -1,8 +1,7 @@
 """Stage `residual_maps`: reconstructs every slice, and writes a residual store for each case.
 
-This stage is expensive, so its stores are a cache: a store whose fingerprint (image, MAE weights,
-settings, `VERSION`) matches is never computed again. Slices of several cases share a batch; a
-case's store is written as soon as its last slice is done.
+Its stores are a cache: one whose fingerprint matches is never computed again. Slices of several
+cases share a batch; a case's store is written as soon as its last slice is done.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -54,8 +53,7 @@ def residual_maps(
     Stores are due for cases of these subsets of the split, and for cases of no subset.
 
     Raises:
-        PipelineError: an MAE or a case store is missing or damaged; all other stores are made
-            first.
+        PipelineError: an MAE or a case store is missing or damaged; all other stores are made.
     """
     cases = read_json(layout.cases)["cases"]
     others = cases_of_other_subsets(layout, subsets)
@@ -88,25 +86,24 @@ def _make(
     seed: int,
     resources: Resources,
 ) -> None:
-    """Reconstruct the slices of the cases that are due, and write their stores.
-
-    `due` gives the fingerprint of each case, and its entry in the manifest of ingest.
-    """
+    """Make the stores of the cases in `due`, of each its fingerprint and its entry of ingest."""
     device = compute_device(resources.gpus)
     precision = precision_on(settings.precision, device)
     shapes = {mae: empty_masked_model(chosen) for mae, chosen in maes.items()}
     map_shapes = [shapes[part.mae] for part in settings.maps]
     threads = 2 if resources.gpus else 1  # one thread reads or writes more slowly than a GPU works
 
-    def prepared_or_fault(case: str) -> tuple[CaseInProgress, list[SliceTask]] | PipelineError:
+    faults: dict[str, PipelineError] = {}
+
+    def prepare(case: str) -> list[tuple[CaseInProgress, list[SliceTask]]]:
         key, ingested = due[case]
         try:
-            return prepare_case(layout, case, ingested, key, settings, map_shapes, slices, seed)
+            return [prepare_case(layout, case, ingested, key, settings, map_shapes, slices, seed)]
         except PipelineError as error:
-            return error
+            faults[case] = error
+            return []
 
-    prepared = ahead(prepared_or_fault, due, threads)
-    faults: list[PipelineError] = []
+    cases = itertools.chain.from_iterable(ahead(prepare, due, threads))
     models = _models(layout, maes, device, precision, compiled=resources.compile)
     map_models = [models[part.mae] for part in settings.maps]
     computed = {"precision": precision, "device": device.type, "compiled": resources.compile}
@@ -117,7 +114,7 @@ def _make(
         log.info("%s: %d of %d (%s)", name, next(count), len(due), case.name)
 
     with behind(keep_case, threads) as keep:
-        tasks = slice_tasks(_without_faults(prepared, faults), keep)
+        tasks = slice_tasks(cases, keep)
         groups = partition_all(resources.slices_at_once, tasks)
         fitting: dict[tuple[int, int], int] = {}
         queued = (
@@ -126,7 +123,8 @@ def _make(
         )
         _collect(queued, keep)
     if faults:
-        raise PipelineError(*(finding for fault in faults for finding in fault.findings))
+        findings = [faults[case].findings for case in due if case in faults]
+        raise PipelineError(*itertools.chain(*findings))
 
 
 def _models(
@@ -146,18 +144,6 @@ def _models(
         for model in models.values():
             compile_layers(model)
     return models
-
-
-def _without_faults(
-    prepared: Iterable[tuple[CaseInProgress, list[SliceTask]] | PipelineError],
-    faults: list[PipelineError],
-) -> Iterator[tuple[CaseInProgress, list[SliceTask]]]:
-    """The cases that could be prepared; the errors of all others go to `faults`."""
-    for case in prepared:
-        if isinstance(case, PipelineError):
-            faults.append(case)
-        else:
-            yield case
 
 
 def _collect(
@@ -185,13 +171,9 @@ def _queue(
     precision: Precision,
     fitting: dict[tuple[int, int], int],
 ) -> Callable[[], torch.Tensor]:
-    """Start to reconstruct a batch; the function waits for its residuals (B, R, h, w).
-
-    Masks stay on the CPU, because sorting them on a GPU would wait for all work queued there. The
-    device also rounds residuals to float16: numpy is slow at it, and this thread would meanwhile
-    queue nothing.
-    """
+    """Start to reconstruct a batch; the function waits for its residuals (B, R, h, w)."""
     images = send(torch.stack([task.image for task in group]), device)  # (B, 1, h, w)
+    # masks stay on the CPU, because sorting them on a GPU would wait for all work queued there
     map_passes = list(zip(*(task.passes for task in group), strict=True))
     masks = [torch.stack([part.masks for part in passes]) for passes in map_passes]
     counted = [torch.stack([part.counted for part in passes]) for passes in map_passes]
@@ -212,6 +194,7 @@ def _queue(
             f"resources.compile: torch cannot compile here ({_reason(error)}); install what is "
             "missing, or set resources.compile: false"
         ) from error
+    # rounded on the device: numpy is slow, and this thread would meanwhile queue nothing
     return fetch(residuals.half())
 
 
@@ -231,11 +214,7 @@ def _keep(
     made_by: Mapping[str, Any],
     computed: Mapping[str, Any],
 ) -> None:
-    """Write the store of a finished case.
-
-    Raises:
-        PipelineError: a residual is not finite, or the store cannot be written.
-    """
+    """Write the store of a finished case, whose residuals have to be finite."""
     if not np.isfinite(case.residual).all():
         raise PipelineError(
             f"case {case.name}: found residuals that are no finite numbers; the weights of the MAE "
@@ -264,8 +243,6 @@ def precision_on(asked: Literal["auto", "fp32", "bf16", "int8"], device: torch.d
     if asked == "auto":
         return "bf16" if multiplies_bf16(device) else "fp32"
     if asked == "int8" and device.type != "cpu":
-        raise PipelineError(
-            "residuals.precision: found int8, but resources.gpus gives this job a GPU; set "
-            "precision: bf16, which is faster there"
-        )
+        fault = "residuals.precision: found int8, but resources.gpus gives this job a GPU"
+        raise PipelineError(f"{fault}; set precision: bf16, which is faster there")
     return asked

@@ -30,8 +30,7 @@ def split(layout: Layout, settings: Split, seed: int) -> None:
     for number, subset in subsets.items():
         counts = {role: len(names) for role, names in subset.items()}
         fractions[number] = {role: n / sum(counts.values()) for role, n in counts.items()}
-        listed = ", ".join(f"{n} {role}" for role, n in counts.items())
-        log.info("subset %s: %s", number, listed)
+        log.info("subset %s: %s", number, ", ".join(f"{n} {role}" for role, n in counts.items()))
     content = {
         "subsets": subsets,
         "unlabelled": sorted(set(cases) - set(labelled)),

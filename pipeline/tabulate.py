@@ -136,13 +136,11 @@ def _published_cell(key: str, value: float | None, best: float | None) -> str:
 def _notes(
     chosen: Table, dataset: Dataset, subsets: Sequence[int], patients: int, published: set[str]
 ) -> list[str]:
-    listed = ", ".join(map(str, subsets))
-    over = f"over the {patients} test patients of subset {listed} of {dataset.split.subsets}"
+    listed = f"{', '.join(map(str, subsets))} of {dataset.split.subsets}"
+    over = f"over the {patients} test patients of subset {listed}"
     if len(subsets) > 1:
-        over = (
-            f"within each of the subsets {listed} of {dataset.split.subsets}, then over these "
-            f"subsets ({patients} test patients)"
-        )
+        over = f"within each of the subsets {listed}, then over these "
+        over += f"subsets ({patients} test patients)"
     within = f" within each {chosen.best_within}" if chosen.best_within else ""
     notes = [
         f"Means {over}; in brackets the {dataset.evaluation.confidence:.0%} bootstrap interval "
@@ -154,8 +152,6 @@ def _notes(
             "they are shown for comparison and enter nothing."
         )
     if "residual_seconds" in chosen.columns:
-        notes.append(
-            "Seconds a patient are those that the residual stores record, of the machine that "
-            "made them."
-        )
+        seconds = "Seconds a patient are those that the residual stores record"
+        notes.append(f"{seconds}, of the machine that made them.")
     return notes

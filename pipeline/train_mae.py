@@ -1,7 +1,6 @@
 """Stage `train_mae`: trains a masked model on slices without lesion (section 4.3).
 
-It learns from the lesion-free, non-empty slices of the training cases of all subsets together, and
-never from a test case. Such slices of validation cases give the validation loss.
+It learns from slices of the training cases of all subsets together, never from a test case.
 """
 
 from __future__ import annotations
@@ -40,8 +39,7 @@ def train_mae(
     """Train one masked model, or take over a public checkpoint unchanged (`epochs: 0`).
 
     Raises:
-        PipelineError: there is no lesion-free slice to learn from, a checkpoint cannot be used, or
-            the training cannot run or diverges.
+        PipelineError: slices are missing, a checkpoint is unfit, or the training fails or diverges.
     """
     cases = read_json(layout.cases)["cases"]
     # without training, no slices are needed
@@ -55,18 +53,17 @@ def train_mae(
     start = Path(settings.checkpoint) if settings.checkpoint else None
     if start and is_first_process():
         _note_checkpoint(layout, name, start)
-    key = fingerprint(
-        {
-            **record,
-            # the content of a checkpoint counts, not its path
-            "mae": {**record["mae"], "checkpoint": None},
-            "version": VERSION,
-            "cases": {case: image_key(cases[case], slices) for case, _ in (*train, *validation)},
-            "train": train,
-            "validation": validation,
-            "checkpoint": checkpoint_digest(start) if start else None,
-        }
-    )
+    parts = {
+        **record,
+        # the content of a checkpoint counts, not its path
+        "mae": {**record["mae"], "checkpoint": None},
+        "version": VERSION,
+        "cases": {case: image_key(cases[case], slices) for case, _ in (*train, *validation)},
+        "train": train,
+        "validation": validation,
+        "checkpoint": checkpoint_digest(start) if start else None,
+    }
+    key = fingerprint(parts)
     if reuse_finished(manifest, key):
         return
     seed_generators(seed)
@@ -101,10 +98,9 @@ def _fresh_model(settings: Mae, start: Path | None) -> MaskedModel:
 
 def _note_checkpoint(layout: Layout, name: str, start: Path) -> None:
     """Note the checkpoint's files, so that a plan notices when one is replaced."""
-    files = checkpoint_files(start)
-    stats = file_stats(files)
-    note = layout.sources(f"train_mae {name}")
-    write_source_note(note, stats, {path: file_digest(path) for path in files})
+    stats = file_stats(checkpoint_files(start))
+    digests = {path: file_digest(path) for path in checkpoint_files(start)}
+    write_source_note(layout.sources(f"train_mae {name}"), stats, digests)
 
 
 def lesion_free_slices(
@@ -120,12 +116,9 @@ def lesion_free_slices(
         role: sorted({case for subset in subsets for case in subset[role]})
         for role in ("train", "validation", "test")
     }
-    leaked = set(roles["train"]) & set(roles["test"])
-    if leaked:
-        raise PipelineError(
-            f"split {layout.split}: {', '.join(sorted(leaked))} both train and test; delete it and "
-            "run split again"
-        )
+    if leaked := set(roles["train"]) & set(roles["test"]):
+        fault = f"{', '.join(sorted(leaked))} both train and test"
+        raise PipelineError(f"split {layout.split}: {fault}; delete it and run split again")
     lesion_free = []
     for role in ("train", "validation"):
         chosen = []

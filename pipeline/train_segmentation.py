@@ -36,9 +36,7 @@ def train_segmentation(
     resources: Resources,
     mae: Mae | None = None,
 ) -> None:
-    """Train one experiment on one subset, and keep the best epoch by validation loss.
-
-    `mae` is the MAE that `settings.mae_encoder` names; training starts from its encoder.
+    """Train one experiment on one subset, from the encoder of `mae`; keep the best epoch by loss.
 
     Raises:
         PipelineError: there is no slice to learn from, or the training cannot run or diverges.
@@ -65,8 +63,7 @@ def train_segmentation(
         _loader(layout, roles[role], cases, settings, slices, seed, resources, role == "train")
         for role in ("train", "validation")
     )
-    title = f"{name}, subset {subset}"
-    counts = (len(roles["train"]), len(roles["validation"]))
+    title, counts = f"{name}, subset {subset}", (len(roles["train"]), len(roles["validation"]))
     log.info("%s: %d training, %d validation cases", title, *counts)
     best = fit(
         module,
@@ -79,10 +76,9 @@ def train_segmentation(
         resources=resources,
         patience=settings.training.patience,
     )
-    if not is_first_process():
-        return
-    load_best(module, best)
-    keep_model(network, manifest, key, record)
+    if is_first_process():
+        load_best(module, best)
+        keep_model(network, manifest, key, record)
 
 
 def _training_key(
@@ -94,23 +90,15 @@ def _training_key(
     record: Mapping[str, Any],
 ) -> str:
     """The fingerprint of everything that the trained weights depend on."""
-    seen = {
-        role: {case: _case_key(layout, settings, slices, cases[case], case) for case in roles[role]}
-        for role in ("train", "validation")
-    }
+    seen: dict[str, dict[str, Any]] = {"train": {}, "validation": {}}
+    for role, keys in seen.items():
+        for case in roles[role]:
+            keys[case] = {**image_key(cases[case], slices), "label": cases[case]["sha256_label"]}
+            if settings.residuals is not None:
+                keys[case]["residuals"] = residual_fingerprint(layout, settings.residuals, case)
     encoder = settings.mae_encoder
     start = weights_digest(layout.mae(encoder.mae)) if encoder else None
     return fingerprint({**record, "version": VERSION, "cases": seen, "mae_weights": start})
-
-
-def _case_key(
-    layout: Layout, settings: Experiment, slices: Slices, entry: Mapping[str, Any], case: str
-) -> dict[str, Any]:
-    """What decides the slices that training sees of a case; `entry` is that of ingest."""
-    key = {**image_key(entry, slices), "label": entry["sha256_label"]}
-    if settings.residuals is not None:
-        key["residuals"] = residual_fingerprint(layout, settings.residuals, case)
-    return key
 
 
 def _loader(
@@ -132,18 +120,14 @@ def _loader(
     order = SliceSampler(lesion, lesion_free, settings.training.lesion_free_fraction, seed)
     if len(order) == 0:
         role = "training" if training else "validation"
-        raise PipelineError(
-            f"{layout.dataset}: the {len(names)} {role} cases show no slice: none holds a lesion, "
-            "and lesion_free_fraction leaves no other; raise it or split differently"
-        )
+        fault = f"the {len(names)} {role} cases show no slice: none holds a lesion"
+        remedy = "and lesion_free_fraction leaves no other; raise it or split differently"
+        raise PipelineError(f"{layout.dataset}: {fault}, {remedy}")
+    size, stores = settings.training.batch_size, {case: layout.case_store(case) for case in names}
     if not training:
-        # a fixed mix of slices as in training, because the Dice loss of a batch without any lesion
-        # means nothing
-        planes = [planes[index] for index in order]
-    stores = {case: layout.case_store(case) for case in names}
+        # a fixed mix of slices, because the Dice loss of a batch without any lesion means nothing;
+        # every process validates on all of them, in the batches of a single process
+        chosen = SliceDataset([planes[index] for index in order], stores, slices, residual_stores)
+        return slice_loader(chosen, size, None, resources.workers)
     data = SliceDataset(planes, stores, slices, residual_stores)
-    size = settings.training.batch_size
-    if not training:
-        # every process validates on all slices, in the batches of a single process
-        return slice_loader(data, size, None, resources.workers)
     return slice_loader(data, per_process(size, resources), order, resources.workers)

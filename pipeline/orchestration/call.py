@@ -1,7 +1,6 @@
 """A call of snakemake: what it finds before it plans, and what it leaves for the next one.
 
-Planning only reports outdated results and schedules their jobs, so a plan may be asked for at any
-time, of any results, by several calls at once. Files are repaired after the data sets are locked.
+Planning writes nothing, so several calls may plan at once. Files are repaired under the locks.
 """
 
 from __future__ import annotations
@@ -13,12 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from pipeline.errors import PipelineError
-from pipeline.orchestration.changed_results import (
-    changed_results,
-    restore_times,
-    set_aside,
-    withdraw,
-)
+from pipeline.orchestration import changed_results as results
 from pipeline.orchestration.environment import source_state
 from pipeline.orchestration.last_run import changed_code, note_code, note_recorded, unrecorded
 from pipeline.orchestration.locks import CALL, Lock, clear_stopped, list_locks, lock_dataset
@@ -54,16 +48,12 @@ class Plan:
 
 
 class Call:
-    """One call on several data sets.
-
-    `pretrained` names the MAEs of each data set that start from given weights. The jobs of the
-    manifests in `due` have to run, whatever Snakemake thinks of them.
-    """
+    """One call on several data sets; `pretrained` names the MAEs of each with given weights."""
 
     def __init__(
         self, layouts: Collection[Layout], pretrained: Mapping[str, Collection[str]]
     ) -> None:
-        self.due: set[Path] = set()
+        self.due: set[Path] = set()  # manifests whose jobs run, whatever Snakemake thinks of them
         self._layouts = layouts
         self._pretrained = pretrained
         self._code = source_state()
@@ -72,10 +62,7 @@ class Call:
         self._locks: list[IO[str]] = []
 
     def check(self) -> Iterator[str]:
-        """Find what is outdated, and report it line by line; nothing is written.
-
-        A data set on which another call works is planned as it stands, and so is what a stage makes
-        that has outlived its call.
+        """Find what is outdated, and report it in lines; what others work on counts as it stands.
 
         Raises:
             PipelineError: a store of a shared folder is damaged, or a file is not readable.
@@ -136,8 +123,8 @@ class Call:
                 lock.truncate(0)
 
     def _check_results(self, layout: Layout, running: Collection[str]) -> Iterator[str]:
-        for result in changed_results(layout, running):
-            self._postponed.append(partial(restore_times, result))
+        for result in results.changed_results(layout, running):
+            self._postponed.append(partial(results.restore_times, result))
             if result.messages:
                 self._changed.append(result.manifest)
                 self.due.add(result.manifest)
@@ -162,10 +149,9 @@ class Call:
         unknown = unrecorded(layout)
         self.due.update(path for path in unknown if layout.work_of(path) not in running)
         if layout.cases in unknown:
-            yield (
-                f"{layout.dataset}: its results were not recorded in this working directory; "
-                "every stage looks at them once, and makes only what is missing"
-            )
+            fault = "its results were not recorded in this working directory"
+            remedy = "every stage looks at them once, and makes only what is missing"
+            yield f"{layout.dataset}: {fault}; {remedy}"
 
     def _repair(self, plan: Plan) -> Iterator[str]:
         for write in self._postponed:
@@ -173,9 +159,9 @@ class Call:
         due = {path: job.due for job in plan.jobs for path in job.outputs}
         for manifest in self._changed:
             if due.get(manifest):
-                yield from set_aside(manifest)
+                yield from results.set_aside(manifest)
             elif plan.whole and manifest not in due:  # of an experiment that is no longer there
-                yield from withdraw(manifest)
+                yield from results.withdraw(manifest)
 
 
 def _running_line(lock: Lock) -> str:

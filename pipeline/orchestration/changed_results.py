@@ -1,14 +1,11 @@
 """Results that are no longer as their job wrote them: deleted, edited or damaged since.
 
-A job's declared output is a manifest; the stores, models and masks that it lists under `outputs`
-are not declared, because Snakemake deletes the declared outputs of a job that fails. So Snakemake
-cannot miss a store that somebody deleted or edited, and every call compares the outputs itself:
-where one has vanished, or holds something else than its stage wrote, the job of its manifest is
-planned whatever Snakemake thinks of it, and makes only what is missing. The comparison writes
-nothing: an edited output is set aside when its job is about to begin. The workflow asks for every
-manifest by name, because Snakemake does not miss a file between others that are up to date.
-
-A split, scores and tables list nothing and are compared with their job's record.
+Snakemake knows the manifest that a job declares, and not the stores, models and masks that it lists
+under `outputs`. So every call compares these itself; where one is gone or changed, the manifest's
+job is planned, and makes only what is missing. The comparison writes nothing: an edited output is
+set aside when its job is about to begin. A split, scores and tables list nothing and are compared
+with their job's record. The workflow asks for every manifest by name, because Snakemake does not
+miss a file between others that are up to date.
 """
 
 from __future__ import annotations
@@ -32,19 +29,12 @@ from pipeline.storage.zarr_store import verify_store
 
 @dataclass(frozen=True)
 class ChangedResult:
-    """A manifest, or a small result, of which something differs from what its job wrote.
+    """A manifest, or a small result, of which something differs from what its job wrote."""
 
-    Attributes:
-        manifest: the first file that the job declares.
-        edited: the edited or damaged outputs, each with what is wrong with it.
-        lost: a line for all missing outputs, or for a manifest that lists nothing; or "".
-        touched: outputs with a later time than the manifest and the same content, and the newest
-            time found in each, in ns.
-    """
-
-    manifest: Path
-    edited: Mapping[Path, str] = field(default_factory=dict)
-    lost: str = ""
+    manifest: Path  # or the first file that the job declares
+    edited: Mapping[Path, str] = field(default_factory=dict)  # output → what is wrong with it
+    lost: str = ""  # a line for all missing outputs, or for a manifest that lists nothing
+    # outputs newer than the manifest, but unchanged, and the newest time in each, in ns
     touched: Mapping[Path, int] = field(default_factory=dict)
 
     @property
@@ -57,9 +47,8 @@ class ChangedResult:
 def changed_results(layout: Layout, running: Collection[str] = ()) -> list[ChangedResult]:
     """Compare a data set's results with their manifests and records; nothing is written.
 
-    An output that was written later than its manifest is read and compared with its digest. A
-    manifest that cannot be read, or that does not say what its outputs are, counts as changed: its
-    stage writes it anew. Results of works that are still `running` are left alone.
+    Only outputs that are newer than their manifest are read. A manifest without outputs counts as
+    changed. Results of works that are still `running` are left alone.
 
     Raises:
         PipelineError: a store of a shared folder is damaged, or a store or file cannot be read.
@@ -70,10 +59,9 @@ def changed_results(layout: Layout, running: Collection[str] = ()) -> list[Chang
 
 
 def set_aside(manifest: Path) -> list[str]:
-    """Rename edited or damaged outputs, or the edited file itself, so that the stage makes them.
+    """Rename edited or damaged outputs, as `grcsf store prune` finds them; a line for each.
 
-    The hidden name is one that `grcsf store prune` finds. A manifest stays: until its job has
-    run, it tells what is missing. Returns a line for each output.
+    A manifest stays: until its job has run, it tells what is missing.
     """
     lines = []
     for path, reason in _compared(manifest).edited.items():
@@ -84,10 +72,7 @@ def set_aside(manifest: Path) -> list[str]:
 
 
 def withdraw(manifest: Path) -> list[str]:
-    """Delete a manifest that no job of a configuration writes anew, if it is still not true.
-
-    Returns a line for it, and one for each output that is set aside.
-    """
+    """Delete a manifest that no job writes anew, if it is still not true; say so in lines."""
     if not _compared(manifest).messages:
         return []
     lines = set_aside(manifest)
@@ -96,10 +81,7 @@ def withdraw(manifest: Path) -> list[str]:
 
 
 def restore_times(result: ChangedResult) -> None:
-    """Spare the next plan the reading of outputs that were touched, or copied without their times.
-
-    An output that was written again since it was compared keeps its time.
-    """
+    """Spare the next plan the reading of outputs that were only touched, and not written since."""
     for path, newest in result.touched.items():
         with suppress(PermissionError, FileNotFoundError):  # another's, or just being replaced
             written, unchanged = result.manifest.stat().st_mtime_ns, _newest_change(path) == newest
@@ -109,12 +91,10 @@ def restore_times(result: ChangedResult) -> None:
 
 
 def _compared(manifest: Path) -> ChangedResult:
-    # a split, scores or a table lists nothing
     small = (f"{stage}/{pattern}" for stage, pattern, kind in RESULTS if kind == "small")
     if any(manifest.match(pattern) for pattern in small):
         return ChangedResult(manifest, dict(_edited_small(manifest)))
-    outputs = _outputs(manifest)
-    if outputs is None:
+    if (outputs := _outputs(manifest)) is None:
         line = f"damaged, it does not say what its job has made: {manifest}"
         return ChangedResult(manifest, lost=line if manifest.exists() else "")
     edited, touched = _edited_and_touched(manifest, outputs)
@@ -175,8 +155,8 @@ def _verify(path: Path, content: Mapping[str, Any]) -> None:
     if "weights_sha256" in content:
         expected = content["weights_sha256"]
     else:
-        cases = content.get("cases", {})
-        named = [name for name, case in cases.items() if case.get("file") == path.name]
+        cases = content.get("cases", {}).items()
+        named = [name for name, case in cases if case.get("file") == path.name]
         expected = read_json(mask_note(path, named[0]))["sha256"] if named else None
     if file_digest(path) != expected:
         raise PipelineError(f"{path}: has changed since it was written")

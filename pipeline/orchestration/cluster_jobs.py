@@ -1,7 +1,4 @@
-"""Jobs of a SLURM cluster that a killed run of the workflow has left behind.
-
-Snakemake does not recognise them, and would start the same work beside them. They are cancelled:
-a training resumes from its last epoch, other stages keep what they have finished.
+"""Cancels SLURM jobs that a killed run has left, as Snakemake would start the same beside them.
 
 All jobs of a run bear its name, which is noted beside the locks of its data sets. A run that holds
 these locks knows that the runs noted before are dead; it touches no other run's jobs.
@@ -31,11 +28,7 @@ def cancel_leftover_jobs(
 ) -> None:
     """Cancel jobs of dead runs that this run would repeat, wait for their end, and note this run.
 
-    Args:
-        layouts: the results of the run's data sets, which it has locked.
-        run: the name that the run gives its jobs.
-        comments: `job_comment` of each job that the run will start.
-        tell: called with a line for each job, before it is cancelled.
+    The run has locked `layouts`, and will start the jobs of these `job_comment`s.
 
     Raises:
         PipelineError: SLURM cannot be asked, a job does not end, or the user stopped the waiting.
@@ -50,10 +43,8 @@ def cancel_leftover_jobs(
     jobs = {number: comment for number, (name, comment) in _jobs().items() if name in dead}
     left = {number: comment for number, comment in jobs.items() if comment in comments}
     for number, comment in left.items():
-        tell(
-            "cancelling, as a run that was killed has left it: "
-            f"SLURM job {number} ({comment}); waiting for its end"
-        )
+        job = f"SLURM job {number} ({comment})"
+        tell(f"cancelling, as a run that was killed has left it: {job}; waiting for its end")
     if left:
         _cancel(left)
     # a later run cancels the other jobs of dead runs, if it needs what they do
@@ -65,9 +56,8 @@ def cancel_leftover_jobs(
 def _jobs() -> dict[str, tuple[str, str]]:
     """Name and comment of the user's jobs that have not ended, by number."""
     rows = _ask("squeue", "--me", "--noheader", "--format", "%i|%j|%k").splitlines()
-    return {
-        number: (name, comment) for number, name, comment in (row.split("|", 2) for row in rows)
-    }
+    jobs = (row.split("|", 2) for row in rows)
+    return {number: (name, comment) for number, name, comment in jobs}
 
 
 def _cancel(jobs: dict[str, str]) -> None:
@@ -84,9 +74,8 @@ def _cancel(jobs: dict[str, str]) -> None:
                 )
             time.sleep(POLL_S)
     except KeyboardInterrupt:
-        raise PipelineError(
-            f"interrupted while cancelled jobs end (`squeue -j {','.join(jobs)}`); run again"
-        ) from None
+        fault = f"interrupted while cancelled jobs end (`squeue -j {','.join(jobs)}`)"
+        raise PipelineError(f"{fault}; run again") from None
 
 
 def _ask(*command: str) -> str:

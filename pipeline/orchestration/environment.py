@@ -34,11 +34,8 @@ def loaded_packages() -> dict[str, str]:
 
 
 def source_state() -> dict[str, Any] | None:
-    """Commit of the checkout, and which of its sources differ from it; None without git.
-
-    An installed package may lie in a folder that somebody keeps in a repository of their own; that
-    repository's commit says nothing of it.
-    """
+    """Commit of the checkout, and which of its sources differ from it; None without git."""
+    # an installed package may lie in a repository that says nothing of it
     if _git("ls-files", "--error-unmatch", "pipeline/__init__.py") is None:
         return None
     commit, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--", *SOURCES)
@@ -61,16 +58,13 @@ def _git(*arguments: str) -> str | None:
 
 def _processor() -> str:
     """The processor's name; its architecture where the system does not say."""
-    model = _search(r"^model name\s*:\s*(.+)$", "/proc/cpuinfo")
-    return model.strip() or platform.processor() or platform.machine()
+    model = _search(r"^model name\s*:\s*(.+)$", "/proc/cpuinfo").strip()
+    return model or platform.processor() or platform.machine()
 
 
 def peak_resident() -> int:
-    """The most memory that this process has held so far, in bytes.
-
-    The kernel's count of the process image comes first: `getrusage` also remembers
-    the program that started this one, whose size a child takes over.
-    """
+    """The most memory that this process has held so far, in bytes."""
+    # `getrusage` also remembers the program that started this one, whose size a child takes over
     if peak := _search(r"^VmHWM:\s+(\d+) kB", "/proc/self/status"):
         return int(peak) * 1024
     # in units of 1,024 bytes, but on macOS of 1

@@ -10,10 +10,7 @@ SILENT = (
 
 
 def failure_lines(log: Path, *cluster_logs: Path) -> list[str]:
-    """The last error of a stage's log with all that follows it, shortened where it is long.
-
-    Without one: the last lines, why SLURM ended the job by its own logs, and what that means.
-    """
+    """A log's last error with all after it, else its last lines and why SLURM ended the job."""
     lines = _lines(log)
     errors = [number for number, line in enumerate(lines) if line.startswith("error: ")]
     if errors:

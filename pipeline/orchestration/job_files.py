@@ -26,37 +26,26 @@ Names = Mapping[str, str | int]
 def written_files(layout: Layout, stage: str, names: Names) -> list[Path]:
     """The files that a job declares; the first lists its stores, models or masks."""
     first, *others = [str(name) for name in names.values()] or [""]
-    match stage:
-        case "ingest":
-            return [layout.cases]
-        case "split":
-            return [layout.split]
-        case "train_mae":
-            return [layout.mae(first)]
-        case "residual_maps":
-            return [layout.residual_batch(first, others[0])]
-        case "train_segmentation":
-            return [layout.model(first, int(others[0]))]
-        case "predict":
-            return [layout.predictions(first, int(others[0]))]
-        case "postprocess":
-            return [layout.masks(first, int(others[0]))]
-        case "evaluate":
-            return _scores(layout, [first])
-        case "compare":
-            return _tables(layout.table)
-        case "tabulate":
-            return _tables(partial(layout.chosen_table, first))
-        case "report":
-            return [layout.report, layout.report.with_name("example.png")]
-    raise ValueError(f"no stage is called {stage!r}")
+    files: dict[str, Callable[[], list[Path]]] = {
+        "ingest": lambda: [layout.cases],
+        "split": lambda: [layout.split],
+        "train_mae": lambda: [layout.mae(first)],
+        "residual_maps": lambda: [layout.residual_batch(first, others[0])],
+        "train_segmentation": lambda: [layout.model(first, int(others[0]))],
+        "predict": lambda: [layout.predictions(first, int(others[0]))],
+        "postprocess": lambda: [layout.masks(first, int(others[0]))],
+        "evaluate": lambda: _scores(layout, [first]),
+        "compare": lambda: _tables(layout.table),
+        "tabulate": lambda: _tables(partial(layout.chosen_table, first)),
+        "report": lambda: [layout.report, layout.report.with_name("example.png")],
+    }
+    if stage not in files:
+        raise ValueError(f"no stage is called {stage!r}")
+    return files[stage]()
 
 
 def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> list[Path]:
-    """The results of earlier stages that a job reads, and an MAE's public checkpoint.
-
-    `raw_files` returns what ingest reads.
-    """
+    """The results that a job reads, and an MAE's public checkpoint; for ingest, see `raw_files`."""
     first = str(next(iter(names.values()), ""))
     subset = int(names.get("subset", 0))
     both = [layout.cases, layout.split]
@@ -106,17 +95,13 @@ def raw_files(
     for case in sorted(folders.keys() & read_json(layout.cases)["cases"].keys()):
         attributes = store_attributes(layout.case_store(case)) or {}
         sources: Mapping[str, str] = attributes.get("sources", {})
-        files[case] = {
-            Path(os.path.normpath(folders[case] / name)): sha256 for name, sha256 in sources.items()
-        }
+        paths = (Path(os.path.normpath(folders[case] / name)) for name in sources)
+        files[case] = dict(zip(paths, sources.values(), strict=True))
     return files
 
 
 def _residuals(layout: Layout, dataset: Dataset, experiment: str) -> list[Path]:
-    """The newest manifests that together list the residual stores of all cases.
-
-    Batches of another number leave their manifests behind.
-    """
+    """The newest manifests that list all residual stores; batches of another number leave some."""
     name = dataset.experiments[experiment].residuals
     if name is None:
         return []
@@ -134,12 +119,8 @@ def _residuals(layout: Layout, dataset: Dataset, experiment: str) -> list[Path]:
 def _of_subsets(
     dataset: Dataset, experiments: Iterable[str], *paths: Callable[[str, int], Path]
 ) -> list[Path]:
-    return [
-        path(name, subset)
-        for path in paths
-        for name in experiments
-        for subset in dataset.subsets_of(name)
-    ]
+    jobs = [(name, subset) for name in experiments for subset in dataset.subsets_of(name)]
+    return [path(*job) for path in paths for job in jobs]
 
 
 def _scores(layout: Layout, experiments: Iterable[str]) -> list[Path]:

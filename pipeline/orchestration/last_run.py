@@ -1,12 +1,9 @@
 """What a call leaves for the next one: the code that it ran, and where it was recorded.
 
-Changed code starts nothing by itself, so the next call says that it changed. And Snakemake keeps
-its records (settings and digests of what it ran) in the working directory, so a stage looks once at
-results that came from another one, and finds by its fingerprints what is made already.
-
-A mark ties the records to the state of the results. It stands in both places, and every call that
-makes something draws a new one: results that went on elsewhere, or that were put back from a copy,
-carry another mark than the records here.
+Changed code starts nothing by itself, so the next call says that it changed. Snakemake keeps its
+records in the working directory, so a stage looks once at results that came from another one. A
+mark ties the two. Every call that makes something draws a new one: results that went on elsewhere,
+or that were put back from a copy, carry another mark than the records here.
 """
 
 from __future__ import annotations
@@ -25,10 +22,7 @@ SHORT = 10  # characters of a commit
 
 
 def changed_code(layouts: Collection[Layout], code: dict[str, Any] | None) -> list[str]:
-    """A line for the data sets whose last call ran other code than this `source_state`.
-
-    There is none where git knows no commit.
-    """
+    """A line for the data sets whose last call ran other code; none where git knows no commit."""
     datasets = defaultdict(list)
     for layout in layouts:
         before = read_json(layout.last_run)["code"] if layout.last_run.exists() else None
@@ -71,22 +65,16 @@ def note_code(layout: Layout, code: dict[str, Any] | None) -> None:
 
 
 def note_recorded(layout: Layout, made: Collection[Path] = ()) -> None:
-    """Draw a new mark: the results change, or have changed, and Snakemake records it here.
+    """Draw a new mark, after `note_code`, as the results change or have changed.
 
-    Between the two writes the marks differ, so a call that is killed there leaves results that the
-    next one looks at.
-
-    Args:
-        layout: the data set's results, of which `note_code` has noted the code.
-        made: what was made or looked at since the last mark.
+    `made` was made or looked at since the last mark.
     """
     folder, mark = layout.root / layout.dataset, uuid.uuid4().hex
-    names = sorted(
-        path.relative_to(folder).as_posix() for path in unrecorded(layout).difference(made)
-    )
+    left = unrecorded(layout).difference(made)
+    names = sorted(path.relative_to(folder).as_posix() for path in left)
+    # in between the marks differ, so the next call looks at what a killed one leaves
     write_json(layout.last_run, {**read_json(layout.last_run), "mark": mark})
-    content = {"results": str(folder), "mark": mark, "unrecorded": names}
-    write_json(_record(layout), content)
+    write_json(_record(layout), {"results": str(folder), "mark": mark, "unrecorded": names})
 
 
 def _record(layout: Layout) -> Path:

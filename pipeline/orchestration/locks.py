@@ -43,9 +43,7 @@ class Lock:
 
 @contextmanager
 def locked(layout: Layout, stage: str, *names: object) -> Iterator[None]:
-    """Make one result while no other process makes the same; wait for one that does.
-
-    A job may outlive the snakemake that started it, or be started again on another node.
+    """Make one result; wait for a job on it that has outlived its call, or runs on another node.
 
     Raises:
         PipelineError: the process was told to stop.
@@ -63,9 +61,8 @@ def locked(layout: Layout, stage: str, *names: object) -> Iterator[None]:
             yield
         # Lightning ends with SystemExit when it was interrupted
         except (KeyboardInterrupt, SystemExit):
-            raise PipelineError(
-                f"{work}: interrupted; run again, finished cases and epochs are kept"
-            ) from None
+            fault = f"{work}: interrupted; run again, finished cases and epochs are kept"
+            raise PipelineError(fault) from None
         except BaseException:
             file.truncate(0)
             raise

@@ -42,10 +42,8 @@ def read_record(path: Path) -> dict[str, Any] | None:
         ]
         missing += [] if content["runs"] else ["runs"]
     if missing:
-        raise PipelineError(
-            f"{path}: damaged, found no whole {missing[0]!r}, expected it in a record; delete the "
-            "record and run its stage again"
-        )
+        fault = f"damaged, found no whole {missing[0]!r}, expected it in a record"
+        raise PipelineError(f"{path}: {fault}; delete the record and run its stage again")
     return content
 
 
@@ -58,8 +56,8 @@ def finished_runs(content: Mapping[str, Any]) -> dict[str, Any]:
 def find_record(path: Path) -> Path | None:
     """The record of the job that made a file, a store or a part of one; None if there is none.
 
-    Several records list a file after the number of batches changed: the one whose digest fits
-    counts, else the newest. A file that no record lists belongs to the job of its folder.
+    Of several that list it, as batches of another number do, the one whose digest fits counts, else
+    the newest. A file that no record lists belongs to the job of its folder.
     """
     candidates = []
     for folder in path.parents:
@@ -119,10 +117,8 @@ def no_record_error(file: Path, path: Path) -> PipelineError:
     if is_record(path):
         named = path.parent.glob(f"{path.name.removesuffix(RECORD)}.*")
         beside = " or ".join(sorted(file.name for file in named if not is_record(file)))
-        return PipelineError(
-            f"{file}: is itself a record, expected a result; name the one beside it"
-            f"{f', {beside}' if beside else ''}"
-        )
+        remedy = f"name the one beside it{f', {beside}' if beside else ''}"
+        return PipelineError(f"{file}: is itself a record, expected a result; {remedy}")
     for folder in path.parents:
         if folder.name in NOT_RECORDED and (folder.parent / "ingest").is_dir():
             return PipelineError(

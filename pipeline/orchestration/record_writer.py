@@ -1,7 +1,7 @@
 """The record beside every result: what made it, from what, with what, where, and at what cost.
 
-`…/name.json` has its record in `…/name.provenance.json`. Nothing depends on a record: it is
-declared to no rule, and a result without one is as good. `docs/provenance.md` explains its keys.
+Nothing depends on a record: it is declared to no rule, and a result without one is as good.
+`docs/provenance.md` explains its keys.
 """
 
 from __future__ import annotations
@@ -54,11 +54,9 @@ class Inputs:
 
 @contextmanager
 def recorded(job: JobDescription, inputs: Callable[[], Inputs]) -> Iterator[None]:
-    """Keep the record of a job while it runs.
+    """Keep the record of a job while it runs; one that is killed or fails leaves its beginning.
 
-    A run that finds everything made leaves the runs that made it. One that is killed or fails
-    leaves its beginning. `inputs` is called at the end, because ingest only then knows the digests
-    of what it read.
+    `inputs` is called at the end, because ingest only then knows the digests of what it read.
     """
     if is_one_of_several():  # the process that has started it keeps the record
         yield
@@ -174,10 +172,7 @@ def _results(
     before: Mapping[str, tuple[int, int] | None],
     began: datetime,
 ) -> dict[str, Any]:
-    """Every result of a job that has ended, with its SHA-256 and the run that made it.
-
-    `content` has the earlier results and all runs, `before` the `_states` before this run `began`.
-    """
+    """Every result of a job, with its SHA-256 and its run; `before` has the earlier `_states`."""
     earlier, runs = content["results"], content["runs"]
     cut_off = max((key for key, run in runs.items() if not run["finished"]), default=None)
     results = {}
@@ -203,16 +198,12 @@ def _results(
 def _worth_keeping(
     runs: Mapping[str, Run], results: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Run]:
-    """The runs that made what is there, the last one, and those cut off before one of them.
-
-    A run goes on where the one before it was cut off, so its results are partly that one's work.
-    """
+    """The last run, those that made what is there, and those cut off on whose work they built."""
     made = {result["run"] for result in results.values()}
     kept: dict[str, Run] = {}
     following = True
     for key in sorted(runs, reverse=True):
-        keep = not kept or key in made or (following and not runs[key]["finished"])
-        if keep:
+        following = not kept or key in made or (following and not runs[key]["finished"])
+        if following:
             kept[key] = runs[key]
-        following = keep
     return dict(sorted(kept.items()))

@@ -29,16 +29,13 @@ def file_digest(path: Path) -> str:
 
 def nearest_there(path: Path) -> Path:
     """The path if it exists, even as a dangling link, else its nearest existing parent."""
-    whole = path.absolute()
-    # the methods of Path raise where a folder on the way may not be entered
-    return next(place for place in (whole, *whole.parents) if os.path.lexists(place))
+    places = (path.absolute(), *path.absolute().parents)
+    return next(filter(os.path.lexists, places))  # methods of Path raise behind a closed folder
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends without an error.
-
-    Several writers of one path each have their own; the last one's content stays.
+    """A writer's own path beside `path` that takes its place when the block ends without an error.
 
     Raises:
         OSError: the machine's fault, with the path that was to be written.
@@ -123,5 +120,5 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def fingerprint(parts: Mapping[str, Any]) -> str:
     """SHA-256 over plain JSON values, independent of the order of keys."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    content = json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()
+    return hashlib.sha256(content).hexdigest()

@@ -1,7 +1,7 @@
-"""Reads image files without ITK where ITK hides damage.
+"""Reads image files without ITK where ITK hides damage, and they would count as sound.
 
 ITK fills a truncated NIfTI file with zeros, turns its NaN and infinity into 0, and reports a
-truncated MetaImage only on stderr. All of these would count as sound images.
+truncated MetaImage only on stderr.
 """
 
 from __future__ import annotations
@@ -51,9 +51,7 @@ class NiftiHeader:
 
 
 def check_complete(path: Path) -> None:
-    """Refuse a NIfTI or MetaImage file that holds fewer bytes than its header promises.
-
-    Other formats are not read here, because ITK itself refuses them when truncated.
+    """Refuse a NIfTI or MetaImage file of fewer bytes than it promises; ITK refuses others itself.
 
     Raises:
         PipelineError: the file, or the data file that it names, is empty, truncated or missing.
@@ -132,8 +130,7 @@ def _nifti_header(head: bytes, path: Path) -> NiftiHeader:
 def restore_not_finite(path: Path, array: npt.NDArray[Any], channel: int = 0) -> None:
     """Restore NaN and infinity of a floating-point NIfTI file, which ITK reads as 0.
 
-    `array` (z, y, x), as read by ITK, is changed in place; it holds the volume `channel` of the
-    file.
+    `array` (z, y, x), the file's volume `channel`, is changed in place.
     """
     if array.dtype.kind != "f" or not path.name.lower().endswith(NIFTI):
         return
@@ -165,8 +162,7 @@ def _check_meta_image(path: Path) -> None:
             remedy = "put it beside the header"
             raise file_fault(path, f"its data file {target} is missing", "", remedy)
         length = data.stat().st_size
-    expected = _meta_bytes(header)
-    if expected is not None:
+    if (expected := _meta_bytes(header)) is not None:
         _refuse_truncated(data, length, expected)
 
 
@@ -175,10 +171,9 @@ def _meta_header(file: BufferedIOBase) -> dict[str, str]:
     header: dict[str, str] = {}
     for _ in range(1000):
         key, equals, value = file.readline(4096).decode("latin-1").partition("=")
-        if not equals:
-            break
-        header[key.strip()] = value.strip()
-        if key.strip() == "ElementDataFile":
+        if equals:
+            header[key.strip()] = value.strip()
+        if not equals or key.strip() == "ElementDataFile":
             break
     return header
 
@@ -198,5 +193,6 @@ def _meta_bytes(header: dict[str, str]) -> int | None:
 
 def _refuse_truncated(path: Path, length: int, expected: int) -> None:
     if length < expected:
-        fault = f"truncated, found {length} bytes of data"
-        raise file_fault(path, fault, str(expected), FETCH_AGAIN)
+        raise file_fault(
+            path, f"truncated, found {length} bytes of data", f"{expected}", FETCH_AGAIN
+        )

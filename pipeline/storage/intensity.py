@@ -24,8 +24,5 @@ def intensity_range(attributes: Mapping[str, Any], settings: Slices) -> tuple[fl
 
 
 def image_key(attributes: Mapping[str, Any], settings: Slices) -> dict[str, Any]:
-    """What decides the slices that a network sees of a case, for fingerprints.
-
-    The image's digest is not enough, because quantiles may change while the voxels stay.
-    """
+    """What decides the slices that a network sees of a case; quantiles change without voxels."""
     return {"image": attributes["sha256_image"], "range": intensity_range(attributes, settings)}

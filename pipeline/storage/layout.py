@@ -17,11 +17,10 @@ Kind = Literal["manifest", "small", "declared", "store"]
 
 
 class Result(NamedTuple):
-    """Where results of a stage lie, and of which kind they are.
+    """Where results of a stage lie.
 
-    A `manifest` lists stores, models or masks. A `small` one is the first file of a job that lists
-    nothing, and is compared with the job's record. Other files are `declared` beside these, or are
-    looked at by nobody. A `store` is listed in a manifest.
+    A `manifest` lists models, masks or each `store`. A `small` one is the first file of a job that
+    lists nothing, and is compared with the job's record. Other files are `declared` beside these.
     """
 
     stage: str
@@ -200,11 +199,7 @@ def is_record(path: Path) -> bool:
 
 
 def batch_names(cases: int, cases_per_job: int) -> list[str]:
-    """Names of the batches that hold `cases` cases: a power of two of them.
-
-    A power of two keeps a case in its batch while others come and go; only when the number of
-    cases doubles does every batch split in two.
-    """
+    """Names of the batches: a power of two, so a case stays in one while others come and go."""
     batches = 1
     while batches * cases_per_job < cases:
         batches *= 2

@@ -26,8 +26,9 @@ def mask_suffix(source_suffix: str) -> str:
 def store_geometry(store: Store) -> Geometry:
     """The grid of a case's source image."""
     attributes: Any = store.attrs
-    fields = ("shape", "spacing", "origin", "direction")
-    return Geometry(*(tuple(attributes[field]) for field in fields))
+    return Geometry(
+        *(tuple(attributes[key]) for key in ("shape", "spacing", "origin", "direction"))
+    )
 
 
 def thresholded_mask(
@@ -41,12 +42,10 @@ def thresholded_mask(
     path = layout.prediction_store(experiment, subset, case)
     probability = read_array(open_store(path), "probability")
     if not np.isfinite(probability).all():
-        raise PipelineError(
-            f"case {case}: {path} holds probabilities that are no numbers, expected 0 to 1; "
-            "the training diverged: lower training.learning_rate or use precision fp32"
-        )
-    mask: Mask = probability >= threshold
-    return mask
+        fault = f"case {case}: {path} holds probabilities that are no numbers, expected 0 to 1"
+        remedy = "the training diverged: lower training.learning_rate or use precision fp32"
+        raise PipelineError(f"{fault}; {remedy}")
+    return np.asarray(probability >= threshold)
 
 
 def read_mask(layout: Layout, experiment: str, subset: int, case: str, store: Store) -> Mask:
@@ -63,35 +62,27 @@ def read_mask(layout: Layout, experiment: str, subset: int, case: str, store: St
     _refuse_changed(path, case)
     volume = read_volume(path)
     for difference in grid_differences(volume.geometry, store_geometry(store)):
-        raise PipelineError(
-            f"case {case}: mask {path} has {difference}; delete the mask and run postprocess again"
-        )
-    mask: Mask = volume.array > 0
-    return mask
+        fault = f"case {case}: mask {path} has {difference}"
+        raise PipelineError(f"{fault}; delete the mask and run postprocess again")
+    return np.asarray(volume.array > 0)
 
 
 def grid_differences(mask: Geometry, source: Geometry) -> list[str]:
     """What differs between a mask's grid and its source's: nothing, their shape, or the rest."""
     if mask.shape != source.shape:
         return [f"shape {mask.shape} (z, y, x), its source {source.shape}"]
-    names = ("spacing", "origin", "direction")
-    grids = [(name, getattr(mask, name), getattr(source, name)) for name in names]
     return [
-        f"{name} {actual}, its source {expected}"
-        for name, actual, expected in grids
-        if not np.allclose(actual, expected, rtol=0, atol=TOLERANCE)
+        f"{name} {getattr(mask, name)}, its source {getattr(source, name)}"
+        for name in ("spacing", "origin", "direction")
+        if not np.allclose(getattr(mask, name), getattr(source, name), rtol=0, atol=TOLERANCE)
     ]
 
 
 def _refuse_changed(path: Path, case: str) -> None:
-    """Refuse a mask that differs from the one in its note.
-
-    A plan notices only masks that are newer than their manifest. A mask with an older time, or one
-    put in place during a call, would otherwise be scored as the network's.
-    """
-    note = mask_note(path, case)
+    """Refuse a mask unlike its note: a plan misses one of an older time, or put there since."""
     if not path.exists():  # reading it reports that
         return
+    note = mask_note(path, case)
     digest, noted = file_digest(path), read_json(note)["sha256"] if note.exists() else None
     if digest != noted:
         raise PipelineError(

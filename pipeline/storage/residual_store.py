@@ -1,16 +1,16 @@
 """Residual stores, which lie in the results or in a folder that several projects share.
 
-In the shared folder (`store.root`), a store is named after its case and its fingerprint. The case
-counts because its name seeds the masks, so equal images under two names have different residuals.
-The results hold a link to the shared store, and every other stage reads through that link.
+In the shared folder (`store.root`), a store is named after its fingerprint and its case, whose name
+seeds the masks. The results hold a link to it, through which every other stage reads.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,7 @@ def shared_store(root: Path, case: str, fingerprint: str) -> Path:
 
 
 def find_or_link(layout: Layout, name: str, case: str, fingerprint: str) -> bool:
-    """Find a case's residuals in the results, or link to them in the shared folder.
-
-    Returns whether the results now have the residuals.
+    """Whether the results have a case's residuals, now that those of the shared folder are linked.
 
     Raises:
         UntouchableError: the results hold a store that cannot be read now.
@@ -55,17 +53,13 @@ def find_or_link(layout: Layout, name: str, case: str, fingerprint: str) -> bool
 def write_residuals(
     layout: Layout, name: str, case: str, residual: Maps, attributes: Mapping[str, Any]
 ) -> None:
-    """Write a case's maps into the shared folder if that is writable, or into the results.
-
-    `attributes` say what made the maps, with their `fingerprint`.
+    """Write a case's maps, and what made them, into the shared folder or else into the results.
 
     Raises:
         PipelineError: the shared folder is full, or is not a folder.
     """
     path = layout.residual_store(name, case)
-    write = functools.partial(
-        write_store, arrays={"residual": residual}, attributes=attributes, slice_axis=1
-    )
+    write = partial(write_store, arrays={"residual": residual}, attributes=attributes, slice_axis=1)
     if layout.shared is None:
         write(path)
         return
@@ -92,10 +86,9 @@ def write_residuals(
 
 def _can_be_read(store: Path, fingerprint: str) -> bool:
     """`is_current` for stores of other users: one that cannot be read counts as missing."""
-    try:
+    with suppress(UntouchableError):
         return is_current(store, fingerprint)
-    except UntouchableError:
-        return False
+    return False
 
 
 def _link(layout: Layout, path: Path, shared: Path) -> None:
@@ -107,13 +100,10 @@ def _link(layout: Layout, path: Path, shared: Path) -> None:
         temporary.symlink_to(target)
 
 
-@functools.cache
+@cache
 def _warn_once(shared: Path, instead: Path) -> None:
-    log.warning(
-        "store.root %s: not writable for you, so residuals that it lacks are kept in %s",
-        shared,
-        instead,
-    )
+    message = "store.root %s: not writable for you, so residuals that it lacks are kept in %s"
+    log.warning(message, shared, instead)
 
 
 def residual_fingerprint(layout: Layout, residuals: str, case: str) -> str:
@@ -123,9 +113,7 @@ def residual_fingerprint(layout: Layout, residuals: str, case: str) -> str:
         PipelineError: there is no finished store.
     """
     path = layout.residual_store(residuals, case)
-    attributes = store_attributes(path)
-    if attributes is None:
-        raise PipelineError(
-            f"case {case}: residual store {path} is missing or damaged; run residual-maps again"
-        )
+    if (attributes := store_attributes(path)) is None:
+        fault = f"case {case}: residual store {path} is missing or damaged"
+        raise PipelineError(f"{fault}; run residual-maps again")
     return str(attributes["fingerprint"])

@@ -15,12 +15,8 @@ def labelled_test_cases(layout: Layout, subsets: Sequence[int]) -> list[tuple[in
     """(subset, case) of each test case with a reference, in the order of the split."""
     cases = read_json(layout.cases)["cases"]
     split = read_json(layout.split)["subsets"]
-    return [
-        (number, case)
-        for number in subsets
-        for case in split[str(number)]["test"]
-        if cases[case]["labelled"]
-    ]
+    tested = [(number, case) for number in subsets for case in split[str(number)]["test"]]
+    return [(number, case) for number, case in tested if cases[case]["labelled"]]
 
 
 def cases_of_other_subsets(layout: Layout, subsets: Sequence[int]) -> set[str]:
@@ -33,13 +29,11 @@ def cases_of_other_subsets(layout: Layout, subsets: Sequence[int]) -> set[str]:
 def subset_of_cases(layout: Layout, subsets: Sequence[int]) -> dict[str, int]:
     """Every case of these subsets with its subset; unlabelled cases belong to the first one."""
     split = read_json(layout.split)
-    labelled = {
-        case: number
-        for number in subsets
-        for cases in split["subsets"][str(number)].values()
-        for case in cases
-    }
-    return dict(sorted({**dict.fromkeys(split["unlabelled"], subsets[0]), **labelled}.items()))
+    chosen = dict.fromkeys(split["unlabelled"], subsets[0])
+    for number in subsets:
+        for cases in split["subsets"][str(number)].values():
+            chosen |= dict.fromkeys(cases, number)
+    return dict(sorted(chosen.items()))
 
 
 def ingested_store(layout: Layout, case: str) -> Store:

@@ -1,8 +1,4 @@
-"""Slices of stored cases as tensors, the input of every training and prediction.
-
-A slice is scaled to [0, 1] and resized to the network's input size; residual maps are stored at
-that size. Each worker opens its own stores.
-"""
+"""Slices of stored cases as tensors, the input of every training and prediction."""
 
 from __future__ import annotations
 
@@ -21,23 +17,15 @@ from grcsf.intensity import scale_window
 from grcsf.resampling import resize
 from pipeline.errors import PipelineError
 from pipeline.settings import Slices
+from pipeline.storage import zarr_store
 from pipeline.storage.intensity import intensity_range
-from pipeline.storage.zarr_store import (
-    Store,
-    StoredArray,
-    open_store,
-    read_part,
-    stored_array,
-    worker_start,
-)
 
 
 def network_slices(
     image: npt.NDArray[Any], limits: tuple[float, float], size: tuple[int, int]
 ) -> torch.Tensor:
     """Source slices `(z, y, x)` → `(z, 1, h, w)` float32 in [0, 1]."""
-    scaled = torch.from_numpy(scale_window(image, *limits)).unsqueeze(1)
-    return resize(scaled, size)
+    return resize(torch.from_numpy(scale_window(image, *limits)).unsqueeze(1), size)
 
 
 def network_residuals(
@@ -51,19 +39,16 @@ def network_residuals(
     residuals = torch.from_numpy(maps).float().swapaxes(0, 1).contiguous()
     holes = torch.isnan(residuals).flatten(1).any(dim=1).nonzero()
     if len(holes):
-        raise PipelineError(
-            f"case {Path(str(store)).stem}: residual store {store} has a hole at slice "
-            f"{first + int(holes[0])}; delete it and run again"
-        )
+        fault = f"residual store {store} has a hole at slice {first + int(holes[0])}"
+        raise PipelineError(f"case {Path(str(store)).stem}: {fault}; delete it and run again")
     return resize(residuals, size)
 
 
 class SliceDataset(Dataset[dict[str, Any]]):
-    """Slices of several cases, with label and residual maps.
+    """Slices of several cases, which stay in memory as far as `share_cache` gives room.
 
-    An item is a dictionary: `image` (1, h, w) float32 in [0, 1]; `label` (1, h, w) float32
-    {0, 1}; with residual stores, `residuals` (R, h, w) float32 in [0, 1]. Items stay in memory as
-    far as `share_cache` gives room.
+    An item holds `image` (1, h, w) in [0, 1], `label` (1, h, w) {0, 1}, and with residual stores
+    `residuals` (R, h, w) in [0, 1]; all are float32.
     """
 
     def __init__(
@@ -77,8 +62,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
         self._case_stores = case_stores
         self._residual_stores = residual_stores
         self._settings = settings
-        self._open: dict[Path, Store] = {}
-        self._arrays: dict[tuple[Path, str], StoredArray] = {}
+        self._open: dict[Path, zarr_store.Store] = {}
+        self._arrays: dict[tuple[Path, str], zarr_store.StoredArray] = {}
         self._opened_by = os.getpid()
         self._limits: dict[str, tuple[float, float]] = {}
         self._cache_bytes = 0
@@ -123,19 +108,19 @@ class SliceDataset(Dataset[dict[str, Any]]):
         # a worker opens its own stores, because no handle may be pickled
         return {**self.__dict__, "_open": {}, "_arrays": {}, "_kept": {}}
 
-    def _store(self, path: Path) -> Store:
+    def _store(self, path: Path) -> zarr_store.Store:
         if self._opened_by != os.getpid():
             # nor may a fork inherit handles, because it does not copy the threads that serve them
             self._open, self._arrays, self._opened_by = {}, {}, os.getpid()
         if path not in self._open:
-            self._open[path] = open_store(path)
+            self._open[path] = zarr_store.open_store(path)
         return self._open[path]
 
     def _read_part(self, path: Path, name: str, index: Any) -> npt.NDArray[Any]:
         store = self._store(path)
         if (path, name) not in self._arrays:
-            self._arrays[path, name] = stored_array(store, name)
-        return read_part(self._arrays[path, name], index)
+            self._arrays[path, name] = zarr_store.stored_array(store, name)
+        return zarr_store.read_part(self._arrays[path, name], index)
 
 
 def slice_loader(
@@ -148,7 +133,7 @@ def slice_loader(
         sampler=order,
         num_workers=workers,
         persistent_workers=workers > 0,
-        multiprocessing_context=worker_start() if workers else None,
+        multiprocessing_context=zarr_store.worker_start() if workers else None,
     )
 
 
@@ -163,8 +148,8 @@ def share_cache(loaders: Sequence[DataLoader[Any]], cache_mb: int, readers: int)
 class SliceSampler(Sampler[int]):
     """All slices with lesion and a fraction of those without, in a new order every epoch.
 
-    The order depends only on seed and epoch, so a resumed training continues with the same
-    slices. Processes that train together divide it among themselves.
+    The order depends only on seed and epoch, so a resumed training continues with the same slices.
+    Processes that train together divide it.
     """
 
     def __init__(

@@ -1,8 +1,7 @@
 """What the files that a stage was given looked like when it read them.
 
-Snakemake compares times, so it misses a file in whose place an older one was put: by `cp -p`,
-`rsync -a`, or an unpacked release. A file is known by its size and time; where one of them differs,
-either way, its content decides.
+Snakemake compares times, so it misses a file that an older one replaced, as `cp -p` does. A file is
+known by its size and time; where one of them differs, either way, its content decides.
 """
 
 from __future__ import annotations

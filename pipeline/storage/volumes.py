@@ -1,7 +1,4 @@
-"""Reads and writes medical images; only this module uses SimpleITK.
-
-All arguments and results are in `(z, y, x)` order; ITK's `(x, y, z)` stays inside.
-"""
+"""Reads and writes medical images in `(z, y, x)` order; SimpleITK and its `(x, y, z)` stay here."""
 
 from __future__ import annotations
 
@@ -19,18 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import PipelineError, file_fault, one_line
-from pipeline.storage.image_headers import (
-    FETCH_AGAIN,
-    check_complete,
-    restore_not_finite,
-    stored_spacing,
-)
+from pipeline.storage import image_headers
 
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 UNEVEN_GAP = 0.01  # of the median distance between DICOM slices
-DAMAGED = "truncated or damaged"
-GIVE_SERIES = "give the series' folder"
 
 
 @dataclass(frozen=True)
@@ -79,23 +69,24 @@ def read_volume(path: Path, channel: int | None = None) -> Volume:
         reader: Any = itk.ImageSeriesReader()
         reader.SetFileNames(_series_files(path))
     else:
-        check_complete(path)
+        image_headers.check_complete(path)
         header = _header(path)
         geometry = _geometry(header, path, channel)
         if geometry.shape[0] == 1 and _is_dicom(path):  # it would otherwise count as a scan
-            raise file_fault(path, "one slice of a DICOM series", "a scan", GIVE_SERIES)
+            remedy = "give the series' folder"
+            raise file_fault(path, "one slice of a DICOM series", "a scan", remedy)
         reader = itk.ImageFileReader()
         reader.SetFileName(str(path))
         if header.GetDimension() == 4:
             reader.SetExtractIndex([0, 0, 0, channel or 0])
             reader.SetExtractSize([*header.GetSize()[:3], 0])
     _check_spacing(path, geometry)
-    with _short_itk_errors(path):
+    with _short_itk_errors(path, "truncated or damaged"):
         array = itk.GetArrayFromImage(reader.Execute())
     if array.ndim == 4:  # (z, y, x, channel)
         array = np.ascontiguousarray(array[..., channel or 0])
     if path.is_file():
-        restore_not_finite(path, array, channel or 0)
+        image_headers.restore_not_finite(path, array, channel or 0)
     return Volume(array, geometry)
 
 
@@ -110,11 +101,7 @@ def write_volume(
 ) -> None:
     """Write a 3D image `(z, y, x)`, which a reader sees whole or not at all.
 
-    Args:
-        path: its suffix gives the format: .nii.gz, .nii, .mha, .mhd (+ .raw or .zraw), .nrrd.
-        array: bool is stored as uint8, any other dtype unchanged.
-        geometry: the grid, of the array's shape.
-        compress: whether to compress formats other than .nii and .nii.gz.
+    The suffix gives the format; `compress` is for all but .nii and .nii.gz. Bool becomes uint8.
 
     Raises:
         PipelineError: unknown suffix, shapes differ, or the folder cannot be written.
@@ -152,15 +139,14 @@ def _itk() -> Any:
 
 
 @contextmanager
-def _short_itk_errors(
-    path: Path, fault: str = DAMAGED, remedy: str = FETCH_AGAIN
-) -> Iterator[None]:
+def _short_itk_errors(path: Path, fault: str, remedy: str = "") -> Iterator[None]:
     """Turn ITK's exceptions of many lines into errors of one line."""
     try:
         yield
     except RuntimeError as error:
         reason = one_line(str(error).split("ERROR:")[-1])
-        raise file_fault(path, f"{fault} (ITK: {reason})", "", remedy) from error
+        fault = f"{fault} (ITK: {reason})"
+        raise file_fault(path, fault, "", remedy or image_headers.FETCH_AGAIN) from error
 
 
 def _check_exists(path: Path) -> None:
@@ -204,10 +190,10 @@ def _check_channel(reader: Any, path: Path, channel: int | None) -> None:
 
 def _check_spacing(path: Path, geometry: Geometry) -> None:
     """Refuse an impossible spacing, which ITK accepts or replaces by 1 mm."""
-    given = (None if path.is_dir() else stored_spacing(path)) or geometry.spacing[::-1]
+    stored = None if path.is_dir() else image_headers.stored_spacing(path)
+    given = stored or geometry.spacing[::-1]
     if not all(np.isfinite(step) and step > 0 for step in given):
-        listed = ", ".join(f"{step:g}" for step in given[::-1])
-        fault = f"spacing ({listed}) mm (z, y, x)"
+        fault = f"spacing ({', '.join(f'{step:g}' for step in given[::-1])}) mm (z, y, x)"
         raise file_fault(path, fault, "all above 0", "correct the header")
 
 

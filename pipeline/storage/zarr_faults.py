@@ -15,23 +15,13 @@ STORE_VERSION = 2
 READABLE = (1, STORE_VERSION)  # version 1 has no digest of its attributes
 DIGEST_OF_ATTRIBUTES = "attributes_sha256"
 # zarr raises these for metadata with flipped bits, and for chunks that do not match it
-UNREADABLE = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-)
+GARBLED = (ValueError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError)
+UNREADABLE = (OSError, *GARBLED)
 MISPLACED = (errno.ENOTDIR, errno.EISDIR, errno.ELOOP)  # something else lies there
 
 
 class UntouchableError(PipelineError):
-    """The error for a store that may be sound, so nothing may replace or delete it.
-
-    This user may not read it, the disk does not answer, or newer software wrote it.
-    """
+    """A store that may be sound (unreadable now, or of newer software): nothing may replace it."""
 
 
 def attributes_digest(attributes: Mapping[str, Any]) -> str:
@@ -51,20 +41,15 @@ def check_attributes(path: Path, attributes: Mapping[str, Any]) -> None:
     if attributes.get("complete") is not True:
         raise PipelineError(f"store {path}: unfinished; delete it and run again")
     version = attributes.get("store_version")
+    fault = f"store {path}: version {version}, expected {STORE_VERSION}"
     if isinstance(version, int) and version > STORE_VERSION:
-        raise UntouchableError(
-            f"store {path}: version {version}, expected {STORE_VERSION}; newer software has "
-            "written it: use that, or another folder"
-        )
+        remedy = "newer software has written it: use that, or another folder"
+        raise UntouchableError(f"{fault}; {remedy}")
     if version not in READABLE:
-        raise PipelineError(
-            f"store {path}: version {version}, expected {STORE_VERSION}; delete it and run again"
-        )
+        raise PipelineError(f"{fault}; delete it and run again")
     if version > 1 and attributes.get(DIGEST_OF_ATTRIBUTES) != attributes_digest(attributes):
-        raise PipelineError(
-            f"store {path}: damaged (its attributes have changed since they were written); delete "
-            "it and run again"
-        )
+        fault = f"store {path}: damaged (its attributes have changed since they were written)"
+        raise PipelineError(f"{fault}; delete it and run again")
 
 
 def lost_data_error(path: Path, name: str) -> PipelineError:
@@ -76,13 +61,8 @@ def unreadable_error(path: Path, error: Exception, name: str = "") -> PipelineEr
     """The error for a store, or for an array of it, whose metadata or chunks do not decode."""
     # the disk or the process causes it, such as too many open files
     if isinstance(error, OSError) and error.errno not in (None, *MISPLACED, errno.ENOENT):
-        reason = error.strerror or str(error)
-        return UntouchableError(
-            f"store {path}: cannot be read now ({reason}); run again when it can"
-        )
+        fault = f"cannot be read now ({error.strerror or error})"
+        return UntouchableError(f"store {path}: {fault}; run again when it can")
     reason = " ".join(str(error).split()) or type(error).__name__
-    if not name:
-        return PipelineError(f"store {path}: damaged ({reason}); delete it and run again")
-    return PipelineError(
-        f"store {path}: {name} cannot be read ({reason}); delete the store and run again"
-    )
+    fault, store = (f"{name} cannot be read", "the store") if name else ("damaged", "it")
+    return PipelineError(f"store {path}: {fault} ({reason}); delete {store} and run again")

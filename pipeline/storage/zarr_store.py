@@ -1,8 +1,7 @@
 """Zarr stores of cases, residuals and probabilities; only this module uses zarr.
 
-A store appears whole or not at all: it is written under a temporary name beside its place, marked
-as complete last, flushed and then renamed. Reading reports damage as a `PipelineError`. Arrays are
-in `(z, y, x)` order.
+A store appears whole or not at all: it is written under a temporary name, marked as complete last,
+flushed and then renamed. Arrays are in `(z, y, x)` order.
 """
 
 from __future__ import annotations
@@ -21,17 +20,9 @@ from numcodecs.zstd import Zstd
 from zarr.codecs import ZstdCodec
 
 from pipeline.errors import PipelineError
+from pipeline.storage import zarr_faults
 from pipeline.storage.files import replacing
-from pipeline.storage.zarr_faults import (
-    DIGEST_OF_ATTRIBUTES,
-    STORE_VERSION,
-    UNREADABLE,
-    UntouchableError,
-    attributes_digest,
-    check_attributes,
-    lost_data_error,
-    unreadable_error,
-)
+from pipeline.storage.zarr_faults import STORE_VERSION, UNREADABLE, UntouchableError
 
 Store = zarr.Group
 StoredArray: TypeAlias = "zarr.Array[Any]"
@@ -52,15 +43,7 @@ def array_digest(array: npt.NDArray[Any]) -> str:
 def write_store(
     path: Path, arrays: Arrays, attributes: Mapping[str, Any], *, slice_axis: int = 0
 ) -> None:
-    """Write one case's arrays with zstd: a chunk for each slice, a shard for each array.
-
-    Args:
-        path: the store's folder, `….zarr`.
-        arrays: name → array; floating-point arrays have the fill value NaN, so that a hole never
-            reads as a value.
-        attributes: what made the store, as JSON values.
-        slice_axis: the axis that counts slices.
-    """
+    """Write a case's arrays: a chunk for each slice along `slice_axis`, a shard for each array."""
     with replacing(path) as temporary:
         try:
             _write_arrays(temporary, arrays, attributes, slice_axis)
@@ -76,7 +59,7 @@ def _write_arrays(
 ) -> None:
     group = zarr.create_group(path, zarr_format=3)
     for name, array in arrays.items():
-        chunks = [1 if axis == slice_axis else size for axis, size in enumerate(array.shape)]
+        chunks = (1 if axis == slice_axis else size for axis, size in enumerate(array.shape))
         stored = group.create_array(
             name,
             shape=array.shape,
@@ -85,13 +68,15 @@ def _write_arrays(
             shards=array.shape,
             # without a checksum, most flipped bits decode to wrong values instead of an error
             compressors=ZstdCodec(level=ZSTD_LEVEL, checksum=True),
+            # a hole in a floating-point array never reads as a value
             fill_value=np.nan if array.dtype.kind == "f" else 0,
             config={"write_empty_chunks": True},
         )
         stored[:] = array
     digests = {f"{DIGEST}{name}": array_digest(array) for name, array in arrays.items()}
     written = {**attributes, **digests, "store_version": STORE_VERSION}
-    group.attrs.update({**written, DIGEST_OF_ATTRIBUTES: attributes_digest(written)})
+    digest = zarr_faults.attributes_digest(written)
+    group.attrs.update({**written, zarr_faults.DIGEST_OF_ATTRIBUTES: digest})
     group.attrs["complete"] = True
 
 
@@ -100,8 +85,8 @@ def worker_start() -> str | None:
 
     zarrs reads with threads, which a fork does not copy: its first read would wait forever.
     """
-    zarrs = str(zarr.config.get("codec_pipeline.path")).startswith("zarrs.")
-    return "forkserver" if zarrs else None
+    pipeline = str(zarr.config.get("codec_pipeline.path"))
+    return "forkserver" if pipeline.startswith("zarrs.") else None
 
 
 def compressed_bytes(plane: npt.NDArray[Any]) -> int:
@@ -125,16 +110,15 @@ def open_store(path: Path) -> Store:
     except FileNotFoundError:
         raise PipelineError(f"store {path}: not there; run the stage that writes it") from None
     except PermissionError:
-        raise UntouchableError(
-            f"store {path}: not readable for you; have it opened to you"
-        ) from None
+        fault = f"store {path}: not readable for you; have it opened to you"
+        raise UntouchableError(fault) from None
     except UNREADABLE as error:
-        raise unreadable_error(path, error) from error
-    check_attributes(path, attributes)
+        raise zarr_faults.unreadable_error(path, error) from error
+    zarr_faults.check_attributes(path, attributes)
     for name in _written_arrays(attributes):
         # zarr does not list an array whose metadata is missing
         if name not in arrays or not _has_data(path / name, arrays[name].ndim):
-            raise lost_data_error(path, name)
+            raise zarr_faults.lost_data_error(path, name)
     return group
 
 
@@ -162,7 +146,7 @@ def stored_array(group: Store, name: str) -> StoredArray:
     try:
         array = group[name]
     except UNREADABLE as error:
-        raise unreadable_error(_path(group), error, name) from error
+        raise zarr_faults.unreadable_error(_path(group), error, name) from error
     assert isinstance(array, zarr.Array)
     return array
 
@@ -181,19 +165,18 @@ def read_part(array: StoredArray, index: Any = None) -> npt.NDArray[Any]:
     try:
         read = _read_in_blocks(array) if index is None else np.asarray(array[index])
     except UNREADABLE as error:
-        raise unreadable_error(folder.parent, error, folder.name) from error
+        raise zarr_faults.unreadable_error(folder.parent, error, folder.name) from error
     if not _has_data(folder, array.ndim):
-        raise lost_data_error(folder.parent, folder.name)
+        raise zarr_faults.lost_data_error(folder.parent, folder.name)
     return read
 
 
 def _read_in_blocks(array: StoredArray) -> npt.NDArray[Any]:
     """A whole array, read a few slices at a time, because zarr needs several times their memory."""
     axis = next((a for a, size in enumerate(array.chunks) if size < array.shape[a]), 0)
-    count = array.shape[axis]
-    step = max(1, BLOCK_BYTES * count // max(1, array.nbytes))
+    step = max(1, BLOCK_BYTES * array.shape[axis] // max(1, array.nbytes))
     read = np.empty(array.shape, array.dtype)
-    for start in range(0, count, step):
+    for start in range(0, array.shape[axis], step):
         part = (slice(None),) * axis + (slice(start, start + step),)
         read[part] = array[part]
     return read
@@ -227,18 +210,14 @@ def verify_store(path: Path) -> None:
     """Read every array again and compare it with the digest noted when it was written.
 
     Raises:
-        PipelineError: the store is unfinished or damaged, or its values have changed or are not
-            finite.
+        PipelineError: the store is unfinished or damaged, or values have changed or are not finite.
     """
     group = open_store(path)
     for name in _written_arrays(group.attrs):
         array = read_array(group, name)
         if array_digest(array) != group.attrs[f"{DIGEST}{name}"]:
-            raise PipelineError(
-                f"store {path}: {name} has changed since it was written; delete it and run again"
-            )
+            fault = f"store {path}: {name} has changed since it was written"
+            raise PipelineError(f"{fault}; delete it and run again")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise PipelineError(
-                f"store {path}: {name} holds values that are no finite numbers; delete it and the "
-                "model behind it, and run again"
-            )
+            fault = f"store {path}: {name} holds values that are no finite numbers"
+            raise PipelineError(f"{fault}; delete it and the model behind it, and run again")
