@@ -12,8 +12,7 @@ def planned_cases(settings: Settings, dataset: str) -> list[CaseFiles]:
     """Every case of a data set, sorted by name; phantoms count before they are written, too.
 
     Raises:
-        PipelineError: the folder or its lists are missing or broken.
-        ListingError: cases that cannot be told apart, or files that do not fit together.
+        PipelineError: the folder or its lists are missing, broken, or do not fit together.
     """
     source = settings.datasets[dataset].source
     root, further = source_root(settings, dataset), further_images(settings, dataset)

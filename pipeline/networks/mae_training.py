@@ -11,12 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from grcsf.mae.adversarial import (
-    build_discriminator,
-    discriminator_loss,
-    generator_term,
-    pasted,
-)
+from grcsf.mae.adversarial import build_discriminator, discriminator_loss, generator_term, pasted
 from grcsf.mae.build import MASKED_LOSSES, MaskedModel
 from grcsf.mae.masking import slice_masks, training_masks
 from grcsf.resampling import resize
@@ -172,10 +167,7 @@ class MaeTraining(lightning.LightningModule):
 
 
 def reconstruction_picture(
-    images: torch.Tensor,
-    masks: torch.Tensor,
-    reconstructions: torch.Tensor,
-    model: MaskedModel,
+    images: torch.Tensor, masks: torch.Tensor, reconstructions: torch.Tensor, model: MaskedModel
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     """A row for each slice: the slice, its visible patches on grey, its reconstruction.
 
