@@ -53,17 +53,13 @@ def _count_notes(description: dict[str, Any], root: Path, labelled: int) -> tupl
 
 
 def not_listed(root: Path) -> list[Path]:
-    """Images of `imagesTr` that `dataset.json` does not name."""
+    """Images of `imagesTr` that `dataset.json`, which `read_description` reads, does not name."""
     listed = {image for image, _ in _pairs(read_description(root), root)}
     return sorted(visible_files(root / "imagesTr") - listed)
 
 
 def read_description(root: Path) -> dict[str, Any]:
-    """The content of `dataset.json`.
-
-    Raises:
-        PipelineError: missing, or not a JSON object.
-    """
+    """The content of `dataset.json`; a PipelineError if it is missing, or not a JSON object."""
     path = root / "dataset.json"
     try:
         content = json.loads(path.read_text("utf-8-sig"))

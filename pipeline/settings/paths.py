@@ -1,7 +1,4 @@
-"""The files and folders that a configuration names.
-
-The workflow asks for these before any job, so nothing here may import torch.
-"""
+"""The files and folders that a configuration names."""
 
 from __future__ import annotations
 
@@ -11,8 +8,7 @@ from pathlib import Path
 from pipeline.errors import PipelineError
 from pipeline.settings.model import Settings
 
-# in Hugging Face's own order of preference
-FOLDER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+FOLDER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # as Hugging Face prefers them
 
 
 def checkpoint_files(path: Path) -> list[Path]:
@@ -49,11 +45,7 @@ def source_root(settings: Settings, dataset: str) -> Path:
 
 
 def store_root(settings: Settings) -> Path | None:
-    """The folder of residual stores that several projects share, or None.
-
-    Raises:
-        PipelineError: the path names an environment variable that is not set.
-    """
+    """The folder of residual stores that several projects share; errors as in `source_root`."""
     root = settings.store.root
     return None if root is None else _expanded(root, "store.root")
 

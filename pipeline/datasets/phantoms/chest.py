@@ -64,7 +64,8 @@ def _superellipse(y: Array, x: Array, half_y: float, half_x: float) -> Array:
     """Relative distance from the axis of a flattened cylinder along z; 1 on its surface."""
     power = np.float32(2.4)
     powers = np.abs(y / np.float32(half_y)) ** power + np.abs(x / np.float32(half_x)) ** power
-    return powers ** (1 / power)
+    result: Array = powers ** (1 / power)
+    return result
 
 
 def _thorax(z: Array, y: Array, x: Array, girth: float) -> tuple[Array, Array]:

@@ -1,6 +1,6 @@
 """What all phantoms share: grids in mm, smooth random fields, soft shapes, noise, truth."""
 
-# mypy: disable-error-code="no-any-return"  # numpy's functions return Any
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -4,7 +4,7 @@ Axes are those of the files, in mm from the middle of the field of view: x to th
 front, z to the top.
 """
 
-# mypy: disable-error-code="no-any-return"  # numpy's functions return Any
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from functools import lru_cache

@@ -52,7 +52,7 @@ class _Place:
 
 
 def phantom_files(kind: str, root: Path, cases: int, unlabelled: int = 0) -> list[CaseFiles]:
-    """The cases that the adapter will list in `root` after `write_phantom`."""
+    """The cases that the adapter lists after `write_phantom`; a PipelineError for other kinds."""
     return [
         CaseFiles(
             place.name,
@@ -117,10 +117,8 @@ def _places(kind: str, cases: int, unlabelled: int) -> list[_Place]:
 
 def _head_place(index: int, labelled: bool) -> _Place:
     block, within = divmod(index, len(COHORTS))
-    cohort = COHORTS[within] + block * max(COHORTS)
+    cohort = COHORTS[within] + block * max(COHORTS) + (0 if labelled else FIRST_UNLABELLED_COHORT)
     number = COHORTS[: within + 1].count(COHORTS[within])
-    if not labelled:
-        cohort += FIRST_UNLABELLED_COHORT
     subject = f"sub-r{cohort:03}s{number:03}"
     part = "Training" if labelled else "Testing"
     stem = f"{part}/R{cohort:03}/{subject}/ses-1/anat/{subject}_ses-1_space-MNI152NLin2009aSym"
