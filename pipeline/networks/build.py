@@ -26,14 +26,7 @@ from pipeline.storage.layout import Layout
 def build_network(
     settings: Experiment, residual_count: int, slices: Slices, mae: Mae | None = None
 ) -> nn.Module:
-    """The network of an experiment, with fresh weights.
-
-    Args:
-        settings: the experiment.
-        residual_count: number of residual maps that the network sees.
-        slices: gives the input size.
-        mae: the MAE that `settings.mae_encoder` names, if any.
-    """
+    """The network of an experiment, with fresh weights; `mae` is its `mae_encoder`'s, if any."""
     gcu, rcu = settings.gcu, settings.rcu
     pretrained = None
     if settings.mae_encoder and mae:
@@ -55,9 +48,7 @@ def build_network(
 def encoder_of(network: nn.Module) -> nn.Module:
     """The part of a network that returns a list of features, the deepest last."""
     backbone = network.backbone if isinstance(network, GRCSF) else network
-    encoder = backbone.encoder
-    assert isinstance(encoder, nn.Module)
-    return encoder
+    return cast(nn.Module, backbone.encoder)
 
 
 def load_mae_encoder(network: nn.Module, layout: Layout, name: str, mae: Mae) -> None:
@@ -73,19 +64,12 @@ def load_mae_encoder(network: nn.Module, layout: Layout, name: str, mae: Mae) ->
 
 def masked_model(settings: Mae) -> MaskedModel:
     """The masked model of these settings, with fresh weights."""
-    return build_masked_model(
-        settings.architecture,
-        settings.preset,
-        image_size=settings.image_size,
-        patch_size=settings.patch_size,
-    )
+    sizes = {"image_size": settings.image_size, "patch_size": settings.patch_size}
+    return build_masked_model(settings.architecture, settings.preset, **sizes)
 
 
 def empty_masked_model(settings: Mae) -> MaskedModel:
-    """The masked model of these settings in evaluation mode, on `meta` and without weights.
-
-    To draw fresh weights of ViT-L takes several times as long as to load trained ones.
-    """
+    """The masked model in evaluation mode, on `meta`: to draw weights takes longer than to load."""
     with torch.device("meta"):
         return masked_model(settings).eval()
 

@@ -32,17 +32,13 @@ def multiplies_bf16(device: torch.device) -> bool:
     """Whether the device has bf16 matrix units, so that bf16 is faster than fp32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    capability = torch.backends.cpu.get_cpu_capability()
     # AVX-512 multiplies bf16 natively only with its own extension
+    capability = torch.backends.cpu.get_cpu_capability()
     return "AVX512" in capability and bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def fetch(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
-    """Start copying a tensor to the CPU.
-
-    Returns:
-        A function that waits for the copy, but not for work queued after it, and returns it.
-    """
+    """Start copying a tensor to the CPU; the result waits for this copy only, and returns it."""
     if tensor.device.type == "cpu":
         return lambda: tensor
     arriving = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)

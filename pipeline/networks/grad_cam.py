@@ -48,7 +48,7 @@ def grad_cam_maps(
         PipelineError: the network of a subset is missing or damaged.
     """
     cases = read_json(layout.cases)["cases"]
-    networks, weights = _networks(layout, settings, experiment, subsets, slices)
+    networks, weights = _networks(layout, settings.grad_cam, experiment, subsets, slices)
     device = compute_device(resources.gpus)
     keys = {}
     for case, subset in subset_of_cases(layout, subsets).items():
@@ -64,8 +64,7 @@ def grad_cam_maps(
         if find_or_link(layout, name, case, keys[case]):
             continue
         started = time.monotonic()
-        store = open_store(layout.case_store(case))
-        network = networks[subset].to(device).eval()
+        store, network = open_store(layout.case_store(case)), networks[subset].to(device).eval()
         maps = case_maps(network, store, slices, device, resources.slices_at_once)
         attributes = {
             **made_by,
@@ -79,10 +78,8 @@ def grad_cam_maps(
         }
         write_residuals(layout, name, case, maps, attributes)
         log.info("%s: %s by the network of subset %d", name, case, subset)
-    write_json(
-        layout.residual_batch(name, batch),
-        {"cases": keys, "outputs": [f"{case}.zarr" for case in keys]},
-    )
+    content = {"cases": keys, "outputs": [f"{case}.zarr" for case in keys]}
+    write_json(layout.residual_batch(name, batch), content)
 
 
 def case_maps(
@@ -103,16 +100,12 @@ def case_maps(
 
 
 def _networks(
-    layout: Layout,
-    settings: GradCam,
-    experiment: Experiment,
-    subsets: Sequence[int],
-    slices: Slices,
+    layout: Layout, name: str, experiment: Experiment, subsets: Sequence[int], slices: Slices
 ) -> tuple[Mapping[int, nn.Module], Mapping[int, str]]:
     """The trained network of each subset, and the digest of its weights."""
     networks, weights = {}, {}
     for subset in subsets:
         networks[subset] = build_network(experiment, 0, slices)
-        record = load_weights(networks[subset], layout.model(settings.grad_cam, subset))
+        record = load_weights(networks[subset], layout.model(name, subset))
         weights[subset] = record["weights_sha256"]
     return networks, weights

@@ -25,11 +25,7 @@ SHOWN = 4  # validation slices in a picture
 class MaeTraining(lightning.LightningModule):
     """Masked training; (seed, epoch, batch) decides each batch's mask ratio and masks.
 
-    Args:
-        model: predicts masked patches.
-        settings: rates, ratios and the adversarial term, if any.
-        seed: seed of the masks.
-        pictures: folder for pictures of validation slices.
+    Pictures of validation slices go to the folder `pictures`.
     """
 
     def __init__(self, model: MaskedModel, settings: Mae, seed: int, pictures: Path) -> None:
@@ -46,10 +42,11 @@ class MaeTraining(lightning.LightningModule):
         """Adam at the paper's rate, and Adam at a rate of its own for the discriminator, if any."""
         optimisers = [torch.optim.Adam(self.model.parameters(), lr=self._settings.learning_rate)]
         if self.discriminator is not None and self._settings.adversarial is not None:
-            rate = self._settings.adversarial.learning_rate
-            optimisers.append(
-                torch.optim.Adam(self.discriminator.parameters(), lr=rate, betas=(0.5, 0.999))
+            rate, weights = (
+                self._settings.adversarial.learning_rate,
+                self.discriminator.parameters(),
             )
+            optimisers.append(torch.optim.Adam(weights, lr=rate, betas=(0.5, 0.999)))
         return list(optimisers)
 
     def on_train_epoch_start(self) -> None:
@@ -94,11 +91,7 @@ class MaeTraining(lightning.LightningModule):
         return MASKED_LOSSES[self._settings.architecture](model, images, masks)
 
     def _adversarial_step(self, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-        """One step of the model and, after the first epochs, of the discriminator.
-
-        Returns:
-            The masked loss without the adversarial term.
-        """
+        """Step the model and, after its first epochs, the discriminator; return the masked loss."""
         chosen = self._settings.adversarial
         assert chosen is not None
         assert self.discriminator is not None
@@ -171,14 +164,7 @@ def reconstruction_picture(
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     """A row for each slice: the slice, its visible patches on grey, its reconstruction.
 
-    Args:
-        images: (B, 1, H, W), in [0, 1].
-        masks: (B, L) bool, 1 = masked.
-        reconstructions: (B, 1, H, W).
-        model: gives the patches' places.
-
-    Returns:
-        (B·H, 3·W) float32, in [0, 1].
+    Images and reconstructions are (B, 1, H, W) in [0, 1], masks (B, L) with 1 = masked.
     """
     hidden = masks.unsqueeze(-1).expand(-1, -1, model.patch_size**2)
     shown = torch.where(model.unpatchify(hidden), torch.full_like(images, 0.5), images)

@@ -28,10 +28,6 @@ def is_to_be_spread(resources: Resources) -> bool:
 def train_on_nodes(title: str, resources: Resources) -> None:
     """Start this process's own command on every node of its SLURM job, and wait.
 
-    Args:
-        title: what is trained, for errors.
-        resources: the number of nodes, and of GPUs on each.
-
     Raises:
         PipelineError: this is no SLURM job, or the training fails.
     """
@@ -42,23 +38,11 @@ def train_on_nodes(title: str, resources: Resources) -> None:
             "--profile workflow/profiles/slurm, or set nodes: 1"
         )
     # --overlap, because the step of this process holds the job's cores and memory
-    finished = subprocess.run(
-        [
-            "srun",
-            "--overlap",
-            "--kill-on-bad-exit=1",
-            f"--nodes={nodes}",
-            f"--ntasks={nodes * each}",
-            f"--ntasks-per-node={each}",
-            f"--cpus-per-task={resources.threads}",
-            sys.executable,
-            "-m",
-            "pipeline",
-            *sys.argv[1:],
-        ],
-        env={**_job_environment(os.environ), STARTED: "1"},
-        check=False,
-    )
+    options = ["--overlap", "--kill-on-bad-exit=1", f"--nodes={nodes}", f"--ntasks={nodes * each}"]
+    options += [f"--ntasks-per-node={each}", f"--cpus-per-task={resources.threads}"]
+    command = ["srun", *options, sys.executable, "-m", "pipeline", *sys.argv[1:]]
+    environment = {**_job_environment(os.environ), STARTED: "1"}
+    finished = subprocess.run(command, env=environment, check=False)
     if finished.returncode:
         raise PipelineError(
             f"{title}: a process of this training has failed (srun ended with "

@@ -17,8 +17,7 @@ T = TypeVar("T")
 def ahead(make: Callable[[S], T], items: Iterable[S], readers: int = 1) -> Iterator[T]:
     """`make(item)` of every item in turn; threads make the next ones while one is in use.
 
-    The call itself starts the first ones. At most `readers` + 1 are in memory. An error is raised
-    in its item's turn.
+    The call itself starts them. At most `readers` + 1 are in memory. Errors come in their turn.
     """
     rest = iter(items)
     pool = ThreadPoolExecutor(readers)
@@ -35,10 +34,7 @@ def ahead(make: Callable[[S], T], items: Iterable[S], readers: int = 1) -> Itera
 
 
 def one_behind(items: Iterable[T]) -> Iterator[T]:
-    """The same items, each handed on once the next is there.
-
-    A GPU so has the next batch queued while this thread waits for the results of one.
-    """
+    """The same items, each once the next is there, so that a GPU has the next batch queued."""
     rest = iter(items)
     for before in rest:
         for item in rest:

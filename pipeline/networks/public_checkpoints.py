@@ -24,16 +24,11 @@ log = logging.getLogger(__name__)
 def load_public_mae(model: MaskedAutoencoder, path: Path) -> None:
     """Fill a one-channel MAE from a checkpoint in the format of the public MAE or Hugging Face.
 
-    Three-channel weights count as trained on ImageNet-normalised images, as the public ones are;
-    folding them to grey is exact.
-
-    Args:
-        model: the model, changed in place.
-        path: `.pth`, `.bin` or `.safetensors`, or a Hugging Face folder with `config.json`.
+    `path` is a `.pth`, `.bin` or `.safetensors`, or a Hugging Face folder. Three-channel weights
+    count as trained on ImageNet-normalised images, as the public ones are; to fold them is exact.
 
     Raises:
-        PipelineError: the checkpoint is missing, damaged, of another architecture, or trained with
-            `norm_pix_loss`.
+        PipelineError: it is missing, damaged, of another shape, or trained with `norm_pix_loss`.
     """
     weights, *descriptions = checkpoint_files(path)
     for file in descriptions:
@@ -48,11 +43,7 @@ def load_public_mae(model: MaskedAutoencoder, path: Path) -> None:
 
 
 def checkpoint_digest(path: Path) -> str:
-    """SHA-256 of a checkpoint's content; it changes with any of its files, but not their names.
-
-    Raises:
-        PipelineError: see `checkpoint_files`.
-    """
+    """SHA-256 of a checkpoint's files, not of their names; errors are `checkpoint_files`'s."""
     return fingerprint({"files": [file_digest(file) for file in checkpoint_files(path)]})
 
 
@@ -93,9 +84,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise PipelineError(
-            f"checkpoint {path}: no readable JSON ({error}); fetch the folder again"
-        ) from error
+        message = f"checkpoint {path}: no readable JSON ({error}); fetch the folder again"
+        raise PipelineError(message) from error
 
 
 def _check_targets(config: Mapping[str, Any], path: Path) -> None:

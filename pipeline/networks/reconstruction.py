@@ -29,25 +29,15 @@ PREPARED = 32
 
 @dataclass
 class CaseInProgress:
-    """A case whose slices are being reconstructed.
-
-    Attributes:
-        name: the case's name.
-        fingerprint: fingerprint of its residuals.
-        residual: (ratio, z, h, w); empty slices stay 0.
-        image_digest: SHA-256 of its image.
-        remaining: number of slices that are not empty and have no residuals yet.
-        coverages: one per ratio; none if every slice is empty.
-        seconds: time of reading, and the share of its slices in the time of batches.
-    """
+    """A case whose slices are being reconstructed."""
 
     name: str
-    fingerprint: str
-    residual: npt.NDArray[np.float16]
-    image_digest: str
-    remaining: int
-    coverages: list[tuple[int, float]]
-    seconds: float
+    fingerprint: str  # of its residuals
+    residual: npt.NDArray[np.float16]  # (map, z, h, w); empty slices stay 0
+    image_digest: str  # SHA-256
+    remaining: int  # slices that are not empty and have no residuals yet
+    coverages: list[tuple[int, float]]  # one per map; none if every slice is empty
+    seconds: float  # time of reading, and the share of its slices in the time of batches
 
 
 class PassMasks(NamedTuple):
@@ -79,19 +69,10 @@ def prepare_case(
 ) -> tuple[CaseInProgress, list[SliceTask]]:
     """A case, and its slices to reconstruct; empty (constant) slices need no pass.
 
-    Args:
-        layout: where the case stores lie.
-        name: the case's name.
-        ingested: the case's entry in the manifest of ingest.
-        fingerprint: fingerprint of its residuals.
-        settings: the residual set.
-        models: the masked model of each map.
-        slices: how slices are scaled and resized.
-        seed: seed of the masks.
+    `ingested` is its entry in the manifest of ingest; `models` has one for each map.
 
     Raises:
-        PipelineError: the store is damaged, or its image is not that of the manifest, from which
-            the fingerprint comes.
+        PipelineError: the store is damaged, or its image is not that of `ingested`.
     """
     started = time.monotonic()
     image, limits = _read_image(layout, name, ingested, slices)
@@ -115,7 +96,7 @@ def prepare_case(
         image_digest=str(ingested["sha256_image"]),
         remaining=len(shown),
         coverages=[
-            coverage(torch.stack([slice_passes.masks for slice_passes in of_map]))
+            coverage(torch.stack([masks for masks, _ in of_map]))
             for of_map in zip(*passes, strict=True)
         ],
         seconds=0.0,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import shutil
 import time
 import zipfile
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -22,21 +22,13 @@ from pipeline.storage.files import read_json, replacing, write_json
 log = logging.getLogger(__name__)
 START_SECONDS = 600
 # what torch raises for a checkpoint that is cut off, or in which bits are flipped
-UNREADABLE = (
-    RuntimeError,
-    KeyError,
-    EOFError,
-    ValueError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
+UNREADABLE = (RuntimeError, KeyError, EOFError, ValueError, UnpicklingError, zipfile.BadZipFile)
 
 
 class WholeCheckpoints(TorchCheckpointIO):
     """Writes a checkpoint beside its place and renames it; reads none that has changed since.
 
-    Lightning writes it to the machine's temporary folder; from there it is copied to another file
-    system, and a job that is killed meanwhile leaves half of its only checkpoint.
+    Lightning copies it from the machine's temporary folder, and a job killed meanwhile leaves half.
     """
 
     def save_checkpoint(
@@ -81,11 +73,7 @@ def is_first_process() -> bool:
 
 
 def await_start(folder: Path, wanted_fingerprint: str) -> None:
-    """Wait until the first process has prepared the folder for this training.
-
-    Raises:
-        PipelineError: it did not.
-    """
+    """Wait until the first process has prepared the folder; a PipelineError if it does not."""
     until = time.monotonic() + START_SECONDS
     while not _is_of(folder, wanted_fingerprint):
         if time.monotonic() > until:
@@ -99,8 +87,7 @@ def await_start(folder: Path, wanted_fingerprint: str) -> None:
 def prepare_folder(folder: Path, wanted_fingerprint: str, wanted: Path) -> Path | None:
     """Return the checkpoint to resume from, or None; a folder of other inputs is deleted first.
 
-    A training resumes if the folder is of the same inputs and holds `wanted`, the checkpoint whose
-    weights are kept in the end: the best one may be of an epoch that does not come again.
+    Without `wanted`, whose weights are kept, it starts anew: that epoch may not come again.
     """
     last = folder / "checkpoints" / "last.ckpt"
     if _is_of(folder, wanted_fingerprint):
@@ -122,11 +109,7 @@ def prepare_folder(folder: Path, wanted_fingerprint: str, wanted: Path) -> Path 
 
 
 def load_best(module: nn.Module, checkpoint: Path) -> None:
-    """Put the weights of a checkpoint back into the module that was trained.
-
-    Raises:
-        PipelineError: the checkpoint is damaged.
-    """
+    """Put a checkpoint's weights back into its module; a PipelineError if they are damaged."""
     try:
         _check_sums(checkpoint)
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
@@ -136,12 +119,7 @@ def load_best(module: nn.Module, checkpoint: Path) -> None:
 
 
 def _check_sums(checkpoint: Path) -> None:
-    """Compare a checkpoint with the sums that it holds: torch reads changed weights as they are.
-
-    Raises:
-        ValueError: a part has changed.
-        zipfile.BadZipFile: it is cut off.
-    """
+    """Refuse a checkpoint that differs from its sums: torch reads changed weights as they are."""
     with zipfile.ZipFile(checkpoint) as archive:
         changed = archive.testzip()
     if changed is not None:

@@ -1,9 +1,7 @@
 """What all trainings share: the Lightning trainer, its callbacks, and the lines for its errors.
 
-A training has a folder beside its manifest, with `checkpoints/last.ckpt` (every epoch) and
-`best.ckpt`, `history.csv` (a row for each epoch), `tensorboard/`, and at the end
-`model.safetensors` with `model.json`. Snakemake does not know the folder, so a failed or
-interrupted job keeps it.
+A training has a folder beside its manifest, with `checkpoints/`, `history.csv`, `tensorboard/` and
+at the end its model. Snakemake does not know the folder, so a failed job keeps it.
 """
 
 from __future__ import annotations
@@ -57,10 +55,7 @@ class Patience(EarlyStopping):
 
 
 class EpochHistory(Callback):
-    """Appends a row for each epoch to `history.csv`: losses, learning rate, seconds.
-
-    A resumed training first removes the rows of epochs that it runs again.
-    """
+    """Appends a row for each epoch to `history.csv`: losses, learning rate, seconds."""
 
     columns = ("epoch", "train_loss", "validation_loss", "learning_rate", "seconds")
 
@@ -100,15 +95,10 @@ class EpochHistory(Callback):
         }
         with self._path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns).writerow(row)
-        log.info(
-            "%s: epoch %d of %s: loss %.4f, validation %.4f, %.1f s",
-            self._title,
-            row["epoch"] + 1,
-            trainer.max_epochs,
-            row["train_loss"],
-            row["validation_loss"],
-            row["seconds"],
-        )
+        epoch, train_loss, validation_loss, _, seconds = row.values()
+        message = "%s: epoch %d of %s: loss %.4f, validation %.4f, %.1f s"
+        numbers = epoch + 1, trainer.max_epochs, train_loss, validation_loss, seconds
+        log.info(message, self._title, *numbers)
 
 
 def seed_generators(seed: int) -> None:
@@ -129,26 +119,13 @@ def fit(
     kept: Literal["best", "last"] = "best",
     patience: int | None = None,
 ) -> Path:
-    """Train, or continue after the last epoch of an interrupted training of the same inputs.
+    """Train, or continue an interrupted training of the same fingerprint; return its checkpoint.
 
-    Args:
-        module: logs `train_loss` and `validation_loss` in each epoch.
-        loaders: training and validation batches.
-        manifest: path of the manifest; the training's folder is named after it.
-        wanted_fingerprint: fingerprint of everything that the result depends on.
-        title: what is trained, for messages.
-        epochs: the largest number of epochs.
-        precision: fp32, bf16 or fp16.
-        resources: nodes, GPUs and memory for slices.
-        kept: the epoch to keep: the best by validation loss, or the last.
-        patience: number of epochs without a lower validation loss after which to stop.
-
-    Returns:
-        The checkpoint of the kept epoch.
+    `module` logs `train_loss` and `validation_loss`, `loaders` are training's and validation's.
+    `patience` is the number of epochs without a lower validation loss after which to stop.
 
     Raises:
-        PipelineError: the checkpoint to resume from is damaged, a GPU is missing, or memory is
-            too small.
+        PipelineError: a damaged checkpoint to resume from, a missing GPU, or too little memory.
     """
     compute_device(resources.gpus)  # refuses a missing GPU before anything is written
     share_cache(loaders, resources.cache_mb, resources.readers)
@@ -210,10 +187,7 @@ def _callbacks(folder: Path, title: str, patience: int | None) -> list[Callback]
 
 
 def user_fault(error: Exception, title: str, checkpoint: Path | None) -> PipelineError | None:
-    """The error that a user should see for one of torch, or None.
-
-    `checkpoint` is the file that torch was reading, if any.
-    """
+    """The error that a user should see for one of torch, maybe on reading `checkpoint`, or None."""
     if isinstance(error, torch.OutOfMemoryError):
         return PipelineError(
             f"{title}: the graphics card's memory is too small for this training; choose a smaller "
@@ -237,19 +211,14 @@ def _raised_by_worker(error: PipelineError) -> PipelineError | None:
 
 
 def environment_of(nodes: int) -> ClusterEnvironment:
-    """How the processes of a training find each other.
-
-    On one node this process starts the others itself, also in a SLURM job, which has one task. On
-    several nodes `srun` has started them all, and SLURM, not Lightning, restarts a lost job.
-    """
+    """How processes find each other: on one node this one starts them, on several `srun` has."""
     return LightningEnvironment() if nodes == 1 else SLURMEnvironment(auto_requeue=False)
 
 
 def strategy_of(module: lightning.LightningModule, processes: int) -> str:
     """How Lightning divides a training among processes, one for each GPU.
 
-    With two networks that take turns, one has no gradients in a backward pass. Distributed training
-    waits for them forever unless it looks for unused parameters.
+    With two networks that take turns, one has no gradients; `ddp` would wait for them forever.
     """
     if processes < 2:
         return "auto"
@@ -257,7 +226,7 @@ def strategy_of(module: lightning.LightningModule, processes: int) -> str:
 
 
 def per_process(batch_size: int, resources: Resources) -> int:
-    """The part of a batch for each process, so that together they see batches of the same size.
+    """The part of a batch for each process.
 
     Raises:
         PipelineError: the batch does not divide evenly.

@@ -19,10 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def reuse_finished(manifest: Path, wanted_fingerprint: str) -> bool:
-    """Write the manifest of a finished model of exactly these inputs again, if there is one.
-
-    Returns:
-        Whether there is one; otherwise the training is due.
+    """Write a finished model's manifest again; False if none is of exactly these inputs.
 
     Raises:
         PipelineError: its weights are not those that training wrote.
@@ -53,7 +50,8 @@ def keep_model(
         PipelineError: the training diverged, so that a weight is not finite.
     """
     folder = folder_of(manifest)
-    broken = [name for name, value in network.state_dict().items() if not _is_finite(value)]
+    values = network.state_dict()
+    broken = [name for name, value in values.items() if not bool(torch.isfinite(value).all())]
     if broken:
         raise PipelineError(
             f"training {folder}: diverged, {len(broken)} of its weights hold numbers that are not "
@@ -61,9 +59,7 @@ def keep_model(
             "and train again"
         )
     weights = folder / "model.safetensors"
-    state = {
-        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
-    }
+    state = {name: value.detach().cpu().contiguous() for name, value in values.items()}
     with replacing(weights) as temporary:
         save_file(state, temporary)
     record = {
@@ -78,17 +74,8 @@ def keep_model(
     write_json(manifest, record)
 
 
-def _is_finite(value: torch.Tensor) -> bool:
-    return bool(torch.isfinite(value).all())
-
-
 def load_weights(network: nn.Module, manifest: Path) -> dict[str, Any]:
-    """Load a finished model's weights into a network.
-
-    A network on `meta` takes the memory of the loaded weights as its own.
-
-    Returns:
-        The model's record.
+    """Load a finished model's weights into a network, also on `meta`; return the model's record.
 
     Raises:
         PipelineError: the weights are missing, damaged or of another network.
@@ -113,9 +100,5 @@ def load_weights(network: nn.Module, manifest: Path) -> dict[str, Any]:
 
 
 def weights_digest(manifest: Path) -> str:
-    """SHA-256 of a finished model's weights, from its record.
-
-    Raises:
-        PipelineError: there is no finished model.
-    """
+    """SHA-256 of a finished model's weights; a PipelineError if there is no finished model."""
     return str(read_json(manifest)["weights_sha256"])
