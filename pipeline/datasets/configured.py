@@ -9,7 +9,7 @@ from pipeline.settings import Settings, further_images, source_root
 
 
 def planned_cases(settings: Settings, dataset: str) -> list[CaseFiles]:
-    """Every case of a data set by name, phantoms before they are written; errors of `list_cases`."""
+    """Every case of a data set by name, phantoms before they are written; errors: `list_cases`."""
     source = settings.datasets[dataset].source
     root, further = source_root(settings, dataset), further_images(settings, dataset)
     if source.phantom is None:

@@ -46,10 +46,8 @@ def pack(groups: Mapping[str, Sequence[str]], subsets: int, seed: int) -> list[l
     With enough groups, every part gets at least two, because one becomes its test set.
     """
     if len(groups) < subsets:
-        raise PipelineError(
-            f"split: found {len(groups)} groups, expected at least {subsets} for {subsets} "
-            "subsets; lower split.subsets"
-        )
+        expected = f"expected at least {subsets} for {subsets} subsets; lower split.subsets"
+        raise PipelineError(f"split: found {len(groups)} groups, {expected}")
     parts: list[list[str]] = [[] for _ in range(subsets)]
     sizes = [0] * subsets
     # sorting is stable: groups of one size stay in hash order
@@ -88,10 +86,8 @@ def _subset(groups: Mapping[str, Sequence[str]], settings: Split, seed: int) -> 
     total = sum(len(names) for names in groups.values())
     wanted = settings.test if isinstance(settings.test, int) else settings.test * total
     if wanted >= total > 1:
-        raise PipelineError(
-            f"split.test: found {wanted:g}, expected less than the {total} cases of a subset; "
-            "lower it"
-        )
+        expected = f"expected less than the {total} cases of a subset; lower it"
+        raise PipelineError(f"split.test: found {wanted:g}, {expected}")
     test = {name for group in closest_groups(groups, wanted, seed) for name in groups[group]}
     return _divided([name for names in groups.values() for name in names], test, settings, seed)
 

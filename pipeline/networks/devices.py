@@ -15,16 +15,11 @@ def compute_device(gpus: int) -> torch.device:
     """
     if gpus == 0:
         return torch.device("cpu")
+    found = f"resources.gpus: found {gpus}, but this machine offers"
     if not torch.cuda.is_available():
-        raise PipelineError(
-            f"resources.gpus: found {gpus}, but this machine offers no GPU to torch; set it to 0 "
-            "or run on a machine with one"
-        )
-    if gpus > torch.cuda.device_count():
-        raise PipelineError(
-            f"resources.gpus: found {gpus}, but this machine offers {torch.cuda.device_count()}; "
-            "lower it or run on a machine with more"
-        )
+        raise PipelineError(f"{found} no GPU to torch; set it to 0 or run on a machine with one")
+    if gpus > (count := torch.cuda.device_count()):
+        raise PipelineError(f"{found} {count}; lower it or run on a machine with more")
     return torch.device("cuda")
 
 

@@ -23,10 +23,7 @@ SHOWN = 4  # validation slices in a picture
 
 
 class MaeTraining(lightning.LightningModule):
-    """Masked training; (seed, epoch, batch) decides each batch's mask ratio and masks.
-
-    Pictures of validation slices go to the folder `pictures`.
-    """
+    """Masked training; (seed, epoch, batch) decides each batch's mask ratio and masks."""
 
     def __init__(self, model: MaskedModel, settings: Mae, seed: int, pictures: Path) -> None:
         super().__init__()
@@ -36,7 +33,7 @@ class MaeTraining(lightning.LightningModule):
         self.automatic_optimization = settings.adversarial is None
         self._settings = settings
         self._seed = seed
-        self._pictures = pictures
+        self._pictures = pictures  # folder for pictures of validation slices
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam at the paper's rate, and Adam at a rate of its own for the discriminator, if any."""
@@ -64,8 +61,7 @@ class MaeTraining(lightning.LightningModule):
         generator = torch.Generator().manual_seed(_step_seed(self._seed, self.current_epoch, index))
         ratios = self._settings.train_mask_ratios
         ratio = ratios[int(torch.randint(len(ratios), (1,), generator=generator))]
-        # every process draws the masks of the whole batch, and takes those of its own slices,
-        # which the sampler deals out in turn
+        # every process draws the whole batch's masks; the sampler deals its slices out in turn
         whole = len(images) * self.trainer.world_size
         masks = training_masks(generator, whole, self.model.num_patches, ratio)
         masks = masks[self.global_rank :: self.trainer.world_size].to(images.device)

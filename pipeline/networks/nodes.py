@@ -44,10 +44,9 @@ def train_on_nodes(title: str, resources: Resources) -> None:
     environment = {**_job_environment(os.environ), STARTED: "1"}
     finished = subprocess.run(command, env=environment, check=False)
     if finished.returncode:
-        raise PipelineError(
-            f"{title}: a process of this training has failed (srun ended with "
-            f"{finished.returncode}); the lines above tell why"
-        )
+        ended = f"srun ended with {finished.returncode}"
+        fault = f"{title}: a process of this training has failed ({ended})"
+        raise PipelineError(f"{fault}; the lines above tell why")
 
 
 def _job_environment(environment: Mapping[str, str]) -> dict[str, str]:

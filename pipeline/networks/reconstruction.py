@@ -113,13 +113,10 @@ def _read_image(
     path = layout.case_store(name)
     store = open_store(path)
     image = read_array(store, "image")
-    if image_key(store.attrs, slices) != image_key(ingested, slices) or (
-        array_digest(image) != ingested["sha256_image"]
-    ):
-        raise PipelineError(
-            f"case {name}: {path} holds another image than {layout.cases} says; delete it and run "
-            "again"
-        )
+    as_ingested = image_key(store.attrs, slices) == image_key(ingested, slices)
+    if not as_ingested or array_digest(image) != ingested["sha256_image"]:
+        fault = f"case {name}: {path} holds another image than {layout.cases} says"
+        raise PipelineError(f"{fault}; delete it and run again")
     return image, intensity_range(store.attrs, slices)
 
 

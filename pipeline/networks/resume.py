@@ -54,10 +54,8 @@ class MovableCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load what a checkpoint remembers, with its files looked for in this folder."""
-        paths = {
-            name: self._here(state_dict[name])
-            for name in ("best_model_path", "kth_best_model_path", "last_model_path")
-        }
+        names = ("best_model_path", "kth_best_model_path", "last_model_path")
+        paths = {name: self._here(state_dict[name]) for name in names}
         scores = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
         moved = {**paths, "best_k_models": scores, "dirpath": self.dirpath}
         super().load_state_dict({**state_dict, **moved})
@@ -77,10 +75,11 @@ def await_start(folder: Path, wanted_fingerprint: str) -> None:
     until = time.monotonic() + START_SECONDS
     while not _is_of(folder, wanted_fingerprint):
         if time.monotonic() > until:
-            raise PipelineError(
-                f"{folder}: the first process of this training has not started it within "
-                f"{START_SECONDS} s; see its node's output, and whether all nodes share this folder"
+            fault = (
+                f"the first process of this training has not started it within {START_SECONDS} s"
             )
+            remedy = "see its node's output, and whether all nodes share this folder"
+            raise PipelineError(f"{folder}: {fault}; {remedy}")
         time.sleep(0.2)
 
 
@@ -91,12 +90,10 @@ def prepare_folder(folder: Path, wanted_fingerprint: str, wanted: Path) -> Path 
     """
     last = folder / "checkpoints" / "last.ckpt"
     if _is_of(folder, wanted_fingerprint):
-        if not last.exists():
-            return None
-        if wanted.exists():
+        if last.exists() and wanted.exists():
             log.info("resuming from %s", last)
             return last
-        if is_first_process():
+        if last.exists() and is_first_process():
             log.info("%s is missing: starting anew", wanted)
             # not the folder, which another process could meanwhile take for one of other settings
             last.unlink()
@@ -128,11 +125,8 @@ def _check_sums(checkpoint: Path) -> None:
 
 def damaged_checkpoint(checkpoint: Path, error: Exception) -> PipelineError:
     """The error for a checkpoint that torch could not read."""
-    folder = checkpoint.parent.parent
-    return PipelineError(
-        f"checkpoint {checkpoint}: damaged ({one_line(error)}); delete the folder {folder} to "
-        "train anew"
-    )
+    remedy = f"delete the folder {checkpoint.parent.parent} to train anew"
+    return PipelineError(f"checkpoint {checkpoint}: damaged ({one_line(error)}); {remedy}")
 
 
 def _is_of(folder: Path, wanted_fingerprint: str) -> bool:

@@ -69,10 +69,7 @@ class EpochHistory(Callback):
         if not trainer.is_global_zero:
             return
         rows = [row for row in read_history(self._path) if row["epoch"] < trainer.current_epoch]
-        with (
-            replacing(self._path) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
+        with replacing(self._path) as new, new.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
@@ -85,11 +82,10 @@ class EpochHistory(Callback):
         """Write the epoch's row."""
         if not trainer.is_global_zero:
             return
-        metrics = trainer.callback_metrics
+        losses = ("train_loss", "validation_loss")
         row = {
             "epoch": trainer.current_epoch,
-            "train_loss": float(metrics["train_loss"]),
-            "validation_loss": float(metrics["validation_loss"]),
+            **{name: float(trainer.callback_metrics[name]) for name in losses},
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
             "seconds": round(time.monotonic() - self._started, 2),
         }
@@ -189,10 +185,8 @@ def _callbacks(folder: Path, title: str, patience: int | None) -> list[Callback]
 def user_fault(error: Exception, title: str, checkpoint: Path | None) -> PipelineError | None:
     """The error that a user should see for one of torch, maybe on reading `checkpoint`, or None."""
     if isinstance(error, torch.OutOfMemoryError):
-        return PipelineError(
-            f"{title}: the graphics card's memory is too small for this training; choose a smaller "
-            "batch_size or a card with more"
-        )
+        fault = f"{title}: the graphics card's memory is too small for this training"
+        return PipelineError(f"{fault}; choose a smaller batch_size or a card with more")
     if isinstance(error, PipelineError):
         return _raised_by_worker(error)
     if "DataLoader worker (pid" in str(error):
@@ -232,8 +226,7 @@ def per_process(batch_size: int, resources: Resources) -> int:
         PipelineError: the batch does not divide evenly.
     """
     if batch_size % resources.processes:
-        raise PipelineError(
-            f"batch_size: found {batch_size}, expected a multiple of the {resources.processes} "
-            "processes (nodes × gpus) that train together"
-        )
+        expected = f"a multiple of the {resources.processes} processes (nodes × gpus)"
+        found = f"batch_size: found {batch_size}"
+        raise PipelineError(f"{found}, expected {expected} that train together")
     return batch_size // resources.processes

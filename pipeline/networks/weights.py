@@ -24,18 +24,15 @@ def reuse_finished(manifest: Path, wanted_fingerprint: str) -> bool:
     Raises:
         PipelineError: its weights are not those that training wrote.
     """
-    record = folder_of(manifest) / "model.json"
-    if not record.exists():
+    record, weights = (folder_of(manifest) / f"model.{name}" for name in ("json", "safetensors"))
+    if not record.exists() or not weights.exists():
         return False
     content = read_json(record)
-    weights = folder_of(manifest) / "model.safetensors"
-    if content["fingerprint"] != wanted_fingerprint or not weights.exists():
+    if content["fingerprint"] != wanted_fingerprint:
         return False
     if file_digest(weights) != content["weights_sha256"]:
-        raise PipelineError(
-            f"model {weights}: its content is not what training wrote; delete its folder "
-            f"{weights.parent} and run again"
-        )
+        fault = f"model {weights}: its content is not what training wrote"
+        raise PipelineError(f"{fault}; delete its folder {weights.parent} and run again")
     write_json(manifest, content)
     log.info("%s: up to date", manifest)
     return True
@@ -83,19 +80,15 @@ def load_weights(network: nn.Module, manifest: Path) -> dict[str, Any]:
     record = read_json(manifest)
     path = folder_of(manifest) / "model.safetensors"
     if path.exists() and file_digest(path) != record["weights_sha256"]:
-        raise PipelineError(
-            f"model {path}: damaged or replaced, its content is not what training wrote; delete "
-            f"{path.parent} and train again"
-        )
+        fault = f"model {path}: damaged or replaced, its content is not what training wrote"
+        raise PipelineError(f"{fault}; delete {path.parent} and train again")
     try:
         network.load_state_dict(load_file(path), assign=True)
     except FileNotFoundError:
         raise PipelineError(f"model {path}: not there; run its training again") from None
     except Exception as error:  # safetensors raises its own, untyped errors
-        raise PipelineError(
-            f"model {path}: damaged or of another network ({one_line(error)}); delete "
-            f"{path.parent} and train again"
-        ) from error
+        fault = f"model {path}: damaged or of another network ({one_line(error)})"
+        raise PipelineError(f"{fault}; delete {path.parent} and train again") from error
     return record
 
 

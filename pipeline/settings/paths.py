@@ -20,15 +20,13 @@ def checkpoint_files(path: Path) -> list[Path]:
     if path.is_dir():
         weights = [path / name for name in FOLDER_WEIGHTS if (path / name).is_file()]
         if not weights:
-            raise PipelineError(
-                f"checkpoint {path}: a folder without {' or '.join(FOLDER_WEIGHTS)}; expected one "
-                "saved by Hugging Face's ViTMAE, or correct mae.checkpoint"
-            )
+            fault = f"checkpoint {path}: a folder without {' or '.join(FOLDER_WEIGHTS)}"
+            expected = "expected one saved by Hugging Face's ViTMAE, or correct mae.checkpoint"
+            raise PipelineError(f"{fault}; {expected}")
         return checkpoint_files(weights[0])
     if not path.is_file():
         raise PipelineError(f"checkpoint {path}: not there; correct mae.checkpoint")
-    # the folder's configuration also describes a single file of it
-    config = path.parent / "config.json"
+    config = path.parent / "config.json"  # also describes a single file of its folder
     return [path, config] if path.name in FOLDER_WEIGHTS and config.is_file() else [path]
 
 

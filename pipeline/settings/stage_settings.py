@@ -14,10 +14,7 @@ MAE_SHAPE = {"architecture", "preset", "image_size", "patch_size"}
 
 
 def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "") -> dict[str, Any]:
-    """Everything in the configuration that one stage's result depends on, as JSON values.
-
-    `name` is the MAE, residual set, experiment or table, for stages that have several.
-    """
+    """Everything that the result of a stage, with its MAE, set or the like, depends on, as JSON."""
     chosen = settings.datasets[dataset]
     seed = {"seed": settings.seed}
     slices = {"slices": _plain(chosen.slices)}

@@ -50,12 +50,9 @@ class Grid:
 
     def axes(self, box: Box = WHOLE) -> tuple[Array, Array, Array]:
         """Voxel centres in mm from the middle: (z, 1, 1), (1, y, 1), (1, 1, x)."""
-        z, y, x = np.ix_(
-            *(
-                ((np.arange(n) - (n - 1) / 2) * step).astype(np.float32)[cut]
-                for n, step, cut in zip(self.shape, self.spacing, box, strict=True)
-            )
-        )
+        cuts = zip(self.shape, self.spacing, box, strict=True)
+        lines = [((np.arange(n) - (n - 1) / 2) * mm).astype(np.float32)[cut] for n, mm, cut in cuts]
+        z, y, x = np.ix_(*lines)
         return z, y, x
 
     def point(self, index: Sequence[float] | tuple[np.intp, ...]) -> npt.NDArray[np.float64]:

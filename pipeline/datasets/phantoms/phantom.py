@@ -102,8 +102,7 @@ def write_phantom(
         log.info("wrote phantom %s", place.name)
     for name, content in description.items():
         write_json(root / name, content)
-    truth = {"kind": kind, "seed": seed, "version": VERSION, "cases": truths}
-    write_json(root / TRUTH, truth)
+    write_json(root / TRUTH, {"kind": kind, "seed": seed, "version": VERSION, "cases": truths})
     return root / TRUTH
 
 
@@ -161,8 +160,7 @@ def _case(kind: str, seed: int, place: _Place, shape: tuple[int, int, int] | Non
 
     rng = np.random.default_rng([seed, KINDS.index(kind), place.mask is None, place.index])
     if kind == "head":
-        size = shape or head.DEFAULT_SHAPE
-        return head.head_case(rng, size, place.cohort, place.size_class)
+        return head.head_case(rng, shape or head.DEFAULT_SHAPE, place.cohort, place.size_class)
     if kind == "chest":
         return chest.chest_case(rng, place.index, shape or chest.DEFAULT_SHAPE)
     return heart.heart_case(rng, place.index, shape or heart.DEFAULT_SHAPE)
