@@ -39,12 +39,10 @@ ADAPTERS: dict[str, Callable[[Path], list[CaseFiles]]] = {
 def list_cases(adapter: str, root: Path, further: Sequence[Path] = ()) -> list[CaseFiles]:
     """All cases under `root`, sorted by name, without opening any image.
 
-    For `manifest`, `root` may be the CSV itself. `further` images are to be predicted only; each
-    case is named after its file.
+    For `manifest`, `root` may be the CSV. `further` images, named by their files, have no label.
 
     Raises:
-        PipelineError: unknown adapter, no such folder, or a missing or broken `dataset.json` or
-            CSV.
+        PipelineError: unknown adapter, no such folder, missing or broken `dataset.json` or CSV.
         ListingError: no case, a case twice, a label without image and the like, all at once.
     """
     if adapter not in ADAPTERS:
@@ -53,8 +51,6 @@ def list_cases(adapter: str, root: Path, further: Sequence[Path] = ()) -> list[C
         problem = "is a file" if root.exists() else "not there"
         expected = f"the folder of a data set for {adapter}"
         raise file_fault(root, problem, expected, "correct source.root")
-    if not further:
-        return ADAPTERS[adapter](root)
     faults: tuple[Finding, ...] = ()
     try:
         cases = ADAPTERS[adapter](root)

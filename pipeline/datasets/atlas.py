@@ -17,8 +17,7 @@ def list_cases(root: Path) -> list[CaseFiles]:
     """Every `*_T1w.nii.gz` below `root`, with the cohort of `sub-r001s001` (R001) as its group.
 
     Raises:
-        ListingError: no case, a subject twice, a mask without its image, or a scan below `Training`
-            without its mask.
+        ListingError: no case, a subject twice, a mask without image, a training scan without mask.
     """
     files = list(root.rglob("*.nii.gz"))
     masks = {path for path in files if path.name.endswith(MASK) and not path.name.startswith(".")}
@@ -34,8 +33,8 @@ def list_cases(root: Path) -> list[CaseFiles]:
             faults.append(missing_label(subject[1], mask, remedy))
         cases.append(CaseFiles(subject[1], image, label, f"R{subject[2]}", role, "MR"))
         masks.discard(mask)
-    faults += orphans(masks)
-    return checked(cases, root, f"files sub-r<cohort>s<number>_…{IMAGE}", faults)
+    expected = f"files sub-r<cohort>s<number>_…{IMAGE}"
+    return checked(cases, root, expected, [*faults, *orphans(masks)])
 
 
 def other_names(root: Path) -> list[Path]:

@@ -17,33 +17,19 @@ NAME_RULE = "letters, digits and . _ + -, starting with a letter or digit"
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """Where one case lies, and what its folder says about it; no image has been read.
+    """Where one case lies, and what its folder says about it; no image has been read."""
 
-    Attributes:
-        case: name, unique in its data set and usable as a file name.
-        image: file or DICOM folder.
-        label: file of the reference mask, or None.
-        group: cohort, hospital or vendor; "" where the data set has none.
-        role: "train", "validation" or "test" where the data set itself decides, "unlabelled" for
-            cases to predict only, "" where the split stage decides.
-        modality: "MR", "CT", or "" where unknown.
-        notes: what a person should know about the case or its data set, a sentence each.
-    """
-
-    case: str
-    image: Path
+    case: str  # unique in its data set, and usable as a file name
+    image: Path  # file or DICOM folder
     label: Path | None
-    group: str = ""
-    role: str = ""
-    modality: str = ""
-    notes: tuple[str, ...] = ()
+    group: str = ""  # cohort, hospital or vendor
+    role: str = ""  # one of `ROLES`; "" where the split stage decides
+    modality: str = ""  # "MR", "CT", or "" where unknown
+    notes: tuple[str, ...] = ()  # what a person should know, a sentence each
 
 
 class ListingError(PipelineError):
-    """A data set whose cases cannot be told apart, or whose files do not fit together.
-
-    It carries all cases that were listed, so that their images can be checked in the same run.
-    """
+    """Cases that cannot be told apart, or whose files do not fit together; it carries them all."""
 
     def __init__(self, cases: Sequence[CaseFiles], faults: Sequence[Finding]) -> None:
         super().__init__(*faults)
@@ -56,8 +42,7 @@ def checked(
     """The cases sorted by name.
 
     Raises:
-        ListingError: the adapter's own faults, no case although `expected` files were looked for,
-            a case twice, or a name that cannot be a file name; a line for each.
+        ListingError: the adapter's `faults`, no case, a case twice, a name unfit for a file.
     """
     findings = list(faults)
     if not cases and not faults:
@@ -83,10 +68,7 @@ def checked(
 def further_cases(
     images: Sequence[Path], beside: Sequence[CaseFiles]
 ) -> tuple[list[CaseFiles], list[Finding]]:
-    """Cases of images without reference, named after their files, of the data set's modality.
-
-    The second list holds a fault for each image that is not there.
-    """
+    """Cases of images without label, named after their files, and faults of missing images."""
     modality = beside[0].modality if beside else ""
     cases = [
         CaseFiles(image.name.split(".")[0], image, None, role="unlabelled", modality=modality)

@@ -9,12 +9,7 @@ from pipeline.settings import Settings, further_images, source_root
 
 
 def planned_cases(settings: Settings, dataset: str) -> list[CaseFiles]:
-    """Every case of a data set, sorted by name; phantoms count before they are written, too.
-
-    Raises:
-        PipelineError: the folder or its lists are missing or broken.
-        ListingError: cases that cannot be told apart, or files that do not fit together.
-    """
+    """Every case of a data set by name, phantoms before they are written; errors: `list_cases`."""
     source = settings.datasets[dataset].source
     root, further = source_root(settings, dataset), further_images(settings, dataset)
     if source.phantom is None:

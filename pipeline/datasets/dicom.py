@@ -22,21 +22,17 @@ def list_cases(root: Path) -> list[CaseFiles]:
     A `manifest.csv` in `root` replaces this listing: it gives labels, groups and roles.
 
     Raises:
-        PipelineError: no folder with slices, two folders of the same name, or a broken CSV.
+        PipelineError: no folder with slices, two folders of one name, a broken CSV.
     """
     if (root / manifest.TABLE).is_file():
         return manifest.list_cases(root)
     folders = [Path(folder) for folder, _, files in os.walk(root) if slices_among(files)]
     parts = [folder.relative_to(root).parts or (root.resolve().name,) for folder in folders]
     series = Counter(patient for patient, *_ in parts)
+    names = [_clean(part[0] if series[part[0]] == 1 else "-".join(part)) for part in parts]
     cases = [
-        CaseFiles(
-            _clean(names[0] if series[names[0]] == 1 else "-".join(names)),
-            folder,
-            None,
-            role="unlabelled",
-        )
-        for folder, names in zip(folders, parts, strict=True)
+        CaseFiles(name, folder, None, role="unlabelled")
+        for name, folder in zip(names, folders, strict=True)
     ]
     return checked(cases, root, "folders of DICOM slices (.dcm, .ima or without suffix)")
 

@@ -1,7 +1,4 @@
-"""Reading one case, and finding all that is wrong with it before anything uses it.
-
-A fault makes the case unusable; other findings are for a person to look at or to know.
-"""
+"""Reading one case, and finding all that is wrong with it before anything uses it."""
 
 from __future__ import annotations
 
@@ -55,13 +52,9 @@ def load_case(
 ) -> LoadedCase:
     """Read one case and list all of its faults; no fault is raised.
 
-    Args:
-        files: where the case lies.
-        modality: "CT" checks Hounsfield units; None takes the adapter's modality.
-        binarise: all label values above 0 become 1 (ATLAS has masks with a maximum near 0.01);
-            otherwise labels must be whole numbers.
-        foreground: the label values that are lesion; others become 0. None keeps all.
-        channel: the volume to take of a 4D or multi-channel image; None refuses such images.
+    `modality` None takes the adapter's; "CT" checks Hounsfield units. `binarise` makes label values
+    above 0 to 1 (ATLAS has masks with a maximum near 0.01), else they must be whole numbers, of
+    which only those in `foreground`, if given, stay. `channel` None refuses multi-channel images.
     """
     image, faults = _read(files, files.image, channel)
     notes = [Finding(note, severity="note") for note in files.notes]
@@ -72,9 +65,7 @@ def load_case(
     if files.label is not None:
         volume, label_faults = _read(files, files.label)
         if volume is not None:
-            label, label_notes, unusable = usable_label(
-                volume.array, binarise=binarise, foreground=foreground
-            )
+            label, label_notes, unusable = usable_label(volume.array, binarise, foreground)
             if image is not None:
                 unusable += geometry_faults(image.geometry, volume.geometry)
             label_faults += _of(files, files.label, unusable)
@@ -84,10 +75,7 @@ def load_case(
 
 
 def image_faults(image: npt.NDArray[Any], *, modality: str) -> list[Finding]:
-    """The faults of an image's values (z, y, x), without case and file.
-
-    `modality` "CT" expects Hounsfield units; others have arbitrary units.
-    """
+    """The faults of an image's values (z, y, x), for "CT" in HU, without case and file."""
     faults = []
     if broken := _not_finite(image):
         faults = [Finding(f"{broken} voxels with NaN or infinity", "none", "export it again")]
@@ -122,15 +110,10 @@ def _implausible_hu(image: npt.NDArray[Any], low: float, high: float) -> str | N
 
 
 def usable_label(
-    label: npt.NDArray[Any], *, binarise: bool, foreground: Sequence[int] | None = None
+    label: npt.NDArray[Any], binarise: bool, foreground: Sequence[int] | None = None
 ) -> tuple[Mask | None, list[Finding], list[Finding]]:
-    """The mask that is stored for a label (z, y, x), or the reasons why there is none.
-
-    Returns:
-        The mask, None if there is a fault; warnings and notes; faults. The findings have no case
-        and file.
-    """
-    if faults := _label_faults(label, binarise=binarise):
+    """The mask stored for a label (z, y, x), or None; its warnings and notes; its faults."""
+    if faults := _label_faults(label, binarise):
         return None, [], faults
     mask, notes = _binarised(label) if binarise else _selected(label, foreground)
     if not mask.any():
@@ -139,10 +122,9 @@ def usable_label(
     return mask, notes, []
 
 
-def _label_faults(label: npt.NDArray[Any], *, binarise: bool) -> list[Finding]:
+def _label_faults(label: npt.NDArray[Any], binarise: bool) -> list[Finding]:
     if broken := _not_finite(label):
-        message = f"{broken} label voxels with NaN or infinity"
-        return [Finding(message, "none", "export it again")]
+        return [Finding(f"{broken} label voxels with NaN or infinity", "none", "export it again")]
     low, high = label.min(), label.max()
     faults = []
     if low < 0:

@@ -15,15 +15,11 @@ NEED_LABEL = ("train", "validation", "test")
 
 
 def list_cases(root: Path) -> list[CaseFiles]:
-    """One case for each line of the CSV; its paths are relative to its own folder.
-
-    Args:
-        root: the CSV, or a folder with a `manifest.csv`.
+    """One case for each line of the CSV at or in `root`; paths are relative to its folder.
 
     Raises:
         PipelineError: no such CSV, or a missing or unknown column.
-        ListingError: no case, a case twice, a file that is not there, an unknown role, or a role
-            that needs a label without one; the faults of all lines at once.
+        ListingError: no case, a case twice, no such file, a wrong role; of all lines at once.
     """
     path = root / TABLE if root.is_dir() else root
     cases: list[CaseFiles] = []

@@ -20,12 +20,10 @@ def list_cases(root: Path) -> list[CaseFiles]:
     """The training pairs of `dataset.json` that are on disk, and all of `imagesTs`.
 
     If their number is not `numTraining`, the first case gets a note: the files on disk count.
-    Files named `._*` (left by macOS) are ignored.
 
     Raises:
         PipelineError: `dataset.json` missing or broken.
-        ListingError: no case, a case twice, an image without its label, or a label without its
-            image.
+        ListingError: no case, a case twice, an image without label, a label without image.
     """
     description = read_description(root)
     training, faults = _training(description, root)
@@ -55,21 +53,13 @@ def _count_notes(description: dict[str, Any], root: Path, labelled: int) -> tupl
 
 
 def not_listed(root: Path) -> list[Path]:
-    """Images of `imagesTr` that `dataset.json` does not name.
-
-    Raises:
-        PipelineError: `dataset.json` missing or broken.
-    """
+    """Images of `imagesTr` that `dataset.json`, which `read_description` reads, does not name."""
     listed = {image for image, _ in _pairs(read_description(root), root)}
     return sorted(visible_files(root / "imagesTr") - listed)
 
 
 def read_description(root: Path) -> dict[str, Any]:
-    """The content of `dataset.json`.
-
-    Raises:
-        PipelineError: missing, or not a JSON object.
-    """
+    """The content of `dataset.json`; a PipelineError if it is missing, or not a JSON object."""
     path = root / "dataset.json"
     try:
         content = json.loads(path.read_text("utf-8-sig"))

@@ -16,8 +16,7 @@ def list_cases(root: Path) -> list[CaseFiles]:
 
     Raises:
         PipelineError: `dataset.json` missing or broken.
-        ListingError: several channels, no case, a case twice, a training image without label, or a
-            label without image.
+        ListingError: several channels, no case, a case twice, a training image or label alone.
     """
     description = read_description(root)
     suffix = str(description.get("file_ending", ".nii.gz"))

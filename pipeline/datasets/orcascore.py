@@ -18,12 +18,10 @@ FILES = "*.[mM][hH][aAdD]"
 def list_cases(root: Path) -> list[CaseFiles]:
     """Every `…CTI.mhd` below `root`; labels lie in folders named `Reference standard`.
 
-    Names match in upper and lower case, with a blank or `_` between words. The group is the
-    vendor, V1 to V4.
+    Capitals do not matter; a blank or `_` divides words. The group is the vendor, V1 to V4.
 
     Raises:
-        ListingError: no case, a case twice, a reference without its scan, two references of one
-            scan, or a training scan (TR…) without one.
+        ListingError: no case, a case or reference twice, a reference or training scan alone.
     """
     images, faults = [], []
     labels: dict[str, Path] = {}

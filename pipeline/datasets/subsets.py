@@ -1,8 +1,7 @@
 """Who trains, who validates, who tests: the pure part of stage `split` (section 4.3, design 6).
 
 A split by group keeps groups (cohorts, hospitals) whole: no group both learns and tests. A hash of
-seed and name gives the order, so that a new case moves as few others as possible. Nothing here
-reads a file, so a plan can split before any image is read.
+seed and name gives the order, so that a new case moves as few others as possible.
 """
 
 from __future__ import annotations
@@ -19,13 +18,10 @@ Subset = dict[str, list[str]]
 
 
 def split_cases(cases: Mapping[str, Mapping[str, Any]], settings: Split, seed: int) -> list[Subset]:
-    """Divide labelled cases by their `group` and `role` into subsets of three roles.
-
-    Roles that the data set gives are kept, and make a single subset.
+    """Divide labelled cases by `group` and `role`; roles that the data set gives make one subset.
 
     Raises:
-        PipelineError: too few cases or groups, a case without role where others have one, a role
-            without case, or given roles that divide a group in a split by group.
+        PipelineError: too few cases or groups, missing roles, roles that divide a group.
     """
     if any(case["role"] for case in cases.values()):
         if settings.subsets != 1:
@@ -50,10 +46,8 @@ def pack(groups: Mapping[str, Sequence[str]], subsets: int, seed: int) -> list[l
     With enough groups, every part gets at least two, because one becomes its test set.
     """
     if len(groups) < subsets:
-        raise PipelineError(
-            f"split: found {len(groups)} groups, expected at least {subsets} for {subsets} "
-            "subsets; lower split.subsets"
-        )
+        expected = f"expected at least {subsets} for {subsets} subsets; lower split.subsets"
+        raise PipelineError(f"split: found {len(groups)} groups, {expected}")
     parts: list[list[str]] = [[] for _ in range(subsets)]
     sizes = [0] * subsets
     # sorting is stable: groups of one size stay in hash order
@@ -64,16 +58,14 @@ def pack(groups: Mapping[str, Sequence[str]], subsets: int, seed: int) -> list[l
     if len(groups) >= 2 * subsets:
         for part in parts:
             if len(part) == 1:
-                # a part's last group is its smallest
-                part.append(max(parts, key=len).pop())
+                part.append(max(parts, key=len).pop())  # a part's last group is its smallest
     return parts
 
 
 def closest_groups(groups: Mapping[str, Sequence[str]], wanted: float, seed: int) -> list[str]:
-    """The groups whose sizes sum as closely as possible to `wanted` (exact subset sum).
+    """The groups, but not all, whose sizes sum as closely as possible to `wanted` (exact).
 
-    At least one group is chosen and one is left. On a tie the smaller sum wins, reached with the
-    first groups in hash order.
+    On a tie the smaller sum wins, reached with the first groups in hash order.
     """
     reached: dict[int, tuple[str, ...]] = {0: ()}
     for name in _shuffled(groups, seed):
@@ -94,10 +86,8 @@ def _subset(groups: Mapping[str, Sequence[str]], settings: Split, seed: int) -> 
     total = sum(len(names) for names in groups.values())
     wanted = settings.test if isinstance(settings.test, int) else settings.test * total
     if wanted >= total > 1:
-        raise PipelineError(
-            f"split.test: found {wanted:g}, expected less than the {total} cases of a subset; "
-            "lower it"
-        )
+        expected = f"expected less than the {total} cases of a subset; lower it"
+        raise PipelineError(f"split.test: found {wanted:g}, {expected}")
     test = {name for group in closest_groups(groups, wanted, seed) for name in groups[group]}
     return _divided([name for names in groups.values() for name in names], test, settings, seed)
 
@@ -113,11 +103,8 @@ def _divided(names: Iterable[str], test: set[str], settings: Split, seed: int) -
             f"and validation wants {validating}; expected at least one for training: add cases or "
             "lower split.validation"
         )
-    return {
-        "train": sorted(rest[validating:]),
-        "validation": sorted(rest[:validating]),
-        "test": sorted(test),
-    }
+    train, validation = sorted(rest[validating:]), sorted(rest[:validating])
+    return {"train": train, "validation": validation, "test": sorted(test)}
 
 
 def _given_roles(cases: Mapping[str, Mapping[str, Any]], settings: Split, seed: int) -> Subset:

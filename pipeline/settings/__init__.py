@@ -1,10 +1,7 @@
 """The configuration: every key, its type, its range and its default.
 
-A configuration file names data sets; each data set holds the sections that its stages read. A
-stage's result depends on exactly the dictionary that `stage_settings` returns for it.
-
-This room imports only `pipeline.errors`; every other room may import it. It needs no torch and
-opens no image, so the workflow can read settings before any job starts.
+This room imports only `pipeline.errors`, and no torch; every other room may import it. A stage's
+result depends on exactly the dictionary that `stage_settings` returns for it.
 
 - `section`: the base of all sections, and the types of their values.
 - `data`: sections about data: source, slices, split, masks and scores.

@@ -19,9 +19,8 @@ from pipeline.settings.section import (
     require,
 )
 
+# levels of the intensity quantiles that a case store keeps; percentiles choose among them
 QUANTILES = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.5, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
-"""Levels of the intensity quantiles that a case store keeps; percentiles choose among them."""
-
 LabelValue = Annotated[int, Field(ge=1, le=255, strict=True)]
 
 

@@ -26,8 +26,7 @@ from pipeline.settings.section import (
 )
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), NO_TRUTH]
-Level = Annotated[int, Field(ge=0, le=3, strict=True)]
-"""A level of a U-shaped network: 0 is full scale, 3 is 1/8."""
+Level = Annotated[int, Field(ge=0, le=3, strict=True)]  # 0 is full scale, 3 is 1/8
 
 
 def _each_once(levels: tuple[int, ...]) -> tuple[int, ...]:
@@ -76,11 +75,8 @@ class Mae(Section):
         require(usable, "checkpoint is for architecture 'mae'; 'simmim' is trained from scratch")
         if self.adversarial is not None:
             start = self.adversarial.start_epoch
-            require(
-                start < self.epochs,
-                f"adversarial.start_epoch: found {start}, expected less than epochs {self.epochs}, "
-                "or it would change nothing",
-            )
+            expected = f"expected less than epochs {self.epochs}, or it would change nothing"
+            require(start < self.epochs, f"adversarial.start_epoch: found {start}, {expected}")
         for ratio in self.train_mask_ratios:
             self.check_mask_ratio("train_mask_ratios", ratio)
         return self

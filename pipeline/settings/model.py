@@ -39,8 +39,7 @@ class Dataset(Section):
         require(shared, "experiments: found no subset that all of them have in common")
         for name, table in self.tables.items():
             self._check_table(f"tables.{name}", table)
-        baseline = self.evaluation.baseline
-        if baseline:
+        if baseline := self.evaluation.baseline:
             _must_exist("evaluation.baseline", baseline, "experiments", self.experiments)
         return self
 
@@ -52,12 +51,8 @@ class Dataset(Section):
 
     def subsets_with(self, residuals: str) -> tuple[int, ...]:
         """The subsets in which an experiment sees this residual set; all of them if none does."""
-        needed = {
-            subset
-            for name, experiment in self.experiments.items()
-            if experiment.residuals == residuals
-            for subset in self.subsets_of(name)
-        }
+        users = [name for name, row in self.experiments.items() if row.residuals == residuals]
+        needed = {subset for name in users for subset in self.subsets_of(name)}
         return tuple(sorted(needed)) or self.all_subsets
 
     @property
@@ -86,10 +81,9 @@ class Dataset(Section):
         require(chosen.residuals is None, f"{key} itself needs residual maps, {expected}")
         expected = "expected an experiment with a convolutional one"
         require(not chosen.mae_encoder, f"{key} has the encoder of an MAE, {expected}")
-        trained = self.subsets_of(network)
         for subset in subsets:
             message = f"{key} is not trained on subset {subset}, which needs these maps"
-            require(subset in trained, message)
+            require(subset in self.subsets_of(network), message)
 
     def _check_experiment(self, key: str, experiment: Experiment) -> None:
         known = self.split.subsets
@@ -102,10 +96,8 @@ class Dataset(Section):
         _must_exist(f"{key}.residuals", experiment.residuals, "residuals", self.residuals)
         for level, patch in zip(experiment.rcu.levels, experiment.rcu.patch_sizes, strict=True):
             largest = min(self.slices.size) // 2**level
-            found = f"{key}.rcu.patch_sizes: found {patch} at 1/{2**level} scale"
-            require(
-                patch <= largest, f"{found}, where slices of {self.slices.size} leave {largest}"
-            )
+            found = f"{key}.rcu.patch_sizes: found {patch} at 1/{2**level} scale, where slices of"
+            require(patch <= largest, f"{found} {self.slices.size} leave {largest}")
 
     def _check_encoder(self, key: str, name: str) -> None:
         _must_exist(key, name, "mae", self.mae)

@@ -1,7 +1,4 @@
-"""The files and folders that a configuration names.
-
-The workflow asks for these before any job, so nothing here may import torch.
-"""
+"""The files and folders that a configuration names."""
 
 from __future__ import annotations
 
@@ -11,8 +8,7 @@ from pathlib import Path
 from pipeline.errors import PipelineError
 from pipeline.settings.model import Settings
 
-# in Hugging Face's own order of preference
-FOLDER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+FOLDER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # as Hugging Face prefers them
 
 
 def checkpoint_files(path: Path) -> list[Path]:
@@ -24,15 +20,13 @@ def checkpoint_files(path: Path) -> list[Path]:
     if path.is_dir():
         weights = [path / name for name in FOLDER_WEIGHTS if (path / name).is_file()]
         if not weights:
-            raise PipelineError(
-                f"checkpoint {path}: a folder without {' or '.join(FOLDER_WEIGHTS)}; expected one "
-                "saved by Hugging Face's ViTMAE, or correct mae.checkpoint"
-            )
+            fault = f"checkpoint {path}: a folder without {' or '.join(FOLDER_WEIGHTS)}"
+            expected = "expected one saved by Hugging Face's ViTMAE, or correct mae.checkpoint"
+            raise PipelineError(f"{fault}; {expected}")
         return checkpoint_files(weights[0])
     if not path.is_file():
         raise PipelineError(f"checkpoint {path}: not there; correct mae.checkpoint")
-    # the folder's configuration also describes a single file of it
-    config = path.parent / "config.json"
+    config = path.parent / "config.json"  # also describes a single file of its folder
     return [path, config] if path.name in FOLDER_WEIGHTS and config.is_file() else [path]
 
 
@@ -49,11 +43,7 @@ def source_root(settings: Settings, dataset: str) -> Path:
 
 
 def store_root(settings: Settings) -> Path | None:
-    """The folder of residual stores that several projects share, or None.
-
-    Raises:
-        PipelineError: the path names an environment variable that is not set.
-    """
+    """The folder of residual stores that several projects share; errors as in `source_root`."""
     root = settings.store.root
     return None if root is None else _expanded(root, "store.root")
 

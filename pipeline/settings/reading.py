@@ -40,8 +40,7 @@ def load_settings(path: Path, overrides: Mapping[str, Any] | None = None) -> Set
     """The validated settings of one YAML file, with `overrides` merged over it.
 
     Raises:
-        PipelineError: the file is missing or no YAML, or a key or value is not allowed; every
-            fault has its own line with the key, the value found and what is allowed.
+        PipelineError: no YAML, or keys and values that are not allowed, each in a line of its own.
     """
     return validate(merge(read_configuration(path), overrides or {}), str(path))
 
@@ -70,10 +69,8 @@ def read_configuration(path: Path) -> dict[str, Any]:
             return given
         fault = f"found {_shown(given)}, expected keys and values"
         if twice:
-            fault = (
-                f"line {twice.start_mark.line + 1}: found {twice.value!r} a second time in its "
-                "section, expected it once; the first would be lost"
-            )
+            place = f"line {twice.start_mark.line + 1}: found {twice.value!r} a second time"
+            fault = f"{place} in its section, expected it once; the first would be lost"
     raise PipelineError(f"configuration {path}: {fault}")
 
 
@@ -92,8 +89,7 @@ def _key_given_twice(root: yaml.Node | None) -> yaml.Node | None:
             # loading reports a key that is no scalar
             keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
             first = {key.value: key for key in reversed(keys)}
-            again = [key for key in keys if key is not first[key.value]]
-            if again:
+            if again := [key for key in keys if key is not first[key.value]]:
                 return again[0]
     return None
 
@@ -129,9 +125,9 @@ def validate(given: Mapping[str, Any], origin: str) -> Settings:
 
 def _follows(fault: Any, faults: Sequence[Any]) -> bool:
     """Whether a list counts as too short only because its faulty members do not count."""
-    place, kind = fault["loc"], str(fault["type"])
+    place = fault["loc"]
     within = [other for other in faults if other["loc"][: len(place)] == place]
-    return kind == "too_short" and len(within) > 1
+    return bool(fault["type"] == "too_short" and len(within) > 1)
 
 
 def _explanation(fault: Any) -> tuple[str, str]:
@@ -158,9 +154,8 @@ def _explanation(fault: Any) -> tuple[str, str]:
 
 def _is_branch(part: str | int) -> bool:
     """Whether pydantic put this part into a path to name a union's member; no file has the key."""
-    return isinstance(part, str) and (
-        part in {"int", "float"} or "[" in part or part.startswith("constrained")
-    )
+    named = part in {"int", "float"}
+    return isinstance(part, str) and (named or "[" in part or part.startswith("constrained"))
 
 
 def _known_keys(location: Sequence[str | int]) -> list[str]:

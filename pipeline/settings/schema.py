@@ -1,7 +1,4 @@
-"""The settings as a JSON schema for editors; `python -m pipeline.settings.schema` rewrites it.
-
-`pipeline.settings` validates the settings themselves; its messages name the nearest key.
-"""
+"""The settings as a JSON schema for editors; `python -m pipeline.settings.schema` rewrites it."""
 
 import json
 from pathlib import Path
@@ -17,10 +14,8 @@ def settings_schema() -> dict[str, Any]:
     schema = Settings.model_json_schema()
     residuals, residual_map = schema["$defs"]["Residuals"], schema["$defs"]["ResidualMap"]
     # the model fills in a preset before it sees its fields, so pydantic's schema lacks the key
-    residuals["properties"]["preset"] = {
-        "enum": ["paper", "fast", "lean", "tissue"],
-        "title": "Preset",
-    }
+    presets = {"enum": ["paper", "fast", "lean", "tissue"], "title": "Preset"}
+    residuals["properties"]["preset"] = presets
     residuals["required"] = ["maps"]
     residuals["anyOf"] = [{"required": ["preset"]}, {"required": ["masks", "visible"]}]
     residual_map["required"] = ["mae", "mask_ratio"]

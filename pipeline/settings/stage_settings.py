@@ -9,16 +9,12 @@ from pipeline.settings.model import Dataset, Settings
 from pipeline.settings.residual_sets import GradCam
 from pipeline.settings.section import Section
 
+# the keys of an MAE that decide which weights fit it; the weights themselves are an input
 MAE_SHAPE = {"architecture", "preset", "image_size", "patch_size"}
-"""The keys of an MAE that decide which weights fit it; the weights themselves are an input."""
 
 
 def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "") -> dict[str, Any]:
-    """Everything in the configuration that one stage's result depends on, as JSON values.
-
-    A change in it runs the stage again; no other change in the file does. `name` is the MAE,
-    residual set, experiment or table, for stages that have several.
-    """
+    """Everything that the result of a stage, with its MAE, set or the like, depends on, as JSON."""
     chosen = settings.datasets[dataset]
     seed = {"seed": settings.seed}
     slices = {"slices": _plain(chosen.slices)}
@@ -66,10 +62,9 @@ def _residual_settings(chosen: Dataset, name: str) -> dict[str, Any]:
 
 def _network_settings(chosen: Dataset, name: str, *without: str) -> dict[str, Any]:
     """An experiment, and the other settings that decide its network's shape."""
-    # the choice of subsets changes no result of any subset
-    experiment = chosen.experiments[name].model_dump(mode="json", exclude={"subsets", *without})
+    ignored = {"subsets", *without}  # the choice of subsets changes no result of any subset
     return {
-        "experiment": experiment,
+        "experiment": chosen.experiments[name].model_dump(mode="json", exclude=ignored),
         "residual_maps": residual_count(chosen, name),
         "mae": _plain(encoder_mae(chosen, name), MAE_SHAPE),
     }
@@ -84,10 +79,7 @@ def encoder_mae(dataset: Dataset, experiment: str) -> Mae | None:
 def residual_count(dataset: Dataset, experiment: str) -> int:
     """The number of residual maps that an experiment's network sees."""
     name = dataset.experiments[experiment].residuals
-    if name is None:
-        return 0
-    residuals = dataset.residuals[name]
-    return 1 if isinstance(residuals, GradCam) else len(residuals.maps)
+    return len(dataset.residuals[name].titles) if name else 0
 
 
 def _plain(section: Section | None, keys: set[str] | None = None) -> Any:

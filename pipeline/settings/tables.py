@@ -9,8 +9,7 @@ from pydantic import Field, model_validator
 from pipeline.settings.score_columns import COLUMNS
 from pipeline.settings.section import Name, Number, Section, require
 
-COSTS = ("parameters", "residual_seconds")
-"""Columns that are not scores: network size, and seconds per patient for residual maps."""
+COSTS = ("parameters", "residual_seconds")  # the latter per patient, for residual maps
 
 
 class TableRow(Section):

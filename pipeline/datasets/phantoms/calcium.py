@@ -15,16 +15,10 @@ ARTERIES = ("LAD", "LCX", "RCA")
 
 
 def reference(image: npt.NDArray[np.int16], shares: Array, dense: Array) -> Mask:
-    """The mask that an annotator's clicks give: whole components above 130 HU, by artery.
+    """The mask of whole 3D, 6-connected components above 130 HU: 1 LAD, 2 LCX, 3 RCA.
 
-    Args:
-        image: (z, y, x) HU, with noise.
-        shares: (3, z, y, x) in [0, 1]: share of a voxel that each artery's plaques fill.
-        dense: (z, y, x) in [0, 1]: share of bone and aortic calcium; a component that touches it
-            is no coronary lesion.
-
-    Returns:
-        (z, y, x) uint8: 1 LAD, 2 LCX, 3 RCA; components are 3D, 6-connected.
+    `shares` (3, z, y, x) of each voxel are an artery's plaques. A component that touches bone or
+    aortic calcium, whose shares are `dense`, is no coronary lesion.
     """
     parts, count = ndimage.label(image > THRESHOLD_HU)
     votes = [np.bincount(parts[share > 0.3], minlength=count + 1) for share in shares]
@@ -36,10 +30,9 @@ def reference(image: npt.NDArray[np.int16], shares: Array, dense: Array) -> Mask
 
 
 def agatston(image: npt.NDArray[Any], label: Mask, grid: Grid) -> dict[str, float]:
-    """Agatston scores by artery and in total, in plain loops over lesions and slices.
+    """Agatston scores by artery and in total, in plain loops over 3D lesions and slices.
 
-    A lesion's area in a slice in mm² × 1, 2, 3 or 4 by its highest HU there (from 130, 200, 300,
-    400) × slice spacing / 3 mm. A lesion is a 3D, 6-connected part of one artery's label.
+    A lesion's area in mm² × 1 to 4 by its highest HU in the slice × slice spacing / 3 mm.
     """
     pixel_mm2 = grid.spacing[1] * grid.spacing[2]
     scores = {}

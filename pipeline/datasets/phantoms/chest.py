@@ -14,17 +14,15 @@ from pipeline.datasets.phantoms.fields import Array, Grid, Mask, PhantomCase, Sc
 DEFAULT_SHAPE = (120, 512, 512)
 HEIGHT_MM = 300.0
 SLICE_MM = (0.625, 5.0)
+MIRRORED = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -1.0)  # y and x, as in most NIfTI files
 LUNG_HU, SOFT_HU, FAT_HU, MARROW_HU, CORTEX_HU = -850, 45, -105, 190, 620
 
 
 def chest_case(rng: np.random.Generator, index: int, shape: tuple[int, int, int]) -> PhantomCase:
-    """One patient: image int16 HU, label 0/1.
+    """One patient: image int16 HU, label 0/1; every third grid is oblique, the others mirrored.
 
-    Args:
-        rng: the case's own generator.
-        index: number of the case; every third grid is oblique, the others are mirrored.
-        shape: (z, y, x). The field of view in the plane is 330 to 390 mm for any shape; slices
-            are at most 5 mm apart, so that few slices still show the middle of the chest.
+    The field of view in the plane is 330 to 390 mm for any shape (z, y, x); slices are at most 5 mm
+    apart, so that few slices still show the middle of the chest.
     """
     fov = rng.uniform(330, 390)
     thickness = float(np.clip(HEIGHT_MM / shape[0], *SLICE_MM)) * rng.uniform(0.85, 1.0)
@@ -35,7 +33,7 @@ def chest_case(rng: np.random.Generator, index: int, shape: tuple[int, int, int]
     if index % 3 == 2:
         direction = fields.oblique(rng.uniform(-8, 8), rng.uniform(4, 12))
     else:
-        direction = fields.oblique(0, 0, mirrored=True)
+        direction = MIRRORED
         # the file's axes run against the patient's, and the anatomy must stay in place
         image, label = image[:, ::-1, ::-1], label[:, ::-1, ::-1]
     return PhantomCase(image, label, fields.centred_geometry(grid, direction))
@@ -65,9 +63,8 @@ def _draw_anatomy(scene: Scene) -> Array:
 def _superellipse(y: Array, x: Array, half_y: float, half_x: float) -> Array:
     """Relative distance from the axis of a flattened cylinder along z; 1 on its surface."""
     power = np.float32(2.4)
-    result: Array = (
-        np.abs(y / np.float32(half_y)) ** power + np.abs(x / np.float32(half_x)) ** power
-    ) ** (1 / power)
+    powers = np.abs(y / np.float32(half_y)) ** power + np.abs(x / np.float32(half_x)) ** power
+    result: Array = powers ** (1 / power)
     return result
 
 
@@ -88,8 +85,8 @@ def _beside_mediastinum(scene: Scene, lumps: Array) -> Array:
     heart = 45 * (radius(z, y, x, (-55, -22, 20), (58 * size, 46 * size, 60 * size)) - 1)
     middle = 30 * (radius(z, y, x, (30, -5, 2), (1e6, 78, 33)) - 1)
     arch = 18 * (radius(z, y, x, (55, 2, 20), (18, 42, 22)) - 1)
-    result: Array = np.minimum(np.minimum(heart, middle), arch) + 2 * lumps
-    return result
+    depth: Array = np.minimum(np.minimum(heart, middle), arch) + 2 * lumps
+    return depth
 
 
 def _draw_mediastinum(scene: Scene, lung: Array) -> None:

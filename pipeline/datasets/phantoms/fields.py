@@ -1,5 +1,6 @@
 """What all phantoms share: grids in mm, smooth random fields, soft shapes, noise, truth."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from pipeline.storage.volumes import IDENTITY, Geometry
+from pipeline.storage.volumes import Geometry
 
 Array = npt.NDArray[np.floating[Any]]  # float32 throughout
 Mask = npt.NDArray[np.uint8]
@@ -21,21 +22,13 @@ WHOLE = (slice(None), slice(None), slice(None))
 
 @dataclass(frozen=True)
 class PhantomCase:
-    """One case before it is written.
+    """One case before it is written."""
 
-    Attributes:
-        image: (z, y, x), HU or arbitrary units.
-        label: (z, y, x) uint8.
-        geometry: the grid of both.
-        truth: what is known about the case beyond `lesion_truth`, as JSON values.
-        decoy: a contrast scan of the case that no adapter may read, or None.
-    """
-
-    image: npt.NDArray[Any]
-    label: Mask
+    image: npt.NDArray[Any]  # (z, y, x), HU or arbitrary units
+    label: Mask  # (z, y, x)
     geometry: Geometry
-    truth: dict[str, Any] = field(default_factory=dict)
-    decoy: npt.NDArray[Any] | None = None
+    truth: dict[str, Any] = field(default_factory=dict)  # JSON values beyond `lesion_truth`
+    decoy: npt.NDArray[Any] | None = None  # a contrast scan that no adapter may read
 
 
 @dataclass(frozen=True)
@@ -57,19 +50,15 @@ class Grid:
 
     def axes(self, box: Box = WHOLE) -> tuple[Array, Array, Array]:
         """Voxel centres in mm from the middle: (z, 1, 1), (1, y, 1), (1, 1, x)."""
-        z, y, x = np.ix_(
-            *(
-                ((np.arange(n) - (n - 1) / 2) * step).astype(np.float32)[cut]
-                for n, step, cut in zip(self.shape, self.spacing, box, strict=True)
-            )
-        )
+        cuts = zip(self.shape, self.spacing, box, strict=True)
+        lines = [((np.arange(n) - (n - 1) / 2) * mm).astype(np.float32)[cut] for n, mm, cut in cuts]
+        z, y, x = np.ix_(*lines)
         return z, y, x
 
     def point(self, index: Sequence[float] | tuple[np.intp, ...]) -> npt.NDArray[np.float64]:
         """The position in mm from the middle of a voxel index (z, y, x)."""
         middle = (np.array(self.shape) - 1) / 2
-        position: npt.NDArray[np.float64] = (np.array(index) - middle) * np.array(self.spacing)
-        return position
+        return (np.array(index) - middle) * np.array(self.spacing)
 
     def box(self, low: Point, high: Point) -> Box:
         """The voxels between two corners in mm; empty outside the grid."""
@@ -96,11 +85,7 @@ class Scene:
         return Scene(self.rng, Grid((z, y, x), self.grid.spacing), tissue)
 
     def random_field(self, scale_mm: float) -> Array:
-        """A smooth random field (z, y, x) of about zero mean and unit variance.
-
-        Cubic B-splines over random knots give the same field on every grid of the same extent,
-        only sampled finer or coarser.
-        """
+        """Cubic B-splines over random knots: zero mean, unit variance, the same on every grid."""
         weights = []
         for n, step in zip(self.grid.shape, self.grid.spacing, strict=True):
             knots = int(np.ceil(n * step / scale_mm)) + 4
@@ -109,14 +94,10 @@ class Scene:
         size = tuple(weight.shape[1] for weight in weights)
         knot_values = self.rng.standard_normal(size, dtype=np.float32) / np.float32(0.48**1.5)
         rows = np.matmul(weights[1], np.tensordot(weights[0], knot_values, (1, 0)))
-        result: Array = np.matmul(rows, weights[2].T)
-        return result
+        return np.matmul(rows, weights[2].T)
 
     def inside(self, depth_mm: Array) -> Array:
-        """Share in [0, 1] of each voxel inside a surface; `depth_mm` is positive inside.
-
-        An edge goes from 0 to 1 over the mean edge of a voxel.
-        """
+        """Share in [0, 1] of each voxel inside a surface, whose edge is as wide as a voxel."""
         return inside(depth_mm, float(np.cbrt(self.grid.voxel_mm3)))
 
     def draw(self, value: Array | float, depth_mm: Array) -> None:
@@ -144,22 +125,15 @@ def _cubic(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.where(distance < 1, near, far)
 
 
-def oblique(about_z: float, about_x: float, mirrored: bool = False) -> tuple[float, ...]:
-    """Direction cosines (z, y, x) of a grid turned by two angles in degrees.
-
-    Args:
-        about_z: turn in the slice plane.
-        about_x: tilt of the slice plane.
-        mirrored: y and x run backwards, as in most NIfTI files.
-    """
+def oblique(about_z: float, about_x: float) -> tuple[float, ...]:
+    """Direction cosines (z, y, x) of a grid turned in, then tilted with, its slice plane (°)."""
     z, x = np.deg2rad([about_z, about_x])
     turn = np.array([[1, 0, 0], [0, np.cos(z), np.sin(z)], [0, -np.sin(z), np.cos(z)]])
     tilt = np.array([[np.cos(x), np.sin(x), 0], [-np.sin(x), np.cos(x), 0], [0, 0, 1]])
-    flip = np.diag([1.0, -1.0, -1.0] if mirrored else [1.0, 1.0, 1.0])
-    return tuple(float(cosine) for cosine in (turn @ tilt @ flip).ravel())
+    return tuple(float(cosine) for cosine in (turn @ tilt).ravel())
 
 
-def centred_geometry(grid: Grid, direction: tuple[float, ...] = IDENTITY) -> Geometry:
+def centred_geometry(grid: Grid, direction: tuple[float, ...]) -> Geometry:
     """The grid in the patient, turned about its middle, which lies at (0, 0, 0) mm."""
     to_first = (np.array(grid.shape) - 1) / 2 * np.array(grid.spacing)
     z, y, x = map(float, -np.array(direction).reshape(3, 3) @ to_first)
@@ -172,14 +146,12 @@ def radius(z: Array, y: Array, x: Array, centre: Point, radii: Point) -> Array:
         ((axis - np.float32(middle)) / np.float32(size)) ** 2
         for axis, middle, size in zip((z, y, x), centre, radii, strict=True)
     )
-    result: Array = np.sqrt(squares)
-    return result
+    return np.sqrt(squares)
 
 
 def inside(depth_mm: Array, width_mm: float) -> Array:
     """Share in [0, 1] of each voxel inside a surface whose edge is `width_mm` wide."""
-    result: Array = np.clip(depth_mm * np.float32(1 / width_mm) + np.float32(0.5), 0, 1)
-    return result
+    return np.clip(depth_mm * np.float32(1 / width_mm) + np.float32(0.5), 0, 1)
 
 
 def blend(image: Array, value: Array | float, share: Array) -> None:
@@ -190,8 +162,7 @@ def blend(image: Array, value: Array | float, share: Array) -> None:
 def largest_part(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """The largest 6-connected part of a mask that is not empty."""
     parts, _ = ndimage.label(mask)
-    largest: npt.NDArray[np.bool_] = parts == np.argmax(np.bincount(parts.ravel())[1:]) + 1
-    return largest
+    return parts == np.argmax(np.bincount(parts.ravel())[1:]) + 1
 
 
 def blur(image: Array, grid: Grid, fwhm_mm: float) -> Array:
@@ -210,8 +181,7 @@ def ct_scan(rng: np.random.Generator, noise_free: Array, sigma: float) -> npt.ND
     noisy = ndimage.uniform_filter1d(ndimage.uniform_filter1d(noise, 2, axis=2), 2, axis=1)
     noisy *= np.float32(2 * sigma)
     noisy += noise_free
-    scanned: npt.NDArray[np.int16] = np.rint(np.clip(noisy, -1024, 3071)).astype(np.int16)
-    return scanned
+    return np.rint(np.clip(noisy, -1024, 3071)).astype(np.int16)
 
 
 def lesion_truth(label: Mask, geometry: Geometry) -> dict[str, Any]:

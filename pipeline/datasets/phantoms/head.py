@@ -4,6 +4,7 @@ Axes are those of the files, in mm from the middle of the field of view: x to th
 front, z to the top.
 """
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from functools import lru_cache
@@ -29,14 +30,10 @@ FOLD_STEP = 2.0
 def head_case(
     rng: np.random.Generator, shape: tuple[int, int, int], cohort: int, size_class: int
 ) -> PhantomCase:
-    """One patient: image int16 in arbitrary units, label 0/1.
+    """One patient: image int16 in arbitrary units, label 0/1; voxels grow as the shape shrinks.
 
-    Args:
-        rng: the case's own generator.
-        shape: (z, y, x); the head keeps its size in mm, voxels grow as the shape shrinks.
-        cohort: decides the scanner: contrast, noise, bias field, units.
-        size_class: size of all lesions together: 0 up to 100 voxels, 1 up to 1,000, 2 above. In a
-            brain of less than 8,000 voxels, class 2 is smaller.
+    The cohort decides the scanner: contrast, noise, bias field, units. All lesions together have
+    up to 100 voxels in size class 0, up to 1,000 in 1, more in 2 (an eighth of the brain at most).
     """
     z, y, x = (length / n for length, n in zip(FIELD_OF_VIEW, shape, strict=True))
     grid = Grid(shape, (z, y, x))
@@ -44,9 +41,8 @@ def head_case(
     depth = _draw_anatomy(scene)
     label, darkening, contrasts = _lesions(scene, depth, size_class)
     scene.tissue[:] *= 1 - darkening
-    image = _scan(scene, cohort)
     truth = {"size_class": size_class, "darkening": contrasts}
-    return PhantomCase(image, label, mni_geometry(grid), truth)
+    return PhantomCase(_scan(scene, cohort), label, mni_geometry(grid), truth)
 
 
 def mni_geometry(grid: Grid) -> Geometry:
@@ -68,8 +64,7 @@ def _draw_anatomy(scene: Scene) -> Array:
     scene.draw(WHITE, hemisphere - 4.2)
     below = _draw_cerebellum_and_stem(scene, z, y, x, depth)
     _draw_deep_structures(scene, z, y, x)
-    result: Array = np.maximum(hemisphere, below)
-    return result
+    return np.maximum(hemisphere, below)
 
 
 def _warped(scene: Scene) -> tuple[Array, Array, Array]:
@@ -83,17 +78,13 @@ def _warped(scene: Scene) -> tuple[Array, Array, Array]:
 
 
 def _cerebral_radius(z: Array, y: Array, x: Array) -> Array:
-    """Relative distance from the cerebrum's centre, 1 on its surface.
-
-    The cerebrum is flatter below, narrower in front, and has temporal lobes.
-    """
+    """Relative distance from the centre of the cerebrum with its temporal lobes, 1 on its edge."""
     height = np.where(z > 0, np.float32(1 / 66), np.float32(1 / 44))
     breadth = 66 * (1 - y * np.float32(0.0014))
     body = np.sqrt((z * height) ** 2 + (y * np.float32(1 / 85)) ** 2 + (x / breadth) ** 2)
     temporal = radius(z, y, np.abs(x), (-32, 8, 40), (24, 38, 23))
     # a temporal lobe is smaller than the body, so its relative distance is rescaled to the same mm
-    result: Array = np.minimum(body, 1 + (temporal - 1) * np.float32(27 / 68))
-    return result
+    return np.minimum(body, 1 + (temporal - 1) * np.float32(27 / 68))
 
 
 @lru_cache(maxsize=1)
@@ -115,8 +106,7 @@ def _fold_depth(z: Array, y: Array, x: Array, cerebrum: Array, depth: Array) -> 
     fissure = np.where(z < -4, np.maximum(fissure, 40 - np.abs(y)), fissure)
     sylvian = np.maximum(np.abs(z + 12 + y * np.float32(0.25)) - 0.3, 36 - np.abs(x))
     sylvian = np.maximum(sylvian, np.abs(y - 8) - 30)
-    result: Array = np.minimum(np.minimum(sulcus, fissure), sylvian)
-    return result
+    return np.minimum(np.minimum(sulcus, fissure), sylvian)
 
 
 def _draw_skull_and_face(scene: Scene, z: Array, y: Array, x: Array, depth: Array) -> None:
@@ -216,5 +206,4 @@ def _scan(scene: Scene, cohort: int) -> npt.NDArray[np.int16]:
     real = signal + np.float32(sigma) * rng.standard_normal(grid.shape, dtype=np.float32)
     imaginary = np.float32(sigma) * rng.standard_normal(grid.shape, dtype=np.float32)
     scanned = np.hypot(real, imaginary) * np.float32(units * rng.uniform(0.85, 1.15))
-    stored: npt.NDArray[np.int16] = np.rint(np.minimum(scanned, 32767)).astype(np.int16)
-    return stored
+    return np.rint(np.minimum(scanned, 32767)).astype(np.int16)

@@ -30,13 +30,10 @@ ZERO_EVERY = 9  # every ninth patient has no calcium, so that risk group 0 occur
 
 
 def heart_case(rng: np.random.Generator, index: int, shape: tuple[int, int, int]) -> PhantomCase:
-    """One patient: image int16 HU, label 1 LAD, 2 LCX, 3 RCA.
+    """One patient: image int16 HU, label 1 LAD, 2 LCX, 3 RCA; slices 3 mm apart (V4: 2.5).
 
-    Args:
-        rng: the case's own generator.
-        index: number of the case; decides vendor, geometry and amount of calcium.
-        shape: (z, y, x). Slices are 3 mm apart (2.5 for vendor V4). The field of view in the
-            plane is 205 to 240 mm for any shape, so a smaller shape has larger pixels.
+    `index` decides vendor, geometry and amount of calcium. The field of view in the plane is 205 to
+    240 mm for any shape (z, y, x).
     """
     fov = rng.uniform(205, 240)
     vendor = index % 4
@@ -188,9 +185,8 @@ def _draw_coronaries(scene: Scene, shares: Array, *, mild: bool) -> None:
             blend(scene.tissue[box], 45, share)
         shown = np.flatnonzero(np.abs(path[:, 0]) < grid.height / 2 - 2 * grid.spacing[0])
         shown = shown[(shown > 6) & (shown < 108)]
-        wanted = int(rng.integers(0, 4)) + 2 * (number == diseased)
-        if mild:
-            wanted = int(number == diseased)
+        many = int(rng.integers(0, 4)) + 2 * (number == diseased)
+        wanted = int(number == diseased) if mild else many
         for _ in range(wanted if len(shown) else 0):
             _draw_plaque(scene, shares[number], path[int(rng.choice(shown)) :], mild)
 

@@ -52,11 +52,7 @@ class _Place:
 
 
 def phantom_files(kind: str, root: Path, cases: int, unlabelled: int = 0) -> list[CaseFiles]:
-    """The cases that the adapter will list in `root` after `write_phantom`.
-
-    Raises:
-        PipelineError: unknown kind.
-    """
+    """The cases that the adapter lists after `write_phantom`; a PipelineError for other kinds."""
     return [
         CaseFiles(
             place.name,
@@ -79,25 +75,11 @@ def write_phantom(
     shape: tuple[int, int, int] | None = None,
     unlabelled: int = 0,
 ) -> Path:
-    """Write a phantom data set, for the adapter `ADAPTER_OF[kind]`.
+    """Write a phantom data set for the adapter `ADAPTER_OF[kind]`; return its `truth.json`.
 
-    A case depends only on `seed`, `shape` and its own number, not on the number of cases. Files
-    that an earlier call wrote into the folder are removed first.
-
-    Args:
-        kind: "head", "chest" or "heart".
-        root: folder to write into.
-        cases: number of labelled cases.
-        seed: seed of all random numbers.
-        shape: (z, y, x); None takes that of the real data set: (189, 233, 197) for the head,
-            (120, 512, 512) for the chest, (40, 512, 512) for the heart.
-        unlabelled: number of additional cases without mask.
-
-    Returns:
-        The path of `truth.json`, which is written last. It holds for each case, also unlabelled
-        ones, `lesion_truth` and `labelled`; for the heart `agatston` per artery and in `total`,
-        by plain loops over the stored image and label, and `agatston_noise_free` from the image
-        before noise; for the head `darkening`, the share of signal that each lesion's core loses.
+    A case depends only on `seed`, `shape` (z, y, x; None is that of the real data set) and its own
+    number. Files of an earlier call are removed first. The truth, written last, holds for each of
+    the `cases` and the `unlabelled` ones `lesion_truth`, `labelled` and what its kind adds.
 
     Raises:
         PipelineError: unknown kind, or a shape below 8 voxels along an axis.
@@ -120,8 +102,7 @@ def write_phantom(
         log.info("wrote phantom %s", place.name)
     for name, content in description.items():
         write_json(root / name, content)
-    truth = {"kind": kind, "seed": seed, "version": VERSION, "cases": truths}
-    write_json(root / TRUTH, truth)
+    write_json(root / TRUTH, {"kind": kind, "seed": seed, "version": VERSION, "cases": truths})
     return root / TRUTH
 
 
@@ -135,10 +116,8 @@ def _places(kind: str, cases: int, unlabelled: int) -> list[_Place]:
 
 def _head_place(index: int, labelled: bool) -> _Place:
     block, within = divmod(index, len(COHORTS))
-    cohort = COHORTS[within] + block * max(COHORTS)
+    cohort = COHORTS[within] + block * max(COHORTS) + (0 if labelled else FIRST_UNLABELLED_COHORT)
     number = COHORTS[: within + 1].count(COHORTS[within])
-    if not labelled:
-        cohort += FIRST_UNLABELLED_COHORT
     subject = f"sub-r{cohort:03}s{number:03}"
     part = "Training" if labelled else "Testing"
     stem = f"{part}/R{cohort:03}/{subject}/ses-1/anat/{subject}_ses-1_space-MNI152NLin2009aSym"
@@ -148,8 +127,7 @@ def _head_place(index: int, labelled: bool) -> _Place:
         f"{stem}_T1w.nii.gz",
         f"{stem}_label-L_desc-T1lesion_mask.nii.gz" if labelled else None,
         cohort=cohort,
-        # every cohort has all three size classes, so that cohort and size are not confounded
-        size_class=(cohort + number) % 3,
+        size_class=(cohort + number) % 3,  # every cohort has all three: they do not confound
         group=f"R{cohort:03}",
     )
 
@@ -182,8 +160,7 @@ def _case(kind: str, seed: int, place: _Place, shape: tuple[int, int, int] | Non
 
     rng = np.random.default_rng([seed, KINDS.index(kind), place.mask is None, place.index])
     if kind == "head":
-        size = shape or head.DEFAULT_SHAPE
-        return head.head_case(rng, size, place.cohort, place.size_class)
+        return head.head_case(rng, shape or head.DEFAULT_SHAPE, place.cohort, place.size_class)
     if kind == "chest":
         return chest.chest_case(rng, place.index, shape or chest.DEFAULT_SHAPE)
     return heart.heart_case(rng, place.index, shape or heart.DEFAULT_SHAPE)
@@ -199,8 +176,8 @@ def _write_case(root: Path, place: _Place, case: PhantomCase, *, compress: bool)
 
 
 def _decathlon_description(places: list[_Place]) -> dict[str, Any]:
-    training = [place for place in places if place.mask is not None]
-    tests = [place for place in places if place.mask is None]
+    training = [{"image": f"./{p.image}", "label": f"./{p.mask}"} for p in places if p.mask]
+    tests = [f"./{place.image}" for place in places if not place.mask]
     return {
         "name": "Lung phantom",
         "description": "Synthetic chest CT in the layout of MSD Task06_Lung",
@@ -209,10 +186,8 @@ def _decathlon_description(places: list[_Place]) -> dict[str, Any]:
         "labels": {"0": "background", "1": "cancer"},
         "numTraining": len(training),
         "numTest": len(tests),
-        "training": [
-            {"image": f"./{place.image}", "label": f"./{place.mask}"} for place in training
-        ],
-        "test": [f"./{place.image}" for place in tests],
+        "training": training,
+        "test": tests,
     }
 
 
