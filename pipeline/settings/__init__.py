@@ -14,7 +14,7 @@ result depends on exactly the dictionary that `stage_settings` returns for it.
 - `paths`: the files and folders that a configuration names.
 - `stage_settings`: the part of the configuration that a stage's result depends on.
 - `reading`: reads a file, and explains its faults.
-- `schema`: writes the JSON schema for editors.
+- `write_schema`: writes the JSON schema for editors.
 
 The package re-exports what other rooms use most.
 """

@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 import yaml
 
-from pipeline.settings.schema import SCHEMA, schema_text, settings_schema
+from pipeline.settings.write_schema import SCHEMA, schema_text, settings_schema
 
 CONFIGS = sorted((Path(__file__).parents[2] / "config").glob("*.yaml"))
 
@@ -18,7 +18,7 @@ def faults(config: object) -> list[str]:
 
 
 def test_schema_file_is_written_from_the_settings():
-    assert SCHEMA.read_text("utf-8") == schema_text(), "run: python -m pipeline.settings.schema"
+    assert SCHEMA.read_text("utf-8") == schema_text(), "run: python -m pipeline.settings.write_schema"
     jsonschema.Draft202012Validator.check_schema(json.loads(schema_text()))
 
 
