@@ -25,6 +25,7 @@ from pipeline.storage.roles import labelled_test_cases
 
 VERSION = 5
 log = logging.getLogger(__name__)
+Scores = Mapping[str, pd.DataFrame]
 
 
 def report(layout: Layout, dataset: Dataset, seed: int) -> None:
@@ -69,9 +70,7 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
     log.info("report: %s, %d pictures, %.1f MB", layout.report, len(pictures), size_mb)
 
 
-def _score_parts(
-    scores: Mapping[str, pd.DataFrame], summaries: Mapping[str, Any], *, calcium: bool
-) -> dict[str, Any]:
+def _score_parts(scores: Scores, summaries: Mapping[str, Any], *, calcium: bool) -> dict[str, Any]:
     """Tables and figures of the patients' scores, by their name in the template."""
     cohorts = parts.cohort_table(summaries)
     return {
@@ -85,7 +84,7 @@ def _score_parts(
     }
 
 
-def typical_case(scores: Mapping[str, pd.DataFrame]) -> str:
+def typical_case(scores: Scores) -> str:
     """The case of median Dice, averaged over the experiments: neither the best nor the worst."""
     means = pd.concat([rows["dice"] for rows in scores.values()], axis=1).mean(axis=1)
     ordered = means.sort_values(kind="stable")
@@ -93,7 +92,7 @@ def typical_case(scores: Mapping[str, pd.DataFrame]) -> str:
 
 
 def _pictures(
-    layout: Layout, dataset: Dataset, unlabelled: Sequence[str], scores: Mapping[str, pd.DataFrame]
+    layout: Layout, dataset: Dataset, unlabelled: Sequence[str], scores: Scores
 ) -> tuple[list[dict[str, str]], bytes]:
     """Every test case's picture and caption, and the typical case's once more by itself."""
     typical, example, pictures = typical_case(scores), b"", []
@@ -109,7 +108,7 @@ def _pictures(
     return pictures, example
 
 
-def _caption(view: CaseView, scores: Mapping[str, pd.DataFrame]) -> str:
+def _caption(view: CaseView, scores: Scores) -> str:
     place = f"slice {view.z + 1} of {view.slices}"
     if view.reference is None:
         return f"{place} · no reference"

@@ -35,6 +35,7 @@ from pipeline.storage.roles import cases_of_other_subsets
 
 VERSION = 3
 log = logging.getLogger(__name__)
+Attributes = Mapping[str, Any]
 
 
 def residual_maps(
@@ -78,9 +79,9 @@ def residual_maps(
 def _make(
     layout: Layout,
     name: str,
-    due: Mapping[str, tuple[str, Mapping[str, Any]]],
+    due: Mapping[str, tuple[str, Attributes]],
     maes: Mapping[str, Mae],
-    made_by: Mapping[str, Any],
+    made_by: Attributes,
     settings: Residuals,
     slices: Slices,
     seed: int,
@@ -208,11 +209,7 @@ def _reason(error: Exception) -> str:
 
 
 def _keep(
-    layout: Layout,
-    name: str,
-    case: CaseInProgress,
-    made_by: Mapping[str, Any],
-    computed: Mapping[str, Any],
+    layout: Layout, name: str, case: CaseInProgress, made_by: Attributes, computed: Attributes
 ) -> None:
     """Write the store of a finished case, whose residuals have to be finite."""
     if not np.isfinite(case.residual).all():

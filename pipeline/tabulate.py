@@ -44,11 +44,7 @@ def tabulate(layout: Layout, name: str, dataset: Dataset, seed: int) -> None:
 
 
 def build_table(layout: Layout, dataset: Dataset, chosen: Table, seed: int) -> TextTable:
-    """The table's cells, numbers and notes; each row over the subsets that all rows share.
-
-    Raises:
-        PipelineError: an experiment of it has not been evaluated, or a residual store is missing.
-    """
+    """The table's cells, numbers and notes, of the subsets that all rows share; see `tabulate`."""
     names = table_experiments(chosen)
     subsets = dataset.subsets_of(*names)
     scores = [COLUMNS[key] for key in chosen.columns if key not in COSTS]

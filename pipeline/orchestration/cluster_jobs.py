@@ -67,11 +67,9 @@ def _cancel(jobs: dict[str, str]) -> None:
         _ask("scancel", "--quiet", *jobs)  # no error if one has just ended
         while waiting := sorted(jobs.keys() & _jobs().keys()):
             if time.monotonic() - start > PATIENCE_S:
-                raise PipelineError(
-                    f"SLURM job {waiting[0]} ({jobs[waiting[0]]}): cancelled, but there after "
-                    f"{PATIENCE_S / 60:.0f} minutes; look at `squeue -j {','.join(waiting)}`, and "
-                    "run again when it is gone"
-                )
+                job, left = f"{waiting[0]} ({jobs[waiting[0]]})", f"squeue -j {','.join(waiting)}"
+                fault = f"SLURM job {job}: cancelled, but there after {PATIENCE_S / 60:.0f} minutes"
+                raise PipelineError(f"{fault}; look at `{left}`, and run again when it is gone")
             time.sleep(POLL_S)
     except KeyboardInterrupt:
         fault = f"interrupted while cancelled jobs end (`squeue -j {','.join(jobs)}`)"

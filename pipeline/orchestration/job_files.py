@@ -64,8 +64,7 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
             maes = [layout.mae(encoder.mae)] if encoder else []
             return [*both, *_residuals(layout, dataset, first), *maes]
         case "predict":
-            model = layout.model(first, subset)
-            return [*both, model, *_residuals(layout, dataset, first)]
+            return [*both, layout.model(first, subset), *_residuals(layout, dataset, first)]
         case "postprocess":
             return [layout.cases, layout.predictions(first, subset)]
         case "evaluate":

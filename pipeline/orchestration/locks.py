@@ -93,8 +93,7 @@ def list_locks(layout: Layout) -> list[Lock]:
     for path in sorted(layout.locks.glob(f"*{SUFFIX}")):
         # a shared lock keeps no reader out, and needs no right to write
         with path.open(encoding="utf-8") as file:
-            alive = not _lock(file, fcntl.LOCK_SH)
-            who = _who(file)
+            alive, who = not _lock(file, fcntl.LOCK_SH), _who(file)
         if who or alive:
             locks.append(Lock(layout.dataset, path.stem, who, alive))
     return locks

@@ -121,10 +121,9 @@ def no_record_error(file: Path, path: Path) -> PipelineError:
         return PipelineError(f"{file}: is itself a record, expected a result; {remedy}")
     for folder in path.parents:
         if folder.name in NOT_RECORDED and (folder.parent / "ingest").is_dir():
-            return PipelineError(
-                f"{file}: no record is kept of {folder.name}/, expected the result of a stage; "
-                f"name one of {folder.parent.name}/, such as compare/table.md"
-            )
+            fault = f"no record is kept of {folder.name}/, expected the result of a stage"
+            remedy = f"name one of {folder.parent.name}/, such as compare/table.md"
+            return PipelineError(f"{file}: {fault}; {remedy}")
         for record in sorted(folder.glob(f"*{RECORD}")):
             relative, stem = path.relative_to(folder).as_posix(), record.name.removesuffix(RECORD)
             version = read_json(record).get("format")
@@ -133,7 +132,5 @@ def no_record_error(file: Path, path: Path) -> PipelineError:
                     f"{file}: its record {record.name} has format {version!r}, expected {FORMAT}; "
                     "run its stage again with this version, or trace it with the one that wrote it"
                 )
-    return PipelineError(
-        f"{file}: no record tells of it; expected a result below results/ that a stage has made "
-        "since records are kept; run its stage again"
-    )
+    expected = "expected a result below results/ that a stage has made since records are kept"
+    return PipelineError(f"{file}: no record tells of it; {expected}; run its stage again")

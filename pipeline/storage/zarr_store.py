@@ -27,6 +27,7 @@ from pipeline.storage.zarr_faults import STORE_VERSION, UNREADABLE, UntouchableE
 Store = zarr.Group
 StoredArray: TypeAlias = "zarr.Array[Any]"
 Arrays = Mapping[str, npt.NDArray[Any]]
+Attributes = Mapping[str, Any]
 ZSTD_LEVEL = 3
 BLOCK_BYTES = 32 * 2**20
 DIGEST = "sha256_"
@@ -40,9 +41,7 @@ def array_digest(array: npt.NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
-def write_store(
-    path: Path, arrays: Arrays, attributes: Mapping[str, Any], *, slice_axis: int = 0
-) -> None:
+def write_store(path: Path, arrays: Arrays, attributes: Attributes, *, slice_axis: int = 0) -> None:
     """Write a case's arrays: a chunk for each slice along `slice_axis`, a shard for each array."""
     with replacing(path) as temporary:
         try:
@@ -54,9 +53,7 @@ def write_store(
             raise
 
 
-def _write_arrays(
-    path: Path, arrays: Arrays, attributes: Mapping[str, Any], slice_axis: int
-) -> None:
+def _write_arrays(path: Path, arrays: Arrays, attributes: Attributes, slice_axis: int) -> None:
     group = zarr.create_group(path, zarr_format=3)
     for name, array in arrays.items():
         chunks = (1 if axis == slice_axis else size for axis, size in enumerate(array.shape))
@@ -128,7 +125,7 @@ def _has_data(array: Path, dimensions: int) -> bool:
     return shard.is_file() and shard.stat().st_size > 0
 
 
-def _written_arrays(attributes: Mapping[str, Any]) -> list[str]:
+def _written_arrays(attributes: Attributes) -> list[str]:
     return [key.removeprefix(DIGEST) for key in attributes if key.startswith(DIGEST)]
 
 
@@ -197,11 +194,7 @@ def store_attributes(path: Path) -> dict[str, Any] | None:
 
 
 def is_current(path: Path, fingerprint: str) -> bool:
-    """Whether `path` holds a finished store of exactly these inputs and settings.
-
-    Raises:
-        UntouchableError: as for `store_attributes`.
-    """
+    """Whether a finished store is of exactly these inputs and settings; see `store_attributes`."""
     attributes = store_attributes(path)
     return attributes is not None and attributes.get("fingerprint") == fingerprint
 
