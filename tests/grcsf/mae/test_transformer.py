@@ -24,10 +24,9 @@ def both(ours, theirs):
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("lowered", [True, False])
 def test_a_layer_is_timms_to_the_bit(width, heads, fused, lowered):
-    norm = partial(nn.LayerNorm, eps=1e-6)
+    options = {"qkv_bias": True, "norm_layer": partial(nn.LayerNorm, eps=1e-6)}
     ours, theirs = both(
-        lambda: TransformerLayer(width, heads),
-        lambda: Block(width, heads, qkv_bias=True, norm_layer=norm),
+        lambda: TransformerLayer(width, heads), lambda: Block(width, heads, **options)
     )
     ours.attn.fused = theirs.attn.fused_attn = fused
     assert list(ours.state_dict()) == list(theirs.state_dict())

@@ -140,10 +140,8 @@ def test_bfloat16_autocast_is_near_float32(variant):
 
 
 def test_one_seed_gives_one_network_and_one_result(variant):
-    results = []
-    for seed in (3, 3, 4):
-        with torch.inference_mode():
-            results.append(build(variant, seed)(*batch(variant, (16, 32))))
+    with torch.inference_mode():
+        results = [build(variant, seed)(*batch(variant, (16, 32))) for seed in (3, 3, 4)]
     assert torch.equal(results[0], results[1])
     assert not torch.equal(results[0], results[2])
 

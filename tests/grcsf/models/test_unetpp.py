@@ -1,16 +1,11 @@
-import pytest
 import torch
 
 from grcsf.models.unetpp import UNetPlusPlus
 
 
-@pytest.fixture
-def model():
+def test_forward_is_the_nested_graph_written_out():
     torch.manual_seed(0)
-    return UNetPlusPlus(width=2).eval()
-
-
-def test_forward_is_the_nested_graph_written_out(model):
+    model = UNetPlusPlus(width=2).eval()
     image = torch.rand(1, 1, 32, 32)
     with torch.inference_mode():
         nodes = {(level, 0): f for level, f in enumerate(model.encoder(image))}
@@ -23,7 +18,7 @@ def test_forward_is_the_nested_graph_written_out(model):
         assert torch.equal(model(image), model.head(nodes[0, 4]))
 
 
-def test_upsampling_is_bilinear_with_aligned_corners(model):
+def test_upsampling_is_bilinear_with_aligned_corners():
     corners = torch.tensor([[[[0.0, 3.0], [6.0, 9.0]]]])
     expected = torch.tensor([[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7], [6, 7, 8, 9.0]])
-    torch.testing.assert_close(model.up(corners)[0, 0], expected)
+    torch.testing.assert_close(UNetPlusPlus(width=2).up(corners)[0, 0], expected)
