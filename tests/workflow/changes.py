@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -35,20 +36,17 @@ class Change(NamedTuple):
     message: str = ""
 
 
-# --- what several changes are made of
-
-
 def setting(keys: str, value) -> Callable:
     return lambda project: project.change(keys, value)
 
 
-def edited(project, file: str, before: str, after: str) -> None:
+def edited(project, file: str, pattern: str, after: str) -> None:
     """Replace a text in a file of the project's own checkout."""
     project.copy_checkout()
     path = project.checkout / file
-    text = path.read_text("utf-8")
-    assert before in text
-    path.write_text(text.replace(before, after), "utf-8")
+    text, times = re.subn(pattern, after, path.read_text("utf-8"), flags=re.MULTILINE)
+    assert times == 1
+    path.write_text(text, "utf-8")
 
 
 def listed(numbers) -> Callable:
@@ -56,31 +54,17 @@ def listed(numbers) -> Callable:
 
 
 def deleted(path: Path) -> Callable:
-    def delete(project):
-        if (project.folder / path).is_dir():
-            shutil.rmtree(project.folder / path)
-        else:
-            (project.folder / path).unlink()
-
-    return delete
+    return lambda project: subprocess.run(["rm", "-r", project.folder / path], check=True)
 
 
 def replaced(file_of: Callable) -> Callable:
     """The image or the label of case 3 becomes another's."""
-
-    def replace(project):
-        images = project.folder / "images"
-        shutil.copy(file_of(images, 5), file_of(images, 3))
-
-    return replace
+    return lambda project: shutil.copy(*(file_of(project.folder / "images", n) for n in (5, 3)))
 
 
 def shard(project) -> Path:
     (path,) = (project.folder / STORE).rglob("c/0/0/0/0")
     return path
-
-
-# --- the changes
 
 
 def touch(project):
@@ -106,17 +90,14 @@ def change_resources(project):
         project.change(f"resources.{key}", value)
 
 
-def edit_environment(project):
-    edited(project, "envs/torch.yaml", "torch==", "torch>=")
-
-
 def edit_rules(project):
     edited(project, "workflow/rules/mae.smk", '"train-mae --mae', '"train-mae  --mae')
-    files = sorted(project.checkout.glob("workflow/rules/*.smk"))
-    shells = [path for path in files if "| tee" in path.read_text("utf-8")]
-    assert shells
-    for path in shells:
-        path.write_text(path.read_text("utf-8").replace("| tee", "|  tee"), "utf-8")
+    texts = {
+        path: path.read_text("utf-8") for path in project.checkout.glob("workflow/rules/*.smk")
+    }
+    assert any("| tee" in text for text in texts.values())
+    for path, text in texts.items():
+        path.write_text(text.replace("| tee", "|  tee"), "utf-8")
 
 
 def edit_code(project):
@@ -124,12 +105,7 @@ def edit_code(project):
 
 
 def raise_version(project):
-    project.copy_checkout()
-    path = project.checkout / "pipeline" / "predict.py"
-    text = path.read_text("utf-8")
-    raised, times = re.subn(r"^VERSION = \d+$", "VERSION = 99", text, flags=re.MULTILINE)
-    assert times == 1
-    path.write_text(raised, "utf-8")
+    edited(project, "pipeline/predict.py", r"^VERSION = \d+$", "VERSION = 99")
 
 
 def forget_times(project):
@@ -224,7 +200,9 @@ CHANGES = {
     "threads, memory, minutes or `compile`": Change(change_resources),
     "cases per job": Change(setting("resources.cases_per_job", 2), GRCSF),
     "a shared folder for residual stores": Change(setting("store.root", "cache")),
-    "an environment file": Change(edit_environment),
+    "an environment file": Change(
+        lambda project: edited(project, "envs/torch.yaml", " torch==", " torch>=")
+    ),
     "a rule's text": Change(edit_rules),
     "code in `grcsf/`, no `VERSION` raised": Change(edit_code),
     "another data set's configuration": Change(setting("datasets.heart", None)),

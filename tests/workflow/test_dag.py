@@ -38,8 +38,7 @@ def test_jobs_of_each_stage(project, config, adapter):
     project.configure(config, 6, adapter)
     plan = project.plan()
     assert plan.counts == ONE_SUBSET
-    assert "train_mae images: spare" not in plan.jobs
-    assert not any("unused" in job for job in plan.jobs)
+    assert not any("spare" in job or "unused" in job for job in plan.jobs)
 
 
 def test_jobs_grow_with_batches_and_subsets_not_with_cases(project, config):
@@ -48,7 +47,9 @@ def test_jobs_grow_with_batches_and_subsets_not_with_cases(project, config):
     four = dict.fromkeys(("train_segmentation", "predict", "postprocess"), 8)
     assert project.plan().counts == {**ONE_SUBSET, **four, "residual_maps": 8}
     project.configure(config, 64)
-    assert project.plan().counts == {**ONE_SUBSET, **four, "residual_maps": 8}
+    plan = project.plan()
+    assert plan.counts == {**ONE_SUBSET, **four, "residual_maps": 8}
+    assert max(map(len, plan.output.splitlines())) < 200, "lines that nobody reads"
 
 
 def test_phantoms_are_written_first_and_batched_by_their_number(project, config):
@@ -70,11 +71,8 @@ def test_one_mae_for_both_ratios_is_trained_once(project, config):
 
 
 def test_the_mae_whose_encoder_a_network_has_is_trained_first(project, config):
-    encoder = {"mae": "spare", "frozen": True}
-    config["datasets"]["images"]["experiments"] = {
-        "unet": {"model": "unet"},
-        "mae": {"model": "mae_unet", "mae_encoder": encoder},
-    }
+    network = {"model": "mae_unet", "mae_encoder": {"mae": "spare", "frozen": True}}
+    config["datasets"]["images"]["experiments"] = {"unet": {"model": "unet"}, "mae": network}
     project.configure(config, 3)
     plan = project.plan()
     counts = {stage: count for stage, count in ONE_SUBSET.items() if stage != "residual_maps"}
@@ -88,7 +86,7 @@ def test_without_a_configuration_the_demo_is_planned(project):
     assert plan.code == 0, plan.output
     demo = ROOT / "config" / "demo.yaml"
     datasets = yaml.safe_load(demo.read_text("utf-8"))["datasets"]
-    assert [f"report {name}" in plan.jobs for name in datasets] == [True] * len(datasets)
+    assert all(f"report {name}" in plan.jobs for name in datasets)
     given = [options(command) for command in plan.commands if " phantom " not in command]
     assert {one["--config"] for one in given} == {str(demo)}
     assert not any("--set" in one for one in given)
@@ -102,30 +100,27 @@ def test_a_given_configuration_is_not_mixed_with_the_demo(project, config):
     assert {one["--config"] for one in given} == {str(project.folder / "config.yaml")}
 
 
+def table_of(*experiments):
+    rows = [{"labels": [name], "experiment": name} for name in experiments]
+    return {"title": "t", "headings": ["Method"], "columns": ["dice"], "rows": rows}
+
+
 def with_table(config):
     """Two more experiments on the first of two subsets, and a table of three."""
     images = config["datasets"]["images"]
     images["split"] = {"subsets": 2}
     images["experiments"]["wide"] = {"model": "unetpp", "width": 32, "subsets": [1]}
     images["experiments"]["fast"] = {"model": "grcsf", "residuals": "mrm", "subsets": [1]}
-    rows = [{"labels": [name], "experiment": name} for name in ("unet++", "fast", "grcsf")]
-    table = {"title": "t", "headings": ["Method"], "columns": ["dice"], "rows": rows}
-    images["tables"] = {"parts": table}
+    images["tables"] = {"parts": table_of("unet++", "fast", "grcsf")}
     return config
 
 
 def test_experiments_run_on_their_own_subsets(project, config):
     project.configure(with_table(config), 9)
     plan = project.plan()
-    subsets = [job.partition(": ")[2] for job in plan.jobs if job.startswith("predict")]
-    assert sorted(subsets) == [
-        "fast, subset 1",
-        "grcsf, subset 1",
-        "grcsf, subset 2",
-        "unet++, subset 1",
-        "unet++, subset 2",
-        "wide, subset 1",
-    ]
+    predicted = sorted(job.partition(": ")[2] for job in plan.jobs if job.startswith("predict"))
+    subsets = {"fast": (1,), "grcsf": (1, 2), "unet++": (1, 2), "wide": (1,)}
+    assert predicted == [f"{name}, subset {n}" for name, ns in subsets.items() for n in ns]
     assert plan.counts["tabulate"] == 1
 
 
@@ -144,9 +139,7 @@ def test_grad_cam_waits_for_the_network_that_it_looks_at(project, config):
     images["experiments"]["plain"] = {"model": "unet"}
     images["residuals"]["cam"] = {"grad_cam": "plain"}
     images["experiments"]["looking"] = {"model": "grcsf", "residuals": "cam"}
-    rows = [{"labels": ["x"], "experiment": "looking"}]
-    table = {"title": "t", "headings": ["Method"], "columns": ["dice"], "rows": rows}
-    images["tables"] = {"one": table}
+    images["tables"] = {"one": table_of("looking")}
     project.configure(config, 3)
     plan = project.call("ablations", "-n", "--configfile", "config.yaml")
     assert plan.code == 0, plan.output
@@ -155,20 +148,9 @@ def test_grad_cam_waits_for_the_network_that_it_looks_at(project, config):
         "residual_maps images: cam, batch 1of1",
         "train_segmentation images: looking, subset 1",
     ]
-    places = [plan.jobs.index(job) for job in order]
-    assert places == sorted(places)
+    assert [job for job in plan.jobs if job in order] == order
     assert "train_mae" not in plan.counts, "no MAE is behind these maps"
     assert "predict images: plain, subset 1" not in plan.jobs
-
-
-def test_the_tables_target_without_tables_is_one_line(project, config):
-    project.configure(config, 3)
-    plan = project.call("ablations", "-n", "--configfile", "config.yaml")
-    assert plan.code != 0
-    assert plan.errors == [
-        "error: configuration: found no datasets.<name>.tables, expected at least one; "
-        "config/ablations.yaml has some"
-    ]
 
 
 def test_overrides_and_further_files_reach_every_command(project, config):
@@ -190,25 +172,6 @@ def test_jobs_of_one_kind_write_different_logs(project, config):
     logs = [shlex.split(command)[-1] for command in plan.commands]
     assert len(set(logs)) == len(logs)
     assert all(Path(log).is_relative_to("results/images/logs") for log in logs)
-
-
-@pytest.mark.parametrize(
-    ("given", "told"),
-    [
-        (["sedd=3"], "sedd: unknown key; did you mean 'seed'?"),
-        (["seed=soon"], "seed: found 'soon' (str)"),
-        (["datasets={images: {experiments: {unet++: {width: 0}}}}"], "experiments.unet++.width"),
-        (["datasets={images: {source: {root: nowhere}}}"], "nowhere: not there"),
-    ],
-)
-def test_a_wrong_setting_ends_in_one_line(project, config, given, told):
-    project.configure(config, 3)
-    plan = project.call("-n", "--configfile", "config.yaml", "--config", *given)
-    assert plan.code == 1
-    (line,) = plan.errors
-    assert told in line
-    assert plan.output.splitlines()[-1] == line
-    assert "Traceback" not in plan.output
 
 
 @pytest.mark.parametrize("profile", ["default", "slurm"])

@@ -10,7 +10,6 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-import yaml
 import zarr
 
 from pipeline.storage.files import file_digest, read_json
@@ -58,15 +57,9 @@ def test_the_network_really_is_refused(project):
         "import socket; socket.create_connection(('127.0.0.1', 9))"
     )
     environment = {**os.environ, "PYTHONPATH": str(NO_NETWORK)}
-    done = subprocess.run(
-        [sys.executable, "caller.py"],
-        cwd=project.folder,
-        env=environment,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert "the network is blocked" in done.stderr
+    command, here = [sys.executable, "caller.py"], project.folder
+    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, check=False)
+    assert b"the network is blocked" in done.stderr
     assert "the network is blocked" in project.python("-m", "caller").communicate()
 
 
@@ -90,7 +83,11 @@ def test_masks_lie_where_their_images_do(finished, folder, suffix, dtype):
     paths = sorted((finished.folder / "results" / folder).glob(f"subset-1/*{suffix}"))
     assert len(paths) == 2
     for path in paths:
-        image = image_of(finished.folder, path.name.split(".")[0])
+        case = path.name.split(".")[0]
+        if case.startswith("c"):
+            image = tiny.image_of(finished.folder / "images", int(case[1:]))
+        else:
+            image = next((finished.folder / "results/heart/phantom").rglob(f"{case}CTI.mhd"))
         source, mask = read_geometry(image), read_volume(path)
         assert mask.array.dtype == dtype
         assert set(np.unique(mask.array)) <= {0, 1}
@@ -100,12 +97,6 @@ def test_masks_lie_where_their_images_do(finished, folder, suffix, dtype):
         if suffix == ".nii.gz":  # by an independent reader, the way viewers place a volume
             affines = [nibabel.load(file).affine for file in (path, image)]
             np.testing.assert_allclose(*affines, atol=1e-4)
-
-
-def image_of(folder: Path, case: str) -> Path:
-    if case.startswith("c"):
-        return tiny.image_of(folder / "images", int(case[1:]))
-    return next((folder / "results/heart/phantom").rglob(f"{case}CTI.mhd"))
 
 
 def test_stores_open_with_plain_zarr(finished):
@@ -168,9 +159,7 @@ def test_a_second_call_finds_nothing_to_do_and_a_changed_evaluation_scores_again
     done = again.run()
     assert "Nothing to be done" in done.output
     assert not done.jobs
-    config = yaml.safe_load((again.folder / "config.yaml").read_text("utf-8"))
-    config["datasets"]["head"]["evaluation"]["bootstrap_samples"] = 300
-    again.configure(config)
+    again.change("datasets.head.evaluation.bootstrap_samples", 300)
     done = again.run()
     assert set(done.counts) == {"evaluate", "compare", "report"}
     assert all(" head" in job for job in done.jobs)

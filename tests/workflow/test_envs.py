@@ -23,10 +23,6 @@ def dependencies(name: str) -> list:
     return yaml.safe_load((ROOT / "envs" / f"{name}.yaml").read_text("utf-8"))["dependencies"]
 
 
-def pip_of(name: str) -> dict[str, str]:
-    return pins.pins(dependencies(name)[-1]["pip"])
-
-
 @pytest.mark.parametrize("name", pins.STAGES)
 def test_environment_is_python_pip_and_the_constraints_versions(name):
     python, pip, packages = dependencies(name)
@@ -49,8 +45,9 @@ def test_the_container_holds_what_all_stages_import_at_the_same_versions():
     written = (ROOT / "envs" / "grcsf.def").read_text("utf-8")
     assert written == pins.container_text(), "run: python envs/pins.py"
     listed = pins.pins(re.findall(r"^ {8}(\S+==\S+)", written, re.MULTILINE))
-    every = {name: version for one in pins.STAGES for name, version in pip_of(one).items()}
-    assert listed == every
+    assert listed == pins.pins(
+        [package for name in pins.STAGES for package in dependencies(name)[-1]["pip"]]
+    )
 
 
 def test_every_stage_has_an_environment_that_its_rule_names():

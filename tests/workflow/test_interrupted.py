@@ -27,8 +27,7 @@ def configuration(workers: int = 0) -> dict:
     config["resources"]["workers"] = workers
     training = {**config["datasets"]["heart"]["experiments"]["unet"]["training"], "epochs": EPOCHS}
     for dataset in config["datasets"].values():
-        network = {"model": "unet", "width": 4, "training": dict(training)}
-        dataset["experiments"] = {"unet": network}
+        dataset["experiments"] = {"unet": {"model": "unet", "width": 4, "training": dict(training)}}
         for unused in {"mae", "residuals"} & set(dataset):
             del dataset[unused]
     return config
@@ -107,11 +106,6 @@ def training_of(project) -> int:
     return min(found)  # those that load slices for it are called alike
 
 
-def wait_until(condition) -> None:
-    while not condition():
-        time.sleep(0.1)
-
-
 def stop_by_ctrl_c(_, process):
     process.kill_group(signal.SIGINT)
     output = process.communicate()
@@ -136,13 +130,12 @@ def stop_the_stage(project, process):
 
 
 @pytest.mark.parametrize("stop", [stop_by_ctrl_c, stop_all_at_once, stop_the_stage])
-def test_the_next_call_goes_on_from_the_last_epoch_and_ends_in_the_same_bits(
-    project, expected, stop
-):
+def test_the_next_call_goes_on_from_the_last_epoch_to_the_same_bits(project, expected, stop):
     with running(project, MODEL, *CALL) as process:
         reach(process, f"epoch 3 of {EPOCHS}")
         stop(project, process)
-    wait_until(lambda: STOPPED in planned(project))
+    while STOPPED not in planned(project):
+        time.sleep(0.1)
     assert TAKEN_UP not in project.run(str(HEAD.split)).output, "it takes up nothing"
     assert TAKEN_UP not in planned(project)
     done = project.run(MODEL)
@@ -183,8 +176,7 @@ def test_a_killed_loading_process_is_one_line_and_the_next_call_goes_on(project,
     with running(project, MODEL, *CALL) as process:
         reach(process, f"epoch 3 of {EPOCHS}")
         stage = training_of(project)
-        children = Path(f"/proc/{stage}/task/{stage}/children").read_text().split()
-        for child in children:
+        for child in Path(f"/proc/{stage}/task/{stage}/children").read_text().split():
             os.kill(int(child), signal.SIGKILL)
         output = process.communicate()
     assert process.returncode != 0
@@ -197,12 +189,10 @@ def test_a_killed_loading_process_is_one_line_and_the_next_call_goes_on(project,
 
 def test_a_second_call_on_a_data_set_is_refused_and_one_on_another_is_not(project):
     other = str(Layout(Path("results"), "heart").model("unet", 1))
-    one = project.folder / "one.yaml"
-    two = project.folder / "two.yaml"
     config = (project.folder / "config.yaml").read_text("utf-8")
     head, heart = config.index("  head:"), config.index("  heart:")
-    one.write_text(config[:heart], "utf-8")
-    two.write_text(config[:head] + config[heart:], "utf-8")
+    (project.folder / "one.yaml").write_text(config[:heart], "utf-8")
+    (project.folder / "two.yaml").write_text(config[:head] + config[heart:], "utf-8")
     with running(project, MODEL, "--cores", "1", "--configfile", "one.yaml") as process:
         reach(process, f"epoch 1 of {EPOCHS}")
         stage = training_of(project)
@@ -219,6 +209,5 @@ def test_a_second_call_on_a_data_set_is_refused_and_one_on_another_is_not(projec
         os.kill(stage, signal.SIGCONT)
         process.communicate()
     assert process.returncode == 0
-    for config in ("one.yaml", "two.yaml"):
-        target = MODEL if config == "one.yaml" else other
+    for target, config in ((MODEL, "one.yaml"), (other, "two.yaml")):
         assert project.call(target, "-n", "--configfile", config).jobs == []

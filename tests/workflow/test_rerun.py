@@ -9,15 +9,10 @@ from typing import NamedTuple
 import pytest
 
 from pipeline.orchestration.changed_results import set_aside
+from pipeline.orchestration.job_files import written_files
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import STAGES, Layout
-from tests.workflow.changes import (
-    CHANGES,
-    HEAD,
-    MASKS,
-    STORE,
-    edit_code,
-)
+from tests.workflow.changes import CHANGES, HEAD, MASKS, STORE, edit_code
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "rerun.md"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -42,8 +37,6 @@ RESIDUAL_STORE = Path(*STORE.parts[1:])
 
 
 class Row(NamedTuple):
-    """A line of the table."""
-
     computes: set[str]
     looks: set[str]
 
@@ -58,7 +51,6 @@ def rows() -> list[tuple[str, Row]]:
 
 @pytest.fixture(scope="module")
 def jobs(finished) -> set[str]:
-    """All jobs of the project."""
     return set(finished.plan("--forceall").jobs)
 
 
@@ -71,11 +63,8 @@ def test_after_a_change_its_row_is_planned_told_and_made(again, jobs, text, row)
     change = CHANGES[text]
     change.make(again)
     added = {job.replace("unet", "more") for job in jobs if "more" in change.about}
-    expected = {
-        job
-        for job in jobs | added
-        if job.split(" ")[0] in row.computes | row.looks and re.match(change.about, job)
-    }
+    concerned = {job for job in jobs | added if re.match(change.about, job)}
+    expected = {job for job in concerned if job.split(" ")[0] in row.computes | row.looks}
     plan = again.plan("-p")
     # five cases at two a job are four batches in place of one
     planned = {re.sub(r"batch \dof4$", "batch 1of1", job) for job in plan.jobs}
@@ -113,22 +102,11 @@ def written(before, after) -> set[Path]:
 def declared(folder: Path, arguments: list[str]) -> Path:
     """The file that a job's rule declares, and that Snakemake deletes before it starts the job."""
     verb, *rest = arguments
-    named = dict(zip(rest[::2], rest[1::2], strict=True))
-    layout = Layout(folder / "results", named["--dataset"])
-    about = [
-        named.get(f"--{name}") for name in ("mae", "residuals", "batch", "experiment", "subset")
-    ]
-    method = {
-        "ingest": "cases",
-        "split": "split",
-        "train-mae": "mae",
-        "residual-maps": "residual_batch",
-        "train-segmentation": "model",
-        "predict": "predictions",
-        "postprocess": "masks",
-    }[verb]
-    path = getattr(layout, method)
-    return path(*filter(None, about)) if callable(path) else path
+    given = {key[2:]: value for key, value in zip(rest[::2], rest[1::2], strict=True)}
+    keys = [key for key in ("mae", "residuals", "batch", "experiment", "subset") if key in given]
+    layout, names = Layout(folder / "results", given["dataset"]), {key: given[key] for key in keys}
+    (manifest,) = written_files(layout, verb.replace("-", "_"), names)
+    return manifest
 
 
 def work_off(project, commands: list[str]) -> None:

@@ -31,10 +31,7 @@ def test_one_line_tells_all_that_was_stopped_until_a_call_has_ended(layouts):
     works = "heart train_mae m, head predict unet 2"
     assert check(layouts) == [f"stopped half-way: {works}"]
     plan = whole(job(layouts[0], "train_mae m"), job(layouts[1], "predict unet 2"))
-    assert ran(layouts, plan) == [
-        f"stopped half-way: {works}",
-        f"taken up where it stood: {works}",
-    ]
+    assert ran(layouts, plan) == [f"stopped half-way: {works}", f"taken up where it stood: {works}"]
     assert check(layouts) == []
 
 
