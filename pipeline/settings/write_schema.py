@@ -1,4 +1,4 @@
-"""The settings as a JSON schema for editors; `python -m pipeline.settings.write_schema` rewrites it."""
+"""The settings as a JSON schema for editors: `python -m pipeline.settings.write_schema`."""
 
 import json
 from pathlib import Path

@@ -18,7 +18,8 @@ def faults(config: object) -> list[str]:
 
 
 def test_schema_file_is_written_from_the_settings():
-    assert SCHEMA.read_text("utf-8") == schema_text(), "run: python -m pipeline.settings.write_schema"
+    wanted = "run: python -m pipeline.settings.write_schema"
+    assert SCHEMA.read_text("utf-8") == schema_text(), wanted
     jsonschema.Draft202012Validator.check_schema(json.loads(schema_text()))
 
 
