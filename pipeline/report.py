@@ -11,10 +11,11 @@ import yaml
 
 from pipeline.evaluation import report_parts as parts
 from pipeline.evaluation.case_view import CaseView, view_case
+from pipeline.evaluation.colours import ON_BLACK, REFERENCE, colours_of
 from pipeline.evaluation.comparison import build_comparison
 from pipeline.evaluation.contrast import contrast_table
 from pipeline.evaluation.pages import embedded, rendered
-from pipeline.evaluation.pictures import REFERENCE, case_picture, curves_picture, experiment_colours
+from pipeline.evaluation.pictures import case_picture, curves_picture
 from pipeline.evaluation.score_files import read_scores, read_summary
 from pipeline.evaluation.score_pictures import agreement_picture, group_picture
 from pipeline.networks.history import training_histories
@@ -43,7 +44,7 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
     pictures, example = _pictures(layout, dataset, split["unlabelled"], scores)
     write(layout.report.with_name("example.png"), example)
     histories, untrained = training_histories(layout, dataset)
-    colours = experiment_colours(experiments)
+    colours = colours_of(experiments, ON_BLACK)
     content = {
         "title": layout.dataset,
         "experiments": experiments,

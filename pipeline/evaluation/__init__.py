@@ -11,6 +11,7 @@ a page computes no score.
 - `contrast`: how well residual maps show lesions.
 - `tables`: tables as Markdown and CSV.
 - `orientation`, `case_view`: a slice with its maps and masks, turned for display.
+- `colours`: the colours of the report.
 - `pictures`, `score_pictures`: figures of cases and trainings, and of scores.
 - `report_parts`: the smaller tables of the report.
 - `pages`: HTML from the templates in `templates/`.

@@ -16,11 +16,9 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.evaluation.case_view import CaseView
+from pipeline.evaluation.colours import ON_BLACK, REFERENCE, colours_of
 from pipeline.storage.masks import Mask
 
-REFERENCE = "#2fd36b"
-# distinct with any colour vision (after Okabe and Ito), bright enough on black
-EXPERIMENTS = ("#ff9f1c", "#5bc0f8", "#f78fc6", "#f5e663", "#ff6b4a", "#b9a5ff", "#ffffff")
 DPI = 110
 HEIGHT = 2.25  # inches of a panel
 WIDEST = 8 * HEIGHT  # inches of all panels together: panels of long planes are lower
@@ -29,11 +27,6 @@ FINER = 5  # points of a contour along a pixel
 BODY = 0.08  # intensity in [0, 1] above which a pixel is no air
 Window = tuple[float, float, float, float]  # mm: left, right, top, bottom
 History = Sequence[Mapping[str, float]]
-
-
-def experiment_colours(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each experiment, the same in every picture."""
-    return {name: EXPERIMENTS[index % len(EXPERIMENTS)] for index, name in enumerate(names)}
 
 
 def case_picture(view: CaseView) -> bytes:
@@ -155,7 +148,7 @@ def _show(
 
 def _outlines(panel: Any, view: CaseView) -> list[Line2D]:
     """Draw the contours, thin ones over thick ones, so that equal contours all stay visible."""
-    colours = experiment_colours(list(view.predictions))
+    colours = colours_of(list(view.predictions), ON_BLACK)
     drawn = [] if view.reference is None else [("reference", view.reference, REFERENCE, 2.4)]
     drawn += [(name, mask, colours[name], 1.2) for name, mask in view.predictions.items()]
     handles = []

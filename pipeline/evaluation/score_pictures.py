@@ -11,10 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from grcsf.agreement import limits_of_agreement
+from pipeline.evaluation.colours import ON_WHITE, colours_of
 from pipeline.evaluation.pictures import DPI, as_png
 
-# dark enough on white, distinct with any colour vision (Okabe and Ito)
-COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 SCORES = {
     "Agatston score": ("agatston_reference", "agatston_prediction"),
     "Calcium volume, mm³": ("calcium_volume_reference_mm3", "calcium_volume_prediction_mm3"),
@@ -29,6 +28,7 @@ def group_picture(values: Mapping[str, Mapping[str, Sequence[float]]]) -> bytes:
     `values`: group → experiment → a value for each patient; NaN is not drawn.
     """
     experiments = list(next(iter(values.values())))
+    colours = colours_of(experiments, ON_WHITE)
     width = max(4.0, 1.1 * len(values) + 0.25 * len(values) * len(experiments))
     figure = Figure(figsize=(min(width, 13), 2.8), dpi=DPI, layout="constrained")
     panel = figure.subplots()
@@ -41,10 +41,10 @@ def group_picture(values: Mapping[str, Mapping[str, Sequence[float]]]) -> bytes:
             # spread evenly in order, so that the picture is the same each time
             aside = np.linspace(-SPREAD, SPREAD, defined.size) if defined.size > 1 else [0.0]
             across = middle + np.array(aside) / len(experiments)
-            colour = colour_of(experiments, name)
-            panel.plot(across, np.sort(defined), "o", color=colour, markersize=3, alpha=0.6)
+            panel.plot(across, np.sort(defined), "o", color=colours[name], markersize=3, alpha=0.6)
             reach = 0.3 / len(experiments)
-            panel.hlines(defined.mean(), middle - reach, middle + reach, color=colour, linewidth=2)
+            ends = middle - reach, middle + reach
+            panel.hlines(defined.mean(), *ends, color=colours[name], linewidth=2)
     panel.set_xticks(range(len(values)), list(values), fontsize=8)
     panel.set_xlim(-0.6, len(values) - 0.4)
     panel.set_ylim(-0.03, 1.03)
@@ -58,6 +58,7 @@ def agreement_picture(scores: Mapping[str, pd.DataFrame]) -> bytes:
 
     `scores`: experiment → a row for each patient.
     """
+    colours = colours_of(list(scores), ON_WHITE)
     figure = Figure(figsize=(8.6, 6.4), dpi=DPI, layout="constrained")
     panels = figure.subplots(2, 2)
     for (title, (reference_column, predicted_column)), (scatter, differences) in zip(
@@ -68,7 +69,7 @@ def agreement_picture(scores: Mapping[str, pd.DataFrame]) -> bytes:
             reference = rows[reference_column].to_numpy(float)
             predicted = rows[predicted_column].to_numpy(float)
             highest = max(highest, reference.max(initial=0), predicted.max(initial=0))
-            look: dict[str, Any] = {"color": colour_of(list(scores), name), "markersize": 4}
+            look: dict[str, Any] = {"color": colours[name], "markersize": 4}
             scatter.plot(reference, predicted, "o", alpha=0.7, **look)
             mean, difference = (reference + predicted) / 2, predicted - reference
             differences.plot(mean, difference, "o", alpha=0.7, **look)
@@ -90,18 +91,13 @@ def agreement_picture(scores: Mapping[str, pd.DataFrame]) -> bytes:
     return as_png(figure)
 
 
-def colour_of(experiments: Sequence[str], name: str) -> str:
-    """An experiment's colour on white."""
-    return COLOURS[list(experiments).index(name) % len(COLOURS)]
-
-
 def _finish(figure: Figure, panels: Sequence[Any], experiments: Sequence[str]) -> None:
     for panel in panels:
         panel.tick_params(labelsize=7)
         panel.spines[["top", "right"]].set_visible(False)
     handles = [
-        Line2D([], [], marker="o", linestyle="", color=colour_of(experiments, name), label=name)
-        for name in experiments
+        Line2D([], [], marker="o", linestyle="", color=colour, label=name)
+        for name, colour in colours_of(experiments, ON_WHITE).items()
     ]
     figure.legend(
         handles=handles, loc="outside upper left", ncols=len(handles), fontsize=8, frameon=False

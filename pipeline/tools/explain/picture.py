@@ -12,7 +12,8 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pipeline.evaluation.pictures import DPI, REFERENCE, as_png, brightest
+from pipeline.evaluation.colours import REFERENCE
+from pipeline.evaluation.pictures import DPI, as_png, brightest
 from pipeline.tools.explain.view import Plane, SliceView
 
 PANEL = 1.55  # inches of a panel's height

@@ -9,8 +9,9 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
+from pipeline.evaluation.colours import ON_WHITE
 from pipeline.evaluation.pictures import body_window, close_up
-from pipeline.evaluation.score_pictures import COLOURS, SCORES, agreement_picture, group_picture
+from pipeline.evaluation.score_pictures import SCORES, agreement_picture, group_picture
 
 
 def test_a_size_group_s_picture_has_a_dot_for_every_patient():
@@ -18,7 +19,7 @@ def test_a_size_group_s_picture_has_a_dot_for_every_patient():
 
     def coloured(values):
         picture = imread(io.BytesIO(group_picture(values)), format="png")[..., :3]
-        return np.abs(picture - to_rgb(COLOURS[0])).max(axis=-1) < 0.02
+        return np.abs(picture - to_rgb(ON_WHITE[0])).max(axis=-1) < 0.02
 
     fewer = {**values, "1–100": {**values["1–100"], "a": [math.nan]}}
     assert coloured(values).sum() > coloured(fewer).sum() > 0, "the legend keeps its dot"

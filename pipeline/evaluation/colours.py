@@ -1,0 +1,14 @@
+"""The colours of the report's figures; those of its page stand in `templates/report.html.j2`."""
+
+from collections.abc import Sequence
+
+REFERENCE = "#2fd36b"
+# distinct with any colour vision (after Okabe and Ito), bright enough on black
+ON_BLACK = ("#ff9f1c", "#5bc0f8", "#f78fc6", "#f5e663", "#ff6b4a", "#b9a5ff", "#ffffff")
+# the same, dark enough on white
+ON_WHITE = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+
+
+def colours_of(experiments: Sequence[str], palette: Sequence[str]) -> dict[str, str]:
+    """A colour for each experiment, the same in every picture on this ground."""
+    return {name: palette[index % len(palette)] for index, name in enumerate(experiments)}
