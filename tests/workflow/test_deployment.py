@@ -144,16 +144,11 @@ def test_every_stage_s_modules_are_found_with_the_listed_packages_alone(name, tm
     modules += ["pipeline.datasets.phantoms.phantom"] * ("phantom" in stages)
     modules += ["pipeline.cli", "pipeline.orchestration.record_writer"]
     command = f"import {', '.join(modules)}, sys; print(sys.prefix)"
-    done = subprocess.run(
-        [tmp_path / "env" / "bin" / "python", "-c", command],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(tmp_path / "env")
+    call = [tmp_path / "env" / "bin" / "python", "-c", command]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
+    done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.decode().strip() == str(tmp_path / "env")
 
 
 @pytest.mark.slow

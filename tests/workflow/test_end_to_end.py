@@ -34,16 +34,11 @@ def test_the_first_stages_run_from_a_shell(project):
     }
     project.configure({"resources": {"threads": 1}, "datasets": {"head": head}})
     target = "results/head/split/split.json"
+    environment = {**os.environ, "PYTHONPATH": str(NO_NETWORK), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "snakemake", "-s", f"{CHECKOUT}/workflow/Snakefile", target]
-    done = subprocess.run(
-        [*command, *CALL],
-        cwd=project.folder,
-        env={**os.environ, "PYTHONPATH": str(NO_NETWORK), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    command, here = [*command, *CALL], project.folder
+    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr).decode()
     split = read_json(project.folder / target)
     assert len(split["unlabelled"]) == 1
     groups = [{case[:8] for case in cases} for cases in split["subsets"]["1"].values()]
@@ -53,9 +48,8 @@ def test_the_first_stages_run_from_a_shell(project):
 
 
 def test_the_network_really_is_refused(project):
-    (project.folder / "caller.py").write_text(
-        "import socket; socket.create_connection(('127.0.0.1', 9))"
-    )
+    code = "import socket; socket.create_connection(('127.0.0.1', 9))"
+    (project.folder / "caller.py").write_text(code)
     environment = {**os.environ, "PYTHONPATH": str(NO_NETWORK)}
     command, here = [sys.executable, "caller.py"], project.folder
     done = subprocess.run(command, cwd=here, env=environment, capture_output=True, check=False)
@@ -138,11 +132,11 @@ def test_a_table_is_traced_to_the_images(finished):
     trace = finished.python("-m", "pipeline", "trace", "results/heart/compare/table.md")
     output = " ".join(trace.communicate().split())
     assert trace.returncode == 0, output
-    images = list((finished.folder / "results/heart/phantom").rglob("*CTI.*"))
+    results = finished.folder / "results"
+    images = list((results / "heart/phantom").rglob("*CTI.*"))
     assert images
     for image in images:
-        place = image.relative_to(finished.folder / "results")
-        assert f"{place} as recorded, SHA-256 {file_digest(image)}" in output
+        assert f"{image.relative_to(results)} as recorded, SHA-256 {file_digest(image)}" in output
 
 
 def test_snakemake_s_report_needs_no_network(again):

@@ -18,6 +18,12 @@ TABLES = re.compile(r"^### `config/(\w+)\.yaml`\n\n(.*?)(?=^#|\Z)", re.MULTILINE
 ROW = re.compile(r"^\| (\w+) +\| +([\d,]+) \| +(\S+) \| +([\d.]+ \w?B|–) \|$", re.MULTILINE)
 
 
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
 def atlas(root: Path, cases: int) -> None:
     """More cohorts than the other tests need, and unequal ones, of which a fifth can be taken."""
     for index in range(cases):
@@ -25,18 +31,14 @@ def atlas(root: Path, cases: int) -> None:
         name = f"sub-r{cohort:03d}s{index + 1:03d}"
         stem = f"{name}_ses-1_space-MNI152NLin2009aSym"
         folder = root / "Training" / f"R{name[5:8]}" / name / "ses-1" / "anat"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{stem}_T1w.nii.gz").touch()
-        (folder / f"{stem}_label-L_desc-T1lesion_mask.nii.gz").touch()
+        touch(folder / f"{stem}_T1w.nii.gz")
+        touch(folder / f"{stem}_label-L_desc-T1lesion_mask.nii.gz")
 
 
 def lung(root: Path, cases: int) -> None:
     names = [f"lung_{index:03d}.nii.gz" for index in range(cases)]
     pairs = [{"image": f"./imagesTr/{one}", "label": f"./labelsTr/{one}"} for one in names]
-    for folder in ("imagesTr", "labelsTr"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-        for name in names:
-            (root / folder / name).touch()
+    touch(*(root / folder / name for folder in ("imagesTr", "labelsTr") for name in names))
     (root / "dataset.json").write_text(json.dumps({"modality": {"0": "CT"}, "training": pairs}))
 
 
@@ -47,13 +49,10 @@ def orcascore(root: Path, cases: int) -> None:
         kind, number = ("TR", index) if index < labelled else ("TE", index - labelled)
         name = f"{kind}V{number % 4 + 1}P{number}"
         part = "Training Set" if index < labelled else "Test Set"
-        paths = [root / part / "Images" / f"{name}CTI"]
-        if index < labelled:
-            paths.append(root / part / "Reference standard" / f"{name}R")
-        for path in paths:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            for suffix in ("mhd", "raw"):
-                path.with_name(f"{path.name}.{suffix}").touch()
+        for suffix in ("mhd", "raw"):
+            touch(root / part / "Images" / f"{name}CTI.{suffix}")
+            if index < labelled:
+                touch(root / part / "Reference standard" / f"{name}R.{suffix}")
 
 
 # by data set: how its files look, its cases at full size; fewer, and how many of these share a job
@@ -110,7 +109,7 @@ def documented():
 
 
 def test_every_reference_configuration_has_its_table(documented):
-    assert set(documented) == {"atlas", "lung", "orcascore", "ablations"}
+    assert set(documented) == {*FULL, "ablations"}
 
 
 def planned(file: str, images: Path, capsys, *arguments: str) -> list[tuple[str, ...]]:
@@ -126,7 +125,7 @@ def planned(file: str, images: Path, capsys, *arguments: str) -> list[tuple[str,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", ["atlas", "lung", "orcascore"])
+@pytest.mark.parametrize("file", FULL)
 def test_the_documented_hours_of_a_measured_card_are_those_of_its_rates(file, tmp_path, capsys):
     rates = str(ROOT / "benchmarks" / "rates-h200.json")
     printed = planned(file, tmp_path / "images", capsys, "--rates", rates)
@@ -137,7 +136,7 @@ def test_the_documented_hours_of_a_measured_card_are_those_of_its_rates(file, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", ["atlas", "lung", "orcascore", "ablations"])
+@pytest.mark.parametrize("file", [*FULL, "ablations"])
 def test_the_documented_table_is_what_the_command_prints(file, documented, tmp_path, capsys):
     printed = planned(file, tmp_path / "images", capsys, "--hours")
     assert len(printed) >= 11

@@ -78,5 +78,4 @@ def configuration() -> dict:
         "postprocess": {"method": "calcium"},
         "evaluation": {"metrics": "calcium", "bootstrap_samples": 100, "baseline": "unet"},
     }
-    resources = {"threads": 1}
-    return {"resources": resources, "datasets": {"head": head, "heart": heart}}
+    return {"resources": {"threads": 1}, "datasets": {"head": head, "heart": heart}}

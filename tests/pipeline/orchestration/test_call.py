@@ -24,27 +24,18 @@ from tests.pipeline.orchestration.calls import (
 )
 
 
-def test_one_line_tells_all_that_was_stopped_until_a_call_has_ended(layouts):
+def test_only_what_a_call_does_is_taken_up_and_the_rest_is_not_forgotten(layouts):
     assert check(layouts) == [], "a first call has nothing to say"
     stop(layouts[0], "train_mae", "m")
-    stop(layouts[1], "predict", "unet", 2)
-    works = "heart train_mae m, head predict unet 2"
-    assert check(layouts) == [f"stopped half-way: {works}"]
-    plan = whole(job(layouts[0], "train_mae m"), job(layouts[1], "predict unet 2"))
-    assert ran(layouts, plan) == [f"stopped half-way: {works}", f"taken up where it stood: {works}"]
-    assert check(layouts) == []
-
-
-def test_only_what_a_call_does_is_taken_up_and_the_rest_is_not_forgotten(layouts):
-    stop(layouts[0], "train_mae", "m")
     stop(layouts[0], "predict", "unet", 2)
+    stop(layouts[1], "split")
+    line = "stopped half-way: heart predict unet 2, heart train_mae m, head split"
+    assert check(layouts) == [line]
     ingest = job(layouts[0], "ingest", due=False)
-    line = "stopped half-way: heart predict unet 2, heart train_mae m"
     assert ran(layouts, partial(ingest, job(layouts[0], "split"))) == [line]
-    assert ran(layouts, partial(ingest, job(layouts[0], "train_mae m"))) == [
-        line,
-        "taken up where it stood: heart train_mae m",
-    ]
+    taken = (job(layouts[0], "train_mae m"), job(layouts[1], "split"))
+    lines = ran(layouts, partial(ingest, *taken))
+    assert lines == [line, "taken up where it stood: heart train_mae m, head split"]
     assert check(layouts) == ["stopped half-way: heart predict unet 2"]
     # a call that finds nothing to do forgets what is made, or what no configuration has
     assert list(Call(layouts, PRETRAINED).finish(whole(ingest))) == []
@@ -108,9 +99,8 @@ def test_two_calls_on_one_data_set_are_one_too_many(layouts):
     Call(layouts[1:], PRETRAINED).lock()
     with pytest.raises(PipelineError, match="data set heart: another call works on its results"):
         Call(layouts, PRETRAINED).lock()
-    assert list(Call(layouts, PRETRAINED).finish(whole())) == [], (
-        "nothing was to be done, and nothing is noted"
-    )
+    idle = Call(layouts, PRETRAINED).finish(whole())
+    assert list(idle) == [], "nothing was to be done, and nothing is noted"
     list(first.finish(whole()))
 
 
@@ -145,9 +135,7 @@ def test_a_call_marks_the_data_sets_that_it_makes_something_of_and_no_other(layo
     assert check(layouts) == []
 
 
-def test_results_that_another_working_directory_went_on_with_are_looked_at(
-    layouts, tmp_path, monkeypatch
-):
+def test_results_that_another_folder_went_on_with_are_looked_at(layouts, tmp_path, monkeypatch):
     layout = layouts[0]
     made(layout)
     (tmp_path / "elsewhere").mkdir()

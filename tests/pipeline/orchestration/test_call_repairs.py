@@ -1,7 +1,6 @@
 """What a plan finds edited, touched or replaced, and what a call does about it."""
 
 import os
-import time
 
 import pytest
 
@@ -16,6 +15,7 @@ from tests.pipeline.orchestration.calls import (
     partial,
     planned,
     ran,
+    set_later,
     whole,
 )
 
@@ -27,12 +27,10 @@ def edited(layouts):
     mask = layouts[0].mask("unet", 1, "a", ".nii.gz")
     write(mask, b"mask")
     write_json(mask.with_name("a.json"), {"sha256": file_digest(mask)})
-    cases = {"a": {"file": mask.name}}
-    content = {"cases": cases, "outputs": [f"subset-1/{mask.name}"]}
+    content = {"cases": {"a": {"file": mask.name}}, "outputs": [f"subset-1/{mask.name}"]}
     write_json(layouts[0].masks("unet", 1), content)
     mask.write_bytes(b"by hand")
-    later = time.time_ns() + 10**9  # two writes may fall on one tick of the clock
-    os.utime(mask, ns=(later, later))
+    set_later(mask)
     return mask
 
 
@@ -56,19 +54,13 @@ def test_a_plan_writes_nothing_and_a_call_that_runs_notes_what_was_only_touched(
     image.write_bytes(b"read")
     note = layout.sources("ingest")
     write_source_note(note, file_stats([image]), {image: file_digest(image)})
-    later = time.time_ns() + 10**9
-    for path in (image, edited):
-        os.utime(path, ns=(later, later))
-
-    def written():
-        return {path: path.stat().st_mtime_ns for path in layout.root.rglob("*")}
-
-    before = written()
+    set_later(image, edited)
+    before = {path: path.stat().st_mtime_ns for path in layout.root.rglob("*")}
     assert check(layouts) == check(layouts) == []
-    assert written() == before
+    assert {path: path.stat().st_mtime_ns for path in layout.root.rglob("*")} == before
     assert ran(layouts, whole(job(layout, "ingest", layout.cases, due=False))) == []
     assert edited.stat().st_mtime_ns == layout.masks("unet", 1).stat().st_mtime_ns
-    assert read_json(note)["files"][str(image)]["mtime_ns"] == later
+    assert read_json(note)["files"][str(image)]["mtime_ns"] == image.stat().st_mtime_ns
 
 
 @pytest.mark.parametrize("meanwhile", [False, True])

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from pipeline.storage import zarr_store
 from pipeline.storage.files import file_digest, write, write_json
 from pipeline.storage.layout import Layout, folder_of
 from pipeline.storage.zarr_store import write_store
+from tests.pipeline.orchestration.calls import set_later
 
 EDITED = "not as it was made: {0}: has changed since it was written"
 
@@ -36,13 +36,6 @@ def missing(manifest: Path, output: Path) -> str:
 def content(folder: Path) -> dict[Path, bytes | None]:
     """All files and folders, with what is in them."""
     return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
-
-
-def set_later(*paths: Path) -> None:
-    """Give files a later time: two writes may fall on one tick of the clock."""
-    later = time.time_ns() + 10**9
-    for path in paths:
-        os.utime(path, ns=(later, later))
 
 
 @pytest.fixture
@@ -110,15 +103,14 @@ def made(layout) -> Layout:
 @pytest.fixture(params=["store", "model", "mask"])
 def result(request, made) -> tuple[Path, Path, Path, str]:
     """A manifest, its output, the file in it to change, and what is said of it then."""
-    if request.param == "store":
-        store = made.residual_store("r", "a")
-        message = f"not as it was made: store {store}: residual cannot be read"
-        return made.residual_batch("r", "1of1"), store, store / "residual/c/0/0/0/0", message
-    if request.param == "model":
-        manifest, file = made.mae("m"), folder_of(made.mae("m")) / "model.safetensors"
-    else:
-        manifest, file = made.masks("unet", 1), made.mask("unet", 1, "a", ".nii.gz")
-    return manifest, file, file, EDITED.format(file)
+    store, model = made.residual_store("r", "a"), folder_of(made.mae("m")) / "model.safetensors"
+    mask, shard = made.mask("unet", 1, "a", ".nii.gz"), store / "residual/c/0/0/0/0"
+    message = f"not as it was made: store {store}: residual cannot be read"
+    return {
+        "store": (made.residual_batch("r", "1of1"), store, shard, message),
+        "model": (made.mae("m"), model, model, EDITED.format(model)),
+        "mask": (made.masks("unet", 1), mask, mask, EDITED.format(mask)),
+    }[request.param]
 
 
 def damage(file: Path) -> bytes:

@@ -23,8 +23,7 @@ NAMES = {
 
 @pytest.fixture
 def atlas():
-    settings = load_settings(CONFIG, {"datasets": {"atlas": {"source": {"root": "images"}}}})
-    return settings.datasets["atlas"]
+    return load_settings(CONFIG).datasets["atlas"]
 
 
 @pytest.fixture

@@ -57,12 +57,16 @@ def other(layout):
         process.wait()
 
 
-def test_what_ends_or_fails_leaves_nothing_to_tell(layout):
+def test_what_ends_or_fails_leaves_nothing_to_tell(layout, monkeypatch):
     with locked(layout, "train_mae", "m"):
         (lock,) = list_locks(layout)
         assert (lock.work, lock.alive) == ("train_mae m", True)
         assert f"process {os.getpid()} on " in lock.who
+        monkeypatch.setenv("LOCAL_RANK", "1")
+        with locked(layout, "train_mae", "m"):
+            assert list_locks(layout) == [lock], "processes that train together share a claim"
     assert list_locks(layout) == []
+    monkeypatch.delenv("LOCAL_RANK")
     with pytest.raises(ValueError, match="x"), locked(layout, "train_mae", "m"):
         raise ValueError("x")
     assert list_locks(layout) == []
@@ -116,19 +120,12 @@ def test_a_second_call_on_a_data_set_is_refused(layout, other):
     first = other("call")
     with pytest.raises(PipelineError) as refused:
         lock_dataset(layout)
-    place = layout.root / layout.dataset
-    begin = f"data set heart: another call works on its results in {place} (process {first.pid} on "
+    place = f"{layout.root / layout.dataset} (process {first.pid} on "
+    begin = f"data set heart: another call works on its results in {place}"
     assert str(refused.value).startswith(begin)
     first.kill()
     first.wait()
     lock_dataset(layout).close()
-
-
-def test_processes_that_train_together_share_one_claim(layout, monkeypatch):
-    with locked(layout, "train_mae", "m"):
-        monkeypatch.setenv("LOCAL_RANK", "1")
-        with locked(layout, "train_mae", "m"):
-            assert len(list_locks(layout)) == 1
 
 
 def test_without_locks_one_line_warns(layout, monkeypatch, caplog):
