@@ -28,12 +28,10 @@ def evaluate(
     subsets: Sequence[int],
     evaluation: Evaluation,
     postprocess: Postprocess,
-    seed: int,
-    threads: int,
+    seed: int,  # of the bootstrap
+    threads: int,  # patients that are scored at a time
 ) -> None:
     """Write a row for each labelled test case of the subsets, and the summary over them.
-
-    `seed` is that of the bootstrap; `threads` patients are scored at a time.
 
     Raises:
         PipelineError: there is no labelled test case, or a mask is missing or on another grid.

@@ -175,10 +175,7 @@ def read_case(files: CaseFiles, source: Source) -> LoadedCase:
 def case_content(
     dataset: str, loaded: LoadedCase, modality: str
 ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """The arrays and attributes (design section 3) of a case store.
-
-    `image` (z, y, x) is int16 in HU, or as stored in other units; `label` (z, y, x) is uint8.
-    """
+    """A case's `image` (z, y, x), int16 if HU, `label` (z, y, x) uint8; attributes (design 3)."""
     assert loaded.image is not None
     image, geometry = loaded.image.array, loaded.image.geometry
     if modality == "CT":

@@ -44,14 +44,12 @@ def residual_maps(
     batch: str,
     settings: Residuals,
     maes: Mapping[str, Mae],
-    subsets: Sequence[int],
+    subsets: Sequence[int],  # of the split; stores are due for their cases and those of no subset
     slices: Slices,
     seed: int,
     resources: Resources,
 ) -> None:
     """Make the missing residual stores of one batch of cases, and write the batch's manifest.
-
-    Stores are due for cases of these subsets of the split, and for cases of no subset.
 
     Raises:
         PipelineError: an MAE or a case store is missing or damaged; all other stores are made.

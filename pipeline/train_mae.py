@@ -1,7 +1,4 @@
-"""Stage `train_mae`: trains a masked model on slices without lesion (section 4.3).
-
-It learns from slices of the training cases of all subsets together, never from a test case.
-"""
+"""Stage `train_mae`: trains a masked model on the training cases' lesion-free slices (4.3)."""
 
 from __future__ import annotations
 

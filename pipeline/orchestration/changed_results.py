@@ -1,10 +1,9 @@
 """Results that are no longer as their job wrote them: deleted, edited or damaged since.
 
-Snakemake knows the manifest that a job declares, and not the stores, models and masks that it lists
-under `outputs`. So every call compares these itself; where one is gone or changed, the manifest's
-job is planned, and makes only what is missing. The comparison writes nothing: an edited output is
-set aside when its job is about to begin. A split, scores and tables list nothing and are compared
-with their job's record. The workflow asks for every manifest by name, because Snakemake does not
+Snakemake knows the manifest that a job declares, not the stores, models and masks listed in it, so
+every call compares these, and plans the job of one that is gone or changed. Nothing is written: an
+edited output is set aside when its job begins. A split, scores and tables list nothing and are
+compared with their record. The workflow asks for every manifest by name, because Snakemake does not
 miss a file between others that are up to date.
 """
 

@@ -65,10 +65,7 @@ def note_code(layout: Layout, code: dict[str, Any] | None) -> None:
 
 
 def note_recorded(layout: Layout, made: Collection[Path] = ()) -> None:
-    """Draw a new mark, after `note_code`, as the results change or have changed.
-
-    `made` was made or looked at since the last mark.
-    """
+    """Draw a new mark, after `note_code`; `made` was made or looked at since the last one."""
     folder, mark = layout.root / layout.dataset, uuid.uuid4().hex
     left = unrecorded(layout).difference(made)
     names = sorted(path.relative_to(folder).as_posix() for path in left)

@@ -1,8 +1,7 @@
 """Who works on a data set: one call at a time, and one process at a time on each result.
 
-A lock is a small file `results/<dataset>/running/….claim`, held (flock) for as long as its process
-lives, however that ends: no lock is ever stale. A file that nobody holds and that still names a
-process says what was stopped half-way.
+A lock is a small file `results/<dataset>/running/….claim`, held (flock) while its process lives, so
+none is ever stale. One that nobody holds, but that names a process, was stopped half-way.
 """
 
 from __future__ import annotations

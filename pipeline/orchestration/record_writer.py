@@ -54,10 +54,7 @@ class Inputs:
 
 @contextmanager
 def recorded(job: JobDescription, inputs: Callable[[], Inputs]) -> Iterator[None]:
-    """Keep the record of a job while it runs; one that is killed or fails leaves its beginning.
-
-    `inputs` is called at the end, because ingest only then knows the digests of what it read.
-    """
+    """Keep the record of a job while it runs; one that is killed or fails leaves its beginning."""
     if is_one_of_several():  # the process that has started it keeps the record
         yield
         return
@@ -82,7 +79,7 @@ def recorded(job: JobDescription, inputs: Callable[[], Inputs]) -> Iterator[None
         write_json(path, content)
         raise
     run |= {"finished": True, "seconds": round(time.monotonic() - clock, 3), **_cost()}
-    run |= _inputs(inputs(), job.root)
+    run |= _inputs(inputs(), job.root)  # only now does ingest know the digests of what it read
     results = content["results"] = _results(job, content, before, began)
     run["made"] = sum(result["run"] == began.isoformat() for result in results.values())
     content["runs"] = _worth_keeping(content["runs"], results)

@@ -128,10 +128,7 @@ def _nifti_header(head: bytes, path: Path) -> NiftiHeader:
 
 
 def restore_not_finite(path: Path, array: npt.NDArray[Any], channel: int = 0) -> None:
-    """Restore NaN and infinity of a floating-point NIfTI file, which ITK reads as 0.
-
-    `array` (z, y, x), the file's volume `channel`, is changed in place.
-    """
+    """Put back into `array` (z, y, x), volume `channel`, NaN and infinity, which ITK reads as 0."""
     if array.dtype.kind != "f" or not path.name.lower().endswith(NIFTI):
         return
     with _nifti(path) as file:

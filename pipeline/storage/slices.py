@@ -146,10 +146,9 @@ def share_cache(loaders: Sequence[DataLoader[Any]], cache_mb: int, readers: int)
 
 
 class SliceSampler(Sampler[int]):
-    """All slices with lesion and a fraction of those without, in a new order every epoch.
+    """All slices with lesion and a fraction of those without, in an order of seed and epoch alone.
 
-    The order depends only on seed and epoch, so a resumed training continues with the same slices.
-    Processes that train together divide it.
+    A resumed training so continues with the same slices; processes that train together divide it.
     """
 
     def __init__(

@@ -56,8 +56,7 @@ def read_geometry(path: Path, channel: int | None = None) -> Geometry:
 def read_volume(path: Path, channel: int | None = None) -> Volume:
     """A whole 3D image in its own dtype, from a file or a folder of DICOM slices.
 
-    `channel` is the volume to take of a 4D image, or the value of each voxel to take of a
-    multi-channel one, from 0; None refuses both.
+    `channel`, from 0, chooses the volume of a 4D image, or the value of each voxel; None refuses.
 
     Raises:
         PipelineError: the file is missing, truncated or unreadable, or is not one 3D image.

@@ -78,10 +78,8 @@ def _write_arrays(path: Path, arrays: Arrays, attributes: Attributes, slice_axis
 
 
 def worker_start() -> str | None:
-    """The start method for processes that read stores; None if any method works.
-
-    zarrs reads with threads, which a fork does not copy: its first read would wait forever.
-    """
+    """The start method for processes that read stores; None if any works."""
+    # zarrs reads with threads, which a fork does not copy: its first read would wait forever
     pipeline = str(zarr.config.get("codec_pipeline.path"))
     return "forkserver" if pipeline.startswith("zarrs.") else None
 
