@@ -24,7 +24,7 @@ def dependencies(name: str) -> list:
 
 
 @pytest.mark.parametrize("name", pins.STAGES)
-def test_environment_is_python_pip_and_the_constraints_versions(name):
+def test_environment_is_python_pip_and_what_its_stages_import_as_constrained(name):
     python, pip, packages = dependencies(name)
     assert python.startswith("python=3.")
     assert re.fullmatch(r"pip=\d+[.\d]*", pip)
@@ -33,10 +33,6 @@ def test_environment_is_python_pip_and_the_constraints_versions(name):
     assert {"pydantic", "typer"} <= set(listed)
     assert listed == {package: known[package] for package in listed}
     assert "grcsf" not in listed
-
-
-@pytest.mark.parametrize("name", pins.STAGES)
-def test_environment_holds_all_that_its_stages_import_and_no_more(name):
     written = (ROOT / "envs" / f"{name}.yaml").read_text("utf-8")
     assert written == pins.environment_text(name), "run: python envs/pins.py"
 
@@ -75,9 +71,6 @@ def test_constraints_pin_every_dependency_of_the_package():
         version = known.get(canonicalize_name(requirement.name))
         assert version is not None, f"constraints.txt lacks {line}"
         assert requirement.specifier.contains(version), f"{line} refuses {version}"
-
-
-def test_constraints_name_no_place_to_download_from():
     text = (ROOT / "constraints.txt").read_text("utf-8")
-    assert "://" not in text
+    assert "://" not in text, "it names no place to download from"
     assert not re.search(r"^\s*-", text, re.MULTILINE)

@@ -113,9 +113,8 @@ def work_off(project, commands: list[str]) -> None:
     """Do the planned jobs as far as masks, in the data's order."""
     words = [shlex.split(command.partition(" 2>&1")[0])[3:] for command in commands]
     order = [stage.replace("_", "-") for stage in STAGES[: STAGES.index("evaluate")]]
-    for arguments in sorted(
-        (call for call in words if call[0] in order), key=lambda call: order.index(call[0])
-    ):
+    calls = [call for call in words if call[0] in order]
+    for arguments in sorted(calls, key=lambda call: order.index(call[0])):
         manifest = declared(project.folder, arguments)
         set_aside(manifest)  # as a call does when it begins
         manifest.unlink(missing_ok=True)

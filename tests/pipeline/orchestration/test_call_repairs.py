@@ -46,9 +46,7 @@ def test_a_plan_moves_nothing_and_a_call_that_does_not_make_it_neither(layouts, 
     assert manifest.exists()
 
 
-def test_a_plan_writes_nothing_and_a_call_that_runs_notes_what_was_only_touched(
-    layouts, edited, tmp_path
-):
+def test_a_plan_writes_nothing_and_a_call_notes_what_was_touched(layouts, edited, tmp_path):
     edited.write_bytes(b"mask")
     image, layout = tmp_path / "image", layouts[0]
     image.write_bytes(b"read")
@@ -92,9 +90,7 @@ def test_a_manifest_of_no_job_is_withdrawn_by_a_whole_call_alone(layouts):
 
 
 @pytest.mark.parametrize("work", ["ingest", "train_mae m"])
-def test_files_that_were_replaced_since_they_were_read_have_their_job_planned(
-    layouts, tmp_path, work
-):
+def test_files_replaced_since_they_were_read_have_their_job_planned(layouts, tmp_path, work):
     layout = layouts[0]
     made(layout)
     write_json(layout.mae("m"), {"outputs": []})

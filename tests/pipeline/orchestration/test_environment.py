@@ -55,9 +55,8 @@ def git(folder, *arguments):
 def test_the_commit_and_what_was_changed_since(checkout, monkeypatch):
     git(checkout.parent, "init")
     assert source_state() is None, "somebody else's repository around it is not asked"
-    git(checkout, "init")
-    git(checkout, "add", ".")
-    git(checkout, "commit", "-m", "first")
+    for words in ("init", "add .", "commit -m first"):
+        git(checkout, *words.split())
     state = source_state()
     assert len(state["commit"]) == 40
     assert state["changed"] == []

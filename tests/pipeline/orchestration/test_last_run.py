@@ -82,14 +82,10 @@ def test_results_are_looked_at_until_they_are_recorded_here(layout, layouts):
 
 
 @pytest.mark.parametrize("changed", [True, False])
-def test_results_put_back_from_a_copy_are_looked_at_if_they_had_changed(
-    recorded, tmp_path, changed
-):
+def test_results_put_back_are_looked_at_if_they_had_changed(recorded, tmp_path, changed):
     shutil.copytree(recorded.root, tmp_path / "backup")
-    if changed:
-        note_recorded(recorded, {recorded.cases})
-    else:
-        note_code(recorded, CODE)  # by a call that has nothing to do
+    # a call that has nothing to do notes the code alone
+    note_recorded(recorded, {recorded.cases}) if changed else note_code(recorded, CODE)
     shutil.rmtree(recorded.root)
     shutil.copytree(tmp_path / "backup", recorded.root)
     assert unrecorded(recorded) == ({recorded.cases} if changed else set())

@@ -37,16 +37,11 @@ def layout(tmp_path):
 @pytest.fixture
 def other(layout):
     """Another process that holds a lock until it is killed or its standard input is closed."""
-    started = []
+    started, pipe = [], subprocess.PIPE
 
     def hold(what):
-        process = subprocess.Popen(
-            [sys.executable, "-c", HOLD, str(layout.root), what],
-            cwd=CHECKOUT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
-        )
+        command = [sys.executable, "-c", HOLD, str(layout.root), what]
+        process = subprocess.Popen(command, cwd=CHECKOUT, stdin=pipe, stdout=pipe, text=True)
         started.append(process)
         assert process.stdout.readline() == "held\n"
         return process
@@ -74,10 +69,8 @@ def test_what_ends_or_fails_leaves_nothing_to_tell(layout, monkeypatch):
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit(1)])
 def test_an_interrupted_stage_is_one_line_and_is_told_of_until_it_was_taken_up(layout, stop):
-    with (
-        pytest.raises(PipelineError, match="train_mae m: interrupted; run again"),
-        locked(layout, "train_mae", "m"),
-    ):
+    message = "train_mae m: interrupted; run again"
+    with pytest.raises(PipelineError, match=message), locked(layout, "train_mae", "m"):
         raise stop
     (lock,) = list_locks(layout)
     assert (lock.work, lock.alive) == ("train_mae m", False)

@@ -88,9 +88,8 @@ def test_a_store_made_again_alone_is_the_later_run_s(job):
     store(job, "b").rename(store(job, "old"))
     job.written[0].unlink()  # as the workflow does, before it runs the job again
     record = run(job)
-    later = max(record["runs"])
     assert record["results"]["subset-1/a.zarr"]["run"] == began
-    assert record["results"]["subset-1/b.zarr"]["run"] == later
+    assert record["results"]["subset-1/b.zarr"]["run"] == max(record["runs"]) != began
 
 
 def test_a_run_that_was_cut_off_stays_and_has_what_it_made(job):

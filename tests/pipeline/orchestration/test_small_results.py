@@ -41,9 +41,8 @@ def small(tmp_path, monkeypatch) -> Layout:
 
 
 @pytest.mark.parametrize("text", ["{ }", "", "{}\n"])
-@pytest.mark.parametrize(
-    ("stage", "index"), [(stage, index) for stage in SMALL for index in (0, -1)]
-)
+@pytest.mark.parametrize("stage", SMALL)
+@pytest.mark.parametrize("index", [0, -1])
 def test_an_edited_small_result_is_told_in_one_line_and_set_aside(small, stage, index, text):
     declared, path = SMALL[stage](small)[0], SMALL[stage](small)[index]
     assert changed_results(small) == []
