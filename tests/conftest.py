@@ -5,8 +5,13 @@ import resource
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.workflow import warm
+
+# A shared machine may stall any example.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_configure(config):

@@ -1,6 +1,5 @@
 """What all phantoms share: grids in mm, smooth random fields, soft shapes, noise, truth."""
 
-# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -58,7 +57,8 @@ class Grid:
     def point(self, index: Sequence[float] | tuple[np.intp, ...]) -> npt.NDArray[np.float64]:
         """The position in mm from the middle of a voxel index (z, y, x)."""
         middle = (np.array(self.shape) - 1) / 2
-        return (np.array(index) - middle) * np.array(self.spacing)
+        position: npt.NDArray[np.float64] = (np.array(index) - middle) * np.array(self.spacing)
+        return position
 
     def box(self, low: Point, high: Point) -> Box:
         """The voxels between two corners in mm; empty outside the grid."""
@@ -94,7 +94,8 @@ class Scene:
         size = tuple(weight.shape[1] for weight in weights)
         knot_values = self.rng.standard_normal(size, dtype=np.float32) / np.float32(0.48**1.5)
         rows = np.matmul(weights[1], np.tensordot(weights[0], knot_values, (1, 0)))
-        return np.matmul(rows, weights[2].T)
+        field: Array = np.matmul(rows, weights[2].T)
+        return field
 
     def inside(self, depth_mm: Array) -> Array:
         """Share in [0, 1] of each voxel inside a surface, whose edge is as wide as a voxel."""
@@ -151,7 +152,8 @@ def radius(z: Array, y: Array, x: Array, centre: Point, radii: Point) -> Array:
 
 def inside(depth_mm: Array, width_mm: float) -> Array:
     """Share in [0, 1] of each voxel inside a surface whose edge is `width_mm` wide."""
-    return np.clip(depth_mm * np.float32(1 / width_mm) + np.float32(0.5), 0, 1)
+    share: Array = np.clip(depth_mm * np.float32(1 / width_mm) + np.float32(0.5), 0, 1)
+    return share
 
 
 def blend(image: Array, value: Array | float, share: Array) -> None:
@@ -162,7 +164,8 @@ def blend(image: Array, value: Array | float, share: Array) -> None:
 def largest_part(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """The largest 6-connected part of a mask that is not empty."""
     parts, _ = ndimage.label(mask)
-    return parts == np.argmax(np.bincount(parts.ravel())[1:]) + 1
+    largest: npt.NDArray[np.bool_] = parts == np.argmax(np.bincount(parts.ravel())[1:]) + 1
+    return largest
 
 
 def blur(image: Array, grid: Grid, fwhm_mm: float) -> Array:

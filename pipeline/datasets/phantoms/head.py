@@ -4,7 +4,6 @@ Axes are those of the files, in mm from the middle of the field of view: x to th
 front, z to the top.
 """
 
-# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from functools import lru_cache
@@ -64,7 +63,8 @@ def _draw_anatomy(scene: Scene) -> Array:
     scene.draw(WHITE, hemisphere - 4.2)
     below = _draw_cerebellum_and_stem(scene, z, y, x, depth)
     _draw_deep_structures(scene, z, y, x)
-    return np.maximum(hemisphere, below)
+    brain: Array = np.maximum(hemisphere, below)
+    return brain
 
 
 def _warped(scene: Scene) -> tuple[Array, Array, Array]:
@@ -84,7 +84,8 @@ def _cerebral_radius(z: Array, y: Array, x: Array) -> Array:
     body = np.sqrt((z * height) ** 2 + (y * np.float32(1 / 85)) ** 2 + (x / breadth) ** 2)
     temporal = radius(z, y, np.abs(x), (-32, 8, 40), (24, 38, 23))
     # a temporal lobe is smaller than the body, so its relative distance is rescaled to the same mm
-    return np.minimum(body, 1 + (temporal - 1) * np.float32(27 / 68))
+    distance: Array = np.minimum(body, 1 + (temporal - 1) * np.float32(27 / 68))
+    return distance
 
 
 @lru_cache(maxsize=1)
@@ -106,7 +107,8 @@ def _fold_depth(z: Array, y: Array, x: Array, cerebrum: Array, depth: Array) -> 
     fissure = np.where(z < -4, np.maximum(fissure, 40 - np.abs(y)), fissure)
     sylvian = np.maximum(np.abs(z + 12 + y * np.float32(0.25)) - 0.3, 36 - np.abs(x))
     sylvian = np.maximum(sylvian, np.abs(y - 8) - 30)
-    return np.minimum(np.minimum(sulcus, fissure), sylvian)
+    folds: Array = np.minimum(np.minimum(sulcus, fissure), sylvian)
+    return folds
 
 
 def _draw_skull_and_face(scene: Scene, z: Array, y: Array, x: Array, depth: Array) -> None:
@@ -206,4 +208,5 @@ def _scan(scene: Scene, cohort: int) -> npt.NDArray[np.int16]:
     real = signal + np.float32(sigma) * rng.standard_normal(grid.shape, dtype=np.float32)
     imaginary = np.float32(sigma) * rng.standard_normal(grid.shape, dtype=np.float32)
     scanned = np.hypot(real, imaginary) * np.float32(units * rng.uniform(0.85, 1.15))
-    return np.rint(np.minimum(scanned, 32767)).astype(np.int16)
+    stored: npt.NDArray[np.int16] = np.rint(np.minimum(scanned, 32767)).astype(np.int16)
+    return stored
