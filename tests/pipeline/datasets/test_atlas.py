@@ -42,22 +42,22 @@ def test_flat_derivatives_without_hidden_copies_of_macos(tmp_path, add, touch):
     assert (case.case, case.group) == ("sub-r009s001", "R009")
 
 
-def test_a_subject_twice_is_refused(add, refused):
+@pytest.mark.parametrize(
+    ("further", "words"),
+    [
+        (("derivatives/ATLAS", "sub-r001s001", IMAGE, MASK), r"sub-r001s001: .*Tr.* and .*deriv"),
+        (("Training/R001", "sub-r001s002", MASK), r"sub-r001s002.*: label without image"),
+        # without its mask, a training scan is no case to predict
+        (
+            ("Training/R001", "sub-r001s002", IMAGE),
+            r"case sub-r001s002: .*lesion_mask.* not there.*out of Training",
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(add, refused, further, words):
     add("Training/R001", "sub-r001s001", IMAGE, MASK)
-    add("derivatives/ATLAS", "sub-r001s001", IMAGE, MASK)
-    refused("atlas", r"sub-r001s001: .*Training.* and .*derivatives")
-
-
-def test_a_mask_without_image_is_refused(add, refused):
-    add("here", "sub-r001s001", IMAGE, MASK)
-    add("here", "sub-r001s002", MASK)
-    refused("atlas", r"sub-r001s002.*: label without image")
-
-
-def test_a_training_scan_that_lost_its_mask_is_no_case_to_predict(add, refused):
-    add("Training/R001", "sub-r001s001", IMAGE, MASK)
-    add("Training/R001", "sub-r001s002", IMAGE)
-    refused("atlas", r"case sub-r001s002: .*lesion_mask.* not there.*out of Training")
+    add(*further)
+    refused("atlas", words)
 
 
 def test_real_layout(shared_dir):

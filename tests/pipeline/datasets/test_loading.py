@@ -24,6 +24,10 @@ def chest() -> np.ndarray:
     return (image + rng.normal(0, 15, SHAPE)).astype(np.int16)
 
 
+def brief(notes):
+    return [(note.severity, note.found) for note in notes]
+
+
 @pytest.fixture
 def mask() -> np.ndarray:
     label = np.zeros(SHAPE, np.uint8)
@@ -40,13 +44,6 @@ def write(tmp_path, mask):
         return files
 
     return build
-
-
-def brief(notes):
-    return [(note.severity, note.found) for note in notes]
-
-
-EMPTY = ("warning", "the label holds no lesion")
 
 
 def test_a_sound_case_has_no_fault(write, mask):
@@ -80,9 +77,6 @@ def test_no_fault_hides_another_of_the_same_array():
     label[0, 0, 0], label[0, 0, 1], label[0, 0, 2] = -2, 0.5, 300
     faults = [fault.found for fault in usable_label(label, binarise=False)[2]]
     assert faults == ["label -2", "labels that are no whole numbers", "label 300"]
-    image, other = Geometry((2, 3, 4), (1, 1, 1)), Geometry((2, 3, 5), (1, 1, 2), (9, 0, 0))
-    faults = [fault.found.split()[1] for fault in geometry_faults(image, other)]
-    assert faults == ["shape", "spacing", "origin"]
 
 
 def test_an_unreadable_image_does_not_hide_the_label_fault(write, mask):
@@ -108,41 +102,32 @@ def test_missing_files_are_faults(tmp_path):
         ({"direction": (1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -1.0)}, "direction"),
     ],
 )
-def test_grids_that_differ(change, words):
+def test_grids_that_differ_beyond_a_tolerance(change, words):
     (fault,) = geometry_faults(GRID, replace(GRID, **change))
     assert words in fault.found
     assert all((fault.expected, fault.remedy))
-
-
-def test_grids_within_tolerance():
     near = replace(GRID, spacing=(3.002, 0.5002, 0.5), origin=(1.03, 2.0, 3.0))
     assert geometry_faults(GRID, near) == []
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_not_finite(value):
+def test_not_finite_and_constant_images():
     image = chest().astype(np.float32)
-    image[1, 2, 3] = value
-    (fault,) = image_faults(image, modality="MR")
-    assert "1 voxels with NaN or infinity" in fault.found
-    assert usable_label(image, binarise=True)[2]
-
-
-@pytest.mark.parametrize("modality", ["MR", "CT", ""])
-def test_constant_images_are_empty(modality):
-    (fault,) = image_faults(np.zeros(SHAPE, np.int16), modality=modality)
-    assert "empty" in fault.found
+    for value in (np.nan, np.inf, -np.inf):
+        image[1, 2, 3] = value
+        (fault,) = image_faults(image, modality="MR")
+        assert "1 voxels with NaN or infinity" in fault.found
+        assert usable_label(image, binarise=True)[2]
+    for modality in ("MR", "CT", ""):
+        (fault,) = image_faults(np.zeros(SHAPE, np.int16), modality=modality)
+        assert "empty" in fault.found
 
 
 @pytest.mark.parametrize(
     ("image", "words"),
     [
         (chest() + np.int16(1024), "no voxel lies below 0|offset"),
-        (np.where(chest() < -850, -976, chest() + np.int16(1024)), "offset"),
         ((chest() + 1024) / 4095, "small range"),
-        ((chest() - chest().mean()) / chest().std(), "small range"),
         (np.clip((chest() + 1024) / 8, 0, 255).astype(np.uint8), "below 0"),
-        (chest().astype(np.int32) * 100, "expected values within"),
         (chest().astype(np.int32) - 40000, "expected values within"),
     ],
 )
@@ -156,10 +141,8 @@ def test_implausible_hu(image, words):
     "image",
     [
         chest(),
-        np.clip(chest(), -1024, 325),
         np.where(chest() < -850, -3024, chest()),
         chest()[:, :, 9:],  # no lung in sight
-        chest().astype(np.float32) + 0.5,
         np.clip(chest(), -160, 240),
     ],
 )
@@ -197,7 +180,7 @@ def test_labels_that_cannot_be_stored(mask, factor):
     assert (label, len(faults)) == (None, 1)
 
 
-def test_only_the_foreground_s_values_are_lesion(mask):
+def test_only_the_foreground_s_values_are_lesion_and_none_at_all_is_noted(mask):
     mask[4], mask[5] = 2, 3
     label, notes, faults = usable_label(mask, binarise=False, foreground=(1, 2))
     np.testing.assert_array_equal(label, np.where(mask == 3, 0, mask))
@@ -205,13 +188,8 @@ def test_only_the_foreground_s_values_are_lesion(mask):
     assert (brief(notes), faults) == ([("note", words)], [])
     label, notes, _ = usable_label(mask, binarise=False, foreground=(9,))
     assert not label.any()
-    assert brief(notes)[1] == EMPTY
+    assert brief(notes)[1] == ("warning", "the label holds no lesion")
     assert usable_label(mask, binarise=False, foreground=(1, 2, 3))[1] == []
-
-
-def test_an_empty_label_is_noted(mask):
-    _, notes, faults = usable_label(np.zeros_like(mask), binarise=False)
-    assert (brief(notes), faults) == ([EMPTY], [])
 
 
 def test_notes_of_the_adapter_come_first(write, mask):

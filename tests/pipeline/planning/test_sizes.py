@@ -7,20 +7,11 @@ import numpy as np
 import SimpleITK
 
 from pipeline.datasets import CaseFiles
-from pipeline.datasets.phantoms import chest as phantom_chest
-from pipeline.datasets.phantoms import head as phantom_head
-from pipeline.datasets.phantoms import heart as phantom_heart
 from pipeline.planning.sizes import ASSUMED, HEART, case_sizes
 from pipeline.settings import Slices
 from pipeline.storage.volumes import Geometry, write_volume
 
 SLICES = Slices(size=(32, 32), percentiles=(0, 100))
-
-
-def test_assumed_sizes_are_the_phantoms():
-    assert ASSUMED["atlas"] == phantom_head.DEFAULT_SHAPE
-    assert ASSUMED["msd"] == phantom_chest.DEFAULT_SHAPE
-    assert phantom_heart.DEFAULT_SHAPE == HEART
 
 
 def test_sizes_are_the_headers_or_the_middle_one_of_those_that_can_be_read(tmp_path):
@@ -58,7 +49,9 @@ def test_a_dicom_series_has_its_files_as_slices_and_one_header_tells_their_size(
     assert all(one.known for one in found)
 
 
-def test_the_size_of_a_dicom_series_without_header_is_assumed_and_told(tmp_path, capfd):
+def test_the_size_of_a_dicom_series_without_header_is_assumed_and_told(
+    tmp_path, capfd, monkeypatch
+):
     for number in range(3):
         (tmp_path / f"{number}.dcm").touch()
     (tmp_path / "empty").mkdir()
@@ -66,10 +59,7 @@ def test_the_size_of_a_dicom_series_without_header_is_assumed_and_told(tmp_path,
     found = case_sizes(files, "dicom", SLICES)
     assert [(one.shape, one.known) for one in found] == [(HEART, False)] * 2
     assert capfd.readouterr().err == ""
-
-
-def test_without_itk_the_size_of_a_dicom_series_is_assumed(tmp_path, monkeypatch):
     files = [series(tmp_path / "a", 3)]
-    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)  # nothing reads a header then
     (found,) = case_sizes(files, "dicom", SLICES)
     assert (found.shape, found.known) == (HEART, False)

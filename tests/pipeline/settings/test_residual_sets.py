@@ -1,4 +1,4 @@
-"""Presets fill in masks and passes; every map has a title of its own."""
+"""Presets fill in masks and passes."""
 
 import pytest
 
@@ -24,14 +24,3 @@ def test_a_preset_gives_masks_and_passes_by_ratio_and_yields_to_what_is_given():
     assert passes("paper", 0.3, 0.5) == [5, 5]
     with pytest.raises(ValueError, match="passes"):
         passes("fast", 0.3)
-
-
-def test_maps_of_one_ratio_have_titles_of_their_own():
-    def titles(*maps):
-        listed = [{"mae": mae, "mask_ratio": ratio, "passes": 1} for mae, ratio in maps]
-        chosen = {"masks": "random", "visible": "paste", "maps": listed}
-        return Residuals.model_validate(chosen).titles
-
-    assert titles(("a", 0.5), ("a", 0.75)) == ("Residual, 50% masked", "Residual, 75% masked")
-    assert titles(("a", 0.5), ("b", 0.5)) == ("Residual, 50% masked, a", "Residual, 50% masked, b")
-    assert len(set(titles(("a", 0.5), ("a", 0.5), ("b", 0.5)))) == 3

@@ -1,7 +1,5 @@
 """What is doubtful is told with a remedy, and nothing ordinary is."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -49,17 +47,14 @@ def test_a_window_in_which_nothing_lies_is_told_and_one_that_clips_most_is_ordin
     assert image_warnings(image, "CT", LIMITS) == []
 
 
-@pytest.mark.parametrize("spacing", [(1, 1, 1), (3, 0.4, 0.4), (5, 0.6, 0.6), (0.5, 0.7, 0.7)])
-def test_ordinary_grids(spacing):
-    assert grid_warnings(Geometry(SHAPE, spacing)) == []
-
-
 THICK = [((10, 0.5, 0.5), "spacing 10 × 0.5 × 0.5 mm"), ((0.5, 3, 0.5), "the thick axis is y")]
 THICK.append(((0.5, 0.5, 6), "the thick axis is x"))
 
 
 @pytest.mark.parametrize(("spacing", "told"), THICK)
 def test_very_thick_slices_and_those_along_another_axis(spacing, told):
+    for ordinary in ((1, 1, 1), (3, 0.4, 0.4), (5, 0.6, 0.6), (0.5, 0.7, 0.7)):
+        assert grid_warnings(Geometry(SHAPE, ordinary)) == []
     assert told in one(grid_warnings(Geometry(SHAPE, spacing)))
 
 
@@ -94,40 +89,37 @@ def test_a_disk_too_small():
     assert one(disk_warnings(2 * 10**9, 10**9)).startswith("1 GB of disk are free")
 
 
-def touch(root: Path, *names: str) -> None:
+CONTRAST = [f"Images/TRV1P{number}CTAI.mhd" for number in range(5)]
+LISTED = '{"training": [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}]}'
+
+
+@pytest.mark.parametrize(
+    ("adapter", "names", "told"),
+    [
+        (
+            "orcascore",
+            ["Images/TRV1P0CTI.mhd", *CONTRAST],
+            {f"contrast scan (CTAI): {', '.join(CONTRAST[:3])} and 2 more": "note"},
+        ),
+        (
+            "atlas",
+            ["sub-r001s001_T1w.nii.gz", "old_T1w.nii.gz", "._sub-r001s001_T1w.nii.gz"],
+            {
+                "file ._* (left by macOS): ._sub-r001s001_T1w.nii.gz": "note",
+                "image whose name has no sub-r<cohort>s<number>: old_T1w.nii.gz": "warning",
+            },
+        ),
+        (
+            "msd",
+            ["imagesTr/a.nii.gz", "imagesTr/b.nii.gz"],
+            {"image that dataset.json does not list: imagesTr/b.nii.gz": "warning"},
+        ),
+    ],
+)
+def test_what_is_left_out_is_told(tmp_path, adapter, names, told):
     for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-
-
-def left(adapter, root):
-    return [(found.severity, found.found) for found in left_out(adapter, root)]
-
-
-def test_contrast_scans_are_noted(tmp_path):
-    names = [f"Images/TRV1P{number}CTAI.mhd" for number in range(5)]
-    touch(tmp_path, "Images/TRV1P0CTI.mhd", *names)
-    told = f"left out, contrast scan (CTAI): {', '.join(names[:3])} and 2 more"
-    assert left("orcascore", tmp_path) == [("note", told)]
-
-
-def test_images_with_other_names_are_told(tmp_path):
-    touch(tmp_path, "sub-r001s001_T1w.nii.gz", "old_T1w.nii.gz", "._sub-r001s001_T1w.nii.gz")
-    assert left("atlas", tmp_path) == [
-        ("note", "left out, file ._* (left by macOS): ._sub-r001s001_T1w.nii.gz"),
-        ("warning", "left out, image whose name has no sub-r<cohort>s<number>: old_T1w.nii.gz"),
-    ]
-
-
-def test_images_that_dataset_json_does_not_list_are_told(tmp_path):
-    touch(tmp_path, "imagesTr/a.nii.gz", "imagesTr/b.nii.gz")
-    (tmp_path / "dataset.json").write_text(
-        '{"training": [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}]}', "utf-8"
-    )
-    told = "left out, image that dataset.json does not list: imagesTr/b.nii.gz"
-    assert left("msd", tmp_path) == [("warning", told)]
-
-
-def test_a_csv_leaves_nothing_out(tmp_path):
-    touch(tmp_path, "cases.csv")
-    assert left("manifest", tmp_path / "cases.csv") == []
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "dataset.json").write_text(LISTED, "utf-8")
+    found = [(finding.found, finding.severity) for finding in left_out(adapter, tmp_path)]
+    assert found == [(f"left out, {text}", severity) for text, severity in told.items()]

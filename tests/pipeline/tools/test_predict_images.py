@@ -27,7 +27,6 @@ from pipeline.storage.volumes import read_volume, write_volume
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export import predict_images as images_module
 from pipeline.tools.export.bundle import export_run, open_bundle
-from pipeline.tools.export.page import shown_slices
 from pipeline.tools.export.predict_images import claimed_agatston, predict_images
 
 SEED = 5
@@ -102,10 +101,11 @@ def test_an_image_is_predicted_as_the_stages_would(
     mask = read_volume(tmp_path / "out" / "d.nii.gz")
     sure = np.abs(expected.astype(np.float32) - 0.5) > 2e-3
     assert (mask.array[sure] == (expected >= 0.5)[sure]).all()
-    for one in (found, mask):
-        assert one.geometry.shape == read_volume(image).geometry.shape
-        np.testing.assert_allclose(one.geometry.origin, read_volume(image).geometry.origin)
-        np.testing.assert_allclose(one.geometry.direction, read_volume(image).geometry.direction)
+    source = read_volume(image).geometry
+    for one in (found.geometry, mask.geometry):
+        assert one.shape == source.shape
+        np.testing.assert_allclose(one.origin, source.origin)
+        np.testing.assert_allclose(one.direction, source.direction)
     measured = json.loads((tmp_path / "out" / "d.json").read_text("utf-8"))
     voxel_ml = 3.0 * 0.8 * 0.8 / 1000
     assert measured["lesion_ml"] == pytest.approx(np.count_nonzero(mask.array) * voxel_ml)
@@ -126,23 +126,16 @@ def test_a_bundle_names_no_folder_and_holds_only_what_is_needed(run, tmp_path):
     assert record["cases"] == {"train": 2, "validation": 1, "test": 1}
     assert set(record["settings"]["experiments"]) == {"grcsf"}
     assert "Not evaluated" in text
-    bundle = open_bundle(model, tmp_path / "tree")
-    assert (bundle.experiment, bundle.subset, bundle.seed, bundle.maps) == ("grcsf", 1, SEED, 2)
 
 
 def test_the_card_shows_the_scores_of_masks_made_the_same_way(run, tmp_path):
     layout, dataset = run
-    scores = {"dice": {"mean": 0.61, "low": 0.5, "high": None}}
-    scores["dice"] |= {"high": 0.7, "undefined": 0}
-    scores["iou"] = {"mean": 0.4, "low": None, "high": None}
+    scores = {"dice": {"mean": 0.61, "low": 0.5, "high": 0.7, "undefined": 0}}
     summary = {"scores": scores, "patients": 7, "confidence": 0.9}
     current = {"postprocess": dataset.postprocess.model_dump(mode="json")}
     write_json(layout.summary("grcsf"), {**summary, "settings": current})
     card = read_text(exported(run, tmp_path / "a.zip"), "MODEL_CARD.md")
     assert "| Dice | 0.610 | 0.500 to 0.700 |" in card
-    assert "| IoU | 0.400 | – |" in card
-    assert "90% interval" in card
-    assert "7 test patients" in card
     other = {"postprocess": {**current["postprocess"], "probability": 0.4}}
     write_json(layout.summary("grcsf"), {**summary, "settings": other})
     card = read_text(exported(run, tmp_path / "b.zip"), "MODEL_CARD.md")
@@ -169,18 +162,10 @@ def altered(model, **changes):
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda model: (model / "bundle.json").unlink(), "no readable bundle.json"),
         (lambda model: (model / "bundle.json").write_text("{"), "no readable bundle.json"),
         (lambda model: altered(model, format=9), "format 9, expected 1"),
-        *(
-            (lambda model, change=change: altered(model, **change), "bundle.json is not valid")
-            for change in (
-                {"settings": {"slices": {}}},
-                {"experiment": "../x"},
-                {"dataset": "../x"},
-                {"dataset": "/x"},
-            )
-        ),
+        (lambda model: altered(model, experiment="../x"), "bundle.json is not valid"),
+        (lambda model: altered(model, dataset="/x"), "bundle.json is not valid"),
         (lambda model: (model / WEIGHTS).unlink(), f"{WEIGHTS} is not there"),
         (lambda model: (model / WEIGHTS).write_bytes(b"x" * 99), f"{WEIGHTS} is damaged"),
     ],
@@ -203,12 +188,9 @@ def test_a_byte_changed_in_a_zip_is_found(run, tmp_path):
     start = one.header_offset + 30 + len(one.filename)
     # the last bits of a compressed stream are padding
     for at in np.linspace(start, start + one.compress_size - 9, 5).astype(int):
-        for value in (0x00, 0x07, 0xFF):
-            damaged = bytearray(whole)
-            damaged[at] = value if damaged[at] != value else value ^ 0x55
-            model.write_bytes(damaged)
-            with pytest.raises(PipelineError, match=r"network.safetensors is damaged"):
-                open_bundle(model, tmp_path / "tree")
+        model.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+        with pytest.raises(PipelineError, match=r"network.safetensors is damaged"):
+            open_bundle(model, tmp_path / "tree")
 
 
 def test_a_zip_writes_nothing_but_what_a_bundle_has(run, tmp_path):
@@ -267,10 +249,9 @@ def test_faulty_images_are_named_and_the_others_done(run, tmp_path, resources):
 def test_an_image_that_a_stage_refuses_leaves_the_others(run, tmp_path, resources, monkeypatch):
     model = exported(run, tmp_path / "run.zip", "unet")
     images = [raw(run, tmp_path / name) for name in ("second.nii", "third.nii")]
-    refuse = "second"
 
     def written(layout, bundle, cases, resources, stages=images_module._run_stages):
-        if refuse in cases:
+        if "second" in cases:
             raise PipelineError("case second: refused")
         stages(layout, bundle, cases, resources)
 
@@ -290,8 +271,6 @@ def test_an_image_is_never_replaced_by_its_mask(run, tmp_path, resources):
     for output in (tmp_path / "scans", tmp_path / "link"):
         with pytest.raises(PipelineError, match="choose another folder"):
             predict_images([image], model, output, resources)
-    with pytest.raises(PipelineError, match="choose another folder"):
-        predict_images([tmp_path / "scans"], model, tmp_path / "scans", resources)
     assert image.read_bytes() == before
     assert list((tmp_path / "scans").iterdir()) == [image]
 
@@ -326,16 +305,10 @@ def test_a_mask_never_has_the_name_of_a_probability_map(tmp_path, resources):
     ("arguments", "said"),
     [
         (["x.nii"], "images need --model"),
-        (["x.nii", "--model", "m"], "images need --model"),
         (["--model", "m", "--output", "o"], "expected images with --model"),
-        ([], "expected images with --model"),
         (["x.nii", "--model", "m", "--output", "o", "--config", "c"], "leave --config"),
-        (["x.nii", "--model", "m", "--output", "o", "--subset", "1"], "leave --config"),
         ([*STAGE, "--model", "m"], "go with images"),
-        ([*STAGE, "--output", "o"], "go with images"),
         ([*STAGE, "--probabilities"], "go with images"),
-        ([*STAGE, "--gpus", "0"], "go with images"),
-        ([*STAGE, "--threads", "1"], "go with images"),
     ],
 )
 def test_a_command_of_neither_use_is_refused(arguments, said):
@@ -353,12 +326,3 @@ def test_the_agatston_score_is_that_of_whole_candidates(run, tmp_path):
     mask[1, 2, 2] = True
     # four pixels of 0.25 mm², 300 HU and more, 3 mm apart; the other candidate is not claimed
     assert claimed_agatston(bundle, mask, hu, (3.0, 0.5, 0.5)) == pytest.approx(4 * 0.25 * 3)
-
-
-def test_shown_slices_are_the_fullest_and_one_to_each_side():
-    mask = np.zeros((20, 4, 4), bool)
-    assert shown_slices(mask) == [10]
-    mask[3:16, 0, 0] = mask[9] = True
-    assert shown_slices(mask) == [6, 9, 13]
-    mask[:9] = False
-    assert shown_slices(mask) == [9, 13]
