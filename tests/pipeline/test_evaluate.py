@@ -87,21 +87,11 @@ def test_means_are_those_of_subsets_and_undefined_values_are_counted(head):
     # one patient in a subset allows no interval
     assert summary["scores"]["dice"]["low"] is None
     assert "NaN" not in head.layout.summary("unetpp").read_text(), "no JSON"
-
-
-def test_groups_of_patients_have_their_own_means_without_cases_without_lesion_by_size(head):
-    rows, summary = scored(head, subsets=(1, 2))
+    cohorts = {name: group["patients"] for name, group in summary["by_group"].items()}
+    assert cohorts == {"Rh": 1, "Re": 1, "Rn": 1}
+    assert summary["by_group"]["Re"]["dice"] == pytest.approx(rows.loc["extra", "dice"])
     sizes = summary["by_lesion_size"]
     assert [sizes[name]["patients"] for name in ("1-100", "101-1000", ">1000")] == [2, 0, 0]
-    assert sizes["1-100"]["voxels"] == [32, 32]
-    assert sizes[">1000"]["dice"] is None
-    assert sum(group["patients"] for group in summary["by_lesion_quartile"].values()) == 2
-    cohorts = summary["by_group"]
-    assert {name: group["patients"] for name, group in cohorts.items()} == (
-        rows["group"].value_counts().to_dict()
-    )
-    for name, group in cohorts.items():
-        assert group["dice"] == pytest.approx(rows.loc[rows["group"] == name, "dice"].mean())
 
 
 def test_raw_scores_are_those_before_postprocessing(head):
@@ -166,30 +156,21 @@ def test_before_postprocessing_voxels_count_and_the_threshold_alone_finds_the_ri
     assert alone["dice"] == pytest.approx(2 * 17 / (17 + 17 + 6 * 4 * 20))
 
 
-def written_as(path, case, array, geometry):
-    """As if postprocess had written this mask."""
-    write_volume(path, array, geometry)
-    note = mask_note(path, case)
-    write_json(note, {**read_json(note), "sha256": file_digest(path)})
-
-
-def test_the_written_file_is_what_is_scored(head):
+def test_the_written_file_is_what_is_scored_and_another_grid_refused(head):
     scored(head, subsets=(1, 2))
     path = head.layout.mask("unetpp", 1, "half", ".nii.gz")
-    written_as(path, "half", np.zeros(SHAPE, np.uint8), read_volume(path).geometry)
-    evaluate(head.layout, "unetpp", (1, 2), VOXEL, Postprocess(), seed=0, threads=1)
-    rows = pd.read_csv(head.layout.scores("unetpp"), index_col="case")
-    assert rows.loc["half", "predicted_voxels"] == 0
+    geometry, note = read_volume(path).geometry, mask_note(path, "half")
 
+    def scored_on(geometry):
+        """As if postprocess had written an empty mask on this grid."""
+        write_volume(path, np.zeros(SHAPE, np.uint8), geometry)
+        write_json(note, {**read_json(note), "sha256": file_digest(path)})
+        evaluate(head.layout, "unetpp", (1, 2), VOXEL, PLAIN, seed=0, threads=2)
+        return pd.read_csv(head.layout.scores("unetpp"), index_col="case")
 
-def test_mask_on_another_grid_is_refused(head):
-    scored(head, subsets=(1, 2))
-    path = head.layout.mask("unetpp", 2, "extra", ".nii.gz")
-    volume = read_volume(path)
-    moved = type(volume.geometry)(SHAPE, volume.geometry.spacing)
-    written_as(path, "extra", volume.array, moved)
-    with pytest.raises(PipelineError, match=r"case extra: mask .*origin.*run postprocess again"):
-        evaluate(head.layout, "unetpp", (1, 2), VOXEL, Postprocess(), seed=0, threads=2)
+    assert scored_on(geometry).loc["half", "predicted_voxels"] == 0
+    with pytest.raises(PipelineError, match=r"case half: mask .*origin.*run postprocess again"):
+        scored_on(type(geometry)(SHAPE, geometry.spacing))
 
 
 def test_another_case_s_mask_of_an_older_time_is_refused_until_it_is_made_again(head):
@@ -198,9 +179,7 @@ def test_another_case_s_mask_of_an_older_time_is_refused_until_it_is_made_again(
     noted = file_digest(path)
     shutil.copy(head.layout.mask("unetpp", 2, "none", ".nii.gz"), path)
     os.utime(path, (1_577_836_800, 1_577_836_800))
-    assert changed_results(head.layout) == [], (
-        "its time is that of a mask which was only made earlier"
-    )
+    assert changed_results(head.layout) == [], "its time is that of a mask made earlier"
     message = (
         f"case extra: mask {path} is not as postprocess wrote it, found SHA-256 "
         f"{file_digest(path)}, expected {noted} in extra.json; delete the mask and run again"
@@ -217,9 +196,8 @@ def test_another_case_s_mask_of_an_older_time_is_refused_until_it_is_made_again(
 def test_no_labelled_test_case_is_one_line(results_tree):
     results_tree.add_case("unseen", np.zeros(SHAPE, np.int16))
     results_tree.write_split([[]])
-    with pytest.raises(PipelineError, match=r"no labelled test case") as caught:
-        evaluate(results_tree.layout, "unetpp", (1,), VOXEL, Postprocess(), seed=0, threads=1)
-    assert "\n" not in str(caught.value)
+    with pytest.raises(PipelineError, match=r"^[^\n]*no labelled test case[^\n]*$"):
+        evaluate(results_tree.layout, "unetpp", (1,), VOXEL, PLAIN, seed=0, threads=1)
 
 
 def test_threads_do_not_change_the_result(head):

@@ -43,6 +43,7 @@ def ingested(root, **chosen) -> Layout:
 
 def test_a_volume_and_the_lesion_s_values_are_chosen(folder):
     root, image, label = folder
+    ingested(root, channel=0, foreground=(3,))  # another choice makes the store anew
     layout = ingested(root, channel=1, foreground=(1, 2))
     store = open_store(layout.case_store("a"))
     np.testing.assert_array_equal(read_array(store, "image"), image[1])
@@ -50,23 +51,11 @@ def test_a_volume_and_the_lesion_s_values_are_chosen(folder):
     assert store.attrs["slices_with_lesion"] == [1, 2]
     # a note does not name its case, so that the report can list all cases of a note together
     notes = ["label values 3 taken as background, as source.foreground says"]
-    assert read_json(layout.cases)["cases"]["a"]["notes"] == notes
-
-
-def test_another_choice_makes_the_store_anew(folder):
-    root, image, _ = folder
-    ingested(root, channel=1)
-    store = open_store(ingested(root, channel=0, foreground=(3,)).case_store("a"))
-    np.testing.assert_array_equal(read_array(store, "image"), image[0])
-    assert store.attrs["slices_with_lesion"] == [3]
-
-
-def test_the_manifest_has_what_scales_a_case(folder):
-    layout = ingested(folder[0], channel=1)
-    attributes = open_store(layout.case_store("a")).attrs
-    slices = Slices(percentiles=(0.5, 99.9))
     entry = read_json(layout.cases)["cases"]["a"]
-    assert intensity_range(entry, slices) == intensity_range(attributes, slices)
+    assert entry["notes"] == notes
+    for attributes in (entry, store.attrs):
+        ends = intensity_range(attributes, Slices(percentiles=(0.5, 99.9)))
+        assert ends == (store.attrs["quantiles"][2], store.attrs["quantiles"][11])
 
 
 def test_without_a_choice_a_4d_image_is_refused_in_one_line(folder):
@@ -84,30 +73,20 @@ def test_an_older_file_in_the_place_of_an_image_or_a_list_is_noticed(folder, nam
     assert source_changes(layout.sources("ingest")).replaced == [path]
 
 
-@pytest.fixture
-def faulty(folder):
-    """The same, with a case twice, one whose image is not there, and one cut-off image."""
+def test_faulty_cases_are_refused_together_or_set_aside_with_their_reasons(folder):
     root, image, _ = folder
     nibabel.save(nibabel.Nifti1Image(image[0].T, np.eye(4)), root / "good.nii.gz")
-    whole = (root / "good.nii.gz").read_bytes()
-    (root / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
+    cut = root / "cut.nii.gz"
+    cut.write_bytes((root / "good.nii.gz").read_bytes()[:900])
     lines = ["case,image,label", "good,good.nii.gz,a-mask.nii.gz", "cut,cut.nii.gz,a-mask.nii.gz"]
     lines += ["twice,good.nii.gz,", "twice,a.nii.gz,", "gone,gone.nii.gz,"]
     (root / "manifest.csv").write_text("\n".join(lines), "utf-8")
-    return root
-
-
-def test_faults_of_lists_and_of_images_are_shown_together(faulty):
     with pytest.raises(PipelineError) as raised:
-        ingested(faulty)
+        ingested(root)
     first, *lines = str(raised.value).splitlines()
     assert first == "3 of 4 cases cannot be used"
-    for line, case in zip(lines, ("cut", "gone", "twice"), strict=True):
-        assert f"case {case}: " in line
-
-
-def test_skip_sets_every_faulty_case_aside_with_its_reason(faulty):
-    layout = ingested(faulty, on_error="skip")
+    assert [line.partition(":")[0] for line in lines] == ["case cut", "case gone", "case twice"]
+    layout = ingested(root, on_error="skip")
     manifest = read_json(layout.cases)
     assert list(manifest["cases"]) == ["good"]
     reasons = {name: " ".join(lines) for name, lines in manifest["set_aside"].items()}
@@ -115,16 +94,12 @@ def test_skip_sets_every_faulty_case_aside_with_its_reason(faulty):
     assert sorted(reasons) == sorted(said)
     assert all(words in reasons[name] for name, words in said.items())
     # a corrected image of such a case is noticed
-    cut = faulty / "cut.nii.gz"
-    cut.write_bytes((faulty / "good.nii.gz").read_bytes())
+    cut.write_bytes((root / "good.nii.gz").read_bytes())
     os.utime(cut, (1_500_000_000, 1_500_000_000))
     assert source_changes(layout.sources("ingest")).replaced == [cut]
-
-
-def test_skip_without_any_good_case_is_refused(folder):
-    (folder[0] / "manifest.csv").write_text("case,image,label\na,a.nii.gz,gone.nii.gz\n", "utf-8")
+    (root / "manifest.csv").write_text("case,image,label\na,a.nii.gz,gone.nii.gz\n", "utf-8")
     with pytest.raises(PipelineError, match=r"gone\.nii\.gz not there"):
-        ingested(folder[0], on_error="skip")
+        ingested(root, on_error="skip")  # no good case is left
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,7 @@ def heart(results_tree, box):
     label = box(SHAPE, (2, 4), (5, 8), (5, 8)).astype(np.uint8)
     results_tree.add_case("heart", image, label, suffix=".mhd")
     probability = np.zeros(SHAPE)
-    probability[2:4, 5:8, 4:8] = 0.9
-    probability[5, 20, 15] = 0.9
-    probability[1, 1, 1] = 0.9
+    probability[2:4, 5:8, 4:8] = probability[5, 20, 15] = probability[1, 1, 1] = 0.9
     results_tree.add_predictions("unetpp", 1, {"heart": probability})
     return results_tree
 

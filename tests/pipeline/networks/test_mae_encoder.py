@@ -32,15 +32,11 @@ def given(ingested):
     return keep_mae(ingested, 1)
 
 
-def on_encoder(*, frozen):
-    encoder = {"mae": "shared", "frozen": frozen}
-    return Experiment(model="mae_unet", mae_encoder=encoder, width=4, training=TRAINING)
-
-
 def segment(layout, *, frozen):
-    network = on_encoder(frozen=frozen)
+    encoder = {"mae": "shared", "frozen": frozen}
+    network = Experiment(model="mae_unet", mae_encoder=encoder, width=4, training=TRAINING)
     train_segmentation(layout, "m", 1, network, 0, SLICES, 5, RESOURCES, MAE)
-    return layout.model("m", 1)
+    return layout.model("m", 1), network
 
 
 def assert_encoder_is(state, mae):
@@ -53,7 +49,7 @@ def assert_encoder_is(state, mae):
 def test_a_frozen_encoder_is_the_mae_s_and_only_another_mae_trains_the_network_anew(
     given, ingested
 ):
-    manifest = segment(ingested, frozen=True)
+    manifest, network = segment(ingested, frozen=True)
     before = read_json(manifest)["fingerprint"]
     assert_encoder_is(weights(manifest), given)
     with nothing_trained():
@@ -62,6 +58,10 @@ def test_a_frozen_encoder_is_the_mae_s_and_only_another_mae_trains_the_network_a
     segment(ingested, frozen=True)
     assert read_json(manifest)["fingerprint"] != before
     assert_encoder_is(weights(manifest), other)
+    shutil.rmtree(ingested.stage("train_mae"))  # prediction needs the network's own weights only
+    predict(ingested, "m", 1, network, 0, SLICES, RESOURCES, MAE)
+    store = open_store(ingested.prediction_store("m", 1, "d"))
+    assert np.isfinite(read_array(store, "probability")).all()
 
 
 def test_an_encoder_that_learns_starts_from_the_mae_s_and_resumes_to_the_same_bits(
@@ -76,21 +76,11 @@ def test_an_encoder_that_learns_starts_from_the_mae_s_and_resumes_to_the_same_bi
 
     with monkeypatch.context() as patch:
         patch.setattr(stage, "fit", watched)
-        manifest = segment(ingested, frozen=False)
+        manifest, _ = segment(ingested, frozen=False)
     trained = weights(manifest)
     assert_encoder_is(started, given)
     assert not torch.equal(trained["encoder.norm.weight"], given["norm.weight"])
     folder_of(manifest).rename(tmp_path / "whole")
     with killed_before_epoch(1):
         segment(ingested, frozen=False)
-    assert_same(trained, weights(segment(ingested, frozen=False)))
-
-
-@pytest.mark.usefixtures("given")
-def test_prediction_needs_the_network_s_own_weights_only(ingested):
-    segment(ingested, frozen=True)
-    shutil.rmtree(ingested.stage("train_mae"))
-    network = on_encoder(frozen=True)
-    predict(ingested, "m", 1, network, 0, SLICES, RESOURCES, MAE)
-    store = open_store(ingested.prediction_store("m", 1, "d"))
-    assert np.isfinite(read_array(store, "probability")).all()
+    assert_same(trained, weights(segment(ingested, frozen=False)[0]))

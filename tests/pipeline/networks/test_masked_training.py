@@ -75,23 +75,17 @@ def test_another_difference_makes_another_store(with_residuals):
     stores = [open_store(with_residuals.residual_store(name, "d")) for name in ("mrm", "other")]
     assert stores[0].attrs["fingerprint"] != stores[1].attrs["fingerprint"]
     plain, other = (read_array(store, "residual").astype(np.float32) for store in stores)
-    assert 0 <= other.min() < other.max() <= 1
     # equal up to the two float16 roundings and the resizing, which is none at this size
     np.testing.assert_allclose(other, plain**2, atol=2e-3)
 
 
 def test_pictures_show_validation_slices_and_are_no_reason_to_train_again(ingested):
     every_second = MAE.model_copy(update={"picture_epochs": 2, "epochs": 3})
-    train(ingested, every_second)
-    folder = folder_of(ingested.mae("shared")) / "pictures"
-    names = sorted(path.name for path in folder.iterdir())
-    assert names == [
-        f"epoch-000{epoch}-masked-{ratio}.png" for epoch in (1, 3) for ratio in (50, 75)
-    ]
-    image, shown, reconstruction = np.split(imread(folder / names[-1]), 3, axis=1)
-    assert np.ptp(image) > 0.5
+    folder = folder_of(train(ingested, every_second)) / "pictures"
+    names = {f"epoch-000{epoch}-masked-{ratio}.png" for epoch in (1, 3) for ratio in (50, 75)}
+    assert {path.name for path in folder.iterdir()} == names
+    image, shown, reconstruction = np.split(imread(folder / max(names)), 3, axis=1)
     visible = ~np.isclose(shown, 0.5, atol=0.01)
-    assert 0.2 < visible.mean() < 0.4
     np.testing.assert_allclose(reconstruction[visible], image[visible], atol=0.01)
     assert np.abs(reconstruction - image)[~visible].max() > 0.05
     with nothing_trained():

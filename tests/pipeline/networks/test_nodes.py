@@ -41,14 +41,12 @@ def test_every_process_of_every_node_runs_this_command(srun):
     assert mark == "1"
 
 
-def test_a_process_that_fails_fails_the_training(srun):
+def test_a_process_that_fails_fails_the_training_and_outside_of_a_job_none_starts(
+    srun, monkeypatch
+):
     srun(7)
     with pytest.raises(PipelineError, match=r"MAE shared: a process .* ended with 7"):
         nodes.train_on_nodes("MAE shared", NODES)
-
-
-def test_outside_of_a_job_it_is_refused(srun, monkeypatch):
-    srun(0)
     monkeypatch.delenv("SLURM_JOB_ID")
     with pytest.raises(PipelineError, match=r"resources\.nodes: found 2, but this is no SLURM job"):
         nodes.train_on_nodes("MAE shared", NODES)

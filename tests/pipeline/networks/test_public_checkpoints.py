@@ -3,7 +3,6 @@
 import argparse
 import json
 import pickle
-import shutil
 
 import pytest
 import torch
@@ -51,18 +50,27 @@ def refusal(path):
 
 
 @pytest.mark.parametrize("name", ["mae.pth", "mae.bin", "mae.safetensors"])
-def test_files_of_each_kind(tmp_path, trained, name):
+def test_files_of_each_kind_are_read_and_their_names_no_part_of_the_digest(tmp_path, trained, name):
     path = tmp_path / name
     if name.endswith("safetensors"):
         save_file(trained.state_dict(), path)
-    else:
-        torch.save({"model": trained.state_dict()}, path)
+    else:  # arguments beside the weights do not stand in the way
+        arguments = argparse.Namespace(norm_pix_loss=False, lr=1e-3)
+        torch.save({"model": trained.state_dict(), "args": arguments, "epoch": 3}, path)
     assert_loads(path, trained)
+    digest = checkpoint_digest(path)
+    assert digest == checkpoint_digest(path.rename(tmp_path / f"of-another-{name}"))
 
 
 @pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
-def test_hugging_face_folders(tmp_path, trained, weights):
-    assert_loads(hugging_face(tmp_path / "vitmae", trained, weights), trained)
+def test_hugging_face_folders_are_read_and_every_file_is_part_of_the_digest(
+    tmp_path, trained, weights
+):
+    folder = hugging_face(tmp_path / "vitmae", trained, weights)
+    assert_loads(folder, trained)
+    before = checkpoint_digest(folder)
+    (folder / "config.json").write_text('{"model_type": "vit_mae", "x": 1}', "utf-8")
+    assert checkpoint_digest(folder) != before
 
 
 def test_what_transformers_saves_itself_is_read(tmp_path, trained):
@@ -101,13 +109,6 @@ def test_what_fits_and_computes_otherwise_is_refused(tmp_path, trained, key, val
     assert f"{key} is {value!r}, the MAE's is" in refusal(folder)
 
 
-def test_arguments_saved_beside_the_weights_do_not_stand_in_the_way(tmp_path, trained):
-    path = tmp_path / "mae.pth"
-    arguments = argparse.Namespace(norm_pix_loss=False, lr=1e-3)
-    torch.save({"model": trained.state_dict(), "args": arguments, "epoch": 3}, path)
-    assert_loads(path, trained)
-
-
 def test_models_of_normalised_targets_are_refused_with_the_reason(tmp_path, trained):
     folder = hugging_face(tmp_path / "vitmae", trained, norm_pix_loss=True)
     path = tmp_path / "mae.pth"
@@ -129,14 +130,11 @@ class Trap:
 
 def test_nothing_in_a_checkpoint_is_run(tmp_path, trained):
     sprung = tmp_path / "sprung"
-    for name, save in (("zip.pth", torch.save), ("plain.pth", None)):
-        path = tmp_path / name
-        content = {"model": trained.state_dict(), "trap": Trap(sprung)}
-        if save is None:
-            path.write_bytes(pickle.dumps(content))
-        else:
-            save(content, path)
-        assert "holds more than weights" in refusal(path)
+    content = {"model": trained.state_dict(), "trap": Trap(sprung)}
+    torch.save(content, tmp_path / "zip.pth")
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps(content))
+    for name in ("zip.pth", "plain.pth"):
+        assert "holds more than weights" in refusal(tmp_path / name)
     assert not sprung.exists()
 
 
@@ -147,14 +145,3 @@ def test_what_is_missing_or_damaged_is_told(tmp_path, trained):
     folder = hugging_face(tmp_path / "vitmae", trained)
     (folder / "config.json").write_text("{", "utf-8")
     assert "no readable JSON" in refusal(folder)
-
-
-def test_the_digest_is_of_the_content_of_every_file_and_of_no_name(tmp_path, trained):
-    torch.save(trained.state_dict(), tmp_path / "mae.pth")
-    shutil.copy(tmp_path / "mae.pth", tmp_path / "elsewhere.bin")
-    digest = checkpoint_digest(tmp_path / "mae.pth")
-    assert digest == checkpoint_digest(tmp_path / "elsewhere.bin")
-    folder = hugging_face(tmp_path / "vitmae", trained)
-    before = checkpoint_digest(folder)
-    (folder / "config.json").write_text('{"model_type": "vit_mae", "x": 1}', "utf-8")
-    assert checkpoint_digest(folder) != before

@@ -3,15 +3,11 @@
 Their loss curve is that of one process with the same whole batch.
 """
 
-from functools import partial
-
 import lightning
 import numpy as np
 import pytest
-import torch
 from torch import distributed as dist
 from torch import nn
-from torch.distributed.nn.functional import all_reduce
 
 from grcsf.mae.adversarial import generator_term
 from pipeline import train_segmentation as stage
@@ -27,30 +23,13 @@ LOSSES = ("train_loss", "validation_loss", "learning_rate")
 ALONE, TOGETHER = Resources(threads=1), Resources(threads=1, nodes=2)
 
 
-class GlooBatchNorm(nn.BatchNorm2d):
-    """Statistics over the batches of all processes: torch's own does this on GPUs only."""
-
-    def forward(self, values):  # (B, C, h, w)
-        if not self.training or not dist.is_initialized():
-            return super().forward(values)
-        axes, count = (0, 2, 3), values.numel() / values.shape[1] * dist.get_world_size()
-        mean = all_reduce(values.sum(axes)) / count
-        variance = all_reduce((values - mean[:, None, None]).square().sum(axes)) / count
-        with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
-            self.num_batches_tracked += 1
-        scale = self.weight / (variance + self.eps).sqrt()
-        return (values - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
-
-
-def with_gloo_batch_norm(*arguments):
+def without_batch_norm(*arguments):
+    """A network of slices that are each their own: torch shares statistics on GPUs only."""
     network = build_network(*arguments)
     for name, layer in list(network.named_modules()):
         if isinstance(layer, nn.BatchNorm2d):
             parent, _, own = name.rpartition(".")
-            replaced = GlooBatchNorm(layer.num_features)
-            setattr(network.get_submodule(parent), own, replaced)
+            setattr(network.get_submodule(parent), own, nn.GroupNorm(1, layer.num_features))
     return network
 
 
@@ -103,22 +82,13 @@ def test_two_processes_train_an_adversarial_mae(ingested, trained_once, monkeypa
 @pytest.mark.slow
 @pytest.mark.usefixtures("two_processes")
 def test_two_processes_train_a_network_as_one_does(ingested, monkeypatch):
-    monkeypatch.setattr(stage, "build_network", with_gloo_batch_norm)
+    monkeypatch.setattr(stage, "build_network", without_batch_norm)
     # in float32 three epochs make some 5 % of a rounding, and which one depends on the processor
     monkeypatch.setitem(trainer.PRECISIONS, "fp32", "64-true")
     training = Training(epochs=3, batch_size=4, warmup_epochs=1, loss="mixed", learning_rate=0.01)
     network = Experiment(model="unet", width=2, training=training)
-    run = partial(
-        stage.train_segmentation,
-        ingested,
-        subset=1,
-        settings=network,
-        residual_count=0,
-        slices=SLICES,
-        seed=5,
-    )
-    run(name="alone", resources=ALONE)
-    run(name="together", resources=TOGETHER)
+    for name, resources in (("alone", ALONE), ("together", TOGETHER)):
+        stage.train_segmentation(ingested, name, 1, network, 0, SLICES, 5, resources)
     alone, together = curve(ingested.model("alone", 1)), curve(ingested.model("together", 1))
     assert len(alone) == 3
     np.testing.assert_allclose(together, alone, rtol=1e-6)

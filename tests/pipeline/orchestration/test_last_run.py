@@ -1,12 +1,12 @@
 """What a call finds of the one before it: changed code, and results recorded elsewhere."""
 
 import shutil
+from unittest.mock import DEFAULT, Mock
 
 import pytest
 
 from pipeline.orchestration import last_run
 from pipeline.orchestration.last_run import (
-    RECORDS,
     changed_code,
     note_code,
     note_recorded,
@@ -93,48 +93,21 @@ def test_results_put_back_are_looked_at_if_they_had_changed(recorded, tmp_path, 
 
 @pytest.mark.parametrize("written", [0, 1])
 def test_a_call_killed_between_the_marks_leaves_what_is_looked_at(recorded, monkeypatch, written):
-    calls = []
-
-    def killed(*arguments):
-        if len(calls) == written:
-            raise KeyboardInterrupt
-        calls.append(arguments)
-        write_json(*arguments)
-
-    monkeypatch.setattr(last_run, "write_json", killed)
+    write = Mock(side_effect=[*[DEFAULT] * written, KeyboardInterrupt], wraps=write_json)
+    monkeypatch.setattr(last_run, "write_json", write)
     with pytest.raises(KeyboardInterrupt):
         note_recorded(recorded)
     assert unrecorded(recorded) == ({recorded.cases} if written else set())
 
 
-def test_the_same_results_under_another_path_are_looked_at(recorded, tmp_path):
+def test_results_are_those_of_their_place_and_no_record_store_or_note(recorded, tmp_path):
     moved = Layout(tmp_path / "moved", "heart")
     recorded.root.rename(moved.root)
     assert unrecorded(moved) == {moved.cases}
-
-
-def test_results_are_all_that_is_declared_and_no_record_store_or_note(layout):
-    declared = {
-        *(layout.cases, layout.split, layout.mae("m"), layout.residual_batch("mrm", "1of2")),
-        *(layout.model("unet", 1), layout.predictions("unet", 1), layout.masks("unet", 1)),
-        *(layout.scores("unet"), layout.summary("unet"), layout.table(".md"), layout.table(".csv")),
-        *(layout.chosen_table("t", ".md"), layout.chosen_table("t", ".csv"), layout.report),
-    }
-    others = {
-        layout.case_store("c") / "zarr.json",
-        layout.residual_store("mrm", "c") / "zarr.json",
-        layout.mask("unet", 1, "c", ".json"),
-        layout.last_run,
-        layout.sources("ingest"),
-        *map(record_of, declared),
-    }
-    for path in declared | others:
+    declared = {moved.cases, moved.residual_batch("mrm", "1of2"), moved.masks("unet", 1)}
+    declared |= {moved.table(".csv"), moved.chosen_table("t", ".md"), moved.report}
+    others = {moved.case_store("c") / "zarr.json", moved.residual_store("mrm", "c") / "zarr.json"}
+    others |= {moved.mask("unet", 1, "c", ".json"), moved.last_run, moved.sources("ingest")}
+    for path in declared | others | set(map(record_of, declared)):
         write_json(path, {})
-    assert results_there(layout) == declared
-
-
-def test_records_of_several_data_sets_do_not_share_a_file(layouts):
-    for layout in layouts:
-        note_code(layout, CODE)
-        note_recorded(layout)
-    assert len(list((RECORDS / "grcsf").iterdir())) == 2
+    assert results_there(moved) == declared

@@ -4,7 +4,6 @@ import os
 
 import pytest
 
-from pipeline.errors import PipelineError
 from pipeline.orchestration.changed_results import ChangedResult, changed_results, set_aside
 from pipeline.orchestration.record_writer import Inputs, JobDescription, recorded
 from pipeline.storage.layout import Layout, record_of
@@ -40,21 +39,21 @@ def small(tmp_path, monkeypatch) -> Layout:
     return layout
 
 
-@pytest.mark.parametrize("text", ["{ }", "", "{}\n"])
-@pytest.mark.parametrize("stage", SMALL)
-@pytest.mark.parametrize("index", [0, -1])
-def test_an_edited_small_result_is_told_in_one_line_and_set_aside(small, stage, index, text):
+@pytest.mark.parametrize(
+    ("stage", "index"), [(stage, index) for stage in SMALL for index in (0, -1)]
+)
+def test_an_edited_small_result_is_told_in_one_line_and_set_aside(small, stage, index):
     declared, path = SMALL[stage](small)[0], SMALL[stage](small)[index]
     assert changed_results(small) == []
     reason = f"{path}: has changed since it was written"
-    path.write_text(text)
+    path.write_text("{ }")
     for times in (None, OLDER):
         os.utime(path, times)
         assert changed_results(small) == [ChangedResult(declared, {path: reason})]
-    assert path.read_text() == text
+    assert path.read_text() == "{ }"
     (line,) = set_aside(declared)
     aside = path.with_name(line.removeprefix("set aside as ").split(": ")[0])
-    assert aside.read_text() == text
+    assert aside.read_text() == "{ }"
     assert (aside.name[0], aside.suffix) == (".", ".old"), "which prune finds"
     assert not path.exists()
     assert changed_results(small) == [], "Snakemake misses it by itself"
@@ -87,12 +86,3 @@ def test_what_a_killed_job_has_written_is_not_compared_with_an_earlier_one_s(sma
     assert changed_results(small) == []
     write_small(small, "evaluate", text='{"new": 1}')
     assert changed_results(small) == []
-
-
-def test_a_split_that_may_not_be_read_is_one_line(small, monkeypatch):
-    def refused(path):
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr("pipeline.orchestration.changed_results.file_digest", refused)
-    with pytest.raises(PipelineError, match=r"csv|md|json: Permission denied; expected a readable"):
-        changed_results(small)

@@ -1,7 +1,6 @@
 """What is written appears whole or not at all: beside other jobs, on full and on closed disks."""
 
 import errno
-import multiprocessing
 import os
 import resource
 import shutil
@@ -22,8 +21,6 @@ from tests.pipeline.storage.stores import (
     write,
 )
 
-FORK = multiprocessing.get_context("fork")
-
 
 def test_json_is_whole_or_refused(tmp_path):
     path = tmp_path / "a" / "m.json"
@@ -35,29 +32,6 @@ def test_json_is_whole_or_refused(tmp_path):
     shutil.rmtree(path.parent)
     with pytest.raises(PipelineError, match="not there"):
         files.read_json(path)
-
-
-def test_a_fingerprint_depends_on_values_not_on_their_order():
-    assert files.fingerprint({"a": 1, "b": [2]}) == files.fingerprint({"b": [2], "a": 1})
-    assert files.fingerprint({"a": 1}) != files.fingerprint({"a": 2})
-
-
-def write_often(path, barrier):
-    barrier.wait()
-    for _ in range(25):
-        write(path)
-
-
-def test_two_jobs_that_make_the_same_store_end_with_one_good_store(tmp_path):
-    path, barrier = tmp_path / "a.zarr", FORK.Barrier(2)
-    writers = [FORK.Process(target=write_often, args=(path, barrier)) for _ in range(2)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    assert [writer.exitcode for writer in writers] == [0, 0]
-    zarr_store.verify_store(path)
-    assert sorted(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("before", [False, True])

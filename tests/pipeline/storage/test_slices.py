@@ -8,8 +8,6 @@ import torch
 from torch import distributed as dist
 
 from pipeline.errors import PipelineError
-from pipeline.settings import Slices
-from pipeline.storage.intensity import intensity_range
 from pipeline.storage.slices import (
     SliceDataset,
     SliceSampler,
@@ -17,7 +15,7 @@ from pipeline.storage.slices import (
     share_cache,
     slice_loader,
 )
-from pipeline.storage.zarr_store import open_store, write_store
+from pipeline.storage.zarr_store import write_store
 from tests.pipeline.results import SLICES
 
 
@@ -44,12 +42,6 @@ def test_the_window_maps_its_ends_to_zero_and_one():
     np.testing.assert_allclose(seen.numpy().ravel(), [0, 0, 0.5, 1, 1], atol=1e-6)
 
 
-def test_percentiles_come_from_the_case(ingested):
-    attributes = open_store(ingested.case_store("a")).attrs
-    low, high = intensity_range(attributes, Slices(percentiles=(5, 95)))
-    assert (low, high) == (attributes["quantiles"][5], attributes["quantiles"][7])
-
-
 def test_the_cache_changes_nothing_and_stays_out_of_pickles(ingested):
     wanted = [("a", z) for z in range(6)]
     plain, cached = dataset(ingested, wanted), dataset(ingested, wanted)
@@ -64,10 +56,9 @@ def test_the_cache_changes_nothing_and_stays_out_of_pickles(ingested):
 
 
 @pytest.mark.parametrize(
+    # an item has 8192 bytes, and the larger part gets three quarters of a reader's
     ("readers", "kept"),
-    # an item has 8192 bytes
     [(4, [18, 6]), (16, [5, 1])],
-    ids=["a quarter of a megabyte for 24 slices", "62,500 bytes, three quarters for the larger"],
 )
 def test_the_cache_is_one_for_all_processes_that_read_a_training_s_slices(ingested, readers, kept):
     parts = [

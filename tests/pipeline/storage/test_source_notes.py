@@ -51,13 +51,6 @@ def test_a_touched_file_is_read_once_and_is_no_other(tmp_path, files, monkeypatc
     assert source_changes(tmp_path / "note.json").replaced == []
 
 
-def test_of_what_is_not_there_others_tell(tmp_path, files):
-    assert source_changes(tmp_path / "no-note.json").replaced == []
-    files[0].unlink()
-    assert source_changes(tmp_path / "note.json").replaced == []
-    assert file_stats(files) == file_stats(files[1:])
-
-
 def test_a_file_that_could_not_be_read_is_another_as_soon_as_it_changes(tmp_path, files):
     write_source_note(tmp_path / "note.json", file_stats(files), {})
     assert source_changes(tmp_path / "note.json").replaced == []

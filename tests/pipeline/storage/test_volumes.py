@@ -14,14 +14,8 @@ from pipeline.storage.volumes import Geometry, read_geometry, read_volume, write
 SUFFIXES = [".nii.gz", ".nii", ".mha", ".mhd", ".nrrd"]
 
 
-def rotation(degrees_z: float, degrees_y: float) -> np.ndarray:
-    a, b = np.deg2rad([degrees_z, degrees_y])
-    about_z = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
-    about_y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
-    return about_z @ about_y
-
-
-OBLIQUE_XYZ = rotation(20, -7) @ np.diag([-1.0, -1.0, 1.0])
+# turned about all axes
+OBLIQUE_XYZ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
 OBLIQUE = Geometry(
     (5, 6, 7), (3.0, 0.7, 0.5), (11.0, -20.5, 33.25), tuple(OBLIQUE_XYZ[::-1, ::-1].ravel())
 )
@@ -72,35 +66,20 @@ def test_round_trip_keeps_values_dtype_and_grid(tmp_path, values, suffix, dtype)
     assert read_geometry(path) == volume.geometry
 
 
-def test_nibabel_and_we_see_the_same_grid_and_values_in_each_other_s_files(tmp_path, values):
+@pytest.mark.parametrize("order", "<>")
+def test_nibabel_and_we_see_the_same_grid_and_values_in_each_other_s_files(tmp_path, values, order):
     path, affine = tmp_path / "image.nii.gz", affine_ras(OBLIQUE)
     write_volume(path, values, OBLIQUE)
     image = nibabel.load(path)
     np.testing.assert_allclose(image.affine, affine, atol=1e-4)
     np.testing.assert_array_equal(np.asanyarray(image.dataobj).transpose(2, 1, 0), values)
-    nibabel.save(nibabel.Nifti1Image(values.transpose(2, 1, 0), affine), path)
+    header = nibabel.Nifti1Header(endianness=order)
+    header.set_data_dtype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(values.transpose(2, 1, 0), affine, header), path)
     volume = read_volume(path)
     np.testing.assert_allclose(affine_ras(volume.geometry), affine, atol=1e-4)
     np.testing.assert_array_equal(volume.array, values)
-
-
-@pytest.mark.parametrize("order", "<>")
-def test_both_byte_orders_of_nifti(tmp_path, values, order):
-    array = values.astype(np.float32)
-    array[1, 2, 3] = np.nan
-    header = nibabel.Nifti1Header(endianness=order)
-    header.set_data_dtype(np.float32)
-    path = tmp_path / "image.nii"
-    nibabel.save(nibabel.Nifti1Image(array.transpose(2, 1, 0), np.eye(4), header), path)
-    np.testing.assert_array_equal(read_volume(path).array, array)
-    path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(PipelineError, match="truncated"):
-        read_volume(path)
-
-
-def test_nifti_2_is_named(tmp_path, values):
-    path = tmp_path / "image.nii.gz"
-    nibabel.save(nibabel.Nifti2Image(values.transpose(2, 1, 0), np.eye(4)), path)
+    nibabel.save(nibabel.Nifti2Image(values.transpose(2, 1, 0), affine), path)
     with pytest.raises(PipelineError, match="save it as NIfTI-1"):
         read_volume(path)
 
@@ -116,14 +95,6 @@ def test_mhd_names_its_data_file_and_leaves_nothing_else(tmp_path, values, compr
     for file in (path, tmp_path / data):
         file.rename(moved / file.name)
     np.testing.assert_array_equal(read_volume(moved / "scan.mhd").array, values)
-
-
-def test_writing_again_gives_the_same_bytes(tmp_path, values):
-    paths = [tmp_path / name / "image.nii.gz" for name in ("first", "second")]
-    for path in paths:
-        path.parent.mkdir()
-        write_volume(path, values, OBLIQUE)
-    assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path, values, monkeypatch):
@@ -201,23 +172,18 @@ def write_series(folder: Path, array: np.ndarray, gaps: list[float]) -> None:
         writer.Execute(image)
 
 
-def test_dicom_folder(tmp_path, values):
+def test_a_dicom_folder_is_read_unless_a_slice_or_all_are_missing(tmp_path, values, capfd):
     write_series(tmp_path / "series", values, [5.0, 7.5, 10.0, 12.5, 15.0])
     volume = read_volume(tmp_path / "series")
     np.testing.assert_array_equal(volume.array, values)
     assert_same_grid(volume.geometry, Geometry((5, 6, 7), (2.5, 0.75, 0.5), (5.0, -20.0, -10.0)))
     assert read_geometry(tmp_path / "series") == volume.geometry
-
-
-def test_dicom_folder_with_a_missing_slice_is_refused(tmp_path, values):
-    write_series(tmp_path / "series", values, [5.0, 7.5, 10.0, 15.0, 17.5])
+    write_series(tmp_path / "with gap", values, [5.0, 7.5, 10.0, 15.0, 17.5])
     with pytest.raises(PipelineError, match=r"from 2\.5 to 5 mm"):
-        read_volume(tmp_path / "series")
-
-
-def test_folder_without_dicom_is_refused(tmp_path, capfd):
+        read_volume(tmp_path / "with gap")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(PipelineError, match="0 DICOM series, expected 1"):
-        read_volume(tmp_path)
+        read_volume(tmp_path / "empty")
     assert capfd.readouterr().err == ""
 
 
