@@ -92,8 +92,9 @@ def predict_case(
         residuals = None
         if residual_store is not None:
             maps = read_array(residual_store, "residual", (slice(None), part))  # (R, b, h, w)
-            path = residual_store.store_path
-            residuals = network_residuals(maps, slices.size, path, start).to(device)
+            # the path of a shared store does not end in the case's name
+            case, path = str(store.attrs.get("case")), residual_store.store_path
+            residuals = network_residuals(maps, slices.size, case, path, start).to(device)
         with torch.inference_mode():
             # (b, 1, h, w) → (b, 1, y, x)
             predicted = source_slices(torch.sigmoid(network(images, residuals)), image.shape[1:])

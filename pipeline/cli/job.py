@@ -65,13 +65,12 @@ def open_job(
     """
     (job,) = open_jobs(config, override, dataset)
     log_lines(dataset)
-    check_names(job, **asked)
     if training:
-        maes, experiments = job.dataset.mae, job.dataset.experiments
-        mae, name = asked.get("mae"), str(asked.get("experiment"))
-        own = (maes[str(mae)] if mae else experiments[name]).resources
-        job = replace(job, resources=own.over(job.resources))
+        mae, name = str(asked.get("mae")), str(asked.get("experiment"))
+        if own := job.dataset.mae.get(mae) or job.dataset.experiments.get(name):
+            job = replace(job, resources=own.resources.over(job.resources))
     bound_threads(job.resources.threads)
+    check_names(job, **asked)  # which imports numpy, so the threads are bound first
     return job
 
 
@@ -152,7 +151,7 @@ def open_jobs(config: Path, override: str, dataset: str | None = None) -> list[J
 
 def bound_threads(threads: int) -> None:
     """Let every numerical library use this number of threads."""
-    # torch and ITK read these once, at their first import, which is later
+    # numpy, torch and ITK read these once, at their first import, which is later
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ.setdefault(variable, str(threads))
 

@@ -29,7 +29,7 @@ def network_slices(
 
 
 def network_residuals(
-    maps: npt.NDArray[Any], size: tuple[int, int], store: object, first: int
+    maps: npt.NDArray[Any], size: tuple[int, int], case: str, store: object, first: int
 ) -> torch.Tensor:
     """Stored residual maps `(R, z, y, x)` → `(z, R, h, w)` float32; `first` is their first slice.
 
@@ -40,7 +40,7 @@ def network_residuals(
     holes = torch.isnan(residuals).flatten(1).any(dim=1).nonzero()
     if len(holes):
         fault = f"residual store {store} has a hole at slice {first + int(holes[0])}"
-        raise PipelineError(f"case {Path(str(store)).stem}: {fault}; delete it and run again")
+        raise PipelineError(f"case {case}: {fault}; delete it and run again")
     return resize(residuals, size)
 
 
@@ -101,7 +101,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         if self._residual_stores is not None:
             path = self._residual_stores[case]
             maps = self._read_part(path, "residual", (slice(None), plane))
-            item["residuals"] = network_residuals(maps, self._settings.size, path, z)[0]
+            item["residuals"] = network_residuals(maps, self._settings.size, case, path, z)[0]
         return item
 
     def __getstate__(self) -> dict[str, Any]:
