@@ -6,7 +6,7 @@ import importlib.util
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,8 @@ import typer
 from pipeline.errors import PipelineError
 from pipeline.settings import (
     Dataset,
+    Experiment,
+    Mae,
     Resources,
     Settings,
     further_images,
@@ -58,20 +60,21 @@ def open_job(
     """The job of a command on one data set; it sets the log's form and the number of threads.
 
     The names in `asked` (`mae`, `residuals`, `experiment`, `table`, `subset`) must exist, too. A
-    training has the resources of its MAE or experiment.
+    training has the resources of its MAE or experiment, which is named first.
 
     Raises:
         PipelineError: the configuration is faulty, or has nothing of one of these names.
     """
     (job,) = open_jobs(config, override, dataset)
     log_lines(dataset)
-    check_names(job, **asked)
     if training:
+        kind, name = next(iter(asked.items()))
         maes, experiments = job.dataset.mae, job.dataset.experiments
-        mae, name = asked.get("mae"), str(asked.get("experiment"))
-        own = (maes[str(mae)] if mae else experiments[name]).resources
-        job = replace(job, resources=own.over(job.resources))
-    bound_threads(job.resources.threads)
+        known: Mapping[str, Mae | Experiment] = maes if kind == "mae" else experiments
+        if name in known:
+            job = replace(job, resources=known[str(name)].resources.over(job.resources))
+    bound_threads(job.resources.threads)  # before the check, which imports numpy
+    check_names(job, **asked)
     return job
 
 
@@ -152,7 +155,7 @@ def open_jobs(config: Path, override: str, dataset: str | None = None) -> list[J
 
 def bound_threads(threads: int) -> None:
     """Let every numerical library use this number of threads."""
-    # torch and ITK read these once, at their first import, which is later
+    # numpy, torch and ITK read these once, at their first import, which is later
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ.setdefault(variable, str(threads))
 
