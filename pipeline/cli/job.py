@@ -6,7 +6,7 @@ import importlib.util
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,8 @@ import typer
 from pipeline.errors import PipelineError
 from pipeline.settings import (
     Dataset,
+    Experiment,
+    Mae,
     Resources,
     Settings,
     further_images,
@@ -58,7 +60,7 @@ def open_job(
     """The job of a command on one data set; it sets the log's form and the number of threads.
 
     The names in `asked` (`mae`, `residuals`, `experiment`, `table`, `subset`) must exist, too. A
-    training has the resources of its MAE or experiment.
+    training has the resources of its MAE or experiment, which is named first.
 
     Raises:
         PipelineError: the configuration is faulty, or has nothing of one of these names.
@@ -66,11 +68,13 @@ def open_job(
     (job,) = open_jobs(config, override, dataset)
     log_lines(dataset)
     if training:
-        mae, name = str(asked.get("mae")), str(asked.get("experiment"))
-        if own := job.dataset.mae.get(mae) or job.dataset.experiments.get(name):
-            job = replace(job, resources=own.resources.over(job.resources))
-    bound_threads(job.resources.threads)
-    check_names(job, **asked)  # which imports numpy, so the threads are bound first
+        kind, name = next(iter(asked.items()))
+        maes, experiments = job.dataset.mae, job.dataset.experiments
+        known: Mapping[str, Mae | Experiment] = maes if kind == "mae" else experiments
+        if name in known:
+            job = replace(job, resources=known[str(name)].resources.over(job.resources))
+    bound_threads(job.resources.threads)  # before the check, which imports numpy
+    check_names(job, **asked)
     return job
 
 

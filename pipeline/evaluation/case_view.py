@@ -52,8 +52,10 @@ def view_case(
     orientation = orientation_of(attributes["direction"])
     masks = {name: read_mask(layout, name, subset, case, store) for name in dataset.experiments}
     label = read_array(store, "label") > 0 if attributes["labelled"] else None
-    union: Mask = np.any(np.stack(list(masks.values())), axis=0)
-    target = _largest(label) if label is not None and label.any() else union
+    if label is not None and label.any():
+        target = _largest(label)
+    else:
+        target = np.any(np.stack(list(masks.values())), axis=0)
     if z is None:
         z = int(target.sum(axis=(1, 2)).argmax()) if target.any() else len(target) // 2
     limits = intensity_range(attributes, dataset.slices)

@@ -154,3 +154,12 @@ def test_torchmetrics_is_whole_where_more_of_it_is_asked_for(tmp_path):
     )
     names = ("torchmetrics.functional", "torchmetrics.classification")
     assert loaded(code, names, tmp_path) == set(names)
+
+
+def test_threads_are_bound_before_numpy_is_imported(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from pipeline.cli import job\n"
+        "job.bound_threads = lambda threads: print(threads, 'numpy' in sys.modules)\n"
+        f"job.open_job(Path({DEMO!r}), '', 'heart', training=True, experiment='unetpp', subset=1)"
+    )
+    assert start("-c", code, cwd=tmp_path).stdout == "1 False\n"
