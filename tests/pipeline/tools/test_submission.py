@@ -1,5 +1,7 @@
 """Submissions: what is written is what the challenge takes, and what it would refuse is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from pipeline.postprocess import postprocess
 from pipeline.settings import Postprocess
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.masks import store_geometry
-from pipeline.storage.volumes import Geometry, read_volume, write_volume
+from pipeline.storage.volumes import read_volume, write_volume
 from pipeline.storage.zarr_store import open_store
 from pipeline.tools.submission import check_submission, submission
 
@@ -63,30 +65,28 @@ def test_masks_that_are_no_calcium_are_refused_and_so_is_nothing(tree, tmp_path)
         submission(tree.layout, "unetpp", 1, tmp_path)
 
 
-def damage(folder, tree, kind):
+def test_arteries_named_by_hand_pass(tree, tmp_path):
+    made(tree, tmp_path)
+    labels = read_volume(tmp_path / "TEV1P1R.mhd").array
+    write_volume(tmp_path / "TEV1P1R.mhd", np.where(labels > 0, 2, 0).astype(np.int16), grid(tree))
+    check_submission(tree.layout, tmp_path)
+
+
+def damage(folder, here, kind):
     path = folder / "TEV1P1R.mhd"
-    labels, here = read_volume(path).array, grid(tree)
+    labels = read_volume(path).array
     match kind:
         case "missing":
             path.unlink()
             return
         case "further":
             path = folder / "TEV9P9R.mhd"
-        case "truncated":
-            raw = path.with_suffix(".raw")
-            raw.write_bytes(raw.read_bytes()[:-10])
-            return
         case "type":
             labels = labels.astype(np.uint8)
         case "value":
             labels[0, 0, 0] = 5
-        case "shape":
-            labels = labels[:-1]
-            here = Geometry(labels.shape, here.spacing, here.origin, here.direction)
-        case "spacing":
-            here = Geometry(here.shape, (1.0, 1.0, 1.0), here.origin, here.direction)
-        case "origin":
-            here = Geometry(here.shape, here.spacing, (0.0, 0.0, 0.0), here.direction)
+        case "grid":
+            here = replace(here, spacing=(1.0, 1.0, 1.0))
         case "below 130 HU":
             labels[0, 0, 0] = 1
         case "two arteries":
@@ -99,27 +99,17 @@ def damage(folder, tree, kind):
     [
         ("missing", "TEV1P1R.mhd: not there"),
         ("further", "TEV9P9R.mhd: belongs to no test scan"),
-        ("truncated", "TEV1P1R"),
         ("type", "found uint8 voxels"),
         ("value", "the values [0, 4, 5], expected 0 to 4"),
-        ("shape", "has shape (5, 24, 20) (z, y, x), its source (6, 24, 20)"),
-        ("spacing", "has spacing"),
-        ("origin", "has origin"),
+        ("grid", "has spacing"),
         ("below 130 HU", "1 labelled voxels are not > 130 HU"),
         ("two arteries", "1 further labels in lesions"),
     ],
 )
 def test_what_the_challenge_would_refuse_is_told(tree, tmp_path, kind, said):
     made(tree, tmp_path)
-    damage(tmp_path, tree, kind)
+    damage(tmp_path, grid(tree), kind)
     with pytest.raises(PipelineError) as raised:
         check_submission(tree.layout, tmp_path)
     assert said in str(raised.value)
     assert len(str(raised.value).splitlines()) == 2, "one fault, one line, and no more"
-
-
-def test_arteries_named_by_hand_pass(tree, tmp_path):
-    made(tree, tmp_path)
-    labels = read_volume(tmp_path / "TEV1P1R.mhd").array
-    write_volume(tmp_path / "TEV1P1R.mhd", np.where(labels > 0, 2, 0).astype(np.int16), grid(tree))
-    check_submission(tree.layout, tmp_path)

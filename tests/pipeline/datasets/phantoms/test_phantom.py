@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,10 +30,6 @@ def roots(tmp_path_factory) -> dict[str, Path]:
             kind, folder / kind, cases=CASES[kind], seed=5, shape=SHAPES[kind], unlabelled=1
         )
     return {kind: folder / kind for kind in KINDS}
-
-
-def promised(kind: str, cases: int, unlabelled: int = 0) -> list[str]:
-    return [files.case for files in phantom_files(kind, Path(), cases, unlabelled)]
 
 
 def labelled(root: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -113,25 +107,7 @@ def test_cases_of_an_earlier_call_do_not_stay(tmp_path, kind):
     (tmp_path / "truth.json").unlink()  # as a workflow does before it runs a rule again
     write_phantom(kind, tmp_path, cases=1, seed=1, shape=shape)
     names = [files.case for files in list_cases(ADAPTER_OF[kind], tmp_path)]
-    assert names == promised(kind, 1)
-
-
-def test_names_come_without_heavy_imports():
-    code = (
-        "import sys; from pathlib import Path; "
-        "from pipeline.datasets.phantoms.phantom import phantom_files; "
-        "assert len(phantom_files('head', Path(), 40, 2)) == 42; "
-        "sys.exit(str({'SimpleITK', 'numpy', 'scipy'} & set(sys.modules) or ''))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
-    assert done.stderr.strip() == b""
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_names_are_unique_and_do_not_change_with_their_number(kind):
-    many = promised(kind, 200, 30)
-    assert len(set(many)) == 230
-    assert set(promised(kind, 7, 2)) < set(many)
+    assert names == [files.case for files in phantom_files(kind, Path(), 1, 0)]
 
 
 def test_head_has_several_unequal_cohorts_with_all_sizes_in_the_large_ones(roots):
@@ -161,15 +137,6 @@ def test_head_lesions_are_dark_but_of_low_contrast(roots):
         assert np.count_nonzero(alike & ~label) > 3 * np.count_nonzero(alike & label)
 
 
-def test_head_lies_in_mni_space_at_any_shape(roots):
-    for case in list_cases("atlas", roots["head"]):
-        geometry = read_geometry(case.image)
-        extent = np.array(geometry.shape) * geometry.spacing
-        np.testing.assert_allclose(extent, (189, 233, 197), rtol=1e-5)
-        edge = np.array(geometry.origin) - 0.5 * np.array([1, -1, -1]) * geometry.spacing
-        np.testing.assert_allclose(edge, (-72.5, 134.5, 98.5), atol=1e-4)
-
-
 def test_chest_tumours_lie_in_lung_and_some_touch_its_wall(roots):
     touching = 0
     for _, image, mask in labelled(roots["chest"]):
@@ -182,13 +149,6 @@ def test_chest_tumours_lie_in_lung_and_some_touch_its_wall(roots):
     assert touching >= 1
 
 
-def test_bone_makes_a_threshold_imprecise(roots):
-    for _, image, label in labelled(roots["heart"]):
-        above = image > 130
-        assert np.all(above[label > 0])
-        assert np.count_nonzero(label) < 0.05 * np.count_nonzero(above)
-
-
 def test_heart_labels_are_whole_components_of_one_artery(roots):
     arteries = set()
     for _, image, label in labelled(roots["heart"]):
@@ -197,13 +157,6 @@ def test_heart_labels_are_whole_components_of_one_artery(roots):
         for part in np.unique(parts[label > 0]):
             assert len(np.unique(label[parts == part])) == 1
     assert arteries == {0, 1, 2, 3}
-
-
-def test_noise_alone_rarely_passes_the_threshold(roots):
-    """Of some 180,000 voxels only a handful stand alone above it."""
-    for case in list_cases("orcascore", roots["heart"]):
-        parts, _ = ndimage.label(read_volume(case.image).array > 130)
-        assert np.count_nonzero(np.bincount(parts.ravel())[1:] == 1) <= 20
 
 
 def test_heart_scores(roots):
@@ -236,22 +189,6 @@ def test_some_hearts_have_a_contrast_scan_that_is_left_out(roots):
     bright = read_volume(decoy).array
     plain = read_volume(decoy.with_name(decoy.name.replace("CTAI", "CTI"))).array
     assert np.count_nonzero(bright > 250) > 2 * np.count_nonzero(plain > 250)
-    # some files are raw, some compressed
-    names = {path.suffix for path in roots["heart"].rglob("*") if path.is_file()}
-    assert {".mhd", ".raw", ".zraw"} <= names
-
-
-@pytest.mark.parametrize("kind", ["chest", "heart"])
-def test_some_grids_are_oblique_and_some_anisotropic(roots, kind):
-    oblique = anisotropic = 0
-    for case in list_cases(ADAPTER_OF[kind], roots[kind]):
-        geometry = read_geometry(case.image)
-        direction = np.array(geometry.direction).reshape(3, 3)
-        np.testing.assert_allclose(direction @ direction.T, np.eye(3), atol=1e-6)
-        assert np.linalg.det(direction) == pytest.approx(1)
-        oblique += np.count_nonzero(np.abs(direction) > 1e-3) > 3
-        anisotropic += max(geometry.spacing) > 1.1 * min(geometry.spacing)
-    assert min(oblique, anisotropic) >= 1
 
 
 def test_faults_are_refused_before_anything_is_written(tmp_path):
