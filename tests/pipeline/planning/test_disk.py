@@ -7,23 +7,17 @@ import yaml
 
 from pipeline.cli import app
 
-TRAINING = {"epochs": 1, "batch_size": 8, "warmup_epochs": 0, "lesion_free_fraction": 0.3}
+MAE = {"preset": "tiny", "image_size": 32, "patch_size": 8, "epochs": 1}
 MAPS = [{"mae": "shared", "mask_ratio": 0.5}, {"mae": "shared", "mask_ratio": 0.75}]
+GRCSF = {"model": "grcsf", "residuals": "mrm", "width": 4, "rcu": {"patch_sizes": [4, 4, 8]}}
+TRAINING = {"epochs": 1, "batch_size": 8, "warmup_epochs": 0, "lesion_free_fraction": 0.3}
 HEART = {
     "source": {"adapter": "orcascore", "root": "images"},
     "slices": {"size": [96, 96], "window": [-200, 800]},
     "split": {"test": 2, "validation": 2},
-    "mae": {"shared": {"preset": "tiny", "image_size": 32, "patch_size": 8, "epochs": 1}},
+    "mae": {"shared": MAE},
     "residuals": {"mrm": {"preset": "fast", "maps": MAPS}},
-    "experiments": {
-        "grcsf": {
-            "model": "grcsf",
-            "residuals": "mrm",
-            "width": 4,
-            "rcu": {"patch_sizes": [4, 4, 8]},
-            "training": TRAINING,
-        }
-    },
+    "experiments": {"grcsf": {**GRCSF, "training": TRAINING}},
 }
 
 

@@ -120,10 +120,3 @@ def test_a_case_of_any_subset_is_followed_where_the_table_counts_it(layout):
     assert "subset-1" not in told
     assert trace(layout.scores("wide"), "--case", "far")[0] == 0
     assert trace(layout.scores("wide"), "--case", "unseen")[0] == 1
-
-
-def test_damaged_scores_are_one_line(layout):
-    layout.scores("wide").write_text("a,b\n1,2\n")
-    code, error = trace(layout.table(".csv"), "--case", "one")
-    assert code == 1
-    assert "wide.csv: damaged, expected a row a patient" in error
