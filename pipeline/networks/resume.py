@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import pickle
-import shutil
 import time
 import zipfile
 from pathlib import Path
@@ -17,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from pipeline.errors import PipelineError, one_line
-from pipeline.storage.files import read_json, replacing, write_json
+from pipeline.storage.files import read_json, remove, replacing, write_json
 
 log = logging.getLogger(__name__)
 START_SECONDS = 600
@@ -109,7 +108,7 @@ def prepare_folder(folder: Path, wanted_fingerprint: str, wanted: Path) -> Path 
         return None
     if folder.exists():
         log.info("%s holds a training of other settings or data: starting anew", folder)
-        shutil.rmtree(folder)
+        remove(folder)  # or a link to it
     write_json(folder / "started.json", {"fingerprint": wanted_fingerprint})
     return None
 

@@ -52,7 +52,8 @@ def unrecorded(layout: Layout) -> set[Path]:
     if not (noted.exists() and layout.last_run.exists()):
         return there
     record, folder = read_json(noted), layout.root / layout.dataset
-    if record["mark"] != read_json(layout.last_run)["mark"]:
+    # records of older versions do not say what is unrecorded
+    if record["mark"] != read_json(layout.last_run)["mark"] or "unrecorded" not in record:
         return there
     return there & {folder / name for name in record["unrecorded"]}
 
