@@ -104,7 +104,7 @@ if workflow.is_main_process:
     UNWRITABLE = or_exit(preflight.results_fault, RESULTS)
     UNSHARED = or_exit(preflight.store_fault, SETTINGS)
     CALL = Call(LAYOUTS.values(), {dataset: pretrained(dataset) for dataset in LAYOUTS})
-    # an archive is planned as it stands: none of its jobs could run
+    # Snakemake refuses to plan what is due and write-protected: an archive counts as it stands
     lines = [UNWRITABLE] if UNWRITABLE else or_exit(list, CALL.check())
     for line in [*filter(None, [UNSHARED]), *lines]:
         logger.info(line)
