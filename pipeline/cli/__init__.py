@@ -14,9 +14,12 @@ import errno
 import sys
 import warnings
 
+from typer.models import CommandInfo
+
 from pipeline.cli import predict, stages, store, tools, trace
 from pipeline.cli.job import app, log_lines
 from pipeline.errors import PipelineError
+from pipeline.storage.layout import STAGES
 
 __all__ = ["app", "main", "predict", "stages", "store", "tools", "trace"]
 
@@ -29,6 +32,14 @@ MACHINE_FAULTS = {
     errno.EROFS: "read-only file system; choose another `results`",
     errno.ENOTDIR: "a file is where a folder is needed; choose another `results`",
 }
+
+
+def _place(command: CommandInfo) -> int:
+    name = str(command.name or getattr(command.callback, "__name__", "")).replace("-", "_")
+    return STAGES.index(name) if name in STAGES else len(STAGES)
+
+
+app.registered_commands.sort(key=_place)  # `--help` lists the stages in the data's order
 
 
 def main() -> None:

@@ -138,7 +138,8 @@ class MaeTraining(lightning.LightningModule):
         picture = reconstruction_picture(images, masks, reconstructions, self.model)
         self._pictures.mkdir(parents=True, exist_ok=True)
         name = f"epoch-{self.current_epoch + 1:04d}-masked-{round(100 * ratio)}.png"
-        Image.fromarray((256 * picture).clip(0, 255).astype(np.uint8)).save(self._pictures / name)
+        grey = np.nan_to_num(256 * picture).clip(0, 255).astype(np.uint8)
+        Image.fromarray(grey).save(self._pictures / name)
         if self.logger is not None:
             board: Any = self.logger.experiment  # type: ignore[attr-defined]
             title = f"reconstructions, {ratio:.0%} masked"
