@@ -225,6 +225,13 @@ def test_a_manifest_that_its_job_writes_anew_at_this_moment_is_none(made, result
     assert changed_results(made) == []
 
 
+def test_a_manifest_without_the_case_of_a_mask_is_no_traceback(made):
+    mask = made.mask("unet", 1, "a", ".nii.gz")
+    write_json(made.masks("unet", 1), {"outputs": [f"subset-1/{mask.name}"]})
+    damage(mask)
+    assert messages(made) == [EDITED.format(mask)]
+
+
 def test_a_manifest_that_may_not_be_read_is_one_line(made, monkeypatch):
     def refused(path, *_):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
