@@ -15,8 +15,7 @@ from grcsf.agatston import (
     calcium_score,
     risk_group,
 )
-from grcsf.calcium import claim_candidates
-from tests.grcsf.volumes import SPACING, calcium_masks, hu_volumes, labelings, line
+from tests.grcsf.volumes import SPACING, calcium_masks, hu_volumes, line
 
 
 def test_agatston_and_volume_by_hand():
@@ -75,15 +74,6 @@ def test_scores_by_artery_add_up():
     total = sum(scores.values(), start=CalciumScore())
     assert total == CalciumScore(pytest.approx(2.0), pytest.approx(2.25))
     assert artery_scores(np.zeros_like(labels), hu, SPACING) == {}
-
-
-@given(labelings, hu_volumes)
-def test_arteries_of_whole_candidates_total_as_one_mask(labels, hu):
-    claimed = claim_candidates(labels, hu)
-    total = sum(artery_scores(claimed, hu, SPACING).values(), start=CalciumScore())
-    together = calcium_score(claimed > 0, hu, SPACING)
-    assert total.agatston == pytest.approx(together.agatston)
-    assert total.volume_mm3 == pytest.approx(together.volume_mm3)
 
 
 def test_risk_groups_at_their_bounds():

@@ -70,14 +70,6 @@ def test_icc_without_subjects_raters_or_variance_and_intervals_without_error_are
         assert all(map(math.isnan, icc_interval(ratings)))
 
 
-@given(st.lists(st.tuples(*[st.integers(0, 500)] * 2), min_size=3, max_size=20), st.data())
-def test_icc_is_at_most_one_and_blind_to_order(ratings, data):
-    icc = icc_absolute_agreement(ratings)
-    shuffled = [row[::-1] for row in data.draw(st.permutations(ratings))]
-    assert icc_absolute_agreement(shuffled) == pytest.approx(icc, nan_ok=True)
-    assert math.isnan(icc) or icc <= 1 + 1e-9
-
-
 def test_icc_interval_of_the_textbook_table():
     # R's psych::ICC gives 0.019 to 0.761 for these
     interval = icc_interval(SHROUT_FLEISS)
@@ -90,15 +82,6 @@ def test_icc_interval_of_the_textbook_table():
 def test_icc_interval_of_two_subjects_overflows_nowhere():
     low, high = icc_interval([[3.58, 59.27], [36.84, 15.27]])
     assert -math.inf < low < high < 0
-
-
-@given(st.integers(0, 999))
-def test_icc_interval_holds_the_icc(seed):
-    random = np.random.default_rng(seed)
-    truth = random.normal(0, 2, (8, 1))
-    ratings = truth + random.normal(0, 1, (8, 2))
-    low, high = icc_interval(ratings)
-    assert low < icc_absolute_agreement(ratings) < high
 
 
 def test_kappa_interval_covers_the_truth_about_as_often_as_it_says():

@@ -87,15 +87,6 @@ def test_true_macs_and_counts_of_table_1_by_the_paper_s_counter(name, true, macs
     assert counted[1] == parameters
 
 
-def test_counts_without_content_are_those_with_it():
-    counts = []
-    for context in (nullcontext(), shapes_only()):
-        with context:
-            network = build_segmentation_model("grcsf", width=4).eval()
-            counts.append(true_macs(network, torch.rand(1, 1, 61, 53), torch.rand(1, 2, 61, 53)))
-    assert counts[0] == counts[1]
-
-
 def test_peak_memory_by_hand():
     values = torch.zeros(2**20)  # 4 MiB
 

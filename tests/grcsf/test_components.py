@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage import measure
 
-from grcsf.components import filter_components, label_lesions, lesion_sizes, voxel_volume_mm3
+from grcsf.components import filter_components, label_lesions, lesion_sizes
 from tests.grcsf.volumes import lesion_masks, row
 
 
@@ -50,14 +50,3 @@ def test_a_volume_equal_to_the_minimum_is_kept_whatever_its_rounding():
         mask = np.ones((1, 1, voxels), bool)
         assert filter_components(mask, spacing, voxels / 10).all()
         assert not filter_components(mask, spacing, (voxels + 0.5) / 10).any()
-
-
-@given(lesion_masks, st.floats(0, 20))
-def test_filtering_twice_is_filtering_once(mask, minimum):
-    once = filter_components(mask, (1, 1, 1), minimum)
-    assert (filter_components(once, (1, 1, 1), minimum) == once).all()
-    assert not (once & ~mask).any()
-
-
-def test_voxel_volume():
-    assert voxel_volume_mm3((3.0, 0.5, 0.4)) == pytest.approx(0.6)

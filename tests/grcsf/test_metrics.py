@@ -130,10 +130,6 @@ def test_bounds_and_relations(counts):
         assert voe(counts) == pytest.approx(recall(counts) * (1 / precision(counts) - 1))
 
 
-def test_pooled_counts_add_up():
-    assert VoxelCounts(1, 2, 3, 4) + VoxelCounts(10, 20, 30, 40) == VoxelCounts(11, 22, 33, 44)
-
-
 def test_undefined_values_are_left_out_and_counted():
     assert mean_defined([1.0, math.nan, 2.0]) == (1.5, 1)
     assert mean_defined([math.nan, math.nan]) == pytest.approx((math.nan, 2), nan_ok=True)

@@ -164,35 +164,12 @@ def test_the_mean_is_clipped_not_each_pass(visible):
         assert actual.min() == 1
 
 
-@pytest.mark.parametrize("cast", [True, False], ids=["weights", "autocast"])
-@pytest.mark.parametrize("visible", VISIBLE)
-def test_bfloat16_is_close(cast, visible):
-    model = random_mae()
-    images, masks = images_of(4, 50, 30), masks_for(model, 4, 0.5, 3)
-    exact = reference_residuals([model], images, [masks], visible=visible, kind="abs")
-    if cast:
-        model = model.to(torch.bfloat16)
-    rough = multi_ratio_residuals(
-        [model], images, [masks], visible=visible, kind="abs", dtype=torch.bfloat16
-    )
-    assert rough.dtype == torch.float32
-    difference = (rough - exact).abs()
-    assert 0 < difference.mean() < 5e-3
-    assert difference.max() < 0.05
-
-
-def test_abs_and_squared_by_hand():
+def test_abs_and_squared_by_hand_and_shapes_must_agree():
     images = torch.tensor([[[[0.2, 1.0]]]]), torch.tensor([[[[0.7, 0.9]]]])
     for kind, expected in (("abs", [0.5, 0.1]), ("squared", [0.25, 0.01])):
         torch.testing.assert_close(residual_map(*images, kind), torch.tensor([[[expected]]]))
-
-
-def test_the_residual_is_zero_where_the_reconstruction_is_perfect_and_shapes_must_agree():
-    images = images_of(2, 40, 40)
-    for kind in KINDS:
-        assert residual_map(images, images, kind).max() < 1e-6
     with pytest.raises(ValueError, match="differ in shape"):
-        residual_map(images, images[..., :-1], "abs")
+        residual_map(images[0], images[1][..., :-1], "abs")
 
 
 def test_ssim_equals_scikit_image_inside_the_border():
@@ -205,20 +182,6 @@ def test_ssim_equals_scikit_image_inside_the_border():
         _, similarity = structural_similarity(*pair, data_range=1.0, full=True, **options)
         expected = np.clip(1 - similarity, 0, 1)[5:-5, 5:-5]
         np.testing.assert_allclose(residual[0, 5:-5, 5:-5].numpy(), expected, atol=1e-6)
-
-
-def test_a_lesion_stands_out():
-    """A model that knows only flat slices leaves a bright spot unexplained, and nothing else."""
-    model = random_mae()
-    torch.nn.init.zeros_(model.decoder_pred.weight)
-    torch.nn.init.constant_(model.decoder_pred.bias, 0.25)
-    images = torch.full((1, 1, 97, 131), 0.25)
-    images[..., 40:60, 60:90] = 0.9
-    masks = masks_for(model, 1, 0.5, 2, "stratified")
-    for visible in ("ignore", "predict"):
-        residual = multi_ratio_residuals([model], images, [masks], visible=visible, kind="abs")
-        assert residual[..., 46:54, 68:82].min() > 0.6
-        assert residual[..., :30, :].max() < 1e-6
 
 
 @pytest.mark.parametrize(

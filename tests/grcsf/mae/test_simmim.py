@@ -37,23 +37,6 @@ def test_predictions_and_loss_are_transformers_own_and_train_every_weight(model,
     assert not [name for name, weight in model.named_parameters() if weight.grad is None]
 
 
-def test_masked_pixels_cannot_be_seen(model, images):
-    hidden = masks(3)
-    mixed = torch.where(hidden[..., None], torch.rand(3, 16, 64), model.patchify(images))
-    other = model.unpatchify(mixed)
-    with torch.no_grad():
-        torch.testing.assert_close(model(images, hidden), model(other, hidden))
-
-
-def test_several_masks_of_an_image_equal_one_at_a_time(model, images):
-    passes = masks(6).unflatten(0, (3, 2))  # (B, K, L)
-    with torch.no_grad():
-        together = model.predict_passes(images, passes).unflatten(0, (3, 2))
-        for image, rows, actual in zip(images, passes, together, strict=True):
-            for row, prediction in zip(rows, actual, strict=True):
-                torch.testing.assert_close(prediction[None], model(image[None], row[None]))
-
-
 def test_masked_l1_by_hand():
     image = torch.tensor([[[[0.1, 0.2], [0.3, 0.8]]]])
     hidden = torch.tensor([[True, False, False, True]])

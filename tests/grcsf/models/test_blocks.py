@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from grcsf.models.blocks import Encoder, initialise, pad_to_multiple
+from grcsf.models.blocks import initialise, pad_to_multiple
 
 
 @pytest.mark.parametrize(("size", "padded"), [((16, 32), (16, 32)), ((1, 17), (16, 32))])
@@ -15,12 +15,6 @@ def test_padding_is_zeros_at_the_bottom_and_the_right(size, padded):
     assert torch.equal(result[..., : size[0], : size[1]], maps)
     assert result.sum() == pytest.approx(maps.sum().item(), rel=1e-5)
     assert pad_to_multiple(result, 8) is result, "nothing is copied where nothing is padded"
-
-
-def test_encoder_halves_and_widens():
-    features = Encoder((2, 4, 8, 16, 32), bias=True)(torch.rand(2, 1, 32, 48))
-    sides = [(2, 32, 48), (4, 16, 24), (8, 8, 12), (16, 4, 6), (32, 2, 3)]
-    assert [tuple(feature.shape[1:]) for feature in features] == sides
 
 
 @pytest.mark.parametrize(

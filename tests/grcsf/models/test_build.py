@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from grcsf.models.build import (
-    MODELS,
     PAPER_RCU,
     SKIP_UNITS,
     GlobalUnits,
@@ -56,11 +55,6 @@ def test_sizes_of_the_paper_s_512_pixel_network_are_taken():
     rcu = RegionalUnits(patch_sizes=(16, 16, 32))
     model = build_without_memory("grcsf", input_size=(512, 512), rcu=rcu)
     assert [model.rcus[level].patch_size for level in "210"] == [16, 16, 32]
-
-
-def test_only_grcsf_with_regional_units_uses_residual_maps():
-    assert [name for name in MODELS if uses_residuals(name)] == ["grcsf"]
-    assert not any(uses_residuals(name, None) for name in MODELS)
 
 
 @pytest.mark.parametrize("backbone", ["unet", "unetpp"])

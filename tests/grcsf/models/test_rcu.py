@@ -32,18 +32,6 @@ def test_without_importance_every_patch_and_at_the_start_every_map_counts_fully(
         torch.testing.assert_close(plain(features, residuals), unit(features, residuals))
 
 
-def test_patches_do_not_see_each_other():
-    unit = unit_that_counts_all()
-    features, residuals = torch.randn(1, 6, 8, 8), torch.rand(1, 2, 8, 8)
-    changed = features.clone()
-    changed[..., :P, :P] += 1
-    with torch.inference_mode():
-        difference = (unit(features, residuals) - unit(changed, residuals)).abs().amax(1)[0]
-    assert difference[:P, :P].min() > 0
-    assert difference[P:].max() == 0
-    assert difference[:, P:].max() == 0
-
-
 def test_residual_maps_come_down_by_their_mean():
     unit = unit_that_counts_all()
     features, residuals = torch.randn(1, 6, P, P), torch.rand(1, 2, 4 * P, 4 * P)

@@ -135,17 +135,6 @@ def test_a_call_marks_the_data_sets_that_it_makes_something_of_and_no_other(layo
     assert check(layouts) == []
 
 
-def test_results_that_another_folder_went_on_with_are_looked_at(layouts, tmp_path, monkeypatch):
-    layout = layouts[0]
-    made(layout)
-    (tmp_path / "elsewhere").mkdir()
-    masks = job(layout, "postprocess unet 1", layout.masks("unet", 1))
-    for folder in ("elsewhere", "."):
-        monkeypatch.chdir(tmp_path / folder)
-        assert len(ran(layouts, whole(job(layout, "ingest", layout.cases), masks))) == 1
-        assert check(layouts) == []
-
-
 def test_results_from_elsewhere_are_looked_at_until_a_call_ends(layouts, tmp_path, monkeypatch):
     made(layouts[0])
     (tmp_path / "elsewhere").mkdir()

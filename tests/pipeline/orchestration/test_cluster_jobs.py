@@ -75,14 +75,6 @@ def test_jobs_of_the_call_before_are_cancelled_and_told_of_once(queue, layouts):
     assert cancel(layouts, "fourth") == []
 
 
-def test_jobs_of_a_live_call_on_other_results_are_left(queue, layouts, tmp_path):
-    cancel(layouts, "mine")
-    cancel([Layout(tmp_path / "other-results", "heart")], "alive")
-    add(queue, 7, "alive")
-    assert cancel(layouts, "mine again") == []
-    assert cancelled(queue) == []
-
-
 def test_jobs_of_a_live_call_on_another_data_set_with_the_same_comment_are_left(queue, tmp_path):
     short, long = (Layout(tmp_path / "results", name) for name in ("a", "a_b"))
     comment = job_comment("predict", ["a_b", "c", "1"])
