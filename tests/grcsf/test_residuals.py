@@ -243,3 +243,20 @@ def test_where_memory_ends_fewer_slices_go_at_once(fits, monkeypatch):
     monkeypatch.setattr(model, "predict_passes", Mock(side_effect=torch.OutOfMemoryError("full")))
     with pytest.raises(torch.OutOfMemoryError):
         multi_ratio_residuals([model], images, [masks], **chosen)
+
+
+@pytest.mark.parametrize("cast", [True, False], ids=["weights", "autocast"])
+@pytest.mark.parametrize("visible", VISIBLE)
+def test_bfloat16_is_close(cast, visible):
+    model = random_mae()
+    images, masks = images_of(4, 50, 30), masks_for(model, 4, 0.5, 3)
+    exact = reference_residuals([model], images, [masks], visible=visible, kind="abs")
+    if cast:
+        model = model.to(torch.bfloat16)
+    rough = multi_ratio_residuals(
+        [model], images, [masks], visible=visible, kind="abs", dtype=torch.bfloat16
+    )
+    assert rough.dtype == torch.float32
+    difference = (rough - exact).abs()
+    assert 0 < difference.mean() < 5e-3
+    assert difference.max() < 0.05
