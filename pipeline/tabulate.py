@@ -13,7 +13,7 @@ from pipeline.evaluation.comparison import best_value, experiment_numbers, score
 from pipeline.evaluation.score_files import read_summary
 from pipeline.evaluation.tables import TextTable, write_table
 from pipeline.settings import COSTS, Dataset, Table
-from pipeline.settings.model import table_experiments
+from pipeline.settings.configuration import table_experiments
 from pipeline.settings.score_columns import COLUMNS, Column
 from pipeline.storage.layout import Layout
 from pipeline.storage.roles import labelled_test_cases

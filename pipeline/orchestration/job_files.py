@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.datasets import ListingError, list_cases
 from pipeline.settings import Dataset, GradCam
-from pipeline.settings.model import table_experiments, used_maes, used_residuals
+from pipeline.settings.configuration import table_experiments, used_maes, used_residuals
 from pipeline.settings.paths import checkpoint_files
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import STAGES, Layout, in_batch, is_record

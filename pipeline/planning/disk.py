@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pipeline.planning.network_costs import mae_parameters, network_parameters
 from pipeline.planning.sizes import Sized, stores_needed
 from pipeline.settings import Dataset
-from pipeline.settings.model import used_maes
+from pipeline.settings.configuration import used_maes
 
 FLOAT = 4
 # a finished training keeps its weights, and two checkpoints of weights and both moments of Adam

@@ -16,7 +16,7 @@ from pipeline.datasets.subsets import split_cases
 from pipeline.errors import PipelineError
 from pipeline.planning.sizes import case_sizes, size_text, stores_needed
 from pipeline.settings import Dataset, Settings, store_root
-from pipeline.settings.model import used_residuals
+from pipeline.settings.configuration import used_residuals
 from pipeline.storage.files import READ_ONLY, nearest_there
 from pipeline.storage.layout import Layout
 

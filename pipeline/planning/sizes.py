@@ -15,7 +15,7 @@ from pipeline.datasets import CaseFiles
 from pipeline.datasets.dicom import slices_among
 from pipeline.errors import PipelineError
 from pipeline.settings import Dataset, Slices, Split
-from pipeline.settings.model import used_residuals
+from pipeline.settings.configuration import used_residuals
 from pipeline.storage.image_headers import stored_shape
 from pipeline.storage.volumes import read_geometry
 

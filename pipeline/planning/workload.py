@@ -14,7 +14,7 @@ from pipeline.datasets.subsets import Subset
 from pipeline.planning.network_costs import mae_macs, network_macs
 from pipeline.planning.sizes import CaseSize
 from pipeline.settings import Dataset, GradCam, Resources, Settings
-from pipeline.settings.model import used_maes, used_residuals
+from pipeline.settings.configuration import used_maes, used_residuals
 
 TRAINED = 3  # forward passes that a training step counts as
 Workload = dict[tuple[str, str, str], int]

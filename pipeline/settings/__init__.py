@@ -10,7 +10,7 @@ result depends on exactly the dictionary that `stage_settings` returns for it.
 - `resources`: what a job may use; nothing in it changes a result.
 - `score_columns`: the columns of comparison tables.
 - `tables`: tables of chosen experiments beside published figures.
-- `model`: the whole configuration, and the checks across sections.
+- `configuration`: the whole configuration, and the checks across sections.
 - `paths`: the files and folders that a configuration names.
 - `stage_settings`: the part of the configuration that a stage's result depends on.
 - `reading`: reads a file, and explains its faults.
@@ -19,6 +19,8 @@ result depends on exactly the dictionary that `stage_settings` returns for it.
 The package re-exports what other rooms use most.
 """
 
+from pipeline.settings.configuration import Dataset as Dataset
+from pipeline.settings.configuration import Settings as Settings
 from pipeline.settings.data import QUANTILES as QUANTILES
 from pipeline.settings.data import Evaluation as Evaluation
 from pipeline.settings.data import Phantom as Phantom
@@ -34,8 +36,6 @@ from pipeline.settings.method import MaeEncoder as MaeEncoder
 from pipeline.settings.method import Plateau as Plateau
 from pipeline.settings.method import Rcu as Rcu
 from pipeline.settings.method import Training as Training
-from pipeline.settings.model import Dataset as Dataset
-from pipeline.settings.model import Settings as Settings
 from pipeline.settings.paths import further_images as further_images
 from pipeline.settings.paths import source_root as source_root
 from pipeline.settings.paths import store_root as store_root

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-from pipeline.settings.model import Settings
+from pipeline.settings.configuration import Settings
 
 FOLDER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # as Hugging Face prefers them
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.settings.configuration import Dataset, Settings
 from pipeline.settings.method import Mae
-from pipeline.settings.model import Dataset, Settings
 from pipeline.settings.residual_sets import GradCam
 from pipeline.settings.section import Section
 

@@ -8,7 +8,7 @@ from pipeline.datasets.configured import planned_cases
 from pipeline.orchestration import job_files
 from pipeline.orchestration.last_run import results_there
 from pipeline.settings import further_images, source_root
-from pipeline.settings.model import table_experiments
+from pipeline.settings.configuration import table_experiments
 from pipeline.settings.paths import checkpoint_files
 from pipeline.storage.layout import batch_names
 
