@@ -32,6 +32,8 @@ ZSTD_LEVEL = 3
 BLOCK_BYTES = 32 * 2**20
 DIGEST = "sha256_"
 SETTLING_SECONDS = 0.2
+# zarrs puts a shard's chunks in the order in which its threads end
+WRITTEN_BY = {"codec_pipeline.path": "zarr.core.codec_pipeline.BatchedCodecPipeline"}
 
 
 def array_digest(array: npt.NDArray[Any]) -> str:
@@ -43,7 +45,7 @@ def array_digest(array: npt.NDArray[Any]) -> str:
 
 def write_store(path: Path, arrays: Arrays, attributes: Attributes, *, slice_axis: int = 0) -> None:
     """Write a case's arrays: a chunk for each slice along `slice_axis`, a shard for each array."""
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, zarr.config.set(WRITTEN_BY):
         try:
             _write_arrays(temporary, arrays, attributes, slice_axis)
         except OSError:

@@ -13,7 +13,7 @@ from pipeline.storage.files import file_digest
 from pipeline.storage.layout import Layout, folder_of
 from tests.workflow import tiny
 
-EPOCHS = 40
+EPOCHS = 20
 HEAD = Layout(Path("results"), "head")
 MODEL = str(HEAD.model("unet", 1))
 CALL = ("--cores", "2", "--configfile", "config.yaml")

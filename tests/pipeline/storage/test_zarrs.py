@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -13,7 +14,7 @@ import zarr
 from pipeline.cli import job
 from pipeline.errors import PipelineError
 from pipeline.storage.slices import SliceDataset, slice_loader
-from pipeline.storage.zarr_store import open_store, read_array, verify_store
+from pipeline.storage.zarr_store import open_store, read_array, verify_store, write_store
 from tests.pipeline.results import SLICES
 
 PATH = "zarrs.ZarrsCodecPipeline"
@@ -41,6 +42,18 @@ def test_slices_are_the_same_here_and_in_workers(ingested, request):
     batches = slice_loader(data, 4, None, 1)  # this process has read: a forked one would hang
     read = torch.cat([batch["image"] for batch in batches])
     torch.testing.assert_close(read, expected, rtol=0, atol=0)
+
+
+def test_stores_have_the_same_bytes(tmp_path, request):
+    arrays = {"image": np.random.default_rng(0).integers(0, 400, (16, 64, 64), dtype=np.int16)}
+
+    def written(name):
+        write_store(tmp_path / name, arrays, {})
+        return (tmp_path / name / "image/c/0/0/0").read_bytes()
+
+    plain = written("plain.zarr")
+    request.getfixturevalue("zarrs")
+    assert all(written(f"{number}.zarr") == plain for number in range(30))
 
 
 @pytest.mark.usefixtures("zarrs")
