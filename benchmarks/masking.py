@@ -197,29 +197,12 @@ def schemes(
     tissue: Tensor, case: str, z: int, ratio: float, seed: int
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Name, masks (K, L) and patches (L,) that count, of every way to mask one slice."""
-    patches = len(tissue)
-    everywhere = torch.ones(patches, dtype=torch.bool)
+    given = {"seed": seed, "case": case, "slice_index": z, "mask_ratio": ratio, "passes": MOST}
     for scheme in ("random", "stratified"):
-        masks = drawn(case, z, ratio, seed, patches, scheme)
-        yield scheme, masks, everywhere
-    masks = tissue_masks(
-        tissue.numpy(), seed=seed, case=case, slice_index=z, mask_ratio=ratio, passes=MOST
-    )
-    yield "tissue", torch.from_numpy(masks), tissue
-
-
-def drawn(case: str, z: int, ratio: float, seed: int, patches: int, scheme: str) -> Tensor:
-    """(MOST, patches) bool, 1 = masked; the first k rows are what k passes would draw."""
-    masks = slice_masks(
-        seed=seed,
-        case=case,
-        slice_index=z,
-        mask_ratio=ratio,
-        passes=MOST,
-        patches=patches,
-        scheme="random" if scheme == "random" else "stratified",
-    )
-    return torch.from_numpy(masks)
+        # the first k rows are what k passes would draw
+        masks = slice_masks(**given, patches=len(tissue), scheme=scheme)
+        yield scheme, torch.from_numpy(masks), torch.ones_like(tissue)
+    yield "tissue", torch.from_numpy(tissue_masks(tissue.numpy(), **given)), tissue
 
 
 def settled(

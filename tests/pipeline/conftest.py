@@ -53,29 +53,12 @@ def write_disc(layout, name, *, seed, labelled):
     )
 
 
-@pytest.fixture(scope="session")
-def slices():
-    return SLICES
+def _fixed(value):
+    return pytest.fixture(scope="session")(lambda: value)
 
 
-@pytest.fixture(scope="session")
-def mae():
-    return MAE
-
-
-@pytest.fixture(scope="session")
-def residuals():
-    return RESIDUALS
-
-
-@pytest.fixture(scope="session")
-def experiment():
-    return GRCSF
-
-
-@pytest.fixture(scope="session")
-def resources():
-    return RESOURCES
+slices, mae, residuals = map(_fixed, (SLICES, MAE, RESIDUALS))
+experiment, resources = map(_fixed, (GRCSF, RESOURCES))
 
 
 @pytest.fixture(scope="session")
