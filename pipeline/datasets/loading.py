@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from pipeline.datasets.cases import CaseFiles
 from pipeline.errors import Finding, PipelineError
-from pipeline.storage.volumes import Geometry, Volume, read_volume
+from pipeline.storage.geometry import Geometry
+from pipeline.storage.volumes import Volume, read_volume
 
 Mask = npt.NDArray[np.uint8]  # (z, y, x)
 

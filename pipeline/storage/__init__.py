@@ -8,7 +8,8 @@ imports them, too.
 - `files`: files that appear whole or not at all, JSON, digests and fingerprints.
 - `source_notes`: what the files that a stage was given looked like when it read them.
 - `image_headers`: image files read without ITK, where ITK hides their damage.
-- `volumes`: images and masks in files: geometry, reading, writing.
+- `geometry`: the grid of an image, and the check that every grid passes.
+- `volumes`: images and masks in files: reading and writing.
 - `intensity`: raw intensities → [0, 1], as the networks see them.
 - `zarr_store`: Zarr stores: written whole, opened, verified.
 - `zarr_faults`: which faults of a store mean that it may be replaced.

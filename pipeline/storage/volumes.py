@@ -8,7 +8,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,10 @@ import numpy.typing as npt
 
 from pipeline.errors import PipelineError, file_fault, one_line
 from pipeline.storage import image_headers
+from pipeline.storage.geometry import Geometry, check_grid
 
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
-IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 UNEVEN_GAP = 0.01  # of the median distance between DICOM slices
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """The grid of an image, and its place in the patient; all axes in z, y, x order."""
-
-    shape: tuple[int, int, int]  # voxels
-    spacing: tuple[float, float, float]  # mm between voxels
-    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)  # the first voxel's ITK (LPS) position, mm
-    direction: tuple[float, ...] = IDENTITY  # 3×3, row-major: ITK's direction cosines
 
 
 @dataclass(frozen=True)
@@ -49,7 +39,7 @@ def read_geometry(path: Path, channel: int | None = None) -> Geometry:
     """
     _check_exists(path)
     geometry = _series_geometry(path) if path.is_dir() else _geometry(_header(path), path, channel)
-    _check_spacing(path, geometry)
+    _check_grid(path, geometry)
     return geometry
 
 
@@ -61,32 +51,42 @@ def read_volume(path: Path, channel: int | None = None) -> Volume:
     Raises:
         PipelineError: the file is missing, truncated or unreadable, or is not one 3D image.
     """
-    itk = _itk()
     _check_exists(path)
-    if path.is_dir():
-        geometry = _series_geometry(path)
-        reader: Any = itk.ImageSeriesReader()
-        reader.SetFileNames(_series_files(path))
-    else:
-        image_headers.check_complete(path)
-        header = _header(path)
-        geometry = _geometry(header, path, channel)
-        if geometry.shape[0] == 1 and _is_dicom(path):  # it would otherwise count as a scan
-            remedy = "give the series' folder"
-            raise file_fault(path, "one slice of a DICOM series", "a scan", remedy)
-        reader = itk.ImageFileReader()
-        reader.SetFileName(str(path))
-        if header.GetDimension() == 4:
-            reader.SetExtractIndex([0, 0, 0, channel or 0])
-            reader.SetExtractSize([*header.GetSize()[:3], 0])
-    _check_spacing(path, geometry)
-    with _short_itk_errors(path, "truncated or damaged"):
-        array = itk.GetArrayFromImage(reader.Execute())
+    return _read_series(path) if path.is_dir() else _read_file(path, channel)
+
+
+def _read_series(folder: Path) -> Volume:
+    geometry = _series_geometry(folder)
+    _check_grid(folder, geometry)
+    reader = _itk().ImageSeriesReader()
+    reader.SetFileNames(_series_files(folder))
+    return Volume(_pixels(reader, folder), geometry)
+
+
+def _read_file(path: Path, channel: int | None) -> Volume:
+    image_headers.check_complete(path)
+    header = _header(path)
+    geometry = _geometry(header, path, channel)
+    if geometry.shape[0] == 1 and _is_dicom(path):  # it would otherwise count as a scan
+        remedy = "give the series' folder"
+        raise file_fault(path, "one slice of a DICOM series", "a scan", remedy)
+    _check_grid(path, geometry)
+    reader = _itk().ImageFileReader()
+    reader.SetFileName(str(path))
+    if header.GetDimension() == 4:
+        reader.SetExtractIndex([0, 0, 0, channel or 0])
+        reader.SetExtractSize([*header.GetSize()[:3], 0])
+    array = _pixels(reader, path)
     if array.ndim == 4:  # (z, y, x, channel)
         array = np.ascontiguousarray(array[..., channel or 0])
-    if path.is_file():
-        image_headers.restore_not_finite(path, array, channel or 0)
+    image_headers.restore_not_finite(path, array, channel or 0)
     return Volume(array, geometry)
+
+
+def _pixels(reader: Any, path: Path) -> npt.NDArray[Any]:
+    with _short_itk_errors(path, "truncated or damaged"):
+        array: npt.NDArray[Any] = _itk().GetArrayFromImage(reader.Execute())
+    return array
 
 
 def _is_dicom(path: Path) -> bool:
@@ -187,13 +187,11 @@ def _check_channel(reader: Any, path: Path, channel: int | None) -> None:
         raise file_fault(path, fault, f"0 … {count - 1}", "correct it")
 
 
-def _check_spacing(path: Path, geometry: Geometry) -> None:
-    """Refuse an impossible spacing, which ITK accepts or replaces by 1 mm."""
-    stored = None if path.is_dir() else image_headers.stored_spacing(path)
-    given = stored or geometry.spacing[::-1]
-    if not all(np.isfinite(step) and step > 0 for step in given):
-        fault = f"spacing ({', '.join(f'{step:g}' for step in given[::-1])}) mm (z, y, x)"
-        raise file_fault(path, fault, "all above 0", "correct the header")
+def _check_grid(path: Path, geometry: Geometry) -> None:
+    # ITK puts 1 mm in place of a spacing that is not above 0
+    if path.is_file() and (stored := image_headers.stored_spacing(path)):
+        geometry = replace(geometry, spacing=(stored[2], stored[1], stored[0]))
+    check_grid(path, geometry)
 
 
 def _series_files(folder: Path) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pipeline.datasets.loading import NO_LESION, LoadedCase
 from pipeline.errors import Finding
 from pipeline.planning.sizes import size_text
-from pipeline.storage.volumes import Geometry
+from pipeline.storage.geometry import Geometry
 
 AIR_HU = -500  # every CT shows air, around the patient if not in the lung
 VISIBLE_SHARE = 0.01  # of the voxels strictly between black and white

@@ -13,10 +13,11 @@ import torch
 from grcsf.resampling import source_slices
 from pipeline.errors import PipelineError
 from pipeline.settings import Dataset, GradCam, Residuals
+from pipeline.storage.geometry import Geometry
 from pipeline.storage.layout import Layout
 from pipeline.storage.masks import store_geometry
 from pipeline.storage.roles import ingested_store
-from pipeline.storage.volumes import Geometry, write_volume
+from pipeline.storage.volumes import write_volume
 from pipeline.storage.zarr_store import open_store, read_array
 
 

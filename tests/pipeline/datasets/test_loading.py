@@ -9,7 +9,8 @@ import pytest
 from pipeline.datasets import CaseFiles, list_cases
 from pipeline.datasets.loading import geometry_faults, image_faults, load_case, usable_label
 from pipeline.errors import Finding
-from pipeline.storage.volumes import Geometry, read_volume, write_volume
+from pipeline.storage.geometry import Geometry
+from pipeline.storage.volumes import read_volume, write_volume
 
 SHAPE = (6, 16, 20)
 GRID = Geometry(SHAPE, (3.0, 0.5, 0.5), (1.0, 2.0, 3.0))

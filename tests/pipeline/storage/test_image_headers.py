@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.storage.volumes import Geometry, read_geometry, read_volume, write_volume
+from pipeline.storage.geometry import Geometry
+from pipeline.storage.volumes import read_geometry, read_volume, write_volume
 
 GRID = Geometry((5, 6, 7), (3.0, 0.7, 0.5))
 

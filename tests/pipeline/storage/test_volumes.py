@@ -9,7 +9,8 @@ import pytest
 import SimpleITK
 
 from pipeline.errors import PipelineError
-from pipeline.storage.volumes import Geometry, read_geometry, read_volume, write_volume
+from pipeline.storage.geometry import Geometry
+from pipeline.storage.volumes import read_geometry, read_volume, write_volume
 
 SUFFIXES = [".nii.gz", ".nii", ".mha", ".mhd", ".nrrd"]
 

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.errors import SEVERITIES, Finding
 from pipeline.settings import Dataset
+from pipeline.storage.geometry import Geometry
 from pipeline.storage.layout import Layout
-from pipeline.storage.volumes import Geometry, write_volume
+from pipeline.storage.volumes import write_volume
 from pipeline.tools.check.check import check
 from pipeline.tools.check.page import write_page
 from pipeline.tools.check.record import Check

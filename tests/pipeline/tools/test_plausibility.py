@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.datasets.left_out import left_out
-from pipeline.storage.volumes import Geometry
+from pipeline.storage.geometry import Geometry
 from pipeline.tools.check.plausibility import (
     disk_warnings,
     grid_warnings,
