@@ -73,15 +73,19 @@ def left_out(
         explained = skipped(root)
         findings += _findings(explained, folder, what, severity, remedy)
     told = {path for case in cases for path in (case.image, case.label) if path} | {*explained}
-    known = set(map(os.path.abspath, chain(told, (finding.file for finding in faults))))
+    known = set(map(_plain, chain(told, (finding.file for finding in faults))))
     images = [path for path in files if looks_like_image(path.name)]
-    others = [path for path in images if os.path.abspath(path) not in known]
+    others = [path for path in images if _plain(path) not in known]
     if adapter == "manifest":
         # a faulty line's image has no case
         listed = [] if faults else others
         what = "image that the CSV does not list"
         return findings + _findings(listed, folder, what, "note", "add a line for it")
     return findings + _findings(others, folder, UNKNOWN, "warning", RENAME)
+
+
+def _plain(path: Path | str) -> str:
+    return os.path.normpath(Path(path).absolute())
 
 
 def _files(root: Path, folders: Sequence[str], results: Path | None) -> Iterator[Path]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError, file_fault, one_line
+from pipeline.settings.section import CONTROL
 from pipeline.storage.files import read_regular
 
 DESCRIPTION = "dataset.json"
@@ -66,7 +67,7 @@ def listed_path(folder: Path, given: str) -> Path:
     Raises:
         ValueError: it holds what no path does, or names an unknown user; the message quotes it.
     """
-    if not given.isprintable():
+    if CONTROL.search(given):
         raise ValueError(f"the path {given!r}")
     try:
         return folder / Path(given).expanduser()
@@ -86,7 +87,7 @@ def values_outside(description: dict[str, Any], root: Path) -> tuple[tuple[str, 
     labels = description.get("labels")
     outside = []
     for key, content in labels.items() if isinstance(labels, dict) else ():
-        name, value = (content, key) if isinstance(content, str) else (key, content)
+        name, value = (content, key) if key.isdecimal() else (key, content)
         if str(name).strip().lower() not in ("ignore", "background"):
             continue
         for number in value if isinstance(value, list) else [value]:
@@ -101,7 +102,7 @@ def values_outside(description: dict[str, Any], root: Path) -> tuple[tuple[str, 
 def _is_whole(value: object) -> bool:
     if isinstance(value, str):
         return value.isdecimal()
-    return isinstance(value, int | float) and value == value // 1
+    return type(value) in (int, float) and value == value // 1  # type: ignore[operator]
 
 
 def check_outside(

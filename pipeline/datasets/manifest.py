@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.datasets.cases import CASE_NAME, NAME_RULE, ROLES, CaseFiles, checked
 from pipeline.datasets.lists import listed_path, read_list
-from pipeline.errors import Finding, PipelineError, file_fault
+from pipeline.errors import Finding, PipelineError, file_fault, one_line
+from pipeline.settings.section import CONTROL
 
 TABLE = "manifest.csv"
 COLUMNS = ("case", "image", "label", "group", "role")
 NEED_LABEL = ("train", "validation", "test")
+Fault = Callable[[str, str, str], PipelineError]  # what was found, expected, and to be done
 
 
 def list_cases(root: Path) -> list[CaseFiles]:
@@ -44,17 +46,29 @@ def _check_columns(header: Sequence[str], path: Path) -> None:
     names = [name.strip() for name in header]
     known = [name.lower() for name in names]
     if twice := next((name for name in known if name and known.count(name) > 1), ""):
-        found = f"the column {twice} twice: {','.join(names)}"
+        found = f"the column {twice} twice: {one_line(','.join(names))}"
         raise file_fault(path, found, "each column once", "remove one of them")
     if not set(COLUMNS[:2]) <= set(names) <= set(COLUMNS):
         apart = any(mark in name for name in names for mark in ";\t")
         listed = ",".join(name or "(one without name)" for name in names)
         raise file_fault(
             path,
-            f"the columns {listed or 'none'}",
+            f"the columns {one_line(listed) or 'none'}",
             f"{','.join(COLUMNS)}, of which case and image must be there",
             "save it with commas between the values" if apart else "correct the first line",
         )
+
+
+def _existing(given: str, column: str, table: Path, fault: Fault) -> Path:
+    remedy = "correct it; paths are relative to the CSV"
+    try:
+        path = listed_path(table.parent, given)
+    except ValueError as error:
+        raise fault(f"{column}: {error}", "a file", remedy) from None
+    if not (path.is_file() or path.is_dir()):
+        found = "is no regular file" if path.exists() else "not there"
+        raise fault(f"{column} {path} {found}", "a file", remedy)
+    return path
 
 
 def _case(row: dict[str, str | None], table: Path, line: int) -> CaseFiles:
@@ -62,17 +76,6 @@ def _case(row: dict[str, str | None], table: Path, line: int) -> CaseFiles:
 
     def fault(found: str, expected: str, remedy: str) -> PipelineError:
         return file_fault(table, f"line {line}: {found}", expected, remedy, case)
-
-    def existing(column: str) -> Path:
-        remedy = "correct it; paths are relative to the CSV"
-        try:
-            path = listed_path(table.parent, values[column])
-        except ValueError as error:
-            raise fault(f"{column}: {error}", "a file", remedy) from None
-        if not (path.is_file() or path.is_dir()):
-            found = "is no regular file" if path.exists() else "not there"
-            raise fault(f"{column} {path} {found}", "a file", remedy)
-        return path
 
     if None in row:
         raise fault("more values than columns", "", "quote names that hold commas")
@@ -86,11 +89,13 @@ def _case(row: dict[str, str | None], table: Path, line: int) -> CaseFiles:
     if not CASE_NAME.fullmatch(name):
         raise fault(f"the name {name!r}", NAME_RULE, "correct it there")
     case = name
+    if CONTROL.search(values.get("group", "")):
+        raise fault(f"the group {values['group']!r}", "a name of one line", "correct it")
     if role not in ROLES:
         raise fault(f"role {role!r}", f"{', '.join(ROLES[1:])} or nothing", "correct it")
-    image = existing("image")
+    image = _existing(values["image"], "image", table, fault)
     if values.get("label"):
-        label = existing("label")
+        label = _existing(values["label"], "label", table, fault)
         if role == "unlabelled":
             remedy = "remove the label, or give another role"
             raise fault("role unlabelled with a label", "no label", remedy)

@@ -119,8 +119,10 @@ def remove(path: Path) -> None:
 
 def write(path: Path, content: str | bytes) -> None:
     """Write a small file, text as UTF-8, that a reader sees whole or not at all."""
+    # a file's name may hold bytes that are no text
+    encoded = content if isinstance(content, bytes) else content.encode(errors="backslashreplace")
     with replacing(path) as temporary:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.write_bytes(encoded)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
