@@ -39,8 +39,8 @@ def list_cases(root: Path) -> list[CaseFiles]:
     cases = checked(cases, root, "the files of dataset.json's training and test lists", faults)
     labelled = sum(files.label is not None for files in cases)
     missing = [image.name for image, _ in pairs if not image.exists()]
-    beside = images_of(root / "imagesTr") - {image for image, _ in pairs}
-    notes = count_notes(description, labelled, missing, len(beside))
+    beside = len(images_of(root / "imagesTr") - {image for image, _ in pairs})
+    notes = count_notes(description, labelled, missing, beside)
     if description.get("name") == "Lung" and labelled != PAPER_LUNG_CASES:
         paper = f"the paper counts {PAPER_LUNG_CASES}"
         notes.append(f"{labelled} labelled cases of Task06 Lung; {paper}")
@@ -49,18 +49,26 @@ def list_cases(root: Path) -> list[CaseFiles]:
 
 
 def count_notes(
-    description: dict[str, Any], labelled: int, missing: Sequence[str] = (), beside: int = 0
+    description: dict[str, Any],
+    labelled: int,
+    missing: Sequence[str] = (),
+    beside: int = 0,
+    *,
+    fewer: bool = False,
 ) -> list[str]:
     """A note where the number of labelled cases is not the `numTraining` of `dataset.json`.
 
-    `missing` are listed and not there; `beside` counts images that are there and not listed.
+    `missing` are listed and not there; `beside` counts images that are there and no case.
+    With `fewer`, more cases than promised are none.
     """
     promised = description.get("numTraining", labelled)
-    if promised == labelled or str(promised) == str(labelled):
+    if isinstance(promised, str) and promised.isdecimal():
+        promised = int(promised)
+    if promised == labelled or (fewer and isinstance(promised, int) and promised < labelled):
         return []
-    note = f"dataset.json says {promised} training cases, {labelled} are on disk"
-    if beside:
-        note += f" and in its list, {beside} more are only on disk"
+    there = f"{labelled} of the {labelled + beside} on disk are cases"
+    note = f"dataset.json says {promised} training cases, "
+    note += there if beside else f"{labelled} are on disk"
     return [f"{note}; not there: {shortened(missing)}" if missing else note]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.datasets.cases import CaseFiles, checked, missing_label, orphans
 from pipeline.datasets.lists import DESCRIPTION, listed_path, read_description, values_outside
-from pipeline.datasets.msd import count_notes, with_modality
+from pipeline.datasets.msd import count_notes, images_of, with_modality
 from pipeline.errors import Finding, PipelineError, file_fault
 
 SEVERAL = "images of several channels are not supported, keep one"
@@ -19,8 +19,8 @@ SEVERAL = "images of several channels are not supported, keep one"
 def list_cases(root: Path) -> list[CaseFiles]:
     """Pairs of `imagesTr` and `labelsTr`; an image of `imagesTs` is a test case if it has a label.
 
-    The training pairs are those of the key `dataset` in `dataset.json`, where it has one. If their
-    number is not `numTraining`, the first case gets a note: the files on disk count.
+    The training pairs are those of the key `dataset` in `dataset.json`, where it has one. If they
+    are fewer than `numTraining`, the first case gets a note: the files on disk count.
 
     Raises:
         PipelineError: `dataset.json` missing or broken.
@@ -44,7 +44,9 @@ def list_cases(root: Path) -> list[CaseFiles]:
     listed = [replace(files, outside=outside) for files in (*training, *testing)]
     cases = with_modality(listed, description)
     cases = checked(cases, root, f"files imagesTr/NAME_0000{suffix}", [*faults, *more])
-    cases[0] = replace(cases[0], notes=tuple(count_notes(description, len(training))))
+    beside = len(images_of(root / "imagesTr") - {files.image for files in training})
+    notes = count_notes(description, len(training), beside=beside, fewer=True)
+    cases[0] = replace(cases[0], notes=tuple(notes))
     return cases
 
 
