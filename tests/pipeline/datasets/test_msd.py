@@ -62,10 +62,7 @@ def test_a_listed_image_may_have_any_suffix_and_the_count_is_of_listed_ones(tmp_
     (tmp_path / "dataset.json").write_text(json.dumps(content))
     first, second = list_cases("msd", tmp_path)
     assert (first.case, second.case) == ("a", "b")
-    note = (
-        "dataset.json says 3 training cases, 2 are on disk and in its list, 1 more are only on disk"
-    )
-    assert first.notes == (note,)
+    assert first.notes == ("dataset.json says 3 training cases, 2 of the 3 on disk are cases",)
 
 
 def test_half_a_pair_and_a_case_twice_are_refused(tmp_path, build, refused):

@@ -34,6 +34,17 @@ def test_pairs(tmp_path, build):
     assert {files.modality for files in cases} == {"CT"}
 
 
+def test_fewer_cases_than_promised_are_a_note(tmp_path, build):
+    build("imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz", json='{"numTraining": "6"}')
+    (case,) = list_cases("nnunet", tmp_path)
+    assert case.notes == ("dataset.json says 6 training cases, 1 are on disk",)
+    build("imagesTr/b_0000.nii", json='{"numTraining": 6}')
+    (case,) = list_cases("nnunet", tmp_path)
+    assert case.notes == ("dataset.json says 6 training cases, 1 of the 2 on disk are cases",)
+    build(json='{"numTraining": 0}')
+    assert list_cases("nnunet", tmp_path)[0].notes == ()
+
+
 def test_other_file_ending(tmp_path, build):
     json = '{"channel_names": {"0": "T1"}, "file_ending": ".nrrd"}'
     build("imagesTr/a_0000.nrrd", "labelsTr/a.nrrd", json=json)
