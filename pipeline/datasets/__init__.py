@@ -5,7 +5,7 @@ Listing reads no image and imports neither numpy nor SimpleITK, because a plan l
 
 - `cases`: the files of one case, and the checks that every listing passes.
 - `atlas`, `msd`, `orcascore`, `nnunet`, `manifest`, `dicom`: one adapter for each layout.
-- `lists`: reads a CSV or `dataset.json`, and the paths in it.
+- `lists`: reads a CSV or `dataset.json`: paths, and label values that are no lesion.
 - `configured`: the cases of a configured data set, phantoms included.
 - `left_out`: what a listing passes over: files of no case, ignored regions.
 - `loading`: reads one case, and finds all that is wrong with it.

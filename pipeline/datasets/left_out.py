@@ -73,7 +73,7 @@ def left_out(
         explained = skipped(root)
         findings += _findings(explained, folder, what, severity, remedy)
     told = {path for case in cases for path in (case.image, case.label) if path} | {*explained}
-    known = set(map(_plain, chain(told, (finding.file for finding in faults))))
+    known = {*map(_plain, told), *(_plain(finding.file) for finding in faults)}
     images = [path for path in files if looks_like_image(path.name)]
     others = [path for path in images if _plain(path) not in known]
     if adapter == "manifest":

@@ -1,4 +1,4 @@
-"""Reading what lists a data set, and the paths in it: a CSV or a `dataset.json`."""
+"""Reading what lists a data set, a CSV or `dataset.json`: its paths and its labels' values."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def read_scores(layout: Layout, experiment: str, subsets: Sequence[int]) -> pd.D
         # a group may be called nan
         nan: Any = {column: ["nan"] for column in pd.read_csv(path, nrows=0) if column not in names}
         options: Any = {"dtype": risks, "converters": names, "keep_default_na": False}
-        scores = pd.read_csv(path, na_values=nan, **options)
+        scores: pd.DataFrame = pd.read_csv(path, na_values=nan, **options)
     except (ValueError, OSError) as error:
         raise _fault(path, str(error), experiment) from None
     if missing := {"case", "subset"} - set(scores):
