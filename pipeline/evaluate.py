@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Sequence
 
@@ -11,8 +10,9 @@ import dask
 from pipeline.errors import PipelineError
 from pipeline.evaluation.patient_scores import Row, calcium_row, voxel_row
 from pipeline.evaluation.summary import summarise
+from pipeline.evaluation.tables import write_csv
 from pipeline.settings import Evaluation, Postprocess
-from pipeline.storage.files import replacing, write_json
+from pipeline.storage.files import write_json
 from pipeline.storage.layout import Layout
 from pipeline.storage.masks import read_hu, read_mask, thresholded_mask
 from pipeline.storage.roles import labelled_test_cases
@@ -44,7 +44,7 @@ def evaluate(
     score = dask.delayed(score_case)
     jobs = [score(layout, experiment, *test, evaluation, postprocess) for test in tested]
     rows: tuple[Row, ...] = dask.compute(*jobs, scheduler="threads", num_workers=threads)
-    _write_rows(layout, experiment, rows)
+    write_csv(layout.scores(experiment), rows)
     summary = summarise(rows, evaluation, seed, threshold_hu=postprocess.threshold_hu)
     dice = summary["scores"]["dice"]["mean"]  # None if no patient has a score
     mean = "undefined" if dice is None else f"{dice:.3f}"
@@ -83,12 +83,3 @@ def score_case(
         error.add_note(f"while scoring case {case} of {experiment}, subset {subset}")
         raise
     return row
-
-
-def _write_rows(layout: Layout, experiment: str, rows: Sequence[Row]) -> None:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    path = layout.scores(experiment)
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="nan")
-        writer.writeheader()
-        writer.writerows(rows)

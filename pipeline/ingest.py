@@ -19,6 +19,7 @@ import numpy.typing as npt
 from grcsf.intensity import foreground_quantiles
 from pipeline.datasets import CaseFiles, ListingError, list_cases
 from pipeline.datasets.cases import list_files, source_files
+from pipeline.datasets.left_out import left_out
 from pipeline.datasets.loading import LoadedCase, load_case
 from pipeline.errors import Finding, PipelineError
 from pipeline.settings import QUANTILES, Source
@@ -55,7 +56,7 @@ def ingest(
     Raises:
         PipelineError: a case is faulty (with `on_error: skip`: all are); a line for each fault.
     """
-    files, unlisted = listed_cases(source, root, further)
+    files, unlisted = listed_cases(source, root, further, layout.root)
     log.info("%d cases in %s", len(files), root)
     stats = file_stats([*list_files(root), *_all_files(files)])
     jobs = [dask.delayed(ingest_case)(layout, source, case) for case in files]
@@ -84,22 +85,28 @@ def ingest(
 
 
 def listed_cases(
-    source: Source, root: Path, further: Sequence[Path]
+    source: Source, root: Path, further: Sequence[Path], results: Path | None = None
 ) -> tuple[list[CaseFiles], dict[str, list[str]]]:
     """The cases whose files fit together; the faults of others by case, or by an unknown's file.
+
+    What the listing passes over is logged; below `results` lies nothing of it.
 
     Raises:
         PipelineError: the data set cannot be listed, or no case can be told apart.
     """
+    found: Sequence[Finding] = ()
     try:
-        return list_cases(source.adapter, root, further), {}
+        files = list_cases(source.adapter, root, further, source.foreground)
     except ListingError as error:
         if not error.cases:
             raise
-        faults: dict[str, list[str]] = defaultdict(list)
-        for finding in error.findings:
-            faults[finding.case or Path(finding.file).name].append(str(finding))
-        return [files for files in error.cases if files.case not in faults], faults
+        files, found = error.cases, error.findings
+    for finding in left_out(source, root, files, found, results):
+        log.log(logging.WARNING if finding.severity == "warning" else logging.INFO, "%s", finding)
+    faults: dict[str, list[str]] = defaultdict(list)
+    for finding in found:
+        faults[finding.case or Path(finding.file).name].append(str(finding))
+    return [case for case in files if case.case not in faults], dict(faults)
 
 
 def _all_files(cases: Iterable[CaseFiles]) -> Iterator[Path]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.evaluation.comparison import best_value, experiment_numbers, score_cell
 from pipeline.evaluation.score_files import read_summary
-from pipeline.evaluation.tables import TextTable, write_table
+from pipeline.evaluation.tables import TextTable, escaped, write_table
 from pipeline.settings import COSTS, Dataset, Table
 from pipeline.settings.configuration import table_experiments
 from pipeline.settings.score_columns import COLUMNS, Column
@@ -51,7 +51,7 @@ def build_table(layout: Layout, dataset: Dataset, chosen: Table, seed: int) -> T
     measured = {name: _measured(layout, dataset, name, subsets, scores, seed) for name in names}
     published = {key for row in chosen.rows for key in row.published}
     best = {key: _best_of_groups(chosen, key, measured) for key in chosen.columns}
-    table = TextTable(list(chosen.headings))
+    table = TextTable(list(chosen.headings), names=len(chosen.headings))
     for key in chosen.columns:
         table.headings.append(TITLES[key])
         if key in published:
@@ -137,7 +137,7 @@ def _notes(
     if len(subsets) > 1:
         over = f"within each of the subsets {listed}, then over these "
         over += f"subsets ({patients} test patients)"
-    within = f" within each {chosen.best_within}" if chosen.best_within else ""
+    within = f" within each {escaped(chosen.best_within)}" if chosen.best_within else ""
     notes = [
         f"Means {over}; in brackets the {dataset.evaluation.confidence:.0%} bootstrap interval "
         f"over patients, where one is defined. Bold: best{within}."

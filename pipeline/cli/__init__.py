@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import sys
 import warnings
+from io import TextIOWrapper
 
 from typer.models import CommandInfo
 
@@ -27,10 +28,10 @@ MACHINE_FAULTS = {
     errno.ENOSPC: "no space left; free some and run again, finished cases are kept",
     errno.EDQUOT: "disk quota reached; free some space and run again, finished cases are kept",
     errno.EFBIG: "the limit of a file's size is reached (ulimit -f); raise it and run again",
-    errno.EACCES: "not permitted; make the folder writable or choose another `results`",
-    errno.EPERM: "not permitted; make the folder writable or choose another `results`",
-    errno.EROFS: "read-only file system; choose another `results`",
-    errno.ENOTDIR: "a file is where a folder is needed; choose another `results`",
+    errno.EACCES: "not permitted; make the folder writable or choose another `results` or --output",
+    errno.EPERM: "not permitted; make the folder writable or choose another `results` or --output",
+    errno.EROFS: "read-only file system; choose another `results` or --output",
+    errno.ENOTDIR: "a file is where a folder is needed; choose another `results` or --output",
 }
 
 
@@ -44,6 +45,10 @@ app.registered_commands.sort(key=_place)  # `--help` lists the stages in the dat
 
 def main() -> None:
     """Run a command; a user's or the machine's fault is one line and exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        # a terminal or a log of another encoding than a name's ends no command
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     log_lines()
     warnings.filterwarnings("ignore", module="lightning")
     try:

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, one_line
 from pipeline.settings import (
     Dataset,
     Experiment,
@@ -135,8 +135,9 @@ def open_jobs(config: Path, override: str, dataset: str | None = None) -> list[J
     """
     try:
         over = json.loads(override or "{}")
-    except ValueError as error:
-        raise PipelineError(f"--set: found {override!r}, expected JSON ({error})") from None
+    except (ValueError, RecursionError) as error:
+        reason = one_line(error)
+        raise PipelineError(f"--set: found {override!r:.200}, expected JSON ({reason})") from None
     if not isinstance(over, dict):
         raise PipelineError(f"--set: found {override!r}, expected a JSON object of keys and values")
     settings = load_settings(config, over)

@@ -26,6 +26,7 @@ from pipeline.cli.job import (
 from pipeline.errors import PipelineError
 from pipeline.settings import further_images, source_root
 from pipeline.settings.section import SMALLEST_SIDE
+from pipeline.storage.files import make_output
 from pipeline.storage.layout import stage_version
 
 
@@ -153,6 +154,8 @@ def explain(
     job = open_job(config, override, dataset, experiment=experiment, subset=subset)
     from pipeline.tools.explain.explain import explain as run
 
+    if output:
+        make_output(output)
     folder = output or job.layout.stage("explain") / experiment
     seed = job.settings.seed
     run(job.layout, job.dataset, experiment, case, number or [], subset, folder, seed)

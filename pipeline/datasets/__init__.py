@@ -5,8 +5,9 @@ Listing reads no image and imports neither numpy nor SimpleITK, because a plan l
 
 - `cases`: the files of one case, and the checks that every listing passes.
 - `atlas`, `msd`, `orcascore`, `nnunet`, `manifest`, `dicom`: one adapter for each layout.
+- `lists`: reads a CSV or `dataset.json`: paths, and label values that are no lesion.
 - `configured`: the cases of a configured data set, phantoms included.
-- `left_out`: files that look like images but belong to no case.
+- `left_out`: what a listing passes over: files of no case, ignored regions.
 - `loading`: reads one case, and finds all that is wrong with it.
 - `subsets`: divides cases into training, validation and test.
 - `phantoms`: synthetic data sets of known truth.
@@ -22,6 +23,7 @@ from pathlib import Path
 
 from pipeline.datasets import atlas, dicom, manifest, msd, nnunet, orcascore
 from pipeline.datasets.cases import CaseFiles, ListingError, checked, further_cases
+from pipeline.datasets.lists import check_outside
 from pipeline.errors import Finding, PipelineError, file_fault
 
 __all__ = ["ADAPTERS", "CaseFiles", "ListingError", "list_cases"]
@@ -36,13 +38,20 @@ ADAPTERS: dict[str, Callable[[Path], list[CaseFiles]]] = {
 }
 
 
-def list_cases(adapter: str, root: Path, further: Sequence[Path] = ()) -> list[CaseFiles]:
+def list_cases(
+    adapter: str,
+    root: Path,
+    further: Sequence[Path] = (),
+    foreground: Sequence[int] | None = None,
+) -> list[CaseFiles]:
     """All cases under `root`, sorted by name, without opening any image.
 
     For `manifest`, `root` may be the CSV. `further` images, named by their files, have no label.
+    `foreground` has the label values that count as lesion; None: all above 0.
 
     Raises:
-        PipelineError: unknown adapter, no such folder, missing or broken `dataset.json` or CSV.
+        PipelineError: unknown adapter, no such folder, missing or broken `dataset.json` or CSV, a
+            value of the labels that would wrongly count as lesion.
         ListingError: no case, a case twice, a label without image and the like, all at once.
     """
     if adapter not in ADAPTERS:
@@ -56,5 +65,7 @@ def list_cases(adapter: str, root: Path, further: Sequence[Path] = ()) -> list[C
         cases = ADAPTERS[adapter](root)
     except ListingError as error:
         cases, faults = error.cases, error.findings
+    outside = {value: None for case in cases if case.label for value in case.outside}
+    check_outside(tuple(outside), root, foreground)
     more, missing = further_cases(further, cases)
     return checked([*cases, *more], root, "images", [*faults, *missing])

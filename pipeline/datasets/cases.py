@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import Finding, PipelineError
+from pipeline.storage.image_names import image_name
 
 ROLES = ("", "train", "validation", "test", "unlabelled")
 CASE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -26,6 +27,7 @@ class CaseFiles:
     role: str = ""  # one of `ROLES`; "" where the split stage decides
     modality: str = ""  # "MR", "CT", or "" where unknown
     notes: tuple[str, ...] = ()  # what a person should know, a sentence each
+    outside: tuple[tuple[str, int], ...] = ()  # label values above 0 that are no lesion, by name
 
 
 class ListingError(PipelineError):
@@ -71,7 +73,7 @@ def further_cases(
     """Cases of images without label, named after their files, and faults of missing images."""
     modality = beside[0].modality if beside else ""
     cases = [
-        CaseFiles(image.name.split(".")[0], image, None, role="unlabelled", modality=modality)
+        CaseFiles(image_name(image), image, None, role="unlabelled", modality=modality)
         for image in images
         if image.exists()
     ]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from pipeline.errors import PipelineError, file_fault
 from pipeline.evaluation.summary import summarise
+from pipeline.evaluation.tables import text_of
 from pipeline.settings import Evaluation
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import Layout
@@ -24,9 +25,13 @@ def read_scores(layout: Layout, experiment: str, subsets: Sequence[int]) -> pd.D
     path = layout.scores(experiment)
     if not path.exists():
         raise PipelineError(f"{path}: not there; run evaluate for experiment {experiment} first")
-    names = dict.fromkeys(("case", "group", "risk_reference", "risk_prediction"), str)
+    risks = dict.fromkeys(("risk_reference", "risk_prediction"), str)
+    names: Any = dict.fromkeys(("case", "group"), text_of)
     try:
-        scores = pd.read_csv(path, dtype=names, keep_default_na=False, na_values=["nan"])
+        # a group may be called nan
+        nan: Any = {column: ["nan"] for column in pd.read_csv(path, nrows=0) if column not in names}
+        options: Any = {"dtype": risks, "converters": names, "keep_default_na": False}
+        scores: pd.DataFrame = pd.read_csv(path, na_values=nan, **options)
     except (ValueError, OSError) as error:
         raise _fault(path, str(error), experiment) from None
     if missing := {"case", "subset"} - set(scores):

@@ -86,7 +86,7 @@ def raw_files(
 ) -> dict[str, dict[Path, str]]:
     """The files of every ingested case with the SHA-256 that its store was made from."""
     try:
-        listed = list_cases(dataset.source.adapter, root, further)
+        listed = list_cases(dataset.source.adapter, root, further, dataset.source.foreground)
     except ListingError as error:
         listed = error.cases
     folders = {case.case: case.image.parent for case in listed}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -12,7 +13,7 @@ from pipeline.settings.method import Experiment, Mae
 from pipeline.settings.residual_sets import GradCam, Residuals, ResidualSet
 from pipeline.settings.resources import Resources
 from pipeline.settings.score_columns import TABLE_1, TABLE_2
-from pipeline.settings.section import Count, Name, Section, require
+from pipeline.settings.section import CONTROL, Count, Name, Section, require
 from pipeline.settings.tables import COSTS, Table
 
 
@@ -145,6 +146,10 @@ class Settings(Section):
         plain = not results.startswith("~") and not set(results) & set("${}")
         expected = "expected a path without ~, $ and braces, which are not filled in here"
         require(plain, f"found {results!r}, {expected}")
+        # a command would take it for an option
+        sound = not str(Path(results)).startswith("-") and not CONTROL.search(results)
+        expected = "expected one that begins with no - and holds no control characters"
+        require(sound, f"found {results!r}, {expected}")
         return results
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.errors import PipelineError
 from pipeline.settings.configuration import Settings
+from pipeline.settings.section import CONTROL
 
 FOLDER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # as Hugging Face prefers them
 
@@ -34,7 +35,7 @@ def source_root(settings: Settings, dataset: str) -> Path:
     """The folder that the adapter reads: the one given, or the one where phantoms are written.
 
     Raises:
-        PipelineError: `root` names an environment variable that is not set.
+        PipelineError: `root` names an environment variable that is not set, or is no path.
     """
     source = settings.datasets[dataset].source
     if source.root is None:
@@ -59,6 +60,8 @@ def _expanded(given: str, key: str) -> Path:
     if "$" in path:
         problem = "whose environment variable is not set; set it or write the path out"
         raise PipelineError(f"{key}: found {given!r}, {problem}")
+    if CONTROL.search(path):
+        raise PipelineError(f"{key}: found {given!r}, expected a path without control characters")
     try:
         return Path(path).expanduser()
     except RuntimeError:

@@ -1,5 +1,6 @@
 """The base of all sections, which is strict, and the types of their values."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -18,6 +19,8 @@ def require(holds: object, message: str) -> None:
         raise ValueError(message)
 
 
+# no path and no name has any: NUL, and what would break a line
+CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
 # floats are not strict, because YAML reads 1e-4 as text
 NO_TRUTH = BeforeValidator(_no_truth)
 Number = Annotated[float, Field(allow_inf_nan=False), NO_TRUTH]

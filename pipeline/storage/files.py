@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -31,6 +32,32 @@ def nearest_there(path: Path) -> Path:
     """The path if it exists, even as a dangling link, else its nearest existing parent."""
     places = (path.absolute(), *path.absolute().parents)
     return next(filter(os.path.lexists, places))  # methods of Path raise behind a closed folder
+
+
+def read_regular(path: Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file: a pipe or device might never end.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    return path.read_bytes()
+
+
+def make_output(folder: Path) -> None:
+    """Make the folder that a command was told to write into, and those above it.
+
+    Raises:
+        PipelineError: it cannot be made, as below a file.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "a file is where a folder is needed"
+        if error.errno not in OCCUPIED:
+            reason = str(error.strerror or error)
+        raise PipelineError(f"--output: {folder}: {reason}; choose another --output") from None
 
 
 @contextmanager
@@ -92,8 +119,10 @@ def remove(path: Path) -> None:
 
 def write(path: Path, content: str | bytes) -> None:
     """Write a small file, text as UTF-8, that a reader sees whole or not at all."""
+    # a file's name may hold bytes that are no text
+    encoded = content if isinstance(content, bytes) else content.encode(errors="backslashreplace")
     with replacing(path) as temporary:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.write_bytes(encoded)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -111,7 +140,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise PipelineError(f"{path}: not there; run the stage that writes it first") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PipelineError(f"{path}: damaged ({error}); delete it and run its stage") from error
     if not isinstance(content, dict):
         raise PipelineError(f"{path}: found {type(content).__name__}, expected a JSON object")

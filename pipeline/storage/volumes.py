@@ -18,8 +18,8 @@ import numpy.typing as npt
 from pipeline.errors import PipelineError, file_fault, one_line
 from pipeline.storage import image_headers
 from pipeline.storage.geometry import Geometry, check_grid
+from pipeline.storage.image_names import SUFFIXES
 
-SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
 UNEVEN_GAP = 0.01  # of the median distance between DICOM slices
 
 

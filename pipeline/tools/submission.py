@@ -18,7 +18,7 @@ import numpy.typing as npt
 from grcsf.calcium import THRESHOLD_HU
 from grcsf.components import label_lesions
 from pipeline.errors import PipelineError
-from pipeline.storage.files import read_json
+from pipeline.storage.files import make_output, read_json
 from pipeline.storage.layout import Layout
 from pipeline.storage.masks import grid_differences, read_hu, read_mask, store_geometry
 from pipeline.storage.volumes import Volume, read_volume, write_volume
@@ -34,6 +34,7 @@ def submission(layout: Layout, experiment: str, subset: int, output: Path) -> No
     Raises:
         PipelineError: there is no test scan, a mask is missing, or see `check_submission`.
     """
+    make_output(output)
     for case in _test_scans(layout):
         store = open_store(layout.case_store(case))
         mask = read_mask(layout, experiment, subset, case, store)

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 
 from pipeline.datasets import list_cases
+from pipeline.datasets.configured import planned_cases
 from pipeline.errors import PipelineError
 from pipeline.ingest import ingest, read_case
-from pipeline.settings import Slices, Source
-from pipeline.storage.files import read_json
+from pipeline.settings import Settings, Slices, Source
+from pipeline.storage.files import read_json, write_json
 from pipeline.storage.intensity import intensity_range
 from pipeline.storage.layout import Layout
 from pipeline.storage.source_notes import source_changes
 from pipeline.storage.zarr_store import open_store, read_array
+from tests.pipeline.results import UNET
 
 SHAPE = (4, 12, 10)  # z, y, x
 
@@ -117,3 +119,27 @@ def test_several_label_values_are_noted_unless_they_are_chosen(folder, chosen, e
     notes = [note for note in read_case(files, source).notes if note.severity == "note"]
     assert [note.found for note in notes] == expected
     assert {note.file for note in notes} <= {str(root / "a-mask.nii.gz")}
+
+
+def test_an_ignored_region_becomes_no_lesion(folder):
+    root, _, label = folder
+    for part, kept in (("images", "a.nii.gz"), ("labels", "a-mask.nii.gz")):
+        (root / f"{part}Tr").mkdir()
+        (root / kept).rename(root / f"{part}Tr" / f"a{'_0000' * (part == 'images')}.nii.gz")
+    description = {"channel_names": {"0": "T1"}, "labels": {"background": 0, "x": 1, "ignore": 3}}
+    write_json(root / "dataset.json", description)
+    layout = Layout(root.parent / "results", "scans")
+    for given in ({}, {"foreground": (1, 3)}):
+        source = Source(adapter="nnunet", root=str(root), channel=1, on_error="skip", **given)
+        config = {"source": source, "slices": {"window": (0, 1)}, "experiments": {"u": UNET}}
+        settings = Settings.model_validate({"datasets": {"scans": config}})
+        for refused in (
+            lambda source=source: ingest(layout, source, root, [], threads=1),
+            lambda settings=settings: planned_cases(settings, "scans"),
+        ):
+            with pytest.raises(PipelineError, match="value 3 is 'ignore' and would become lesion"):
+                refused()
+    chosen = source.model_copy(update={"foreground": (1, 2)})
+    ingest(layout, chosen, root, [], threads=1)
+    stored = read_array(open_store(layout.case_store("a")), "label")
+    np.testing.assert_array_equal(stored, np.where(label == 3, 0, label))

@@ -71,7 +71,7 @@ wildcard_constraints:
 
 def command(verb):
     """The shell line of a rule: a stage's command, on the terminal and in the log."""
-    return f"python -m pipeline {verb} --dataset {{wildcards.dataset}} {CONFIG} 2>&1 | tee -i {{log:q}}"
+    return f"python -m pipeline {verb} --dataset {{wildcards.dataset}} {CONFIG} 2>&1 | tee -i -- {{log:q}}"
 
 
 def settings_of(stage, kind=None):

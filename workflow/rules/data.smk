@@ -18,7 +18,7 @@ rule phantom:
     message:
         "phantom {wildcards.dataset}"
     shell:
-        "python -m pipeline phantom {params.arguments} 2>&1 | tee -i {log:q}"
+        "python -m pipeline phantom {params.arguments} 2>&1 | tee -i -- {log:q}"
 
 
 rule ingest:

@@ -55,7 +55,7 @@ def check(
             f"{root}: the phantoms are not written yet; run snakemake with this configuration, or "
             f"grcsf phantom {dataset.source.phantom.kind} {root}"
         )
-    files, findings = _listed(dataset, root, further)
+    files, findings = _listed(layout, dataset, root, further)
     jobs = [dask.delayed(case_facts)(case, dataset) for case in files]
     read = dask.compute(*jobs, scheduler="threads", num_workers=threads)
     cases = [facts for facts, _ in read]
@@ -84,21 +84,22 @@ def _split_faults(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> li
 
 
 def _listed(
-    dataset: Dataset, root: Path, further: Sequence[Path]
+    layout: Layout, dataset: Dataset, root: Path, further: Sequence[Path]
 ) -> tuple[list[CaseFiles], list[Finding]]:
     """The cases, and findings on their listing and on files that it leaves out."""
-    adapter = dataset.source.adapter
+    source = dataset.source
     try:
-        files, findings = list_cases(adapter, root, further), []
+        files, findings = list_cases(source.adapter, root, further, source.foreground), []
     except ListingError as error:
         files, findings = error.cases, list(error.findings)
     except PipelineError as error:
         return [], list(error.findings)
+    notes = []
     unlabelled = sum(case.label is None and case.role == "unlabelled" for case in files)
     if unlabelled:
         note = f"{unlabelled} of {len(files)} cases without reference: predicted, not scored"
-        findings.append(Finding(note, severity="note"))
-    return files, [*findings, *left_out(adapter, root)]
+        notes.append(Finding(note, severity="note"))
+    return files, [*findings, *notes, *left_out(source, root, files, findings, layout.root)]
 
 
 SAMPLED_SLICES = 12

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from pipeline.errors import grouped
 from pipeline.evaluation.pages import rendered
-from pipeline.storage.files import replacing
+from pipeline.storage.files import write
 from pipeline.storage.layout import Layout
 from pipeline.tools.check.record import Check
 from pipeline.tools.check.summary import counted, listed, needs, summary
@@ -24,5 +24,4 @@ def write_page(layout: Layout, check: Check) -> None:
         "summary": summary(check),
         "needs": needs(check),
     }
-    with replacing(layout.check(".html")) as temporary:
-        temporary.write_text(rendered("check.html.j2", content), "utf-8")
+    write(layout.check(".html"), rendered("check.html.j2", content))

@@ -28,7 +28,7 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.errors import PipelineError, one_line
 from pipeline.settings import Dataset, GradCam, residual_count
 from pipeline.settings.section import Name
-from pipeline.storage.files import file_digest, read_json, write_json
+from pipeline.storage.files import file_digest, make_output, read_json, write_json
 from pipeline.storage.layout import STAGES, Layout, folder_of, stage_version
 from pipeline.storage.zarr_store import open_store
 from pipeline.tools.export.model_card import model_card
@@ -92,7 +92,7 @@ def _write_zip(
     output: Path, record: dict[str, Any], settings: Dataset, manifests: Mapping[str, Path]
 ) -> None:
     """Write weights, description and model card; `record` gets the digests of the weights."""
-    output.parent.mkdir(parents=True, exist_ok=True)
+    make_output(output.parent)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as temporary:
         folder = Path(temporary) / "bundle"
         folder.mkdir()
@@ -209,7 +209,7 @@ def _manifests(layout: Layout, dataset: Dataset, experiment: str, subset: int) -
 
 def _description(path: Path) -> dict[str, Any]:
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(DESCRIPTION) as file:
+        with zipfile.ZipFile(path) as archive, archive.open(_member(archive, DESCRIPTION)) as file:
             record = json.loads(file.read(LARGEST_DESCRIPTION))
     except (ValueError, KeyError, OSError, *DAMAGED_ZIP) as error:
         raise PipelineError(
@@ -222,12 +222,27 @@ def _description(path: Path) -> dict[str, Any]:
     return dict(record)
 
 
+def _member(archive: zipfile.ZipFile, name: str) -> str:
+    """The name in the zip, whose files may lie in one folder: unpacked and zipped again, they do.
+
+    Raises:
+        KeyError: several folders hold a bundle.
+    """
+    tops = [each.split("/") for each in archive.namelist() if each.count("/") <= 1]
+    folders = [parts[0] for parts in tops if parts[1:] == [DESCRIPTION]]
+    if [DESCRIPTION] in tops or not folders:
+        return name
+    if len(folders) > 1:
+        raise KeyError(f"found it in the folders {', '.join(folders)}, expected one bundle a zip")
+    return f"{folders[0]}/{name}"
+
+
 def _unpack(path: Path, name: str, into: Path) -> None:
     """Copy one file out of a zip: read by its name, never to a path that the zip names."""
     try:
         with (
             zipfile.ZipFile(path) as archive,
-            archive.open(name) as file,
+            archive.open(_member(archive, name)) as file,
             into.open("wb") as written,
         ):
             shutil.copyfileobj(file, written)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.evaluation.tables import aligned
 from pipeline.settings import Dataset, GradCam
 
 SHOWN_SCORES = {"dice": "Dice", "iou": "IoU", "precision": "Precision", "recall": "Recall"}
@@ -83,13 +84,13 @@ def _scores(record: Mapping[str, Any]) -> str:
     if scores is None:
         return "Not evaluated when this bundle was written."
     rows = [
-        f"| {title} | {scores[key]['mean']:.3f} | {_interval(scores[key])} |"
+        [title, f"{scores[key]['mean']:.3f}", _interval(scores[key])]
         for key, title in SHOWN_SCORES.items()
         if key in scores and scores[key]["mean"] is not None
     ]
-    head = f"| | mean | {record['confidence']:.0%} interval |\n|---|---|---|"
+    head = ["", "mean", f"{record['confidence']:.0%} interval"]
     patients = f"Means over the {record['patients']} test patients of all evaluated subsets."
-    return "\n".join([head, *rows, "", patients])
+    return f"{aligned([head, *rows])}\n\n{patients}"
 
 
 def _interval(score: Mapping[str, Any]) -> str:

@@ -31,10 +31,11 @@ from pipeline.postprocess import postprocess
 from pipeline.predict import predict
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import GradCam, Resources, encoder_mae
-from pipeline.storage.files import read_json, replacing, write, write_json
+from pipeline.storage.files import make_output, read_json, replacing, write, write_json
+from pipeline.storage.image_names import image_name
 from pipeline.storage.layout import Layout, folder_of
 from pipeline.storage.masks import Mask, read_hu, read_mask, store_geometry
-from pipeline.storage.volumes import SUFFIXES, write_volume
+from pipeline.storage.volumes import write_volume
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export.bundle import Bundle, open_bundle
 from pipeline.tools.export.page import prediction_page
@@ -62,7 +63,7 @@ def predict_images(
     if probabilities:
         _check_probabilities(files)
     _check_apart(files, output)
-    output.mkdir(parents=True, exist_ok=True)
+    make_output(output)
     with tempfile.TemporaryDirectory(prefix="grcsf-") as temporary:
         bundle = open_bundle(model, Path(temporary))
         layout = Layout(Path(temporary), bundle.name)
@@ -95,8 +96,7 @@ def _named(images: Sequence[Path]) -> tuple[dict[str, Path], dict[str, list[str]
     """
     named, faults = defaultdict(list), defaultdict(list)
     for image in images:
-        ending = next((end for end in SUFFIXES if image.name.lower().endswith(end)), "")
-        name = image.name[: len(image.name) - len(ending)]
+        name = image_name(image)
         if CASE_NAME.fullmatch(name):
             named[name].append(image)
         else:

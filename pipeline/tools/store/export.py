@@ -13,6 +13,7 @@ import torch
 from grcsf.resampling import source_slices
 from pipeline.errors import PipelineError
 from pipeline.settings import Dataset, GradCam, Residuals
+from pipeline.storage.files import make_output
 from pipeline.storage.geometry import Geometry
 from pipeline.storage.layout import Layout
 from pipeline.storage.masks import store_geometry
@@ -38,6 +39,7 @@ def export_case(
     ]
     if not chosen:
         raise PipelineError(f"case {case}: has no residual maps yet; run residual-maps first")
+    make_output(output)
     geometry = store_geometry(store)
     written = [output / f"{case}-image.nii.gz"]
     write_volume(written[0], read_array(store, "image"), geometry)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.evaluation.tables import text_of
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import RECORD, Layout
 from pipeline.tools.trace.lineage import Chain
@@ -92,7 +93,7 @@ def _scored(path: Path) -> list[tuple[str, int]]:
         return []
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return [(row["case"], int(row["subset"])) for row in csv.DictReader(file)]
+            return [(text_of(row["case"]), int(row["subset"])) for row in csv.DictReader(file)]
     except (KeyError, TypeError, ValueError, csv.Error):
         raise PipelineError(
             f"{path}: damaged, expected a row a patient with case and subset; run evaluate again"

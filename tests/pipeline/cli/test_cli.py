@@ -17,13 +17,14 @@ DEMO = str(CHECKOUT / "config" / "demo.yaml")
 SPLIT = ("split", "--config", DEMO, "--dataset", "heart")
 
 
-def start(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def start(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """A Python process of its own, elsewhere than in the checkout."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT), **env},
         encoding="utf-8",
+        errors="replace",
         capture_output=True,
         check=False,
     )
@@ -85,6 +86,43 @@ def test_the_machines_faults_name_the_file_and_the_remedy(message_after, number,
     said = message_after(OSError(number, os.strerror(number), "results/a.zarr"))
     assert said.startswith("error: results/a.zarr: ")
     assert remedy in said
+
+
+def test_a_name_that_the_terminal_cannot_show_ends_no_command(tmp_path):
+    code = (
+        "import sys, typer; from pipeline import cli; from pipeline.cli.job import app\n"
+        "@app.command()\n"
+        "def show():\n"
+        "    from rich.console import Console\n"
+        "    typer.echo('Fälle × 2 → Ω'); Console().print('Ω\\udcff')\n"
+        "    raise cli.PipelineError('Ω is gone')\n"
+        "sys.argv = ['grcsf', 'show']; cli.main()"
+    )
+    ended = start("-c", code, cwd=tmp_path, PYTHONIOENCODING="latin-1", PYTHONUTF8="0")
+    assert (ended.returncode, "Traceback" in ended.stderr) == (1, False), ended.stderr
+    assert ended.stdout.count("?") >= 3
+    assert ended.stderr == "error: ? is gone\n"
+
+
+def test_nested_settings_on_the_command_line(message):
+    said = message(*SPLIT, "--set", "[" * 100_000)
+    assert said.startswith("error: --set: found '[[")
+    assert len(said) < 500
+
+
+@pytest.mark.parametrize(
+    ("command", "output"),
+    [
+        (("predict", "a.nii.gz", "--model", "m.zip"), "file/below"),
+        (("predict", "a.nii.gz", "--model", "m.zip"), "file"),
+        (("explain", "a", *SPLIT[1:], "--experiment", "grcsf"), "file/below"),
+    ],
+)
+def test_an_output_below_a_file(message, tmp_path, command, output):
+    (tmp_path / "file").touch()
+    said = message(*command, "--output", output)
+    told = "a file is where a folder is needed; choose another --output"
+    assert said == f"error: --output: {output}: {told}"
 
 
 def test_several_faults_are_several_lines(message_after):

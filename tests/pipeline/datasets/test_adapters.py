@@ -62,3 +62,13 @@ def test_further_images_are_predicted_only_and_named_after_their_files(tmp_path,
     assert [(files.case, files.role) for files in cases] == [("a", ""), ("patient7", "unlabelled")]
     refused("manifest", r"gone\.nrrd: not there", folder, [tmp_path / "gone.nrrd"])
     refused("manifest", "the same case more than once", folder, [folder / "a.nii.gz"])
+
+
+def test_a_folder_goes_by_its_whole_name_and_a_file_by_its_name_without_suffix(tmp_path, touch):
+    uids = [tmp_path / "1.2.840.1", tmp_path / "1.2.840.2"]
+    scans = [tmp_path / "scan.v2.NII.GZ", tmp_path / "scan.v3.mha", tmp_path / "scan.nii"]
+    touch("a.nii.gz", *(f"{uid}/0" for uid in uids), *scans)
+    (tmp_path / "manifest.csv").write_text("case,image\na,a.nii.gz\n")
+    cases = list_cases("manifest", tmp_path, [*uids, *scans])
+    names = ["1.2.840.1", "1.2.840.2", "a", "scan", "scan.v2", "scan.v3"]
+    assert [files.case for files in cases] == names

@@ -40,6 +40,13 @@ def test_the_csv_may_be_excel_s_and_have_another_name(write, tmp_path):
     ("text", "words"),
     [
         ("", "the columns none"),
+        ("case,image, Case \na,images/a.nii.gz,b\n", "the column case twice: case,image,Case"),
+        ("case,image,\n", r"the columns case,image,\(one without name\)"),
+        (HEADER + "a,images/a.nii.gz\n", "line 2: fewer values than columns"),
+        (
+            HEADER + 'a,images/a.nii.gz,,"x\ny",\n',
+            r"the group 'x\\ny', expected a name",
+        ),
         ("case;image\n", "expected case,image,label,group,role.*; save it with commas"),
         (HEADER + "a,images/c.nii.gz,,,\n", r"case a: .*line 2: image .*c\.nii\.gz not there"),
         (HEADER + "a,images/a.nii.gz,masks/c.nii.gz,,\n", r"label .*c\.nii\.gz not there"),

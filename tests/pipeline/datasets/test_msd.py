@@ -52,6 +52,19 @@ def test_a_count_other_than_promised_is_a_note(tmp_path, build):
     assert (first.notes, second.notes) == ((note,), ())
 
 
+def test_a_listed_image_may_have_any_suffix_and_the_count_is_of_listed_ones(tmp_path, build, touch):
+    build(["lung_001"], numTraining=6)
+    pairs = [
+        {"image": f"imagesTr/{name}", "label": f"labelsTr/{name}"} for name in ("a.nii", "b.mha")
+    ]
+    touch("imagesTr/a.nii", "labelsTr/a.nii", "imagesTr/b.mha", "labelsTr/b.mha")
+    content = {"numTraining": 3, "training": pairs}
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    first, second = list_cases("msd", tmp_path)
+    assert (first.case, second.case) == ("a", "b")
+    assert first.notes == ("dataset.json says 3 training cases, 2 of the 3 on disk are cases",)
+
+
 def test_half_a_pair_and_a_case_twice_are_refused(tmp_path, build, refused):
     build(["lung_001", "lung_002"])
     (tmp_path / "imagesTr" / "lung_002.nii.gz").unlink()

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from pipeline.errors import PipelineError
-from pipeline.settings import source_root
+from pipeline.settings import further_images, source_root
 from pipeline.settings.reading import load_settings, merge, read_configuration, validate
 
 CONFIGS = sorted((Path(__file__).resolve().parents[3] / "config").glob("*.yaml"))
@@ -157,3 +157,19 @@ def test_a_root_may_hold_an_environment_variable(changed, monkeypatch):
     monkeypatch.delenv("MY_SCANS")
     with pytest.raises(PipelineError, match="environment variable is not set"):
         source_root(settings, "brain")
+
+
+@pytest.mark.parametrize("results", ["-n", "./-n/x", "a\nb", "a\0"])
+def test_results_are_no_option_of_a_command(changed, results):
+    assert f"results: found {results!r}" in refused({**changed(), "results": results})
+
+
+@pytest.mark.parametrize(
+    ("path", "said"), [("a\0b", "without control characters"), ("~nouser17/x", "user is not known")]
+)
+def test_what_no_path_is(changed, path, said):
+    settings = validate(changed({"source": {**SOURCE, "root": path, "also_predict": [path]}}), "x")
+    for read in (source_root, further_images):
+        with pytest.raises(PipelineError, match=said) as raised:
+            read(settings, "brain")
+        assert repr(path) in str(raised.value)

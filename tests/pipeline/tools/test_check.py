@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.errors import SEVERITIES, Finding
+from pipeline.ingest import listed_cases
 from pipeline.settings import Dataset
 from pipeline.storage.geometry import Geometry
 from pipeline.storage.layout import Layout
@@ -251,6 +253,19 @@ def test_what_was_left_out_is_noted(tmp_path, root):
         "left out, file ._* (left by macOS): imagesTr/._a_0000.nii.gz",
     ]
     assert dict(summary(found))["roles"] == "1 unlabelled, 2 left to the split"
+
+
+def test_a_dropped_pair_is_told_even_if_its_name_is_no_text(tmp_path, root, caplog):
+    (root / "imagesTr" / os.fsdecode(b"\xff_0000.nii")).touch()
+    found = checked(tmp_path, root)
+    (line,) = (line for line in told(found, "warning")[""] if line.startswith("left out"))
+    assert line.endswith("image that is no case and no label: imagesTr/\udcff_0000.nii")
+    layout = Layout(tmp_path / "results", "ct")
+    write_page(layout, found)
+    assert "udcff" in layout.check(".html").read_text("utf-8")
+    source = settings().source.model_copy(update={"root": str(root)})
+    listed_cases(source, root, ())
+    assert [each.levelname for each in caplog.records if line in each.getMessage()] == ["WARNING"]
 
 
 def test_the_command_ends_with_1_on_errors(tmp_path, root):

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from pipeline.datasets.left_out import left_out
 from pipeline.storage.geometry import Geometry
 from pipeline.tools.check.plausibility import (
     disk_warnings,
@@ -87,39 +86,3 @@ def test_the_same_image_twice():
 def test_a_disk_too_small():
     assert disk_warnings(10**9, 10**9) == []
     assert one(disk_warnings(2 * 10**9, 10**9)).startswith("1 GB of disk are free")
-
-
-CONTRAST = [f"Images/TRV1P{number}CTAI.mhd" for number in range(5)]
-LISTED = '{"training": [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}]}'
-
-
-@pytest.mark.parametrize(
-    ("adapter", "names", "told"),
-    [
-        (
-            "orcascore",
-            ["Images/TRV1P0CTI.mhd", *CONTRAST],
-            {f"contrast scan (CTAI): {', '.join(CONTRAST[:3])} and 2 more": "note"},
-        ),
-        (
-            "atlas",
-            ["sub-r001s001_T1w.nii.gz", "old_T1w.nii.gz", "._sub-r001s001_T1w.nii.gz"],
-            {
-                "file ._* (left by macOS): ._sub-r001s001_T1w.nii.gz": "note",
-                "image whose name has no sub-r<cohort>s<number>: old_T1w.nii.gz": "warning",
-            },
-        ),
-        (
-            "msd",
-            ["imagesTr/a.nii.gz", "imagesTr/b.nii.gz"],
-            {"image that dataset.json does not list: imagesTr/b.nii.gz": "warning"},
-        ),
-    ],
-)
-def test_what_is_left_out_is_told(tmp_path, adapter, names, told):
-    for name in names:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "dataset.json").write_text(LISTED, "utf-8")
-    found = [(finding.found, finding.severity) for finding in left_out(adapter, tmp_path)]
-    assert found == [(f"left out, {text}", severity) for text, severity in told.items()]

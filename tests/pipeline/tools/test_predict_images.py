@@ -3,6 +3,7 @@
 import json
 import shutil
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -178,6 +179,21 @@ def test_a_bundle_that_is_not_whole_is_one_line(run, tmp_path, damage, said):
     with pytest.raises(PipelineError, match=said) as raised:
         open_bundle(model, tmp_path / "tree")
     assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("folders", [("run",), ("run", "again")])
+def test_a_zip_may_hold_one_bundle_in_a_folder(run, tmp_path, folders):
+    model = exported(run, tmp_path / "run.zip")
+    for folder in folders:
+        shutil.unpack_archive(model, tmp_path / "whole" / folder)
+    (tmp_path / "whole" / "__MACOSX").mkdir()
+    (tmp_path / "whole" / "__MACOSX" / "._bundle.json").touch()
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "whole")
+    if len(folders) == 1:
+        assert open_bundle(Path(packed), tmp_path / "tree").experiment == "grcsf"
+    else:
+        with pytest.raises(PipelineError, match=r"in the folders .*, expected one bundle a zip"):
+            open_bundle(Path(packed), tmp_path / "tree")
 
 
 def test_a_byte_changed_in_a_zip_is_found(run, tmp_path):

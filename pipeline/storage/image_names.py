@@ -1,0 +1,18 @@
+"""How image files are called: the suffixes that are read, and the names without them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
+
+
+def looks_like_image(name: str) -> bool:
+    """Whether a file of this name would be read as an image; hidden files would not."""
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+
+
+def image_name(path: Path) -> str:
+    """A file's name without its suffix, and a folder's whole name: a UID holds dots, too."""
+    ending = next((end for end in SUFFIXES if path.name.lower().endswith(end)), "")
+    return path.name if path.is_dir() else path.name[: len(path.name) - len(ending)]
