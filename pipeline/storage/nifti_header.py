@@ -26,7 +26,8 @@ TYPES |= {2304: ("u1", 4)}
 MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # of a unknown unit, metre, mm, micrometre
 AGREE = 1e-3  # relative: pixdim against the scales of the sform
 APART = 0.1  # voxels by which sform and qform may place a corner differently
-SCANNER = 1
+SCANNER = 1  # the code of a form that says where in the scanner the patient lay
+TURNED_HALF = 1e-7  # of a², below which float32 cannot tell it from 0, as in NIfTI's own library
 
 Affine = tuple[tuple[float, float, float, float], ...]  # 3 rows: voxel (i, j, k, 1) to RAS in mm
 
@@ -158,7 +159,7 @@ def _quaternion(
     if not (rest > -1e-5 and all(map(math.isfinite, origin))):
         fault = f"a qform that is no rotation ({b:g}, {c:g}, {d:g})"
         raise file_fault(path, fault, "a unit quaternion", CORRECT)
-    a = math.sqrt(max(rest, 0))
+    a = math.sqrt(rest) if rest > TURNED_HALF else 0.0
     norm = math.sqrt(a * a + b * b + c * c + d * d)
     a, b, c, d = a / norm, b / norm, c / norm, d / norm
     rotation = (
