@@ -7,11 +7,8 @@ nor numpy, because a plan imports them, too.
 - `layout`: the path of every result, and the table of all results.
 - `files`: files that appear whole or not at all, JSON, digests and fingerprints.
 - `source_notes`: what the files that a stage was given looked like when it read them.
-- `image_headers`: image files checked before ITK sees them, by the modules of their formats:
-- `image_bytes`: the bytes of an image file against what its header promises.
-- `nifti_header`, `meta_image_header`, `nrrd_header`: the headers of the formats, parsed strictly.
-- `nifti_image`: grids and voxels of NIfTI files, read without ITK.
-- `itk_warnings`: ITK's warnings, looked at rather than shown or switched off.
+- `image_headers`: image files checked before ITK sees them.
+- `image_formats`: what `image_headers` calls: a room with a module for each format.
 - `geometry`: the grid of an image, and the check that every grid passes.
 - `volumes`: images and masks in files: reading and writing.
 - `intensity`: raw intensities → [0, 1], as the networks see them.

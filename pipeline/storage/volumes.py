@@ -18,10 +18,11 @@ import numpy.typing as npt
 from pipeline.errors import PipelineError, file_fault, one_line
 from pipeline.storage import image_headers
 from pipeline.storage.geometry import Geometry, check_grid
-from pipeline.storage.image_bytes import FETCH_AGAIN
+from pipeline.storage.image_formats.channels import check_channel
+from pipeline.storage.image_formats.image_bytes import FETCH_AGAIN
+from pipeline.storage.image_formats.itk_warnings import heard_warnings, listen
+from pipeline.storage.image_formats.nifti_image import nifti_geometry, nifti_values
 from pipeline.storage.image_headers import SUFFIXES
-from pipeline.storage.itk_warnings import heard_warnings, listen
-from pipeline.storage.nifti_image import nifti_geometry, nifti_values
 
 UNEVEN_GAP = 0.01  # of the median distance between DICOM slices
 
@@ -184,7 +185,7 @@ def _header(path: Path) -> Any:
 
 
 def _geometry(reader: Any, path: Path, channel: int | None = None) -> Geometry:
-    image_headers.check_channel(path, reader.GetSize(), reader.GetNumberOfComponents(), channel)
+    check_channel(path, reader.GetSize(), reader.GetNumberOfComponents(), channel)
     axes = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:3, :3]
     shape, spacing, origin = reader.GetSize()[2::-1], reader.GetSpacing(), reader.GetOrigin()
     direction = tuple(axes[::-1, ::-1].ravel().tolist())

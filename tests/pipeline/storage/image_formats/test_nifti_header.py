@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.storage.nifti_image import nifti_geometry
+from pipeline.storage.image_formats.nifti_image import nifti_geometry
 from pipeline.storage.volumes import read_geometry, read_volume
-from tests.pipeline.storage.headers import AFFINE, nifti
+from tests.pipeline.storage.image_formats.written import AFFINE, nifti
 
 MOVED = AFFINE + np.array([[0, 0, 0, 10.0], *np.zeros((3, 4))])
 SHEARED = AFFINE + np.array([[0, 0, 1.0, 0], *np.zeros((3, 4))])

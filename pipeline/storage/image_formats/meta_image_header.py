@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from pipeline.errors import file_fault
-from pipeline.storage.image_bytes import (
+from pipeline.storage.image_formats.image_bytes import (
     CORRECT,
     FETCH_AGAIN,
     StoredImage,

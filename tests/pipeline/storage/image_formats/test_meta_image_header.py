@@ -8,7 +8,7 @@ import pytest
 from pipeline.errors import PipelineError
 from pipeline.storage.image_headers import data_files
 from pipeline.storage.volumes import read_geometry, read_volume
-from tests.pipeline.storage.headers import meta_image
+from tests.pipeline.storage.image_formats.written import meta_image
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import cast
 
 from pipeline.errors import file_fault
-from pipeline.storage.image_bytes import CORRECT, FETCH_AGAIN, no_header, opened
+from pipeline.storage.image_formats.image_bytes import CORRECT, FETCH_AGAIN, no_header, opened
 
 HEADER = 352
 SLACK = 1 << 20  # bytes after the last voxel, which the format allows

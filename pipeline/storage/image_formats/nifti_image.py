@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.storage.geometry import Geometry
-from pipeline.storage.image_bytes import check_length, check_memory, inflated, opened
-from pipeline.storage.image_headers import check_channel
-from pipeline.storage.nifti_header import SLACK, NiftiHeader, read_header
+from pipeline.storage.image_formats.channels import check_channel
+from pipeline.storage.image_formats.image_bytes import check_length, check_memory, inflated, opened
+from pipeline.storage.image_formats.nifti_header import SLACK, NiftiHeader, read_header
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.storage.volumes import Volume, read_geometry, read_volume
-from tests.pipeline.storage.headers import meta_image, nrrd
+from tests.pipeline.storage.image_formats.written import meta_image, nrrd
 
 TYPES = {"u1": "UCHAR", "i2": "SHORT", "u2": "USHORT", "i4": "INT", "f4": "FLOAT", "f8": "DOUBLE"}
 NRRD_TYPES = {"u1": "uchar", "i2": "short", "u2": "ushort", "i4": "int"}

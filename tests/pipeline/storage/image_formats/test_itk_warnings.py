@@ -8,8 +8,8 @@ import pytest
 import SimpleITK
 
 from pipeline.errors import PipelineError
-from pipeline.storage.itk_warnings import OWN, heard_warnings, listen
-from tests.pipeline.storage.headers import nifti
+from pipeline.storage.image_formats.itk_warnings import OWN, heard_warnings, listen
+from tests.pipeline.storage.image_formats.written import nifti
 
 PATH = Path("scan.nrrd")
 

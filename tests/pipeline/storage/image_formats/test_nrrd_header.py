@@ -9,7 +9,7 @@ import pytest
 from pipeline.errors import PipelineError
 from pipeline.storage.image_headers import data_files
 from pipeline.storage.volumes import read_geometry, read_volume
-from tests.pipeline.storage.headers import nrrd
+from tests.pipeline.storage.image_formats.written import nrrd
 
 NO_SPACE = {"space": None, "space directions": None, "space origin": None}
 

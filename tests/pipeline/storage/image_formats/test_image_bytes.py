@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.storage import image_bytes
 from pipeline.storage.files import file_digest
 from pipeline.storage.geometry import Geometry
+from pipeline.storage.image_formats import image_bytes
 from pipeline.storage.volumes import SUFFIXES, read_geometry, read_volume, write_volume
-from tests.pipeline.storage.headers import meta_image, nifti, nrrd
+from tests.pipeline.storage.image_formats.written import meta_image, nifti, nrrd
 
 GRID = Geometry((5, 6, 7), (3.0, 0.7, 0.5))
 
