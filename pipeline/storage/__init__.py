@@ -1,8 +1,8 @@
 """What lies on the disk, and where: images, stores, masks and slices.
 
 This room imports errors and settings; every other room may import it. Only `volumes` uses SimpleITK
-and only `zarr_store` uses zarr. `layout`, `files` and the modules of headers need neither them
-nor numpy, because a plan imports them, too.
+and only `zarr_store` uses zarr. `layout`, `files` and `image_headers` need neither them nor numpy,
+because a plan imports them, too.
 
 - `layout`: the path of every result, and the table of all results.
 - `files`: files that appear whole or not at all, JSON, digests and fingerprints.

@@ -78,6 +78,16 @@ def no_header(path: Path, kind: str) -> PipelineError:
     return file_fault(path, found, "the format of its suffix", "rename it, or export it again")
 
 
+def check_plain(path: Path, key: str, value: str) -> None:
+    """Refuse what ITK may take otherwise than we do: blanks of other scripts, control characters.
+
+    Raises:
+        PipelineError: there are some in a field's `value`, or bytes that are no UTF-8.
+    """
+    if re.search(r"[^\S \t]|[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]", value):
+        raise file_fault(path, f"{key}: {value[:60]!r}", "plain text", CORRECT)
+
+
 def numbers(path: Path, key: str, text: str, count: int | None = None) -> tuple[float, ...]:
     """The numbers of a header's field, `count` of them, of plain ASCII digits.
 
@@ -106,7 +116,8 @@ def beside(header: Path, name: str) -> Path:
         PipelineError: not one plain file name: a list, a pattern, or another folder.
     """
     listed = re.match("list|local", name, re.I)
-    if not name or listed or name in (".", "..") or re.search(r"[/\\%\x00-\x1f]", name):
+    edged = name != name.strip()
+    if not name or edged or listed or name in (".", "..") or re.search(r"[/\\%\x00-\x1f]", name):
         fault, expected = f"its data file is {name[:60]!r}", "the name of one file beside it"
         raise file_fault(header, fault, expected, "store it as one file")
     data = header.parent / name

@@ -16,6 +16,7 @@ from pipeline.storage.image_formats.image_bytes import (
     StoredImage,
     Stream,
     beside,
+    check_plain,
     no_header,
     numbers,
     opened,
@@ -42,6 +43,7 @@ KEYS = {*ONLY, *SYNONYMS, *SYNONYMS.values(), "NDims", "DimSize", "ElementSpacin
 KEYS |= {"ElementType", "ElementNumberOfChannels", "CompressedDataSize", "ElementDataFile"}
 KNOWN = {key.lower(): key for key in KEYS}
 LONGEST_LINE = 4000  # ITK's parser has 4096 bytes for it
+BLANKS = " \t\r\n"
 MOST_LINES = 1000
 
 
@@ -99,12 +101,14 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
             if len(line) == LONGEST_LINE or not (sign := re.search("[=:]", text)):
                 break
             # ITK takes both signs, and blanks before the key
-            key, value = text[: sign.start()].strip(), text[sign.end() :].strip()
+            key, value = text[: sign.start()].strip(BLANKS), text[sign.end() :].strip(BLANKS)
             known = KNOWN.get(key.lower(), key)
             key_is = SYNONYMS.get(known, known)
             if known != key or key_is in fields:
-                fault = f"{key} in line {number + 1} of the header"
+                fault = f"{key[:60]!r} in line {number + 1} of the header"
                 raise file_fault(path, fault, f"{key_is} once, spelt so", CORRECT)
+            if known in KEYS:
+                check_plain(path, key, value)
             fields[key_is] = value
             if key == "ElementDataFile":
                 return fields, file.tell()

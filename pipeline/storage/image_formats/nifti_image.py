@@ -14,7 +14,13 @@ import numpy.typing as npt
 
 from pipeline.storage.geometry import Geometry
 from pipeline.storage.image_formats.channels import check_channel
-from pipeline.storage.image_formats.image_bytes import check_length, check_memory, inflated, opened
+from pipeline.storage.image_formats.image_bytes import (
+    Stream,
+    check_length,
+    check_memory,
+    inflated,
+    opened,
+)
 from pipeline.storage.image_formats.nifti_header import SLACK, NiftiHeader, read_header
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
@@ -69,7 +75,7 @@ def _volume_bytes(path: Path, header: NiftiHeader, volume: int) -> bytearray:
     check_memory(path, header.volume_bytes)
     start = header.offset + volume * header.volume_bytes
     stop, at, kept = start + header.volume_bytes, 0, bytearray()
-    stream = "gzip" if path.name.lower().endswith(".gz") else "raw"
+    stream: Stream = "gzip" if path.name.lower().endswith(".gz") else "raw"
     with opened(path) as file:
         for block in inflated(path, file, stream, header.length + SLACK + 1):
             kept += block[max(start - at, 0) : max(stop - at, 0)]

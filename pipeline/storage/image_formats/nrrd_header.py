@@ -15,6 +15,7 @@ from pipeline.storage.image_formats.image_bytes import (
     StoredImage,
     Stream,
     beside,
+    check_plain,
     no_header,
     numbers,
     opened,
@@ -127,7 +128,9 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
             if parts is None or name in fields or not line.endswith("\n"):
                 fault = f"line {number + 2} of the header: {text[:60]!r}"
                 raise file_fault(path, fault, "FIELD: VALUE, each field once", CORRECT)
-            fields[name] = parts[2].strip()
+            fields[name] = parts[2].lstrip(" \t")  # at its end, ITK takes blanks for a file's name
+            if name != "content":
+                check_plain(path, name, fields[name])
     raise file_fault(path, "a header without end", "an empty line after it", CORRECT)
 
 

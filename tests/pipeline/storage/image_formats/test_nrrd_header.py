@@ -61,12 +61,25 @@ def test_the_origin_is_brought_into_itk_s_axes(tmp_path, values, space, origin):
 
 @pytest.mark.parametrize("key", ["data file", "datafile", "Data File"])
 @pytest.mark.parametrize(
-    "target", ["LIST", "x%03d.raw 1 4 1", "/etc/passwd", "../a.raw", "./a.raw", "LIST 2"]
+    "target",
+    [
+        "LIST",
+        "x%03d.raw 1 4 1",
+        "/etc/passwd",
+        "../a.raw",
+        "./a.raw",
+        "LIST 2",
+        "a.raw ",
+        "a.raw\t",
+    ],
 )
 def test_data_lie_in_one_file_beside_the_header_or_are_refused(tmp_path, values, key, target):
     path = nrrd(tmp_path / "a.nrrd", values.tobytes(), {key: target})
     assert data_files(path) == [path]
-    with pytest.raises(PipelineError, match="expected the name of one file beside it"):
+    (tmp_path / "a.raw").write_bytes(values.tobytes())
+    with pytest.raises(
+        PipelineError, match=r"expected (the name of one file beside it|plain text)"
+    ):
         read_geometry(path)
 
 
