@@ -21,6 +21,7 @@ from pipeline.errors import PipelineError, file_fault, one_line
 FETCH_AGAIN = "fetch or export it again"
 CORRECT = "correct the header"
 BLOCK = 1 << 22
+LONGEST_NAME = 255  # bytes
 # float() would take digits of any script, underscores and blanks, and ITK none of them
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|nan|inf)", re.A | re.I)
 CONTENTS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
@@ -116,8 +117,8 @@ def beside(header: Path, name: str) -> Path:
         PipelineError: not one plain file name: a list, a pattern, or another folder.
     """
     listed = re.match("list|local", name, re.I)
-    edged = name != name.strip()
-    if not name or edged or listed or name in (".", "..") or re.search(r"[/\\%\x00-\x1f]", name):
+    unfit = name != name.strip() or len(os.fsencode(name)) > LONGEST_NAME
+    if not name or unfit or listed or name in (".", "..") or re.search(r"[/\\%\x00-\x1f]", name):
         fault, expected = f"its data file is {name[:60]!r}", "the name of one file beside it"
         raise file_fault(header, fault, expected, "store it as one file")
     data = header.parent / name

@@ -67,7 +67,8 @@ def nifti_values(path: Path, channel: int | None = None) -> npt.NDArray[Any]:
     if (header.slope, header.intercept) == (1.0, 0.0):
         return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
     dtype = np.float64 if array.dtype.itemsize == 8 and array.dtype.kind == "f" else np.float32
-    return np.asarray(array.astype(np.float64) * header.slope + header.intercept, dtype)
+    with np.errstate(over="ignore"):  # infinity is found where images are checked
+        return np.asarray(array.astype(np.float64) * header.slope + header.intercept, dtype)
 
 
 def _volume_bytes(path: Path, header: NiftiHeader, volume: int) -> bytearray:

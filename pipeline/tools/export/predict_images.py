@@ -32,9 +32,10 @@ from pipeline.predict import predict
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import GradCam, Resources, encoder_mae
 from pipeline.storage.files import read_json, replacing, write, write_json
+from pipeline.storage.image_headers import SUFFIXES
 from pipeline.storage.layout import Layout, folder_of
 from pipeline.storage.masks import Mask, read_hu, read_mask, store_geometry
-from pipeline.storage.volumes import SUFFIXES, write_volume
+from pipeline.storage.volumes import write_volume
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export.bundle import Bundle, open_bundle
 from pipeline.tools.export.page import prediction_page

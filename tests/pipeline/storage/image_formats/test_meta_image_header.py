@@ -55,7 +55,16 @@ def test_headers_that_itk_would_read_wrongly_are_refused(tmp_path, values, chang
 
 @pytest.mark.parametrize(
     "target",
-    ["%s%s%s%s", "%03d.raw 0 4 1", "LIST", "LISTED.raw", "local", "/etc/passwd", "../a.raw"],
+    [
+        "%s%s%s%s",
+        "%03d.raw 0 4 1",
+        "LIST",
+        "LISTED.raw",
+        "local",
+        "/etc/passwd",
+        "../a.raw",
+        "a" * 300,
+    ],
 )
 @pytest.mark.parametrize("suffix", [".mha", ".mhd"])
 @pytest.mark.parametrize("indent", ["", "  "])
