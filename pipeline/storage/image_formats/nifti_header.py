@@ -83,10 +83,8 @@ def read_header(path: Path) -> NiftiHeader:
         raise file_fault(path, f"vox_offset {offset:g}", f"{HEADER} or more", CORRECT)
     sizes = _sizes(path, struct.unpack_from(order + "8h", head, 40))
     slope, intercept = _scaling(path, *field("2f", 112))
-    unit = head[123] & 7
-    if unit not in MILLIMETRES:
+    if (scale := MILLIMETRES.get(unit := head[123] & 7)) is None:
         raise file_fault(path, f"unit {unit} of space (xyzt_units)", "mm", CORRECT)
-    scale = MILLIMETRES[unit]
     pixdim = field("4f", 76)
     spacing = (pixdim[1] * scale, pixdim[2] * scale, pixdim[3] * scale)
     codes = field("2h", 252)

@@ -99,12 +99,20 @@ def _check_directions(path: Path, header: dict[str, str], dimension: int) -> Non
     text = header["space directions"]
     vectors = VECTOR.findall(text)
     inside = [vector[1:-1].replace(",", " ") for vector in vectors if vector != "none"]
-    axes = [numbers(path, "space directions", vector, 3) for vector in inside]
-    if VECTOR.sub("", text).strip() or len(vectors) != dimension or len(axes) != 3:
-        fault, expected = f"space directions: {text[:60]}", "three vectors of three numbers"
+    (space,) = whole_numbers(path, "space dimension", header.get("space dimension", "3"), 1)
+    axes = [numbers(path, "space directions", vector, space) for vector in inside]
+    if (
+        VECTOR.sub("", text).strip()
+        or len(vectors) != dimension
+        or not 3 <= len(axes) == space <= 4
+    ):
+        fault, expected = (
+            f"space directions: {text[:60]}",
+            "three vectors of three numbers, or in 4D four",
+        )
         raise file_fault(path, fault, expected, CORRECT)
-    origin = header.get("space origin", "(0,0,0)").strip()
-    axes.append(numbers(path, "space origin", origin.strip("()").replace(",", " "), 3))
+    origin = header.get("space origin", f"({'0 ' * space})").strip()
+    axes.append(numbers(path, "space origin", origin.strip("()").replace(",", " "), space))
     if not all(math.isfinite(number) for axis in axes for number in axis):
         fault = f"space directions: {text[:60]}, space origin: {origin[:60]}"
         raise file_fault(path, fault, "finite numbers", CORRECT)
