@@ -81,9 +81,10 @@ def read_header(path: Path) -> StoredImage:
 def _stream(header: dict[str, str], data: Path, start: int) -> Stream:
     if header.get("CompressedData", "False")[0] not in "Tt1":
         return "raw"
-    promised = header.get("CompressedDataSize", "none")
     found = str(data.stat().st_size - start)
-    if promised != found:  # without it, ITK gives what memory held
+    # without it ITK takes the whole of another file, but of its own what memory held
+    promised = header.get("CompressedDataSize", "none" if start else found)
+    if promised != found:
         fault = f"truncated, or CompressedDataSize is wrong, found {found} bytes of data"
         raise file_fault(data, fault, promised, FETCH_AGAIN)
     return "zlib"

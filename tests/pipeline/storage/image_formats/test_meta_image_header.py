@@ -109,6 +109,9 @@ def test_a_compressed_stream_is_as_long_as_declared(tmp_path, values):
         meta_image(path, stream, **fields | {"CompressedDataSize": size})
         with pytest.raises(PipelineError, match="CompressedDataSize is wrong"):
             read_volume(path)
+    (tmp_path / "a.zraw").write_bytes(stream)
+    path = meta_image(tmp_path / "a.mhd", b"", "a.zraw", CompressedData="True")
+    np.testing.assert_array_equal(read_volume(path).array, values)
     for other in (values.tobytes()[:-2], values.tobytes() * 100):
         stream = zlib.compress(other)
         meta_image(path, stream, **fields | {"CompressedDataSize": str(len(stream))})
