@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import Finding, PipelineError
+from pipeline.storage.image_headers import data_files
 from pipeline.storage.image_names import image_name
 
 ROLES = ("", "train", "validation", "test", "unlabelled")
@@ -105,22 +106,11 @@ def source_files(files: CaseFiles) -> list[Path]:
     for path in filter(None, (files.image, files.label)):
         if path.is_dir():
             sources += sorted(file for file in path.iterdir() if file.is_file())
-        elif path.suffix.lower() == ".mhd":
-            sources += _meta_image_files(path)
         else:
-            sources.append(path)
+            sources += data_files(path)
     return sources
 
 
 def list_files(root: Path) -> list[Path]:
     """The existing files that list a data set's cases: its CSV, its `dataset.json`, or none."""
     return [path for path in (root, root / "manifest.csv", root / "dataset.json") if path.is_file()]
-
-
-def _meta_image_files(header: Path) -> list[Path]:
-    """A MetaImage header, and the data file that it names."""
-    with header.open("rb") as file:
-        lines = [line for line in file if line.startswith(b"ElementDataFile")]
-    name = lines[0].split(b"=", 1)[1].strip().decode("utf-8", "replace") if lines else "LOCAL"
-    data = header.parent / name
-    return [header, data] if data.is_file() else [header]

@@ -107,7 +107,9 @@ def _ignored(name: str, value: int, root: Path) -> Finding:
 def _findings(
     paths: Iterable[Path], root: Path, what: str, severity: Severity, remedy: str
 ) -> list[Finding]:
-    names = sorted(str(path.relative_to(root)) for path in paths)
+    # a name may hold bytes that are no text, which neither a log nor a page can show
+    encoded = (str(path.relative_to(root)).encode(errors="backslashreplace") for path in paths)
+    names = sorted(name.decode() for name in encoded)
     if not names:
         return []
     message = f"left out, {what}: {shortened(names)}"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
+NIFTI = (".nii.gz", ".nii")
+META_IMAGE = (".mha", ".mhd")
+NRRD = (".nrrd",)
+SUFFIXES = (*NIFTI, *META_IMAGE, *NRRD)
 
 
 def looks_like_image(name: str) -> bool:

@@ -18,6 +18,10 @@ import numpy.typing as npt
 from pipeline.errors import PipelineError, file_fault, one_line
 from pipeline.storage import image_headers
 from pipeline.storage.geometry import Geometry, check_grid
+from pipeline.storage.image_formats.channels import check_channel
+from pipeline.storage.image_formats.image_bytes import FETCH_AGAIN
+from pipeline.storage.image_formats.itk_warnings import heard_warnings, listen
+from pipeline.storage.image_formats.nifti_image import nifti_geometry, nifti_values
 from pipeline.storage.image_names import SUFFIXES
 
 UNEVEN_GAP = 0.01  # of the median distance between DICOM slices
@@ -38,9 +42,18 @@ def read_geometry(path: Path, channel: int | None = None) -> Geometry:
         PipelineError: the file is missing or unreadable, or is not one 3D image.
     """
     _check_exists(path)
-    geometry = _series_geometry(path) if path.is_dir() else _geometry(_header(path), path, channel)
+    geometry = _series_geometry(path) if path.is_dir() else _file_geometry(path, channel)
     _check_grid(path, geometry)
     return geometry
+
+
+def _file_geometry(path: Path, channel: int | None) -> Geometry:
+    if not image_headers.is_checked_here(path):
+        return _geometry(_header(path), path, channel)
+    if image_headers.is_nifti(path):
+        return nifti_geometry(path, channel)
+    image_headers.stored_image(path)  # refused here, ITK does not see it
+    return _geometry(_header(path), path, channel)
 
 
 def read_volume(path: Path, channel: int | None = None) -> Volume:
@@ -64,23 +77,27 @@ def _read_series(folder: Path) -> Volume:
 
 
 def _read_file(path: Path, channel: int | None) -> Volume:
-    image_headers.check_complete(path)
-    header = _header(path)
-    geometry = _geometry(header, path, channel)
+    geometry = _file_geometry(path, channel)
     if geometry.shape[0] == 1 and _is_dicom(path):  # it would otherwise count as a scan
         remedy = "give the series' folder"
         raise file_fault(path, "one slice of a DICOM series", "a scan", remedy)
     _check_grid(path, geometry)
-    reader = _itk().ImageFileReader()
-    reader.SetFileName(str(path))
-    if header.GetDimension() == 4:
+    if image_headers.is_nifti(path) and not _is_dicom(path):
+        return Volume(nifti_values(path, channel), geometry)
+    return Volume(_itk_values(path, channel), geometry)
+
+
+def _itk_values(path: Path, channel: int | None) -> npt.NDArray[Any]:
+    if not _is_dicom(path):
+        image_headers.check_complete(path)
+    reader = _header(path)
+    if reader.GetDimension() == 4:
         reader.SetExtractIndex([0, 0, 0, channel or 0])
-        reader.SetExtractSize([*header.GetSize()[:3], 0])
+        reader.SetExtractSize([*reader.GetSize()[:3], 0])
     array = _pixels(reader, path)
     if array.ndim == 4:  # (z, y, x, channel)
         array = np.ascontiguousarray(array[..., channel or 0])
-    image_headers.restore_not_finite(path, array, channel or 0)
-    return Volume(array, geometry)
+    return array
 
 
 def _pixels(reader: Any, path: Path) -> npt.NDArray[Any]:
@@ -133,7 +150,7 @@ def write_volume(
 
 def _itk() -> Any:
     itk: Any = importlib.import_module("SimpleITK")
-    itk.ProcessObject.SetGlobalWarningDisplay(False)
+    listen(itk)
     return itk
 
 
@@ -141,11 +158,12 @@ def _itk() -> Any:
 def _short_itk_errors(path: Path, fault: str, remedy: str = "") -> Iterator[None]:
     """Turn ITK's exceptions of many lines into errors of one line."""
     try:
-        yield
+        with heard_warnings(path):
+            yield
     except RuntimeError as error:
         reason = one_line(str(error).split("ERROR:")[-1])
         fault = f"{fault} (ITK: {reason})"
-        raise file_fault(path, fault, "", remedy or image_headers.FETCH_AGAIN) from error
+        raise file_fault(path, fault, "", remedy or FETCH_AGAIN) from error
 
 
 def _check_exists(path: Path) -> None:
@@ -157,39 +175,26 @@ def _check_exists(path: Path) -> None:
 def _header(path: Path) -> Any:
     reader = _itk().ImageFileReader()
     reader.SetFileName(str(path))
+    if path.name.lower().endswith(SUFFIXES) and not _is_dicom(path):
+        # the format whose header was checked, whatever others recognise in the file
+        meta_image = path.name.lower().endswith(image_headers.META_IMAGE)
+        reader.SetImageIO("MetaImageIO" if meta_image else "NrrdImageIO")
     with _short_itk_errors(path, "not a readable image"):
         reader.ReadImageInformation()
     return reader
 
 
 def _geometry(reader: Any, path: Path, channel: int | None = None) -> Geometry:
-    _check_channel(reader, path, channel)
+    check_channel(path, reader.GetSize(), reader.GetNumberOfComponents(), channel)
     axes = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:3, :3]
     shape, spacing, origin = reader.GetSize()[2::-1], reader.GetSpacing(), reader.GetOrigin()
     direction = tuple(axes[::-1, ::-1].ravel().tolist())
     return Geometry(tuple(shape), spacing[2::-1], origin[2::-1], direction)
 
 
-def _check_channel(reader: Any, path: Path, channel: int | None) -> None:
-    """Refuse an image that is not 3D, and one of several volumes without a valid choice."""
-    dimension, values = reader.GetDimension(), reader.GetNumberOfComponents()
-    if dimension == 4 and values == 1:
-        count, kind = reader.GetSize()[3], f"a 4D image of {reader.GetSize()[3]} volumes"
-    elif dimension == 3:
-        count, kind = values, f"{values} values per voxel"
-    else:
-        raise file_fault(path, f"a {dimension}D image", "3D", "split or stack it")
-    if channel is None and count > 1:
-        remedy = f"split it, or for images set source.channel to one of 0 … {count - 1}"
-        raise file_fault(path, kind, "one 3D image", remedy)
-    if channel is not None and channel >= count:
-        fault = f"{kind}, but source.channel is {channel}"
-        raise file_fault(path, fault, f"0 … {count - 1}", "correct it")
-
-
 def _check_grid(path: Path, geometry: Geometry) -> None:
     # ITK puts 1 mm in place of a spacing that is not above 0
-    if path.is_file() and (stored := image_headers.stored_spacing(path)):
+    if path.is_file() and not _is_dicom(path) and (stored := image_headers.stored_spacing(path)):
         geometry = replace(geometry, spacing=(stored[2], stored[1], stored[0]))
     check_grid(path, geometry)
 

@@ -17,6 +17,7 @@ from pipeline.storage.layout import Layout
 from pipeline.storage.source_notes import source_changes
 from pipeline.storage.zarr_store import open_store, read_array
 from tests.pipeline.results import UNET
+from tests.pipeline.storage.image_formats.written import meta_image, nrrd
 
 SHAPE = (4, 12, 10)  # z, y, x
 
@@ -73,6 +74,32 @@ def test_an_older_file_in_the_place_of_an_image_or_a_list_is_noticed(folder, nam
     path.write_bytes(path.read_bytes() + b"corrected")
     os.utime(path, (1_500_000_000, 1_500_000_000))
     assert source_changes(layout.sources("ingest")).replaced == [path]
+
+
+@pytest.mark.parametrize("name", ["a.mhd", "a.mha", "a.nrrd"])
+def test_replaced_data_beside_a_header_are_noticed(folder, name):
+    root, image, _ = folder
+    data, path = root / "a.raw", root / name
+    if name == "a.nrrd":
+        nrrd(path, b"", {"sizes": "10 12 4", "type": "float", "data file": "a.raw"})
+    else:
+        meta_image(path, b"", "a.raw", DimSize="10 12 4", ElementType="MET_FLOAT")
+    data.write_bytes(image[0].tobytes())
+    (root / "manifest.csv").write_text(f"case,image,label\na,{name},\n", "utf-8")
+    layout = ingested(root)
+    data.write_bytes(image[1].tobytes())
+    assert source_changes(layout.sources("ingest")).replaced == [data]
+    np.testing.assert_array_equal(read_array(open_store(layout.case_store("a")), "image"), image[0])
+    ingested(root)
+    np.testing.assert_array_equal(read_array(open_store(layout.case_store("a")), "image"), image[1])
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a-mask.nii.gz"])
+def test_a_pipe_as_an_image_is_one_line(folder, name):
+    (folder[0] / name).unlink()
+    os.mkfifo(folder[0] / name)
+    with pytest.raises(PipelineError, match=rf"case a: .*{name} is no regular file"):
+        ingested(folder[0], channel=1)
 
 
 def test_faulty_cases_are_refused_together_or_set_aside_with_their_reasons(folder):

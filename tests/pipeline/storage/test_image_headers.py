@@ -50,7 +50,7 @@ def test_missing_files_and_text_are_named(tmp_path, values):
     with pytest.raises(PipelineError, match="not there"):
         read_geometry(tmp_path / "none.nii.gz")
     (tmp_path / "notes.nrrd").write_text("not an image")
-    with pytest.raises(PipelineError, match="not a readable image"):
+    with pytest.raises(PipelineError, match="no NRRD header"):
         read_volume(tmp_path / "notes.nrrd")
     path = tmp_path / "scan.mhd"
     write_volume(path, values, GRID, compress=False)

@@ -121,13 +121,18 @@ def test_refuses_a_wrong_shape_and_an_unknown_suffix(tmp_path, values):
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])
-@pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
 def test_one_volume_of_a_4d_image(tmp_path, values, suffix, dtype):
     stack = np.stack([values, values + 1, values + 2]).astype(dtype)  # (t, z, y, x)
     if dtype == np.float32:
         stack[1, 0, 0, 0] = np.nan
     path = tmp_path / f"image{suffix}"
-    nibabel.save(nibabel.Nifti1Image(stack.T, affine_ras(OBLIQUE)), path)
+    nibabel.save(nibabel.Nifti1Image(stack.T, affine_ras(OBLIQUE)), tmp_path / "first.nii")
+    if "nii" in suffix:
+        nibabel.save(nibabel.load(tmp_path / "first.nii"), path)
+    else:
+        SimpleITK.WriteImage(SimpleITK.ReadImage(str(tmp_path / "first.nii")), str(path))
+        stack[~np.isfinite(stack)] = 0  # as ITK read them
     for channel, wanted in enumerate(stack):
         volume = read_volume(path, channel)
         np.testing.assert_array_equal(volume.array, wanted)

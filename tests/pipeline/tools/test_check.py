@@ -259,7 +259,7 @@ def test_a_dropped_pair_is_told_even_if_its_name_is_no_text(tmp_path, root, capl
     (root / "imagesTr" / os.fsdecode(b"\xff_0000.nii")).touch()
     found = checked(tmp_path, root)
     (line,) = (line for line in told(found, "warning")[""] if line.startswith("left out"))
-    assert line.endswith("image that is no case and no label: imagesTr/\udcff_0000.nii")
+    assert line.endswith("image that is no case and no label: imagesTr/\\udcff_0000.nii")
     layout = Layout(tmp_path / "results", "ct")
     write_page(layout, found)
     assert "udcff" in layout.check(".html").read_text("utf-8")
