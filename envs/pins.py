@@ -43,7 +43,7 @@ def environment_text(name: str) -> str:
     listed = "".join(f"      - {pin}\n" for pin in pinned(STAGES[name]))
     return (
         f"# For {', '.join(STAGES[name])}. Written by envs/pins.py from constraints.txt.\n"
-        "channels:\n  - conda-forge\n  - nodefaults\n"
+        "channels:\n  - conda-forge\n"
         f"dependencies:\n  - python={PYTHON}\n  - pip={PIP}\n  - pip:\n{listed}"
     )
 

@@ -15,7 +15,14 @@ from pipeline.errors import PipelineError
 from pipeline.orchestration import changed_results as results
 from pipeline.orchestration.environment import source_state
 from pipeline.orchestration.last_run import changed_code, note_code, note_recorded, unrecorded
-from pipeline.orchestration.locks import CALL, Lock, clear_stopped, list_locks, lock_dataset
+from pipeline.orchestration.locks import (
+    CALL,
+    Lock,
+    clear_stopped,
+    list_locks,
+    lock_dataset,
+    release,
+)
 from pipeline.storage.layout import Layout
 from pipeline.storage.source_notes import note_touched, source_changes
 
@@ -119,8 +126,7 @@ class Call:
                 # a second mark, as the results may have been copied meanwhile
                 note_recorded(layout, made)
         while self._locks:
-            with self._locks.pop() as lock:
-                lock.truncate(0)
+            release(self._locks.pop())
 
     def _check_results(self, layout: Layout, running: Collection[str]) -> Iterator[str]:
         for result in results.changed_results(layout, running):

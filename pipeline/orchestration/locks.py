@@ -1,7 +1,8 @@
 """Who works on a data set: one call at a time, and one process at a time on each result.
 
 A lock is a small file `results/<dataset>/running/….claim`, held (flock) while its process lives, so
-none is ever stale. One that nobody holds, but that names a process, was stopped half-way.
+none is ever stale. One that nobody holds, but that names a process, was stopped half-way. One more
+lies beside the conda environments, which one call at a time makes.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 from pipeline.errors import PipelineError
 from pipeline.networks.nodes import is_one_of_several
+from pipeline.storage.files import nearest_there
 from pipeline.storage.layout import Layout
 
 log = logging.getLogger(__name__)
@@ -86,6 +89,40 @@ def lock_dataset(layout: Layout) -> IO[str]:
     )
 
 
+def lock_environments(folder: Path, tell: Callable[[str], None]) -> IO[str] | None:
+    """Lock a folder of conda environments until `release`, or until the process ends.
+
+    Waits while another call makes some there, and tells whom it waits for. None where nothing can
+    be written, so that this call makes none, and where no lock can be had, which it tells.
+
+    Raises:
+        PipelineError: the process was told to stop while it waited.
+    """
+    if not os.access(nearest_there(folder), os.W_OK):
+        return None
+    try:
+        file = _open(folder / f"environments{SUFFIX}")
+        with suppress(OSError):  # who may make environments in a shared folder may lock them
+            Path(file.name).chmod(folder.stat().st_mode & 0o666)
+        if not _lock(file):
+            who = _who(file) or "another call"
+            tell(f"{folder}: waiting for {who}, which may make conda environments there")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        _sign(file)
+    except OSError as error:
+        tell(f"{folder}: no lock ({error.strerror}); let no second call make environments there")
+        return None
+    except KeyboardInterrupt:
+        raise PipelineError(f"{folder}: interrupted while it waited; nothing was made") from None
+    return file
+
+
+def release(file: IO[str]) -> None:
+    """Give a lock back; what it was held for is done."""
+    with file:
+        file.truncate(0)
+
+
 def list_locks(layout: Layout) -> list[Lock]:
     """All that runs on a data set, and all that was stopped half-way."""
     locks = []
@@ -108,7 +145,10 @@ def clear_stopped(layout: Layout, works: Collection[str] | None = None) -> None:
 
 
 def _open_lock(layout: Layout, work: str) -> IO[str]:
-    path = layout.locks / f"{work}{SUFFIX}"
+    return _open(layout.locks / f"{work}{SUFFIX}")
+
+
+def _open(path: Path) -> IO[str]:
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.open("a+", encoding="utf-8")
 

@@ -1,8 +1,8 @@
 """Stages run in an environment that holds what its file lists, and not this package.
 
 Where there is a conda, the first stages run in what it makes of `envs/data.yaml`. Everywhere, a
-stand-in of conda links exactly the listed packages into an empty environment; what it cannot tell
-is whether conda-forge and PyPI still have them.
+stand-in of conda links the listed packages, and what conda's pip brings along, into an empty
+environment; what it cannot tell is whether conda-forge and PyPI still have them.
 """
 
 import json
@@ -13,20 +13,23 @@ import stat
 import subprocess
 import sys
 import venv
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 import yaml
 from packaging.version import Version
 from snakemake.deployment.conda import MIN_CONDA_VER
 
+from pipeline.orchestration.locks import lock_environments, release
 from pipeline.storage.layout import Layout, record_of
 
 ROOT = Path(__file__).parents[2]
 FIRST = ["results/heart/split/split.json"]
 STAND_IN_CONDA = """#!{python}
-import json, sys
+import json, os, sys
 sys.path[:0] = [{here!r}, {root!r}]
 from test_deployment import link_environment
 told = " ".join(sys.argv[1:])
@@ -37,11 +40,20 @@ elif told == "--version":
 elif told.startswith("config --get"):
     print(json.dumps({{"get": {{"channel_priority": "strict"}}}}))
 elif told.startswith("env create"):
+    assert os.environ.get("PYTHONNOUSERSITE"), "pip would take what the user has for installed"
     after = dict(zip(sys.argv, sys.argv[1:]))
-    link_environment(after["--file"], after["--prefix"])
+    link_environment(after["--file"], after["--prefix"], brought=["setuptools"], user_site=True)
 elif not told.startswith("clean "):  # it has no packages of its own to delete
     sys.exit(f"the stand-in knows no conda {{told}}")
 """
+# as conda does it where an environment is active already: in the place of that one
+STAND_IN_ACTIVATE = """
+PATH=${PATH//"$CONDA_PREFIX/bin"/"$1/bin"}; CONDA_PREFIX=$1; export PATH CONDA_PREFIX
+"""
+USER_SITE = (
+    "import site, sys; sys.flags.no_user_site or sys.path.insert(0, site.getusersitepackages())"
+)
+BROUGHT = ("pip", "setuptools", "wheel")  # by conda's pip
 STAND_IN_APPTAINER = """#!/bin/bash
 # runs what it is given with the packages of {prefix}, and refuses a python from elsewhere
 [ "$1" = --version ] && {{ echo "apptainer version 1.3.0"; exit; }}
@@ -52,11 +64,19 @@ exec bash -c "$last"
 """
 
 
-def link_environment(file: str, prefix: str) -> None:
-    """An environment without pip that sees the packages of this Python that a file lists."""
+def link_environment(
+    file: str, prefix: str, brought: Sequence[str] = (), user_site: bool = False
+) -> None:
+    """An environment that sees the packages of this Python that a file lists, or `brought` along.
+
+    With `user_site`, what lies in the user's own folder comes first, as outside of a venv.
+    """
     venv.create(prefix, with_pip=False, symlinks=True)
     (packages,) = Path(prefix).glob("lib/python3*/site-packages")
     listed = yaml.safe_load(Path(file).read_text("utf-8"))["dependencies"][-1]["pip"]
+    if user_site:
+        (packages / "user_site.pth").write_text(USER_SITE, "utf-8")
+    listed += [f"{name}=={metadata.version(name)}" for name in brought]
     for name, _, version in (one.partition("==") for one in listed):
         found = metadata.distribution(name)
         assert found.version == version, f"{name}: installed is {found.version}, pinned {version}"
@@ -76,14 +96,14 @@ def executable(path: Path, text: str) -> None:
 
 @pytest.fixture(params=["conda", "stand-in"])
 def conda(request, tmp_path):
-    """The folder of a conda that Snakemake may use."""
+    """The folder of a conda, its `base`, that Snakemake may use."""
     if request.param == "stand-in":
         folder = tmp_path / "base" / "bin"
         values = {"python": sys.executable, "here": str(Path(__file__).parent), "root": str(ROOT)}
         text = STAND_IN_CONDA.format(base=str(folder.parent), version=MIN_CONDA_VER, **values)
         executable(folder / "conda", text)
-        executable(folder / "activate", "export PATH=$1/bin:$PATH\n")
-        return folder
+        executable(folder / "activate", STAND_IN_ACTIVATE)
+        return folder.parent
     found = shutil.which("conda")
     if found is None:
         pytest.skip("no conda on PATH: the first stages were not run in what it makes")
@@ -91,27 +111,52 @@ def conda(request, tmp_path):
     version = re.search(r"\d+\.\d+\.\d+", told.stdout)
     if version is None or Version(version[0]) < Version(MIN_CONDA_VER):
         pytest.skip(f"{told.stdout.strip()} on PATH is older than {MIN_CONDA_VER}")
-    return Path(found).parent
+    told = subprocess.run([found, "info", "--base"], capture_output=True, text=True, check=True)
+    return Path(told.stdout.strip())
 
 
-def snakemake(folder: Path, *arguments: str, path: Path, checkout: Path = ROOT) -> str:
+@pytest.fixture
+def activated(conda, tmp_path):
+    """The variables of a shell in which conda's `base` was activated, and then a .venv."""
+    message = "#!/bin/sh\necho this job runs in the .venv\nexit 1\n"
+    executable(tmp_path / ".venv" / "bin" / "python", message)
+    packages = tmp_path / "user" / "lib" / "python3.11" / "site-packages"
+    packages.mkdir(parents=True)
+    (packages / "numpy.py").write_text("raise ImportError('this is the one of the user')", "utf-8")
+    return {
+        "PATH": f"{tmp_path / '.venv' / 'bin'}:{conda / 'bin'}:{os.environ['PATH']}",
+        "CONDA_PREFIX": str(conda),
+        "CONDA_DEFAULT_ENV": "base",
+        "CONDA_SHLVL": "1",
+        "PYTHONUSERBASE": str(tmp_path / "user"),
+    }
+
+
+def snakemake(folder: Path, *arguments: str, variables: dict, checkout: Path = ROOT) -> str:
+    process = started(folder, *arguments, variables=variables, checkout=checkout)
+    try:
+        told, _ = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode == 0, told[-4000:]
+    return told
+
+
+def started(folder: Path, *arguments: str, variables: dict, checkout: Path = ROOT) -> Popen:
     from tests.workflow import tiny  # here, for the stand-in of conda imports this file, too
 
     heart = tiny.configuration()["datasets"]["heart"]
     (folder / "config.yaml").write_text(yaml.safe_dump({"datasets": {"heart": heart}}))
     command = [sys.executable, "-m", "snakemake", "-s", str(checkout / "workflow" / "Snakefile")]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
+    return Popen(
         [*command, "--cores", "1", "--configfile", "config.yaml", *arguments],
         cwd=folder,
-        env={**environment, "PATH": f"{path}:{os.environ['PATH']}"},
+        env=environment | variables,
         encoding="utf-8",
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        check=False,
     )
-    assert done.returncode == 0, done.stdout[-4000:]
-    return done.stdout
 
 
 def packages_of(declared: Path) -> dict[str, str]:
@@ -121,17 +166,36 @@ def packages_of(declared: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_the_first_stages_run_in_conda_s_environment(conda, tmp_path):
-    told = snakemake(tmp_path, "--use-conda", *FIRST, path=conda)
+def test_the_first_stages_run_in_conda_s_environment(activated, tmp_path):
+    told = snakemake(tmp_path, "--use-conda", *FIRST, variables=activated)
     assert "envs/data.yaml created" in told
+    lock = tmp_path / ".snakemake" / "conda" / "environments.claim"
+    assert lock.read_text("utf-8") == "", "the jobs ran without it"
     layout = Layout(tmp_path / "results", "heart")
     pinned = yaml.safe_load((ROOT / "envs" / "data.yaml").read_text("utf-8"))["dependencies"][-1]
     for declared in (layout.phantom_truth, layout.cases, layout.split):
         packages = packages_of(declared)
         assert "zarr" in packages
         named = {re.sub("[-_.]+", "-", name).lower(): one for name, one in packages.items()}
-        named.pop("grcsf", None)  # the checkout itself: known where a build has left its metadata
+        # the checkout itself is known where a build has left its metadata
+        named = {name: one for name, one in named.items() if name not in ("grcsf", *BROUGHT)}
         assert {f"{name}=={one}" for name, one in named.items()} <= set(pinned["pip"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("conda", ["stand-in"], indirect=True)
+def test_two_calls_make_an_environment_one_after_the_other(activated, tmp_path):
+    prefix = tmp_path / "shared"
+    make = ("--use-conda", "--conda-prefix", str(prefix), *FIRST)
+    held = lock_environments(prefix, print)
+    with started(tmp_path, *make, "--conda-create-envs-only", variables=activated) as call, held:
+        while "waiting for" not in (line := call.stdout.readline()):
+            assert line, "it did not wait"
+        assert f"{prefix}: waiting for process {os.getpid()} on " in line
+        assert "waiting for" not in snakemake(tmp_path, *make, "-n", variables=activated)
+        assert [path.name for path in prefix.iterdir()] == ["environments.claim"]
+        release(held)
+        assert "envs/data.yaml created" in call.stdout.read()
 
 
 @pytest.mark.slow
@@ -160,6 +224,7 @@ def test_a_container_runs_its_own_python(project, tmp_path):
     link_environment(str(ROOT / "envs" / "data.yaml"), str(inside))
     executable(apptainer, STAND_IN_APPTAINER.format(prefix=inside))
     arguments = ("--sdm", "apptainer", "--apptainer-args", "--nv --bind /images", *FIRST)
-    told = snakemake(tmp_path, *arguments, path=apptainer.parent, checkout=project.checkout)
+    path = {"PATH": f"{apptainer.parent}:{os.environ['PATH']}"}
+    told = snakemake(tmp_path, *arguments, variables=path, checkout=project.checkout)
     assert re.search(rf"in a container: exec --home \S+ --nv --bind /images.* {image} bash", told)
     assert "grcsf" not in packages_of(Layout(tmp_path / "results", "heart").split)

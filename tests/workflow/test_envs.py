@@ -19,13 +19,14 @@ pins = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(pins)
 
 
-def dependencies(name: str) -> list:
-    return yaml.safe_load((ROOT / "envs" / f"{name}.yaml").read_text("utf-8"))["dependencies"]
+def dependencies(name: str, key: str = "dependencies") -> list:
+    return yaml.safe_load((ROOT / "envs" / f"{name}.yaml").read_text("utf-8"))[key]
 
 
 @pytest.mark.parametrize("name", pins.STAGES)
 def test_environment_is_python_pip_and_what_its_stages_import_as_constrained(name):
     python, pip, packages = dependencies(name)
+    assert dependencies(name, "channels") == ["conda-forge"], "conda 26.7 has no other word"
     assert python.startswith("python=3.")
     assert re.fullmatch(r"pip=\d+[.\d]*", pip)
     known = pins.constraints()

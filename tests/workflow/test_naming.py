@@ -197,9 +197,9 @@ def test_snakefile_is_short_and_includes_in_the_data_s_order():
     included = re.findall(r'include: "rules/(\w+)\.smk"', text)
     assert included == [
         "configuration",
+        "deployment",
         "call",
         "inputs",
-        "deployment",
         "cluster",
         "data",
         "mae",

@@ -76,6 +76,7 @@ def start_call():
     if UNSHARED and any(job.due and job.work.startswith("residual_maps ") for job in plan.jobs):
         sys.exit(f"error: {UNSHARED}")
     or_exit(CALL.lock)
+    release_environments()
     or_exit(prepare_cluster)
     for line in or_exit(list, CALL.prepare(plan)):
         logger.info(line)

@@ -12,7 +12,13 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.orchestration import locks
-from pipeline.orchestration.locks import clear_stopped, list_locks, lock_dataset, locked
+from pipeline.orchestration.locks import (
+    clear_stopped,
+    list_locks,
+    lock_dataset,
+    lock_environments,
+    locked,
+)
 from pipeline.storage.layout import Layout
 
 CHECKOUT = Path(__file__).parents[3]
@@ -139,3 +145,22 @@ def test_a_claim_that_cannot_be_written_is_told_with_its_path(layout, monkeypatc
     with pytest.raises(OSError, match="No space") as raised:
         lock_dataset(layout)
     assert raised.value.filename == str(layout.locks / "call.claim")
+
+
+def test_environments_without_a_lock_are_made_with_a_warning(tmp_path, monkeypatch):
+    tmp_path.chmod(0o775)
+    lock_environments(tmp_path, print).close()
+    assert (tmp_path / "environments.claim").stat().st_mode & 0o777 == 0o664, "a group shares them"
+
+    def no_locks(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    told: list[str] = []
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    assert lock_environments(tmp_path, told.append) is None
+    (line,) = told
+    assert line.startswith(f"{tmp_path}: no lock (Input/output error); ")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert lock_environments(tmp_path / "unwritable", told.append) is None
+    assert len(told) == 1
+    assert not (tmp_path / "unwritable").exists()
