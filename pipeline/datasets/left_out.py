@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from pipeline.datasets import atlas, msd, orcascore
+from pipeline.datasets import atlas, dicom, msd, orcascore
 from pipeline.datasets.cases import shortened
 from pipeline.errors import Finding, Severity
 
@@ -23,6 +23,7 @@ LEFT_OUT: dict[str, tuple[Callable[[Path], list[Path]], str, Severity, str]] = {
         "warning",
         "add it to the training list, or leave it if it is none of the data set",
     ),
+    "dicom": (dicom.without_slices, "DICOM file that is no slice of a scan", "note", ""),
     "orcascore": (orcascore.contrast_scans, "contrast scan (CTAI)", "note", ""),
 }
 
