@@ -176,8 +176,8 @@ def _chosen(
         scans = [one for one in candidates if len(one.planes) > 1 and _parallel(one)]
         fitting = scans or list(candidates)
     if not fitting:
-        fault = f"no series of DICOM slices, but {_listed((), others)}"
-        raise file_fault(path, fault, "a scan", "give the folder of one")
+        fault = "0 DICOM series" + (f", but {_listed((), others)}" if others else "")
+        raise file_fault(path, fault, "1", "give the slices of a scan")
     if len(fitting) > 1:
         key = "the UID" if wanted is not None else "the description or UID"
         remedy = f"set source.series to {key} of one, or keep one in a folder"

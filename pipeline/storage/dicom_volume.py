@@ -18,6 +18,7 @@ from pipeline.storage.dicom_series import FETCH_AGAIN, image_series, named_damag
 from pipeline.storage.geometry import Geometry
 
 Array = npt.NDArray[Any]
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 WHOLE = (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.int64)
 
 
@@ -62,49 +63,69 @@ def dicom_volume(path: Path, series: str | None = None) -> tuple[Array, Geometry
 
 
 def stored_frames(file: Path, dataset: Any) -> Iterator[Array]:
-    """The stored values (y, x) of each frame, without what lies in bits above or below them.
+    """The stored values (y, x) of each frame, without what lies in bits above theirs.
 
     Raises:
-        PipelineError: the file ends early, or no decoder reads its transfer syntax.
+        PipelineError: the file ends early, no decoder reads it, or its values need a lookup.
     """
-    if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        raise file_fault(file, "truncated, found no pixel data", "a whole file", FETCH_AGAIN)
+    _check_values(file, dataset)
+    _check_encoding(file, dataset)
+    pixels = importlib.import_module("pydicom.pixels")
+    count, promised = 0, int(dataset.get("NumberOfFrames") or 1)
+    # its own correction of signs in JPEG-LS fails
+    for frame in pixels.iter_pixels(dataset, raw=True, apply_jls_sign_correction=False):
+        count += 1
+        yield _own_bits(frame, dataset)
+    if count != promised:
+        raise file_fault(file, f"{count} frames", f"{promised}", FETCH_AGAIN)
+
+
+def _own_bits(values: Array, dataset: Any) -> Array:
+    """Values without an overlay or the like in the bits above them, which become their sign."""
+    unused = 0 if values.dtype.kind == "f" else 8 * values.itemsize - int(dataset.BitsStored)
+    return (values << unused) >> unused if unused else values
+
+
+def _check_values(file: Path, dataset: Any) -> None:
+    """Refuse stored values that slope and intercept do not turn into the image's."""
     if str(dataset.get("PhotometricInterpretation")) == "MONOCHROME1":
         remedy = "export it as MONOCHROME2"
         raise file_fault(file, "MONOCHROME1, where low values are bright", "MONOCHROME2", remedy)
     if dataset.get("ModalityLUTSequence"):
         remedy = "export it with rescale slope and intercept"
         raise file_fault(file, "values behind a lookup table", "a rescale slope", remedy)
-    syntax = dataset.file_meta.TransferSyntaxUID
-    decoders = importlib.import_module("pydicom.pixels.decoders")
-    pixels = importlib.import_module("pydicom.pixels")
-    if syntax.is_encapsulated:
-        try:
-            usable = decoders.base.get_decoder(syntax).is_available
-        except NotImplementedError:
-            usable = False
-        if not usable:
-            fault = f"transfer syntax {syntax.name}, which nothing here decodes"
-            raise file_fault(file, fault, "", "export it without compression")
-    count, promised = 0, int(dataset.get("NumberOfFrames") or 1)
-    for frame in pixels.iter_pixels(dataset, raw=True):
-        count += 1
-        yield _own_bits(frame, dataset)
-    if count != promised:
-        raise file_fault(file, f"truncated, found {count} frames", f"{promised}", FETCH_AGAIN)
+    stored, highest = dataset.get("BitsStored"), dataset.get("HighBit")
+    if stored is not None and highest is not None and highest != stored - 1:
+        fault = f"{stored} bits stored, the highest as bit {highest}"
+        raise file_fault(file, fault, f"bit {stored - 1}", "export it again")
 
 
-def _own_bits(values: Array, dataset: Any) -> Array:
-    """Values without the bits of an overlay or the like beside them; signs go along."""
-    if values.dtype.kind not in "iu":
-        return values
-    allocated, stored = 8 * values.dtype.itemsize, int(dataset.BitsStored)
-    compressed = dataset.file_meta.TransferSyntaxUID.is_encapsulated
-    below = 0 if compressed else int(dataset.get("HighBit", stored - 1)) + 1 - stored
-    above = allocated - stored - below
-    if (above, below) == (0, 0):
-        return values
-    return (values << above) >> (above + below)
+def _check_encoding(file: Path, dataset: Any) -> None:
+    """Refuse pixel data that nothing decodes, or that are not as long as the header says."""
+    pixels = next((dataset[name] for name in PIXELS if name in dataset), None)
+    if pixels is None:
+        raise file_fault(file, "no pixel data", "a whole DICOM file", FETCH_AGAIN)
+    meta, uid = dataset.file_meta, importlib.import_module("pydicom.uid")
+    if "TransferSyntaxUID" not in meta:  # a data set without preamble is not compressed
+        implicit, little = dataset.original_encoding
+        plain = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
+        meta.TransferSyntaxUID = plain if little else uid.ExplicitVRBigEndian
+    syntax = meta.TransferSyntaxUID
+    if syntax in uid.AllTransferSyntaxes and not syntax.is_encapsulated:
+        utilities = importlib.import_module("pydicom.pixels.utils")
+        found, promised = len(pixels.value), utilities.get_expected_length(dataset)
+        # some writers fill up the last bytes
+        if not promised <= found < promised + int(dataset.Columns):
+            fault = f"{found} bytes of pixel data"
+            raise file_fault(file, fault, f"{promised} by its header", FETCH_AGAIN)
+        return
+    try:
+        usable = importlib.import_module("pydicom.pixels").get_decoder(syntax).is_available
+    except NotImplementedError:
+        usable = False
+    if not usable:
+        fault = f"transfer syntax {syntax.name}, which nothing here decodes"
+        raise file_fault(file, fault, "", "export it without compression")
 
 
 def _encoding(dataset: Any) -> tuple[int, int, bool]:
