@@ -19,7 +19,7 @@ NO_SLICE = re.compile(
     # SOP classes: directory, waveform, presentation, segmentation and the like, report, document, RT
     rb"(?:\x02\x00\x02|\x08\x00\x16)\x00"
     + _UI
-    + rb"1\.2\.840\.10008\.(?:1\.3\.10|5\.1\.4\.1\.1\.(?:9|11|66|88|104|481))[.\x00]"
+    + rb"1\.2\.840\.10008\.(?:1\.3\.10|5\.1\.4\.1\.1\.(?:9|11|66|88|104|481))(?![0-9])"
     # image type of a localizer, three samples per pixel
     + rb"|\x08\x00\x08\x00"
     + _CS

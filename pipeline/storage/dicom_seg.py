@@ -13,6 +13,9 @@ from pipeline.errors import PipelineError, file_fault, one_line
 from pipeline.storage.dicom_series import CONTOURS, SEGMENTATIONS, headers, sop_class
 from pipeline.storage.geometry import Geometry
 
+AXIS_TOLERANCE = 1e-3  # of a voxel's side and direction
+PLACE_TOLERANCE = 0.1  # of a voxel
+
 
 def segmentation_file(path: Path) -> Path | None:
     """The DICOM SEG that a label's file or folder is; None if it is none.
@@ -33,7 +36,8 @@ def segmentation_file(path: Path) -> Path | None:
 def read_segmentation(file: Path, image: Geometry | None) -> npt.NDArray[Any]:
     """Segment numbers (z, y, x) on the image's grid, 0 where there is none.
 
-    A SEG may hold only the planes with lesion, from either end.
+    A SEG may hold only the planes with lesion, from either end. Without an image, they stay as
+    they are.
 
     Raises:
         PipelineError: it is damaged, segments overlap, it is fractional, or lies on another grid.
@@ -41,21 +45,39 @@ def read_segmentation(file: Path, image: Geometry | None) -> npt.NDArray[Any]:
     highdicom: Any = importlib.import_module("highdicom")
     try:
         segmentation = highdicom.seg.segread(file)
-        if str(segmentation.SegmentationType) == "FRACTIONAL":
+        if segmentation.SegmentationType == "FRACTIONAL":
             remedy = "export it as a binary segmentation"
             raise file_fault(file, "a fractional DICOM SEG", "a binary one", remedy)
         volume = segmentation.get_volume(combine_segments=True)
-        if image is not None:
-            reference = volume.frame_of_reference_uid
-            grid = highdicom.VolumeGeometry(_affine(image), image.shape, "PATIENT", reference)
-            volume = volume.match_geometry(grid)
     except PipelineError:
         raise
     except Exception as error:
-        fault = f"DICOM SEG that does not fit ({one_line(error)})"
-        expected = "one that lies on its image's grid, of segments that do not overlap"
-        raise file_fault(file, fault, expected, "export it on that image's grid") from error
-    return np.ascontiguousarray(volume.array)
+        fault = f"DICOM SEG that cannot be read ({one_line(error)})"
+        expected = "parallel frames of segments that do not overlap"
+        raise file_fault(file, fault, expected, "export it again") from error
+    if image is None:
+        return np.asarray(volume.array)
+    return _placed(file, volume.array, np.linalg.inv(_affine(image)) @ volume.affine, image)
+
+
+def _placed(
+    file: Path, segments: npt.NDArray[Any], to_image: npt.NDArray[np.float64], image: Geometry
+) -> npt.NDArray[Any]:
+    """Segments (z, y, x) on the image's grid; `to_image` turns their indices into its indices."""
+    remedy = "export it on that image's grid"
+    axes = to_image[:3, :3] if len(segments) > 1 else to_image[:3, 1:3]
+    if np.abs(axes - np.rint(axes)).max() > AXIS_TOLERANCE or np.abs(axes).max() > 1.5:
+        raise file_fault(file, "DICOM SEG of other voxels", "its image's", remedy)
+    found = np.argwhere(segments)
+    exact = found @ to_image[:3, :3].T + to_image[:3, 3]
+    index = np.rint(exact).astype(np.int64)
+    if np.any(np.abs(exact - index) > PLACE_TOLERANCE):
+        raise file_fault(file, "DICOM SEG between the voxels", "on its image's", remedy)
+    if np.any((index < 0) | (index >= image.shape)):
+        raise file_fault(file, "DICOM SEG beyond its image", "within it", remedy)
+    placed = np.zeros(image.shape, segments.dtype)
+    placed[tuple(index.T)] = segments[tuple(found.T)]
+    return placed
 
 
 def _affine(grid: Geometry) -> npt.NDArray[np.float64]:

@@ -58,7 +58,7 @@ def write_slices(
         made = dataset(CT_SLICE, series, **elements)
         made.ImageOrientationPatient = list(orientation)
         made.ImagePositionPatient = list((positions or upright(len(stored)))[index])
-        made.PixelSpacing = list(spacing)
+        made.PixelSpacing, made.SliceThickness = list(spacing), 3
         slope, intercept = rescale[index] if rescale else (1, -1024)
         made.RescaleSlope, made.RescaleIntercept = slope, intercept
         set_values(made, plane, bits)

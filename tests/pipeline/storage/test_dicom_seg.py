@@ -67,15 +67,27 @@ def test_segments_are_label_values_wherever_frames_are_left_out(tmp_path, scan, 
     np.testing.assert_array_equal(loaded.label, mask)
 
 
-def test_a_seg_on_another_grid_or_with_overlaps_is_refused(tmp_path, scan):
+GRIDS = {
+    "of other voxels": {"spacing": (0.5, 0.5)},
+    "between the voxels": {"positions": [(-10.5, -20, 3 * k) for k in range(6)]},
+    "beyond its image": {"positions": [(-10, -20, 3 * k + 9) for k in range(6)]},
+}
+
+
+@pytest.mark.parametrize("words", GRIDS)
+def test_a_seg_on_another_grid_is_refused(tmp_path, scan, words):
+    write_slices(tmp_path / "other", random_values(), **GRIDS[words])
+    write_seg(tmp_path / "seg.dcm", MASK, [*map(dcmread, sorted((tmp_path / "other").iterdir()))])
+    with pytest.raises(PipelineError, match=f"seg.dcm: DICOM SEG {words}, expected"):
+        read_label(tmp_path / "seg.dcm", read_volume(scan[0]).geometry)
+
+
+def test_overlapping_and_fractional_segments_are_refused(tmp_path, scan):
     folder, slices = scan
-    write_slices(tmp_path / "finer", random_values(), spacing=(0.5, 0.5))
-    finer = [dcmread(file) for file in sorted((tmp_path / "finer").iterdir())]
     twice = np.stack([MASK == 1, MASK == 1], axis=-1)
-    write_seg(tmp_path / "finer.dcm", MASK, finer)
     write_seg(tmp_path / "twice.dcm", twice, slices)
     write_seg(tmp_path / "half.dcm", (MASK == 1) * 0.5, slices, "FRACTIONAL", (1,))
-    for name, words in (("finer", "does not fit"), ("twice", "does not fit"), ("half", "fractional")):
+    for name, words in (("twice", "do not overlap"), ("half", "a fractional DICOM SEG")):
         with pytest.raises(PipelineError, match=words) as caught:
             read_label(tmp_path / f"{name}.dcm", read_volume(folder).geometry)
         assert "\n" not in str(caught.value)

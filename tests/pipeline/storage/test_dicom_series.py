@@ -12,7 +12,6 @@ from tests.pipeline.dicom_files import (
     random_values,
     save,
     set_values,
-    upright,
     write_frames,
     write_slices,
 )
@@ -152,7 +151,7 @@ def test_frames_are_described_one_by_one(tmp_path):
     def without_places(made, _index):
         for name in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
             delattr(made, name)
-        made.ImagePositionPatient, made.ImageOrientationPatient = upright(1)[0], [1, 0, 0, 0, 1, 0]
+        made.ImagePositionPatient, made.ImageOrientationPatient = [1, 2, 3], [1, 0, 0, 0, 1, 0]
 
     write_frames(tmp_path / "bare", STORED, edit=without_places)
     with pytest.raises(PipelineError, match="picture that does not say where it lies"):
