@@ -159,9 +159,7 @@ def case_key(files: CaseFiles, source: Source) -> tuple[str, dict[str, str]]:
 
 def read_case(files: CaseFiles, source: Source) -> LoadedCase:
     """A case, read as the data set's settings say, with all of its faults."""
-    chosen = source.model_dump(
-        include={"modality", "binarise", "foreground", "channel", "series"}
-    )
+    chosen = source.model_dump(include={"modality", "binarise", "foreground", "channel", "series"})
     loaded = load_case(files, **chosen)
     # orCaScore's values are arteries, which its scores tell apart
     if source.foreground is not None or source.adapter == "orcascore" or loaded.label is None:

@@ -15,8 +15,8 @@ from pipeline.datasets import CaseFiles
 from pipeline.errors import PipelineError
 from pipeline.settings import Dataset, Slices, Split
 from pipeline.settings.configuration import used_residuals
-from pipeline.storage.dicom_content import may_hold_slices
-from pipeline.storage.dicom_series import frames_shape
+from pipeline.storage.dicom.content import USUAL, may_hold_slices
+from pipeline.storage.dicom.series import frames_shape
 from pipeline.storage.image_headers import stored_shape
 from pipeline.storage.volumes import read_geometry
 
@@ -89,7 +89,10 @@ def _series_shape(folder: Path) -> Shape | None:
     if first is None:
         return None
     frames, rows, columns = frames_shape(first)
-    return (frames if frames > 1 else len(files) - files.index(first)), rows, columns
+    if frames == 1:
+        alike = [path for path in files if path.suffix == first.suffix]
+        frames = len(alike if first.suffix.lower() in USUAL else files)
+    return frames, rows, columns
 
 
 CASE_BYTES = 1.2  # a voxel of image and label: 1.13 to 1.27

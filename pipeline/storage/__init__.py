@@ -1,19 +1,15 @@
 """What lies on the disk, and where: images, stores, masks and slices.
 
-This room imports errors and settings; every other room may import it. Only `volumes` uses SimpleITK,
-only `zarr_store` uses zarr, and only `dicom_*` use pydicom. `layout` and `files` need neither them nor numpy, because a plan
-imports them, too.
+This room imports errors and settings; every other room may import it. Only `volumes` uses
+SimpleITK, only `zarr_store` uses zarr, and only `dicom` uses pydicom. `layout` and `files` need
+neither them nor numpy, because a plan imports them, too.
 
 - `layout`: the path of every result, and the table of all results.
 - `files`: files that appear whole or not at all, JSON, digests and fingerprints.
 - `source_notes`: what the files that a stage was given looked like when it read them.
 - `image_headers`: image files read without ITK, where ITK hides their damage.
 - `geometry`: the grid of an image, and the check that every grid passes.
-- `dicom_content`: which files are DICOM, and may hold slices, by their first bytes.
-- `dicom_series`: which files of a folder form an image series, and what else lies there.
-- `dicom_planes`: DICOM slices and frames as planes, and the grid that they lie on.
-- `dicom_volume`: a DICOM series as one array: decoded, rescaled, in spatial order.
-- `dicom_seg`: a DICOM segmentation as a label on its image's grid.
+- `dicom`: DICOM files and folders.
 - `volumes`: images and masks in files: reading and writing.
 - `intensity`: raw intensities → [0, 1], as the networks see them.
 - `zarr_store`: Zarr stores: written whole, opened, verified.

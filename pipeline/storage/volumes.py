@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from pipeline.errors import Finding, PipelineError, file_fault, one_line
 from pipeline.storage import image_headers
-from pipeline.storage.dicom_content import is_dicom
-from pipeline.storage.dicom_seg import read_segmentation, segmentation_file
-from pipeline.storage.dicom_volume import dicom_geometry, dicom_volume
+from pipeline.storage.dicom.content import is_dicom
+from pipeline.storage.dicom.segmentation import read_segmentation, segmentation_file
+from pipeline.storage.dicom.volume import dicom_geometry, dicom_volume
 from pipeline.storage.geometry import Geometry, check_grid
 
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
@@ -206,4 +206,3 @@ def _check_grid(path: Path, geometry: Geometry) -> None:
     if path.is_file() and (stored := image_headers.stored_spacing(path)):
         geometry = replace(geometry, spacing=(stored[2], stored[1], stored[0]))
     check_grid(path, geometry)
-

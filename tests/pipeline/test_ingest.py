@@ -8,13 +8,14 @@ import pytest
 
 from pipeline.datasets import list_cases
 from pipeline.errors import PipelineError
-from pipeline.ingest import ingest, read_case
+from pipeline.ingest import case_key, ingest, read_case
 from pipeline.settings import Slices, Source
 from pipeline.storage.files import read_json
 from pipeline.storage.intensity import intensity_range
 from pipeline.storage.layout import Layout
 from pipeline.storage.source_notes import source_changes
 from pipeline.storage.zarr_store import open_store, read_array
+from tests.pipeline.dicom_files import random_values, write_slices
 
 SHAPE = (4, 12, 10)  # z, y, x
 
@@ -117,3 +118,21 @@ def test_several_label_values_are_noted_unless_they_are_chosen(folder, chosen, e
     notes = [note for note in read_case(files, source).notes if note.severity == "note"]
     assert [note.found for note in notes] == expected
     assert {note.file for note in notes} <= {str(root / "a-mask.nii.gz")}
+
+
+def test_a_chosen_dicom_series_is_stored_and_what_was_left_out_is_noted(tmp_path):
+    root, stored = tmp_path / "scans", random_values()
+    for index, name in enumerate(("thin", "thick")):
+        part = stored[: 6 - index]
+        write_slices(root / "p1", part, name=name + "{}", SeriesDescription=name)
+    source = Source(adapter="dicom", root=str(root), modality="MR")
+    layout = Layout(tmp_path / "results", "scans")
+    with pytest.raises(PipelineError, match=r"case p1: .*'thick' \(5.*'thin' \(6.*source\.series"):
+        ingest(layout, source, root, [], threads=1)
+    thick = source.model_copy(update={"series": "thick"})
+    ingest(layout, thick, root, [], threads=1)
+    entry = read_json(layout.cases)["cases"]["p1"]
+    assert entry["shape"] == [5, 8, 9]
+    assert entry["notes"][0].startswith("left out, series 'thin' (6 slices")
+    (files,) = list_cases("dicom", root)
+    assert case_key(files, source) != case_key(files, thick), "another series is another image"

@@ -1,7 +1,6 @@
 """Images come back as they were written, on the grid that an independent reader sees."""
 
 import os
-from pathlib import Path
 
 import nibabel
 import numpy as np

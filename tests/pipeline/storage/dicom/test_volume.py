@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydicom import uid
 
 from pipeline.errors import PipelineError
+from pipeline.storage.dicom.volume import dicom_geometry
 from pipeline.storage.volumes import read_geometry, read_volume
 from tests.pipeline.dicom_files import (
     dataset,
@@ -22,7 +23,10 @@ from tests.pipeline.dicom_files import (
 
 STORED = random_values()
 HU = STORED.astype(int) - 1024
-WRITERS = {"slices": write_slices, "frames": lambda folder, *a, **k: write_frames(folder / "i", *a, **k)}
+WRITERS = {
+    "slices": write_slices,
+    "frames": lambda folder, *a, **k: write_frames(folder / "i", *a, **k),
+}
 both = pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 
 
@@ -121,12 +125,7 @@ def test_an_independent_reader_sees_the_same_grid(tmp_path, write):
 def test_a_tilted_gantry_gives_the_leaning_grid_that_it_has(tmp_path, write):
     cosine, sine = math.cos(math.radians(20)), math.sin(math.radians(20))
     write(tmp_path, STORED, upright(6), orientation=(1, 0, 0, 0, round(cosine, 8), round(-sine, 8)))
-    path = tmp_path
-    try:
-        geometry = read_geometry(path)
-    except PipelineError as error:  # where leaning grids are refused
-        assert "perpendicular" in str(error) or "right angle" in str(error)
-        return
+    geometry = dicom_geometry(tmp_path)
     columns = np.array(geometry.direction).reshape(3, 3).T
     np.testing.assert_allclose(columns, [(1, 0, 0), (-sine, cosine, 0), (0, 0, 1)], atol=1e-7)
     assert geometry.spacing[0] == pytest.approx(3)
@@ -140,7 +139,7 @@ PLACES = {
     "all in one place": (STORED, upright(1) * 6, "6 images at each of 1 positions"),
     "two stacks": (TWICE, [*upright(6), *np.add(upright(6), 100).tolist()], "more than one stack"),
     "uneven steps": (STORED, [(0, 0, z) for z in (0, 3, 6.2, 9, 12.1, 15)], "from 2.8 to 3.2 mm"),
-    "one set aside": (STORED, [*upright(3), (0, 0, 9), *upright(6)[4:]], "shifted within their plane"),
+    "one set aside": (STORED, [*upright(3), (0, 0, 9), *upright(6)[4:]], "shifted within"),
 }  # fmt: skip
 
 

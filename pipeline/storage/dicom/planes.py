@@ -150,7 +150,9 @@ def stack(source: Path, planes: Sequence[Plane]) -> tuple[Geometry, list[Plane]]
 
 
 def _check_alike(source: Path, planes: Sequence[Plane]) -> None:
-    def refuse(found: str, remedy: str = "export one stack as a series of its own") -> PipelineError:
+    def refuse(
+        found: str, remedy: str = "export one stack as a series of its own"
+    ) -> PipelineError:
         return file_fault(source, found, ONE_STACK, remedy)
 
     if missing := sum(not plane.placed for plane in planes):

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import Finding, file_fault
-from pipeline.storage.dicom_planes import Plane, stack
-from pipeline.storage.dicom_series import FETCH_AGAIN, image_series, named_damage, pydicom
+from pipeline.storage.dicom.planes import Plane, stack
+from pipeline.storage.dicom.series import FETCH_AGAIN, image_series, named_damage, pydicom
 from pipeline.storage.geometry import Geometry
 
 Array = npt.NDArray[Any]

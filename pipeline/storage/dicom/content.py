@@ -13,10 +13,12 @@ HEAD = 1 << 14
 PREAMBLE = 128
 USUAL = (".dcm", ".ima")  # so named, a file without DICOM in it is a damaged slice
 # a data set without the preamble begins with its group 2 or 8, a first element and its length
-BARE = re.compile(rb"[\x02\x08]\x00[\x00\x01\x05\x08\x12-\x18]\x00([ACDILSTU][A-Z]|..\x00\x00)", re.S)
+BARE = re.compile(
+    rb"[\x02\x08]\x00[\x00\x01\x05\x08\x12-\x18]\x00([ACDILSTU][A-Z]|..\x00\x00)", re.S
+)
 _UI, _CS = rb"(?:UI..|..\x00\x00)", rb"(?:CS..|..\x00\x00)"
 NO_SLICE = re.compile(
-    # SOP classes: directory, waveform, presentation, segmentation and the like, report, document, RT
+    # SOP classes: directory, waveform, presentation, segmentation, report, document, radiotherapy
     rb"(?:\x02\x00\x02|\x08\x00\x16)\x00"
     + _UI
     + rb"1\.2\.840\.10008\.(?:1\.3\.10|5\.1\.4\.1\.1\.(?:9|11|66|88|104|481))(?![0-9])"

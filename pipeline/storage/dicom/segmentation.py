@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import PipelineError, file_fault, one_line
-from pipeline.storage.dicom_series import CONTOURS, SEGMENTATIONS, headers, sop_class
+from pipeline.storage.dicom.series import CONTOURS, SEGMENTATIONS, headers, sop_class
 from pipeline.storage.geometry import Geometry
 
 AXIS_TOLERANCE = 1e-3  # of a voxel's side and direction

@@ -1,11 +1,11 @@
-"""What lies in a DICOM folder beside the scan is told and left out; of several scans one is chosen."""
+"""What lies in a DICOM folder beside the scan is told and left out; of two scans one is chosen."""
 
 import numpy as np
 import pytest
 from pydicom import uid
 
 from pipeline.errors import PipelineError
-from pipeline.storage.dicom_content import is_dicom, may_hold_slices
+from pipeline.storage.dicom.content import is_dicom, may_hold_slices
 from pipeline.storage.volumes import read_geometry, read_volume
 from tests.pipeline.dicom_files import (
     dataset,
@@ -65,7 +65,9 @@ def test_what_is_no_scan_is_told_and_left_out(tmp_path):
 def test_a_folder_without_scan_says_what_it_holds(tmp_path):
     write_slices(tmp_path / "a", STORED[:2], ImageType=LOCALIZER)
     save(dataset(uid.XRayRadiationDoseSRStorage), tmp_path / "a" / "dose")
-    with pytest.raises(PipelineError, match=r"0 DICOM series, but localizer \(2\), X-Ray Rad.*\(1\)"):
+    with pytest.raises(
+        PipelineError, match=r"0 DICOM series, but localizer \(2\), X-Ray Rad.*\(1\)"
+    ):
         read_volume(tmp_path / "a")
     (tmp_path / "empty").mkdir()
     with pytest.raises(PipelineError, match="0 DICOM series, expected 1"):
@@ -110,7 +112,7 @@ def test_of_two_scans_the_description_or_uid_chooses(tmp_path):
     with pytest.raises(PipelineError, match=r"no DICOM series 'bone', but 'thin'.*'thick'"):
         read_volume(tmp_path, series="bone")
     write_slices(tmp_path, STORED[:3], series="1.2.9", name="c{}", SeriesDescription="thin")
-    with pytest.raises(PipelineError, match="2 DICOM series: .* to the UID of one"):
+    with pytest.raises(PipelineError, match=r"2 DICOM series: .* to the UID of one"):
         read_volume(tmp_path, series="thin")
 
 

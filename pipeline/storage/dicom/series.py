@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Finding, PipelineError, file_fault, one_line
-from pipeline.storage.dicom_content import USUAL, is_dicom
-from pipeline.storage.dicom_planes import Plane, parallel, planes_of
+from pipeline.storage.dicom.content import USUAL, is_dicom
+from pipeline.storage.dicom.planes import Plane, parallel, planes_of
 
 FETCH_AGAIN = "fetch or export it again"
 DIRECTORY, RT_DOSE = "1.2.840.10008.1.3.10", "1.2.840.10008.5.1.4.1.1.481.2"
@@ -98,7 +98,7 @@ def named_damage(file: Path) -> Iterator[None]:
     """Turn whatever a damaged file leads to inside of pydicom or a decoder into one line."""
     try:
         yield
-    except PipelineError:
+    except (PipelineError, ImportError):
         raise
     except Exception as error:
         fault = f"damaged or truncated ({one_line(error) or type(error).__name__})"
