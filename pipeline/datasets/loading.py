@@ -67,7 +67,7 @@ def load_case(
         faults += _of(files, files.image, found)
     label = None
     if files.label is not None:
-        grid = image and image.geometry
+        grid = None if image is None else image.geometry
         volume, label_faults = _read(files, files.label, lambda path: read_label(path, grid))
         if volume is not None:
             label, label_notes, unusable = usable_label(volume.array, binarise, foreground)

@@ -60,7 +60,7 @@ def planes_of(file: Path, header: Any) -> list[Plane]:
         raise file_fault(file, fault, "as many", "export it again")
     grouped = bool(frames or shared)
     if not grouped and count > 1:  # one position for all frames would be none
-        return [_plane(file, index, header, [{}]) for index in range(count)]
+        return [_plane(file, 0, header, [{}])]
     return [
         _plane(file, index, header, [*frames[index : index + 1], *shared, header])
         for index in range(count)
@@ -143,7 +143,7 @@ def stack(source: Path, planes: Sequence[Plane]) -> tuple[Geometry, list[Plane]]
     geometry = Geometry(
         (len(planes), *planes[0].shape),
         (z_spacing, in_plane[0], in_plane[1]),
-        tuple(positions[0][::-1].tolist()),  # type: ignore[arg-type]
+        tuple(positions[0][::-1].tolist()),
         tuple(direction.ravel().tolist()),
     )
     return geometry, ordered

@@ -149,7 +149,7 @@ def _no_slice(file: Path, header: Any) -> str:
     kind = sop_class(header)
     if not kind:
         raise file_fault(file, "DICOM that ends early, or has no class", "a slice", FETCH_AGAIN)
-    name = kind.name.removesuffix(" Storage")
+    name = str(kind.name).removesuffix(" Storage")
     if not (header.get("Rows") and header.get("Columns")):
         if "Image" in name and kind != DIRECTORY:
             raise file_fault(file, f"{name} without size", "a whole DICOM file", FETCH_AGAIN)

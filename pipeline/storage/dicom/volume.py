@@ -49,13 +49,12 @@ def dicom_volume(path: Path, series: str | None = None) -> tuple[Array, Geometry
     for file, index_of in of_file.items():
         with named_damage(file):
             dataset = pydicom().dcmread(file, force=True)
-            if array is None:
-                array = np.empty(geometry.shape, _dtype(dataset, rescale))
-                first = _encoding(dataset)
-            if _encoding(dataset) != first:
-                fault = f"values stored as {_encoding(dataset)}, and others as {first}"
-                raise file_fault(file, fault, "one kind", "export the series again")
             for frame, values in enumerate(stored_frames(file, dataset)):
+                if array is None:  # not before there are as many values as the header says
+                    array, first = np.empty(geometry.shape, _dtype(dataset, rescale)), dataset
+                if _encoding(dataset) != _encoding(first):
+                    fault = "values of another number of bits, or sign, than other slices"
+                    raise file_fault(file, fault, "one kind", "export the series again")
                 index = index_of[frame]
                 array[index] = _rescaled(values, *rescale[index])
     assert array is not None
