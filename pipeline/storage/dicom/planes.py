@@ -39,6 +39,7 @@ class Plane:
     spacing: tuple[float, ...]  # mm (y, x); or ()
     rescale: tuple[float, float] | None  # slope and intercept; None where none is given
     reference: str  # UID of the frame of reference
+    bits: tuple[int, int, bool]  # allocated and stored (0: floats) for a value, with a sign
 
     @property
     def placed(self) -> bool:
@@ -96,6 +97,11 @@ def _plane(file: Path, index: int, header: Any, sources: Sequence[Any]) -> Plane
         spacing=numbers("PixelMeasuresSequence", "PixelSpacing"),
         rescale=(float(1 if slope is None else slope), float(intercept or 0)) if given else None,
         reference=str(header.get("FrameOfReferenceUID") or ""),
+        bits=(
+            int(header.get("BitsAllocated") or 0),
+            int(header.get("BitsStored") or 0),
+            bool(header.get("PixelRepresentation")),
+        ),
     )
 
 

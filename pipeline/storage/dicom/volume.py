@@ -51,10 +51,9 @@ def dicom_volume(path: Path, series: str | None = None) -> tuple[Array, Geometry
             dataset = pydicom().dcmread(file, force=True)
             for frame, values in enumerate(stored_frames(file, dataset)):
                 if array is None:  # not before there are as many values as the header says
-                    array, first = np.empty(geometry.shape, _dtype(dataset, rescale)), dataset
-                if _encoding(dataset) != _encoding(first):
-                    fault = "values of another number of bits, or sign, than other slices"
-                    raise file_fault(file, fault, "one kind", "export the series again")
+                    array = np.empty(geometry.shape, _dtype(planes, rescale))
+                if values.dtype.kind == "f" and array.dtype.kind != "f":
+                    raise file_fault(file, "floats", "whole numbers by its header", FETCH_AGAIN)
                 index = index_of[frame]
                 array[index] = _rescaled(values, *rescale[index])
     assert array is not None
@@ -127,12 +126,6 @@ def _check_encoding(file: Path, dataset: Any) -> None:
         raise file_fault(file, fault, "", "export it without compression")
 
 
-def _encoding(dataset: Any) -> tuple[int, int, bool]:
-    """What decides the type of the stored values."""
-    bits = int(dataset.BitsAllocated)
-    return bits, int(dataset.get("BitsStored") or bits), bool(dataset.get("PixelRepresentation"))
-
-
 def _rescale(path: Path, planes: Sequence[Plane]) -> list[tuple[float, float]]:
     """Slope and intercept of every plane."""
     without = sum(plane.rescale is None for plane in planes)
@@ -147,14 +140,18 @@ def _rescale(path: Path, planes: Sequence[Plane]) -> list[tuple[float, float]]:
     return pairs
 
 
-def _dtype(dataset: Any, rescale: Sequence[tuple[float, float]]) -> np.dtype[Any]:
+def _dtype(planes: Sequence[Plane], rescale: Sequence[tuple[float, float]]) -> np.dtype[Any]:
     """The smallest whole type for all values that may be, or a float of enough digits."""
-    bits, stored, signed = _encoding(dataset)
-    if "PixelData" not in dataset:
-        return np.dtype(np.float32 if bits == 32 else np.float64)
+    encodings = {plane.bits for plane in planes}
+    if any(stored == 0 for _, stored, _ in encodings):
+        single = all(allocated <= 32 for allocated, _, _ in encodings)
+        return np.dtype(np.float32 if single else np.float64)
     if not all(slope.is_integer() and intercept.is_integer() for slope, intercept in rescale):
-        return np.dtype(np.float32 if stored <= 16 else np.float64)
-    ends = (-(2 ** (stored - 1)), 2 ** (stored - 1) - 1) if signed else (0, 2**stored - 1)
+        single = all(stored <= 16 for _, stored, _ in encodings)
+        return np.dtype(np.float32 if single else np.float64)
+    ends: list[int] = []
+    for _, stored, signed in encodings:
+        ends += (-(2 ** (stored - 1)), 2 ** (stored - 1) - 1) if signed else (0, 2**stored - 1)
     values = [end * slope + intercept for end in ends for slope, intercept in rescale]
     for kind in WHOLE:
         limits = np.iinfo(kind)
