@@ -24,7 +24,10 @@ STAGES = {
 PYTHON = "3.11.13"
 PIP = "25.3"
 # What another package imports only when this is used, without asking for it to be installed.
-USED_BY = {"lightning.pytorch.loggers.TensorBoardLogger": "tensorboard"}
+USED_BY = {
+    "lightning.pytorch.loggers.TensorBoardLogger": ["tensorboard"],
+    "pydicom.pixels": ["gdcm", "jpeg_ls", "openjpeg", "pylibjpeg", "rle"],
+}
 
 
 def pins(lines: Iterable[str]) -> dict[str, str]:
@@ -132,7 +135,7 @@ def _imports(file: Path) -> set[str]:
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "importlib.import_module":
             found.add(ast.literal_eval(node.args[0]))
-    return found | {USED_BY[name] for name in found & set(USED_BY)}
+    return found.union(*(USED_BY[name] for name in found & set(USED_BY)))
 
 
 if __name__ == "__main__":

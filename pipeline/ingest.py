@@ -153,7 +153,7 @@ def case_key(files: CaseFiles, source: Source) -> tuple[str, dict[str, str]]:
         reason = f"{error.strerror or error}; expected a readable file"
         raise PipelineError(f"case {files.case}: {error.filename}: {reason}") from error
     key = {
-        **source.model_dump(include={"binarise", "foreground", "channel"}),
+        **source.model_dump(include={"binarise", "foreground", "channel", "series"}),
         "modality": source.modality or files.modality,
         "group": files.group,
         "role": files.role,
@@ -166,7 +166,7 @@ def case_key(files: CaseFiles, source: Source) -> tuple[str, dict[str, str]]:
 
 def read_case(files: CaseFiles, source: Source) -> LoadedCase:
     """A case, read as the data set's settings say, with all of its faults."""
-    chosen = source.model_dump(include={"modality", "binarise", "foreground", "channel"})
+    chosen = source.model_dump(include={"modality", "binarise", "foreground", "channel", "series"})
     loaded = load_case(files, **chosen)
     # orCaScore's values are arteries, which its scores tell apart
     if source.foreground is not None or source.adapter == "orcascore" or loaded.label is None:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.datasets import manifest
 from pipeline.datasets.cases import CaseFiles, checked
-
-SUFFIXES = {"", ".dcm", ".ima"}
-NO_SLICES = {"dicomdir", "license", "readme", "version"}
+from pipeline.storage.dicom.content import is_dicom, may_hold_slices
 
 
 def list_cases(root: Path) -> list[CaseFiles]:
@@ -26,7 +23,8 @@ def list_cases(root: Path) -> list[CaseFiles]:
     """
     if (root / manifest.TABLE).is_file():
         return manifest.list_cases(root)
-    folders = [Path(folder) for folder, _, files in os.walk(root) if slices_among(files)]
+    # the first slice of a folder settles it: a scan has thousands of files
+    folders = [folder for folder, files in _folders(root) if any(map(may_hold_slices, files))]
     parts = [folder.relative_to(root).parts or (root.resolve().name,) for folder in folders]
     series = Counter(patient for patient, *_ in parts)
     names = [_clean(part[0] if series[part[0]] == 1 else "-".join(part)) for part in parts]
@@ -34,18 +32,23 @@ def list_cases(root: Path) -> list[CaseFiles]:
         CaseFiles(name, folder, None, role="unlabelled")
         for name, folder in zip(names, folders, strict=True)
     ]
-    return checked(cases, root, "folders of DICOM slices (.dcm, .ima or without suffix)")
+    return checked(cases, root, "folders of DICOM slices")
 
 
-def slices_among(names: Iterable[str]) -> list[str]:
-    """Those of the file names that a DICOM slice may have, sorted."""
-    return sorted(
-        name
-        for name in names
-        if Path(name).suffix.lower() in SUFFIXES
-        and name.lower() not in NO_SLICES
-        and not name.startswith(".")
-    )
+def without_slices(root: Path) -> list[Path]:
+    """DICOM files in folders that are no case: directories, reports, localizers and the like."""
+    if (root / manifest.TABLE).is_file():
+        return []
+    others = [files for _, files in _folders(root) if not any(map(may_hold_slices, files))]
+    return [file for files in others for file in files if is_dicom(file)]
+
+
+def _folders(root: Path) -> list[tuple[Path, list[Path]]]:
+    """Every folder from `root` on, and its files but hidden ones, by name."""
+    return [
+        (Path(folder), [Path(folder, name) for name in sorted(names) if name[0] != "."])
+        for folder, _, names in os.walk(root)
+    ]
 
 
 def _clean(name: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
-from pipeline.datasets import atlas, msd, orcascore
+from pipeline.datasets import atlas, dicom, msd, orcascore
 from pipeline.datasets.cases import CaseFiles, shortened
 from pipeline.errors import Finding, Severity
 from pipeline.settings import Source
@@ -38,6 +38,7 @@ KINDS: dict[str, Kind] = {
         "warning",
         "add it to the training list, or leave it if it is none of the data set",
     ),
+    "dicom": (dicom.without_slices, "DICOM file that is no slice of a scan", "note", ""),
     "orcascore": (orcascore.contrast_scans, "contrast scan (CTAI)", "note", ""),
 }
 UNKNOWN = "image that is no case and no label"
@@ -65,13 +66,13 @@ def left_out(
     files = list(islice(_files(folder, FOLDERS.get(adapter, (".",)), results), MOST_FILES))
     macos = [path for path in files if path.name.startswith("._")]
     findings += _findings(macos, folder, "file ._* (left by macOS)", "note", "")
-    if adapter not in FOLDERS:
-        return findings
     explained: list[Path] = []
     if adapter in KINDS:
         skipped, what, severity, remedy = KINDS[adapter]
         explained = skipped(root)
         findings += _findings(explained, folder, what, severity, remedy)
+    if adapter not in FOLDERS:
+        return findings
     told = {path for case in cases for path in (case.image, case.label) if path} | {*explained}
     known = {*map(_plain, told), *(_plain(finding.file) for finding in faults)}
     images = [path for path in files if looks_like_image(path.name)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pipeline.datasets.cases import CaseFiles
 from pipeline.errors import Finding, PipelineError
 from pipeline.storage.geometry import Geometry
-from pipeline.storage.volumes import Volume, read_volume
+from pipeline.storage.volumes import Volume, read_label, read_volume
 
 Mask = npt.NDArray[np.uint8]  # (z, y, x)
 
@@ -50,21 +50,25 @@ def load_case(
     binarise: bool = False,
     foreground: Sequence[int] | None = None,
     channel: int | None = None,
+    series: str | None = None,
 ) -> LoadedCase:
     """Read one case and list all of its faults; no fault is raised.
 
     `modality` None takes the adapter's; "CT" checks Hounsfield units. `binarise` makes label values
     above 0 to 1 (ATLAS has masks with a maximum near 0.01), else they must be whole numbers, of
-    which only those in `foreground`, if given, stay. `channel` None refuses multi-channel images.
+    which only those in `foreground`, if given, stay. `channel` None refuses multi-channel images,
+    `series` None a folder of several DICOM series.
     """
-    image, faults = _read(files, files.image, channel)
+    image, faults = _read(files, files.image, lambda path: read_volume(path, channel, series))
     notes = [Finding(note, severity="note") for note in files.notes]
     if image is not None:
+        notes += _of(files, files.image, image.notes)
         found = image_faults(image.array, modality=modality or files.modality)
         faults += _of(files, files.image, found)
     label = None
     if files.label is not None:
-        volume, label_faults = _read(files, files.label)
+        grid = None if image is None else image.geometry
+        volume, label_faults = _read(files, files.label, lambda path: read_label(path, grid))
         if volume is not None:
             label, label_notes, unusable = usable_label(volume.array, binarise, foreground)
             if image is not None:
@@ -193,10 +197,10 @@ def _are_whole(label: npt.NDArray[Any]) -> bool:
 
 
 def _read(
-    files: CaseFiles, path: Path, channel: int | None = None
+    files: CaseFiles, path: Path, reader: Callable[[Path], Volume]
 ) -> tuple[Volume | None, list[Finding]]:
     try:
-        return read_volume(path, channel), []
+        return reader(path), []
     except PipelineError as error:
         return None, _of(files, path, error.findings)
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.datasets import CaseFiles
-from pipeline.datasets.dicom import slices_among
 from pipeline.errors import PipelineError
 from pipeline.settings import Dataset, Slices, Split
 from pipeline.settings.configuration import used_residuals
+from pipeline.storage.dicom.content import USUAL, may_hold_slices
+from pipeline.storage.dicom.series import frames_shape
 from pipeline.storage.image_headers import stored_shape
 from pipeline.storage.volumes import read_geometry
 
@@ -81,12 +82,17 @@ def _shape_of(image: Path) -> Shape | None:
 
 
 def _series_shape(folder: Path) -> Shape | None:
-    """Shape of a DICOM series from one header: its files are its slices."""
-    names = slices_among(path.name for path in folder.iterdir())
-    if not names:
+    """Shape of a DICOM series from one header: its files are its slices, give or take a few."""
+    files = sorted(path for path in folder.iterdir() if path.name[0] != "." and path.is_file())
+    slices = (path for path in files if may_hold_slices(path))
+    first = next(slices, None)
+    if first is None:
         return None
-    frames, rows, columns = read_geometry(folder / names[0]).shape
-    return (len(names) if len(names) > 1 else frames), rows, columns
+    frames, rows, columns = frames_shape(first)
+    if frames == 1:
+        alike = [path for path in files if path.suffix == first.suffix]
+        frames = len(alike if first.suffix.lower() in USUAL else files)
+    return frames, rows, columns
 
 
 CASE_BYTES = 1.2  # a voxel of image and label: 1.13 to 1.27

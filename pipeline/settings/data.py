@@ -43,6 +43,8 @@ class Source(Section):
     also_predict: tuple[str, ...] = ()
     modality: Literal["MR", "CT"] | None = None
     channel: Count | None = None
+    # left out where it is not set, so that results from before it was known stay valid
+    series: Annotated[str | None, Field(min_length=1, exclude_if=lambda name: name is None)] = None
     binarise: bool = False
     foreground: Annotated[tuple[LabelValue, ...], Field(min_length=1)] | None = None
     on_error: Literal["stop", "skip"] = "stop"

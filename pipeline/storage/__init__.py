@@ -1,8 +1,8 @@
 """What lies on the disk, and where: images, stores, masks and slices.
 
-This room imports errors and settings; every other room may import it. Only `volumes` uses SimpleITK
-and only `zarr_store` uses zarr. `layout`, `files`, `image_names` and `image_headers` need neither
-them nor numpy, because a plan imports them, too.
+This room imports errors and settings; every other room may import it. Only `volumes` uses
+SimpleITK, only `zarr_store` uses zarr, and only `dicom` uses pydicom. `layout`, `files`,
+`image_names` and `image_headers` need neither them nor numpy, because a plan imports them, too.
 
 - `layout`: the path of every result, and the table of all results.
 - `files`: files that appear whole or not at all, JSON, digests and fingerprints.
@@ -11,6 +11,7 @@ them nor numpy, because a plan imports them, too.
 - `image_headers`: image files checked before ITK sees them.
 - `image_formats`: what `image_headers` calls: a room with a module for each format.
 - `geometry`: the grid of an image, and the check that every grid passes.
+- `dicom`: DICOM files and folders.
 - `volumes`: images and masks in files: reading and writing.
 - `intensity`: raw intensities → [0, 1], as the networks see them.
 - `zarr_store`: Zarr stores: written whole, opened, verified.

@@ -18,19 +18,16 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith(NIFTI)
 
 
-def is_checked_here(path: Path) -> bool:
-    """Whether a file's header and data are checked here; DICOM has a reader of its own.
+def check_format(path: Path) -> None:
+    """Refuse a file of a format that is not read; DICOM has a reader of its own.
 
     Raises:
-        PipelineError: the file is no regular one, or of a format that is not read.
+        PipelineError: the file is no regular one, or of another format or suffix.
     """
     kind = content_kind(path)
-    if kind == "DICOM":
-        return False
     if not path.name.lower().endswith(SUFFIXES):
         found = f"the suffix {path.suffix!r}" + (f", with {kind} in it" if kind else "")
         raise file_fault(path, found, f"{', '.join(SUFFIXES)} or DICOM", "convert it")
-    return True
 
 
 def stored_image(path: Path) -> StoredImage | None:

@@ -15,16 +15,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import PipelineError, file_fault, one_line
+from pipeline.errors import Finding, PipelineError, file_fault, one_line
 from pipeline.storage import image_headers
+from pipeline.storage.dicom.content import is_dicom
+from pipeline.storage.dicom.segmentation import read_segmentation, segmentation_file
+from pipeline.storage.dicom.volume import dicom_geometry, dicom_volume
 from pipeline.storage.geometry import Geometry, check_grid
 from pipeline.storage.image_formats.channels import check_channel
 from pipeline.storage.image_formats.image_bytes import FETCH_AGAIN
 from pipeline.storage.image_formats.itk_warnings import heard_warnings, listen
 from pipeline.storage.image_formats.nifti_image import nifti_geometry, nifti_values
-from pipeline.storage.image_names import SUFFIXES
-
-UNEVEN_GAP = 0.01  # of the median distance between DICOM slices
+from pipeline.storage.image_names import META_IMAGE, SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -33,63 +34,78 @@ class Volume:
 
     array: npt.NDArray[Any]
     geometry: Geometry
+    notes: tuple[Finding, ...] = ()  # what was left out beside it
 
 
-def read_geometry(path: Path, channel: int | None = None) -> Geometry:
+def read_geometry(path: Path, channel: int | None = None, series: str | None = None) -> Geometry:
     """The grid of a 3D image, read from its header alone; see `read_volume`.
 
     Raises:
         PipelineError: the file is missing or unreadable, or is not one 3D image.
     """
     _check_exists(path)
-    geometry = _series_geometry(path) if path.is_dir() else _file_geometry(path, channel)
-    _check_grid(path, geometry)
-    return geometry
+    if _holds_dicom(path):
+        geometry = dicom_geometry(path, series)
+        check_grid(path, geometry)
+        return geometry
+    return _file_geometry(path, channel)
 
 
-def _file_geometry(path: Path, channel: int | None) -> Geometry:
-    if not image_headers.is_checked_here(path):
-        return _geometry(_header(path), path, channel)
-    if image_headers.is_nifti(path):
-        return nifti_geometry(path, channel)
-    image_headers.stored_image(path)  # refused here, ITK does not see it
-    return _geometry(_header(path), path, channel)
-
-
-def read_volume(path: Path, channel: int | None = None) -> Volume:
+def read_volume(path: Path, channel: int | None = None, series: str | None = None) -> Volume:
     """A whole 3D image in its own dtype, from a file or a folder of DICOM slices.
 
     `channel`, from 0, chooses the volume of a 4D image, or the value of each voxel; None refuses.
+    `series`, its description or UID, chooses among the DICOM series of a folder; None refuses.
 
     Raises:
         PipelineError: the file is missing, truncated or unreadable, or is not one 3D image.
     """
     _check_exists(path)
-    return _read_series(path) if path.is_dir() else _read_file(path, channel)
+    if not _holds_dicom(path):
+        return _read_file(path, channel)
+    array, geometry, notes = dicom_volume(path, series)
+    check_grid(path, geometry)
+    return Volume(array, geometry, tuple(notes))
 
 
-def _read_series(folder: Path) -> Volume:
-    geometry = _series_geometry(folder)
-    _check_grid(folder, geometry)
-    reader = _itk().ImageSeriesReader()
-    reader.SetFileNames(_series_files(folder))
-    return Volume(_pixels(reader, folder), geometry)
+def read_label(path: Path, image: Geometry | None) -> Volume:
+    """A label as `read_volume` reads it; the segments of a DICOM SEG on the grid of its image.
+
+    Without an image, a SEG's own grid is not told.
+
+    Raises:
+        PipelineError: as of `read_volume`; contours, or a SEG that lies on another grid.
+    """
+    _check_exists(path)
+    segmentation = segmentation_file(path) if _holds_dicom(path) else None
+    if segmentation is None:
+        return read_volume(path)
+    array = read_segmentation(segmentation, image)
+    return Volume(array, image or Geometry(array.shape, (1.0, 1.0, 1.0)))
+
+
+def _holds_dicom(path: Path) -> bool:
+    return path.is_dir() or is_dicom(path)
+
+
+def _file_geometry(path: Path, channel: int | None) -> Geometry:
+    image_headers.check_format(path)
+    if image_headers.is_nifti(path):
+        geometry = nifti_geometry(path, channel)
+    else:
+        image_headers.stored_image(path)  # refused here, ITK does not see it
+        geometry = _geometry(_header(path), path, channel)
+    # ITK puts 1 mm in place of a spacing that is not above 0
+    stored = image_headers.stored_spacing(path) or geometry.spacing[::-1]
+    check_grid(path, replace(geometry, spacing=(stored[2], stored[1], stored[0])))
+    return geometry
 
 
 def _read_file(path: Path, channel: int | None) -> Volume:
     geometry = _file_geometry(path, channel)
-    if geometry.shape[0] == 1 and _is_dicom(path):  # it would otherwise count as a scan
-        remedy = "give the series' folder"
-        raise file_fault(path, "one slice of a DICOM series", "a scan", remedy)
-    _check_grid(path, geometry)
-    if image_headers.is_nifti(path) and not _is_dicom(path):
+    if image_headers.is_nifti(path):
         return Volume(nifti_values(path, channel), geometry)
-    return Volume(_itk_values(path, channel), geometry)
-
-
-def _itk_values(path: Path, channel: int | None) -> npt.NDArray[Any]:
-    if not _is_dicom(path):
-        image_headers.check_complete(path)
+    image_headers.check_complete(path)
     reader = _header(path)
     if reader.GetDimension() == 4:
         reader.SetExtractIndex([0, 0, 0, channel or 0])
@@ -97,19 +113,13 @@ def _itk_values(path: Path, channel: int | None) -> npt.NDArray[Any]:
     array = _pixels(reader, path)
     if array.ndim == 4:  # (z, y, x, channel)
         array = np.ascontiguousarray(array[..., channel or 0])
-    return array
+    return Volume(array, geometry)
 
 
 def _pixels(reader: Any, path: Path) -> npt.NDArray[Any]:
     with _short_itk_errors(path, "truncated or damaged"):
         array: npt.NDArray[Any] = _itk().GetArrayFromImage(reader.Execute())
     return array
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(128)
-        return file.read(4) == b"DICM"
 
 
 def write_volume(
@@ -175,10 +185,9 @@ def _check_exists(path: Path) -> None:
 def _header(path: Path) -> Any:
     reader = _itk().ImageFileReader()
     reader.SetFileName(str(path))
-    if path.name.lower().endswith(SUFFIXES) and not _is_dicom(path):
-        # the format whose header was checked, whatever others recognise in the file
-        meta_image = path.name.lower().endswith(image_headers.META_IMAGE)
-        reader.SetImageIO("MetaImageIO" if meta_image else "NrrdImageIO")
+    # the format whose header was checked, whatever others recognise in the file
+    meta_image = path.name.lower().endswith(META_IMAGE)
+    reader.SetImageIO("MetaImageIO" if meta_image else "NrrdImageIO")
     with _short_itk_errors(path, "not a readable image"):
         reader.ReadImageInformation()
     return reader
@@ -190,40 +199,3 @@ def _geometry(reader: Any, path: Path, channel: int | None = None) -> Geometry:
     shape, spacing, origin = reader.GetSize()[2::-1], reader.GetSpacing(), reader.GetOrigin()
     direction = tuple(axes[::-1, ::-1].ravel().tolist())
     return Geometry(tuple(shape), spacing[2::-1], origin[2::-1], direction)
-
-
-def _check_grid(path: Path, geometry: Geometry) -> None:
-    # ITK puts 1 mm in place of a spacing that is not above 0
-    if path.is_file() and not _is_dicom(path) and (stored := image_headers.stored_spacing(path)):
-        geometry = replace(geometry, spacing=(stored[2], stored[1], stored[0]))
-    check_grid(path, geometry)
-
-
-def _series_files(folder: Path) -> tuple[str, ...]:
-    reader = _itk().ImageSeriesReader
-    with _short_itk_errors(folder, "not a readable DICOM folder"):
-        series = reader.GetGDCMSeriesIDs(str(folder))
-        if len(series) != 1:
-            raise file_fault(folder, f"{len(series)} DICOM series", "1", "one folder per series")
-        files: tuple[str, ...] = reader.GetGDCMSeriesFileNames(str(folder), series[0])
-    return files
-
-
-def _series_geometry(folder: Path) -> Geometry:
-    """The grid of a stack of slices: in the plane the first slice's, along z their positions'."""
-    files = _series_files(folder)
-    slices = [_geometry(_header(Path(file)), Path(file)) for file in files]
-    first = slices[0]
-    if any((part.shape, part.direction) != (first.shape, first.direction) for part in slices):
-        fault = "its slices differ in size or direction"
-        raise file_fault(folder, fault, "one stack", "keep one stack")
-    if len(slices) == 1:
-        return first
-    positions = np.array([part.origin for part in slices])
-    gaps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
-    if np.ptp(gaps) > UNEVEN_GAP * np.median(gaps):
-        fault = f"distance between slices from {gaps.min():g} to {gaps.max():g} mm"
-        remedy = "a slice is missing or doubled: export the series again"
-        raise file_fault(folder, fault, "all equal", remedy)
-    shape = (len(slices), *first.shape[1:])
-    return Geometry(shape, (float(gaps.mean()), *first.spacing[1:]), first.origin, first.direction)

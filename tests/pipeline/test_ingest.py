@@ -9,13 +9,14 @@ import pytest
 from pipeline.datasets import list_cases
 from pipeline.datasets.configured import planned_cases
 from pipeline.errors import PipelineError
-from pipeline.ingest import ingest, read_case
+from pipeline.ingest import case_key, ingest, read_case
 from pipeline.settings import Settings, Slices, Source
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.intensity import intensity_range
 from pipeline.storage.layout import Layout
 from pipeline.storage.source_notes import source_changes
 from pipeline.storage.zarr_store import open_store, read_array
+from tests.pipeline.dicom_files import random_values, write_slices
 from tests.pipeline.results import UNET
 from tests.pipeline.storage.image_formats.written import meta_image, nrrd
 
@@ -170,3 +171,21 @@ def test_an_ignored_region_becomes_no_lesion(folder):
     ingest(layout, chosen, root, [], threads=1)
     stored = read_array(open_store(layout.case_store("a")), "label")
     np.testing.assert_array_equal(stored, np.where(label == 3, 0, label))
+
+
+def test_a_chosen_dicom_series_is_stored_and_what_was_left_out_is_noted(tmp_path):
+    root, stored = tmp_path / "scans", random_values()
+    for index, name in enumerate(("thin", "thick")):
+        part = stored[: 6 - index]
+        write_slices(root / "p1", part, name=name + "{}", SeriesDescription=name)
+    source = Source(adapter="dicom", root=str(root), modality="MR")
+    layout = Layout(tmp_path / "results", "scans")
+    with pytest.raises(PipelineError, match=r"case p1: .*'thick' \(5.*'thin' \(6.*source\.series"):
+        ingest(layout, source, root, [], threads=1)
+    thick = source.model_copy(update={"series": "thick"})
+    ingest(layout, thick, root, [], threads=1)
+    entry = read_json(layout.cases)["cases"]["p1"]
+    assert entry["shape"] == [5, 8, 9]
+    assert entry["notes"][0].startswith("left out, series 'thin' (6 slices")
+    (files,) = list_cases("dicom", root)
+    assert case_key(files, source) != case_key(files, thick), "another series is another image"

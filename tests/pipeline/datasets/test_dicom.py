@@ -1,10 +1,16 @@
 """Folders of DICOM slices."""
 
+import pytest
+from pydicom import uid
+
 from pipeline.datasets import list_cases
+from pipeline.datasets.left_out import left_out
+from pipeline.settings import Source
+from tests.pipeline.dicom_files import dataset, random_values, save, write_slices
 
 
 def test_one_folder_a_case_or_the_root_itself(tmp_path, touch):
-    touch("p2/1.dcm", "p2/2.dcm", "p1/IM0001", "DICOMDIR", "readme.txt")
+    touch("p2/1.dcm", "p2/2.dcm", "p1/IM0001.ima", "DICOMDIR", "readme.txt")
     cases = list_cases("dicom", tmp_path)
     assert [(files.case, files.image) for files in cases] == [
         ("p1", tmp_path / "p1"),
@@ -12,6 +18,27 @@ def test_one_folder_a_case_or_the_root_itself(tmp_path, touch):
     ]
     assert all(files.label is None and files.role == "unlabelled" for files in cases)
     assert [files.case for files in list_cases("dicom", tmp_path / "p1")] == ["p1"]
+
+
+@pytest.mark.parametrize("name", ["CT.1.2.840.{}", "1.2.840.113619.{}", "IM{}", "{}.txt", "{}.dcm"])
+def test_slices_are_known_by_content_whatever_their_names(tmp_path, name):
+    write_slices(tmp_path / "p1", random_values()[:2], name=name)
+    write_slices(tmp_path / "p2", random_values()[:2])
+    assert [files.case for files in list_cases("dicom", tmp_path)] == ["p1", "p2"]
+
+
+def test_folders_without_slices_are_no_cases_and_told(tmp_path):
+    stored = random_values()[:2]
+    write_slices(tmp_path / "p1" / "scan", stored)
+    write_slices(tmp_path / "p1" / "survey", stored, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    save(dataset(uid.XRayRadiationDoseSRStorage), tmp_path / "p1" / "dose" / "1.dcm")
+    save(dataset(uid.MediaStorageDirectoryStorage), tmp_path / "DICOMDIR")
+    (case,) = list_cases("dicom", tmp_path)
+    assert (case.case, case.image) == ("p1", tmp_path / "p1" / "scan")
+    source = Source(adapter="dicom", root=str(tmp_path))
+    (told,) = left_out(source, tmp_path, [case])
+    assert told.severity == "note"
+    assert "no slice of a scan: DICOMDIR, p1/dose/1.dcm, p1/survey/000.dcm and 1 more" in told.found
 
 
 def test_nested_series(tmp_path, touch):

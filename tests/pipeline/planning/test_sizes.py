@@ -11,6 +11,7 @@ from pipeline.planning.sizes import ASSUMED, HEART, case_sizes
 from pipeline.settings import Slices
 from pipeline.storage.geometry import Geometry
 from pipeline.storage.volumes import write_volume
+from tests.pipeline.dicom_files import random_values, write_frames
 
 SLICES = Slices(size=(32, 32), percentiles=(0, 100))
 
@@ -45,8 +46,11 @@ def series(folder: Path, slices: int) -> CaseFiles:
 
 def test_a_dicom_series_has_its_files_as_slices_and_one_header_tells_their_size(tmp_path):
     files = [series(tmp_path / "a", 3), series(tmp_path / "b", 1)]
+    write_frames(tmp_path / "c" / "1.2.3", random_values((7, 12, 20)))
+    files.append(CaseFiles("c", tmp_path / "c", None))
+    files.append(CaseFiles("d", tmp_path / "c" / "1.2.3", None))
     found = case_sizes(files, "dicom", SLICES)
-    assert [one.shape for one in found] == [(3, 12, 20), (1, 12, 20)]
+    assert [one.shape for one in found] == [(3, 12, 20), (1, 12, 20), (7, 12, 20), (7, 12, 20)]
     assert all(one.known for one in found)
 
 
@@ -61,6 +65,6 @@ def test_the_size_of_a_dicom_series_without_header_is_assumed_and_told(
     assert [(one.shape, one.known) for one in found] == [(HEART, False)] * 2
     assert capfd.readouterr().err == ""
     files = [series(tmp_path / "a", 3)]
-    monkeypatch.setitem(sys.modules, "SimpleITK", None)  # nothing reads a header then
+    monkeypatch.setitem(sys.modules, "pydicom", None)  # nothing reads a header then
     (found,) = case_sizes(files, "dicom", SLICES)
     assert (found.shape, found.known) == (HEART, False)

@@ -33,6 +33,12 @@ def test_a_stage_depends_on_its_own_section_only(
     assert differ == dependent
 
 
+def test_a_series_that_is_not_chosen_leaves_finished_results_as_they_are(changed, part):
+    assert "series" not in part(changed(), "ingest")["source"]
+    chosen = changed({"source.series": "thin"})
+    assert part(chosen, "ingest")["source"]["series"] == "thin"
+
+
 def test_residual_maps_are_made_for_the_subsets_that_use_them(changed, part):
     assert part(changed({"experiments.g.subsets": [1]}), *MAPS)["subsets"] == [1]
     halves = {"split.subsets": 3, "experiments.g.subsets": [2]}

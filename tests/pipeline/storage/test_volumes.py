@@ -1,7 +1,6 @@
 """Images come back as they were written, on the grid that an independent reader sees."""
 
 import os
-from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -151,54 +150,3 @@ def test_one_channel_of_a_colour_image(tmp_path, values):
         read_volume(path, 2)
     with pytest.raises(PipelineError, match="2 values per voxel"):
         read_geometry(path)
-
-
-def write_series(folder: Path, array: np.ndarray, gaps: list[float]) -> None:
-    writer = SimpleITK.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    folder.mkdir()
-    for index, position in enumerate(gaps):
-        image = SimpleITK.GetImageFromArray(array[index])
-        image = SimpleITK.JoinSeries(image)
-        image.SetSpacing((0.5, 0.75, 3.0))
-        for key, value in {
-            "0008|0060": "CT",
-            "0020|000d": "1.2.3",
-            "0020|000e": "1.2.3.4",
-            "0008|0018": f"1.2.3.4.{index + 1}",
-            "0020|0013": str(index),
-            "0020|0032": f"-10\\-20\\{position}",
-            "0020|0037": "1\\0\\0\\0\\1\\0",
-            "0028|1052": "-1024",
-            "0028|1053": "1",
-        }.items():
-            image.SetMetaData(key, value)
-        # Slices are named against their order in space: names must not decide.
-        writer.SetFileName(str(folder / f"{len(gaps) - index:03}.dcm"))
-        writer.Execute(image)
-
-
-def test_a_dicom_folder_is_read_unless_a_slice_or_all_are_missing(tmp_path, values, capfd):
-    write_series(tmp_path / "series", values, [5.0, 7.5, 10.0, 12.5, 15.0])
-    volume = read_volume(tmp_path / "series")
-    np.testing.assert_array_equal(volume.array, values)
-    assert_same_grid(volume.geometry, Geometry((5, 6, 7), (2.5, 0.75, 0.5), (5.0, -20.0, -10.0)))
-    assert read_geometry(tmp_path / "series") == volume.geometry
-    write_series(tmp_path / "with gap", values, [5.0, 7.5, 10.0, 15.0, 17.5])
-    with pytest.raises(PipelineError, match=r"from 2\.5 to 5 mm"):
-        read_volume(tmp_path / "with gap")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(PipelineError, match="0 DICOM series, expected 1"):
-        read_volume(tmp_path / "empty")
-    assert capfd.readouterr().err == ""
-
-
-def test_one_slice_of_a_dicom_series_does_not_pass_for_a_scan(tmp_path):
-    image = SimpleITK.GetImageFromArray(np.ones((1, 12, 20), np.int16))
-    path = tmp_path / "IM1.dcm"
-    SimpleITK.WriteImage(image, str(path))
-    for name in ("IM1", "IM1.dcm"):
-        path = path.rename(tmp_path / name)
-        with pytest.raises(PipelineError, match="one slice of a DICOM series, expected a scan"):
-            read_volume(path)
-    assert read_volume(tmp_path).array.shape == (1, 12, 20), "a folder may hold a single one"
