@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from grcsf.components import lesion_sizes
 from pipeline.datasets.cases import CaseFiles
 from pipeline.errors import Finding, PipelineError
-from pipeline.storage.geometry import Geometry
+from pipeline.storage.geometry import Geometry, is_tilted
+from pipeline.storage.source_grid import to_working_grid, working_grid
 from pipeline.storage.volumes import Volume, read_volume
 
 Mask = npt.NDArray[np.uint8]  # (z, y, x)
@@ -24,6 +26,8 @@ INTEGER_TOLERANCE = 1e-5  # error of labels that a header's slope has scaled
 LABEL_MAXIMUM = 255
 NO_LESION = "the label holds no lesion"
 
+PLAUSIBLE_MM = (0.05, 20.0)
+LARGEST_LESION_LITRES = 2
 HU_RANGE = (-8192, 32767)  # wide, for padding values and metal; a case store holds int16
 HU_SMALLEST_SPAN = 10
 AIR_OR_FAT_HU = -150  # every CT shows some air, lung or fat below it
@@ -37,8 +41,9 @@ class LoadedCase:
     """One case, read and checked; it can be used only if it has no `faults`."""
 
     files: CaseFiles
-    image: Volume | None  # None if it could not be read
-    label: Mask | None  # None if unlabelled or unusable
+    image: Volume | None  # None if it could not be read; on its working grid if it has no faults
+    label: Mask | None  # None if unlabelled or unusable; on the image's grid
+    source: Geometry | None  # the grid of the image's file
     notes: tuple[Finding, ...]  # warnings and notes; those of `files` come first
     faults: tuple[Finding, ...]
 
@@ -50,29 +55,86 @@ def load_case(
     binarise: bool = False,
     foreground: Sequence[int] | None = None,
     channel: int | None = None,
+    tilted: str = "refuse",
+    plane: str = "as_stored",
 ) -> LoadedCase:
     """Read one case and list all of its faults; no fault is raised.
 
     `modality` None takes the adapter's; "CT" checks Hounsfield units. `binarise` makes label values
     above 0 to 1 (ATLAS has masks with a maximum near 0.01), else they must be whole numbers, of
     which only those in `foreground`, if given, stay. `channel` None refuses multi-channel images.
+    `tilted` and `plane` are the settings `source.tilted` and `slices.plane`.
     """
-    image, faults = _read(files, files.image, channel)
+    bent = tilted == "resample"
+    image, faults = _read(files, files.image, channel, tilted=bent)
     notes = [Finding(note, severity="note") for note in files.notes]
     if image is not None:
         found = image_faults(image.array, modality=modality or files.modality)
         faults += _of(files, files.image, found)
-    label = None
+        notes += _of(files, files.image, spacing_doubts(image.geometry))
+    mask = None
     if files.label is not None:
-        volume, label_faults = _read(files, files.label)
-        if volume is not None:
-            label, label_notes, unusable = usable_label(volume.array, binarise, foreground)
+        label, label_faults = _read(files, files.label, tilted=bent)
+        if label is not None:
+            chosen, found, unusable = usable_label(label.array, binarise, foreground)
             if image is not None:
-                unusable += geometry_faults(image.geometry, volume.geometry)
+                unusable += geometry_faults(*_compared(image.geometry, label.geometry, plane))
+            if chosen is not None:
+                mask = Volume(chosen, label.geometry)
+                found += lesion_doubts(mask)
             label_faults += _of(files, files.label, unusable)
-            notes += _of(files, files.label, label_notes)
+            notes += _of(files, files.label, found)
         faults += label_faults
-    return LoadedCase(files, image, label, tuple(notes), tuple(faults))
+    source = image and image.geometry
+    if image is not None and not faults:
+        image, mask = _on_working_grid(image, mask, plane)
+    return LoadedCase(files, image, mask and mask.array, source, tuple(notes), tuple(faults))
+
+
+def _compared(image: Geometry, label: Geometry, plane: str) -> tuple[Geometry, Geometry]:
+    """The two grids that have to agree: those of the files if tilted, else the working ones."""
+    if is_tilted(image):
+        return image, label
+    return working_grid(image, plane), working_grid(label, plane)
+
+
+def _on_working_grid(
+    image: Volume, label: Volume | None, plane: str
+) -> tuple[Volume, Volume | None]:
+    """An image and its label, which agree, on the image's working grid."""
+    source = image.geometry
+    working = working_grid(source, plane)
+    if label is not None:
+        # its axes may be in another order; slices are moved by what the image says
+        own = source if is_tilted(source) else label.geometry
+        turned = to_working_grid(label.array, own, working_grid(own, plane), nearest=True)
+        label = Volume(turned, working)
+    return Volume(to_working_grid(image.array, source, working), working), label
+
+
+def spacing_doubts(grid: Geometry) -> list[Finding]:
+    """A warning of a spacing that no scanner makes: metres for millimetres, for example."""
+    low, high = PLAUSIBLE_MM
+    if all(low <= step <= high for step in grid.spacing):
+        return []
+    found = f"spacing {' × '.join(f'{step:g}' for step in grid.spacing)} mm (z, y, x)"
+    remedy = "look whether the header's unit is right: volumes and scores follow from it"
+    return [Finding(found, f"{low:g} to {high:g} mm", remedy, severity="warning")]
+
+
+def lesion_doubts(label: Volume) -> list[Finding]:
+    """A warning of a lesion that is larger than any can be; every value above 0 is lesion."""
+    grid = label.geometry
+    litres = float(np.prod(grid.spacing) * abs(np.linalg.det(grid.axes))) / 1e6  # of a voxel
+    mask = label.array > 0
+    if np.count_nonzero(mask) * litres <= LARGEST_LESION_LITRES:
+        return []
+    largest = float(lesion_sizes(mask).max()) * litres
+    if largest <= LARGEST_LESION_LITRES:
+        return []
+    remedy = "look whether the spacing's unit is right, and what the label's values mean"
+    expected = f"at most {LARGEST_LESION_LITRES} litres"
+    return [Finding(f"a lesion of {largest:.3g} litres", expected, remedy, severity="warning")]
 
 
 def image_faults(image: npt.NDArray[Any], *, modality: str) -> list[Finding]:
@@ -193,10 +255,10 @@ def _are_whole(label: npt.NDArray[Any]) -> bool:
 
 
 def _read(
-    files: CaseFiles, path: Path, channel: int | None = None
+    files: CaseFiles, path: Path, channel: int | None = None, *, tilted: bool
 ) -> tuple[Volume | None, list[Finding]]:
     try:
-        return read_volume(path, channel), []
+        return read_volume(path, channel, tilted=tilted), []
     except PipelineError as error:
         return None, _of(files, path, error.findings)
 

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import PipelineError, file_fault, one_line
-from pipeline.storage import image_headers
-from pipeline.storage.geometry import Geometry, check_grid
+from pipeline.storage import image_headers, sheared_nifti
+from pipeline.storage.geometry import RIGHT_ANGLE, Geometry, check_grid, cosines
 
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
 UNEVEN_GAP = 0.01  # of the median distance between DICOM slices
@@ -31,46 +31,58 @@ class Volume:
     geometry: Geometry
 
 
-def read_geometry(path: Path, channel: int | None = None) -> Geometry:
+def read_geometry(path: Path, channel: int | None = None, *, tilted: bool = False) -> Geometry:
     """The grid of a 3D image, read from its header alone; see `read_volume`.
 
     Raises:
-        PipelineError: the file is missing or unreadable, or is not one 3D image.
+        PipelineError: the file is missing or unreadable, or is not one 3D image on a grid.
     """
     _check_exists(path)
-    geometry = _series_geometry(path) if path.is_dir() else _geometry(_header(path), path, channel)
-    _check_grid(path, geometry)
+    if path.is_dir():
+        geometry = _series_geometry(path)
+    elif (sheared := sheared_nifti.sheared_grid(path)) is not None:
+        geometry = sheared
+    else:
+        geometry = _geometry(_header(path), path, channel)
+    _check_grid(path, geometry, tilted=tilted)
     return geometry
 
 
-def read_volume(path: Path, channel: int | None = None) -> Volume:
+def read_volume(path: Path, channel: int | None = None, *, tilted: bool = False) -> Volume:
     """A whole 3D image in its own dtype, from a file or a folder of DICOM slices.
 
     `channel`, from 0, chooses the volume of a 4D image, or the value of each voxel; None refuses.
+    `tilted` lets slices pass that follow one another aslant (`geometry.is_tilted`).
 
     Raises:
-        PipelineError: the file is missing, truncated or unreadable, or is not one 3D image.
+        PipelineError: the file is missing, truncated or unreadable, or is not one 3D image on a
+            grid (`geometry.check_grid`).
     """
     _check_exists(path)
-    return _read_series(path) if path.is_dir() else _read_file(path, channel)
+    volume = _read_series(path, tilted) if path.is_dir() else _read_file(path, channel, tilted)
+    check_grid(path, volume.geometry, volume.array, tilted=tilted)
+    return volume
 
 
-def _read_series(folder: Path) -> Volume:
+def _read_series(folder: Path, tilted: bool) -> Volume:
     geometry = _series_geometry(folder)
-    _check_grid(folder, geometry)
+    _check_grid(folder, geometry, tilted=tilted)
     reader = _itk().ImageSeriesReader()
     reader.SetFileNames(_series_files(folder))
     return Volume(_pixels(reader, folder), geometry)
 
 
-def _read_file(path: Path, channel: int | None) -> Volume:
+def _read_file(path: Path, channel: int | None, tilted: bool) -> Volume:
     image_headers.check_complete(path)
+    if (sheared := sheared_nifti.sheared_grid(path)) is not None:
+        check_grid(path, sheared, tilted=tilted)
+        return Volume(sheared_nifti.voxels(path), sheared)
     header = _header(path)
     geometry = _geometry(header, path, channel)
     if geometry.shape[0] == 1 and _is_dicom(path):  # it would otherwise count as a scan
         remedy = "give the series' folder"
         raise file_fault(path, "one slice of a DICOM series", "a scan", remedy)
-    _check_grid(path, geometry)
+    _check_grid(path, geometry, tilted=tilted)
     reader = _itk().ImageFileReader()
     reader.SetFileName(str(path))
     if header.GetDimension() == 4:
@@ -103,12 +115,16 @@ def write_volume(
     The suffix gives the format; `compress` is for all but .nii and .nii.gz. Bool becomes uint8.
 
     Raises:
-        PipelineError: unknown suffix, shapes differ, or the folder cannot be written.
+        PipelineError: unknown suffix, shapes differ, a NIfTI file of a tilted grid, or the folder
+            cannot be written.
     """
     if not path.name.lower().endswith(SUFFIXES):
         raise PipelineError(f"{path}: unknown image suffix; use one of {', '.join(SUFFIXES)}")
     if array.shape != geometry.shape:
         raise PipelineError(f"{path}: array has shape {array.shape}, its grid {geometry.shape}")
+    if path.name.lower().endswith(image_headers.NIFTI) and max(cosines(geometry)) > RIGHT_ANGLE:
+        # ITK would write the nearest right-angled grid without a word
+        raise PipelineError(f"{path}: ITK writes no tilted grid as NIfTI; write it as .mha")
     itk = _itk()
     image = itk.GetImageFromArray(array.astype(np.uint8) if array.dtype == bool else array)
     image.SetSpacing(geometry.spacing[::-1])
@@ -187,11 +203,11 @@ def _check_channel(reader: Any, path: Path, channel: int | None) -> None:
         raise file_fault(path, fault, f"0 … {count - 1}", "correct it")
 
 
-def _check_grid(path: Path, geometry: Geometry) -> None:
+def _check_grid(path: Path, geometry: Geometry, *, tilted: bool) -> None:
     # ITK puts 1 mm in place of a spacing that is not above 0
     if path.is_file() and (stored := image_headers.stored_spacing(path)):
         geometry = replace(geometry, spacing=(stored[2], stored[1], stored[0]))
-    check_grid(path, geometry)
+    check_grid(path, geometry, tilted=tilted)
 
 
 def _series_files(folder: Path) -> tuple[str, ...]:
