@@ -24,7 +24,7 @@ from pipeline.errors import Finding, PipelineError
 from pipeline.settings import QUANTILES, Source
 from pipeline.storage.files import file_digest, fingerprint, write_json
 from pipeline.storage.layout import Layout
-from pipeline.storage.masks import GRID_KEYS, SOURCE_GRID, store_geometry
+from pipeline.storage.masks import GRID_KEYS, SOURCE_GRID, geometry_of
 from pipeline.storage.source_grid import working_grid
 from pipeline.storage.source_notes import file_stats, write_source_note
 from pipeline.storage.zarr_store import store_attributes, write_store
@@ -151,7 +151,7 @@ def _is_current(attributes: Mapping[str, Any], key: str, turned_key: str, plane:
     """
     if SOURCE_GRID in attributes:
         return bool(attributes["fingerprint"] == turned_key)
-    grid = store_geometry(attributes)
+    grid = geometry_of(attributes)
     return bool(attributes["fingerprint"] == key) and working_grid(grid, plane) == grid
 
 

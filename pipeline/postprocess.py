@@ -45,7 +45,7 @@ def postprocess(layout: Layout, experiment: str, subset: int, settings: Postproc
         key = _mask_key(prediction, store, settings, suffix)
         if (record := _current_record(path, case, key)) is None:
             raw = thresholded_mask(layout, experiment, subset, case, settings.probability)
-            working, source = store_geometry(store.attrs), source_geometry(store.attrs)
+            working, source = store_geometry(store), source_geometry(store)
             mask = to_source_grid(final_mask(raw, store, settings), source, working)
             # the challenge takes one int16 MetaImage per case
             dtype = np.int16 if suffix == ".mha" else np.uint8

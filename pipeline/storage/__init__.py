@@ -10,7 +10,6 @@ imports them, too.
 - `image_headers`: image files read without ITK, where ITK hides their damage.
 - `geometry`: the grid of an image, and the check that every grid passes.
 - `source_grid`: from the grid of a file to the one that the stages work on, and back.
-- `sheared_nifti`: NIfTI files with an oblique-angled sform, which ITK does not read.
 - `volumes`: images and masks in files: reading and writing.
 - `intensity`: raw intensities → [0, 1], as the networks see them.
 - `zarr_store`: Zarr stores: written whole, opened, verified.

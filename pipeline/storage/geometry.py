@@ -43,6 +43,11 @@ def cosines(geometry: Geometry) -> tuple[float, float, float]:
     return float(abs(z @ y)), float(abs(z @ x)), float(abs(y @ x))
 
 
+def is_right_angled(geometry: Geometry) -> bool:
+    """Whether all three axes are perpendicular."""
+    return max(cosines(geometry)) <= RIGHT_ANGLE
+
+
 def is_tilted(geometry: Geometry) -> bool:
     """Whether right-angled slices follow one another aslant, as with a tilted gantry."""
     *aslant, in_plane = cosines(geometry)
@@ -102,7 +107,7 @@ def _angle_fault(path: Path, geometry: Geometry, *, tilted: bool) -> PipelineErr
         found += "with a tilted gantry or a sheared grid"
         remedy = f"set source.tilted: resample, or {RESAMPLE}"
         return file_fault(path, found, "axes at right angles", remedy)
-    if max(cosines(geometry)) <= RIGHT_ANGLE:
+    if is_right_angled(geometry):
         return None
     angles = (f"{np.degrees(np.arccos(min(cosine, 1))):.3g}°" for cosine in cosines(geometry))
     found = f"a sheared grid: angles of {', '.join(angles)} between z and y, z and x, y and x"

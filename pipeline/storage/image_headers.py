@@ -93,17 +93,6 @@ def _stored_header(path: Path) -> NiftiHeader:
         return _nifti_header(file.read(HEADER), path)
 
 
-def nifti_content(path: Path, size: int = HEADER) -> tuple[NiftiHeader, bytes]:
-    """The header of a NIfTI-1 file, and the first `size` bytes uncompressed (-1: all of them).
-
-    Raises:
-        PipelineError: the header is missing or unreadable, or the file is damaged.
-    """
-    with _nifti(path) as file:
-        content = file.read(size)
-    return _nifti_header(content[:HEADER], path), content
-
-
 def stored_shape(path: Path) -> tuple[int, int, int] | None:
     """Voxels (z, y, x) by the header of a NIfTI or MetaImage file, even if the data are truncated.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +25,22 @@ TOLERANCE = 1e-3  # NIfTI keeps positions and directions in single precision
 def mask_suffix(store: Store) -> str:
     """Suffix of a case's mask file: `.mha` for MetaImage and tilted sources, else `.nii.gz`."""
     meta_image = str(store.attrs["source_suffix"]).lower().endswith((".mhd", ".mha"))
-    return ".mha" if meta_image or is_tilted(source_geometry(store.attrs)) else ".nii.gz"
+    return ".mha" if meta_image or is_tilted(source_geometry(store)) else ".nii.gz"
 
 
-def store_geometry(attributes: Mapping[str, Any]) -> Geometry:
-    """The grid of a case's stored arrays, from the store's attributes."""
+def geometry_of(attributes: Any) -> Geometry:
+    """The grid that these attributes of a store describe."""
     return Geometry(*(tuple(attributes[key]) for key in GRID_KEYS))
 
 
-def source_geometry(attributes: Mapping[str, Any]) -> Geometry:
-    """The grid of a case's image file, on which its masks lie, from the store's attributes."""
-    return store_geometry(attributes.get(SOURCE_GRID, attributes))
+def store_geometry(store: Store) -> Geometry:
+    """The grid of a case's stored arrays, on which the stages work."""
+    return geometry_of(store.attrs)
+
+
+def source_geometry(store: Store) -> Geometry:
+    """The grid of a case's image file, on which its masks are written."""
+    return geometry_of(store.attrs.get(SOURCE_GRID, store.attrs))
 
 
 def thresholded_mask(
@@ -70,11 +74,11 @@ def read_mask(layout: Layout, experiment: str, subset: int, case: str, store: St
         raise PipelineError(f"case {case}: not in {masks}; run predict and postprocess again")
     path = folder_of(masks) / record["file"]
     _refuse_changed(path, case)
-    volume, source = read_volume(path, tilted=True), source_geometry(store.attrs)
+    volume, source = read_volume(path, tilted=True), source_geometry(store)
     for difference in grid_differences(volume.geometry, source):
         fault = f"case {case}: mask {path} has {difference}"
         raise PipelineError(f"{fault}; delete the mask and run postprocess again")
-    return to_working_grid(volume.array > 0, source, store_geometry(store.attrs), nearest=True)
+    return to_working_grid(volume.array > 0, source, store_geometry(store), nearest=True)
 
 
 def grid_differences(mask: Geometry, source: Geometry) -> list[str]:

@@ -94,10 +94,8 @@ def _turn(straight: Geometry, working: Geometry) -> Turn:
     """How a right-angled grid's axes are permuted, then flipped, to become the working ones."""
     between = straight.axes.T @ working.axes  # (source's axis, working axis): 0, 1 or -1
     order = np.abs(between).argmax(axis=0)
-    flips = tuple(
-        slice(None, None, -1 if between[order[axis], axis] < 0 else 1) for axis in range(3)
-    )
-    return tuple(order.tolist()), flips
+    flipped = between[order, range(3)] < 0
+    return tuple(order.tolist()), tuple(slice(None, None, -1 if flip else 1) for flip in flipped)
 
 
 def _straight(source: Geometry) -> Geometry:

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import PipelineError, file_fault, one_line
-from pipeline.storage import image_headers, sheared_nifti
-from pipeline.storage.geometry import RIGHT_ANGLE, Geometry, check_grid, cosines
+from pipeline.storage import image_headers
+from pipeline.storage.geometry import Geometry, check_grid, is_right_angled
 
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
 UNEVEN_GAP = 0.01  # of the median distance between DICOM slices
@@ -38,12 +38,7 @@ def read_geometry(path: Path, channel: int | None = None, *, tilted: bool = Fals
         PipelineError: the file is missing or unreadable, or is not one 3D image on a grid.
     """
     _check_exists(path)
-    if path.is_dir():
-        geometry = _series_geometry(path)
-    elif (sheared := sheared_nifti.sheared_grid(path)) is not None:
-        geometry = sheared
-    else:
-        geometry = _geometry(_header(path), path, channel)
+    geometry = _series_geometry(path) if path.is_dir() else _geometry(_header(path), path, channel)
     _check_grid(path, geometry, tilted=tilted)
     return geometry
 
@@ -59,30 +54,26 @@ def read_volume(path: Path, channel: int | None = None, *, tilted: bool = False)
             grid (`geometry.check_grid`).
     """
     _check_exists(path)
-    volume = _read_series(path, tilted) if path.is_dir() else _read_file(path, channel, tilted)
-    check_grid(path, volume.geometry, volume.array, tilted=tilted)
+    volume = _read_series(path) if path.is_dir() else _read_file(path, channel)
+    _check_grid(path, volume.geometry, volume.array, tilted=tilted)
     return volume
 
 
-def _read_series(folder: Path, tilted: bool) -> Volume:
+def _read_series(folder: Path) -> Volume:
     geometry = _series_geometry(folder)
-    _check_grid(folder, geometry, tilted=tilted)
     reader = _itk().ImageSeriesReader()
     reader.SetFileNames(_series_files(folder))
     return Volume(_pixels(reader, folder), geometry)
 
 
-def _read_file(path: Path, channel: int | None, tilted: bool) -> Volume:
+def _read_file(path: Path, channel: int | None) -> Volume:
     image_headers.check_complete(path)
-    if (sheared := sheared_nifti.sheared_grid(path)) is not None:
-        check_grid(path, sheared, tilted=tilted)
-        return Volume(sheared_nifti.voxels(path), sheared)
     header = _header(path)
     geometry = _geometry(header, path, channel)
     if geometry.shape[0] == 1 and _is_dicom(path):  # it would otherwise count as a scan
         remedy = "give the series' folder"
         raise file_fault(path, "one slice of a DICOM series", "a scan", remedy)
-    _check_grid(path, geometry, tilted=tilted)
+    _check_grid(path, geometry, tilted=True)  # of some, ITK would only say its own words
     reader = _itk().ImageFileReader()
     reader.SetFileName(str(path))
     if header.GetDimension() == 4:
@@ -115,16 +106,16 @@ def write_volume(
     The suffix gives the format; `compress` is for all but .nii and .nii.gz. Bool becomes uint8.
 
     Raises:
-        PipelineError: unknown suffix, shapes differ, a NIfTI file of a tilted grid, or the folder
-            cannot be written.
+        PipelineError: unknown suffix, shapes differ, a NIfTI file of axes that are not at right
+            angles, or the folder cannot be written.
     """
     if not path.name.lower().endswith(SUFFIXES):
         raise PipelineError(f"{path}: unknown image suffix; use one of {', '.join(SUFFIXES)}")
     if array.shape != geometry.shape:
         raise PipelineError(f"{path}: array has shape {array.shape}, its grid {geometry.shape}")
-    if path.name.lower().endswith(image_headers.NIFTI) and max(cosines(geometry)) > RIGHT_ANGLE:
-        # ITK would write the nearest right-angled grid without a word
-        raise PipelineError(f"{path}: ITK writes no tilted grid as NIfTI; write it as .mha")
+    if path.name.lower().endswith(image_headers.NIFTI) and not is_right_angled(geometry):
+        # ITK would write the nearest right-angled grid
+        raise PipelineError(f"{path}: NIfTI is written at right angles only; use .mha")
     itk = _itk()
     image = itk.GetImageFromArray(array.astype(np.uint8) if array.dtype == bool else array)
     image.SetSpacing(geometry.spacing[::-1])
@@ -203,11 +194,17 @@ def _check_channel(reader: Any, path: Path, channel: int | None) -> None:
         raise file_fault(path, fault, f"0 … {count - 1}", "correct it")
 
 
-def _check_grid(path: Path, geometry: Geometry, *, tilted: bool) -> None:
+def _check_grid(
+    path: Path,
+    geometry: Geometry,
+    array: npt.NDArray[Any] | None = None,
+    *,
+    tilted: bool,
+) -> None:
     # ITK puts 1 mm in place of a spacing that is not above 0
     if path.is_file() and (stored := image_headers.stored_spacing(path)):
         geometry = replace(geometry, spacing=(stored[2], stored[1], stored[0]))
-    check_grid(path, geometry, tilted=tilted)
+    check_grid(path, geometry, array, tilted=tilted)
 
 
 def _series_files(folder: Path) -> tuple[str, ...]:

@@ -44,8 +44,8 @@ def submission(layout: Layout, experiment: str, subset: int, output: Path) -> No
     for case in _test_scans(layout):
         store = open_store(layout.case_store(case))
         mask = read_mask(layout, experiment, subset, case, store)
-        source = source_geometry(store.attrs)
-        mask = to_source_grid(mask, source, store_geometry(store.attrs))
+        source = source_geometry(store)
+        mask = to_source_grid(mask, source, store_geometry(store))
         labels = (mask * UNDETERMINED).astype(np.int16)
         write_volume(output / _file_name(case), labels, source, compress=False)
         log.info("%s: %s, %d voxels", experiment, output / _file_name(case), int(mask.sum()))
@@ -84,7 +84,7 @@ def check_submission(layout: Layout, folder: Path) -> None:
 
 
 def _faults(volume: Volume, store: Store) -> list[str]:
-    source = source_geometry(store.attrs)
+    source = source_geometry(store)
     faults = [f"has {difference}" for difference in grid_differences(volume.geometry, source)]
     if volume.geometry.shape != source.shape:
         return faults
@@ -94,7 +94,7 @@ def _faults(volume: Volume, store: Store) -> list[str]:
     values = np.unique(labels)
     if values.min() < 0 or values.max() > UNDETERMINED:
         return [*faults, f"found the values {values.tolist()}, expected 0 to {UNDETERMINED}"]
-    working = store_geometry(store.attrs)
+    working = store_geometry(store)
     return faults + _calcium_faults(to_working_grid(labels, source, working, nearest=True), store)
 
 

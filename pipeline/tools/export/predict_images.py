@@ -165,7 +165,7 @@ def _hand_over(
         shutil.copyfile(written, temporary)
     if probabilities:
         predicted = open_store(layout.prediction_store(bundle.experiment, bundle.subset, name))
-        working, source = store_geometry(store.attrs), source_geometry(store.attrs)
+        working, source = store_geometry(store), source_geometry(store)
         array = read_array(predicted, "probability").astype(np.float32)
         array = to_source_grid(array, source, working)
         file = f"{name}{PROBABILITY}{written.name.removeprefix(name)}"

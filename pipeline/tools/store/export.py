@@ -39,7 +39,7 @@ def export_case(
     ]
     if not chosen:
         raise PipelineError(f"case {case}: has no residual maps yet; run residual-maps first")
-    geometry, source = store_geometry(store.attrs), source_geometry(store.attrs)
+    geometry, source = store_geometry(store), source_geometry(store)
     if is_tilted(source):  # no NIfTI file is; image and maps still lie on one another
         source = geometry
     written = [output / f"{case}-image.nii.gz"]
