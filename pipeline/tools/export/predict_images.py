@@ -76,6 +76,8 @@ def predict_images(
                 if "faults" in entry:
                     faults[name] = entry["faults"]
                     continue
+                for note in entry["notes"]:
+                    log.info("note: %s: %s", name, note)
                 _run_stages(layout, bundle, {name: entry}, resources)
                 _hand_over(layout, bundle, name, output, probabilities)
             except PipelineError as error:
