@@ -12,7 +12,7 @@ from pipeline.storage.masks import grid_differences, read_mask
 from pipeline.storage.source_grid import to_working_grid, working_grid
 from pipeline.storage.volumes import read_volume
 from pipeline.storage.zarr_store import open_store
-from tests.pipeline.storage.grids import tilted
+from tests.pipeline.storage.grids import attributes_of, tilted
 
 SHAPE = (6, 24, 20)
 
@@ -106,10 +106,6 @@ def test_calcium_in_an_image_without_hu_is_refused(results_tree):
         postprocess(results_tree.layout, "unetpp", 1, Postprocess(method="calcium"))
 
 
-def grid_attributes(grid):
-    return {name: getattr(grid, name) for name in ("shape", "spacing", "origin", "direction")}
-
-
 @pytest.mark.parametrize("suffix", [".nii.gz", ".mhd"])
 @pytest.mark.parametrize(
     "source",
@@ -124,7 +120,7 @@ def test_a_mask_goes_back_to_the_grid_of_a_tilted_or_sagittal_file(results_tree,
     wanted = np.random.default_rng(0).random(SHAPE) > 0.5  # on the file's grid
     there = to_working_grid(wanted, source, working, nearest=True)
     image = np.zeros(working.shape, np.int16)
-    of_grid = {**grid_attributes(working), "source_grid": grid_attributes(source)}
+    of_grid = {**attributes_of(working), "source_grid": attributes_of(source)}
     results_tree.add_case("a", image, suffix=suffix, **of_grid)
     results_tree.add_predictions("unetpp", 1, {"a": there * 0.9})
     postprocess(results_tree.layout, "unetpp", 1, Postprocess())

@@ -12,7 +12,7 @@ from pipeline.errors import Finding
 from pipeline.storage.geometry import Geometry
 from pipeline.storage.source_grid import to_working_grid, working_grid
 from pipeline.storage.volumes import read_volume, write_volume
-from tests.pipeline.storage.grids import tilted
+from tests.pipeline.storage.grids import tilted, turned
 
 SHAPE = (6, 16, 20)
 GRID = Geometry(SHAPE, (3.0, 0.5, 0.5), (1.0, 2.0, 3.0))
@@ -200,16 +200,6 @@ def test_notes_of_the_adapter_come_first(write, mask):
     loaded = load_case(files, binarise=True)
     assert loaded.notes[0] == Finding("63 of 64", severity="note")
     assert loaded.notes[1].brief == f"case c1: {files.label}: values up to 0.5 binarised at > 0"
-
-
-def turned(array, grid):
-    """The same voxels, kept from left to right, from the feet up, from front to back."""
-    x, z, y = grid.axes[:, 2], grid.axes[:, 0], grid.axes[:, 1]
-    direction = np.stack([-x, z, y], axis=1)
-    origin = grid.origin + x * grid.spacing[2] * (grid.shape[2] - 1)
-    spacing = (grid.spacing[2], grid.spacing[0], grid.spacing[1])
-    turned = array.transpose(2, 0, 1)[::-1]
-    return turned, Geometry(turned.shape, spacing, tuple(origin), tuple(direction.ravel()))
 
 
 @pytest.mark.parametrize("which", ["image", "label", "both"])

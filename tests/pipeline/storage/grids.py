@@ -16,6 +16,22 @@ def tilted(
     return Geometry(shape, spacing, origin, (1.0, -sin, 0.0, 0.0, cos, 0.0, 0.0, 0.0, 1.0))
 
 
+def turned(array: np.ndarray, grid: Geometry) -> tuple[np.ndarray, Geometry]:
+    """The same voxels as sagittal slices from left to right, rows from below, columns backwards."""
+    x, z, y = grid.axes[:, 2], grid.axes[:, 0], grid.axes[:, 1]
+    origin = grid.origin + x * grid.spacing[2] * (grid.shape[2] - 1)
+    spacing = (grid.spacing[2], grid.spacing[0], grid.spacing[1])
+    sagittal = np.ascontiguousarray(array.transpose(2, 0, 1)[::-1])
+    direction = np.stack([-x, z, y], axis=1)
+    parts = (spacing, origin.tolist(), direction.ravel().tolist())
+    return sagittal, Geometry(sagittal.shape, *map(tuple, parts))
+
+
+def attributes_of(grid: Geometry) -> dict:
+    """A grid as the attributes of a store."""
+    return {name: getattr(grid, name) for name in ("shape", "spacing", "origin", "direction")}
+
+
 def positions(grid: Geometry) -> np.ndarray:
     """The (z, y, x) position of every voxel in mm: (*shape, 3)."""
     steps = grid.axes * grid.spacing
