@@ -206,7 +206,7 @@ def case_content(
     arrays = {"image": image} if label is None else {"image": image, "label": label}
     lesion = [] if label is None else np.flatnonzero(label.any(axis=(1, 2))).tolist()
     flat = image.reshape(len(image), -1)
-    attributes = {
+    attributes: dict[str, Any] = {
         "case": loaded.files.case,
         "dataset": dataset,
         "modality": modality,

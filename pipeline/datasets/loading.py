@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from grcsf.components import lesion_sizes
 from pipeline.datasets.cases import CaseFiles
 from pipeline.errors import Finding, PipelineError
 from pipeline.storage.geometry import Geometry, is_tilted
@@ -74,21 +73,22 @@ def load_case(
         notes += _of(files, files.image, spacing_doubts(image.geometry))
     mask = None
     if files.label is not None:
-        label, label_faults = _read(files, files.label, tilted=bent)
-        if label is not None:
-            chosen, found, unusable = usable_label(label.array, binarise, foreground)
+        volume, label_faults = _read(files, files.label, tilted=bent)
+        if volume is not None:
+            chosen, found, unusable = usable_label(volume.array, binarise, foreground)
             if image is not None:
-                unusable += geometry_faults(*_compared(image.geometry, label.geometry, plane))
+                unusable += geometry_faults(*_compared(image.geometry, volume.geometry, plane))
             if chosen is not None:
-                mask = Volume(chosen, label.geometry)
+                mask = Volume(chosen, volume.geometry)
                 found += lesion_doubts(mask)
             label_faults += _of(files, files.label, unusable)
             notes += _of(files, files.label, found)
         faults += label_faults
-    source = image and image.geometry
+    source = None if image is None else image.geometry
     if image is not None and not faults:
         image, mask = _on_working_grid(image, mask, plane)
-    return LoadedCase(files, image, mask and mask.array, source, tuple(notes), tuple(faults))
+    label = None if mask is None else mask.array
+    return LoadedCase(files, image, label, source, tuple(notes), tuple(faults))
 
 
 def _compared(image: Geometry, label: Geometry, plane: str) -> tuple[Geometry, Geometry]:
@@ -129,6 +129,8 @@ def lesion_doubts(label: Volume) -> list[Finding]:
     mask = label.array > 0
     if np.count_nonzero(mask) * litres <= LARGEST_LESION_LITRES:
         return []
+    from grcsf.components import lesion_sizes  # imported here: ingest starts without scipy
+
     largest = float(lesion_sizes(mask).max()) * litres
     if largest <= LARGEST_LESION_LITRES:
         return []

@@ -91,8 +91,8 @@ def check_grid(
     if np.abs(lengths - 1).max() > UNIT_TOLERANCE:
         fault = f"directions of the lengths ({_listed(lengths)}) (z, y, x)"
         raise file_fault(path, fault, "all 1", "correct the header")
-    if fault := _angle_fault(path, geometry, tilted=tilted):
-        raise fault
+    if aslant := _angle_fault(path, geometry, tilted=tilted):
+        raise aslant
 
 
 def _angle_fault(path: Path, geometry: Geometry, *, tilted: bool) -> PipelineError | None:
