@@ -69,7 +69,7 @@ def sheared(path: Path) -> Path:
             image.set_qform(image.affine, 1)
         else:
             image.header.set_qform(None, 0)
-            image.header["pixdim"][3] = 10**0.5
+        image.header["pixdim"][3] = 10**0.5
         image.set_sform(affine, 1)
         nibabel.save(image, path)
     else:
@@ -80,9 +80,7 @@ def sheared(path: Path) -> Path:
     return path
 
 
-ITK_HIDES_IT = pytest.mark.xfail(
-    reason="ITK does not show a sheared sform", strict=True
-)
+ITK_HIDES_IT = pytest.mark.xfail(reason="ITK does not show a sheared sform", strict=True)
 
 
 @pytest.mark.parametrize(
