@@ -6,7 +6,7 @@ import itertools
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,8 @@ from pipeline.errors import Finding, PipelineError
 from pipeline.settings import QUANTILES, Source
 from pipeline.storage.files import file_digest, fingerprint, write_json
 from pipeline.storage.layout import Layout
+from pipeline.storage.masks import GRID_KEYS, SOURCE_GRID, geometry_of
+from pipeline.storage.source_grid import working_grid
 from pipeline.storage.source_notes import file_stats, write_source_note
 from pipeline.storage.zarr_store import store_attributes, write_store
 
@@ -49,9 +51,16 @@ MANIFEST_KEYS = (
 
 
 def ingest(
-    layout: Layout, source: Source, root: Path, further: Sequence[Path], threads: int
+    layout: Layout,
+    source: Source,
+    root: Path,
+    further: Sequence[Path],
+    threads: int,
+    plane: str = "as_stored",
 ) -> None:
     """Store every case under `root` and the `further` images, and write their manifest.
+
+    `plane` is `slices.plane`.
 
     Raises:
         PipelineError: a case is faulty (with `on_error: skip`: all are); a line for each fault.
@@ -59,7 +68,7 @@ def ingest(
     files, unlisted = listed_cases(source, root, further, layout.root)
     log.info("%d cases in %s", len(files), root)
     stats = file_stats([*list_files(root), *_all_files(files)])
-    jobs = [dask.delayed(ingest_case)(layout, source, case) for case in files]
+    jobs = [dask.delayed(ingest_case)(layout, source, case, plane) for case in files]
     results = dask.compute(*jobs, scheduler="threads", num_workers=threads)
     digests = {path: file_digest(path) for path in list_files(root)}
     kept, faulty = {}, {}
@@ -116,7 +125,7 @@ def _all_files(cases: Iterable[CaseFiles]) -> Iterator[Path]:
 
 
 def ingest_case(
-    layout: Layout, source: Source, files: CaseFiles
+    layout: Layout, source: Source, files: CaseFiles, plane: str = "as_stored"
 ) -> tuple[dict[str, Any], dict[Path, str]]:
     """Store a case that is not yet; its entry in the manifest, or `faults`, and files' digests."""
     path = layout.case_store(files.case)
@@ -127,21 +136,34 @@ def ingest_case(
         return {"faults": [str(error)]}, {}
     folder = files.image.parent
     sources = {Path(os.path.normpath(folder / name)): digest for name, digest in digests.items()}
-    if attributes is None or attributes["fingerprint"] != key:
-        loaded = read_case(files, source)
+    turned_key = fingerprint({"case": key, "plane": plane, "tilted": source.tilted})
+    if attributes is None or not _is_current(attributes, key, turned_key, plane):
+        loaded = read_case(files, source, plane)
         if loaded.faults:
             return {"faults": list(map(str, loaded.faults))}, sources
         arrays, content = case_content(layout.dataset, loaded, source.modality or files.modality)
         listed = {"group": files.group, "role": files.role}
-        write_store(path, arrays, {**content, **listed, "fingerprint": key, "sources": digests})
+        made_as = turned_key if SOURCE_GRID in content else key
+        write_store(path, arrays, {**content, **listed, "fingerprint": made_as, "sources": digests})
         attributes = store_attributes(path)
         log.info("stored %s", files.case)
     assert attributes is not None
     return {name: attributes[name] for name in MANIFEST_KEYS if name in attributes}, sources
 
 
+def _is_current(attributes: Mapping[str, Any], key: str, turned_key: str, plane: str) -> bool:
+    """Whether a store is what these settings would make; `turned_key`: on a grid of its own.
+
+    So a case whose grid no setting changes stays what it was before there were such settings.
+    """
+    if SOURCE_GRID in attributes:
+        return bool(attributes["fingerprint"] == turned_key)
+    grid = geometry_of(attributes)
+    return bool(attributes["fingerprint"] == key) and working_grid(grid, plane) == grid
+
+
 def case_key(files: CaseFiles, source: Source) -> tuple[str, dict[str, str]]:
-    """The fingerprint of a case store, and the digests of its source files by relative path.
+    """The fingerprint of a case store on the file's grid, and its source files' digests by path.
 
     Raises:
         PipelineError: a file cannot be read.
@@ -164,10 +186,12 @@ def case_key(files: CaseFiles, source: Source) -> tuple[str, dict[str, str]]:
     return fingerprint(key), digests
 
 
-def read_case(files: CaseFiles, source: Source) -> LoadedCase:
+def read_case(files: CaseFiles, source: Source, plane: str = "as_stored") -> LoadedCase:
     """A case, read as the data set's settings say, with all of its faults."""
-    chosen = source.model_dump(include={"modality", "binarise", "foreground", "channel", "series"})
-    loaded = load_case(files, **chosen)
+    chosen = source.model_dump(
+        include={"modality", "binarise", "foreground", "channel", "series", "tilted"}
+    )
+    loaded = load_case(files, **chosen, plane=plane)
     # orCaScore's values are arteries, which its scores tell apart
     if source.foreground is not None or source.adapter == "orcascore" or loaded.label is None:
         return loaded
@@ -191,7 +215,7 @@ def case_content(
     arrays = {"image": image} if label is None else {"image": image, "label": label}
     lesion = [] if label is None else np.flatnonzero(label.any(axis=(1, 2))).tolist()
     flat = image.reshape(len(image), -1)
-    attributes = {
+    attributes: dict[str, Any] = {
         "case": loaded.files.case,
         "dataset": dataset,
         "modality": modality,
@@ -208,4 +232,6 @@ def case_content(
         "source_suffix": "".join(loaded.files.image.suffixes[-2:]),
         "notes": [note.found for note in loaded.notes],
     }
+    if loaded.source is not None and loaded.source != geometry:
+        attributes[SOURCE_GRID] = {key: getattr(loaded.source, key) for key in GRID_KEYS}
     return arrays, attributes

@@ -13,7 +13,16 @@ from grcsf.components import filter_components
 from pipeline.settings import Postprocess
 from pipeline.storage.files import file_digest, fingerprint, read_json, write_json
 from pipeline.storage.layout import Layout, mask_note
-from pipeline.storage.masks import Mask, mask_suffix, read_hu, store_geometry, thresholded_mask
+from pipeline.storage.masks import (
+    SOURCE_GRID,
+    Mask,
+    mask_suffix,
+    read_hu,
+    source_geometry,
+    store_geometry,
+    thresholded_mask,
+)
+from pipeline.storage.source_grid import to_source_grid
 from pipeline.storage.volumes import write_volume
 from pipeline.storage.zarr_store import Store, open_store
 
@@ -31,23 +40,16 @@ def postprocess(layout: Layout, experiment: str, subset: int, settings: Postproc
     records = {}
     for case, prediction in predicted.items():
         store = open_store(layout.case_store(case))
-        suffix = mask_suffix(str(store.attrs["source_suffix"]))
+        suffix = mask_suffix(store)
         path = layout.mask(experiment, subset, case, suffix)
-        parts = {
-            "prediction": prediction,
-            "image": store.attrs["sha256_image"],
-            "geometry": [store.attrs[name] for name in ("spacing", "origin", "direction")],
-            "settings": settings.model_dump(mode="json"),
-            "suffix": suffix,
-            "version": VERSION,
-        }
-        key = fingerprint(parts)
+        key = _mask_key(prediction, store, settings, suffix)
         if (record := _current_record(path, case, key)) is None:
             raw = thresholded_mask(layout, experiment, subset, case, settings.probability)
-            mask = final_mask(raw, store, settings)
+            working, source = store_geometry(store), source_geometry(store)
+            mask = to_source_grid(final_mask(raw, store, settings), source, working)
             # the challenge takes one int16 MetaImage per case
             dtype = np.int16 if suffix == ".mha" else np.uint8
-            write_volume(path, mask.astype(dtype), store_geometry(store))
+            write_volume(path, mask.astype(dtype), source)
             voxels = int(np.count_nonzero(mask))
             record = {"fingerprint": key, "voxels": voxels, "sha256": file_digest(path)}
             write_json(mask_note(path, case), record)
@@ -74,6 +76,21 @@ def final_mask(raw: Mask, store: Store, settings: Postprocess) -> Mask:
         case "calcium":
             options = settings.model_dump(exclude={"probability", "method"})
             return postprocess_calcium(raw, read_hu(store), spacing, **options, in_place=True)
+
+
+def _mask_key(prediction: str, store: Store, settings: Postprocess, suffix: str) -> str:
+    """The fingerprint of a case's mask."""
+    parts = {
+        "prediction": prediction,
+        "image": store.attrs["sha256_image"],
+        "geometry": [store.attrs[name] for name in ("spacing", "origin", "direction")],
+        "settings": settings.model_dump(mode="json"),
+        "suffix": suffix,
+        "version": VERSION,
+    }
+    if SOURCE_GRID in store.attrs:
+        parts["source"] = store.attrs[SOURCE_GRID]
+    return fingerprint(parts)
 
 
 def _current_record(mask: Path, case: str, key: str) -> dict[str, Any] | None:

@@ -53,7 +53,7 @@ def predict(
             **image_key(store.attrs, slices),
             "geometry": [store.attrs[name] for name in GEOMETRY],
             "residuals": residual_fingerprint(layout, residuals, case) if residuals else None,
-            "slices": slices.model_dump(mode="json"),
+            "slices": slices.of_networks(),
             "version": VERSION,
         }
         keys[case] = fingerprint(key)

@@ -60,7 +60,7 @@ def residual_maps(
     key_parts = {
         "weights": {mae: weights_digest(layout.mae(mae)) for mae in sorted(maes)},
         "residuals": settings.model_dump(mode="json"),
-        "slices": slices.model_dump(mode="json"),
+        "slices": slices.of_networks(),
         "seed": seed,
         "version": VERSION,
     }

@@ -44,7 +44,7 @@ def train_mae(
     manifest = layout.mae(name)
     record: dict[str, Any] = {
         "mae": settings.model_dump(mode="json", exclude={"picture_epochs"}),
-        "slices": slices.model_dump(mode="json"),
+        "slices": slices.of_networks(),
         "seed": seed,
     }
     start = Path(settings.checkpoint) if settings.checkpoint else None

@@ -47,7 +47,7 @@ def train_segmentation(
     record = {
         "experiment": settings.model_dump(mode="json"),
         "residual_maps": residual_count,
-        "slices": slices.model_dump(mode="json"),
+        "slices": slices.of_networks(),
         "seed": seed,
     }
     key = _training_key(layout, settings, slices, cases, roles, record)

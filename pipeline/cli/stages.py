@@ -31,7 +31,8 @@ def ingest(config: Config, dataset: DatasetName, override: Override = "") -> Non
     job = open_job(config, override, dataset)
     root, further = source_root(job.settings, dataset), further_images(job.settings, dataset)
     with recorded(job, "ingest"):
-        run(job.layout, job.dataset.source, root, further, job.resources.threads)
+        plane = job.dataset.slices.plane
+        run(job.layout, job.dataset.source, root, further, job.resources.threads, plane)
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import numpy.typing as npt
 
 from pipeline.datasets.cases import CaseFiles
 from pipeline.errors import Finding, PipelineError
-from pipeline.storage.geometry import Geometry
+from pipeline.storage.geometry import Geometry, is_tilted
+from pipeline.storage.source_grid import to_working_grid, working_grid
 from pipeline.storage.volumes import Volume, read_label, read_volume
 
 Mask = npt.NDArray[np.uint8]  # (z, y, x)
@@ -24,6 +26,8 @@ INTEGER_TOLERANCE = 1e-5  # error of labels that a header's slope has scaled
 LABEL_MAXIMUM = 255
 NO_LESION = "the label holds no lesion"
 
+PLAUSIBLE_MM = (0.05, 20.0)
+LARGEST_LESION_LITRES = 2
 HU_RANGE = (-8192, 32767)  # wide, for padding values and metal; a case store holds int16
 HU_SMALLEST_SPAN = 10
 AIR_OR_FAT_HU = -150  # every CT shows some air, lung or fat below it
@@ -37,8 +41,9 @@ class LoadedCase:
     """One case, read and checked; it can be used only if it has no `faults`."""
 
     files: CaseFiles
-    image: Volume | None  # None if it could not be read
-    label: Mask | None  # None if unlabelled or unusable
+    image: Volume | None  # None if it could not be read; on its working grid if it has no faults
+    label: Mask | None  # None if unlabelled or unusable; on the image's grid
+    source: Geometry | None  # the grid of the image's file
     notes: tuple[Finding, ...]  # warnings and notes; those of `files` come first
     faults: tuple[Finding, ...]
 
@@ -51,32 +56,104 @@ def load_case(
     foreground: Sequence[int] | None = None,
     channel: int | None = None,
     series: str | None = None,
+    tilted: str = "refuse",
+    plane: str = "as_stored",
 ) -> LoadedCase:
     """Read one case and list all of its faults; no fault is raised.
 
     `modality` None takes the adapter's; "CT" checks Hounsfield units. `binarise` makes label values
     above 0 to 1 (ATLAS has masks with a maximum near 0.01), else they must be whole numbers, of
     which only those in `foreground`, if given, stay. `channel` None refuses multi-channel images,
-    `series` None a folder of several DICOM series.
+    `series` None a folder of several DICOM series. `tilted` and `plane` are the settings
+    `source.tilted` and `slices.plane`.
     """
-    image, faults = _read(files, files.image, lambda path: read_volume(path, channel, series))
+    aslant = tilted == "resample"
+    image_reader = partial(read_volume, channel=channel, series=series, tilted=aslant)
+    image, faults = _read(files, files.image, image_reader)
     notes = [Finding(note, severity="note") for note in files.notes]
+    mask, source = None, None
     if image is not None:
-        notes += _of(files, files.image, image.notes)
+        source = image.geometry
+        notes += _of(files, files.image, [*image.notes, *spacing_doubts(source)])
         found = image_faults(image.array, modality=modality or files.modality)
         faults += _of(files, files.image, found)
-    label = None
     if files.label is not None:
-        grid = None if image is None else image.geometry
-        volume, label_faults = _read(files, files.label, lambda path: read_label(path, grid))
-        if volume is not None:
-            label, label_notes, unusable = usable_label(volume.array, binarise, foreground)
-            if image is not None:
-                unusable += geometry_faults(image.geometry, volume.geometry)
-            label_faults += _of(files, files.label, unusable)
-            notes += _of(files, files.label, label_notes)
-        faults += label_faults
-    return LoadedCase(files, image, label, tuple(notes), tuple(faults))
+        label_reader = partial(read_label, image=source, tilted=aslant)
+        label, unreadable = _read(files, files.label, label_reader)
+        faults += unreadable
+        if label is not None:
+            mask, found, unusable = _usable_mask(label, source, plane, binarise, foreground)
+            notes += _of(files, files.label, found)
+            faults += _of(files, files.label, unusable)
+    if image is not None and not faults:
+        image, mask = _on_working_grid(image, mask, plane)
+    stored = None if mask is None else mask.array
+    return LoadedCase(files, image, stored, source, tuple(notes), tuple(faults))
+
+
+def _usable_mask(
+    label: Volume,
+    image: Geometry | None,
+    plane: str,
+    binarise: bool,
+    foreground: Sequence[int] | None,
+) -> tuple[Volume | None, list[Finding], list[Finding]]:
+    """A label's mask on its own grid, with notes and faults; its grid has to be its image's."""
+    mask, notes, faults = usable_label(label.array, binarise, foreground)
+    if image is not None:
+        faults += geometry_faults(*_compared(image, label.geometry, plane))
+    if mask is None:
+        return None, notes, faults
+    volume = Volume(mask, label.geometry)
+    return volume, [*notes, *lesion_doubts(volume)], faults
+
+
+def _compared(image: Geometry, label: Geometry, plane: str) -> tuple[Geometry, Geometry]:
+    """The two grids that have to agree: those of the files if tilted, else the working ones."""
+    if is_tilted(image):
+        return image, label
+    return working_grid(image, plane), working_grid(label, plane)
+
+
+def _on_working_grid(
+    image: Volume, label: Volume | None, plane: str
+) -> tuple[Volume, Volume | None]:
+    """An image and its label, which agree, on the image's working grid."""
+    source = image.geometry
+    working = working_grid(source, plane)
+    if label is not None:
+        # its axes may be in another order; slices are moved by what the image says
+        own = source if is_tilted(source) else label.geometry
+        turned = to_working_grid(label.array, own, working_grid(own, plane), nearest=True)
+        label = Volume(turned, working)
+    return Volume(to_working_grid(image.array, source, working), working), label
+
+
+def spacing_doubts(grid: Geometry) -> list[Finding]:
+    """A warning of a spacing that no scanner makes: metres for millimetres, for example."""
+    low, high = PLAUSIBLE_MM
+    if all(low <= step <= high for step in grid.spacing):
+        return []
+    found = f"spacing {' × '.join(f'{step:g}' for step in grid.spacing)} mm (z, y, x)"
+    remedy = "look whether the header's unit is right: volumes and scores follow from it"
+    return [Finding(found, f"{low:g} to {high:g} mm", remedy, severity="warning")]
+
+
+def lesion_doubts(label: Volume) -> list[Finding]:
+    """A warning of a lesion that is larger than any can be; every value above 0 is lesion."""
+    grid = label.geometry
+    litres = float(np.prod(grid.spacing) * abs(np.linalg.det(grid.axes))) / 1e6  # of a voxel
+    mask = label.array > 0
+    if np.count_nonzero(mask) * litres <= LARGEST_LESION_LITRES:
+        return []
+    from grcsf.components import lesion_sizes  # imported here: ingest starts without scipy
+
+    largest = float(lesion_sizes(mask).max()) * litres
+    if largest <= LARGEST_LESION_LITRES:
+        return []
+    remedy = "look whether the spacing's unit is right, and what the label's values mean"
+    expected = f"at most {LARGEST_LESION_LITRES} litres"
+    return [Finding(f"a lesion of {largest:.3g} litres", expected, remedy, severity="warning")]
 
 
 def image_faults(image: npt.NDArray[Any], *, modality: str) -> list[Finding]:

@@ -57,7 +57,7 @@ def grad_cam_maps(
         made_by = {
             "weights": {f"{settings.grad_cam}, subset {subset}": weights[subset]},
             "residuals": settings.model_dump(mode="json"),
-            "slices": slices.model_dump(mode="json"),
+            "slices": slices.of_networks(),
             "version": stage_version("residual_maps"),
         }
         keys[case] = fingerprint({**made_by, **image_key(cases[case], slices)})

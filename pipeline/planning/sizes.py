@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +19,7 @@ from pipeline.settings.configuration import used_residuals
 from pipeline.storage.dicom.content import USUAL, may_hold_slices
 from pipeline.storage.dicom.series import frames_shape
 from pipeline.storage.image_headers import stored_shape
+from pipeline.storage.source_grid import working_grid
 from pipeline.storage.volumes import read_geometry
 
 Shape = tuple[int, int, int]
@@ -55,7 +57,7 @@ def case_sizes(
     sizes: dict[str, Shape] = {}
     if shape is None:
         step = max(1, len(files) // headers) if headers else 1
-        read = {case.case: _shape_of(case.image) for case in files[::step]}
+        read = {case.case: _shape_of(case.image, slices.plane) for case in files[::step]}
         sizes = {case: size for case, size in read.items() if size is not None}
     middle = sorted(sizes.values())[len(sizes) // 2] if sizes else None
     usual = shape or middle or ASSUMED.get(adapter, HEART)
@@ -68,14 +70,17 @@ def case_sizes(
     return listed
 
 
-def _shape_of(image: Path) -> Shape | None:
-    """The shape of one image; None if its header does not tell.
+def _shape_of(image: Path, plane: str) -> Shape | None:
+    """The shape of one image with slices in this plane; None if its header does not tell.
 
     A faulty file raises nothing: ingest reports the faults of all files together.
     """
     try:
         if image.is_dir():
             return _series_shape(image)
+        if plane == "axial":
+            with suppress(PipelineError, ImportError):
+                return working_grid(read_geometry(image, tilted=True), plane).shape
         return stored_shape(image) or read_geometry(image).shape
     except (OSError, PipelineError, ImportError):  # Snakemake's own environment may lack ITK
         return None

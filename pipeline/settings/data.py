@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -21,6 +21,14 @@ from pipeline.settings.section import (
 
 # levels of the intensity quantiles that a case store keeps; percentiles choose among them
 QUANTILES = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.5, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
+# later keys, which are left out where they keep their default: records and fingerprints of results
+# made before them stay true
+Plane = Annotated[
+    Literal["axial", "as_stored"], Field(exclude_if=lambda plane: plane == "as_stored")
+]
+Tilted = Annotated[
+    Literal["refuse", "resample"], Field(exclude_if=lambda tilted: tilted == "refuse")
+]
 LabelValue = Annotated[int, Field(ge=1, le=255, strict=True)]
 
 
@@ -47,6 +55,7 @@ class Source(Section):
     series: Annotated[str | None, Field(min_length=1, exclude_if=lambda name: name is None)] = None
     binarise: bool = False
     foreground: Annotated[tuple[LabelValue, ...], Field(min_length=1)] | None = None
+    tilted: Tilted = "refuse"
     on_error: Literal["stop", "skip"] = "stop"
 
     @model_validator(mode="after")
@@ -59,8 +68,12 @@ class Source(Section):
 
 
 class Slices(Section):
-    """How a slice becomes network input: intensities scaled to [0, 1], resized to `size` (y, x)."""
+    """How a slice becomes network input: intensities scaled to [0, 1], resized to `size` (y, x).
 
+    `plane` says which planes are slices; ingest brings the image to them.
+    """
+
+    plane: Plane = "as_stored"
     size: Size = (224, 224)
     window: tuple[Number, Number] | None = None
     percentiles: tuple[Number, Number] | None = None
@@ -77,6 +90,10 @@ class Slices(Section):
             stored = any(abs(value - level) < 1e-9 for level in known)
             require(stored, f"percentile {value:g} is not stored; choose from {levels}")
         return self
+
+    def of_networks(self) -> dict[str, Any]:
+        """What networks depend on, as JSON; `plane` is not among it, which changes their images."""
+        return self.model_dump(mode="json", exclude={"plane"})
 
 
 class Split(Section):

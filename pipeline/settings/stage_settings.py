@@ -17,13 +17,13 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
     """Everything that the result of a stage, with its MAE, set or the like, depends on, as JSON."""
     chosen = settings.datasets[dataset]
     seed = {"seed": settings.seed}
-    slices = {"slices": _plain(chosen.slices)}
+    slices = {"slices": chosen.slices.of_networks()}
     evaluation = {"evaluation": _plain(chosen.evaluation)}
     match stage:
         case "phantom":
             return {"phantom": _plain(chosen.source.phantom), "adapter": chosen.source.adapter}
         case "ingest":
-            return {"source": _plain(chosen.source)}
+            return {"source": _plain(chosen.source), **_plain(chosen.slices, {"plane"})}
         case "split":
             return {"split": _plain(chosen.split), **seed}
         case "train_mae":

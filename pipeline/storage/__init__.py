@@ -12,6 +12,7 @@ SimpleITK, only `zarr_store` uses zarr, and only `dicom` uses pydicom. `layout`,
 - `image_formats`: what `image_headers` calls: a room with a module for each format.
 - `geometry`: the grid of an image, and the check that every grid passes.
 - `dicom`: DICOM files and folders.
+- `source_grid`: from the grid of a file to the one that the stages work on, and back.
 - `volumes`: images and masks in files: reading and writing.
 - `intensity`: raw intensities → [0, 1], as the networks see them.
 - `zarr_store`: Zarr stores: written whole, opened, verified.

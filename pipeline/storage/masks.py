@@ -10,26 +10,37 @@ import numpy.typing as npt
 
 from pipeline.errors import PipelineError
 from pipeline.storage.files import file_digest, read_json
-from pipeline.storage.geometry import Geometry
+from pipeline.storage.geometry import Geometry, is_tilted
 from pipeline.storage.layout import Layout, folder_of, mask_note
+from pipeline.storage.source_grid import to_working_grid
 from pipeline.storage.volumes import read_volume
 from pipeline.storage.zarr_store import Store, open_store, read_array
 
 Mask = npt.NDArray[np.bool_]
+GRID_KEYS = ("shape", "spacing", "origin", "direction")
+SOURCE_GRID = "source_grid"  # the attribute of a store whose arrays lie on another than the file's
 TOLERANCE = 1e-3  # NIfTI keeps positions and directions in single precision
 
 
-def mask_suffix(source_suffix: str) -> str:
-    """Suffix of a case's mask file: `.mha` for MetaImage sources, `.nii.gz` for all others."""
-    return ".mha" if source_suffix.lower().endswith((".mhd", ".mha")) else ".nii.gz"
+def mask_suffix(store: Store) -> str:
+    """Suffix of a case's mask file: `.mha` for MetaImage and tilted sources, else `.nii.gz`."""
+    meta_image = str(store.attrs["source_suffix"]).lower().endswith((".mhd", ".mha"))
+    return ".mha" if meta_image or is_tilted(source_geometry(store)) else ".nii.gz"
+
+
+def geometry_of(attributes: Any) -> Geometry:
+    """The grid that these attributes of a store describe."""
+    return Geometry(*(tuple(attributes[key]) for key in GRID_KEYS))
 
 
 def store_geometry(store: Store) -> Geometry:
-    """The grid of a case's source image."""
-    attributes: Any = store.attrs
-    return Geometry(
-        *(tuple(attributes[key]) for key in ("shape", "spacing", "origin", "direction"))
-    )
+    """The grid of a case's stored arrays, on which the stages work."""
+    return geometry_of(store.attrs)
+
+
+def source_geometry(store: Store) -> Geometry:
+    """The grid of a case's image file, on which its masks are written."""
+    return geometry_of(store.attrs.get(SOURCE_GRID, store.attrs))
 
 
 def thresholded_mask(
@@ -50,7 +61,9 @@ def thresholded_mask(
 
 
 def read_mask(layout: Layout, experiment: str, subset: int, case: str, store: Store) -> Mask:
-    """A mask that postprocess wrote: `(z, y, x)` bool, 1 = lesion; `store` is the case's.
+    """A mask that postprocess wrote, on the grid of its case's `store`.
+
+    It is `(z, y, x)` bool, 1 = lesion.
 
     Raises:
         PipelineError: the mask is missing, has changed, or lies on another grid than its case.
@@ -61,11 +74,11 @@ def read_mask(layout: Layout, experiment: str, subset: int, case: str, store: St
         raise PipelineError(f"case {case}: not in {masks}; run predict and postprocess again")
     path = folder_of(masks) / record["file"]
     _refuse_changed(path, case)
-    volume = read_volume(path)
-    for difference in grid_differences(volume.geometry, store_geometry(store)):
+    volume, source = read_volume(path, tilted=True), source_geometry(store)
+    for difference in grid_differences(volume.geometry, source):
         fault = f"case {case}: mask {path} has {difference}"
         raise PipelineError(f"{fault}; delete the mask and run postprocess again")
-    return np.asarray(volume.array > 0)
+    return to_working_grid(volume.array > 0, source, store_geometry(store), nearest=True)
 
 
 def grid_differences(mask: Geometry, source: Geometry) -> list[str]:

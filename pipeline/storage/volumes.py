@@ -20,12 +20,12 @@ from pipeline.storage import image_headers
 from pipeline.storage.dicom.content import is_dicom
 from pipeline.storage.dicom.segmentation import read_segmentation, segmentation_file
 from pipeline.storage.dicom.volume import dicom_geometry, dicom_volume
-from pipeline.storage.geometry import Geometry, check_grid
+from pipeline.storage.geometry import Geometry, check_grid, is_right_angled
 from pipeline.storage.image_formats.channels import check_channel
 from pipeline.storage.image_formats.image_bytes import FETCH_AGAIN
 from pipeline.storage.image_formats.itk_warnings import heard_warnings, listen
 from pipeline.storage.image_formats.nifti_image import nifti_geometry, nifti_values
-from pipeline.storage.image_names import META_IMAGE, SUFFIXES
+from pipeline.storage.image_names import META_IMAGE, NIFTI, SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -37,38 +37,45 @@ class Volume:
     notes: tuple[Finding, ...] = ()  # what was left out beside it
 
 
-def read_geometry(path: Path, channel: int | None = None, series: str | None = None) -> Geometry:
+def read_geometry(
+    path: Path, channel: int | None = None, series: str | None = None, *, tilted: bool = False
+) -> Geometry:
     """The grid of a 3D image, read from its header alone; see `read_volume`.
 
     Raises:
-        PipelineError: the file is missing or unreadable, or is not one 3D image.
+        PipelineError: the file is missing or unreadable, or is not one 3D image on a grid.
     """
     _check_exists(path)
-    if _holds_dicom(path):
-        geometry = dicom_geometry(path, series)
-        check_grid(path, geometry)
-        return geometry
-    return _file_geometry(path, channel)
+    dicom = _holds_dicom(path)
+    geometry = dicom_geometry(path, series) if dicom else _file_geometry(path, channel)
+    check_grid(path, geometry, tilted=tilted)
+    return geometry
 
 
-def read_volume(path: Path, channel: int | None = None, series: str | None = None) -> Volume:
+def read_volume(
+    path: Path, channel: int | None = None, series: str | None = None, *, tilted: bool = False
+) -> Volume:
     """A whole 3D image in its own dtype, from a file or a folder of DICOM slices.
 
     `channel`, from 0, chooses the volume of a 4D image, or the value of each voxel; None refuses.
     `series`, its description or UID, chooses among the DICOM series of a folder; None refuses.
+    `tilted` lets slices pass that follow one another aslant (`geometry.is_tilted`).
 
     Raises:
-        PipelineError: the file is missing, truncated or unreadable, or is not one 3D image.
+        PipelineError: the file is missing, truncated or unreadable, or is not one 3D image on a
+            grid (`geometry.check_grid`).
     """
     _check_exists(path)
-    if not _holds_dicom(path):
-        return _read_file(path, channel)
-    array, geometry, notes = dicom_volume(path, series)
-    check_grid(path, geometry)
-    return Volume(array, geometry, tuple(notes))
+    if _holds_dicom(path):
+        array, geometry, notes = dicom_volume(path, series)
+        volume = Volume(array, geometry, tuple(notes))
+    else:
+        volume = _read_file(path, channel)
+    check_grid(path, volume.geometry, volume.array, tilted=tilted)
+    return volume
 
 
-def read_label(path: Path, image: Geometry | None) -> Volume:
+def read_label(path: Path, image: Geometry | None, *, tilted: bool = False) -> Volume:
     """A label as `read_volume` reads it; the segments of a DICOM SEG on the grid of its image.
 
     Without an image, a SEG's own grid is not told.
@@ -79,7 +86,7 @@ def read_label(path: Path, image: Geometry | None) -> Volume:
     _check_exists(path)
     segmentation = segmentation_file(path) if _holds_dicom(path) else None
     if segmentation is None:
-        return read_volume(path)
+        return read_volume(path, tilted=tilted)
     array = read_segmentation(segmentation, image)
     return Volume(array, image or Geometry(array.shape, (1.0, 1.0, 1.0)))
 
@@ -97,7 +104,8 @@ def _file_geometry(path: Path, channel: int | None) -> Geometry:
         geometry = _geometry(_header(path), path, channel)
     # ITK puts 1 mm in place of a spacing that is not above 0
     stored = image_headers.stored_spacing(path) or geometry.spacing[::-1]
-    check_grid(path, replace(geometry, spacing=(stored[2], stored[1], stored[0])))
+    spacing = (stored[2], stored[1], stored[0])
+    check_grid(path, replace(geometry, spacing=spacing), tilted=True)
     return geometry
 
 
@@ -130,12 +138,16 @@ def write_volume(
     The suffix gives the format; `compress` is for all but .nii and .nii.gz. Bool becomes uint8.
 
     Raises:
-        PipelineError: unknown suffix, shapes differ, or the folder cannot be written.
+        PipelineError: unknown suffix, shapes differ, a NIfTI file of axes that are not at right
+            angles, or the folder cannot be written.
     """
     if not path.name.lower().endswith(SUFFIXES):
         raise PipelineError(f"{path}: unknown image suffix; use one of {', '.join(SUFFIXES)}")
     if array.shape != geometry.shape:
         raise PipelineError(f"{path}: array has shape {array.shape}, its grid {geometry.shape}")
+    if path.name.lower().endswith(NIFTI) and not is_right_angled(geometry):
+        # ITK would write the nearest right-angled grid
+        raise PipelineError(f"{path}: NIfTI is written at right angles only; use .mha")
     itk = _itk()
     image = itk.GetImageFromArray(array.astype(np.uint8) if array.dtype == bool else array)
     image.SetSpacing(geometry.spacing[::-1])

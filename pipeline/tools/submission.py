@@ -20,7 +20,14 @@ from grcsf.components import label_lesions
 from pipeline.errors import PipelineError
 from pipeline.storage.files import make_output, read_json
 from pipeline.storage.layout import Layout
-from pipeline.storage.masks import grid_differences, read_hu, read_mask, store_geometry
+from pipeline.storage.masks import (
+    grid_differences,
+    read_hu,
+    read_mask,
+    source_geometry,
+    store_geometry,
+)
+from pipeline.storage.source_grid import to_source_grid, to_working_grid
 from pipeline.storage.volumes import Volume, read_volume, write_volume
 from pipeline.storage.zarr_store import Store, open_store
 
@@ -38,8 +45,10 @@ def submission(layout: Layout, experiment: str, subset: int, output: Path) -> No
     for case in _test_scans(layout):
         store = open_store(layout.case_store(case))
         mask = read_mask(layout, experiment, subset, case, store)
+        source = source_geometry(store)
+        mask = to_source_grid(mask, source, store_geometry(store))
         labels = (mask * UNDETERMINED).astype(np.int16)
-        write_volume(output / _file_name(case), labels, store_geometry(store), compress=False)
+        write_volume(output / _file_name(case), labels, source, compress=False)
         log.info("%s: %s, %d voxels", experiment, output / _file_name(case), int(mask.sum()))
     check_submission(layout, output)
 
@@ -64,7 +73,7 @@ def check_submission(layout: Layout, folder: Path) -> None:
             faults.append(f"{path}: not there, expected one for every test scan")
             continue
         try:
-            volume = read_volume(path)
+            volume = read_volume(path, tilted=True)
         except PipelineError as error:
             faults.append(str(error))
             continue
@@ -76,7 +85,7 @@ def check_submission(layout: Layout, folder: Path) -> None:
 
 
 def _faults(volume: Volume, store: Store) -> list[str]:
-    source = store_geometry(store)
+    source = source_geometry(store)
     faults = [f"has {difference}" for difference in grid_differences(volume.geometry, source)]
     if volume.geometry.shape != source.shape:
         return faults
@@ -86,7 +95,8 @@ def _faults(volume: Volume, store: Store) -> list[str]:
     values = np.unique(labels)
     if values.min() < 0 or values.max() > UNDETERMINED:
         return [*faults, f"found the values {values.tolist()}, expected 0 to {UNDETERMINED}"]
-    return faults + _calcium_faults(labels, store)
+    working = store_geometry(store)
+    return faults + _calcium_faults(to_working_grid(labels, source, working, nearest=True), store)
 
 
 def _calcium_faults(labels: npt.NDArray[Any], store: Store) -> list[str]:

@@ -12,12 +12,17 @@ from pipeline.errors import PipelineError
 from pipeline.ingest import case_key, ingest, read_case
 from pipeline.settings import Settings, Slices, Source
 from pipeline.storage.files import read_json, write_json
+from pipeline.storage.geometry import Geometry
 from pipeline.storage.intensity import intensity_range
 from pipeline.storage.layout import Layout
+from pipeline.storage.masks import source_geometry, store_geometry
+from pipeline.storage.source_grid import to_source_grid, working_grid
 from pipeline.storage.source_notes import source_changes
+from pipeline.storage.volumes import read_geometry, write_volume
 from pipeline.storage.zarr_store import open_store, read_array
 from tests.pipeline.dicom_files import random_values, write_slices
 from tests.pipeline.results import UNET
+from tests.pipeline.storage.grids import tilted
 from tests.pipeline.storage.image_formats.written import meta_image, nrrd
 
 SHAPE = (4, 12, 10)  # z, y, x
@@ -38,10 +43,10 @@ def folder(tmp_path):
     return root, image, label
 
 
-def ingested(root, **chosen) -> Layout:
+def ingested(root, plane="as_stored", **chosen) -> Layout:
     layout = Layout(root.parent / "results", "scans")
     source = Source(adapter="manifest", root=str(root), modality="MR", **chosen)
-    ingest(layout, source, root, [], threads=1)
+    ingest(layout, source, root, [], 1, plane)
     return layout
 
 
@@ -189,3 +194,50 @@ def test_a_chosen_dicom_series_is_stored_and_what_was_left_out_is_noted(tmp_path
     assert entry["notes"][0].startswith("left out, series 'thin' (6 slices")
     (files,) = list_cases("dicom", root)
     assert case_key(files, source) != case_key(files, thick), "another series is another image"
+
+
+SAGITTAL = Geometry(SHAPE, (5.0, 1.0, 0.5), (9, 2, 1), (0, -1, 0, 0, 0, 1, 1, 0, 0))
+UPRIGHT = Geometry(SHAPE, (5.0, 1.0, 0.5), (9, 2, 1))
+
+
+@pytest.mark.parametrize(
+    ("grid", "chosen", "made"),
+    [
+        # which of: as before, with the setting, with it again, as before again; makes a store
+        (UPRIGHT, {"plane": "axial"}, [True, False, False, False]),
+        (UPRIGHT, {"tilted": "resample"}, [True, False, False, False]),
+        (SAGITTAL, {"plane": "axial"}, [True, True, False, True]),
+        (tilted(20, SHAPE), {"tilted": "resample"}, [None, True, False, None]),
+    ],
+)
+def test_a_setting_of_the_grid_makes_the_stores_anew_whose_grid_it_changes(
+    tmp_path, caplog, grid, chosen, made
+):
+    root = tmp_path / "scans"
+    root.mkdir()
+    image = np.random.default_rng(0).normal(100, 5, SHAPE).astype(np.float32)
+    label = np.zeros(SHAPE, np.uint8)
+    label[1, 2:5, 2:5] = 1
+    write_volume(root / "a.mha", image, grid)
+    write_volume(root / "a-mask.mha", label, grid)
+    (root / "manifest.csv").write_text("case,image,label\na,a.mha,a-mask.mha\n", "utf-8")
+    caplog.set_level("INFO")
+    keys = set()
+    for settings, makes in zip(({}, chosen, chosen, {}), made, strict=True):
+        caplog.clear()
+        if makes is None:
+            with pytest.raises(PipelineError, match=r"a\.mha: tilted slices"):
+                ingested(root, **settings)
+            continue
+        layout = ingested(root, **settings)
+        assert ("stored a" in caplog.messages) == makes
+        store = open_store(layout.case_store("a"))
+        keys.add(store.attrs["fingerprint"])
+        source, working = source_geometry(store), store_geometry(store)
+        assert source == read_geometry(root / "a.mha", tilted=True)
+        assert working == working_grid(source, settings.get("plane", "as_stored"))
+        stored = read_array(store, "label")
+        np.testing.assert_array_equal(to_source_grid(stored, source, working), label)
+        lesion = np.flatnonzero(stored.any(axis=(1, 2))).tolist()
+        assert store.attrs["slices_with_lesion"] == lesion
+    assert len(keys) == 1 + (made[3] is True)

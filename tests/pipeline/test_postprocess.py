@@ -7,7 +7,12 @@ from pipeline.errors import PipelineError
 from pipeline.postprocess import postprocess
 from pipeline.settings import Postprocess
 from pipeline.storage.files import read_json
+from pipeline.storage.geometry import Geometry, is_right_angled
+from pipeline.storage.masks import grid_differences, read_mask
+from pipeline.storage.source_grid import to_working_grid, working_grid
 from pipeline.storage.volumes import read_volume
+from pipeline.storage.zarr_store import open_store
+from tests.pipeline.storage.grids import attributes_of, tilted
 
 SHAPE = (6, 24, 20)
 
@@ -99,3 +104,30 @@ def test_calcium_in_an_image_without_hu_is_refused(results_tree):
     results_tree.add_predictions("unetpp", 1, {"head": np.zeros(SHAPE)})
     with pytest.raises(PipelineError, match=r"head.*'as stored'.*expected HU"):
         postprocess(results_tree.layout, "unetpp", 1, Postprocess(method="calcium"))
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".mhd"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        tilted(20, SHAPE, (3.0, 0.5, 0.7), (1.0, 2.0, 3.0)),  # fractional pixels
+        tilted(np.degrees(np.arctan(1 / 3)), SHAPE, (10**0.5, 1.0, 1.0)),  # 1 pixel a slice
+        Geometry(SHAPE, (5.0, 1.0, 0.5), (9, 2, 1), (0, -1, 0, 0, 0, 1, 1, 0, 0)),  # sagittal
+    ],
+)
+def test_a_mask_goes_back_to_the_grid_of_a_tilted_or_sagittal_file(results_tree, source, suffix):
+    working = working_grid(source, "axial")
+    wanted = np.random.default_rng(0).random(SHAPE) > 0.5  # on the file's grid
+    there = to_working_grid(wanted, source, working, nearest=True)
+    image = np.zeros(working.shape, np.int16)
+    of_grid = {**attributes_of(working), "source_grid": attributes_of(source)}
+    results_tree.add_case("a", image, suffix=suffix, **of_grid)
+    results_tree.add_predictions("unetpp", 1, {"a": there * 0.9})
+    postprocess(results_tree.layout, "unetpp", 1, Postprocess())
+    kind = ".nii.gz" if suffix == ".nii.gz" and is_right_angled(source) else ".mha"
+    mask = read_volume(results_tree.layout.mask("unetpp", 1, "a", kind), tilted=True)
+    np.testing.assert_array_equal(mask.array, wanted)
+    assert grid_differences(mask.geometry, source) == []
+    assert read_json(results_tree.layout.masks("unetpp", 1))["cases"]["a"]["voxels"] == wanted.sum()
+    store = open_store(results_tree.layout.case_store("a"))
+    np.testing.assert_array_equal(read_mask(results_tree.layout, "unetpp", 1, "a", store), there)

@@ -224,6 +224,12 @@ CHANGES = {
     "a setting of the evaluation": Change(
         setting("datasets.head.evaluation.bootstrap_samples", 200)
     ),
+    "`slices.plane` to `axial`, where images are stored otherwise": Change(
+        setting("datasets.head.slices.plane", "axial")
+    ),
+    "`source.tilted`, where no image is tilted": Change(
+        setting("datasets.head.source.tilted", "resample")
+    ),
     "the split": Change(setting("datasets.heart.split.test", 2), r"\w+ heart"),
     "a new experiment": Change(
         setting("datasets.head.experiments.more", {**HEAD_KEYS["experiments"]["unet"], "width": 6}),

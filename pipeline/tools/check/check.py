@@ -109,7 +109,7 @@ SHOWN_QUANTILES = {"low": 0.005, "median": 0.5, "high": 0.995}
 def case_facts(files: CaseFiles, dataset: Dataset) -> tuple[CaseFacts, list[Finding]]:
     """Read one case whole: its description and its findings. A fault raises nothing."""
     source = dataset.source
-    loaded = read_case(files, source)
+    loaded = read_case(files, source, dataset.slices.plane)
     facts: dict[str, Any] = {"case": files.case, "group": files.group, "role": files.role}
     facts["labelled"] = files.label is not None
     findings = [*loaded.faults, *loaded.notes]

@@ -14,6 +14,7 @@ from pipeline.datasets.loading import NO_LESION, LoadedCase
 from pipeline.errors import Finding
 from pipeline.planning.sizes import size_text
 from pipeline.storage.geometry import Geometry
+from pipeline.storage.source_grid import slice_plane
 
 AIR_HU = -500  # every CT shows air, around the patient if not in the lung
 VISIBLE_SHARE = 0.01  # of the voxels strictly between black and white
@@ -45,12 +46,18 @@ def image_warnings(
 
 
 def grid_warnings(geometry: Geometry) -> list[Finding]:
-    """Slices that are very thick, or that lie along another axis than z."""
+    """Slices that are not axial, that are very thick, or thicker along another axis than z.
+
+    `geometry` is the working grid: with `slices.plane: axial`, its slices are axial.
+    """
+    if (plane := slice_plane(geometry)) != "axial":
+        remedy = "set slices.plane: axial, unless the networks are to see these"
+        return [_warning(f"{plane} slices", "axial ones", remedy)]
     spacing = geometry.spacing
     listed = f"spacing {' × '.join(f'{step:g}' for step in spacing)} mm (z, y, x)"
     thickest = "zyx"[int(np.argmax(spacing))]
     if thickest != "z" and max(spacing) >= THICK * min(spacing):
-        remedy = "reorient image and label so that the slices are planes of constant z"
+        remedy = "look whether the scan should take part: it was not made in axial slices"
         return [_warning(f"{listed}: the thick axis is {thickest}", "z", remedy)]
     if max(spacing) > VERY_THICK * min(spacing):
         remedy = "look whether the header is right, and whether the scan should take part"

@@ -96,7 +96,7 @@ def _masked_models(
     wanted = {
         "weights": {mae: weights_digest(layout.mae(mae)) for mae in maes},
         "residuals": residuals.model_dump(mode="json"),
-        "slices": dataset.slices.model_dump(mode="json"),
+        "slices": dataset.slices.of_networks(),
         "seed": seed,
     }
     if any(made_by[key] != value for key, value in wanted.items()):

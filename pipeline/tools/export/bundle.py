@@ -169,7 +169,7 @@ def _settings(layout: Layout, dataset: Dataset, experiment: str) -> Dataset:
     source = {"adapter": dataset.source.adapter, "root": "images", "modality": modality or None}
     content = dataset.model_dump(mode="json")
     content |= {
-        "source": {**source, "channel": dataset.source.channel},
+        "source": {**source, **dataset.source.model_dump(include={"channel", "tilted"})},
         "experiments": {name: each.model_dump(mode="json") for name, each in kept.items()},
         "residuals": {name: each.model_dump(mode="json") for name, each in residuals.items()},
         "mae": {

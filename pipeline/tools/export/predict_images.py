@@ -34,7 +34,8 @@ from pipeline.settings import GradCam, Resources, encoder_mae
 from pipeline.storage.files import make_output, read_json, replacing, write, write_json
 from pipeline.storage.image_names import image_name
 from pipeline.storage.layout import Layout, folder_of
-from pipeline.storage.masks import Mask, read_hu, read_mask, store_geometry
+from pipeline.storage.masks import Mask, read_hu, read_mask, source_geometry, store_geometry
+from pipeline.storage.source_grid import to_source_grid
 from pipeline.storage.volumes import write_volume
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export.bundle import Bundle, open_bundle
@@ -66,16 +67,18 @@ def predict_images(
     make_output(output)
     with tempfile.TemporaryDirectory(prefix="grcsf-") as temporary:
         bundle = open_bundle(model, Path(temporary))
-        layout = Layout(Path(temporary), bundle.name)
+        layout, dataset = Layout(Path(temporary), bundle.name), bundle.dataset
         for name, image in files.items():
-            modality = bundle.dataset.source.modality or ""
+            modality = dataset.source.modality or ""
             case = CaseFiles(name, image, None, role="unlabelled", modality=modality)
             # one by one, so that other images change no bit of a mask, and fill no disk
             try:
-                entry, _ = ingest_case(layout, bundle.dataset.source, case)
+                entry, _ = ingest_case(layout, dataset.source, case, dataset.slices.plane)
                 if "faults" in entry:
                     faults[name] = entry["faults"]
                     continue
+                for note in entry["notes"]:
+                    log.info("note: %s: %s", name, note)
                 _run_stages(layout, bundle, {name: entry}, resources)
                 _hand_over(layout, bundle, name, output, probabilities)
             except PipelineError as error:
@@ -164,9 +167,11 @@ def _hand_over(
         shutil.copyfile(written, temporary)
     if probabilities:
         predicted = open_store(layout.prediction_store(bundle.experiment, bundle.subset, name))
+        working, source = store_geometry(store), source_geometry(store)
         array = read_array(predicted, "probability").astype(np.float32)
+        array = to_source_grid(array, source, working)
         file = f"{name}{PROBABILITY}{written.name.removeprefix(name)}"
-        write_volume(output / file, array, store_geometry(store))
+        write_volume(output / file, array, source)
     mask = read_mask(layout, bundle.experiment, bundle.subset, name, store)
     spacing = [float(side) for side in store.attrs["spacing"]]  # type: ignore[union-attr,arg-type]
     sizes = lesion_sizes(mask)

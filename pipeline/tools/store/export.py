@@ -14,10 +14,11 @@ from grcsf.resampling import source_slices
 from pipeline.errors import PipelineError
 from pipeline.settings import Dataset, GradCam, Residuals
 from pipeline.storage.files import make_output
-from pipeline.storage.geometry import Geometry
+from pipeline.storage.geometry import Geometry, is_tilted
 from pipeline.storage.layout import Layout
-from pipeline.storage.masks import store_geometry
+from pipeline.storage.masks import source_geometry, store_geometry
 from pipeline.storage.roles import ingested_store
+from pipeline.storage.source_grid import to_source_grid
 from pipeline.storage.volumes import write_volume
 from pipeline.storage.zarr_store import open_store, read_array
 
@@ -40,9 +41,12 @@ def export_case(
     if not chosen:
         raise PipelineError(f"case {case}: has no residual maps yet; run residual-maps first")
     make_output(output)
-    geometry = store_geometry(store)
+    geometry, source = store_geometry(store), source_geometry(store)
+    if is_tilted(source):  # no NIfTI file is; image and maps still lie on one another
+        source = geometry
     written = [output / f"{case}-image.nii.gz"]
-    write_volume(written[0], read_array(store, "image"), geometry)
+    image = to_source_grid(read_array(store, "image"), source, geometry)
+    write_volume(written[0], image, source)
     for name in chosen:
         path = layout.residual_store(name, case)
         for title, maps in _maps(path, f"residuals.{name}", dataset.residuals[name], geometry):
@@ -50,7 +54,7 @@ def export_case(
             written.append(output / f"{case}-{name}-{ending}.nii.gz")
             slices = torch.from_numpy(maps.astype(np.float32)).unsqueeze(1)  # (z, 1, h, w)
             restored = source_slices(slices, geometry.shape[1:])[:, 0].numpy()
-            write_volume(written[-1], restored, geometry)
+            write_volume(written[-1], to_source_grid(restored, source, geometry), source)
     return written
 
 

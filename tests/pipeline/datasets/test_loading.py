@@ -10,7 +10,9 @@ from pipeline.datasets import CaseFiles, list_cases
 from pipeline.datasets.loading import geometry_faults, image_faults, load_case, usable_label
 from pipeline.errors import Finding
 from pipeline.storage.geometry import Geometry
+from pipeline.storage.source_grid import to_working_grid, working_grid
 from pipeline.storage.volumes import read_volume, write_volume
+from tests.pipeline.storage.grids import tilted, turned
 
 SHAPE = (6, 16, 20)
 GRID = Geometry(SHAPE, (3.0, 0.5, 0.5), (1.0, 2.0, 3.0))
@@ -198,3 +200,68 @@ def test_notes_of_the_adapter_come_first(write, mask):
     loaded = load_case(files, binarise=True)
     assert loaded.notes[0] == Finding("63 of 64", severity="note")
     assert loaded.notes[1].brief == f"case c1: {files.label}: values up to 0.5 binarised at > 0"
+
+
+@pytest.mark.parametrize("which", ["image", "label", "both"])
+def test_image_and_label_in_other_orders_of_axes_are_one_case_if_slices_are_axial(
+    tmp_path, mask, which
+):
+    files = CaseFiles("c1", tmp_path / "i.nii.gz", tmp_path / "l.nii.gz", modality="CT")
+    image, label = (
+        turned(array, GRID) if which in (name, "both") else (array, GRID)
+        for name, array in (("image", chest()), ("label", mask))
+    )
+    write_volume(files.image, *image)
+    write_volume(files.label, *label)
+    loaded = load_case(files, plane="axial")
+    assert loaded.faults == ()
+    np.testing.assert_array_equal(loaded.image.array, chest())
+    np.testing.assert_array_equal(loaded.label, mask)
+    np.testing.assert_allclose(loaded.image.geometry.axes, np.eye(3), atol=1e-6)
+    np.testing.assert_allclose(loaded.image.geometry.origin, GRID.origin, atol=1e-4)
+    as_stored = load_case(files)
+    assert bool(as_stored.faults) == (which != "both")
+    np.testing.assert_array_equal(as_stored.image.array, image[0])
+
+
+def test_a_tilted_case_is_refused_or_straightened_together_with_its_label(tmp_path, mask):
+    files = CaseFiles("c1", tmp_path / "i.mha", tmp_path / "l.mha", modality="CT")
+    grid = tilted(20, SHAPE, (3.0, 0.5, 0.5))
+    write_volume(files.image, chest(), grid)
+    write_volume(files.label, mask, grid)
+    refused = load_case(files).faults
+    assert [fault.file for fault in refused] == [str(files.image), str(files.label)]
+    assert all("source.tilted: resample" in fault.remedy for fault in refused)
+    loaded = load_case(files, tilted="resample")
+    working = working_grid(loaded.source, "as_stored")
+    assert (loaded.faults, loaded.image.geometry) == ((), working)
+    expected = to_working_grid(mask, loaded.source, working, nearest=True)
+    np.testing.assert_array_equal(loaded.label, expected)
+    write_volume(files.label, mask, replace(GRID, origin=grid.origin))
+    (fault,) = load_case(files, tilted="resample").faults
+    assert "label direction" in fault.found
+
+
+@pytest.mark.parametrize(
+    ("spacing", "words"),
+    [
+        ((3.0, 0.5, 0.04), ["spacing 3 × 0.5 × 0.04 mm (z, y, x)"]),
+        (
+            (1e30, 0.5, 0.5),
+            ["spacing 1e+30 × 0.5 × 0.5 mm (z, y, x)", "a lesion of 4.5e+24 litres"],
+        ),
+        ((20.0, 20.0, 20.0), []),
+        ((20.0, 74.0, 74.0), ["spacing 20 × 74 × 74 mm (z, y, x)"]),
+        ((20.0, 90.0, 90.0), ["spacing 20 × 90 × 90 mm (z, y, x)", "a lesion of 2.92 litres"]),
+    ],
+)
+def test_a_size_that_no_scan_or_lesion_has_is_a_warning_of_the_case_itself(
+    tmp_path, mask, spacing, words
+):
+    files = CaseFiles("c1", tmp_path / "i.mha", tmp_path / "l.mha", modality="CT")
+    for path, array in ((files.image, chest()), (files.label, mask)):
+        write_volume(path, array, replace(GRID, spacing=spacing))
+    loaded = load_case(files)
+    assert loaded.faults == ()
+    assert brief(loaded.notes) == [("warning", word) for word in words]
+    assert all(note.expected and note.remedy for note in loaded.notes)

@@ -10,7 +10,8 @@ ENCODER = {"experiments.m": {"model": "mae_unet", "mae_encoder": {"mae": "shared
 TRAIN, MAPS = ("train_mae", "shared"), ("residual_maps", "mrm")
 SEGMENT, PREDICT, SCORE = ("train_segmentation", "g"), ("predict", "g"), ("evaluate", "g")
 OTHER_NETWORK = ("train_segmentation", "u")
-REST = [("ingest", ""), ("split", ""), ("postprocess", "")]
+INGEST = ("ingest", "")
+REST = [INGEST, ("split", ""), ("postprocess", "")]
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,11 @@ REST = [("ingest", ""), ("split", ""), ("postprocess", "")]
         ("mae.shared.architecture", "simmim", [TRAIN, MAPS], []),
         ("experiments.g.training.learning_rate", 0.5, [SEGMENT], [OTHER_NETWORK, PREDICT]),
         ("experiments.g.subsets", [1], [], [SEGMENT, SCORE]),
+        ("slices.plane", "axial", [INGEST], [TRAIN, MAPS, SEGMENT, PREDICT]),
+        ("source.tilted", "resample", [INGEST], [TRAIN, MAPS, SEGMENT, PREDICT]),
+        ("slices.size", [96, 96], [TRAIN, MAPS, SEGMENT, PREDICT], [INGEST]),
+        ("slices.plane", "as_stored", [], [INGEST, ("report", "")]),
+        ("source.tilted", "refuse", [], [INGEST, ("report", "")]),
     ],
 )
 def test_a_stage_depends_on_its_own_section_only(
@@ -37,6 +43,12 @@ def test_a_series_that_is_not_chosen_leaves_finished_results_as_they_are(changed
     assert "series" not in part(changed(), "ingest")["source"]
     chosen = changed({"source.series": "thin"})
     assert part(chosen, "ingest")["source"]["series"] == "thin"
+
+
+def test_keys_of_the_grid_are_recorded_only_where_they_are_set(changed, part):
+    assert "tilted" not in part(changed(), *INGEST)["source"]
+    assert set(part(changed(), *INGEST)) == {"source"}
+    assert "plane" not in part(changed(), "report")["dataset"]["slices"]
 
 
 def test_residual_maps_are_made_for_the_subsets_that_use_them(changed, part):

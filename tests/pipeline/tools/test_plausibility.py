@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.storage.geometry import Geometry
+from pipeline.storage.source_grid import working_grid
 from pipeline.tools.check.plausibility import (
     disk_warnings,
     grid_warnings,
@@ -55,6 +56,21 @@ def test_very_thick_slices_and_those_along_another_axis(spacing, told):
     for ordinary in ((1, 1, 1), (3, 0.4, 0.4), (5, 0.6, 0.6), (0.5, 0.7, 0.7)):
         assert grid_warnings(Geometry(SHAPE, ordinary)) == []
     assert told in one(grid_warnings(Geometry(SHAPE, spacing)))
+
+
+@pytest.mark.parametrize(
+    ("plane", "direction"),
+    [
+        ("coronal", (0, 1, 0, -1, 0, 0, 0, 0, 1)),
+        ("sagittal", (0, -1, 0, 0, 0, 1, 1, 0, 0)),
+    ],
+)
+def test_slices_in_another_plane_until_they_are_brought_to_axial_ones(plane, direction):
+    stored = Geometry(SHAPE, (5, 0.5, 0.5), direction=direction)
+    (found,) = grid_warnings(stored)
+    assert (found.found, found.expected) == (f"{plane} slices", "axial ones")
+    assert "slices.plane: axial" in found.remedy
+    assert "the thick axis is" in one(grid_warnings(working_grid(stored, "axial")))
 
 
 def test_a_lesion_that_the_border_cuts():

@@ -23,12 +23,13 @@ from pipeline.predict import predict
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import Dataset, Experiment, GradCam
 from pipeline.storage.files import read_json, write_json
-from pipeline.storage.masks import store_geometry
+from pipeline.storage.masks import grid_differences, store_geometry
 from pipeline.storage.volumes import read_volume, write_volume
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export import predict_images as images_module
 from pipeline.tools.export.bundle import export_run, open_bundle
 from pipeline.tools.export.predict_images import claimed_agatston, predict_images
+from tests.pipeline.storage.grids import turned
 
 SEED = 5
 WEIGHTS = "network.safetensors"
@@ -111,6 +112,27 @@ def test_an_image_is_predicted_as_the_stages_would(
     voxel_ml = 3.0 * 0.8 * 0.8 / 1000
     assert measured["lesion_ml"] == pytest.approx(np.count_nonzero(mask.array) * voxel_ml)
     assert imread(tmp_path / "out" / "d.png").shape[1] > 300
+
+
+def test_an_image_stored_in_another_plane_gets_the_same_mask_on_its_own_grid(
+    run, tmp_path, resources
+):
+    layout, dataset = run
+    axial = dataset.slices.model_copy(update={"plane": "axial"})
+    chosen = dataset.model_copy(update={"slices": axial})
+    model = exported((layout, chosen), tmp_path / "run.zip", "unet")
+    upright = raw(run, tmp_path / "d.nii.gz")
+    volume = read_volume(upright)
+    sagittal = turned(volume.array, volume.geometry)
+    write_volume(tmp_path / "e.nii.gz", *sagittal)
+    predict_images(
+        [upright, tmp_path / "e.nii.gz"], model, tmp_path / "out", resources, probabilities=True
+    )
+    for kind in ("", "-probability"):
+        as_stored, other = (read_volume(tmp_path / "out" / f"{c}{kind}.nii.gz") for c in "de")
+        assert 0 < as_stored.array.sum() < as_stored.array.size
+        np.testing.assert_array_equal(other.array, turned(as_stored.array, volume.geometry)[0])
+        assert grid_differences(other.geometry, sagittal[1]) == []
 
 
 def test_a_bundle_names_no_folder_and_holds_only_what_is_needed(run, tmp_path):

@@ -8,9 +8,11 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.errors import PipelineError
-from pipeline.storage.masks import store_geometry
+from pipeline.storage.masks import grid_differences, store_geometry
 from pipeline.storage.volumes import read_volume
 from pipeline.storage.zarr_store import open_store, read_array, write_store
+from tests.pipeline.results import rewrite_attributes
+from tests.pipeline.storage.grids import attributes_of, tilted, turned
 
 
 def export(config, output, *arguments):
@@ -39,6 +41,20 @@ def test_export_writes_what_any_viewer_overlays(config, ingested, tmp_path):
         values = torch.from_numpy(values.astype(np.float32))[:, None]
         resized = F.interpolate(values, (30, 26), mode="bilinear")
         np.testing.assert_array_equal(volume.array, resized[:, 0].numpy())
+
+
+@pytest.mark.parametrize("lies", ["sagittal", "tilted"])
+def test_an_image_lies_as_its_file_does_unless_no_nifti_file_can(config, ingested, tmp_path, lies):
+    store = open_store(ingested.case_store("a"))
+    image, grid = read_array(store, "image"), store_geometry(store)
+    expected = turned(image, grid) if lies == "sagittal" else (image, grid)
+    source = expected[1] if lies == "sagittal" else tilted(20, grid.shape, grid.spacing)
+    rewrite_attributes(ingested.case_store("a"), source_grid=attributes_of(source))
+    assert export(config, tmp_path / "out", "a").exit_code == 0
+    for path in (tmp_path / "out").iterdir():
+        assert grid_differences(read_volume(path).geometry, expected[1]) == []
+    written = read_volume(tmp_path / "out" / "a-image.nii.gz").array
+    np.testing.assert_array_equal(written, expected[0])
 
 
 @pytest.mark.parametrize(

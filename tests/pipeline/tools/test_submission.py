@@ -9,10 +9,12 @@ from pipeline.errors import PipelineError
 from pipeline.postprocess import postprocess
 from pipeline.settings import Postprocess
 from pipeline.storage.files import read_json, write_json
-from pipeline.storage.masks import store_geometry
+from pipeline.storage.masks import grid_differences, store_geometry
 from pipeline.storage.volumes import read_volume, write_volume
 from pipeline.storage.zarr_store import open_store
 from pipeline.tools.submission import check_submission, submission
+from tests.pipeline.results import rewrite_attributes
+from tests.pipeline.storage.grids import attributes_of, turned
 
 SHAPE = (6, 24, 20)
 
@@ -54,6 +56,18 @@ def test_every_test_scan_gets_one_short_metaimage_on_its_grid(tree, tmp_path, bo
     header = (tmp_path / "TEV1P1R.mhd").read_text("utf-8")
     assert "ElementType = MET_SHORT" in header
     assert "CompressedData = False" in header
+
+
+def test_the_mask_of_a_scan_that_was_turned_goes_back_to_the_scan_s_grid(tree, tmp_path):
+    scan = store_geometry(open_store(tree.layout.case_store("TEV1P1")))
+    _, source = turned(np.zeros(SHAPE), scan)
+    rewrite_attributes(tree.layout.case_store("TEV1P1"), source_grid=attributes_of(source))
+    made(tree, tmp_path)
+    found = read_volume(tmp_path / "TEV1P1R.mhd")
+    assert grid_differences(found.geometry, source) == []
+    calcium = np.zeros(SHAPE)
+    calcium[2:4, 5:8, 5:8] = 4
+    np.testing.assert_array_equal(found.array, turned(calcium, scan)[0])
 
 
 def test_masks_that_are_no_calcium_are_refused_and_so_is_nothing(tree, tmp_path):
