@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from pipeline.settings.section import Fraction, Name, Positive, Section, require
+from pipeline.settings.section import MOST_MAPS, MOST_PASSES, Fraction, Name, Section, require
 
 
 class ResidualMap(Section):
@@ -15,7 +15,7 @@ class ResidualMap(Section):
 
     mae: Name
     mask_ratio: Fraction
-    passes: Positive
+    passes: Annotated[int, Field(ge=1, le=MOST_PASSES, strict=True)]
 
 
 MaskScheme = Literal["random", "stratified", "tissue"]
@@ -30,7 +30,7 @@ PRESETS = {  # masks and visible
 class Residuals(Section):
     """A residual set; `preset` (`paper`, `fast`, `lean` or `tissue`) fills in what is not given."""
 
-    maps: Annotated[tuple[ResidualMap, ...], Field(min_length=1)]
+    maps: Annotated[tuple[ResidualMap, ...], Field(min_length=1, max_length=MOST_MAPS)]
     masks: MaskScheme
     visible: Literal["paste", "ignore", "predict"]
     difference: Literal["abs", "squared", "ssim"] = "abs"
