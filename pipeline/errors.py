@@ -62,7 +62,7 @@ def findings_of(error: Exception, file: Path, case: str) -> tuple[Finding, ...]:
         raise error
     log.debug("case %s: %s", case, file, exc_info=error)
     text = f"{type(error).__name__}: {one_line(error)}".removesuffix(": ")
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if isinstance(error, MemoryError) or "OutOfMemory" in text or "can't allocate memory" in text:
         found, remedy = f"memory is too small for it ({text})", "give more, or leave it out"
     else:
         place = traceback.extract_tb(error.__traceback__)[-1:]

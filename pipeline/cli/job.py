@@ -135,8 +135,8 @@ def open_jobs(config: Path, override: str, dataset: str | None = None) -> list[J
     """
     try:
         over = json.loads(override or "{}")
-    except ValueError as error:
-        raise PipelineError(f"--set: found {override!r}, expected JSON ({error})") from None
+    except (ValueError, RecursionError) as error:
+        raise PipelineError(f"--set: found {override[:60]!r}, expected JSON ({error})") from None
     if not isinstance(over, dict):
         raise PipelineError(f"--set: found {override!r}, expected a JSON object of keys and values")
     settings = load_settings(config, over)

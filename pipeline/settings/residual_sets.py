@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -35,6 +35,12 @@ class Residuals(Section):
     visible: Literal["paste", "ignore", "predict"]
     difference: Literal["abs", "squared", "ssim"] = "abs"
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+
+    @model_validator(mode="after")
+    def _check_passes(self) -> Self:
+        found = sum(part.passes for part in self.maps)
+        require(found <= MOST_PASSES, f"found {found} passes, expected at most {MOST_PASSES}")
+        return self
 
     @property
     def titles(self) -> tuple[str, ...]:
