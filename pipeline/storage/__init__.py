@@ -12,6 +12,7 @@ imports them, too.
 - `volumes`: images and masks in files: reading and writing.
 - `intensity`: raw intensities → [0, 1], as the networks see them.
 - `zarr_store`: Zarr stores: written whole, opened, verified.
+- `zarr_metadata`: a store's metadata, checked before zarr sees it.
 - `zarr_faults`: which faults of a store mean that it may be replaced.
 - `residual_store`: residual stores of a case, links into a shared folder among them.
 - `masks`: masks of predicted cases: thresholded, read and checked.
