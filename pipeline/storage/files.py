@@ -27,7 +27,9 @@ OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """SHA-256 of a regular file's bytes."""
+    if (refusal := file_refusal(path)).startswith("found "):
+        raise OSError(errno.EINVAL, refusal, str(path))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

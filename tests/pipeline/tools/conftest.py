@@ -5,9 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
+from grcsf.mae.build import build_masked_model
 from pipeline.cli.job import log_lines
+from pipeline.networks.build import build_network
+from pipeline.networks.weights import keep_model
+from pipeline.settings import Dataset, Experiment, GradCam
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.layout import Layout
 from pipeline.storage.residual_store import write_residuals
@@ -89,3 +94,32 @@ def config(ingested):
     file = ingested.root / "c.yaml"
     file.write_text(yaml.safe_dump(content), "utf-8")
     return file
+
+
+@pytest.fixture
+def run(ingested, mae, residuals, experiment, slices):
+    """A tree with an MAE and three networks, none of them trained, and its settings."""
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+    shape = {"image_size": mae.image_size, "patch_size": mae.patch_size}
+    masked = build_masked_model(mae.architecture, mae.preset, **shape)
+    keep_model(masked, ingested.mae("shared"), "x", {})
+    unet = Experiment(model="unet", width=2)
+    looked = experiment.model_copy(update={"residuals": "cam"})
+    experiments = {"grcsf": experiment, "unet": unet, "looked": looked}
+    for name, maps in (("grcsf", 2), ("unet", 0), ("looked", 1)):
+        torch.manual_seed(1)
+        network = build_network(experiments[name], maps, slices)
+        keep_model(network, ingested.model(name, 1), "x", {"where": "/home/somebody"})
+    dataset = Dataset.model_validate(
+        {
+            "source": {"adapter": "manifest", "root": "/home/somebody", "modality": "MR"},
+            "slices": slices,
+            "mae": {"shared": mae, "other": mae},
+            "residuals": {"mrm": residuals, "cam": GradCam(grad_cam="unet")},
+            "experiments": experiments,
+        }
+    )
+    split = read_json(ingested.split)
+    write_json(ingested.split, {**split, "digest": "0123456789abcdef01"})
+    return ingested, dataset
