@@ -152,4 +152,4 @@ def damaged_checkpoint(checkpoint: Path, error: Exception) -> PipelineError:
 
 def _is_of(folder: Path, wanted_fingerprint: str) -> bool:
     started = folder / "started.json"
-    return os.path.lexists(started) and bool(read_json(started)["fingerprint"] == wanted_fingerprint)
+    return os.path.lexists(started) and read_json(started)["fingerprint"] == wanted_fingerprint

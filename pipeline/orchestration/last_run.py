@@ -27,8 +27,9 @@ def changed_code(layouts: Collection[Layout], code: dict[str, Any] | None) -> li
     for layout in layouts:
         before = _last(layout).get("code")
         # older versions noted digests of files in place of a commit
-        known = isinstance(before, dict) and isinstance(before.get("commit"), str)
-        if code and known and before != code:
+        if not isinstance(before, dict) or not isinstance(before.get("commit"), str):
+            continue
+        if code and before != code:
             datasets[f"{_version(before)} → {_version(code)}"].append(layout.dataset)
     return [
         f"{', '.join(names)}: code changed since the last run ({versions}); nothing runs again "

@@ -73,7 +73,7 @@ def read_configuration(path: Path) -> dict[str, Any]:
     except RecursionError:
         fault = "found values nested too deeply"
     # such as a number of thousands of digits, which Python refuses, or a 13th month
-    except (ValueError, ArithmeticError, TypeError, LookupError) as error:
+    except (ValueError, ArithmeticError, TypeError, LookupError, AttributeError) as error:
         fault = f"cannot be read: {one_line(error)}"
     else:
         if isinstance(given, dict) and not twice:
@@ -86,7 +86,7 @@ def read_configuration(path: Path) -> dict[str, Any]:
 
 
 def _read_text(path: Path) -> str:
-    if refusal := file_refusal(path):
+    if (refusal := file_refusal(path)).startswith("found "):
         raise PipelineError(f"configuration {path}: {refusal}; expected a readable YAML file")
     size = path.stat().st_size
     require(size <= LARGEST_FILE, f"found {size} bytes, expected at most {LARGEST_FILE}")

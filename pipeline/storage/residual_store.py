@@ -103,7 +103,7 @@ def write_residuals(
 
 def _check_form(path: Path, case: str, shape: tuple[int, ...]) -> None:
     maps = stored_array(open_store(path), "residual")
-    if (maps.shape, maps.dtype) != (shape, np.float16):
+    if maps.shape != shape or maps.dtype != np.float16:
         raise PipelineError(
             f"case {case}: store {os.path.realpath(path)}: found residuals {maps.shape} "
             f"{maps.dtype}, expected {shape} float16; delete it, ask who wrote it, and run again"

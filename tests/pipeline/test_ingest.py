@@ -1,12 +1,13 @@
 """From files to case stores: what the settings of `source` choose of an image and its label."""
 
+import errno
 import os
 
 import nibabel
 import numpy as np
 import pytest
 
-from pipeline.datasets import list_cases
+from pipeline.datasets import list_cases, loading
 from pipeline.errors import PipelineError
 from pipeline.ingest import ingest, read_case
 from pipeline.settings import Slices, Source
@@ -117,3 +118,30 @@ def test_several_label_values_are_noted_unless_they_are_chosen(folder, chosen, e
     notes = [note for note in read_case(files, source).notes if note.severity == "note"]
     assert [note.found for note in notes] == expected
     assert {note.file for note in notes} <= {str(root / "a-mask.nii.gz")}
+
+
+def test_whatever_a_library_raises_about_one_case_leaves_the_others(folder, monkeypatch):
+    root, image, _ = folder
+    nibabel.save(nibabel.Nifti1Image(image[0].T, np.eye(4)), root / "good.nii.gz")
+    lines = ["case,image,label", "good,good.nii.gz,a-mask.nii.gz", "odd,a.nii.gz,a-mask.nii.gz"]
+    (root / "manifest.csv").write_text("\n".join(lines), "utf-8")
+    read = loading.read_volume
+
+    def reading(path, *others):
+        return {}["spacing"] if path.name == "a.nii.gz" else read(path, *others)
+
+    monkeypatch.setattr(loading, "read_volume", reading)
+    manifest = read_json(ingested(root, on_error="skip").cases)
+    assert list(manifest["cases"]) == ["good"]
+    (line,) = manifest["set_aside"]["odd"]
+    said = f"case odd: {root / 'a.nii.gz'}: cannot be used (KeyError: 'spacing', test_ingest.py"
+    assert line.startswith(said)
+    assert line.endswith("if it is sound, this is a fault of the program")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pipeline.ingest.write_store", full)
+    (root.parent / "results" / "scans" / "ingest" / "good.zarr" / "zarr.json").unlink()
+    with pytest.raises(OSError, match="No space left"):  # every case would fail
+        ingested(root, on_error="skip")

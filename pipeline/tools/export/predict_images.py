@@ -1,8 +1,8 @@
 """`grcsf predict IMAGE…`: a bundle predicts images that were never ingested.
 
 The images go through the stages themselves, in a results tree of their own, so that the pipeline
-would make the same mask. A case is named after its image file; the seed and that name determine the masks
-of the MAE passes.
+would make the same mask. A case is named after its image file; the seed and that name determine the
+masks of the MAE passes.
 """
 
 from __future__ import annotations

@@ -7,27 +7,21 @@ import zipfile
 import numpy as np
 import pytest
 import SimpleITK
-import torch
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
-from grcsf.mae.build import build_masked_model
 from pipeline.cli import app
 from pipeline.datasets import loading
 from pipeline.datasets.cases import NAME_RULE
 from pipeline.errors import PipelineError
-from pipeline.networks.build import build_network
 from pipeline.networks.grad_cam import grad_cam_maps
-from pipeline.networks.weights import keep_model
 from pipeline.predict import predict
 from pipeline.residual_maps import residual_maps
-from pipeline.settings import Dataset, Experiment, GradCam
-from pipeline.storage.files import read_json, write_json
-from pipeline.storage.masks import store_geometry
-from pipeline.storage.volumes import read_volume, write_volume
+from pipeline.storage.files import write_json
+from pipeline.storage.volumes import read_volume
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export import predict_images as images_module
-from pipeline.tools.export.bundle import export_run, open_bundle
+from pipeline.tools.export.bundle import open_bundle
 from pipeline.tools.export.predict_images import claimed_agatston, predict_images
 from tests.pipeline.tools.bundles import SEED, altered, exported, raw
 
@@ -282,9 +276,7 @@ def test_the_agatston_score_is_that_of_whole_candidates(run, tmp_path):
     assert claimed_agatston(bundle, mask, hu, (3.0, 0.5, 0.5)) == pytest.approx(4 * 0.25 * 3)
 
 
-def test_whatever_one_image_raises_the_others_are_predicted(
-    run, tmp_path, resources, monkeypatch
-):
+def test_whatever_one_image_raises_the_others_are_predicted(run, tmp_path, resources, monkeypatch):
     model = exported(run, tmp_path / "run.zip", "unet")
     good = [raw(run, tmp_path / f"good-{n}.nii.gz", case) for n, case in enumerate("abcdea")]
     bad = {name: tmp_path / f"{name}.nii.gz" for name in ("library", "memory", "cut", "gone")}
