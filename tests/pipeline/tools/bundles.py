@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 
 from pipeline.storage.masks import store_geometry
 from pipeline.storage.volumes import write_volume
@@ -27,10 +28,12 @@ def altered(model, **changes):
     (model / "bundle.json").write_text(json.dumps({**record, **changes}), "utf-8")
 
 
-def rezipped(model, damage):
-    """The bundle again, after `damage` has changed its unpacked folder."""
-    folder = model.with_suffix("")
-    shutil.unpack_archive(model, folder)
+def rezipped(unpacked, folder, damage=lambda _: None):
+    """A bundle of these files, after `damage` has changed a copy of them in `folder`."""
+    shutil.copytree(unpacked, folder)
     damage(folder)
-    shutil.make_archive(str(folder), "zip", folder)
+    model = folder.with_suffix(".zip")
+    with zipfile.ZipFile(model, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, file.name)
     return model

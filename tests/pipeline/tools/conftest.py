@@ -17,6 +17,8 @@ from pipeline.storage.files import read_json, write_json
 from pipeline.storage.layout import Layout
 from pipeline.storage.residual_store import write_residuals
 from pipeline.storage.zarr_store import write_store
+from tests.pipeline.results import copy_results
+from tests.pipeline.tools.bundles import exported
 from tests.pipeline.tools.calls import STAGES, stage, write_phantoms
 from tests.workflow import tiny
 
@@ -99,6 +101,21 @@ def config(ingested):
 @pytest.fixture
 def run(ingested, mae, residuals, experiment, slices):
     """A tree with an MAE and three networks, none of them trained, and its settings."""
+    return untrained(ingested, mae, residuals, experiment, slices)
+
+
+@pytest.fixture(scope="session")
+def unpacked(ingested_once, tmp_path_factory, mae, residuals, experiment, slices):
+    """The files of a bundle of GRCSF, made once."""
+    folder = tmp_path_factory.mktemp("bundle")
+    layout = copy_results(ingested_once, folder)
+    made = untrained(layout, mae, residuals, experiment, slices)
+    shutil.unpack_archive(exported(made, folder / "run.zip"), folder / "run")
+    return folder / "run"
+
+
+def untrained(ingested, mae, residuals, experiment, slices):
+    """See `run`."""
     torch.set_num_threads(1)
     torch.manual_seed(1)
     shape = {"image_size": mae.image_size, "patch_size": mae.patch_size}
