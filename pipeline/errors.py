@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import logging
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+
+log = logging.getLogger(__name__)
+MACHINE_FAULTS = {
+    errno.ENOSPC: "no space left; free some and run again, finished cases are kept",
+    errno.EDQUOT: "disk quota reached; free some space and run again, finished cases are kept",
+    errno.EFBIG: "the limit of a file's size is reached (ulimit -f); raise it and run again",
+    errno.EACCES: "not permitted; make the folder writable or choose another `results` or --output",
+    errno.EPERM: "not permitted; make the folder writable or choose another `results` or --output",
+    errno.EROFS: "read-only file system; choose another `results` or --output",
+    errno.ENOTDIR: "a file is where a folder is needed; choose another `results` or --output",
+}
 
 
 class PipelineError(Exception):
@@ -32,6 +46,30 @@ def file_fault(
 def one_line(error: BaseException | str) -> str:
     """The text of another library's error on one line, at most 200 characters."""
     return " ".join(str(error).split())[:200]
+
+
+def findings_of(error: Exception, file: Path, case: str) -> tuple[Finding, ...]:
+    """What to tell of any error that one case's file has caused, so that the others go on.
+
+    The whole traceback goes to the log at level DEBUG.
+
+    Raises:
+        OSError: the error itself, if it is one of `MACHINE_FAULTS`, which hits the others, too.
+    """
+    if isinstance(error, PipelineError):
+        return error.findings
+    if isinstance(error, OSError) and error.errno in MACHINE_FAULTS:
+        raise error
+    log.debug("case %s: %s", case, file, exc_info=error)
+    text = f"{type(error).__name__}: {one_line(error)}".removesuffix(": ")
+    if isinstance(error, MemoryError) or "OutOfMemory" in text or "can't allocate memory" in text:
+        found, remedy = f"memory is too small for it ({text})", "give more, or leave it out"
+    else:
+        place = traceback.extract_tb(error.__traceback__)[-1:]
+        at = "".join(f", {Path(frame.filename).name} line {frame.lineno}" for frame in place)
+        found = f"cannot be used ({text}{at})"
+        remedy = "export the file again; if it is sound, this is a fault of the program"
+    return (Finding(found, "", remedy, str(file), case),)
 
 
 # an error excludes its case or data set, a warning needs a look, a note is already handled

@@ -21,7 +21,7 @@ from pipeline.datasets import CaseFiles, ListingError, list_cases
 from pipeline.datasets.cases import list_files, source_files
 from pipeline.datasets.left_out import left_out
 from pipeline.datasets.loading import LoadedCase, load_case
-from pipeline.errors import Finding, PipelineError
+from pipeline.errors import Finding, PipelineError, findings_of
 from pipeline.settings import QUANTILES, Source
 from pipeline.storage.files import file_digest, fingerprint, write_json
 from pipeline.storage.layout import Layout
@@ -128,12 +128,18 @@ def ingest_case(
     layout: Layout, source: Source, files: CaseFiles, plane: str = "as_stored"
 ) -> tuple[dict[str, Any], dict[Path, str]]:
     """Store a case that is not yet; its entry in the manifest, or `faults`, and files' digests."""
-    path = layout.case_store(files.case)
     try:
-        key, digests = case_key(files, source)
-        attributes = store_attributes(path)
-    except PipelineError as error:
-        return {"faults": [str(error)]}, {}
+        return _stored_case(layout, source, files, plane)
+    except Exception as error:  # whatever a library raises about one case leaves the others
+        return {"faults": list(map(str, findings_of(error, files.image, files.case)))}, {}
+
+
+def _stored_case(
+    layout: Layout, source: Source, files: CaseFiles, plane: str
+) -> tuple[dict[str, Any], dict[Path, str]]:
+    path = layout.case_store(files.case)
+    key, digests = case_key(files, source)
+    attributes = store_attributes(path)
     folder = files.image.parent
     sources = {Path(os.path.normpath(folder / name)): digest for name, digest in digests.items()}
     turned_key = fingerprint({"case": key, "plane": plane, "tilted": source.tilted})

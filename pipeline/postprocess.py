@@ -11,7 +11,7 @@ import numpy as np
 from grcsf.calcium import postprocess_calcium
 from grcsf.components import filter_components
 from pipeline.settings import Postprocess
-from pipeline.storage.files import file_digest, fingerprint, read_json, write_json
+from pipeline.storage.files import file_digest, fingerprint, read_json, remembered, write_json
 from pipeline.storage.layout import Layout, mask_note
 from pipeline.storage.masks import (
     SOURCE_GRID,
@@ -95,9 +95,8 @@ def _mask_key(prediction: str, store: Store, settings: Postprocess, suffix: str)
 
 def _current_record(mask: Path, case: str, key: str) -> dict[str, Any] | None:
     """The note beside a mask, if it has this fingerprint and the mask is unchanged; else None."""
-    path = mask_note(mask, case)
-    if not path.exists() or not mask.exists():
+    record = remembered(mask_note(mask, case))
+    if record is None or not mask.is_file() or "voxels" not in record:
         return None
-    record = read_json(path)
-    current = record["fingerprint"] == key and record["sha256"] == file_digest(mask)
+    current = record.get("fingerprint") == key and record.get("sha256") == file_digest(mask)
     return record if current else None

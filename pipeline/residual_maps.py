@@ -65,7 +65,9 @@ def residual_maps(
         "version": VERSION,
     }
     keys = {case: fingerprint({**key_parts, **image_key(cases[case], slices)}) for case in wanted}
-    missing = [case for case in wanted if not find_or_link(layout, name, case, keys[case])]
+    shapes = {case: (len(settings.maps), cases[case]["slices"], *slices.size) for case in wanted}
+    there = {case: find_or_link(layout, name, case, keys[case], shapes[case]) for case in wanted}
+    missing = [case for case in wanted if not there[case]]
     log.info("%s %s: %d cases, %d to make", name, batch, len(wanted), len(missing))
     if missing:
         due = {case: (keys[case], cases[case]) for case in missing}

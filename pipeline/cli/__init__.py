@@ -10,7 +10,6 @@ Commands import what they call inside themselves, so that `--help` is fast.
 
 from __future__ import annotations
 
-import errno
 import sys
 import warnings
 from io import TextIOWrapper
@@ -19,20 +18,10 @@ from typer.models import CommandInfo
 
 from pipeline.cli import predict, stages, store, tools, trace
 from pipeline.cli.job import app, log_lines
-from pipeline.errors import PipelineError
+from pipeline.errors import MACHINE_FAULTS, PipelineError
 from pipeline.storage.layout import STAGES
 
 __all__ = ["app", "main", "predict", "stages", "store", "tools", "trace"]
-
-MACHINE_FAULTS = {
-    errno.ENOSPC: "no space left; free some and run again, finished cases are kept",
-    errno.EDQUOT: "disk quota reached; free some space and run again, finished cases are kept",
-    errno.EFBIG: "the limit of a file's size is reached (ulimit -f); raise it and run again",
-    errno.EACCES: "not permitted; make the folder writable or choose another `results` or --output",
-    errno.EPERM: "not permitted; make the folder writable or choose another `results` or --output",
-    errno.EROFS: "read-only file system; choose another `results` or --output",
-    errno.ENOTDIR: "a file is where a folder is needed; choose another `results` or --output",
-}
 
 
 def _place(command: CommandInfo) -> int:

@@ -61,7 +61,8 @@ def grad_cam_maps(
             "version": stage_version("residual_maps"),
         }
         keys[case] = fingerprint({**made_by, **image_key(cases[case], slices)})
-        if find_or_link(layout, name, case, keys[case]):
+        shape = (1, cases[case]["slices"], *slices.size)
+        if find_or_link(layout, name, case, keys[case], shape):
             continue
         started = time.monotonic()
         store = open_store(layout.case_store(case))

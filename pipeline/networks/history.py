@@ -2,24 +2,52 @@
 
 from __future__ import annotations
 
-import csv
+import logging
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.settings import Dataset
+from pipeline.settings.paths import file_refusal
 from pipeline.storage.layout import Layout, folder_of
 
+log = logging.getLogger(__name__)
+NEEDED = {"epoch", "train_loss", "validation_loss"}
 History = list[dict[str, float]]
 
 
 def read_history(path: Path) -> History:
-    """The rows of a `history.csv` as numbers; empty if there is no file."""
-    if not path.exists():
+    """The rows of a `history.csv` as numbers; empty if there is no file.
+
+    It only remembers: a row that is none, as a killed training or a bad disk leaves, is left out.
+    """
+    if not os.path.lexists(path):
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        # a killed training may leave half a row
-        whole = [row for row in rows if None not in row.values() and "" not in row.values()]
-        return [{key: float(value) for key, value in row.items()} for row in whole]
+    if refusal := file_refusal(path):
+        log.warning("%s: %s; the training's epochs are forgotten", path, refusal)
+        return []
+    lines = path.read_text("utf-8", errors="replace").replace("\0", "\ufffd").splitlines()
+    header, *others = [line.split(",") for line in lines] or [[]]
+    rows = [row for values in others if (row := _row(header, values))]
+    if len(rows) < len(others) - 1 or (lines and not set(header) >= NEEDED):
+        log.warning("%s: damaged, %d of %d rows are left", path, len(rows), len(others))
+    return rows
+
+
+def _row(header: Sequence[str], values: Sequence[str]) -> dict[str, float]:
+    """A row of numbers by column; empty where it is none."""
+    if not set(header) >= NEEDED or len(header) != len(values):
+        return {}
+    try:
+        row = {key: float(value) for key, value in zip(header, values, strict=True)}
+    except ValueError:
+        return {}
+    return row if row["epoch"].is_integer() else {}
+
+
+def epochs_of(history: History) -> int:
+    """How many epochs a training ran, also where rows of earlier ones are lost."""
+    return int(max((row["epoch"] for row in history), default=-1)) + 1
 
 
 def training_histories(

@@ -88,7 +88,7 @@ def _read_state(path: Path) -> dict[str, Any]:
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise PipelineError(
             f"checkpoint {path}: no readable JSON ({error}); fetch the folder again"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import time
 import zipfile
@@ -21,7 +22,7 @@ from pipeline.storage.files import read_json, remove, replacing, write_json
 log = logging.getLogger(__name__)
 START_SECONDS = 600
 # what torch raises for a checkpoint that is cut off, or in which bits are flipped
-DAMAGED_FILE = (EOFError, pickle.UnpicklingError, zipfile.BadZipFile)
+DAMAGED_FILE = (EOFError, pickle.UnpicklingError, zipfile.BadZipFile, IsADirectoryError)
 UNREADABLE = (RuntimeError, KeyError, ValueError, *DAMAGED_FILE)
 
 
@@ -151,4 +152,4 @@ def damaged_checkpoint(checkpoint: Path, error: Exception) -> PipelineError:
 
 def _is_of(folder: Path, wanted_fingerprint: str) -> bool:
     started = folder / "started.json"
-    return started.exists() and bool(read_json(started)["fingerprint"] == wanted_fingerprint)
+    return os.path.lexists(started) and read_json(started)["fingerprint"] == wanted_fingerprint

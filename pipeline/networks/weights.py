@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pipeline.errors import PipelineError, one_line
-from pipeline.networks.history import read_history
+from pipeline.networks.history import epochs_of, read_history
 from pipeline.storage.files import file_digest, read_json, replacing, write_json
 from pipeline.storage.layout import folder_of
 
@@ -64,7 +64,7 @@ def keep_model(
         "fingerprint": wanted_fingerprint,
         "weights_sha256": file_digest(weights),
         "parameters": sum(value.numel() for value in network.parameters()),
-        "epochs": len(read_history(folder / "history.csv")),
+        "epochs": epochs_of(read_history(folder / "history.csv")),
         "settings": settings,
         "outputs": [f"{folder.name}/model.safetensors"],
     }

@@ -143,7 +143,10 @@ class Call:
             if work in running or not manifest.exists():
                 continue
             note = layout.sources(work)
-            files, touched = source_changes(note)
+            files, touched, unknown = source_changes(note)
+            if unknown:
+                self.due.add(manifest)
+                yield f"{layout.dataset}: {note}: damaged; {work} looks at its files once more"
             if touched:
                 self._postponed.append(partial(note_touched, note, touched))
             if files:

@@ -20,6 +20,7 @@ from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.orchestration.record_reader import read_record
+from pipeline.settings.paths import file_refusal
 from pipeline.storage.files import file_digest, read_json
 from pipeline.storage.layout import RESULTS, Layout, mask_note, record_of
 from pipeline.storage.zarr_faults import UntouchableError
@@ -106,9 +107,10 @@ def _compared(manifest: Path) -> ChangedResult:
 def _outputs(manifest: Path) -> dict[Path, dict[str, Any]] | None:
     """The outputs that a manifest lists, with its content; None where it lists none."""
     try:
+        _refuse_other_kinds(manifest)
         content = json.loads(manifest.read_text("utf-8"))
         return {manifest.parent / output: content for output in content["outputs"]}
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, LookupError, TypeError, RecursionError):
         return None
     except OSError as error:
         raise _unreadable(manifest, error) from error
@@ -154,11 +156,22 @@ def _verify(path: Path, content: Mapping[str, Any]) -> None:
     if "weights_sha256" in content:
         expected = content["weights_sha256"]
     else:
-        cases = content.get("cases", {}).items()
-        named = [name for name, case in cases if case.get("file") == path.name]
+        cases = content.get("cases")
+        named = [
+            name
+            for name, case in (cases.items() if isinstance(cases, dict) else ())
+            if isinstance(case, dict) and case.get("file") == path.name
+        ]
         expected = read_json(mask_note(path, named[0]))["sha256"] if named else None
     if file_digest(path) != expected:
         raise PipelineError(f"{path}: has changed since it was written")
+
+
+def _refuse_other_kinds(path: Path) -> None:
+    """A folder, a pipe or a device in place of a result: neither read nor thrown away."""
+    refusal = file_refusal(path)
+    if refusal.startswith("found "):
+        raise PipelineError(f"{path}: {refusal}; delete it and run again")
 
 
 def _unreadable(path: Path, error: OSError) -> PipelineError:
@@ -170,6 +183,7 @@ def _edited_small(declared: Path) -> Iterator[tuple[Path, str]]:
     """A job's files that are not as its record has them, each with what is wrong with it."""
     for name, digest in _recorded(declared).items():
         path = declared.with_name(name)
+        _refuse_other_kinds(path)
         try:
             if file_digest(path) != digest:
                 yield path, f"{path}: has changed since it was written"

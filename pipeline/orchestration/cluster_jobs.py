@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from pipeline.errors import PipelineError
-from pipeline.storage.files import read_json, write_json
+from pipeline.storage.files import remembered, write_json
 from pipeline.storage.layout import Layout
 
 POLL_S = 1.0
@@ -35,10 +35,7 @@ def cancel_leftover_jobs(
     """
     if shutil.which("squeue") is None:
         return
-    noted = {
-        layout: read_json(layout.cluster_runs)["runs"] if layout.cluster_runs.exists() else []
-        for layout in layouts
-    }
+    noted = {layout: _noted_runs(layout) for layout in layouts}
     dead = {name for runs in noted.values() for name in runs}
     jobs = {number: comment for number, (name, comment) in _jobs().items() if name in dead}
     left = {number: comment for number, comment in jobs.items() if comment in comments}
@@ -51,6 +48,11 @@ def cancel_leftover_jobs(
     there = {name for name, _ in _jobs().values()} if dead else set()
     for layout, runs in noted.items():
         write_json(layout.cluster_runs, {"runs": [*(name for name in runs if name in there), run]})
+
+
+def _noted_runs(layout: Layout) -> list[str]:
+    runs = (remembered(layout.cluster_runs) or {}).get("runs")
+    return [run for run in runs if isinstance(run, str)] if isinstance(runs, list) else []
 
 
 def _jobs() -> dict[str, tuple[str, str]]:

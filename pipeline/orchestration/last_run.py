@@ -14,7 +14,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from pipeline.storage.files import fingerprint, read_json, write_json
+from pipeline.storage.files import fingerprint, remembered, write_json
 from pipeline.storage.layout import Layout
 
 RECORDS = Path(".snakemake")  # Snakemake's own, in the working directory
@@ -25,9 +25,11 @@ def changed_code(layouts: Collection[Layout], code: dict[str, Any] | None) -> li
     """A line for the data sets whose last call ran other code; none where git knows no commit."""
     datasets = defaultdict(list)
     for layout in layouts:
-        before = read_json(layout.last_run)["code"] if layout.last_run.exists() else None
+        before = _last(layout).get("code")
         # older versions noted digests of files in place of a commit
-        if code and before and "commit" in before and before != code:
+        if not isinstance(before, dict) or not isinstance(before.get("commit"), str):
+            continue
+        if code and before != code:
             datasets[f"{_version(before)} → {_version(code)}"].append(layout.dataset)
     return [
         f"{', '.join(names)}: code changed since the last run ({versions}); nothing runs again "
@@ -37,7 +39,7 @@ def changed_code(layouts: Collection[Layout], code: dict[str, Any] | None) -> li
 
 
 def _version(code: dict[str, Any]) -> str:
-    edited = f" + {len(code['changed'])} edited" if code["changed"] else ""
+    edited = f" + {len(code['changed'])} edited" if code.get("changed") else ""
     return f"{code['commit'][:SHORT]}{edited}"
 
 
@@ -49,19 +51,17 @@ def results_there(layout: Layout) -> set[Path]:
 def unrecorded(layout: Layout) -> set[Path]:
     """Results that exist and that Snakemake has not recorded here as they are."""
     there, noted = results_there(layout), _record(layout)
-    if not (noted.exists() and layout.last_run.exists()):
-        return there
-    record, folder = read_json(noted), layout.root / layout.dataset
+    record, folder = remembered(noted) or {}, layout.root / layout.dataset
+    mark, names = record.get("mark"), record.get("unrecorded")
     # records of older versions do not say what is unrecorded
-    if record["mark"] != read_json(layout.last_run)["mark"] or "unrecorded" not in record:
+    if not mark or mark != _last(layout).get("mark") or not isinstance(names, list):
         return there
-    return there & {folder / name for name in record["unrecorded"]}
+    return there & {folder / str(name) for name in names}
 
 
 def note_code(layout: Layout, code: dict[str, Any] | None) -> None:
     """Note which code a call ran; the mark stays."""
-    there = layout.last_run.exists()
-    mark = read_json(layout.last_run)["mark"] if there else uuid.uuid4().hex
+    mark = _last(layout).get("mark") or uuid.uuid4().hex
     write_json(layout.last_run, {"code": code, "mark": mark})
 
 
@@ -71,8 +71,12 @@ def note_recorded(layout: Layout, made: Collection[Path] = ()) -> None:
     left = unrecorded(layout).difference(made)
     names = sorted(path.relative_to(folder).as_posix() for path in left)
     # in between the marks differ, so the next call looks at what a killed one leaves
-    write_json(layout.last_run, {**read_json(layout.last_run), "mark": mark})
+    write_json(layout.last_run, {"code": None, **_last(layout), "mark": mark})
     write_json(_record(layout), {"results": str(folder), "mark": mark, "unrecorded": names})
+
+
+def _last(layout: Layout) -> dict[str, Any]:
+    return remembered(layout.last_run) or {}
 
 
 def _record(layout: Layout) -> Path:

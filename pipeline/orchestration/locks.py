@@ -22,7 +22,7 @@ from typing import IO
 
 from pipeline.errors import PipelineError
 from pipeline.networks.nodes import is_one_of_several
-from pipeline.storage.files import nearest_there
+from pipeline.storage.files import nearest_there, remove
 from pipeline.storage.layout import Layout
 
 log = logging.getLogger(__name__)
@@ -127,8 +127,10 @@ def list_locks(layout: Layout) -> list[Lock]:
     """All that runs on a data set, and all that was stopped half-way."""
     locks = []
     for path in sorted(layout.locks.glob(f"*{SUFFIX}")):
+        if not path.is_file():  # something else took its place
+            continue
         # a shared lock keeps no reader out, and needs no right to write
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8", errors="replace") as file:
             alive, who = not _lock(file, fcntl.LOCK_SH), _who(file)
         if who or alive:
             locks.append(Lock(layout.dataset, path.stem, who, alive))
@@ -150,7 +152,10 @@ def _open_lock(layout: Layout, work: str) -> IO[str]:
 
 def _open(path: Path) -> IO[str]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("a+", encoding="utf-8")
+    if os.path.lexists(path) and not path.is_file():
+        log.warning("%s: no file, though it only remembers who works here; made anew", path)
+        remove(path)
+    return path.open("a+", encoding="utf-8", errors="replace")
 
 
 def _lock(file: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
@@ -189,5 +194,5 @@ def _who(file: IO[str]) -> str:
     try:
         signature = json.loads(text)
         return f"process {signature['pid']} on {signature['host']}, since {signature['started']}"
-    except (ValueError, KeyError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return "a process that has not told its name" if text else ""

@@ -15,6 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from pipeline.errors import PipelineError, file_fault
 from pipeline.settings import Section
+from pipeline.settings.paths import file_refusal
 
 SHIPPED = Path(__file__).with_name("rates.json")
 MEASURE = "measure with python benchmarks/rates.py"
@@ -60,6 +61,8 @@ def load_rates(path: Path, device: str) -> Rates:
         PipelineError: no such file, another form, or nothing about the device.
     """
     try:
+        if (refusal := file_refusal(path)).startswith("found "):
+            raise file_fault(path, refusal, "rates", MEASURE)
         content = json.loads(path.read_text("utf-8"))
         machines = TypeAdapter(dict[Literal["cpu", "cuda"], Machine]).validate_python(content)
     except OSError as error:
@@ -68,7 +71,7 @@ def load_rates(path: Path, device: str) -> Rates:
         (first, *_) = error.errors()
         key = ".".join(map(str, first["loc"]))
         raise file_fault(path, f"{key}: {first['msg']}", "rates", MEASURE) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise file_fault(path, f"no JSON ({error})", "rates", MEASURE) from None
     if device not in machines:
         raise file_fault(path, f"nothing about {device}", f"its rates ({device})", MEASURE)

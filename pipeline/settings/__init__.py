@@ -13,6 +13,7 @@ result depends on exactly the dictionary that `stage_settings` returns for it.
 - `configuration`: the whole configuration, and the checks across sections.
 - `paths`: the files and folders that a configuration names.
 - `stage_settings`: the part of the configuration that a stage's result depends on.
+- `limits`: how large and deep a configuration may be.
 - `reading`: reads a file, and explains its faults.
 - `write_schema`: writes the JSON schema for editors.
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.settings.section import (
+    MOST_SUBSETS,
     Count,
     Fraction,
     Name,
@@ -100,7 +101,7 @@ class Split(Section):
     """Who trains, validates and tests: `test` and `validation` are counts or fractions of cases."""
 
     by: Literal["case", "group"] = "case"
-    subsets: Positive = 1
+    subsets: Annotated[int, Field(ge=1, le=MOST_SUBSETS, strict=True)] = 1
     test: Positive | Fraction = 0.2
     validation: Positive | Fraction = 0.2
 

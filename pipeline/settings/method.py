@@ -14,6 +14,8 @@ from pydantic import (
 
 from pipeline.settings.resources import TrainingResources
 from pipeline.settings.section import (
+    LARGEST_WIDTH,
+    MOST_PATCHES,
     NO_TRUTH,
     Count,
     Fraction,
@@ -22,6 +24,7 @@ from pipeline.settings.section import (
     Precision,
     Rate,
     Section,
+    Side,
     require,
 )
 
@@ -51,7 +54,7 @@ class Mae(Section):
 
     architecture: Literal["mae", "simmim"] = "mae"
     preset: Literal["large", "base", "small", "tiny"] = "large"
-    image_size: Annotated[int, Field(ge=32, strict=True)] = 224
+    image_size: Side = 224
     patch_size: Annotated[int, Field(ge=2, strict=True)] = 16
     train_mask_ratios: Annotated[tuple[Fraction, ...], Field(min_length=1)] = (0.5, 0.75)
     checkpoint: str | None = None
@@ -69,6 +72,9 @@ class Mae(Section):
     def _check_training(self) -> Self:
         sides = f"image_size {self.image_size} is no multiple of patch_size {self.patch_size}"
         require(self.image_size % self.patch_size == 0, sides)
+        patches = (self.image_size // self.patch_size) ** 2
+        found = f"patch_size: found {self.patch_size}, which makes {patches} patches of a slice"
+        require(patches <= MOST_PATCHES, f"{found}, expected at most {MOST_PATCHES}")
         trained = self.epochs > 0 or self.checkpoint is not None
         require(trained, "epochs 0 needs a checkpoint to start from")
         usable = self.architecture == "mae" or self.checkpoint is None
@@ -153,7 +159,7 @@ class Experiment(Section):
     gcu: Gcu | None = Gcu()
     rcu: Rcu | None = Rcu()
     residuals: Name | None = None
-    width: Positive = 64
+    width: Annotated[int, Field(ge=1, le=LARGEST_WIDTH, strict=True)] = 64
     subsets: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
     training: Training = Training()
     resources: TrainingResources = Field(default=TrainingResources(), exclude=True)

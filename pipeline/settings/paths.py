@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from pipeline.errors import PipelineError
@@ -10,6 +11,28 @@ from pipeline.settings.configuration import Settings
 from pipeline.settings.section import CONTROL
 
 FOLDER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # as Hugging Face prefers them
+
+
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def file_refusal(path: Path) -> str:
+    """Why a path leads to no regular file, or "": opening a pipe waits, and a device never ends."""
+    try:
+        kind = stat.S_IFMT(path.stat().st_mode)
+    except FileNotFoundError:
+        return "not there"
+    except OSError as error:
+        return error.strerror or str(error)
+    except ValueError:
+        return "a path with a NUL character"
+    return "" if kind == stat.S_IFREG else f"found {KINDS.get(kind, 'no file')}, expected a file"
 
 
 def checkpoint_files(path: Path) -> list[Path]:
@@ -25,8 +48,8 @@ def checkpoint_files(path: Path) -> list[Path]:
             expected = "expected one saved by Hugging Face's ViTMAE, or correct mae.checkpoint"
             raise PipelineError(f"{fault}; {expected}")
         return checkpoint_files(weights[0])
-    if not path.is_file():
-        raise PipelineError(f"checkpoint {path}: not there; correct mae.checkpoint")
+    if refusal := file_refusal(path):
+        raise PipelineError(f"checkpoint {path}: {refusal}; correct mae.checkpoint")
     config = path.parent / "config.json"  # also describes a single file of its folder
     return [path, config] if path.name in FOLDER_WEIGHTS and config.is_file() else [path]
 

@@ -12,8 +12,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipeline import settings as settings_model
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, one_line
 from pipeline.settings import Settings
+from pipeline.settings.limits import LARGEST_FILE, check_nodes, check_values
+from pipeline.settings.paths import file_refusal
+from pipeline.settings.section import require
 
 # pydantic's fault types in a user's words; `{…}` stands for the schema's own value
 EXPECTED = {
@@ -31,6 +34,7 @@ EXPECTED = {
     "less_than_equal": "at most {le:g}",
     "too_short": "at least {min_length} of them",
     "too_long": "at most {max_length} of them",
+    "string_too_long": "at most {max_length} characters",
     "string_pattern_mismatch": "letters, digits, _, + and -, beginning with a letter or digit",
 }
 EITHER = "a whole number from 1 on, or a fraction between 0 and 1"
@@ -52,8 +56,10 @@ def read_configuration(path: Path) -> dict[str, Any]:
         PipelineError: the file is missing or no YAML, or gives a key twice.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        twice = _key_given_twice(yaml.compose(text, yaml.SafeLoader))
+        text = _read_text(path)
+        nodes = yaml.compose(text, yaml.SafeLoader)
+        check_nodes(nodes)
+        twice = _key_given_twice(nodes)
         given = yaml.safe_load(text)
     except OSError as error:
         fault = f"{error.strerror or error}; expected a readable YAML file"
@@ -64,6 +70,11 @@ def read_configuration(path: Path) -> dict[str, Any]:
         fault = f"{line}not valid YAML: {error.problem}"
     except yaml.YAMLError as error:
         fault = f"not valid YAML: {' '.join(str(error).split())}"
+    except RecursionError:
+        fault = "found values nested too deeply"
+    # such as a number of thousands of digits, which Python refuses, or a 13th month
+    except (ValueError, ArithmeticError, TypeError, LookupError, AttributeError) as error:
+        fault = f"cannot be read: {one_line(error)}"
     else:
         if isinstance(given, dict) and not twice:
             return given
@@ -72,6 +83,14 @@ def read_configuration(path: Path) -> dict[str, Any]:
             place = f"line {twice.start_mark.line + 1}: found {twice.value!r} a second time"
             fault = f"{place} in its section, expected it once; the first would be lost"
     raise PipelineError(f"configuration {path}: {fault}")
+
+
+def _read_text(path: Path) -> str:
+    if (refusal := file_refusal(path)).startswith("found "):
+        raise PipelineError(f"configuration {path}: {refusal}; expected a readable YAML file")
+    size = path.stat().st_size
+    require(size <= LARGEST_FILE, f"found {size} bytes, expected at most {LARGEST_FILE}")
+    return path.read_text(encoding="utf-8")
 
 
 def _key_given_twice(root: yaml.Node | None) -> yaml.Node | None:
@@ -107,6 +126,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def validate(given: Mapping[str, Any], origin: str) -> Settings:
     """The settings that a mapping describes; `origin` names it in errors."""
     try:
+        check_values(given)
         return Settings.model_validate(given)
     except ValidationError as error:
         faults = error.errors()
@@ -121,6 +141,8 @@ def validate(given: Mapping[str, Any], origin: str) -> Settings:
             for place, expected in expectations.items()
         ]
         raise PipelineError("\n".join(lines)) from None
+    except ValueError as error:
+        raise PipelineError(f"configuration {origin}: {error}") from None
 
 
 def _follows(fault: Any, faults: Sequence[Any]) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from pipeline.settings.section import Fraction, Name, Positive, Section, require
+from pipeline.settings.section import MOST_MAPS, MOST_PASSES, Fraction, Name, Section, require
 
 
 class ResidualMap(Section):
@@ -15,7 +15,7 @@ class ResidualMap(Section):
 
     mae: Name
     mask_ratio: Fraction
-    passes: Positive
+    passes: Annotated[int, Field(ge=1, le=MOST_PASSES, strict=True)]
 
 
 MaskScheme = Literal["random", "stratified", "tissue"]
@@ -30,11 +30,17 @@ PRESETS = {  # masks and visible
 class Residuals(Section):
     """A residual set; `preset` (`paper`, `fast`, `lean` or `tissue`) fills in what is not given."""
 
-    maps: Annotated[tuple[ResidualMap, ...], Field(min_length=1)]
+    maps: Annotated[tuple[ResidualMap, ...], Field(min_length=1, max_length=MOST_MAPS)]
     masks: MaskScheme
     visible: Literal["paste", "ignore", "predict"]
     difference: Literal["abs", "squared", "ssim"] = "abs"
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+
+    @model_validator(mode="after")
+    def _check_passes(self) -> Self:
+        found = sum(part.passes for part in self.maps)
+        require(found <= MOST_PASSES, f"found {found} passes, expected at most {MOST_PASSES}")
+        return self
 
     @property
     def titles(self) -> tuple[str, ...]:

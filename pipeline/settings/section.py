@@ -27,10 +27,14 @@ Number = Annotated[float, Field(allow_inf_nan=False), NO_TRUTH]
 Fraction = Annotated[float, Field(gt=0, lt=1), NO_TRUTH]
 Positive = Annotated[int, Field(ge=1, strict=True)]  # strict: `true` does not count as 1
 Count = Annotated[int, Field(ge=0, strict=True)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$", max_length=200)]
+# Far above any use, and low enough that settings of a foreign bundle neither fill the memory nor
+# take days: networks of this size are built, and passes run, before anybody sees a number.
+LARGEST_SIDE, LARGEST_WIDTH, MOST_PASSES, MOST_MAPS, MOST_SUBSETS = 4096, 1024, 256, 64, 1000
+MOST_PATCHES = 128**2  # of a slice; attention takes memory with their square
 # in pixels; a smaller slice leaves batch normalisation a single value at the lowest level
 SMALLEST_SIDE = 32
-Side = Annotated[int, Field(ge=SMALLEST_SIDE, strict=True)]
+Side = Annotated[int, Field(ge=SMALLEST_SIDE, le=LARGEST_SIDE, strict=True)]
 Size = tuple[Side, Side]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False), NO_TRUTH]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), NO_TRUTH]

@@ -16,6 +16,7 @@ SimpleITK, only `zarr_store` uses zarr, and only `dicom` uses pydicom. `layout`,
 - `volumes`: images and masks in files: reading and writing.
 - `intensity`: raw intensities → [0, 1], as the networks see them.
 - `zarr_store`: Zarr stores: written whole, opened, verified.
+- `zarr_metadata`: a store's metadata, checked before zarr sees it.
 - `zarr_faults`: which faults of a store mean that it may be replaced.
 - `residual_store`: residual stores of a case, links into a shared folder among them.
 - `masks`: masks of predicted cases: thresholded, read and checked.

@@ -5,31 +5,36 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
-import stat
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, one_line
+from pipeline.settings.paths import file_refusal
 
+log = logging.getLogger(__name__)
 TEMPORARY = ".tmp"
+# of keys that results and notes have
+KINDS: dict[str, type] = {"cases": dict, "outputs": list, "unlabelled": list}
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 # ENOTDIR: a folder finds a link in its place, or a file
 OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes.
+def _refuse_special(path: Path) -> None:
+    """Raise an OSError where opening would wait for ever, or reading never end."""
+    if (refusal := file_refusal(path)).startswith("found "):
+        raise OSError(errno.EINVAL, refusal, str(path))
 
-    Raises:
-        OSError: it cannot be read, or is no regular file: a pipe would block, a device never end.
-    """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a regular file's bytes."""
+    _refuse_special(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -46,8 +51,7 @@ def read_regular(path: Path) -> bytes:
     Raises:
         OSError: it cannot be read, or is no regular file: a pipe or device might never end.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "no regular file", str(path))
+    _refuse_special(path)
     return path.read_bytes()
 
 
@@ -136,21 +140,57 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
+class Content(dict[str, Any]):
+    """What a JSON file of a stage holds; a key that it should have, and has not, is its fault."""
+
+    path: Path
+
+    def __missing__(self, key: str) -> Any:
+        """Raises PipelineError, for every key that is asked for in brackets and not there."""
+        raise PipelineError(f"{self.path}: damaged, it has no {key!r}; delete it and run again")
+
+
+def read_json(path: Path) -> Content:
     """The content of a JSON file written by a stage.
 
     Raises:
-        PipelineError: the file is missing or damaged.
+        PipelineError: the file is missing or damaged; or is a folder, a pipe or a device.
     """
+    if not os.path.lexists(path):
+        raise PipelineError(f"{path}: not there; run the stage that writes it first")
+    if refusal := file_refusal(path):
+        raise PipelineError(f"{path}: {refusal}; delete it and run again")
     try:
         content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise PipelineError(f"{path}: not there; run the stage that writes it first") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise PipelineError(f"{path}: damaged ({error}); delete it and run its stage") from error
+        fault = f"{path}: damaged ({one_line(error)}); delete it and run again"
+        raise PipelineError(fault) from error
     if not isinstance(content, dict):
-        raise PipelineError(f"{path}: found {type(content).__name__}, expected a JSON object")
-    return content
+        fault = f"{path}: damaged, found {type(content).__name__}, expected a JSON object"
+        raise PipelineError(f"{fault}; delete it and run again")
+    for key, kind in KINDS.items():
+        if not isinstance(content.get(key, kind()), kind):
+            fault = f"{path}: damaged, its {key!r} is no {kind.__name__}"
+            raise PipelineError(f"{fault}; delete it and run again")
+    kept = Content(content)
+    kept.path = path
+    return kept
+
+
+def remembered(path: Path) -> dict[str, Any] | None:
+    """The content of a JSON file that only remembers; None where there is none that can be used.
+
+    A damaged one is told in the log. Whoever remembers something writes it anew.
+    """
+    if not os.path.lexists(path):
+        return None
+    try:
+        return dict(read_json(path))
+    except PipelineError as error:
+        log.warning("%s; it only remembers, and is made anew", str(error).partition("; delete")[0])
+        return None
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:

@@ -21,7 +21,14 @@ from pipeline.errors import PipelineError
 from pipeline.storage.files import READ_ONLY, replacing
 from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_faults import UntouchableError
-from pipeline.storage.zarr_store import is_current, store_attributes, write_store
+from pipeline.storage.zarr_store import (
+    is_current,
+    open_store,
+    store_attributes,
+    stored_array,
+    verify_store,
+    write_store,
+)
 
 log = logging.getLogger(__name__)
 Maps = npt.NDArray[np.float16]  # (ratio, z, h, w), values in [0, 1]
@@ -32,19 +39,29 @@ def shared_store(root: Path, case: str, fingerprint: str) -> Path:
     return root / case / f"{fingerprint}.zarr"
 
 
-def find_or_link(layout: Layout, name: str, case: str, fingerprint: str) -> bool:
+def find_or_link(
+    layout: Layout,
+    name: str,
+    case: str,
+    fingerprint: str,
+    shape: tuple[int, ...],  # of its maps (ratio, z, h, w)
+) -> bool:
     """Whether the results have a case's residuals, now that those of the shared folder are linked.
 
     Raises:
         UntouchableError: the results hold a store that cannot be read now.
+        PipelineError: a store of the shared folder has maps of another shape, or changed ones.
     """
     path = layout.residual_store(name, case)
     # a link may lead to another user's store by now; an own store can take its place
     if (_can_be_read if path.is_symlink() else is_current)(path, fingerprint):
+        _check_form(path, case, shape)
         return True
     shared = layout.shared and shared_store(layout.shared, case, fingerprint)
     if shared is None or not _can_be_read(shared, fingerprint):
         return False
+    _check_form(shared, case, shape)
+    verify_store(shared)  # somebody else has written it: read once before weeks rest on it
     _link(layout, path, shared)
     log.info("%s: %s found in %s", name, case, layout.shared)
     return True
@@ -82,6 +99,15 @@ def write_residuals(
         write(path)
     else:
         _link(layout, path, shared)
+
+
+def _check_form(path: Path, case: str, shape: tuple[int, ...]) -> None:
+    maps = stored_array(open_store(path), "residual")
+    if maps.shape != shape or maps.dtype != np.float16:
+        raise PipelineError(
+            f"case {case}: store {os.path.realpath(path)}: found residuals {maps.shape} "
+            f"{maps.dtype}, expected {shape} float16; delete it, ask who wrote it, and run again"
+        )
 
 
 def _can_be_read(store: Path, fingerprint: str) -> bool:

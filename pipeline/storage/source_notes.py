@@ -6,12 +6,13 @@ known by its size and time; where one of them differs, either way, its content d
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.storage.files import file_digest, read_json, write_json
+from pipeline.storage.files import file_digest, remembered, write_json
 
 FileStats = dict[str, int]
 
@@ -21,6 +22,7 @@ class SourceChanges(NamedTuple):
 
     replaced: list[Path]  # files that hold something else by now
     touched: dict[str, dict[str, Any]]  # what to note of those of which only the time changed
+    unknown: bool = False  # the note is damaged, so nothing is known of any file
 
 
 def file_stats(files: Iterable[Path]) -> dict[Path, FileStats]:
@@ -43,7 +45,9 @@ def write_source_note(
 def source_changes(note: Path) -> SourceChanges:
     """Compare the noted files with what lies there now; nothing is noted anew."""
     changes = SourceChanges([], {})
-    files = read_json(note)["files"] if note.exists() else {}
+    files = _noted(note)
+    if files is None:
+        return changes._replace(unknown=os.path.lexists(note))
     for name, noted in files.items():
         try:
             stats = _stats(Path(name))
@@ -62,7 +66,16 @@ def source_changes(note: Path) -> SourceChanges:
 def note_touched(note: Path, touched: Mapping[str, Mapping[str, Any]]) -> None:
     """Spare the next plan the reading of files that were only touched."""
     with suppress(OSError):  # the results are somebody else's, and the files are read again
-        write_json(note, {"files": {**read_json(note)["files"], **touched}})
+        write_json(note, {"files": {**(_noted(note) or {}), **touched}})
+
+
+def _noted(note: Path) -> dict[str, dict[str, Any]] | None:
+    """The files of a note; None where there is none that can be used."""
+    files = (remembered(note) or {}).get("files")
+    if not isinstance(files, dict):
+        return None
+    whole = all(isinstance(noted, dict) and "sha256" in noted for noted in files.values())
+    return files if whole else None
 
 
 def _stats(path: Path) -> FileStats:

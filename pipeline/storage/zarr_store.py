@@ -20,7 +20,7 @@ from numcodecs.zstd import Zstd
 from zarr.codecs import ZstdCodec
 
 from pipeline.errors import PipelineError
-from pipeline.storage import zarr_faults
+from pipeline.storage import zarr_faults, zarr_metadata
 from pipeline.storage.files import replacing
 from pipeline.storage.zarr_faults import STORE_VERSION, UNREADABLE, UntouchableError
 
@@ -101,9 +101,15 @@ def open_store(path: Path) -> Store:
     # messages name the store itself, because deleting a link to it does not help
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
     try:
-        group = zarr.open_group(path, mode="r")
-        attributes = dict(group.attrs)
-        arrays = dict(group.arrays())
+        attributes = zarr_metadata.group_attributes(path)
+        zarr_faults.check_attributes(path, attributes)
+        written = _written_arrays(attributes)
+        for name in written:
+            if not (path / name / zarr_metadata.METADATA).exists():
+                raise zarr_faults.lost_data_error(path, name)
+        zarr_metadata.check_arrays(path, written, attributes)
+        group = zarr.open_group(path, mode="r", zarr_format=3, use_consolidated=False)
+        arrays = {name: group[name] for name in written}
     except FileNotFoundError:
         raise PipelineError(f"store {path}: not there; run the stage that writes it") from None
     except PermissionError:
@@ -111,10 +117,8 @@ def open_store(path: Path) -> Store:
         raise UntouchableError(fault) from None
     except UNREADABLE as error:
         raise zarr_faults.unreadable_error(path, error) from error
-    zarr_faults.check_attributes(path, attributes)
-    for name in _written_arrays(attributes):
-        # zarr does not list an array whose metadata is missing
-        if name not in arrays or not _has_data(path / name, arrays[name].ndim):
+    for name, array in arrays.items():
+        if not isinstance(array, zarr.Array) or not _has_data(path / name, array.ndim):
             raise zarr_faults.lost_data_error(path, name)
     return group
 

@@ -1,12 +1,13 @@
 """From files to case stores: what the settings of `source` choose of an image and its label."""
 
+import errno
 import os
 
 import nibabel
 import numpy as np
 import pytest
 
-from pipeline.datasets import list_cases
+from pipeline.datasets import list_cases, loading
 from pipeline.datasets.configured import planned_cases
 from pipeline.errors import PipelineError
 from pipeline.ingest import case_key, ingest, read_case
@@ -241,3 +242,30 @@ def test_a_setting_of_the_grid_makes_the_stores_anew_whose_grid_it_changes(
         lesion = np.flatnonzero(stored.any(axis=(1, 2))).tolist()
         assert store.attrs["slices_with_lesion"] == lesion
     assert len(keys) == 1 + (made[3] is True)
+
+
+def test_whatever_a_library_raises_about_one_case_leaves_the_others(folder, monkeypatch):
+    root, image, _ = folder
+    nibabel.save(nibabel.Nifti1Image(image[0].T, np.eye(4)), root / "good.nii.gz")
+    lines = ["case,image,label", "good,good.nii.gz,a-mask.nii.gz", "odd,a.nii.gz,a-mask.nii.gz"]
+    (root / "manifest.csv").write_text("\n".join(lines), "utf-8")
+    read = loading.read_volume
+
+    def reading(path, *others, **chosen):
+        return {}["spacing"] if path.name == "a.nii.gz" else read(path, *others, **chosen)
+
+    monkeypatch.setattr(loading, "read_volume", reading)
+    manifest = read_json(ingested(root, on_error="skip").cases)
+    assert list(manifest["cases"]) == ["good"]
+    (line,) = manifest["set_aside"]["odd"]
+    said = f"case odd: {root / 'a.nii.gz'}: cannot be used (KeyError: 'spacing', test_ingest.py"
+    assert line.startswith(said)
+    assert line.endswith("if it is sound, this is a fault of the program")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pipeline.ingest.write_store", full)
+    (root.parent / "results" / "scans" / "ingest" / "good.zarr" / "zarr.json").unlink()
+    with pytest.raises(OSError, match="No space left"):  # every case would fail
+        ingested(root, on_error="skip")

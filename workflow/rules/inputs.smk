@@ -54,10 +54,10 @@ def raw_files(wildcards):
         if not UNWRITABLE:
             workflow.dag.forcefiles.update(brought(wildcards.dataset))
     if SETTINGS.datasets[wildcards.dataset].source.phantom:
-        further = further_images(SETTINGS, wildcards.dataset)
+        further = or_exit(further_images, SETTINGS, wildcards.dataset)
         source_cases(wildcards.dataset)
         return [LAYOUTS[wildcards.dataset].phantom_truth, *further]
-    root = source_root(SETTINGS, wildcards.dataset)
+    root = or_exit(source_root, SETTINGS, wildcards.dataset)
     images = [file for case in source_cases(wildcards.dataset) for file in source_files(case)]
     return [*list_files(root), *images]
 

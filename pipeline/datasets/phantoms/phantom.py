@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.datasets.cases import CaseFiles
 from pipeline.errors import PipelineError
-from pipeline.storage.files import write_json
+from pipeline.storage.files import remembered, write_json
 
 if TYPE_CHECKING:
     from pipeline.datasets.phantoms.fields import PhantomCase
@@ -194,6 +193,8 @@ def _decathlon_description(places: list[_Place]) -> dict[str, Any]:
 def _remove_former(root: Path) -> None:
     """Remove the files of an earlier call, whose cases the adapter would list with the new ones."""
     former = root / WRITTEN
-    if former.is_file():
-        for name in json.loads(former.read_text("utf-8"))["files"]:
-            (root / name).unlink(missing_ok=True)
+    names = (remembered(former) or {}).get("files")
+    for name in names if isinstance(names, list) else ():
+        path = root / str(name)
+        if path.is_file() and path.resolve().is_relative_to(root.resolve()):
+            path.unlink()

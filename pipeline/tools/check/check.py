@@ -19,7 +19,7 @@ from grcsf.components import lesion_sizes, voxel_volume_mm3
 from grcsf.intensity import foreground_quantiles
 from pipeline.datasets import CaseFiles, ListingError, list_cases
 from pipeline.datasets.left_out import left_out
-from pipeline.errors import SEVERITIES, Finding, PipelineError
+from pipeline.errors import SEVERITIES, Finding, PipelineError, findings_of
 from pipeline.ingest import case_content, case_key, read_case
 from pipeline.planning.disk import disk_needed
 from pipeline.planning.preflight import check_split, check_units
@@ -108,10 +108,20 @@ SHOWN_QUANTILES = {"low": 0.005, "median": 0.5, "high": 0.995}
 
 def case_facts(files: CaseFiles, dataset: Dataset) -> tuple[CaseFacts, list[Finding]]:
     """Read one case whole: its description and its findings. A fault raises nothing."""
-    source = dataset.source
-    loaded = read_case(files, source, dataset.slices.plane)
     facts: dict[str, Any] = {"case": files.case, "group": files.group, "role": files.role}
     facts["labelled"] = files.label is not None
+    try:
+        return _facts_read(files, dataset, facts)
+    except Exception as error:  # whatever a library raises about one case leaves the others
+        return CaseFacts(**facts), list(findings_of(error, files.image, files.case))
+
+
+def _facts_read(
+    files: CaseFiles, dataset: Dataset, facts: dict[str, Any]
+) -> tuple[CaseFacts, list[Finding]]:
+    """See `case_facts`; `facts` has what the listing knows."""
+    source = dataset.source
+    loaded = read_case(files, source, dataset.slices.plane)
     findings = [*loaded.faults, *loaded.notes]
     if loaded.image is None:
         return CaseFacts(**facts), findings

@@ -6,7 +6,8 @@
     mae-NAME.safetensors, network-NAME.safetensors
                         what makes its residual maps: MAEs, or the network behind Grad-CAM
 
-Loading runs no code: safetensors and JSON, checked against digests and the settings' schema.
+Loading runs no code: safetensors and JSON, checked against digests and the settings' schema, and
+nothing is inflated or built that these settings do not need.
 """
 
 from __future__ import annotations
@@ -16,28 +17,32 @@ import logging
 import shutil
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from pipeline.errors import PipelineError, one_line
 from pipeline.settings import Dataset, GradCam, residual_count
-from pipeline.settings.section import Name
+from pipeline.settings.section import Name, require
 from pipeline.storage.files import file_digest, make_output, read_json, write_json
 from pipeline.storage.layout import STAGES, Layout, folder_of, stage_version
 from pipeline.storage.zarr_store import open_store
+from pipeline.tools.export.bundle_checks import (
+    DAMAGED_ZIP,
+    check_parameters,
+    check_weights,
+    check_zip,
+    expected_networks,
+)
 from pipeline.tools.export.model_card import model_card
 
 FORMAT = 1
 DESCRIPTION, CARD = "bundle.json", "MODEL_CARD.md"
 LARGEST_DESCRIPTION = 16 * 2**20
-# NotImplementedError: a compression that zipfile does not know; RuntimeError: an encrypted file
-DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 PACKAGES = ("numpy", "safetensors", "SimpleITK", "timm", "torch", "zarr")
 log = logging.getLogger(__name__)
 
@@ -121,6 +126,7 @@ def open_bundle(path: Path, into: Path) -> Bundle:
         raise PipelineError(
             f"bundle {path}: found a folder, expected a zip; zip its files, or export it again"
         )
+    check_zip(path)
     record = _description(path)
     try:
         dataset = Dataset.model_validate(record["settings"])
@@ -134,10 +140,15 @@ def open_bundle(path: Path, into: Path) -> Bundle:
             maps=residual_count(dataset, str(record["experiment"])),
             files=dict(record["files"]),
         )
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
+        require(bundle.subset in dataset.all_subsets, f"subset: found {bundle.subset}")
+        networks = expected_networks(dataset, bundle.experiment)
+    except Exception as error:  # settings that pass may still build nothing
         raise PipelineError(
             f"bundle {path}: {DESCRIPTION} is not valid ({one_line(error)})"
         ) from error
+    check_parameters(path, networks["network.safetensors"], record.get("parameters"))
+    for name, network in networks.items():
+        check_weights(path, name, network)
     layout = Layout(into, bundle.name)
     for name, manifest in _manifests(layout, dataset, bundle.experiment, bundle.subset).items():
         weights = folder_of(manifest) / "model.safetensors"

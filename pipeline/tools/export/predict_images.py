@@ -1,16 +1,16 @@
 """`grcsf predict IMAGE…`: a bundle predicts images that were never ingested.
 
-The images go through the stages themselves, in a temporary results tree, so that the pipeline would
-make the same mask. A case is named after its image file; the seed and that name determine the masks
-of the MAE passes.
+The images go through the stages themselves, in a results tree of their own, so that the pipeline
+would make the same mask. A case is named after its image file; the seed and that name determine the
+masks of the MAE passes.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
-import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -24,7 +24,7 @@ from grcsf.agatston import calcium_score
 from grcsf.calcium import claim_candidates
 from grcsf.components import lesion_sizes, voxel_volume_mm3
 from pipeline.datasets.cases import CASE_NAME, NAME_RULE, CaseFiles
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, findings_of
 from pipeline.ingest import ingest_case
 from pipeline.networks.grad_cam import grad_cam_maps
 from pipeline.postprocess import postprocess
@@ -40,6 +40,7 @@ from pipeline.storage.volumes import write_volume
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export.bundle import Bundle, open_bundle
 from pipeline.tools.export.page import prediction_page
+from pipeline.tools.export.working_tree import working_tree
 
 PER_IMAGE = ("ingest", "split", "residual_maps", "predict", "postprocess")
 PROBABILITY = "-probability"  # follows the image's name in the name of its probability map
@@ -65,9 +66,9 @@ def predict_images(
         _check_probabilities(files)
     _check_apart(files, output)
     make_output(output)
-    with tempfile.TemporaryDirectory(prefix="grcsf-") as temporary:
-        bundle = open_bundle(model, Path(temporary))
-        layout, dataset = Layout(Path(temporary), bundle.name), bundle.dataset
+    with working_tree(output) as tree:
+        bundle = open_bundle(model, tree)
+        layout, dataset = Layout(tree, bundle.name), bundle.dataset
         for name, image in files.items():
             modality = dataset.source.modality or ""
             case = CaseFiles(name, image, None, role="unlabelled", modality=modality)
@@ -81,8 +82,9 @@ def predict_images(
                     log.info("note: %s: %s", name, note)
                 _run_stages(layout, bundle, {name: entry}, resources)
                 _hand_over(layout, bundle, name, output, probabilities)
-            except PipelineError as error:
-                faults[name] = [f"{image}: {error}"]
+            except Exception as error:  # whatever a library raises about one image
+                found = findings_of(error, image, name)
+                faults[name] = [str(each) if each.file else f"{image}: {each}" for each in found]
             finally:
                 for stage in PER_IMAGE:
                     shutil.rmtree(layout.stage(stage), ignore_errors=True)
@@ -124,7 +126,8 @@ def _check_probabilities(files: Mapping[str, Path]) -> None:
 def _check_apart(files: Mapping[str, Path], output: Path) -> None:
     """Refuse a folder that holds an image, or is one: a mask has its image's name."""
     for image in files.values():
-        if output.resolve() in (image.parent.resolve(), image.resolve()):
+        # Path.resolve raises at links that lead in a circle
+        if os.path.realpath(output) in map(os.path.realpath, (image.parent, image)):
             raise PipelineError(
                 f"--output: {output} holds the image {image}, which its mask could replace; "
                 "choose another folder"

@@ -1,5 +1,6 @@
 """Every fault of a configuration names its key, what was found and what is allowed."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import yaml
 
 from pipeline.errors import PipelineError
 from pipeline.settings import further_images, source_root
+from pipeline.settings.paths import checkpoint_files
 from pipeline.settings.reading import load_settings, merge, read_configuration, validate
 
 CONFIGS = sorted((Path(__file__).resolve().parents[3] / "config").glob("*.yaml"))
@@ -173,3 +175,59 @@ def test_what_no_path_is(changed, path, said):
         with pytest.raises(PipelineError, match=said) as raised:
             read(settings, "brain")
         assert repr(path) in str(raised.value)
+
+
+def bomb():
+    lines = ["l0: &l0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 12)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (bomb(), "found more than 50000 values"),
+        ("a: &a [*a]", "found values nested deeper than 40"),
+        ("\n".join(["a0: &a0 x", *(f"a{n}: &a{n} [*a{n - 1}]" for n in range(1, 3000))]), "deeper"),
+        ("a: &a {x: 1}\nb: {<<: [" + "*a, " * 60_000 + "*a]}", "found more than 50000 values"),
+        ("a: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
+        ("seed: " + "9" * 6000, "limit .4300 digits. for integer"),
+        ("a: 2020-13-45", "month must be in 1..12"),
+        ("a: !!timestamp x", "cannot be read"),
+        ("#" * 2**21, "found 2097152 bytes, expected at most"),
+        ('results: "a\\0b"\ndatasets: {}', "expected text without NUL"),
+        ('results: "a\\ud800b"\ndatasets: {}', "expected text without NUL"),
+    ],
+    ids=str.split("aliases endless chain merges deep digits month time large nul half"),
+)
+def test_what_would_fill_memory_or_stack_is_one_line(tmp_path, text, said):
+    path = tmp_path / "c.yaml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(PipelineError, match=f"^configuration {path}: .*{said}") as raised:
+        load_settings(path)
+    assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "circle", "folder"])
+def test_only_a_regular_file_is_a_configuration_or_a_checkpoint(tmp_path, kind):
+    path = tmp_path / "c.yaml"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to({"device": "/dev/zero", "circle": "c.yaml"}[kind])
+    said = "Too many levels|not there" if kind == "circle" else f"found a {kind}|a folder without"
+    for read in (load_settings, checkpoint_files):
+        with pytest.raises(PipelineError, match=f"{path}: ({said})"):
+            read(path)
+
+
+def test_a_user_or_a_path_that_cannot_be_is_one_line(changed):
+    given = changed({"source.root": "~no-such-user/x"})
+    with pytest.raises(PipelineError, match="whose user is not known here"):
+        source_root(validate(given, "c"), "brain")
+    with pytest.raises(PipelineError, match="expected text without NUL"):
+        validate(changed({"source.root": "a\0b"}), "c")
+    with pytest.raises(PipelineError, match="a path with a NUL"):
+        checkpoint_files(Path("a\0b"))

@@ -16,12 +16,16 @@ from pipeline.settings.reading import validate
 from pipeline.storage import residual_store
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import Layout
-from pipeline.storage.residual_store import find_or_link, shared_store, write_residuals
+from pipeline.storage.residual_store import shared_store, write_residuals
 from pipeline.storage.zarr_store import open_store, read_array, verify_store
 from tests.pipeline.results import MAE, RESIDUALS, RESOURCES, SLICES
 from tests.pipeline.storage.stores import as_another_user
 
 MAPS = np.linspace(0, 1, 2 * 3 * 8 * 8, dtype=np.float16).reshape(2, 3, 8, 8)
+
+
+def find_or_link(*of_a_store):
+    return residual_store.find_or_link(*of_a_store, MAPS.shape)
 
 
 @pytest.fixture(autouse=True)

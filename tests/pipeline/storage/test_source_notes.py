@@ -41,7 +41,7 @@ def test_a_replaced_file_is_noticed_whatever_its_time_and_again(tmp_path, files,
 def test_a_touched_file_is_read_once_and_is_no_other(tmp_path, files, monkeypatch):
     os.utime(files[0], ns=(YEAR_2020_NS, YEAR_2020_NS))
     before = (tmp_path / "note.json").read_bytes()
-    replaced, touched = source_changes(tmp_path / "note.json")
+    replaced, touched, _ = source_changes(tmp_path / "note.json")
     assert (replaced, list(touched)) == ([], [str(files[0])])
     assert (tmp_path / "note.json").read_bytes() == before, "comparing notes nothing"
     note_touched(tmp_path / "note.json", touched)

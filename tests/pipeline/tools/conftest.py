@@ -5,13 +5,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
+from grcsf.mae.build import build_masked_model
 from pipeline.cli.job import log_lines
+from pipeline.networks.build import build_network
+from pipeline.networks.weights import keep_model
+from pipeline.settings import Dataset, Experiment, GradCam
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.layout import Layout
 from pipeline.storage.residual_store import write_residuals
 from pipeline.storage.zarr_store import write_store
+from tests.pipeline.results import copy_results
+from tests.pipeline.tools.bundles import exported
 from tests.pipeline.tools.calls import STAGES, stage, write_phantoms
 from tests.workflow import tiny
 
@@ -89,3 +96,47 @@ def config(ingested):
     file = ingested.root / "c.yaml"
     file.write_text(yaml.safe_dump(content), "utf-8")
     return file
+
+
+@pytest.fixture
+def run(ingested, mae, residuals, experiment, slices):
+    """A tree with an MAE and three networks, none of them trained, and its settings."""
+    return untrained(ingested, mae, residuals, experiment, slices)
+
+
+@pytest.fixture(scope="session")
+def unpacked(ingested_once, tmp_path_factory, mae, residuals, experiment, slices):
+    """The files of a bundle of GRCSF, made once."""
+    folder = tmp_path_factory.mktemp("bundle")
+    layout = copy_results(ingested_once, folder)
+    made = untrained(layout, mae, residuals, experiment, slices)
+    shutil.unpack_archive(exported(made, folder / "run.zip"), folder / "run")
+    return folder / "run"
+
+
+def untrained(ingested, mae, residuals, experiment, slices):
+    """See `run`."""
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+    shape = {"image_size": mae.image_size, "patch_size": mae.patch_size}
+    masked = build_masked_model(mae.architecture, mae.preset, **shape)
+    keep_model(masked, ingested.mae("shared"), "x", {})
+    unet = Experiment(model="unet", width=2)
+    looked = experiment.model_copy(update={"residuals": "cam"})
+    experiments = {"grcsf": experiment, "unet": unet, "looked": looked}
+    for name, maps in (("grcsf", 2), ("unet", 0), ("looked", 1)):
+        torch.manual_seed(1)
+        network = build_network(experiments[name], maps, slices)
+        keep_model(network, ingested.model(name, 1), "x", {"where": "/home/somebody"})
+    dataset = Dataset.model_validate(
+        {
+            "source": {"adapter": "manifest", "root": "/home/somebody", "modality": "MR"},
+            "slices": slices,
+            "mae": {"shared": mae, "other": mae},
+            "residuals": {"mrm": residuals, "cam": GradCam(grad_cam="unet")},
+            "experiments": experiments,
+        }
+    )
+    split = read_json(ingested.split)
+    write_json(ingested.split, {**split, "digest": "0123456789abcdef01"})
+    return ingested, dataset

@@ -13,6 +13,7 @@ import yaml
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.datasets import loading
 from pipeline.errors import SEVERITIES, Finding
 from pipeline.ingest import listed_cases
 from pipeline.settings import Dataset
@@ -219,6 +220,21 @@ def test_every_fault_of_every_case_is_told_in_one_run_as_records_of_one_form(tmp
         assert one["found"] in one["text"]
         if one["severity"] != "note":
             assert one["remedy"], f"{one['text']}: nothing to be done is no warning"
+
+
+def test_whatever_a_library_raises_about_one_case_is_its_finding(tmp_path, root, monkeypatch):
+    read = loading.read_volume
+
+    def reading(path, *others, **chosen):
+        if path.name == "b_0000.nii.gz":
+            raise MemoryError("Unable to allocate 2 TiB")
+        return read(path, *others, **chosen)
+
+    monkeypatch.setattr(loading, "read_volume", reading)
+    found = checked(tmp_path, root)
+    said = "memory is too small for it (MemoryError: Unable to allocate 2 TiB)"
+    assert told(found, "error")["b"] == [said]
+    assert [case.case for case in found.usable] == ["a"]
 
 
 def test_orphans_are_told_beside_the_faults_of_cases(tmp_path, root):

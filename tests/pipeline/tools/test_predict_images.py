@@ -8,77 +8,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK
-import torch
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
-from grcsf.mae.build import build_masked_model
 from pipeline.cli import app
+from pipeline.datasets import loading
 from pipeline.datasets.cases import NAME_RULE
 from pipeline.errors import PipelineError
-from pipeline.networks.build import build_network
 from pipeline.networks.grad_cam import grad_cam_maps
-from pipeline.networks.weights import keep_model
 from pipeline.predict import predict
 from pipeline.residual_maps import residual_maps
-from pipeline.settings import Dataset, Experiment, GradCam
-from pipeline.storage.files import read_json, write_json
-from pipeline.storage.masks import grid_differences, store_geometry
+from pipeline.storage.files import write_json
+from pipeline.storage.masks import grid_differences
 from pipeline.storage.volumes import read_volume, write_volume
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export import predict_images as images_module
-from pipeline.tools.export.bundle import export_run, open_bundle
+from pipeline.tools.export.bundle import open_bundle
 from pipeline.tools.export.predict_images import claimed_agatston, predict_images
 from tests.pipeline.storage.grids import turned
+from tests.pipeline.tools.bundles import SEED, altered, exported, raw
 
-SEED = 5
 WEIGHTS = "network.safetensors"
 STAGE = ("--config", "c", "--dataset", "d", "--experiment", "e")
-
-
-@pytest.fixture
-def run(ingested, mae, residuals, experiment, slices):
-    """A tree with an MAE and three networks, none of them trained, and its settings."""
-    torch.set_num_threads(1)
-    torch.manual_seed(1)
-    shape = {"image_size": mae.image_size, "patch_size": mae.patch_size}
-    masked = build_masked_model(mae.architecture, mae.preset, **shape)
-    keep_model(masked, ingested.mae("shared"), "x", {})
-    unet = Experiment(model="unet", width=2)
-    looked = experiment.model_copy(update={"residuals": "cam"})
-    experiments = {"grcsf": experiment, "unet": unet, "looked": looked}
-    for name, maps in (("grcsf", 2), ("unet", 0), ("looked", 1)):
-        torch.manual_seed(1)
-        network = build_network(experiments[name], maps, slices)
-        keep_model(network, ingested.model(name, 1), "x", {"where": "/home/somebody"})
-    dataset = Dataset.model_validate(
-        {
-            "source": {"adapter": "manifest", "root": "/home/somebody", "modality": "MR"},
-            "slices": slices,
-            "mae": {"shared": mae, "other": mae},
-            "residuals": {"mrm": residuals, "cam": GradCam(grad_cam="unet")},
-            "experiments": experiments,
-        }
-    )
-    split = read_json(ingested.split)
-    write_json(ingested.split, {**split, "digest": "0123456789abcdef01"})
-    return ingested, dataset
-
-
-def exported(run, path, experiment="grcsf"):
-    export_run(*run, experiment, 1, SEED, path)
-    return path
 
 
 def read_text(model, name):
     with zipfile.ZipFile(model) as archive:
         return archive.read(name).decode("utf-8")
-
-
-def raw(run, path, case="d"):
-    store = open_store(run[0].case_store(case))
-    write_volume(path, read_array(store, "image"), store_geometry(store))
-    return path
 
 
 @pytest.mark.parametrize("chosen", ["grcsf", "looked"])
@@ -177,11 +133,6 @@ def test_a_bundle_is_a_zip_and_replaces_nothing(run, tmp_path):
             open_bundle(tmp_path / name, tmp_path / "tree")
 
 
-def altered(model, **changes):
-    record = json.loads((model / "bundle.json").read_text("utf-8"))
-    (model / "bundle.json").write_text(json.dumps({**record, **changes}), "utf-8")
-
-
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -234,12 +185,10 @@ def test_a_byte_changed_in_a_zip_is_found(run, tmp_path):
 def test_a_zip_writes_nothing_but_what_a_bundle_has(run, tmp_path):
     model = exported(run, tmp_path / "run.zip")
     with zipfile.ZipFile(model, "a") as archive:
-        archive.writestr("../../escaped", "x")
         archive.writestr("trap.py", "x")
     open_bundle(model, tmp_path / "deep" / "tree")
     written = {path.name for path in (tmp_path / "deep").rglob("*") if path.is_file()}
     assert written == {"model.safetensors", "shared.json", "subset-1.json"}
-    assert not list(tmp_path.glob("escaped"))
 
 
 def test_every_format_is_read(run, tmp_path, resources):
@@ -364,3 +313,45 @@ def test_the_agatston_score_is_that_of_whole_candidates(run, tmp_path):
     mask[1, 2, 2] = True
     # four pixels of 0.25 mm², 300 HU and more, 3 mm apart; the other candidate is not claimed
     assert claimed_agatston(bundle, mask, hu, (3.0, 0.5, 0.5)) == pytest.approx(4 * 0.25 * 3)
+
+
+def test_whatever_one_image_raises_the_others_are_predicted(run, tmp_path, resources, monkeypatch):
+    model = exported(run, tmp_path / "run.zip", "unet")
+    good = [raw(run, tmp_path / f"good-{n}.nii.gz", case) for n, case in enumerate("abcdea")]
+    bad = {name: tmp_path / f"{name}.nii.gz" for name in ("library", "memory", "cut", "gone")}
+    for name in ("library", "memory", "cut"):
+        raw(run, bad[name])
+    bad["cut"].write_bytes(bad["cut"].read_bytes()[:200])
+    read = loading.read_volume
+
+    def reading(path, *others, **chosen):
+        if path == bad["library"]:
+            np.zeros(3).reshape(2, 2)
+        if path == bad["memory"]:
+            raise MemoryError
+        return read(path, *others, **chosen)
+
+    monkeypatch.setattr(loading, "read_volume", reading)
+    monkeypatch.setattr(images_module, "prediction_page", lambda *_: b"")  # seconds for all
+    mixed = [*good[:2], *bad.values(), *good[2:]]
+    with pytest.raises(PipelineError) as raised:
+        predict_images(mixed, model, tmp_path / "out", resources)
+    first, *lines = str(raised.value).splitlines()
+    assert first == "4 of 10 images could not be used:"
+    assert [line.split(":")[0] for line in lines] == [f"case {name}" for name in bad]
+    assert f"case library: {bad['library']}: cannot be used (ValueError: cannot reshape" in lines[0]
+    assert "memory is too small for it (MemoryError)" in lines[1]
+    masks = sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz"))
+    assert masks == [path.name for path in good]
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_a_stop_is_no_fault_of_an_image(run, tmp_path, resources, monkeypatch):
+    model = exported(run, tmp_path / "run.zip", "unet")
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loading, "read_volume", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        predict_images([raw(run, tmp_path / "d.nii")], model, tmp_path / "out", resources)

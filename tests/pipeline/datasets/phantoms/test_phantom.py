@@ -12,11 +12,13 @@ from scipy import ndimage
 
 from pipeline.datasets import list_cases
 from pipeline.datasets.loading import load_case
+from pipeline.datasets.phantoms import phantom
 from pipeline.datasets.phantoms.calcium import agatston
 from pipeline.datasets.phantoms.fields import Grid
 from pipeline.datasets.phantoms.phantom import ADAPTER_OF, KINDS, phantom_files, write_phantom
 from pipeline.errors import PipelineError
 from pipeline.storage.volumes import read_geometry, read_volume
+from tests.pipeline.damages import DAMAGES
 
 SHAPES = {"head": (30, 72, 64), "chest": (20, 72, 72), "heart": (20, 96, 96)}
 CASES = {"head": 9, "chest": 4, "heart": 9}
@@ -204,3 +206,20 @@ def test_smallest_shape(tmp_path):
         write_phantom(kind, tmp_path / kind, cases=2, shape=(8, 8, 8))
         for case in list_cases(ADAPTER_OF[kind], tmp_path / kind):
             assert read_volume(case.image).array.shape == (8, 8, 8)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_list_of_former_files_that_is_damaged_or_leads_elsewhere_removes_nothing(
+    tmp_path, damage
+):
+    root, other = tmp_path / "root", tmp_path / "other.txt"
+    root.mkdir()
+    other.write_text("of somebody else")
+    written = root / ".phantom.json"
+    written.write_text(json.dumps({"files": ["../other.txt", str(other), "former", 5]}))
+    (root / "former").write_text("x")
+    phantom._remove_former(root)
+    assert other.exists()
+    assert not (root / "former").exists()
+    DAMAGES[damage](written)
+    phantom._remove_former(root)
