@@ -33,15 +33,17 @@ from pipeline.storage.layout import STAGES, Layout, folder_of, stage_version
 from pipeline.storage.zarr_store import open_store
 from pipeline.tools.export.bundle_checks import (
     DAMAGED_ZIP,
+    DESCRIPTION,
     check_parameters,
     check_weights,
     check_zip,
     expected_networks,
+    member,
 )
 from pipeline.tools.export.model_card import model_card
 
 FORMAT = 1
-DESCRIPTION, CARD = "bundle.json", "MODEL_CARD.md"
+CARD = "MODEL_CARD.md"
 LARGEST_DESCRIPTION = 16 * 2**20
 PACKAGES = ("numpy", "safetensors", "SimpleITK", "timm", "torch", "zarr")
 log = logging.getLogger(__name__)
@@ -220,7 +222,7 @@ def _manifests(layout: Layout, dataset: Dataset, experiment: str, subset: int) -
 
 def _description(path: Path) -> dict[str, Any]:
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(_member(archive, DESCRIPTION)) as file:
+        with zipfile.ZipFile(path) as archive, archive.open(member(archive, DESCRIPTION)) as file:
             record = json.loads(file.read(LARGEST_DESCRIPTION))
     except (ValueError, KeyError, OSError, *DAMAGED_ZIP) as error:
         raise PipelineError(
@@ -233,27 +235,12 @@ def _description(path: Path) -> dict[str, Any]:
     return dict(record)
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> str:
-    """The name in the zip, whose files may lie in one folder: unpacked and zipped again, they do.
-
-    Raises:
-        KeyError: several folders hold a bundle.
-    """
-    tops = [each.split("/") for each in archive.namelist() if each.count("/") <= 1]
-    folders = [parts[0] for parts in tops if parts[1:] == [DESCRIPTION]]
-    if [DESCRIPTION] in tops or not folders:
-        return name
-    if len(folders) > 1:
-        raise KeyError(f"found it in the folders {', '.join(folders)}, expected one bundle a zip")
-    return f"{folders[0]}/{name}"
-
-
 def _unpack(path: Path, name: str, into: Path) -> None:
     """Copy one file out of a zip: read by its name, never to a path that the zip names."""
     try:
         with (
             zipfile.ZipFile(path) as archive,
-            archive.open(_member(archive, name)) as file,
+            archive.open(member(archive, name)) as file,
             into.open("wb") as written,
         ):
             shutil.copyfileobj(file, written)

@@ -26,6 +26,7 @@ from pipeline.settings.section import require
 # NotImplementedError: a compression that zipfile does not know; RuntimeError: an encrypted file
 DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+DESCRIPTION = "bundle.json"
 HEADER_LENGTH = 8  # bytes of a safetensors file that give the length of the header behind them
 LARGEST_HEADER = 16 * 2**20
 TYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.bool: "BOOL"}
@@ -57,6 +58,21 @@ def check_zip(path: Path) -> None:
         if entry.compress_type not in COMPRESSIONS:
             fault = f"{name!r} is compressed in a way that grcsf export does not use"
             raise PipelineError(f"bundle {path}: {fault}; zip its files again, or export it again")
+
+
+def member(archive: zipfile.ZipFile, name: str) -> str:
+    """The name in the zip, whose files may lie in one folder: unpacked and zipped again, they do.
+
+    Raises:
+        KeyError: several folders hold a bundle.
+    """
+    tops = [each.split("/") for each in archive.namelist() if each.count("/") <= 1]
+    folders = [parts[0] for parts in tops if parts[1:] == [DESCRIPTION]]
+    if [DESCRIPTION] in tops or not folders:
+        return name
+    if len(folders) > 1:
+        raise KeyError(f"found it in the folders {', '.join(folders)}, expected one bundle a zip")
+    return f"{folders[0]}/{name}"
 
 
 def expected_networks(dataset: Dataset, experiment: str) -> dict[str, nn.Module]:
@@ -102,8 +118,8 @@ def check_weights(path: Path, name: str, network: nn.Module) -> None:
     }
     bytes_ = sum(value.nbytes for value in network.state_dict().values())
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(name) as file:
-            size = archive.getinfo(name).file_size
+        with zipfile.ZipFile(path) as archive, archive.open(member(archive, name)) as file:
+            size = archive.getinfo(member(archive, name)).file_size
             length, found = _header(file)
     except KeyError:
         raise PipelineError(f"bundle {path}: {name} is not there") from None

@@ -161,13 +161,13 @@ def test_a_root_may_hold_an_environment_variable(changed, monkeypatch):
         source_root(settings, "brain")
 
 
-@pytest.mark.parametrize("results", ["-n", "./-n/x", "a\nb", "a\0"])
+@pytest.mark.parametrize("results", ["-n", "./-n/x", "a\nb"])
 def test_results_are_no_option_of_a_command(changed, results):
     assert f"results: found {results!r}" in refused({**changed(), "results": results})
 
 
 @pytest.mark.parametrize(
-    ("path", "said"), [("a\0b", "without control characters"), ("~nouser17/x", "user is not known")]
+    ("path", "said"), [("a\1b", "without control characters"), ("~nouser17/x", "user is not known")]
 )
 def test_what_no_path_is(changed, path, said):
     settings = validate(changed({"source": {**SOURCE, "root": path, "also_predict": [path]}}), "x")

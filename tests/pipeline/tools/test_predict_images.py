@@ -349,7 +349,7 @@ def test_whatever_one_image_raises_the_others_are_predicted(run, tmp_path, resou
 def test_a_stop_is_no_fault_of_an_image(run, tmp_path, resources, monkeypatch):
     model = exported(run, tmp_path / "run.zip", "unet")
 
-    def stopped(*_):
+    def stopped(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(loading, "read_volume", stopped)
