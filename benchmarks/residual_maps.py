@@ -41,8 +41,8 @@ from grcsf.mae.build import MaskedModel
 from grcsf.mae.model import PRESETS
 from grcsf.residuals import BACKGROUND
 from pipeline.datasets.phantoms.phantom import write_phantom
+from pipeline.storage.images.volumes import read_volume
 from pipeline.storage.slices import network_slices
-from pipeline.storage.volumes import read_volume
 
 PRODUCT = 4096  # side of the matrices whose product tells a device's peak
 

@@ -24,9 +24,9 @@ from pipeline.datasets.loading import LoadedCase, load_case
 from pipeline.errors import Finding, PipelineError, findings_of
 from pipeline.settings import QUANTILES, Source
 from pipeline.storage.files import file_digest, fingerprint, write_json
+from pipeline.storage.images.source_grid import working_grid
 from pipeline.storage.layout import Layout
 from pipeline.storage.masks import GRID_KEYS, SOURCE_GRID, geometry_of
-from pipeline.storage.source_grid import working_grid
 from pipeline.storage.source_notes import file_stats, write_source_note
 from pipeline.storage.zarr_store import store_attributes, write_store
 

@@ -12,6 +12,8 @@ from grcsf.calcium import postprocess_calcium
 from grcsf.components import filter_components
 from pipeline.settings import Postprocess
 from pipeline.storage.files import file_digest, fingerprint, read_json, remembered, write_json
+from pipeline.storage.images.source_grid import to_source_grid
+from pipeline.storage.images.volumes import write_volume
 from pipeline.storage.layout import Layout, mask_note
 from pipeline.storage.masks import (
     SOURCE_GRID,
@@ -22,8 +24,6 @@ from pipeline.storage.masks import (
     store_geometry,
     thresholded_mask,
 )
-from pipeline.storage.source_grid import to_source_grid
-from pipeline.storage.volumes import write_volume
 from pipeline.storage.zarr_store import Store, open_store
 
 VERSION = 1

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import Finding, PipelineError
-from pipeline.storage.image_headers import data_files
-from pipeline.storage.image_names import image_name
+from pipeline.storage.images.headers import data_files
+from pipeline.storage.images.names import image_name
 
 ROLES = ("", "train", "validation", "test", "unlabelled")
 CASE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")

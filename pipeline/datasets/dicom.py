@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.datasets import manifest
 from pipeline.datasets.cases import CaseFiles, checked
-from pipeline.storage.dicom.content import is_dicom, may_hold_slices
+from pipeline.storage.images.dicom.content import is_dicom, may_hold_slices
 
 
 def list_cases(root: Path) -> list[CaseFiles]:

@@ -11,7 +11,7 @@ from pipeline.datasets import atlas, dicom, msd, orcascore
 from pipeline.datasets.cases import CaseFiles, shortened
 from pipeline.errors import Finding, Severity
 from pipeline.settings import Source
-from pipeline.storage.image_names import looks_like_image
+from pipeline.storage.images.names import looks_like_image
 
 # the folders in which an adapter looks for images: all of them, or those directly in the root
 FOLDERS: dict[str, tuple[str, ...]] = {

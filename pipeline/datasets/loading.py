@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from pipeline.datasets.cases import CaseFiles
 from pipeline.errors import Finding, PipelineError
-from pipeline.storage.geometry import Geometry, is_tilted
-from pipeline.storage.source_grid import to_working_grid, working_grid
-from pipeline.storage.volumes import Volume, read_label, read_volume
+from pipeline.storage.images.geometry import Geometry, is_tilted
+from pipeline.storage.images.source_grid import to_working_grid, working_grid
+from pipeline.storage.images.volumes import Volume, read_label, read_volume
 
 Mask = npt.NDArray[np.uint8]  # (z, y, x)
 

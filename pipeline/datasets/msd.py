@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.datasets.cases import CaseFiles, checked, missing_label, orphans, shortened
 from pipeline.datasets.lists import DESCRIPTION, listed_path, read_description, values_outside
 from pipeline.errors import Finding, file_fault
-from pipeline.storage.image_names import image_name, looks_like_image
+from pipeline.storage.images.names import image_name, looks_like_image
 
 PAPER_LUNG_CASES = 64  # section 4.1; the release has 63
 MODALITIES = {"CT": "CT", "MRI": "MR", "MR": "MR", "T1": "MR", "T1W": "MR", "T2": "MR"}

@@ -16,11 +16,11 @@ from pipeline.datasets import CaseFiles
 from pipeline.errors import PipelineError
 from pipeline.settings import Dataset, Slices, Split
 from pipeline.settings.configuration import used_residuals
-from pipeline.storage.dicom.content import USUAL, may_hold_slices
-from pipeline.storage.dicom.series import frames_shape
-from pipeline.storage.image_headers import stored_shape
-from pipeline.storage.source_grid import working_grid
-from pipeline.storage.volumes import read_geometry
+from pipeline.storage.images.dicom.content import USUAL, may_hold_slices
+from pipeline.storage.images.dicom.series import frames_shape
+from pipeline.storage.images.headers import stored_shape
+from pipeline.storage.images.source_grid import working_grid
+from pipeline.storage.images.volumes import read_geometry
 
 Shape = tuple[int, int, int]
 HEART: Shape = (40, 512, 512)

@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from pipeline.errors import PipelineError
 from pipeline.storage.files import file_digest, read_json
-from pipeline.storage.geometry import Geometry, is_tilted
+from pipeline.storage.images.geometry import Geometry, is_tilted
+from pipeline.storage.images.source_grid import to_working_grid
+from pipeline.storage.images.volumes import read_volume
 from pipeline.storage.layout import Layout, folder_of, mask_note
-from pipeline.storage.source_grid import to_working_grid
-from pipeline.storage.volumes import read_volume
 from pipeline.storage.zarr_store import Store, open_store, read_array
 
 Mask = npt.NDArray[np.bool_]

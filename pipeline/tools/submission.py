@@ -19,6 +19,8 @@ from grcsf.calcium import THRESHOLD_HU
 from grcsf.components import label_lesions
 from pipeline.errors import PipelineError
 from pipeline.storage.files import make_output, read_json
+from pipeline.storage.images.source_grid import to_source_grid, to_working_grid
+from pipeline.storage.images.volumes import Volume, read_volume, write_volume
 from pipeline.storage.layout import Layout
 from pipeline.storage.masks import (
     grid_differences,
@@ -27,8 +29,6 @@ from pipeline.storage.masks import (
     source_geometry,
     store_geometry,
 )
-from pipeline.storage.source_grid import to_source_grid, to_working_grid
-from pipeline.storage.volumes import Volume, read_volume, write_volume
 from pipeline.storage.zarr_store import Store, open_store
 
 UNDETERMINED = 4

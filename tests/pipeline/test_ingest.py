@@ -13,18 +13,18 @@ from pipeline.errors import PipelineError
 from pipeline.ingest import case_key, ingest, read_case
 from pipeline.settings import Settings, Slices, Source
 from pipeline.storage.files import read_json, write_json
-from pipeline.storage.geometry import Geometry
+from pipeline.storage.images.geometry import Geometry
+from pipeline.storage.images.source_grid import to_source_grid, working_grid
+from pipeline.storage.images.volumes import read_geometry, write_volume
 from pipeline.storage.intensity import intensity_range
 from pipeline.storage.layout import Layout
 from pipeline.storage.masks import source_geometry, store_geometry
-from pipeline.storage.source_grid import to_source_grid, working_grid
 from pipeline.storage.source_notes import source_changes
-from pipeline.storage.volumes import read_geometry, write_volume
 from pipeline.storage.zarr_store import open_store, read_array
 from tests.pipeline.dicom_files import random_values, write_slices
 from tests.pipeline.results import UNET
-from tests.pipeline.storage.grids import tilted
-from tests.pipeline.storage.image_formats.written import meta_image, nrrd
+from tests.pipeline.storage.images.formats.written import meta_image, nrrd
+from tests.pipeline.storage.images.grids import tilted
 
 SHAPE = (4, 12, 10)  # z, y, x
 

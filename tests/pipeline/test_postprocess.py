@@ -7,12 +7,12 @@ from pipeline.errors import PipelineError
 from pipeline.postprocess import postprocess
 from pipeline.settings import Postprocess
 from pipeline.storage.files import read_json
-from pipeline.storage.geometry import Geometry, is_right_angled
+from pipeline.storage.images.geometry import Geometry, is_right_angled
+from pipeline.storage.images.source_grid import to_working_grid, working_grid
+from pipeline.storage.images.volumes import read_volume
 from pipeline.storage.masks import grid_differences, read_mask
-from pipeline.storage.source_grid import to_working_grid, working_grid
-from pipeline.storage.volumes import read_volume
 from pipeline.storage.zarr_store import open_store
-from tests.pipeline.storage.grids import attributes_of, tilted
+from tests.pipeline.storage.images.grids import attributes_of, tilted
 
 SHAPE = (6, 24, 20)
 

@@ -223,7 +223,10 @@ def test_the_method_knows_no_files_no_settings_and_no_command_line():
 
 
 def test_one_module_each_uses_simpleitk_and_zarr():
-    owners = {"SimpleITK": "pipeline/storage/volumes.py", "zarr": "pipeline/storage/zarr_store.py"}
+    owners = {
+        "SimpleITK": "pipeline/storage/images/volumes.py",
+        "zarr": "pipeline/storage/zarr_store.py",
+    }
     for path in PIPELINE:
         for package, owner in owners.items():
             assert package not in imported(path) or relative(path) == owner

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from pipeline.storage.geometry import Geometry
+from pipeline.storage.images.geometry import Geometry
 
 Array = npt.NDArray[np.floating[Any]]  # float32 throughout
 Mask = npt.NDArray[np.uint8]

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from pipeline.datasets.phantoms import fields
 from pipeline.datasets.phantoms.fields import Array, Grid, Mask, PhantomCase, Scene, blend, radius
-from pipeline.storage.geometry import Geometry
+from pipeline.storage.images.geometry import Geometry
 
 DEFAULT_SHAPE = (189, 233, 197)
 FIELD_OF_VIEW = (189.0, 233.0, 197.0)  # mm, as of MNI152NLin2009aSym at 1 mm

@@ -12,7 +12,7 @@ from scipy import ndimage
 from pipeline.datasets.phantoms import fields
 from pipeline.datasets.phantoms.calcium import ARTERIES, agatston, reference
 from pipeline.datasets.phantoms.fields import Array, Grid, PhantomCase, Scene, blend, radius
-from pipeline.storage.geometry import IDENTITY
+from pipeline.storage.images.geometry import IDENTITY
 
 DEFAULT_SHAPE = (40, 512, 512)
 HEART_CENTRE = (0.0, -12.0, 10.0)

@@ -166,7 +166,7 @@ def _case(kind: str, seed: int, place: _Place, shape: tuple[int, int, int] | Non
 
 
 def _write_case(root: Path, place: _Place, case: PhantomCase, *, compress: bool) -> None:
-    from pipeline.storage.volumes import write_volume
+    from pipeline.storage.images.volumes import write_volume
 
     arrays = ((place.image, case.image), (place.mask, case.label), (place.decoy, case.decoy))
     for name, array in arrays:

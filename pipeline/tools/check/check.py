@@ -26,7 +26,7 @@ from pipeline.planning.preflight import check_split, check_units
 from pipeline.planning.sizes import map_bytes
 from pipeline.settings import Dataset
 from pipeline.storage.files import nearest_there
-from pipeline.storage.geometry import Geometry
+from pipeline.storage.images.geometry import Geometry
 from pipeline.storage.intensity import intensity_range
 from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_store import array_digest, compressed_bytes

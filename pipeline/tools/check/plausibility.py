@@ -13,8 +13,8 @@ import numpy.typing as npt
 from pipeline.datasets.loading import NO_LESION, LoadedCase
 from pipeline.errors import Finding
 from pipeline.planning.sizes import size_text
-from pipeline.storage.geometry import Geometry
-from pipeline.storage.source_grid import slice_plane
+from pipeline.storage.images.geometry import Geometry
+from pipeline.storage.images.source_grid import slice_plane
 
 AIR_HU = -500  # every CT shows air, around the patient if not in the lung
 VISIBLE_SHARE = 0.01  # of the voxels strictly between black and white

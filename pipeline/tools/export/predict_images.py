@@ -32,11 +32,11 @@ from pipeline.predict import predict
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import GradCam, Resources, encoder_mae
 from pipeline.storage.files import make_output, read_json, replacing, write, write_json
-from pipeline.storage.image_names import image_name
+from pipeline.storage.images.names import image_name
+from pipeline.storage.images.source_grid import to_source_grid
+from pipeline.storage.images.volumes import write_volume
 from pipeline.storage.layout import Layout, folder_of
 from pipeline.storage.masks import Mask, read_hu, read_mask, source_geometry, store_geometry
-from pipeline.storage.source_grid import to_source_grid
-from pipeline.storage.volumes import write_volume
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export.bundle import Bundle, open_bundle
 from pipeline.tools.export.page import prediction_page

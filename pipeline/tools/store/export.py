@@ -14,12 +14,12 @@ from grcsf.resampling import source_slices
 from pipeline.errors import PipelineError
 from pipeline.settings import Dataset, GradCam, Residuals
 from pipeline.storage.files import make_output
-from pipeline.storage.geometry import Geometry, is_tilted
+from pipeline.storage.images.geometry import Geometry, is_tilted
+from pipeline.storage.images.source_grid import to_source_grid
+from pipeline.storage.images.volumes import write_volume
 from pipeline.storage.layout import Layout
 from pipeline.storage.masks import source_geometry, store_geometry
 from pipeline.storage.roles import ingested_store
-from pipeline.storage.source_grid import to_source_grid
-from pipeline.storage.volumes import write_volume
 from pipeline.storage.zarr_store import open_store, read_array
 
 

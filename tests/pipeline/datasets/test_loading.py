@@ -9,10 +9,10 @@ import pytest
 from pipeline.datasets import CaseFiles, list_cases
 from pipeline.datasets.loading import geometry_faults, image_faults, load_case, usable_label
 from pipeline.errors import Finding
-from pipeline.storage.geometry import Geometry
-from pipeline.storage.source_grid import to_working_grid, working_grid
-from pipeline.storage.volumes import read_volume, write_volume
-from tests.pipeline.storage.grids import tilted, turned
+from pipeline.storage.images.geometry import Geometry
+from pipeline.storage.images.source_grid import to_working_grid, working_grid
+from pipeline.storage.images.volumes import read_volume, write_volume
+from tests.pipeline.storage.images.grids import tilted, turned
 
 SHAPE = (6, 16, 20)
 GRID = Geometry(SHAPE, (3.0, 0.5, 0.5), (1.0, 2.0, 3.0))

@@ -9,8 +9,8 @@ import SimpleITK
 from pipeline.datasets import CaseFiles
 from pipeline.planning.sizes import ASSUMED, HEART, case_sizes
 from pipeline.settings import Slices
-from pipeline.storage.geometry import Geometry
-from pipeline.storage.volumes import write_volume
+from pipeline.storage.images.geometry import Geometry
+from pipeline.storage.images.volumes import write_volume
 from tests.pipeline.dicom_files import random_values, write_frames
 
 SLICES = Slices(size=(32, 32), percentiles=(0, 100))

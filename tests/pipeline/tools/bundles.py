@@ -4,8 +4,8 @@ import json
 import shutil
 import zipfile
 
+from pipeline.storage.images.volumes import write_volume
 from pipeline.storage.masks import store_geometry
-from pipeline.storage.volumes import write_volume
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export.bundle import export_run
 

@@ -17,9 +17,9 @@ from pipeline.datasets import loading
 from pipeline.errors import SEVERITIES, Finding
 from pipeline.ingest import listed_cases
 from pipeline.settings import Dataset
-from pipeline.storage.geometry import Geometry
+from pipeline.storage.images.geometry import Geometry
+from pipeline.storage.images.volumes import write_volume
 from pipeline.storage.layout import Layout
-from pipeline.storage.volumes import write_volume
 from pipeline.tools.check.check import check
 from pipeline.tools.check.page import write_page
 from pipeline.tools.check.record import Check

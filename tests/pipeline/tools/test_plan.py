@@ -17,8 +17,8 @@ from pipeline.planning.rates import SHIPPED, load_rates
 from pipeline.planning.sizes import case_sizes
 from pipeline.planning.workload import TRAINED, stage_work
 from pipeline.settings.reading import load_settings, validate
-from pipeline.storage.geometry import Geometry
-from pipeline.storage.volumes import write_volume
+from pipeline.storage.images.geometry import Geometry
+from pipeline.storage.images.volumes import write_volume
 from pipeline.tools.plan.plan import plan
 
 CONFIG = Path(__file__).parents[3] / "config"

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.storage.geometry import Geometry
-from pipeline.storage.source_grid import working_grid
+from pipeline.storage.images.geometry import Geometry
+from pipeline.storage.images.source_grid import working_grid
 from pipeline.tools.check.plausibility import (
     disk_warnings,
     grid_warnings,

@@ -19,13 +19,13 @@ from pipeline.networks.grad_cam import grad_cam_maps
 from pipeline.predict import predict
 from pipeline.residual_maps import residual_maps
 from pipeline.storage.files import write_json
+from pipeline.storage.images.volumes import read_volume, write_volume
 from pipeline.storage.masks import grid_differences
-from pipeline.storage.volumes import read_volume, write_volume
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export import predict_images as images_module
 from pipeline.tools.export.bundle import open_bundle
 from pipeline.tools.export.predict_images import claimed_agatston, predict_images
-from tests.pipeline.storage.grids import turned
+from tests.pipeline.storage.images.grids import turned
 from tests.pipeline.tools.bundles import SEED, altered, exported, raw
 
 WEIGHTS = "network.safetensors"

@@ -8,11 +8,11 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.errors import PipelineError
+from pipeline.storage.images.volumes import read_volume
 from pipeline.storage.masks import grid_differences, store_geometry
-from pipeline.storage.volumes import read_volume
 from pipeline.storage.zarr_store import open_store, read_array, write_store
 from tests.pipeline.results import rewrite_attributes
-from tests.pipeline.storage.grids import attributes_of, tilted, turned
+from tests.pipeline.storage.images.grids import attributes_of, tilted, turned
 
 
 def export(config, output, *arguments):

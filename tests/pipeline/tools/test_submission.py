@@ -9,12 +9,12 @@ from pipeline.errors import PipelineError
 from pipeline.postprocess import postprocess
 from pipeline.settings import Postprocess
 from pipeline.storage.files import read_json, write_json
+from pipeline.storage.images.volumes import read_volume, write_volume
 from pipeline.storage.masks import grid_differences, store_geometry
-from pipeline.storage.volumes import read_volume, write_volume
 from pipeline.storage.zarr_store import open_store
 from pipeline.tools.submission import check_submission, submission
 from tests.pipeline.results import rewrite_attributes
-from tests.pipeline.storage.grids import attributes_of, turned
+from tests.pipeline.storage.images.grids import attributes_of, turned
 
 SHAPE = (6, 24, 20)
 

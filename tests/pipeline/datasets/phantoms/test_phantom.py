@@ -17,7 +17,7 @@ from pipeline.datasets.phantoms.calcium import agatston
 from pipeline.datasets.phantoms.fields import Grid
 from pipeline.datasets.phantoms.phantom import ADAPTER_OF, KINDS, phantom_files, write_phantom
 from pipeline.errors import PipelineError
-from pipeline.storage.volumes import read_geometry, read_volume
+from pipeline.storage.images.volumes import read_geometry, read_volume
 from tests.pipeline.damages import DAMAGES
 
 SHAPES = {"head": (30, 72, 64), "chest": (20, 72, 72), "heart": (20, 96, 96)}
