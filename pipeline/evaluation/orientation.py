@@ -39,7 +39,7 @@ def orientation_of(direction: Sequence[float]) -> Orientation:
 
     Axial slices have the front at the top and the right on the left, coronal slices the head at the
     top, and sagittal slices the head at the top and the front on the left. Oblique slices take
-    their nearest axes. `direction` is 9 cosines, row-major, z, y, x (`storage.images.geometry.Geometry`).
+    their nearest axes. `direction` is 9 cosines, row-major, z, y, x, as in `Geometry`.
     """
     cosines = np.asarray(direction, float).reshape(3, 3)  # (patient axis, stored axis)
     nearest = _nearest_axes(cosines)

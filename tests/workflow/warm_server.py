@@ -131,6 +131,8 @@ def run(files, arguments, folder, environment) -> None:
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
+    # the server's own streams know whether its files, not these, can be rewound
+    sys.stdout, sys.stderr = (open(n, "w", buffering=1, closefd=False) for n in (1, 2))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     os.environ.clear()

@@ -1,7 +1,7 @@
 """Formats of image files: headers parsed strictly, and every byte of the data accounted for.
 
-Of `pipeline.storage` they import `images.geometry` and `images.names` alone; `images.headers` is their
-one entry. What a plan needs of them needs no numpy.
+Of `pipeline.storage` they import `images.geometry` and `images.names` alone; `images.headers` is
+their one entry. What a plan needs of them needs no numpy.
 
 - `image_bytes`: the bytes of a file against what its header promises; streams inflated and checked.
 - `channels`: the one 3D image that is meant in a file of several.
