@@ -132,7 +132,7 @@ def run(files, arguments, folder, environment) -> None:
         os.dup2(file, number)
         os.close(file)
     # the server's own streams know whether its files, not these, can be rewound
-    sys.stdout, sys.stderr = (open(n, "w", buffering=1, closefd=False) for n in (1, 2))
+    sys.stdout, sys.stderr = (os.fdopen(n, "w", 1, closefd=False) for n in (1, 2))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     os.environ.clear()

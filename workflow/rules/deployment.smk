@@ -24,7 +24,7 @@ PREFIX = "set -euo pipefail; "
 PREFIX += f"export PYTHONPATH={shlex.quote(str(CHECKOUT))}${{PYTHONPATH:+:$PYTHONPATH}}; "
 if METHODS & {DeploymentMethod.CONDA, DeploymentMethod.APPTAINER}:
     # what lies in ~/.local would be imported, and would count as installed when pip makes one
-    os.environ["PYTHONNOUSERSITE"] = "1"
+    os.environ.update(PYTHONNOUSERSITE="1")
 else:
     PREFIX += f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
 if DeploymentMethod.CONDA in METHODS:
