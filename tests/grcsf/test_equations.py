@@ -133,6 +133,10 @@ def test_equations_3_to_5_by_hand():
     rm2 = torch.tensor([[0.1, 0.05], [0.4, 0.4]])
     torch.testing.assert_close(actual[0, :, ::2, ::2], torch.stack([rm1, rm2]))
     torch.testing.assert_close(actual[0, :, 1::2, 1::2], torch.stack([rm1, rm2]))
+    # Eq. 5 without its absolute value: what is brighter than the grey is above 0
+    signs = torch.tensor([[[-1.0, -1], [1, 0]], [[-1, 1], [1, 1]]])
+    signed = multi_ratio_residuals(models, image, [half, most], visible="paste", kind="signed")
+    torch.testing.assert_close(signed[0, :, ::2, ::2], torch.stack([rm1, rm2]) * signs)
 
 
 def test_equations_3_to_5_by_loops():
