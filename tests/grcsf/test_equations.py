@@ -174,6 +174,9 @@ def test_equation_6_by_hand():
     added = 0.5 * (2 * 4 * ln2 / 6 - ln2 / 2)  # = 0.288811
     assert added == pytest.approx(0.288811, abs=1e-6)
     torch.testing.assert_close(unit(features, residuals), features + added)
+    # RM₁ = −1, where the sign is kept: (2, 1, 1, 2) / 6, so RM'₁ ⊗ U' = 2 ln 2 / 6.
+    added = 0.5 * (2 * 2 * ln2 / 6 - ln2 / 2)
+    torch.testing.assert_close(unit(features, -residuals), features + added)
 
 
 def numpy_equation_6(unit, features, residuals, scores):
