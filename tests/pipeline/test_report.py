@@ -7,11 +7,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from grcsf.contrast import lesion_contrast
 from pipeline.compare import compare
 from pipeline.evaluate import evaluate
+from pipeline.evaluation.colours import BRIGHTER, DARKER
 from pipeline.evaluation.contrast import contrast_table
 from pipeline.postprocess import postprocess
 from pipeline.report import report
@@ -155,6 +157,9 @@ def test_signed_maps_are_explained_and_both_directions_are_told(tree, page, tmp_
     for said in ("the image minus its reconstruction", "Maps of mrm keep the sign"):
         assert said in other
         assert said not in page
+    example = imread(copy.layout.report.with_name("example.png"))[..., :3]
+    for colour in (DARKER, BRIGHTER):  # more than an experiment's contour has
+        assert (np.abs(example - to_rgb(colour)).max(axis=-1) < 0.1).sum() > 600
 
 
 def test_calcium_page_lists_agatston_scores(tree):
