@@ -14,7 +14,7 @@ def lesion_contrast(maps: npt.NDArray[np.floating], lesion: Mask, reach: int = R
     """The area under the ROC curve of a map's values, lesion against its surroundings.
 
     This is the probability that a lesion pixel is brighter than a pixel around it; ties count half.
-    0.5 is chance, 1 means always brighter, below 0.5 means darker.
+    0.5 is chance, 1 means always brighter, below 0.5 means darker: the area of −maps is 1 minus it.
 
     Args:
         maps: (z, y, x), residual maps.

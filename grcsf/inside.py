@@ -36,7 +36,7 @@ def look_inside(network: nn.Module, image: Tensor, residuals: Tensor | None) -> 
     Args:
         network: in evaluation mode; without units only its logits are recorded.
         image: (1, 1, h, w), in [0, 1].
-        residuals: (1, R, h, w), in [0, 1], or None where the network takes none.
+        residuals: (1, R, h, w), in [0, 1] or signed, or None where the network takes none.
 
     Returns:
         Maps in float32 on the network's device; those of levels include the network's padding.

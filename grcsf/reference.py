@@ -7,7 +7,7 @@ from torch import Tensor
 
 from grcsf.mae.build import MaskedModel
 from grcsf.resampling import resize
-from grcsf.residuals import Kind, Visible, patch_pixels, residual_map
+from grcsf.residuals import Kind, Visible, least_residual, patch_pixels, residual_map
 
 
 @torch.no_grad()
@@ -52,6 +52,7 @@ def reference_residuals(
             if counted is not None:
                 residual = torch.where(inside, residual, torch.zeros_like(residual))
             height, width = images.shape[-2:]
-            residuals.append(resize(residual, (height, width), clamp=True))
+            resized = resize(residual, (height, width))
+            residuals.append(resized.clamp(least_residual(kind), 1.0))
         maps.append(torch.cat(residuals))
     return torch.cat(maps, dim=1)

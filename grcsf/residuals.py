@@ -17,7 +17,7 @@ from grcsf.resampling import resize
 from grcsf.transfer import send
 
 Visible = Literal["paste", "ignore", "predict"]
-Kind = Literal["abs", "squared", "ssim"]
+Kind = Literal["abs", "squared", "ssim", "signed"]
 
 # Sequences (slices × passes) of one forward. On one CPU thread ViT-B takes the same time, within
 # 30 %, from 5 to 40, so few suffice and keep memory low. 320 keep an H200 busy, and bound ViT-L's
@@ -114,11 +114,12 @@ def residual_map(images: Tensor, reconstructions: Tensor, kind: Kind) -> Tensor:
     Args:
         images: (B, 1, H, W), in [0, 1].
         reconstructions: (B, 1, H, W), in [0, 1].
-        kind: `abs` |I − R|, `squared` (I − R)², or `ssim` 1 − SSIM with a Gaussian window of
-            σ = 1.5 (Wang et al. 2004), clipped to [0, 1].
+        kind: `abs` |I − R|, `squared` (I − R)², `ssim` 1 − SSIM with a Gaussian window of
+            σ = 1.5 (Wang et al. 2004), clipped to [0, 1], or `signed` I − R, which is below 0
+            where the image is darker than its reconstruction.
 
     Returns:
-        (B, 1, H, W) float32, in [0, 1].
+        (B, 1, H, W) float32, in [0, 1]; `signed` in [−1, 1].
 
     Raises:
         ValueError: an unknown kind, or shapes that differ.
@@ -129,8 +130,15 @@ def residual_map(images: Tensor, reconstructions: Tensor, kind: Kind) -> Tensor:
         raise ValueError(f"images and reconstructions differ in shape: {shapes}")
     if kind == "ssim":
         return _dissimilarity(images, reconstructions)
-    difference = (images.float() - reconstructions.float()).abs()
-    return difference if kind == "abs" else difference.square()
+    difference = images.float() - reconstructions.float()
+    if kind == "signed":
+        return difference
+    return difference.abs() if kind == "abs" else difference.square()
+
+
+def least_residual(kind: Kind) -> float:
+    """The lower end of a kind's values; the upper one is 1."""
+    return -1.0 if kind == "signed" else 0.0
 
 
 @torch.inference_mode()
@@ -165,7 +173,7 @@ def multi_ratio_residuals(
             Filled here; hand it to the next batch, so that memory runs out once, not every time.
 
     Returns:
-        (B, R, h, w) float32, in [0, 1].
+        (B, R, h, w) float32, in [0, 1]; `signed` in [−1, 1].
 
     Raises:
         ValueError: models and masks differ in number, weights cannot serve `dtype`, or see
@@ -234,7 +242,7 @@ def _slice_residuals(model: MaskedModel, slices: _Slices, visible: Visible, kind
     if not bool(counted.all()):  # the window of the structural similarity reaches across patches
         maps = maps * patch_pixels(model, send(counted, maps.device))
     height, width = images.shape[-2:]
-    return resize(maps, (height, width), clamp=True)
+    return resize(maps, (height, width)).clamp(least_residual(kind), 1.0)
 
 
 def _at_model_size(model: MaskedModel, images: Tensor) -> Tensor:

@@ -100,8 +100,9 @@ class SegmentationNetwork(nn.Module, ABC):
 
         Args:
             image: `(B, 1, h, w)`, intensities in [0, 1].
-            residuals: `(B, R, h, w)` in [0, 1]. A network without regional compensation ignores
-                them; it takes the argument so that the same loop drives every network.
+            residuals: `(B, R, h, w)` in [0, 1], signed ones in [−1, 1]. A network without
+                regional compensation ignores them; it takes the argument so that the same loop
+                drives every network.
 
         Returns:
             Logits, `(B, 1, h, w)`.

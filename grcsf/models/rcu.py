@@ -175,7 +175,8 @@ class RegionalCompensationUnit(nn.Module):
 
         Args:
             features: U, `(B, C, h, w)`.
-            residuals: RM₁ .. RM_R, `(B, R, H, W)` in [0, 1] with `H >= h`, `W >= w`.
+            residuals: RM₁ .. RM_R, `(B, R, H, W)` in [0, 1], or [−1, 1] where they keep the sign,
+                with `H >= h`, `W >= w`.
 
         Returns:
             `(B, C, h, w)`.

@@ -31,7 +31,8 @@ class CaseView:
     z: int  # from 0
     slices: int  # of the case
     image: Plane  # (rows, columns) in [0, 1]
-    residuals: dict[str, Plane]  # title → (h, w) in [0, 1], at the network's size
+    residuals: dict[str, Plane]  # title → (h, w) in [0, 1] or [−1, 1], at the network's size
+    signed: bool  # whether these are in [−1, 1]
     reference: Mask | None  # (rows, columns), 1 = lesion; None without a reference
     predictions: dict[str, Mask]  # experiment → (rows, columns), 1 = lesion
     target: Mask  # largest lesion, or all predicted ones: the close-up's centre
@@ -58,13 +59,14 @@ def view_case(
         target = np.any(np.stack(list(masks.values())), axis=0)
     if z is None:
         z = int(target.sum(axis=(1, 2)).argmax()) if target.any() else len(target) // 2
-    limits = intensity_range(attributes, dataset.slices)
+    limits, shown = intensity_range(attributes, dataset.slices), shown_residuals(dataset)
     return CaseView(
         case=case,
         z=z,
         slices=len(target),
         image=orientation.plane(scale_window(read_array(store, "image", z), *limits)),
         residuals=_residuals(layout, dataset, case, z, orientation),
+        signed=shown is not None and dataset.residuals[shown].signed,
         reference=None if label is None else orientation.plane(label[z]),
         predictions={name: orientation.plane(mask[z]) for name, mask in masks.items()},
         target=orientation.plane(target[z]),

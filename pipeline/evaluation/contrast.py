@@ -15,10 +15,17 @@ from pipeline.storage.zarr_store import open_store, read_array, store_attributes
 
 Plane = npt.NDArray[np.float32]
 IMAGE = "the image itself"
+SIGN = (
+    "Maps of {name} keep the sign, so they tell as much below 0.5 as above it: a lesion pixel is "
+    "then the darker one, against what was foreseen, as often as the figure in brackets says."
+)
 
 
 def contrast_table(layout: Layout, dataset: Dataset) -> TextTable | None:
     """Mean over test cases of each map's `lesion_contrast`; None if no experiment has maps.
+
+    Signed maps are taken as they are; where lesions are mostly darker than foreseen, the area of
+    −(I − R), which is 1 minus it, stands beside it. No case chooses its own direction.
 
     The image itself follows each set's maps, because a lesion that is brighter or darker than its
     surroundings shows without any map. A case without lesion at the maps' size, or without residual
@@ -30,7 +37,8 @@ def contrast_table(layout: Layout, dataset: Dataset) -> TextTable | None:
     sets = [experiment.residuals for experiment in dataset.experiments.values()]
     table = TextTable(["Residual set", "Map", "Cases", "Lesion against surroundings, AUC"])
     for name in dict.fromkeys(filter(None, sets)):
-        titles = [*dataset.residuals[name].titles, IMAGE]
+        signed, titles = dataset.residuals[name].signed, [*dataset.residuals[name].titles, IMAGE]
+        table.notes += [SIGN.format(name=name)] if signed else []
         contrasts: list[list[float]] = [[] for _ in titles]
         tested = labelled_test_cases(layout, dataset.subsets_with(name))
         for case in dict.fromkeys(case for _, case in tested):
@@ -44,6 +52,8 @@ def contrast_table(layout: Layout, dataset: Dataset) -> TextTable | None:
         for title, values in zip(titles, contrasts, strict=True):
             mean, undefined = mean_defined(values)
             auc = "–" if undefined == len(values) else f"{mean:.3f}"
+            if signed and title != IMAGE and mean < 0.5:
+                auc += f" (darker: {1 - mean:.3f})"
             table.rows.append([name, title, str(len(values) - undefined), auc])
             table.numbers.append({"residuals": name, "map": title, "auc": mean})
     return table if table.rows else None

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.evaluation.case_view import CaseView
-from pipeline.evaluation.colours import ON_BLACK, REFERENCE, colours_of
+from pipeline.evaluation.colours import BRIGHTER, DARKER, ON_BLACK, REFERENCE, SIGNED, colours_of
 from pipeline.storage.masks import Mask
 
 DPI = 110
@@ -50,22 +51,30 @@ def case_picture(view: CaseView) -> bytes:
     if view.target.any():
         corner, sides = (near[0], near[2]), (near[1] - near[0], near[3] - near[2])
         axes[0].add_patch(Rectangle(corner, *sides, fill=False, edgecolor="white", linewidth=0.8))
-    limits = {"cmap": "magma", "vmax": brightest(view.residuals), "interpolation": "bilinear"}
+    style = map_style(view.residuals, signed=view.signed) | {"interpolation": "bilinear"}
     for panel, (title, residual) in zip(axes[1:-2], view.residuals.items(), strict=True):
-        _show(panel, residual, extent, body, title, **limits)
+        _show(panel, residual, extent, body, title, **style)
         if view.reference is not None:
             _contour(panel, view.reference, view.pixel_mm, REFERENCE, 0.8)
     _show(axes[-2], view.image, extent, near, "Close-up" if view.target.any() else "Image")
     title = "Predictions" if view.reference is None else "Reference and predictions"
     _show(axes[-1], view.image, extent, near, title)
-    legend = _outlines(axes[-1], view)
+    legend: list[Artist] = [*_outlines(axes[-1], view)]
+    if view.signed and view.residuals:
+        told = ((DARKER, "darker than foreseen"), (BRIGHTER, "brighter than foreseen"))
+        legend += [Patch(color=colour, label=label) for colour, label in told]
     figure.legend(handles=legend, loc="lower center", ncol=len(legend), frameon=False, fontsize=7.5)
     return as_png(figure)
 
 
-def brightest(residuals: Mapping[str, npt.NDArray[np.float32]]) -> float:
-    """Where the colours of residual maps end: their highest value, but for outliers."""
-    return max((float(np.quantile(plane, 0.998)) for plane in residuals.values()), default=0) or 1.0
+def map_style(residuals: Mapping[str, npt.NDArray[np.float32]], *, signed: bool) -> dict[str, Any]:
+    """Colours of residual maps, the same for all of a slice; grey is 0 of signed ones.
+
+    They end at the value furthest from 0, but for outliers.
+    """
+    ends = (float(np.quantile(np.abs(plane), 0.998)) for plane in residuals.values())
+    end = max(ends, default=0) or 1.0
+    return {"cmap": SIGNED if signed else "magma", "vmin": -end if signed else 0, "vmax": end}
 
 
 def body_window(image: npt.NDArray[Any], pixel_mm: tuple[float, float]) -> Window:

@@ -144,11 +144,15 @@ def residual_note(dataset: Dataset) -> str:
         "abs": "the absolute difference between the image and its reconstruction",
         "squared": "the squared difference between the image and its reconstruction",
         "ssim": "1 − the local structural similarity of the image and its reconstruction",
+        "signed": "the image minus its reconstruction",
     }[chosen.difference]
     passes = " and ".join(str(part.passes) for part in chosen.maps)
+    look = "Bright is"
+    if chosen.signed:
+        look = "Orange is brighter, blue darker and grey as foreseen: strong colours are"
     return (
         f"Residual maps ({name}): {formula} by a masked autoencoder that has learned lesion-free "
-        f"slices only, averaged over {passes} passes of {chosen.masks} masks. Bright is what the "
+        f"slices only, averaged over {passes} passes of {chosen.masks} masks. {look} what the "
         "autoencoder could not foresee: lesions, and also edges and fine texture. Both maps of a "
         "case share one scale; the green line is the reference."
     )

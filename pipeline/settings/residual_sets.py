@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -33,7 +33,7 @@ class Residuals(Section):
     maps: Annotated[tuple[ResidualMap, ...], Field(min_length=1, max_length=MOST_MAPS)]
     masks: MaskScheme
     visible: Literal["paste", "ignore", "predict"]
-    difference: Literal["abs", "squared", "ssim"] = "abs"
+    difference: Literal["abs", "squared", "ssim", "signed"] = "abs"
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
 
     @model_validator(mode="after")
@@ -41,6 +41,11 @@ class Residuals(Section):
         found = sum(part.passes for part in self.maps)
         require(found <= MOST_PASSES, f"found {found} passes, expected at most {MOST_PASSES}")
         return self
+
+    @property
+    def signed(self) -> bool:
+        """Whether its maps are below 0 where the image is darker than foreseen."""
+        return self.difference == "signed"
 
     @property
     def titles(self) -> tuple[str, ...]:
@@ -87,6 +92,7 @@ class GradCam(Section):
     """Grad-CAM of a trained experiment in place of residual maps (Table 7)."""
 
     grad_cam: Name
+    signed: ClassVar = False
 
     @property
     def titles(self) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ from pipeline.storage.zarr_store import (
 )
 
 log = logging.getLogger(__name__)
-Maps = npt.NDArray[np.float16]  # (ratio, z, h, w), values in [0, 1]
+Maps = npt.NDArray[np.float16]  # (ratio, z, h, w), values in [0, 1], signed ones in [−1, 1]
 
 
 def shared_store(root: Path, case: str, fingerprint: str) -> Path:

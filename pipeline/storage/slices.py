@@ -48,7 +48,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
     """Slices of several cases, which stay in memory as far as `share_cache` gives room.
 
     An item holds `image` (1, h, w) in [0, 1], `label` (1, h, w) {0, 1}, and with residual stores
-    `residuals` (R, h, w) in [0, 1]; all are float32.
+    `residuals` (R, h, w) in [0, 1], or [−1, 1] if signed; all are float32.
     """
 
     def __init__(

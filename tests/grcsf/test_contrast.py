@@ -23,6 +23,7 @@ def test_by_hand():
     assert lesion_contrast(maps, LESION, 1) == pytest.approx((8 + 2 * 4) / 24)
     maps[0, 3, 3] = 1
     assert lesion_contrast(maps, LESION, 1) == pytest.approx((8 + 2 * 3.5) / 24)
+    assert lesion_contrast(-maps, LESION, 1) == pytest.approx(1 - (8 + 2 * 3.5) / 24)
     maps[0, 0] = maps[1] = 9  # what is far away or in another slice does not count
     assert lesion_contrast(maps, LESION, 1) == pytest.approx((8 + 2 * 3.5) / 24)
 

@@ -133,6 +133,10 @@ def test_equations_3_to_5_by_hand():
     rm2 = torch.tensor([[0.1, 0.05], [0.4, 0.4]])
     torch.testing.assert_close(actual[0, :, ::2, ::2], torch.stack([rm1, rm2]))
     torch.testing.assert_close(actual[0, :, 1::2, 1::2], torch.stack([rm1, rm2]))
+    # Eq. 5 without its absolute value: what is brighter than the grey is above 0
+    signs = torch.tensor([[[-1.0, -1], [1, 0]], [[-1, 1], [1, 1]]])
+    signed = multi_ratio_residuals(models, image, [half, most], visible="paste", kind="signed")
+    torch.testing.assert_close(signed[0, :, ::2, ::2], torch.stack([rm1, rm2]) * signs)
 
 
 def test_equations_3_to_5_by_loops():
@@ -170,6 +174,9 @@ def test_equation_6_by_hand():
     added = 0.5 * (2 * 4 * ln2 / 6 - ln2 / 2)  # = 0.288811
     assert added == pytest.approx(0.288811, abs=1e-6)
     torch.testing.assert_close(unit(features, residuals), features + added)
+    # RM₁ = −1, where the sign is kept: (2, 1, 1, 2) / 6, so RM'₁ ⊗ U' = 2 ln 2 / 6.
+    added = 0.5 * (2 * 2 * ln2 / 6 - ln2 / 2)
+    torch.testing.assert_close(unit(features, -residuals), features + added)
 
 
 def numpy_equation_6(unit, features, residuals, scores):

@@ -10,10 +10,16 @@ from skimage.metrics import structural_similarity
 from grcsf.mae.masking import slice_masks, tissue_masks
 from grcsf.mae.model import MaeShape, MaskedAutoencoder
 from grcsf.reference import reference_residuals
-from grcsf.residuals import mean_reconstruction, multi_ratio_residuals, residual_map, tissue_patches
+from grcsf.residuals import (
+    least_residual,
+    mean_reconstruction,
+    multi_ratio_residuals,
+    residual_map,
+    tissue_patches,
+)
 
 VISIBLE = ["paste", "ignore", "predict"]
-KINDS = ["abs", "squared", "ssim"]
+KINDS = ["abs", "squared", "ssim", "signed"]
 
 
 def random_mae(image_size=32, seed=0):
@@ -60,7 +66,8 @@ def test_batched_equals_the_plain_loop(two_ratios, visible, kind, size):
     plain = reference_residuals(models, images, masks, visible=visible, kind=kind)
     assert batched.shape == (5, 2, *size)
     assert batched.dtype == torch.float32
-    assert 0 <= batched.min() <= batched.max() <= 1
+    assert least_residual(kind) <= batched.min() <= batched.max() <= 1
+    assert (batched.min() < 0) == (kind == "signed")
     torch.testing.assert_close(batched, plain, atol=1e-5, rtol=0)
 
 
@@ -77,7 +84,7 @@ def test_constant_slices_of_odd_sizes_have_finite_residuals(two_ratios, visible,
         )
         assert residuals.shape == (1, 2, *size)
         assert residuals.isfinite().all()
-        assert 0 <= residuals.min() <= residuals.max() <= 1
+        assert least_residual(kind) <= residuals.min() <= residuals.max() <= 1
 
 
 @pytest.mark.parametrize("visible", VISIBLE)
@@ -164,12 +171,25 @@ def test_the_mean_is_clipped_not_each_pass(visible):
         assert actual.min() == 1
 
 
-def test_abs_and_squared_by_hand_and_shapes_must_agree():
+def test_differences_by_hand_and_shapes_must_agree():
     images = torch.tensor([[[[0.2, 1.0]]]]), torch.tensor([[[[0.7, 0.9]]]])
-    for kind, expected in (("abs", [0.5, 0.1]), ("squared", [0.25, 0.01])):
+    by_hand = {"abs": [0.5, 0.1], "squared": [0.25, 0.01], "signed": [-0.5, 0.1]}
+    for kind, expected in by_hand.items():
         torch.testing.assert_close(residual_map(*images, kind), torch.tensor([[[expected]]]))
     with pytest.raises(ValueError, match="differ in shape"):
         residual_map(images[0], images[1][..., :-1], "abs")
+
+
+def test_a_signed_map_without_its_sign_is_the_paper_s_bit_for_bit():
+    model, images = random_mae(), images_of(3, 32, 32)
+    masks = [masks_for(model, 3, 0.5, 2)]
+    signed, plain = (
+        multi_ratio_residuals([model], images, masks, visible="ignore", kind=kind)
+        for kind in ("signed", "abs")
+    )
+    assert signed.min() < -0.1 < 0.1 < signed.max()
+    assert torch.equal(signed.abs(), plain)
+    assert torch.equal(signed.half().abs(), plain.half()), "also as it is stored"
 
 
 def test_ssim_equals_scikit_image_inside_the_border():
@@ -188,7 +208,7 @@ def test_ssim_equals_scikit_image_inside_the_border():
     ("change", "message"),
     [
         ({"visible": "copy"}, "visible: found 'copy', expected one of: paste, ignore, predict"),
-        ({"kind": "mse"}, "kind: found 'mse', expected one of: abs, squared, ssim"),
+        ({"kind": "mse"}, "kind: found 'mse', expected one of: abs, squared, ssim, signed"),
         ({"masks": []}, "1 models but masks for 0 ratios"),
         ({"images": torch.rand(2, 1, 32, 32)}, r"masks are \(1, 2, 16\), expected \(2, passes, 16"),
         ({"images": torch.rand(0, 1, 32, 32)}, "no slice"),

@@ -3,20 +3,24 @@
 import base64
 import io
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from grcsf.contrast import lesion_contrast
 from pipeline.compare import compare
 from pipeline.evaluate import evaluate
+from pipeline.evaluation.colours import BRIGHTER, DARKER
+from pipeline.evaluation.contrast import contrast_table
 from pipeline.postprocess import postprocess
 from pipeline.report import report
 from pipeline.settings import Dataset
 from pipeline.storage.layout import folder_of
 from pipeline.storage.zarr_store import open_store, read_array, write_store
-from tests.pipeline.results import RESIDUALS
+from tests.pipeline.results import RESIDUALS, copy_results
 
 SHAPE = (6, 24, 20)
 NAMES = ("unetpp", "grcsf")
@@ -130,6 +134,32 @@ def test_page_tells_how_bright_lesions_are_in_the_residual_maps(tree, page, box)
     for name, expected in contrasts.items():
         (mean,) = re.findall(rf"<td>mrm</td><td>{name}</td><td>2</td><td>(.*?)</td>", page)
         assert float(mean) == pytest.approx(np.mean(expected), abs=6e-4)
+
+
+def test_signed_maps_are_explained_and_both_directions_are_told(tree, page, tmp_path):
+    copy = SimpleNamespace(layout=copy_results(tree.layout, tmp_path))
+    dataset = settings(residuals={"mrm": RESIDUALS.model_copy(update={"difference": "signed"})})
+    plain = contrast_table(copy.layout, settings())
+    for case in ("big", "small"):
+        path = copy.layout.residual_store("mrm", case)
+        kept = read_array(open_store(path), "residual")
+        turned = np.stack([-kept[0], kept[1]])
+        write_store(path, {"residual": turned}, {"fingerprint": case}, slice_axis=1)
+    table = contrast_table(copy.layout, dataset)
+    (first, second, _), (turned_first, same_second, _) = plain.numbers, table.numbers
+    assert turned_first["auc"] == pytest.approx(1 - first["auc"])
+    assert same_second["auc"] == second["auc"]
+    for row, numbers in zip(table.rows[:2], table.numbers[:2], strict=True):
+        auc = numbers["auc"]
+        below = f" (darker: {1 - auc:.3f})" if auc < 0.5 else ""
+        assert row[-1] == f"{auc:.3f}{below}"
+    other = page_of(copy, dataset)
+    for said in ("the image minus its reconstruction", "Maps of mrm keep the sign"):
+        assert said in other
+        assert said not in page
+    example = imread(copy.layout.report.with_name("example.png"))[..., :3]
+    for colour in (DARKER, BRIGHTER):  # more than an experiment's contour has
+        assert (np.abs(example - to_rgb(colour)).max(axis=-1) < 0.1).sum() > 600
 
 
 def test_calcium_page_lists_agatston_scores(tree):

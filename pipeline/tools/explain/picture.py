@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pipeline.evaluation.colours import REFERENCE
-from pipeline.evaluation.pictures import DPI, as_png, brightest
+from pipeline.evaluation.pictures import DPI, as_png, map_style
 from pipeline.tools.explain.view import Plane, SliceView
 
 PANEL = 1.55  # inches of a panel's height
@@ -66,7 +66,7 @@ def explain_picture(view: SliceView) -> bytes:
 
 def _first_row(view: SliceView) -> list[Panel]:
     probability = torch.sigmoid(view.inside.logits).cpu().numpy()
-    maps = {"cmap": "magma", "vmin": 0, "vmax": brightest(view.residuals)}
+    maps = map_style(view.residuals, signed=view.signed)
     return [
         Panel("image", view.image, GREY),
         Panel("prediction", probability, {"cmap": "viridis", "vmin": 0, "vmax": 1}),

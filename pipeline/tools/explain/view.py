@@ -57,7 +57,8 @@ class SliceView:
     field_mm: tuple[float, float]  # height and width of every plane once it is turned
     image: Plane  # (h, w) in [0, 1], as the network sees it
     label: npt.NDArray[np.bool_] | None  # (h, w), 1 = lesion; None without a reference
-    residuals: dict[str, Plane]  # title → (h, w) in [0, 1]
+    residuals: dict[str, Plane]  # title → (h, w) in [0, 1], or [−1, 1]
+    signed: bool  # whether these are in [−1, 1]
     inside: Inside
     passes: list[Passes] = field(default_factory=list)  # none of an empty slice
 
@@ -89,6 +90,7 @@ def view_slice(subject: Subject, z: int) -> SliceView:
         image=image[0, 0].numpy(),
         label=item["label"][0].numpy() > 0 if "label" in item else None,
         residuals=residuals,
+        signed=subject.residuals is not None and subject.residuals.signed,
         inside=look_inside(subject.network, image, None if maps is None else maps[None]),
         passes=passes,
     )

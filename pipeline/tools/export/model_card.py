@@ -73,8 +73,9 @@ def _maps(dataset: Dataset, residuals: str | None) -> str:
     if isinstance(chosen, GradCam):
         return f"Beside the slice it sees the Grad-CAM of `{chosen.grad_cam}`."
     listed = ", ".join(f"{part.passes} at {part.mask_ratio:.0%}" for part in chosen.maps)
+    sign = "signed " if chosen.signed else ""
     return (
-        f"Beside the slice it sees {len(chosen.maps)} residual maps of masked autoencoders "
+        f"Beside the slice it sees {len(chosen.maps)} {sign}residual maps of masked autoencoders "
         f"(passes: {listed} masked; `{chosen.masks}` masks)."
     )
 

@@ -29,7 +29,8 @@ def export_case(
     """Write a case's image and residual maps in the image's own geometry, and return the files.
 
     `CASE-image.nii.gz` is in the source's units, `CASE-SET-MAP.nii.gz` of each map float32 in
-    [0, 1]. Without `names` of residual sets, all that the case has are written.
+    [0, 1], or [−1, 1] if signed. Without `names` of residual sets, all that the case has are
+    written.
 
     Raises:
         PipelineError: the case or its residuals are missing, damaged, or of other settings.

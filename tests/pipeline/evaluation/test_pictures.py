@@ -6,11 +6,13 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_rgb
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_rgb
 from matplotlib.image import imread
 
-from pipeline.evaluation.colours import ON_WHITE
-from pipeline.evaluation.pictures import body_window, close_up
+from pipeline.evaluation.case_view import CaseView
+from pipeline.evaluation.colours import BRIGHTER, DARKER, ON_WHITE
+from pipeline.evaluation.pictures import body_window, case_picture, close_up, map_style
 from pipeline.evaluation.score_pictures import SCORES, agreement_picture, group_picture
 
 
@@ -33,6 +35,40 @@ def test_scores_that_agree_but_for_rounding_lie_on_the_line():
         rounded[predicted] += [0.0, 1e-14, 4e-13]
     pictures = [imread(io.BytesIO(agreement_picture({"a": scores}))) for scores in (exact, rounded)]
     np.testing.assert_allclose(pictures[0], pictures[1], atol=0.05)
+
+
+def test_signed_maps_are_grey_at_0_and_of_two_hues_that_all_can_tell_apart():
+    planes = {"a": np.float32([[-0.4, 0.0]]), "b": np.float32([[0.1, 0.2]])}
+    style = map_style(planes, signed=True)
+    assert -style["vmin"] == style["vmax"] == pytest.approx(0.4, abs=1e-3)
+    shown = ScalarMappable(Normalize(style["vmin"], style["vmax"]), style["cmap"])
+    darker, zero, brighter = shown.to_rgba([-0.4, 0.0, 0.4])[:, :3]
+    assert np.ptp(zero) < 0.01, "grey"
+    # blue against yellow and red: the axis that red-green blindness leaves
+    assert darker[2] - darker[0] > 0.3
+    assert brighter[0] - brighter[2] > 0.3
+    assert zero.max() < min(darker.max(), brighter.max()), "what deviates is brighter, as in magma"
+    plain = map_style(planes, signed=False)
+    assert (plain["cmap"], plain["vmin"]) == ("magma", 0)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_case_s_picture_shows_the_sign(box, signed):
+    empty = np.zeros((20, 20), bool)
+    image = box((20, 20), (2, 18), (2, 18)) * np.float32(0.5)
+    half = np.where(np.arange(20) < 10, np.float32(-0.3), np.float32(0.3))
+    maps = {"Residual": np.tile(half, (20, 1))}
+    facts = {
+        "reference": None,
+        "predictions": {"u": empty},
+        "target": empty,
+        "edges": tuple("RLAP"),
+    }
+    view = CaseView("a", 0, 1, image, maps, signed, **facts, pixel_mm=(1.0, 1.0))
+    picture = imread(io.BytesIO(case_picture(view)), format="png")[..., :3]
+    found = [np.abs(picture - to_rgb(colour)).max(axis=-1) < 0.02 for colour in (DARKER, BRIGHTER)]
+    sides = [mask.sum() > 2000 for mask in found]  # more than a patch of the legend
+    assert sides == [signed, signed]
 
 
 def test_body_window_leaves_air_out_and_keeps_an_empty_slice_whole(box):

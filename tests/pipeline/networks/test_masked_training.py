@@ -4,11 +4,13 @@ import numpy as np
 import torch
 from matplotlib.image import imread
 
+from grcsf.resampling import resize
 from pipeline.networks.history import read_history
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import Adversarial
 from pipeline.storage.layout import folder_of
-from pipeline.storage.zarr_store import open_store, read_array
+from pipeline.storage.slices import SliceDataset
+from pipeline.storage.zarr_store import open_store, read_array, verify_store
 from tests.pipeline.results import MAE, RESIDUALS, RESOURCES, SLICES
 from tests.pipeline.trainings import (
     SEED,
@@ -77,6 +79,24 @@ def test_another_difference_makes_another_store(with_residuals):
     plain, other = (read_array(store, "residual").astype(np.float32) for store in stores)
     # equal up to the two float16 roundings and the resizing, which is none at this size
     np.testing.assert_allclose(other, plain**2, atol=2e-3)
+
+
+def test_signed_maps_are_the_same_but_for_their_sign_and_reach_the_network_with_it(with_residuals):
+    signed = RESIDUALS.model_copy(update={"difference": "signed"})
+    settings = signed, {"shared": MAE}, (1,), SLICES, SEED, RESOURCES
+    residual_maps(with_residuals, "signed", "1of1", *settings)
+    paths = [with_residuals.residual_store(name, "d") for name in ("mrm", "signed")]
+    verify_store(paths[1])
+    plain, kept = (read_array(open_store(path), "residual") for path in paths)
+    assert kept.min() < 0 < kept.max()
+    np.testing.assert_array_equal(np.abs(kept), plain)
+    stores = {"d": with_residuals.case_store("d")}
+    for size in (SLICES.size, (40, 24)):  # also where it is resized
+        slices = SLICES.model_copy(update={"size": size})
+        item = SliceDataset([("d", 3)], stores, slices, {"d": paths[1]})[0]
+        expected = resize(torch.from_numpy(kept[:, 3]).float()[None], size)[0]
+        torch.testing.assert_close(item["residuals"], expected)
+        assert item["residuals"].min() < 0
 
 
 def test_pictures_show_validation_slices_and_are_no_reason_to_train_again(ingested):

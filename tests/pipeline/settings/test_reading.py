@@ -57,6 +57,7 @@ def test_every_shipped_configuration_is_valid(path):
         ("evaluation.baseline", "w", "names 'w', but experiments has only"),
         ("residuals.mrm.preset", "slow", "expected 'paper', 'fast', 'lean' or 'tissue'"),
         ("mae.shared", {"epochs": 10, "adversarial": {}}, "found 10, expected less than epochs 10"),
+        ("residuals.mrm.difference", "sign", "'abs', 'squared', 'ssim' or 'signed'"),
         ("residuals.mrm.passes", 3, "residuals.mrm.passes: unknown key"),
         ("residuals.cam", {"grad_cam": "g"}, "'g' itself needs residual maps"),
         ("experiments.g.rcu.patch_sizes", [64, 8, 8], "rcu.patch_sizes: found 64 at 1/4 scale"),

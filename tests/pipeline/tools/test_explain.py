@@ -3,14 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from grcsf.mae.build import build_masked_model
 from grcsf.residuals import residual_map
 from pipeline.errors import PipelineError
+from pipeline.evaluation.colours import DARKER
 from pipeline.networks.build import build_network, masked_models
 from pipeline.networks.grad_cam import grad_cam_maps
 from pipeline.networks.weights import keep_model
+from pipeline.residual_maps import residual_maps
 from pipeline.settings import Dataset, Experiment, GradCam, Slices
 from pipeline.storage.slices import network_slices
 from pipeline.storage.zarr_store import open_store, read_array
@@ -92,6 +95,18 @@ def test_maps_of_a_padded_slice_stand_where_their_pixels_are():
         assert shown.shape == (41, 27)
         for row, column in ((0, 0), (17, 9), (40, 26)):
             assert shown[row, column] == padded[row // scale, column // scale]
+
+
+def test_signed_maps_have_the_colours_of_their_sign(
+    ready, residuals, mae, slices, resources, tmp_path
+):
+    layout, dataset = ready
+    signed = residuals.model_copy(update={"difference": "signed"})
+    residual_maps(layout, "mrm", "1of1", signed, {"shared": mae}, (1,), slices, SEED, resources)
+    dataset.residuals["mrm"] = signed
+    picture = imread(drawn(ready, tmp_path, numbers=(3,))[0])[..., :3]
+    # the background is darker than so short a training foresees; no other panel has this blue
+    assert (np.abs(picture - to_rgb(DARKER)).max(axis=-1) < 0.1).sum() > 20
 
 
 def test_grad_cam_has_a_map_and_an_empty_slice_no_passes_either(

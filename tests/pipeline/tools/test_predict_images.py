@@ -18,12 +18,14 @@ from pipeline.errors import PipelineError
 from pipeline.networks.grad_cam import grad_cam_maps
 from pipeline.predict import predict
 from pipeline.residual_maps import residual_maps
+from pipeline.settings import Dataset
 from pipeline.storage.files import write_json
 from pipeline.storage.images.volumes import read_volume, write_volume
 from pipeline.storage.masks import grid_differences
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export import predict_images as images_module
 from pipeline.tools.export.bundle import open_bundle
+from pipeline.tools.export.model_card import model_card
 from pipeline.tools.export.predict_images import claimed_agatston, predict_images
 from tests.pipeline.storage.images.grids import turned
 from tests.pipeline.tools.bundles import SEED, altered, exported, raw
@@ -105,6 +107,10 @@ def test_a_bundle_names_no_folder_and_holds_only_what_is_needed(run, tmp_path):
     assert record["cases"] == {"train": 2, "validation": 1, "test": 1}
     assert set(record["settings"]["experiments"]) == {"grcsf"}
     assert "Not evaluated" in text
+    assert "sees 2 residual maps" in text
+    record["settings"]["residuals"]["mrm"]["difference"] = "signed"
+    signed = model_card(record, Dataset.model_validate(record["settings"]))
+    assert "sees 2 signed residual maps" in signed
 
 
 def test_the_card_shows_the_scores_of_masks_made_the_same_way(run, tmp_path):
