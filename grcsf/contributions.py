@@ -61,4 +61,5 @@ def recorded_contributions(network: nn.Module) -> Iterator[Mapping[str, Tensor]]
 def _relative_change(given: Tensor, changed: Tensor) -> Tensor:
     given, changed = given.detach().float(), changed.detach().float()
     norm = torch.linalg.vector_norm(given)
-    return torch.linalg.vector_norm(changed - given) / norm.clamp(min=torch.finfo().tiny)
+    share: Tensor = torch.linalg.vector_norm(changed - given) / norm.clamp(min=torch.finfo().tiny)
+    return share

@@ -1,5 +1,7 @@
 """Residual maps as input channels: trained, predicted, exported and counted as any network."""
 
+import zipfile
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -83,9 +85,10 @@ def test_a_bundle_brings_the_maes_along_and_is_opened(ingested, tmp_path):
     keep_model(mae, ingested.mae("shared"), "x", {})
     keep_model(build_network(CHOSEN, 2, SLICES), ingested.model("into", 1), "x", {})
     write_json(ingested.split, {**read_json(ingested.split), "digest": "0123456789abcdef"})
-    bundle = open_bundle(
-        exported((ingested, dataset()), tmp_path / "b.zip", "into"), tmp_path / "t"
-    )
+    model = exported((ingested, dataset()), tmp_path / "b.zip", "into")
+    with zipfile.ZipFile(model) as archive:
+        assert "masks), as input channels." in archive.read("MODEL_CARD.md").decode()
+    bundle = open_bundle(model, tmp_path / "t")
     assert sorted(bundle.files) == ["mae-shared.safetensors", "network.safetensors"]
     assert bundle.maps == 2
     assert bundle.dataset.experiments["into"].residual_input
