@@ -18,7 +18,6 @@ from pipeline.evaluation.pages import embedded, rendered
 from pipeline.evaluation.pictures import case_picture, curves_picture
 from pipeline.evaluation.score_files import read_scores, read_summary
 from pipeline.evaluation.score_pictures import agreement_picture, group_picture
-from pipeline.evaluation.unit_table import unit_table
 from pipeline.networks.history import training_histories
 from pipeline.settings import Dataset
 from pipeline.storage.files import read_json, write
@@ -63,7 +62,7 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
         "notes": parts.note_rows(cases["cases"]),
         "curves": embedded(curves_picture(histories)) if histories else "",
         "untrained": untrained,
-        "units": unit_table(histories),
+        "units": parts.unit_table(histories),
         "seed": seed,
         "versions": ", ".join(f"{stage} {stage_version(stage)}" for stage in STAGES),
         "settings": yaml.safe_dump(dataset.model_dump(mode="json"), sort_keys=False),

@@ -10,11 +10,10 @@ from torch.utils.data import DataLoader
 
 from pipeline.errors import PipelineError
 from pipeline.networks.build import build_network, load_mae_encoder
-from pipeline.networks.history import read_history
+from pipeline.networks.history import idle_units, read_history
 from pipeline.networks.resume import is_first_process, load_best
 from pipeline.networks.segmentation_training import SegmentationTraining
 from pipeline.networks.trainer import fit, per_process, seed_generators
-from pipeline.networks.unit_history import idle_units
 from pipeline.networks.weights import keep_model, reuse_finished, weights_digest
 from pipeline.settings import Experiment, Mae, Resources, Slices
 from pipeline.storage.files import fingerprint, read_json

@@ -13,6 +13,6 @@ a page computes no score.
 - `orientation`, `case_view`: a slice with its maps and masks, turned for display.
 - `colours`: the colours of the report.
 - `pictures`, `score_pictures`: figures of cases and trainings, and of scores.
-- `report_parts`: the smaller tables of the report; `unit_table`: that of the networks' units.
+- `report_parts`: the smaller tables of the report.
 - `pages`: HTML from the templates in `templates/`.
 """

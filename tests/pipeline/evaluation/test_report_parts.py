@@ -1,8 +1,8 @@
-"""The report's table of units, and its line for a unit that stayed at nothing."""
+"""Smaller tables of the report: that of units, with its line for a unit that stayed at nothing."""
 
 from math import nan
 
-from pipeline.evaluation.unit_table import unit_table
+from pipeline.evaluation.report_parts import unit_table
 
 PLAIN = {"epoch": 0.0, "train_loss": 1.0, "validation_loss": 1.0}
 HISTORY = [
