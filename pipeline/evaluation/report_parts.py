@@ -1,4 +1,4 @@
-"""The report's smaller tables: scores by lesion size, calcium scores, split, groups, notes, units."""
+"""The report's smaller tables: scores by lesion size, calcium, split, groups, notes, units."""
 
 from __future__ import annotations
 
