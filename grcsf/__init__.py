@@ -30,4 +30,5 @@ To look into a method:
 - `complexity`: parameters, operations, memory
 - `contrast`: residual maps in lesions against their surroundings
 - `grad_cam`, `inside`: what a network attends to
+- `contributions`: how much its units change
 """

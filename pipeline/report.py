@@ -62,6 +62,7 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
         "notes": parts.note_rows(cases["cases"]),
         "curves": embedded(curves_picture(histories)) if histories else "",
         "untrained": untrained,
+        "units": parts.unit_table(histories),
         "seed": seed,
         "versions": ", ".join(f"{stage} {stage_version(stage)}" for stage in STAGES),
         "settings": yaml.safe_dump(dataset.model_dump(mode="json"), sort_keys=False),

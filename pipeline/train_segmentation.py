@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from pipeline.errors import PipelineError
 from pipeline.networks.build import build_network, load_mae_encoder
+from pipeline.networks.history import idle_units, read_history
 from pipeline.networks.resume import is_first_process, load_best
 from pipeline.networks.segmentation_training import SegmentationTraining
 from pipeline.networks.trainer import fit, per_process, seed_generators
@@ -17,7 +18,7 @@ from pipeline.networks.weights import keep_model, reuse_finished, weights_digest
 from pipeline.settings import Experiment, Mae, Resources, Slices
 from pipeline.storage.files import fingerprint, read_json
 from pipeline.storage.intensity import image_key
-from pipeline.storage.layout import Layout
+from pipeline.storage.layout import Layout, folder_of
 from pipeline.storage.residual_store import residual_fingerprint
 from pipeline.storage.slices import SliceDataset, SliceSampler, slice_loader
 
@@ -75,8 +76,11 @@ def train_segmentation(
         precision=settings.training.precision,
         resources=resources,
         patience=settings.training.patience,
+        further=module.unit_columns,
     )
     if is_first_process():
+        for line in idle_units(read_history(folder_of(manifest) / "history.csv")):
+            log.warning("%s: %s", title, line)
         load_best(module, best)
         keep_model(network, manifest, key, record)
 

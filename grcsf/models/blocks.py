@@ -65,18 +65,19 @@ class Encoder(nn.Module):
     Args:
         filters: channels of the five nodes, finest first.
         bias: as in `ConvBlock`.
+        inputs: channels of the input, C.
     """
 
-    def __init__(self, filters: tuple[int, ...], *, bias: bool) -> None:
+    def __init__(self, filters: tuple[int, ...], *, bias: bool, inputs: int = 1) -> None:
         super().__init__()
         self.nodes = nn.ModuleList(
-            ConvBlock(inputs, outputs, bias=bias)
-            for inputs, outputs in zip((1, *filters[:-1]), filters, strict=True)
+            ConvBlock(before, after, bias=bias)
+            for before, after in zip((inputs, *filters[:-1]), filters, strict=True)
         )
         self.pool = nn.MaxPool2d(2)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """`(B, 1, h, w)` → the features X^{l,0}, `(B, filters[l], h / 2**l, w / 2**l)`."""
+        """`(B, C, h, w)` → the features X^{l,0}, `(B, filters[l], h / 2**l, w / 2**l)`."""
         features = [self.nodes[0](image)]
         for node in self.nodes[1:]:
             features.append(node(self.pool(features[-1])))
@@ -94,15 +95,17 @@ class SegmentationNetwork(nn.Module, ABC):
 
     size_multiple: ClassVar[int] = 2**LEVELS
     """Pixels; 1 for a network that takes every size as it is."""
+    input_maps: int = 0
+    """Residual maps that follow the image as input channels: all that it is given, or none."""
 
     def forward(self, image: Tensor, residuals: Tensor | None = None) -> Tensor:
         """Segment a batch of slices.
 
         Args:
             image: `(B, 1, h, w)`, intensities in [0, 1].
-            residuals: `(B, R, h, w)` in [0, 1], signed ones in [−1, 1]. A network without
-                regional compensation ignores them; it takes the argument so that the same loop
-                drives every network.
+            residuals: `(B, R, h, w)` in [0, 1], signed ones in [−1, 1]. A network that has them
+                neither as input channels nor in regional units ignores them; it takes the
+                argument so that the same loop drives every network.
 
         Returns:
             Logits, `(B, 1, h, w)`.
@@ -113,6 +116,8 @@ class SegmentationNetwork(nn.Module, ABC):
         if image.ndim != 4 or image.shape[1] != 1:
             raise ValueError(f"image must be (B, 1, h, w), found {tuple(image.shape)}")
         height, width = image.shape[-2:]
+        if self.input_maps and residuals is None:
+            raise ValueError("this network needs residual maps (B, R, h, w), found none")
         if residuals is not None:
             if residuals.ndim != 4 or (residuals.shape[0], *residuals.shape[2:]) != (
                 image.shape[0],
@@ -124,12 +129,26 @@ class SegmentationNetwork(nn.Module, ABC):
                     f"like the image, found {tuple(residuals.shape)}"
                 )
             residuals = pad_to_multiple(residuals, self.size_multiple)
-        logits = self.segment(pad_to_multiple(image, self.size_multiple), residuals)
+        image = pad_to_multiple(image, self.size_multiple)
+        logits = self.segment(self._channels(image, residuals), residuals)
         return logits[..., :height, :width]
+
+    def _channels(self, image: Tensor, residuals: Tensor | None) -> Tensor:
+        """`(B, 1 + M, h, w)`: the image, then the M = `input_maps` maps in their set's order."""
+        if not self.input_maps or residuals is None:
+            return image
+        if residuals.shape[1] != self.input_maps:
+            raise ValueError(
+                f"expected {self.input_maps} residual maps, found {residuals.shape[1]}"
+            )
+        return torch.cat([image, residuals], dim=1)
 
     @abstractmethod
     def segment(self, image: Tensor, residuals: Tensor | None) -> Tensor:
-        """`(B, 1, h, w)` and `(B, R, h, w)` → logits `(B, 1, h, w)`, h and w padded."""
+        """`(B, 1 + M, h, w)` and `(B, R, h, w)` → logits `(B, 1, h, w)`, h and w padded.
+
+        M = `input_maps`: the image comes first.
+        """
 
 
 class Backbone(SegmentationNetwork):
@@ -141,19 +160,24 @@ class Backbone(SegmentationNetwork):
     Args:
         width: filters at full scale; they double at each level (64 = paper).
         bias: as in `ConvBlock`.
-        encoder: `(B, 1, h, w)` → five features with these filters, halved at each level; None
+        encoder: `(B, 1 + M, h, w)` → five features with these filters, halved at each level; None
             takes an `Encoder`.
+        input_maps: M, residual maps as further input channels.
 
     Raises:
         ValueError: if `width` is below 1.
     """
 
-    def __init__(self, width: int, *, bias: bool, encoder: nn.Module | None = None) -> None:
+    def __init__(
+        self, width: int, *, bias: bool, encoder: nn.Module | None = None, input_maps: int = 0
+    ) -> None:
         super().__init__()
         if width < 1:
             raise ValueError(f"width must be at least 1, found {width}")
         self.filters = tuple(width * 2**level for level in range(LEVELS + 1))
-        self.encoder = Encoder(self.filters, bias=bias) if encoder is None else encoder
+        if encoder is None:
+            encoder = Encoder(self.filters, bias=bias, inputs=1 + input_maps)
+        self.encoder, self.input_maps = encoder, input_maps
         self.head = nn.Conv2d(width, 1, 1)
 
     @abstractmethod
@@ -173,7 +197,7 @@ class Backbone(SegmentationNetwork):
         """
 
     def segment(self, image: Tensor, residuals: Tensor | None) -> Tensor:  # noqa: ARG002
-        """`(B, 1, h, w)` → logits `(B, 1, h, w)`; see the base class."""
+        """`(B, 1 + M, h, w)` → logits `(B, 1, h, w)`; see the base class."""
         features: list[Tensor] = self.encoder(image)
         row = features[-1:]
         for level in reversed(range(LEVELS)):

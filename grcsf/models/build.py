@@ -19,28 +19,30 @@ from grcsf.models.unet import UNet
 from grcsf.models.unetpp import UNetPlusPlus
 
 
-def _mobilenet(width: int) -> nn.Module:
+def _mobilenet(width: int, inputs: int) -> nn.Module:
     from grcsf.models.mobilenet import MobileNetEncoder  # with all of timm's networks
 
-    return MobileNetEncoder(width)
+    return MobileNetEncoder(width, inputs)
 
 
 MODELS = ("unet", "unetpp", "mae_unet", "grcsf")
-BACKBONES: dict[str, Callable[[int, nn.Module | None], Backbone]] = {
+BACKBONES: dict[str, Callable[[int, nn.Module | None, int], Backbone]] = {
     "unet": UNet,
     "unetpp": UNetPlusPlus,
 }
-ENCODERS: dict[str, Callable[[int], nn.Module] | None] = {
+ENCODERS: dict[str, Callable[[int, int], nn.Module] | None] = {
     "convolutional": None,
     "mobilenet": _mobilenet,
 }
-SKIP_UNITS: dict[str, Callable[[int], SkipUnit]] = {
+SKIP_UNITS: dict[str, Callable[..., SkipUnit]] = {
     "se": GlobalCompensationUnit,
     "spatial": partial(GlobalCompensationUnit, attention=lambda _: SpatialAttention()),
     "coordinate": partial(GlobalCompensationUnit, attention=CoordinateAttention, bias=False),
     "attention_gate": AttentionGate,
     "pyramid": PyramidAttention,
 }
+WITHOUT_START = ("attention_gate", "pyramid")
+"""Skip units that have no R, and so no factor before it."""
 
 SCORE_HIDDEN = {3: 64, 2: 64, 1: 32, 0: 64}
 """First hidden layer of the importance score, by level; Table 6's counts fix it but at level 3."""
@@ -49,23 +51,27 @@ SCORE_HIDDEN = {3: 64, 2: 64, 1: 32, 0: 64}
 class GlobalUnits(NamedTuple):
     """Global compensation: the kind of unit on the skips, and its levels.
 
-    `kind` is one of `SKIP_UNITS` (`se` = paper); a level is 0 (full scale) to 3 (1/8).
+    `kind` is one of `SKIP_UNITS` (`se` = paper); a level is 0 (full scale) to 3 (1/8). `start` 1 is
+    Eq. 2 as printed, 0 gives R a learnable factor that starts at 0.
     """
 
     kind: str = "se"
     levels: tuple[int, ...] = (0, 1, 2, 3)
+    start: int = 1
 
 
 class RegionalUnits(NamedTuple):
     """Regional compensation: its decoder levels, their patch sizes, and whether φ weighs them.
 
     `patch_sizes` are P in pixels of each level's own scale, in the order of `levels`: (8, 8, 16)
-    for 224 pixels, (16, 16, 32) for 512 [§4.3]. Without `importance` φ is 1 [Table 3].
+    for 224 pixels, (16, 16, 32) for 512 [§4.3]. Without `importance` φ is 1 [Table 3]. The
+    attention's factor starts at `start`, 1 or 0.
     """
 
     levels: tuple[int, ...] = (2, 1, 0)
     patch_sizes: tuple[int, ...] = (8, 8, 16)
     importance: bool = True
+    start: int = 1
 
 
 class PretrainedEncoder(NamedTuple):
@@ -84,14 +90,16 @@ PAPER_GCU = GlobalUnits()
 PAPER_RCU = RegionalUnits()
 
 
-def uses_residuals(name: str, rcu: RegionalUnits | None = PAPER_RCU) -> bool:
+def uses_residuals(
+    name: str, rcu: RegionalUnits | None = PAPER_RCU, *, residual_input: bool = False
+) -> bool:
     """Whether the network of this name, with or without regional units, needs residual maps.
 
     Raises:
         ValueError: if the name is unknown.
     """
     _check_name("model", name, MODELS)
-    return name == "grcsf" and rcu is not None
+    return residual_input or (name == "grcsf" and rcu is not None)
 
 
 def build_segmentation_model(
@@ -104,6 +112,7 @@ def build_segmentation_model(
     gcu: GlobalUnits | None = PAPER_GCU,
     rcu: RegionalUnits | None = PAPER_RCU,
     residual_maps: int = 2,
+    residual_input: bool = False,
     mae: PretrainedEncoder | None = None,
 ) -> nn.Module:
     """Build a network with He-initialised weights from torch's global generator.
@@ -118,9 +127,9 @@ def build_segmentation_model(
         encoder: one of `ENCODERS`; not for `mae_unet`.
         backbone: one of `BACKBONES`; only for `grcsf`.
         gcu: units on the skips, or None; only for `grcsf`.
-        rcu: units in the decoder, or None; without them the network uses no residual maps. Only
-            for `grcsf`.
-        residual_maps: R, at least 1; only with regional units.
+        rcu: units in the decoder, or None; only for `grcsf`.
+        residual_maps: R, at least 1; only with regional units or `residual_input`.
+        residual_input: give the maps to the first layer too, as channels that follow the image.
         mae: only for `mae_unet`, which needs it.
 
     Raises:
@@ -128,29 +137,32 @@ def build_segmentation_model(
             `mae_unet` no MAE.
     """
     _check_name("model", name, MODELS)
+    if residual_input and residual_maps < 1:
+        raise ValueError(f"residual_maps must be at least 1, found {residual_maps}")
+    input_maps = residual_maps if residual_input else 0
     if name == "mae_unet":
-        return _mae_unet(mae, encoder, width)
+        return _mae_unet(mae, encoder, width, input_maps)
     if name != "grcsf":
-        return _backbone(name, encoder, width)
+        return _backbone(name, encoder, width, input_maps)
     if gcu is None and rcu is None:
         raise ValueError(f"grcsf without gcu and rcu is its backbone: build {backbone!r}")
-    network = _backbone(backbone, encoder, width)
+    network = _backbone(backbone, encoder, width, input_maps)
     gcus = _gcus(network, gcu)
     return GRCSF(network, gcus, _rcus(network, rcu, residual_maps, input_size))
 
 
-def _mae_unet(mae: PretrainedEncoder | None, encoder: str, width: int) -> MaeUNet:
+def _mae_unet(mae: PretrainedEncoder | None, encoder: str, width: int, input_maps: int) -> MaeUNet:
     if mae is None or encoder != "convolutional":
         raise ValueError(f"mae_unet needs an MAE and no encoder, found {mae} and {encoder!r}")
     autoencoder = build_mae(mae.preset, image_size=mae.image_size, patch_size=mae.patch_size)
-    return MaeUNet(MaeEncoder(autoencoder, frozen=mae.frozen), width)
+    return MaeUNet(MaeEncoder(autoencoder, frozen=mae.frozen), width, input_maps)
 
 
-def _backbone(name: str, encoder: str, width: int) -> Backbone:
+def _backbone(name: str, encoder: str, width: int, input_maps: int) -> Backbone:
     _check_name("backbone", name, BACKBONES)
     _check_name("encoder", encoder, ENCODERS)
     make = ENCODERS[encoder]
-    return BACKBONES[name](width, make(width) if make else None)
+    return BACKBONES[name](width, make(width, 1 + input_maps) if make else None, input_maps)
 
 
 def _gcus(backbone: Backbone, gcu: GlobalUnits | None) -> list[SkipUnit | None]:
@@ -158,7 +170,10 @@ def _gcus(backbone: Backbone, gcu: GlobalUnits | None) -> list[SkipUnit | None]:
         return [None] * LEVELS
     _check_name("gcu kind", gcu.kind, SKIP_UNITS)
     _check_levels("gcu", gcu.levels)
-    make = SKIP_UNITS[gcu.kind]
+    if gcu.kind in WITHOUT_START and gcu.start != 1:
+        raise ValueError(f"gcu kind {gcu.kind!r} has no start, found {gcu.start}")
+    start = {} if gcu.kind in WITHOUT_START else {"start": gcu.start}
+    make = partial(SKIP_UNITS[gcu.kind], **start)
     return [
         make(backbone.filters[level]) if level in gcu.levels else None for level in range(LEVELS)
     ]
@@ -177,7 +192,9 @@ def _rcus(
         importance = (
             ImportanceScore(channels, patch_size, SCORE_HIDDEN[level]) if rcu.importance else None
         )
-        units[level] = RegionalCompensationUnit(channels, patch_size, importance, residual_maps)
+        units[level] = RegionalCompensationUnit(
+            channels, patch_size, importance, residual_maps, start=rcu.start
+        )
     return units
 
 

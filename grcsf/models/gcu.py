@@ -86,6 +86,11 @@ class GlobalCompensationUnit(SkipUnit):
         channels: C of the skip feature; the deeper features have 2C.
         attention: builds a module that re-weights a map of C channels; called twice.
         bias: whether the transposed convolutions have a bias.
+        start: 1 = Eq. 2 as printed; 0 multiplies R by a learnable factor a that starts at 0, so
+            that a new unit changes nothing: C = a · R ⊗ F ⊕ F, with one more parameter.
+
+    Raises:
+        ValueError: if `start` is neither.
     """
 
     def __init__(
@@ -94,12 +99,16 @@ class GlobalCompensationUnit(SkipUnit):
         attention: Callable[[int], nn.Module] = SqueezeExcitation,
         *,
         bias: bool = True,
+        start: int = 1,
     ) -> None:
         super().__init__()
+        if start not in (0, 1):
+            raise ValueError(f"start must be 0 or 1, found {start}")
         self.up_encoder = nn.ConvTranspose2d(2 * channels, channels, 2, stride=2, bias=bias)
         self.up_decoder = nn.ConvTranspose2d(2 * channels, channels, 2, stride=2, bias=bias)
         self.attention_decoder = attention(channels)
         self.attention_skip = attention(channels)
+        self.scale = nn.Parameter(torch.zeros(())) if start == 0 else None
         self.apply(initialise)
 
     def forward(self, skip: Tensor, encoder_below: Tensor, decoder_below: Tensor) -> Tensor:
@@ -120,4 +129,6 @@ class GlobalCompensationUnit(SkipUnit):
 
     def update(self, features: Tensor, level_map: Tensor) -> Tensor:
         """C = R ⊗ F ⊕ F [Eq. 2]; `(B, C, h, w)` and `(B, 1, h, w)` → `(B, C, h, w)`."""
+        if self.scale is not None:
+            level_map = level_map * self.scale.to(level_map.dtype)
         return torch.addcmul(features, features, level_map)

@@ -37,12 +37,12 @@ class GRCSF(SegmentationNetwork):
                 f"expected {LEVELS} units or None of each kind, "
                 f"found {len(gcus)} GCUs and {len(rcus)} RCUs"
             )
-        self.backbone = backbone
+        self.backbone, self.input_maps = backbone, backbone.input_maps
         self.gcus = nn.ModuleDict({str(level): gcu for level, gcu in enumerate(gcus) if gcu})
         self.rcus = nn.ModuleDict({str(level): rcu for level, rcu in enumerate(rcus) if rcu})
 
     def segment(self, image: Tensor, residuals: Tensor | None) -> Tensor:
-        """`(B, 1, h, w)`, `(B, R, h, w)` → logits `(B, 1, h, w)`; see the base class."""
+        """`(B, 1 + M, h, w)`, `(B, R, h, w)` → logits `(B, 1, h, w)`; see the base class."""
         features: list[Tensor] = self.backbone.encoder(image)
         row = features[-1:]
         for level in reversed(range(LEVELS)):

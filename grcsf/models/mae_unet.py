@@ -82,13 +82,15 @@ class MaeUNet(SegmentationNetwork):
     """A UNet decoder whose deepest map and skips are an MAE encoder's tokens.
 
     With patches of p = 2**n pixels there are n decoder nodes. The skip at full scale comes from the
-    image, those at 1 / 2**l from blocks at l / n of the encoder's depth. Images of another size are
-    resized to the encoder's, and the logits back.
+    image, and from residual maps where they are input channels (the MAE's encoder knows images
+    only); those at 1 / 2**l come from blocks at l / n of the encoder's depth. Images of another
+    size are resized to the encoder's, and the logits back.
 
     Args:
         encoder: an MAE's encoder; its patch size is a power of two.
         width: filters at full scale; they double at each level. With 16 and a ViT-L the network
             has 304.9 M parameters, as printed in Table 7.
+        input_maps: M, residual maps as further input channels.
 
     Raises:
         ValueError: if `width` is below 1, or the patch size is no power of two above 1.
@@ -96,7 +98,7 @@ class MaeUNet(SegmentationNetwork):
 
     size_multiple = 1
 
-    def __init__(self, encoder: MaeEncoder, width: int) -> None:
+    def __init__(self, encoder: MaeEncoder, width: int, input_maps: int = 0) -> None:
         super().__init__()
         if width < 1:
             raise ValueError(f"width must be at least 1, found {width}")
@@ -107,7 +109,8 @@ class MaeUNet(SegmentationNetwork):
             )
         filters = [width * 2**level for level in range(levels)]
         deeper = [*filters[1:], encoder.width]
-        self.image_skip = ConvBlock(1, width, bias=False)
+        self.input_maps = input_maps
+        self.image_skip = ConvBlock(1 + input_maps, width, bias=False)
         self.lifts = nn.ModuleList(
             _upsample(encoder.width, filters[level], levels - level) for level in range(1, levels)
         )
@@ -121,9 +124,9 @@ class MaeUNet(SegmentationNetwork):
         self.encoder = encoder  # after the line above, which would overwrite its weights
 
     def segment(self, image: Tensor, residuals: Tensor | None) -> Tensor:  # noqa: ARG002
-        """`(B, 1, h, w)` → logits `(B, 1, h, w)`; see the base class."""
+        """`(B, 1 + M, h, w)` → logits `(B, 1, h, w)`; see the base class."""
         shown = resize(image, (self.encoder.image_size,) * 2)  # as the MAE sees its slices
-        *shallow, decoded = self.encoder(shown, len(self.decoder))
+        *shallow, decoded = self.encoder(shown[:, :1], len(self.decoder))
         skips = [self.image_skip(shown)]
         skips += [lift(tokens) for lift, tokens in zip(self.lifts, shallow, strict=True)]
         for level in reversed(range(len(self.decoder))):

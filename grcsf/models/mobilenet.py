@@ -22,18 +22,19 @@ class MobileNetEncoder(nn.Module):
 
     Args:
         width: filters of the first stage; all others follow from it (64 = MobileNet 1.0).
+        inputs: channels of the input, C.
 
     Raises:
         ValueError: if `width` is odd or 0: the first convolution has half as many filters.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, inputs: int = 1) -> None:
         super().__init__()
         if width < 2 or width % 2:
             raise ValueError(f"width must be 2, 4, 6 … for a MobileNet encoder, found {width}")
         self.stages = EfficientNetFeatures(
             decode_arch_def(STAGES),  # type: ignore[no-untyped-call]
-            in_chans=1,
+            in_chans=inputs,
             stem_size=32,
             round_chs_fn=lambda channels: channels * width // 64,
             act_layer=nn.ReLU6,
@@ -41,6 +42,6 @@ class MobileNetEncoder(nn.Module):
         self.stages.conv_stem.stride = (1, 1)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """`(B, 1, h, w)` → five features, `(B, width · 2**l, h / 2**l, w / 2**l)`."""
+        """`(B, C, h, w)` → five features, `(B, width · 2**l, h / 2**l, w / 2**l)`."""
         features: list[Tensor] = self.stages(image)
         return features

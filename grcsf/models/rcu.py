@@ -100,21 +100,23 @@ class CrossAttention(nn.Module):
 
     `scale` is the cited attention's learnable γ. Eq. 6 does not print it, and its W₁, W₂ make it
     redundant, but the parameter counts of Table 6 need one more scalar per unit than Eq. 6 shows.
-    It starts at 1, not 0, so that a new unit computes Eq. 6 as printed.
+    With `start` 1 a new unit computes Eq. 6 as printed; with 0, as the cited attention starts, it
+    changes nothing until γ has learnt to.
 
     Keys and values are computed for each residual map, although they do not depend on it: so does
     the paper's count of 123.10 G (Table 1). Sharing them would save 1.23 G.
 
     Args:
         channels: C.
+        start: γ of a new unit, 0 or 1.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, start: int = 1) -> None:
         super().__init__()
         self.query = nn.Linear(channels, channels)
         self.key = nn.Linear(channels, channels)
         self.value = nn.Linear(channels, channels)
-        self.scale = nn.Parameter(torch.ones(()))
+        self.scale = nn.Parameter(torch.full((), float(start)))
         self.apply(initialise)
 
     def forward(self, lifted: Tensor, features: Tensor, real: Tensor | None) -> Tensor:
@@ -149,13 +151,20 @@ class RegionalCompensationUnit(nn.Module):
         patch_size: P, in pixels of the feature map.
         importance: `(B, C, h, w)` → `(B, N, 1)`, the score of each patch; None: φ = 1 [Table 3].
         residual_maps: R, at least 1.
+        start: of `CrossAttention`.
 
     Raises:
-        ValueError: if `patch_size` or `residual_maps` is below 1.
+        ValueError: if `patch_size` or `residual_maps` is below 1, or `start` neither 0 nor 1.
     """
 
     def __init__(
-        self, channels: int, patch_size: int, importance: nn.Module | None, residual_maps: int = 2
+        self,
+        channels: int,
+        patch_size: int,
+        importance: nn.Module | None,
+        residual_maps: int = 2,
+        *,
+        start: int = 1,
     ) -> None:
         super().__init__()
         if patch_size < 1 or residual_maps < 1:
@@ -163,10 +172,12 @@ class RegionalCompensationUnit(nn.Module):
                 "patch_size and residual_maps must be at least 1, "
                 f"found {patch_size} and {residual_maps}"
             )
+        if start not in (0, 1):
+            raise ValueError(f"start must be 0 or 1, found {start}")
         self.patch_size = patch_size
         self.lifts = nn.ModuleList(nn.Linear(1, channels) for _ in range(residual_maps))
         self.apply(initialise)
-        self.attention = CrossAttention(channels)
+        self.attention = CrossAttention(channels, start)
         self.importance = importance
         self.map_weights = nn.Parameter(torch.ones(residual_maps))
 

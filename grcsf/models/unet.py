@@ -10,11 +10,13 @@ class UNet(Backbone):
 
     Args:
         width: filters at full scale (64 = paper).
-        encoder: as in `Backbone`.
+        encoder, input_maps: as in `Backbone`.
     """
 
-    def __init__(self, width: int = 64, encoder: nn.Module | None = None) -> None:
-        super().__init__(width, bias=False, encoder=encoder)
+    def __init__(
+        self, width: int = 64, encoder: nn.Module | None = None, input_maps: int = 0
+    ) -> None:
+        super().__init__(width, bias=False, encoder=encoder, input_maps=input_maps)
         pairs = list(zip(self.filters[:-1], self.filters[1:], strict=True))
         self.up = nn.ModuleList(
             nn.ConvTranspose2d(deep, shallow, 2, stride=2) for shallow, deep in pairs

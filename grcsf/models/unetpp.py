@@ -12,11 +12,13 @@ class UNetPlusPlus(Backbone):
 
     Args:
         width: filters at full scale (64 = paper).
-        encoder: as in `Backbone`.
+        encoder, input_maps: as in `Backbone`.
     """
 
-    def __init__(self, width: int = 64, encoder: nn.Module | None = None) -> None:
-        super().__init__(width, bias=True, encoder=encoder)
+    def __init__(
+        self, width: int = 64, encoder: nn.Module | None = None, input_maps: int = 0
+    ) -> None:
+        super().__init__(width, bias=True, encoder=encoder, input_maps=input_maps)
         self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
         self.rows = nn.ModuleList(self._row(level) for level in range(LEVELS))
         self.apply(initialise)

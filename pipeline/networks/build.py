@@ -41,9 +41,10 @@ def build_network(
         input_size=slices.size,
         encoder=settings.encoder,
         backbone=settings.backbone,
-        gcu=GlobalUnits(gcu.kind, gcu.levels) if gcu else None,
-        rcu=RegionalUnits(rcu.levels, rcu.patch_sizes, rcu.importance) if rcu else None,
+        gcu=GlobalUnits(gcu.kind, gcu.levels, gcu.start) if gcu else None,
+        rcu=RegionalUnits(rcu.levels, rcu.patch_sizes, rcu.importance, rcu.start) if rcu else None,
         residual_maps=residual_count,
+        residual_input=settings.residual_input,
         mae=pretrained,
     )
 

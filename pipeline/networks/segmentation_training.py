@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning
 import torch
 from torch import nn
 
+from grcsf.contributions import recorded_contributions, unit_factors, units_of
 from grcsf.losses import LOSSES
 from grcsf.schedule import plateau_reductions, warmup_cosine
 from pipeline.settings import Training
@@ -23,6 +24,11 @@ class SegmentationTraining(lightning.LightningModule):
         self._settings = settings
         self._loss = LOSSES[settings.loss]
         self._validation_losses: list[float] = []
+
+    @property
+    def unit_columns(self) -> tuple[str, ...]:
+        """What is logged of the network's units in each epoch (`grcsf.contributions`)."""
+        return (*units_of(self.network), *unit_factors(self.network))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam with moments 0.9 and 0.999, for all weights that are not frozen."""
@@ -48,11 +54,21 @@ class SegmentationTraining(lightning.LightningModule):
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss
 
-    def validation_step(self, batch: dict[str, Any], _: int) -> None:
-        """Log the loss of a validation batch."""
-        loss = self._loss(self._logits(batch), batch["label"])
+    def validation_step(self, batch: dict[str, Any], number: int) -> None:
+        """Log the loss of a validation batch, and what the units make of the epoch's first."""
+        if number == 0:
+            with recorded_contributions(self.network) as contributions:
+                logits = self._logits(batch)
+            self._log_units({**contributions, **unit_factors(self.network)}, len(logits))
+        else:
+            logits = self._logits(batch)
+        loss = self._loss(logits, batch["label"])
         size = len(batch["image"])
         self.log("validation_loss", loss, batch_size=size, sync_dist=True)
+
+    def _log_units(self, figures: Mapping[str, torch.Tensor], size: int) -> None:
+        for name, value in figures.items():
+            self.log(name, value.float(), on_epoch=True, batch_size=size, sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         """Remember the loss for the plateau rule."""

@@ -12,6 +12,7 @@ import csv
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +45,7 @@ from pipeline.storage.slices import share_cache
 log = logging.getLogger(__name__)
 # importing Lightning sets a level at which it names devices and services that are not in use
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+LOSSES = ("train_loss", "validation_loss")
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -59,12 +61,13 @@ class Patience(EarlyStopping):
 class EpochHistory(Callback):
     """Appends a row for each epoch to `history.csv`: losses, learning rate, seconds.
 
-    A resumed training first removes the rows of epochs that it runs again.
+    `further` metrics that the module logs follow. A resumed training first removes the rows of
+    epochs that it runs again.
     """
 
-    columns = ("epoch", "train_loss", "validation_loss", "learning_rate", "seconds")
-
-    def __init__(self, path: Path, title: str) -> None:
+    def __init__(self, path: Path, title: str, further: Sequence[str] = ()) -> None:
+        self.columns = ("epoch", *LOSSES, "learning_rate", "seconds", *further)
+        self._logged = (*LOSSES, *further)
         self._path = path
         self._title = title
         self._started = 0.0
@@ -78,7 +81,8 @@ class EpochHistory(Callback):
             replacing(self._path) as temporary,
             temporary.open("w", newline="", encoding="utf-8") as file,
         ):
-            writer = csv.DictWriter(file, self.columns)
+            # a training may go on that an earlier version began, which logged less
+            writer = csv.DictWriter(file, self.columns, restval="nan", extrasaction="ignore")
             writer.writeheader()
             writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
 
@@ -93,7 +97,7 @@ class EpochHistory(Callback):
         metrics = trainer.callback_metrics
         row = {
             "epoch": trainer.current_epoch,
-            **{name: float(metrics[name]) for name in ("train_loss", "validation_loss")},
+            **{name: float(metrics[name]) for name in self._logged},
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
             "seconds": round(time.monotonic() - self._started, 2),
         }
@@ -121,6 +125,7 @@ def fit(
     resources: Resources,
     kept: Literal["best", "last"] = "best",  # by validation loss
     patience: int | None = None,  # epochs without a lower validation loss
+    further: Sequence[str] = (),  # metrics of each epoch that the module logs beside the losses
 ) -> Path:
     """Train, or resume an interrupted training of the same inputs; return the kept checkpoint.
 
@@ -140,7 +145,7 @@ def fit(
         max_epochs=epochs,
         strategy=strategy_of(module, resources.processes),
         precision=PRECISIONS[precision],
-        callbacks=_callbacks(folder, title, patience),
+        callbacks=_callbacks(folder, title, patience, further),
     )
     try:
         trainer.fit(module, *loaders, ckpt_path=checkpoint, weights_only=True)
@@ -172,7 +177,9 @@ def _trainer(folder: Path, resources: Resources, **options: Any) -> lightning.Tr
     )
 
 
-def _callbacks(folder: Path, title: str, patience: int | None) -> list[Callback]:
+def _callbacks(
+    folder: Path, title: str, patience: int | None, further: Sequence[str]
+) -> list[Callback]:
     best, last = (
         # `save_last` would write the last epoch only if it is also the best
         MovableCheckpoint(
@@ -180,7 +187,8 @@ def _callbacks(folder: Path, title: str, patience: int | None) -> list[Callback]
         )
         for name, monitor in (("best", "validation_loss"), ("last", None))
     )
-    callbacks: list[Callback] = [EpochHistory(folder / "history.csv", title), best, last]
+    history = EpochHistory(folder / "history.csv", title, further)
+    callbacks: list[Callback] = [history, best, last]
     if patience is not None:
         callbacks.append(Patience("validation_loss", patience=patience))
     return callbacks

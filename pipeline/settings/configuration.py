@@ -92,9 +92,10 @@ class Dataset(Section):
             require(subset <= known, f"{key}.subsets: found {subset}, but split has {known}")
         if experiment.mae_encoder:
             self._check_encoder(f"{key}.mae_encoder.mae", experiment.mae_encoder.mae)
-        if experiment.residuals is None or experiment.rcu is None:
-            return
-        _must_exist(f"{key}.residuals", experiment.residuals, "residuals", self.residuals)
+        if experiment.residuals is not None:
+            _must_exist(f"{key}.residuals", experiment.residuals, "residuals", self.residuals)
+        if experiment.model != "grcsf" or experiment.rcu is None:
+            return  # other models have the default of a unit that they do not build
         for level, patch in zip(experiment.rcu.levels, experiment.rcu.patch_sizes, strict=True):
             largest = min(self.slices.size) // 2**level
             found = f"{key}.rcu.patch_sizes: found {patch} at 1/{2**level} scale, where slices of"

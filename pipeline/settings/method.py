@@ -39,6 +39,9 @@ def _each_once(levels: tuple[int, ...]) -> tuple[int, ...]:
 
 
 Levels = Annotated[tuple[Level, ...], AfterValidator(_each_once)]
+# left out where they keep their default, so that results from before they were known stay valid
+Start = Annotated[Literal[0, 1], Field(exclude_if=lambda start: start == 1)]
+ResidualInput = Annotated[bool, Field(exclude_if=lambda given: not given)]
 
 
 class Adversarial(Section):
@@ -122,6 +125,14 @@ class Gcu(Section):
 
     kind: Literal["se", "spatial", "coordinate", "attention_gate", "pyramid"] = "se"
     levels: Levels = (0, 1, 2, 3)
+    start: Start = 1
+
+    @model_validator(mode="after")
+    def _check_start(self) -> Self:
+        expected = "expected 1: the kinds se, spatial and coordinate can start at 0"
+        startable = self.start == 1 or self.kind in ("se", "spatial", "coordinate")
+        require(startable, f"start: found {self.start} with kind {self.kind!r}, {expected}")
+        return self
 
 
 class Rcu(Section):
@@ -130,6 +141,7 @@ class Rcu(Section):
     levels: Levels = (2, 1, 0)
     patch_sizes: tuple[Positive, ...] = (8, 8, 16)
     importance: bool = True
+    start: Start = 1
 
     @model_validator(mode="after")
     def _check_patch_sizes(self) -> Self:
@@ -159,6 +171,7 @@ class Experiment(Section):
     gcu: Gcu | None = Gcu()
     rcu: Rcu | None = Rcu()
     residuals: Name | None = None
+    residual_input: ResidualInput = False
     width: Annotated[int, Field(ge=1, le=LARGEST_WIDTH, strict=True)] = 64
     subsets: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
     training: Training = Training()
@@ -195,12 +208,15 @@ class Experiment(Section):
     @model_validator(mode="after")
     def _check_residuals(self) -> Self:
         if self.uses_residuals != (self.residuals is not None):
-            wants = "needs residuals" if self.uses_residuals else "takes no residuals"
+            wants = "needs residuals"
+            if not self.uses_residuals:
+                wants = "takes no residuals; residual_input: true makes them input channels"
             without = " without rcu" if self.model == "grcsf" and self.rcu is None else ""
-            raise ValueError(f"model {self.model!r}{without} {wants}")
+            given = " with residual_input" if self.residual_input else ""
+            raise ValueError(f"model {self.model!r}{without}{given} {wants}")
         return self
 
     @property
     def uses_residuals(self) -> bool:
-        """Whether the network sees residual maps, which its regional unit needs."""
-        return self.model == "grcsf" and self.rcu is not None
+        """Whether the network sees residual maps: in its regional units, or as input channels."""
+        return self.residual_input or (self.model == "grcsf" and self.rcu is not None)

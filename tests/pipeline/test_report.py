@@ -61,8 +61,12 @@ def tree(results_tree_at, tmp_path_factory, box):
         results_tree.add_model(name, 1, 1_000_000)
         history = folder_of(results_tree.layout.model(name, 1)) / "history.csv"
         history.parent.mkdir(parents=True)
-        lines = ["epoch,train_loss,validation_loss,learning_rate,seconds", "0,1,1,1,1"]
-        history.write_text("\n".join([*lines, "1,0.5,0.5,0.5,0.5", "2,0.3,0.3,0.3,0.3"]))
+        unit = ",rcu_0" if name == "grcsf" else ""
+        lines = [f"epoch,train_loss,validation_loss,learning_rate,seconds{unit}", "0,1,1,1,1"]
+        lines += ["1,0.5,0.5,0.5,0.5", "2,0.3,0.3,0.3,0.3"]
+        history.write_text(
+            "\n".join(line + ",0.004" * (bool(unit) and i > 0) for i, line in enumerate(lines))
+        )
         finish(results_tree, name, settings())
     return results_tree
 
@@ -117,6 +121,9 @@ def test_page_names_cases_faults_notes_and_settings(page):
     assert "R&lt;1&gt;" in page
     assert "mask_ratio: 0.75" in page
     assert "MAE shared: not trained here" in page
+    assert "<td>grcsf, subset 1</td><td>RCU at full scale</td><td>0.4%</td>" in page
+    assert "grcsf, subset 1: the RCU at full scale stayed at nothing: in 3 epochs" in page
+    assert page.count("stayed at nothing") == 1
 
 
 def test_page_tells_how_bright_lesions_are_in_the_residual_maps(tree, page, box):

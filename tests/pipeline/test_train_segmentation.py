@@ -2,13 +2,17 @@
 
 import shutil
 
+import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.networks.history import read_history
+from pipeline.settings import Experiment
 from pipeline.storage.layout import folder_of
 from tests.pipeline.results import GRCSF, UNET
 from tests.pipeline.trainings import assert_same, killed_before_epoch, segment, weights
+
+PLAIN = ["epoch", "train_loss", "validation_loss", "learning_rate", "seconds"]
 
 
 def test_an_interrupted_training_ends_in_the_same_bits(with_residuals, tmp_path):
@@ -21,11 +25,49 @@ def test_an_interrupted_training_ends_in_the_same_bits(with_residuals, tmp_path)
     with killed_before_epoch(2):
         segment(with_residuals, chosen)
     assert_same(whole, weights(segment(with_residuals, chosen)))
-    rates = [
-        [row["learning_rate"] for row in read_history(folder / "history.csv")]
+    # learning rates and what the units contributed, too
+    histories = [
+        [{**row, "seconds": 0} for row in read_history(folder / "history.csv")]
         for folder in (tmp_path / "whole", folder_of(manifest))
     ]
-    assert rates[0] == rates[1]
+    assert histories[0] == histories[1]
+    assert len(histories[0]) == 3
+
+
+def test_units_are_told_epoch_by_epoch_and_those_that_stay_at_nothing(with_residuals, caplog):
+    rcu = {**GRCSF.rcu.model_dump(), "levels": (2, 1), "patch_sizes": (4, 4), "start": 0}
+    still = {"learning_rate": 1e-9, "warmup_factor": 1}
+    chosen = Experiment.model_validate(
+        {**GRCSF.model_dump(), "rcu": rcu, "training": {**GRCSF.training.model_dump(), **still}}
+    )
+    folder = folder_of(segment(with_residuals, chosen))
+    rows = read_history(folder / "history.csv")
+    gcus, rcus = [f"gcu_{level}" for level in range(4)], ["rcu_1", "rcu_2"]
+    factors = [f"{unit}_w{place}" for unit in rcus for place in (1, 2)]
+    assert set(rows[0]) == {*PLAIN, *gcus, *rcus, *factors}
+    assert all(row[unit] > 0.01 for row in rows for unit in gcus)
+    assert all(0 < row[unit] < 1e-6 for row in rows for unit in rcus)
+    assert all(0 < abs(row[factor]) < 1e-6 for row in rows for factor in factors)
+    told = [line for line in caplog.messages if "stayed at nothing" in line]
+    expected = [f"grcsf, subset 1: the RCU at {scale} stayed" for scale in ("1/2", "1/4")]
+    assert [line[: len(expected[0])] for line in told] == expected
+    (events,) = (folder / "tensorboard").glob("events*")
+    assert b"rcu_2_w1" in events.read_bytes()
+
+
+def test_a_training_begun_before_units_were_told_goes_on(with_residuals):
+    manifest = segment(with_residuals, GRCSF)
+    whole, path = weights(manifest), folder_of(manifest) / "history.csv"
+    shutil.rmtree(folder_of(manifest))
+    with killed_before_epoch(1):
+        segment(with_residuals, GRCSF)
+    lines = path.read_text("utf-8").splitlines()
+    path.write_text("\n".join(",".join(line.split(",")[: len(PLAIN)]) for line in lines) + "\n")
+    assert_same(whole, weights(segment(with_residuals, GRCSF)))
+    first, second = read_history(path)
+    assert list(first) == list(second)
+    assert np.isnan(first["rcu_1"])
+    assert second["rcu_1"] > 0
 
 
 def test_a_model_without_its_best_checkpoint_is_trained_anew(ingested, caplog):

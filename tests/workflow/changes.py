@@ -212,6 +212,12 @@ CHANGES = {
     "learning rate of an experiment": Change(
         setting("datasets.head.experiments.grcsf.training.learning_rate", 3e-4), GRCSF
     ),
+    "`rcu.start` or `gcu.start` of an experiment": Change(
+        setting("datasets.head.experiments.grcsf.rcu.start", 0), GRCSF
+    ),
+    "`residual_input` of an experiment": Change(
+        setting("datasets.head.experiments.grcsf.residual_input", True), GRCSF
+    ),
     "epochs of an MAE": Change(setting("datasets.head.mae.shared.epochs", 2), MAE_ON),
     "the weights that an MAE starts from moved to another path": Change(move_weights, MAE_ON),
     "the weights that an MAE starts from replaced by others": Change(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.evaluation.tables import aligned
-from pipeline.settings import Dataset, GradCam
+from pipeline.settings import Dataset, Experiment, GradCam
 
 SHOWN_SCORES = {"dice": "Dice", "iou": "IoU", "precision": "Precision", "recall": "Recall"}
 SHOWN_SCORES |= {"voe": "VOE", "fpr_percent": "FPR (%)"}
@@ -22,7 +22,7 @@ def model_card(record: Mapping[str, Any], dataset: Dataset) -> str:
 Lesion segmentation, slice by slice, of 3D {dataset.source.modality or "medical"} images:
 `{experiment.model}` of width {experiment.width}, {record["parameters"]:,} parameters, on slices of
 {size} pixels scaled by {_scaling(dataset)}.
-{_maps(dataset, experiment.residuals)}
+{_maps(dataset, experiment)}
 
 ## Use
 
@@ -66,17 +66,18 @@ def _scaling(dataset: Dataset) -> str:
     return f"the image's own percentiles {low:g} and {high:g}"
 
 
-def _maps(dataset: Dataset, residuals: str | None) -> str:
-    if residuals is None:
+def _maps(dataset: Dataset, experiment: Experiment) -> str:
+    if experiment.residuals is None:
         return "It sees no residual maps."
-    chosen = dataset.residuals[residuals]
+    chosen = dataset.residuals[experiment.residuals]
+    into = ", as input channels" if experiment.residual_input else ""
     if isinstance(chosen, GradCam):
-        return f"Beside the slice it sees the Grad-CAM of `{chosen.grad_cam}`."
+        return f"Beside the slice it sees the Grad-CAM of `{chosen.grad_cam}`{into}."
     listed = ", ".join(f"{part.passes} at {part.mask_ratio:.0%}" for part in chosen.maps)
     sign = "signed " if chosen.signed else ""
     return (
         f"Beside the slice it sees {len(chosen.maps)} {sign}residual maps of masked autoencoders "
-        f"(passes: {listed} masked; `{chosen.masks}` masks)."
+        f"(passes: {listed} masked; `{chosen.masks}` masks){into}."
     )
 
 

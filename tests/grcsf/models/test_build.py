@@ -45,6 +45,18 @@ def build_without_memory(name, **sizes):
         ("grcsf", {"gcu": GlobalUnits("pyramid"), "rcu": None}, 44_228_961),
         ("grcsf", {"backbone": "unet"}, 37_256_113),
         ("grcsf", {"encoder": "mobilenet"}, 27_204_529),
+        # an a for each of four GCUs; the RCUs' factor is there with either start
+        ("grcsf", {"gcu": GlobalUnits(start=0), "rcu": RegionalUnits(start=0)}, 42_848_117),
+        # two more channels into 3×3 filters: 2 · 9 · 64, and 32 or 16 of them
+        ("unet", {"residual_input": True}, 31_036_481 + 1152),
+        ("unetpp", {"residual_input": True}, 36_628_481 + 1152),
+        ("grcsf", {"residual_input": True}, 42_848_113 + 1152),
+        ("grcsf", {"residual_input": True, "encoder": "mobilenet"}, 27_204_529 + 576),
+        (
+            "mae_unet",
+            {"width": 16, "mae": PretrainedEncoder("large"), "residual_input": True},
+            304_878_321 + 288,
+        ),
     ],
 )
 def test_networks_have_the_parameters_of_the_paper_and_the_documentation(name, sizes, count):

@@ -9,7 +9,7 @@ from grcsf.models import build as networks
 
 # of a parameter's own size; what only rounding reaches lies below
 GRADIENT_FLOOR = 1e-7
-GRCSF = {"name": "grcsf"}
+GRCSF, MAPS_IN = {"name": "grcsf"}, {"residual_input": True}
 VARIANTS = {
     **{name: {"name": name} for name in networks.MODELS if name != "mae_unet"},
     "mae_unet": {
@@ -31,6 +31,11 @@ VARIANTS = {
     "three residual maps": GRCSF | {"residual_maps": 3},
     "mobilenet": GRCSF | {"encoder": "mobilenet"},
     "mobilenet in unet": {"name": "unet", "encoder": "mobilenet"},
+    "maps into unetpp": MAPS_IN | {"name": "unetpp", "residual_maps": 3},
+    "maps into grcsf": MAPS_IN | GRCSF,
+    "maps into mobilenet": MAPS_IN | {"name": "unet", "encoder": "mobilenet"},
+    "maps into mae_unet": MAPS_IN
+    | {"name": "mae_unet", "mae": networks.PretrainedEncoder("tiny", 64, 16)},
 }
 # one variant of each encoder, backbone and unit: sizes and precisions concern these parts alone
 PARTS = ["unet", "grcsf", "mae_unet", "mobilenet in unet"]
@@ -150,7 +155,8 @@ def test_a_slice_does_not_depend_on_its_batch(variant):
 def test_residual_maps_matter_exactly_where_they_are_used(variant):
     model = build(variant).eval()
     image, residuals = batch(variant, (48, 48))
-    used = networks.uses_residuals(variant["name"], variant.get("rcu", networks.PAPER_RCU))
+    rcu, into = variant.get("rcu", networks.PAPER_RCU), variant.get("residual_input", False)
+    used = networks.uses_residuals(variant["name"], rcu, residual_input=into)
     with torch.inference_mode():
         logits = model(image, residuals)
         assert torch.equal(logits, model(image, 1 - residuals)) != used

@@ -14,6 +14,7 @@ from pipeline.settings.reading import load_settings, merge, read_configuration, 
 CONFIGS = sorted((Path(__file__).resolve().parents[3] / "config").glob("*.yaml"))
 SOURCE = {"adapter": "atlas", "root": "x"}
 PLAIN, MOBILE = {"model": "grcsf", "gcu": None, "rcu": None}, {"encoder": "mobilenet"}
+MAPS_IN = {"model": "unetpp", "residual_input": True}
 ENCODER = {"experiments.m": {"model": "mae_unet", "mae_encoder": {"mae": "shared"}}}
 
 
@@ -53,7 +54,20 @@ def test_every_shipped_configuration_is_valid(path):
         ("postprocess", {"min_volume_mm3": 5}, "for method components or calcium"),
         ("experiments.g.residuals", "mmr", "names 'mmr', but residuals has only: mrm"),
         ("experiments.g.residuals", None, "'grcsf' needs residuals"),
-        ("experiments.u.residuals", "mrm", "'unetpp' takes no residuals"),
+        ("experiments.u.residuals", "mrm", "'unetpp' takes no residuals; residual_input: true"),
+        ("experiments.u.residual_input", True, "'unetpp' with residual_input needs residuals"),
+        (
+            "experiments.u",
+            {**MAPS_IN, "residuals": "x"},
+            "u.residuals names 'x', but residuals has",
+        ),
+        (
+            "experiments.g.gcu",
+            {"kind": "pyramid", "start": 0},
+            "start: found 0 with kind 'pyramid'",
+        ),
+        ("experiments.g.gcu.start", 2, "experiments.g.gcu.start: found 2"),
+        ("experiments.g.rcu.start", 0.5, "experiments.g.rcu.start: found 0.5"),
         ("evaluation.baseline", "w", "names 'w', but experiments has only"),
         ("residuals.mrm.preset", "slow", "expected 'paper', 'fast', 'lean' or 'tissue'"),
         ("mae.shared", {"epochs": 10, "adversarial": {}}, "found 10, expected less than epochs 10"),
@@ -114,6 +128,8 @@ def test_an_encoder_that_no_decoder_fits_is_refused(changed, mae, said):
 def test_experiments_must_fit_together(changed):
     given = changed({**ENCODER, "residuals.cam": {"grad_cam": "m"}})
     assert "'m' has the encoder of an MAE" in refused(given)
+    into = {"experiments.i": {**MAPS_IN, "residuals": "mrm"}, "residuals.cam": {"grad_cam": "i"}}
+    assert "'i' itself needs residual maps" in refused(changed(into))
     apart = {"split.subsets": 2, "experiments.u.subsets": [1], "experiments.g.subsets": [2]}
     assert "no subset that all of them have in common" in refused(changed(apart))
 

@@ -4,6 +4,7 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.settings import residual_count
+from pipeline.settings.configuration import used_maes, used_residuals
 from pipeline.settings.reading import validate
 
 ENCODER = {"experiments.m": {"model": "mae_unet", "mae_encoder": {"mae": "shared"}}}
@@ -27,6 +28,12 @@ REST = [INGEST, ("split", ""), ("postprocess", "")]
         ("source.tilted", "resample", [INGEST], [TRAIN, MAPS, SEGMENT, PREDICT]),
         ("slices.size", [96, 96], [TRAIN, MAPS, SEGMENT, PREDICT], [INGEST]),
         ("slices.plane", "as_stored", [], [INGEST, ("report", "")]),
+        ("experiments.g.rcu.start", 0, [SEGMENT, PREDICT], [OTHER_NETWORK, MAPS, SCORE]),
+        ("experiments.g.gcu.start", 0, [SEGMENT, PREDICT], [OTHER_NETWORK, MAPS, SCORE]),
+        ("experiments.g.residual_input", True, [SEGMENT, PREDICT], [OTHER_NETWORK, MAPS, SCORE]),
+        ("experiments.g.rcu.start", 1, [], [SEGMENT, PREDICT, ("report", "")]),
+        ("experiments.g.gcu.start", 1, [], [SEGMENT, PREDICT, ("report", "")]),
+        ("experiments.g.residual_input", False, [], [SEGMENT, PREDICT, ("report", "")]),
         ("source.tilted", "refuse", [], [INGEST, ("report", "")]),
     ],
 )
@@ -49,6 +56,23 @@ def test_keys_of_the_grid_are_recorded_only_where_they_are_set(changed, part):
     assert "tilted" not in part(changed(), *INGEST)["source"]
     assert set(part(changed(), *INGEST)) == {"source"}
     assert "plane" not in part(changed(), "report")["dataset"]["slices"]
+
+
+def test_starts_and_residual_input_are_recorded_only_where_they_are_set(changed, part):
+    experiment = part(changed(), *SEGMENT)["experiment"]
+    assert "residual_input" not in experiment
+    assert set(experiment["gcu"]) == {"kind", "levels"}
+    assert set(experiment["rcu"]) == {"levels", "patch_sizes", "importance"}
+
+
+def test_residual_maps_are_made_for_networks_that_have_them_as_input(changed):
+    values = {"experiments.g.subsets": [1], "split.subsets": 2}
+    into = {"model": "unetpp", "residuals": "mrm", "residual_input": True}
+    dataset = validate(changed({**values, "experiments.i": into}), "x").datasets["brain"]
+    assert dataset.subsets_with("mrm") == (1, 2)
+    assert residual_count(dataset, "i") == len(dataset.residuals["mrm"].titles)
+    assert used_residuals(dataset, ["i"]) == ["mrm"]
+    assert used_maes(dataset, ["i"]) == ["shared"]
 
 
 def test_residual_maps_are_made_for_the_subsets_that_use_them(changed, part):
