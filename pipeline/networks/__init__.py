@@ -9,6 +9,7 @@ every later room may import it.
 - `devices`: the GPU or CPU of a job, and copies from it.
 - `trainer`: what all trainings share; the Lightning trainer, its callbacks and its errors.
 - `mae_training`, `segmentation_training`: the losses and rates of each training.
+- `mae_baselines`: what a trained MAE predicts better than an average slice does.
 - `resume`: how an interrupted training continues.
 - `history`: the epochs of a training.
 - `nodes`: a training on several nodes of a cluster.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.settings import Dataset
 from pipeline.settings.paths import file_refusal
+from pipeline.storage.files import read_json
 from pipeline.storage.layout import Layout, folder_of
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,13 @@ def _row(header: Sequence[str], values: Sequence[str]) -> dict[str, float]:
 def epochs_of(history: History) -> int:
     """How many epochs a training ran, also where rows of earlier ones are lost."""
     return int(max((row["epoch"] for row in history), default=-1)) + 1
+
+
+def validation_losses(layout: Layout, dataset: Dataset) -> dict[str, dict[str, float]]:
+    """What records of MAEs keep of their losses, by MAE; those trained before have none."""
+    manifests = {name: layout.mae(name) for name in dataset.mae if layout.mae(name).exists()}
+    records = {name: read_json(manifest) for name, manifest in manifests.items()}
+    return {name: kept["validation"] for name, kept in records.items() if "validation" in kept}
 
 
 def training_histories(
