@@ -24,7 +24,8 @@ from tests.pipeline.trainings import (
     weights,
 )
 
-SMALL = {"preset": "tiny", "image_size": 32, "patch_size": 8, "batch_size": 4}  # 2 steps an epoch
+# two steps an epoch
+SMALL = {"preset": "tiny", "image_size": 32, "patch_size": 8, "batch_size": 4, "picture_epochs": 0}
 JUDGED = {"weight": 0.5, "start_epoch": 1}
 
 
@@ -53,39 +54,47 @@ def steps_taken(monkeypatch):
     return taken
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3, 5])
-@pytest.mark.parametrize("adversarial", [None, {**JUDGED, "start_epoch": 0}], ids=["", "judged"])
+@pytest.mark.parametrize(
+    ("steps", "adversarial"),
+    [(1, None), (2, None), (3, {**JUDGED, "start_epoch": 0})],
+    ids=["cut in its first epoch", "not cut", "judged"],
+)
 def test_a_training_ends_after_exactly_its_steps(ingested, steps_taken, steps, adversarial):
-    manifest = train(ingested, chosen(recipe="mae", steps=steps, adversarial=adversarial))
-    assert len(steps_taken) == steps
+    settings = chosen(recipe="mae", steps=steps, adversarial=adversarial)
+    manifest = train(ingested, settings)
+    rates = [learning_rate(step // 2, step % 2, 2, settings) for step in range(steps)]
+    assert [rate for rate, _ in steps_taken] == rates
     rows = rows_of(manifest)
     assert [row["epoch"] for row in rows] == list(range(-(-steps // 2)))
     assert all(np.isfinite(row["validation_loss"]) for row in rows)
     assert len({row["validation_loss"] for row in rows}) == len(rows), "the cut epoch is validated"
 
 
-def test_rates_by_hand_step_by_step(ingested, steps_taken):
+def test_rates_by_hand_step_by_step():
+    def rates(**given):
+        settings = chosen(**given, warmup=0.2, learning_rate=0.001)
+        return [learning_rate(step // 2, step % 2, 2, settings) for step in range(10)]
+
     # of 10 steps, 2 warm up; then half a cosine over 8: cos 22.5° = 0.92388
-    train(ingested, chosen(recipe="mae", warmup=0.2, epochs=5, learning_rate=0.001))
     shares = [0.5, 1, 1, 0.96194, 0.85355, 0.69134, 0.5, 0.30866, 0.14645, 0.03806]
-    assert [rate for rate, _ in steps_taken] == pytest.approx([0.001 * one for one in shares], 1e-4)
-    stepped = chosen(warmup=0.2, epochs=5, learning_rate=0.001, decay=0.5, decay_epochs=2)
-    found = [learning_rate(step // 2, step % 2, 2, stepped) for step in range(10)]
-    assert found == pytest.approx([5e-4, *[1e-3] * 3, *[5e-4] * 4, *[2.5e-4] * 2])
+    for length in ({"epochs": 5}, {"steps": 10}):
+        found = rates(recipe="mae", **length)
+        assert found == pytest.approx([0.001 * share for share in shares], rel=1e-4)
+    stepped = rates(epochs=5, decay=0.5, decay_epochs=2)
+    assert stepped == pytest.approx([5e-4, *[1e-3] * 3, *[5e-4] * 4, *[2.5e-4] * 2])
 
 
 @pytest.mark.parametrize("adversarial", [None, {**JUDGED, "start_epoch": 0}], ids=["", "judged"])
 def test_gradients_are_shortened_to_their_longest(ingested, steps_taken, adversarial):
-    train(ingested, chosen(epochs=1, adversarial=adversarial), "free")
+    train(ingested, chosen(steps=1, adversarial=adversarial), "free")
     free = [length for _, length in steps_taken]
     steps_taken.clear()
     longest = min(free) / 2
-    train(ingested, chosen(epochs=1, adversarial=adversarial, clip=longest), "clipped")
+    train(ingested, chosen(steps=1, adversarial=adversarial, clip=longest), "clipped")
     assert [length for _, length in steps_taken] == pytest.approx([longest] * len(free), rel=1e-3)
 
 
-@pytest.mark.parametrize("adversarial", [None, JUDGED], ids=["", "judged"])
-@pytest.mark.parametrize("stop", [1, 2])
+@pytest.mark.parametrize(("stop", "adversarial"), [(1, JUDGED), (2, None)], ids=["judged", "last"])
 def test_a_training_in_steps_resumes_to_the_same_bits(ingested, adversarial, stop):
     settings = chosen(recipe="mae", steps=5, adversarial=adversarial)  # cut in its third epoch
     whole = train(ingested, settings, "whole")
