@@ -13,9 +13,8 @@ from grcsf.mae.build import MaskedModel
 from grcsf.mae.model import MaskedAutoencoder
 from pipeline.errors import PipelineError
 from pipeline.networks.build import masked_model
-from pipeline.networks.history import read_history
-from pipeline.networks.mae_baselines import baseline_losses, compare
-from pipeline.networks.mae_training import MaeTraining
+from pipeline.networks.history import compare_losses, read_history
+from pipeline.networks.mae_training import MaeTraining, baseline_losses
 from pipeline.networks.public_checkpoints import checkpoint_digest, load_public_mae
 from pipeline.networks.resume import is_first_process
 from pipeline.networks.trainer import fit, per_process, seed_generators
@@ -77,7 +76,7 @@ def train_mae(
         in_order = _loaders(layout, train, validation, settings, slices, None, resources)
         baselines = baseline_losses(*in_order, settings, seed)
         history = read_history(folder_of(manifest) / "history.csv")
-        losses = compare(f"MAE {name}", history, baselines)
+        losses = compare_losses(f"MAE {name}", history, baselines)
     keep_model(model, manifest, key, record, losses)
 
 
@@ -97,13 +96,15 @@ def _train(
     """
     train, validation = (len(loader.dataset) for loader in loaders)  # type: ignore[arg-type]
     title, epochs = f"MAE {manifest.stem}", settings.epochs_over(train)
-    if settings.adversarial and settings.adversarial.start_epoch >= epochs:
+    judge = settings.adversarial
+    if judge and settings.steps and judge.start_epoch >= epochs:
         raise PipelineError(
-            f"{title}: adversarial.start_epoch: found {settings.adversarial.start_epoch}, expected "
+            f"{title}: adversarial.start_epoch: found {judge.start_epoch}, expected "
             f"less than the {epochs} epochs that {settings.steps} steps make, or it would change "
             "nothing"
         )
-    log.info("%s: %d training, %d validation slices", title, train, validation)
+    length = f"{settings.steps} steps in {epochs} epochs" if settings.steps else f"{epochs} epochs"
+    log.info("%s: %d training, %d validation slices; %s", title, train, validation, length)
     fit(
         MaeTraining(model, settings, seed, folder_of(manifest) / "pictures"),
         loaders,

@@ -9,9 +9,8 @@ every later room may import it.
 - `devices`: the GPU or CPU of a job, and copies from it.
 - `trainer`: what all trainings share; the Lightning trainer, its callbacks and its errors.
 - `mae_training`, `segmentation_training`: the losses and rates of each training.
-- `mae_baselines`: what a trained MAE predicts better than an average slice does.
 - `resume`: how an interrupted training continues.
-- `history`: the epochs of a training.
+- `history`: the epochs of a training, and how its last one compares.
 - `nodes`: a training on several nodes of a cluster.
 - `reconstruction`: cases, slices and masks on their way to residual maps.
 - `grad_cam`: Grad-CAM of a trained network in place of residual maps.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 from grcsf.mae.adversarial import build_discriminator, discriminator_loss, generator_term, pasted
+from grcsf.mae.baselines import average_image, predict_average, predict_patch_means
 from grcsf.mae.build import MASKED_LOSSES, MaskedModel
 from grcsf.mae.masking import slice_masks, training_masks
 from grcsf.mae.optimiser import build_optimiser
@@ -20,6 +22,7 @@ from grcsf.schedule import cosine_to_zero, linear_warmup, step_decay
 from pipeline.settings import Mae
 
 log = logging.getLogger(__name__)
+Batches = Iterable[Mapping[str, Any]]
 SHOWN = 4  # validation slices in a picture
 
 
@@ -193,6 +196,33 @@ def reconstruction_picture(
     columns = torch.cat([images, shown, reconstructions.clamp(0, 1)], dim=-1)  # (B, 1, H, 3·W)
     rows = columns[:, 0].flatten(0, 1)  # (B·H, 3·W)
     return rows.float().cpu().numpy()
+
+
+def baseline_losses(
+    train: Batches, validation: Batches, settings: Mae, seed: int
+) -> dict[str, float]:
+    """Validation losses of the average training slice, and of every patch's own mean.
+
+    Slices, masks and the loss are those of the training's `validation_loss`.
+    """
+    average = average_image(_images(train, settings))
+    loss = MASKED_LOSSES[settings.architecture]
+    patch, patches = settings.patch_size, (settings.image_size // settings.patch_size) ** 2
+    sums, count = torch.zeros(2, dtype=torch.float64), 0
+    for index, images in enumerate(_images(validation, settings)):
+        guesses = predict_average(average, len(images), patch), predict_patch_means(images, patch)
+        for ratio in settings.train_mask_ratios:
+            masks = validation_masks(seed, index, ratio, len(images), patches)
+            losses = [loss(lambda *_, guess=guess: guess, images, masks) for guess in guesses]
+            sums += len(images) * torch.stack(losses).double()
+            count += len(images)
+    average_slice, patch_mean = (sums / count).tolist()
+    return {"average_slice": average_slice, "patch_mean": patch_mean}
+
+
+def _images(batches: Batches, settings: Mae) -> Iterator[torch.Tensor]:
+    for batch in batches:
+        yield resize(batch["image"], (settings.image_size,) * 2)
 
 
 def _step_seed(seed: int, epoch: int, batch: int) -> int:
