@@ -76,7 +76,8 @@ def train_mae(
         in_order = _loaders(layout, train, validation, settings, slices, None, resources)
         baselines = baseline_losses(*in_order, settings, seed)
         history = read_history(folder_of(manifest) / "history.csv")
-        losses = compare_losses(f"MAE {name}", history, baselines)
+        epochs = settings.epochs_over(len(train))
+        losses = compare_losses(f"MAE {name}", history, epochs, baselines)
     keep_model(model, manifest, key, record, losses)
 
 

@@ -52,13 +52,13 @@ def epochs_of(history: History) -> int:
 
 
 def compare_losses(
-    title: str, history: History, baselines: Mapping[str, float]
+    title: str, history: History, epochs: int, baselines: Mapping[str, float]
 ) -> dict[str, float]:
     """Tell how a training's last validation loss compares; what the model's record keeps of it.
 
-    Empty where the history's last epoch is lost.
+    Empty where the last of its `epochs` is lost from the history.
     """
-    if not history:
+    if not history or epochs_of(history) != epochs:
         log.warning("%s: its history is lost, so what it has learnt is not known", title)
         return {}
     masked, average = history[-1]["validation_loss"], baselines["average_slice"]
