@@ -1,4 +1,4 @@
-"""Learning rates per epoch (section 4.3), from what is known at its start."""
+"""Learning rates (section 4.3): per epoch or per step, from what is known at its start."""
 
 import math
 from collections.abc import Sequence
@@ -7,6 +7,17 @@ from collections.abc import Sequence
 def step_decay(epoch: int, rate: float, decay: float, every: int) -> float:
     """MAE: the rate, times `decay` once every `every` epochs (0.9 every 50)."""
     return rate * decay ** (epoch // every)
+
+
+def linear_warmup(step: int, steps: int) -> float:
+    """The share of its rate that a step trains with: 1 / `steps`, 2 / `steps` … 1, and then 1."""
+    return min(1.0, (step + 1) / steps) if steps else 1.0
+
+
+def cosine_to_zero(step: int, rate: float, *, warmup_steps: int, steps: int) -> float:
+    """Masked training: half a cosine down from `rate` at step `warmup_steps`, 0 at step `steps`."""
+    left = (step - warmup_steps) / max(1, steps - warmup_steps)
+    return rate * (1 + math.cos(math.pi * min(max(left, 0.0), 1.0))) / 2
 
 
 def warmup_cosine(

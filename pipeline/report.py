@@ -18,7 +18,7 @@ from pipeline.evaluation.pages import embedded, rendered
 from pipeline.evaluation.pictures import case_picture, curves_picture
 from pipeline.evaluation.score_files import read_scores, read_summary
 from pipeline.evaluation.score_pictures import agreement_picture, group_picture
-from pipeline.networks.history import training_histories
+from pipeline.networks.history import training_histories, validation_losses
 from pipeline.settings import Dataset
 from pipeline.storage.files import read_json, write
 from pipeline.storage.layout import STAGES, Layout, stage_version
@@ -63,6 +63,7 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
         "curves": embedded(curves_picture(histories)) if histories else "",
         "untrained": untrained,
         "units": parts.unit_table(histories),
+        "learnt": parts.learning_table(validation_losses(layout, dataset)),
         "seed": seed,
         "versions": ", ".join(f"{stage} {stage_version(stage)}" for stage in STAGES),
         "settings": yaml.safe_dump(dataset.model_dump(mode="json"), sort_keys=False),

@@ -13,7 +13,8 @@ from grcsf.mae.build import MaskedModel
 from grcsf.mae.model import MaskedAutoencoder
 from pipeline.errors import PipelineError
 from pipeline.networks.build import masked_model
-from pipeline.networks.mae_training import MaeTraining
+from pipeline.networks.history import compare_losses, read_history
+from pipeline.networks.mae_training import MaeTraining, baseline_losses
 from pipeline.networks.public_checkpoints import checkpoint_digest, load_public_mae
 from pipeline.networks.resume import is_first_process
 from pipeline.networks.trainer import fit, per_process, seed_generators
@@ -28,6 +29,7 @@ from pipeline.storage.source_notes import file_stats, write_source_note
 
 VERSION = 1
 log = logging.getLogger(__name__)
+Loaders = tuple[DataLoader[Any], DataLoader[Any]]
 
 
 def train_mae(
@@ -40,7 +42,7 @@ def train_mae(
     """
     cases = read_json(layout.cases)["cases"]
     # without training, no slices are needed
-    train, validation = lesion_free_slices(layout, cases) if settings.epochs else ([], [])
+    train, validation = lesion_free_slices(layout, cases) if settings.is_trained else ([], [])
     manifest = layout.mae(name)
     record: dict[str, Any] = {
         "mae": settings.model_dump(mode="json", exclude={"picture_epochs"}),
@@ -65,24 +67,56 @@ def train_mae(
         return
     seed_generators(seed)
     model = _fresh_model(settings, start)
-    if settings.epochs:
-        log.info("MAE %s: %d training, %d validation slices", name, len(train), len(validation))
-        module = MaeTraining(model, settings, seed, folder_of(manifest) / "pictures")
+    losses: dict[str, float] = {}
+    if settings.is_trained:
         loaders = _loaders(layout, train, validation, settings, slices, seed, resources)
-        fit(
-            module,
-            loaders,
-            manifest,
-            key,
-            title=f"MAE {name}",
-            epochs=settings.epochs,
-            precision=settings.precision,
-            resources=resources,
-            kept="last",  # the paper trains for a fixed number of epochs
-        )
+        _train(model, loaders, manifest, key, settings, seed, resources)
         if not is_first_process():
             return
-    keep_model(model, manifest, key, record)
+        in_order = _loaders(layout, train, validation, settings, slices, None, resources)
+        baselines = baseline_losses(*in_order, settings, seed)
+        history = read_history(folder_of(manifest) / "history.csv")
+        epochs = settings.epochs_over(len(train))
+        losses = compare_losses(f"MAE {name}", history, epochs, baselines)
+    keep_model(model, manifest, key, record, losses)
+
+
+def _train(
+    model: MaskedModel,
+    loaders: Loaders,
+    manifest: Path,
+    key: str,
+    settings: Mae,
+    seed: int,
+    resources: Resources,
+) -> None:
+    """Train a masked model for all its steps.
+
+    Raises:
+        PipelineError: its adversarial term would never begin, or what `fit` raises.
+    """
+    train, validation = (len(loader.dataset) for loader in loaders)  # type: ignore[arg-type]
+    title, epochs = f"MAE {manifest.stem}", settings.epochs_over(train)
+    judge = settings.adversarial
+    if judge and settings.steps and judge.start_epoch >= epochs:
+        raise PipelineError(
+            f"{title}: adversarial.start_epoch: found {judge.start_epoch}, expected "
+            f"less than the {epochs} epochs that {settings.steps} steps make, or it would change "
+            "nothing"
+        )
+    length = f"{settings.steps} steps in {epochs} epochs" if settings.steps else f"{epochs} epochs"
+    log.info("%s: %d training, %d validation slices; %s", title, train, validation, length)
+    fit(
+        MaeTraining(model, settings, seed, folder_of(manifest) / "pictures"),
+        loaders,
+        manifest,
+        key,
+        title=title,
+        epochs=epochs,
+        precision=settings.precision,
+        resources=resources,
+        kept="last",  # the paper trains for a fixed number of epochs
+    )
 
 
 def _fresh_model(settings: Mae, start: Path | None) -> MaskedModel:
@@ -138,11 +172,12 @@ def _loaders(
     validation: list[tuple[str, int]],
     settings: Mae,
     slices: Slices,
-    seed: int,
+    seed: int | None,
     resources: Resources,
-) -> tuple[DataLoader[Any], DataLoader[Any]]:
+) -> Loaders:
+    """Training slices in the seed's order, or as they come without one; validation slices."""
     stores = {case: layout.case_store(case) for case, _ in (*train, *validation)}
-    order = SliceSampler([], range(len(train)), 1.0, seed)
+    order = None if seed is None else SliceSampler([], range(len(train)), 1.0, seed)
 
     def loader(part: list[tuple[str, int]], sampler: SliceSampler | None) -> DataLoader[Any]:
         data = SliceDataset(part, stores, slices)

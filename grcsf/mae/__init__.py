@@ -7,6 +7,8 @@ Tensors in and out; nothing here knows files, settings or the command line.
 - `simmim`: SimMIM behind the same interface
 - `patches`: slices to patches and back
 - `masking`: masks for reconstruction and training
+- `optimiser`: Adam or AdamW over its weights
+- `baselines`: predictions that need no learning
 - `adversarial`: a discriminator's term in training
 - `checkpoint`: public, Hugging Face and own state dicts
 - `precision`: lower precision and compiled layers

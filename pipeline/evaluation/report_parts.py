@@ -20,6 +20,7 @@ from pipeline.networks.history import (
 )
 from pipeline.settings import Dataset, GradCam
 
+LOSSES = ("masked_loss", "average_slice", "patch_mean")
 ROLES = ("train", "validation", "test")
 
 
@@ -134,6 +135,18 @@ def _listed(names: Sequence[str], whole: int) -> str:
     if len(names) == whole and whole > 1:
         return f"all {whole}"
     return ", ".join(names) if len(names) <= 10 else f"{', '.join(names[:8])} … ({len(names)})"
+
+
+def learning_table(losses: Mapping[str, Mapping[str, float]]) -> TextTable:
+    """Masked validation loss of every MAE beside those of predictions that need no learning."""
+    headings = ["MAE", "Masked loss", "Average slice", "Patch's own mean", "Against the average"]
+    table = TextTable(headings)
+    for name, kept in losses.items():
+        masked, average, mean = (kept[key] for key in LOSSES)
+        better = 1 - masked / average if average else 0.0
+        verdict = f"{better:.0%} lower" if masked < average else "**not lower: it has not learnt**"
+        table.rows.append([name, f"{masked:.4f}", f"{average:.4f}", f"{mean:.4f}", verdict])
+    return table
 
 
 def residual_note(dataset: Dataset) -> str:

@@ -10,7 +10,7 @@ every later room may import it.
 - `trainer`: what all trainings share; the Lightning trainer, its callbacks and its errors.
 - `mae_training`, `segmentation_training`: the losses and rates of each training.
 - `resume`: how an interrupted training continues.
-- `history`: the epochs of a training, and what its units did in them.
+- `history`: the epochs of a training, what its units did, and how its last one compares.
 - `nodes`: a training on several nodes of a cluster.
 - `reconstruction`: cases, slices and masks on their way to residual maps.
 - `grad_cam`: Grad-CAM of a trained network in place of residual maps.

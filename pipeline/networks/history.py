@@ -6,11 +6,12 @@ import logging
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.settings import Dataset
 from pipeline.settings.paths import file_refusal
+from pipeline.storage.files import read_json
 from pipeline.storage.layout import Layout, folder_of
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,37 @@ def _row(header: Sequence[str], values: Sequence[str]) -> dict[str, float]:
 def epochs_of(history: History) -> int:
     """How many epochs a training ran, also where rows of earlier ones are lost."""
     return int(max((row["epoch"] for row in history), default=-1)) + 1
+
+
+def compare_losses(
+    title: str, history: History, epochs: int, baselines: Mapping[str, float]
+) -> dict[str, float]:
+    """Tell how a training's last validation loss compares; what the model's record keeps of it.
+
+    Empty where the last of its `epochs` is lost from the history.
+    """
+    if not history or epochs_of(history) != epochs:
+        log.warning("%s: its history is lost, so what it has learnt is not known", title)
+        return {}
+    masked, average = history[-1]["validation_loss"], baselines["average_slice"]
+    figures = f"{title}: masked loss {masked:.4f}; average slice {average:.4f}; "
+    figures += f"patch's own mean {baselines['patch_mean']:.4f}"
+    if masked < average:
+        log.info("%s: %.0f %% below the average slice", figures, 100 * (1 - masked / average))
+    else:
+        log.warning(
+            "%s: it has not learnt healthy tissue, expected a masked loss below the average "
+            "slice's; train for more steps, with recipe: mae, or on more slices",
+            figures,
+        )
+    return {"masked_loss": masked, **baselines}
+
+
+def validation_losses(layout: Layout, dataset: Dataset) -> dict[str, dict[str, float]]:
+    """What records of MAEs keep of their losses, by MAE; those trained before have none."""
+    manifests = {name: layout.mae(name) for name in dataset.mae if layout.mae(name).exists()}
+    records = {name: read_json(manifest) for name, manifest in manifests.items()}
+    return {name: kept["validation"] for name, kept in records.items() if "validation" in kept}
 
 
 def training_histories(

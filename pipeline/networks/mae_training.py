@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ import torch
 from PIL import Image
 
 from grcsf.mae.adversarial import build_discriminator, discriminator_loss, generator_term, pasted
+from grcsf.mae.baselines import average_image, predict_average, predict_patch_means
 from grcsf.mae.build import MASKED_LOSSES, MaskedModel
 from grcsf.mae.masking import slice_masks, training_masks
+from grcsf.mae.optimiser import build_optimiser
 from grcsf.resampling import resize
-from grcsf.schedule import step_decay
+from grcsf.schedule import cosine_to_zero, linear_warmup, step_decay
 from pipeline.settings import Mae
 
 log = logging.getLogger(__name__)
+Batches = Iterable[Mapping[str, Any]]
 SHOWN = 4  # validation slices in a picture
 
 
@@ -39,22 +43,35 @@ class MaeTraining(lightning.LightningModule):
         self._pictures = pictures
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam at the paper's rate, and Adam at a rate of its own for the discriminator, if any."""
-        optimisers = [torch.optim.Adam(self.model.parameters(), lr=self._settings.learning_rate)]
-        chosen, judge = self._settings.adversarial, self.discriminator
+        """The recipe's optimiser, and Adam at a rate of its own for the discriminator, if any."""
+        settings = self._settings
+        rates = settings.learning_rate, settings.betas, settings.weight_decay or 0.0
+        optimisers = [build_optimiser(self.model, settings.optimizer, *rates)]
+        chosen, judge = settings.adversarial, self.discriminator
         if chosen is not None and judge is not None:
             rate = chosen.learning_rate
             optimisers.append(torch.optim.Adam(judge.parameters(), lr=rate, betas=(0.5, 0.999)))
         return list(optimisers)
 
-    def on_train_epoch_start(self) -> None:
-        """Set the epoch's learning rate."""
-        settings = self._settings
-        rate = step_decay(
-            self.current_epoch, settings.learning_rate, settings.decay, settings.decay_epochs
-        )
+    def on_train_batch_start(self, _batch: dict[str, Any], index: int) -> None:
+        """Set the step's learning rate."""
+        each = int(self.trainer.num_training_batches)
+        rate = learning_rate(self.current_epoch, index, each, self._settings)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Shorten the model's gradient where it is longer than `clip`."""
+        # here, since Lightning clips for one optimiser only; the discriminator's stays as it is
+        if self._settings.clip is not None and optimizer is self.trainer.optimizers[0]:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.clip)
+
+    def on_train_batch_end(self, _outputs: Any, _batch: dict[str, Any], index: int) -> None:
+        """End the training after its last step, once it has been validated."""
+        # not Lightning's max_steps, which counts those of the discriminator too
+        done = self.current_epoch * int(self.trainer.num_training_batches) + index + 1
+        if done == self._settings.steps:
+            self.trainer.should_stop = True
 
     def training_step(self, batch: dict[str, Any], index: int) -> torch.Tensor | None:
         """The loss of a batch under masks of one ratio."""
@@ -78,7 +95,7 @@ class MaeTraining(lightning.LightningModule):
         """The loss over all ratios, under masks that are the same in every epoch."""
         images = resize(batch["image"], (self._settings.image_size,) * 2)
         for ratio in self._settings.train_mask_ratios:
-            masks = torch.stack([self._fixed_mask(index, row, ratio) for row in range(len(images))])
+            masks = validation_masks(self._seed, index, ratio, len(images), self.model.num_patches)
             masks = masks.to(images.device)
             loss = self._loss(self.model, images, masks)
             self.log("validation_loss", loss, batch_size=len(images), sync_dist=True)
@@ -145,11 +162,25 @@ class MaeTraining(lightning.LightningModule):
             title = f"reconstructions, {ratio:.0%} masked"
             board.add_image(title, picture, self.current_epoch, dataformats="HW")
 
-    def _fixed_mask(self, batch: int, row: int, ratio: float) -> torch.Tensor:
-        drawn: Any = {"seed": self._seed, "case": f"validation batch {batch}", "slice_index": row}
-        patches = self.model.num_patches
-        masks = slice_masks(**drawn, mask_ratio=ratio, passes=1, patches=patches, scheme="random")
-        return torch.from_numpy(masks[0])
+
+def learning_rate(epoch: int, index: int, each: int, settings: Mae) -> float:
+    """The rate of step `index` of an epoch with `each` steps."""
+    step, steps = epoch * each + index, settings.steps or (settings.epochs or 0) * each
+    warmup_steps = round(settings.warmup * steps)
+    if settings.schedule == "cosine":
+        rate = cosine_to_zero(step, settings.learning_rate, warmup_steps=warmup_steps, steps=steps)
+    else:
+        rate = step_decay(epoch, settings.learning_rate, settings.decay, settings.decay_epochs)
+    return rate * linear_warmup(step, warmup_steps)
+
+
+def validation_masks(seed: int, batch: int, ratio: float, rows: int, patches: int) -> torch.Tensor:
+    """A validation batch's masks, the same in every epoch: (B, L) bool, 1 = masked."""
+    drawn: Any = {"seed": seed, "case": f"validation batch {batch}", "mask_ratio": ratio}
+    drawn |= {"passes": 1, "patches": patches, "scheme": "random"}
+    return torch.from_numpy(
+        np.concatenate([slice_masks(**drawn, slice_index=row) for row in range(rows)])
+    )
 
 
 def reconstruction_picture(
@@ -165,6 +196,33 @@ def reconstruction_picture(
     columns = torch.cat([images, shown, reconstructions.clamp(0, 1)], dim=-1)  # (B, 1, H, 3·W)
     rows = columns[:, 0].flatten(0, 1)  # (B·H, 3·W)
     return rows.float().cpu().numpy()
+
+
+def baseline_losses(
+    train: Batches, validation: Batches, settings: Mae, seed: int
+) -> dict[str, float]:
+    """Validation losses of the average training slice, and of every patch's own mean.
+
+    Slices, masks and the loss are those of the training's `validation_loss`.
+    """
+    average = average_image(_images(train, settings))
+    loss = MASKED_LOSSES[settings.architecture]
+    patch, patches = settings.patch_size, (settings.image_size // settings.patch_size) ** 2
+    sums, count = torch.zeros(2, dtype=torch.float64), 0
+    for index, images in enumerate(_images(validation, settings)):
+        guesses = predict_average(average, len(images), patch), predict_patch_means(images, patch)
+        for ratio in settings.train_mask_ratios:
+            masks = validation_masks(seed, index, ratio, len(images), patches)
+            losses = [loss(lambda *_, guess=guess: guess, images, masks) for guess in guesses]
+            sums += len(images) * torch.stack(losses).double()
+            count += len(images)
+    average_slice, patch_mean = (sums / count).tolist()
+    return {"average_slice": average_slice, "patch_mean": patch_mean}
+
+
+def _images(batches: Batches, settings: Mae) -> Iterator[torch.Tensor]:
+    for batch in batches:
+        yield resize(batch["image"], (settings.image_size,) * 2)
 
 
 def _step_seed(seed: int, epoch: int, batch: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,15 @@ def reuse_finished(manifest: Path, wanted_fingerprint: str) -> bool:
 
 
 def keep_model(
-    network: nn.Module, manifest: Path, wanted_fingerprint: str, settings: dict[str, Any]
+    network: nn.Module,
+    manifest: Path,
+    wanted_fingerprint: str,
+    settings: dict[str, Any],
+    validation: Mapping[str, float] | None = None,
 ) -> None:
     """Write a finished model: its weights as safetensors, its record beside them, its manifest.
+
+    `validation` is what the record keeps of its losses, if anything.
 
     Raises:
         PipelineError: the training diverged, so that a weight is not finite.
@@ -66,6 +73,7 @@ def keep_model(
         "parameters": sum(value.numel() for value in network.parameters()),
         "epochs": epochs_of(read_history(folder / "history.csv")),
         "settings": settings,
+        **({"validation": dict(validation)} if validation else {}),
         "outputs": [f"{folder.name}/model.safetensors"],
     }
     write_json(folder / "model.json", record)

@@ -22,7 +22,7 @@ def disk_needed(dataset: Dataset, cases: Sequence[Sized]) -> dict[str, int]:
         network_parameters(dataset, name) * len(dataset.subsets_of(name))
         for name in dataset.experiments
     )
-    maes = sum(mae_parameters(mae) * (KEPT_COPIES if mae.epochs else 1) for mae in autoencoders)
+    maes = sum(mae_parameters(mae) * (KEPT_COPIES if mae.is_trained else 1) for mae in autoencoders)
     return {
         "case stores": stores["case stores"],
         "trained MAEs": FLOAT * maes,

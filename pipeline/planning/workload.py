@@ -70,16 +70,23 @@ def stage_work(
 def _mae_work(
     dataset: Dataset, name: str, slices: Mapping[str, int], subsets: Sequence[Subset]
 ) -> int:
-    """An epoch sees the training cases of all subsets once, and validates at every ratio."""
+    """An epoch sees the training cases of all subsets once, and validates at every ratio.
+
+    `steps` may cut the last epoch's training, never its validation.
+    """
     settings = dataset.mae[name]
-    if settings.epochs == 0:
+    if not settings.is_trained:
         return 0
     macs = [mae_macs(settings, ratio) for ratio in settings.train_mask_ratios]
     train, validation = (
         _count(slices, {case for roles in subsets for case in roles[role]})
         for role in ("train", "validation")
     )
-    return settings.epochs * (TRAINED * train * sum(macs) // len(macs) + validation * sum(macs))
+    epochs = settings.epochs_over(train)
+    seen = epochs * train
+    if settings.steps is not None:
+        seen = min(seen, settings.steps * settings.batch_size)
+    return TRAINED * seen * sum(macs) // len(macs) + epochs * validation * sum(macs)
 
 
 def _residual_work(dataset: Dataset, name: str) -> tuple[str, int]:

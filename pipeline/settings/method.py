@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -20,6 +21,7 @@ from pipeline.settings.section import (
     Count,
     Fraction,
     Name,
+    NotNegative,
     Positive,
     Precision,
     Rate,
@@ -29,6 +31,25 @@ from pipeline.settings.section import (
 )
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), NO_TRUTH]
+# keys of a masked training that are left out where they keep their default: records and
+# fingerprints of models made before they were known stay true
+Optimizer = Annotated[Literal["adam", "adamw"], Field(exclude_if=lambda kind: kind == "adam")]
+Moment = Annotated[float, Field(ge=0, lt=1), NO_TRUTH]
+Betas = Annotated[tuple[Moment, Moment], Field(exclude_if=lambda betas: betas == (0.9, 0.999))]
+Schedule = Annotated[Literal["step", "cosine"], Field(exclude_if=lambda kind: kind == "step")]
+Warmup = Annotated[float, Field(ge=0, lt=1, exclude_if=lambda share: share == 0), NO_TRUTH]
+UNSET = Field(exclude_if=lambda value: value is None)
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "mae": {
+        "optimizer": "adamw",
+        "betas": (0.9, 0.95),
+        "schedule": "cosine",
+        "warmup": 0.05,
+        "clip": 1.0,
+    },
+}
+WEIGHT_DECAY = 0.05
 Level = Annotated[int, Field(ge=0, le=3, strict=True)]  # 0 is full scale, 3 is 1/8
 
 
@@ -53,7 +74,10 @@ class Adversarial(Section):
 
 
 class Mae(Section):
-    """One masked model and its training: an MAE (section 4.3), or SimMIM instead (Table 7)."""
+    """One masked model and its training: an MAE (section 4.3), or SimMIM instead (Table 7).
+
+    `recipe` fills in what is not given of its training; results depend on what it fills in.
+    """
 
     architecture: Literal["mae", "simmim"] = "mae"
     preset: Literal["large", "base", "small", "tiny"] = "large"
@@ -61,15 +85,64 @@ class Mae(Section):
     patch_size: Annotated[int, Field(ge=2, strict=True)] = 16
     train_mask_ratios: Annotated[tuple[Fraction, ...], Field(min_length=1)] = (0.5, 0.75)
     checkpoint: str | None = None
-    epochs: Count = 200
+    epochs: Annotated[Count | None, UNSET] = 200
+    steps: Annotated[Positive | None, UNSET] = None
     batch_size: Positive = 32
+    recipe: Literal["paper", "mae"] = Field(default="paper", exclude=True)
+    optimizer: Optimizer = "adam"
     learning_rate: Rate = 1e-3
+    betas: Betas = (0.9, 0.999)
+    weight_decay: Annotated[NotNegative | None, UNSET] = None
+    warmup: Warmup = 0.0
+    clip: Annotated[Rate | None, UNSET] = None
+    schedule: Schedule = "step"
     decay: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), NO_TRUTH] = 0.9
     decay_epochs: Positive = 50
     precision: Precision = "fp32"
     adversarial: Adversarial | None = None
     picture_epochs: Count = 10
     resources: TrainingResources = Field(default=TrainingResources(), exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_recipe(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        recipe = given.get("recipe")
+        filled = {**(RECIPES.get(recipe, {}) if isinstance(recipe, str) else {}), **given}
+        if filled.get("optimizer") == "adamw" and filled.get("weight_decay") is None:
+            filled["weight_decay"] = WEIGHT_DECAY
+        if given.get("steps") is not None:
+            require(given.get("epochs") is None, "give either epochs or steps, not both")
+            filled["epochs"] = None
+        return filled
+
+    @model_serializer(mode="wrap")
+    def _without_refused_keys(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out keys that this schedule refuses, so that the output can be read again."""
+        refused = {"decay", "decay_epochs"} if self.schedule == "cosine" else set()
+        return {key: value for key, value in written(self).items() if key not in refused}
+
+    @model_validator(mode="after")
+    def _check_recipe(self) -> Self:
+        decay = sorted({"decay", "decay_epochs"} & self.model_fields_set)
+        if self.schedule == "cosine" and decay:
+            raise ValueError(f"{decay[0]} is for schedule step; schedule cosine falls to 0")
+        if self.weight_decay is not None and self.optimizer == "adam":
+            raise ValueError("weight_decay is for optimizer adamw")
+        require(self.steps or self.epochs is not None, "give epochs or steps")
+        return self
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether there is a training, and its checkpoint is not used as it is."""
+        return bool(self.steps or self.epochs)
+
+    def epochs_over(self, slices: int) -> int:
+        """Epochs of a training on so many slices; the last one may be cut short by `steps`."""
+        if self.steps is None:
+            return self.epochs or 0
+        return math.ceil(self.steps / max(1, math.ceil(slices / self.batch_size)))
 
     @model_validator(mode="after")
     def _check_training(self) -> Self:
@@ -78,11 +151,12 @@ class Mae(Section):
         patches = (self.image_size // self.patch_size) ** 2
         found = f"patch_size: found {self.patch_size}, which makes {patches} patches of a slice"
         require(patches <= MOST_PATCHES, f"{found}, expected at most {MOST_PATCHES}")
-        trained = self.epochs > 0 or self.checkpoint is not None
-        require(trained, "epochs 0 needs a checkpoint to start from")
+        usable = self.is_trained or self.checkpoint is not None
+        require(usable, "epochs 0 needs a checkpoint to start from")
         usable = self.architecture == "mae" or self.checkpoint is None
         require(usable, "checkpoint is for architecture 'mae'; 'simmim' is trained from scratch")
-        if self.adversarial is not None:
+        # how many epochs make so many steps is known when the slices are counted
+        if self.adversarial is not None and self.epochs is not None:
             start = self.adversarial.start_epoch
             expected = f"expected less than epochs {self.epochs}, or it would change nothing"
             require(start < self.epochs, f"adversarial.start_epoch: found {start}, {expected}")

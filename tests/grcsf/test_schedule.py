@@ -1,8 +1,14 @@
-"""Learning rates of section 4.3, per epoch, against values computed by hand."""
+"""Learning rates, per epoch and per step, against values computed by hand."""
 
 import pytest
 
-from grcsf.schedule import plateau_reductions, step_decay, warmup_cosine
+from grcsf.schedule import (
+    cosine_to_zero,
+    linear_warmup,
+    plateau_reductions,
+    step_decay,
+    warmup_cosine,
+)
 
 
 def test_rates_of_the_paper_s_mae_epoch_by_epoch():
@@ -29,3 +35,11 @@ def test_plateau_counts_runs_of_epochs_without_a_lower_loss():
     assert plateau_reductions([1.0, 0.9, 0.95, 0.95, 0.9, 0.95, 0.95], 5) == 1
     assert plateau_reductions([0.5] * 11, 5) == 2
     assert plateau_reductions([0.5] * 5 + [0.4] + [0.5] * 4, 5) == 0
+
+
+def test_a_warm_up_rises_by_equal_parts_and_a_cosine_falls_from_its_end_to_0():
+    assert [linear_warmup(step, 4) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
+    assert linear_warmup(0, 0) == 1, "without a warm-up the first step has the whole rate"
+    # 0.1 · (1 + cos(45° · k)) / 2 over four steps after two; cos 45° = 0.707107
+    rates = [cosine_to_zero(step, 0.1, warmup_steps=2, steps=6) for step in range(7)]
+    assert rates == pytest.approx([0.1, 0.1, 0.1, 0.0853553, 0.05, 0.0146447, 0], abs=1e-7)

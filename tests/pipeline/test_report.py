@@ -18,6 +18,7 @@ from pipeline.evaluation.contrast import contrast_table
 from pipeline.postprocess import postprocess
 from pipeline.report import report
 from pipeline.settings import Dataset
+from pipeline.storage.files import write_json
 from pipeline.storage.layout import folder_of
 from pipeline.storage.zarr_store import open_store, read_array, write_store
 from tests.pipeline.results import RESIDUALS, copy_results
@@ -167,6 +168,21 @@ def test_signed_maps_are_explained_and_both_directions_are_told(tree, page, tmp_
     example = imread(copy.layout.report.with_name("example.png"))[..., :3]
     for colour in (DARKER, BRIGHTER):  # more than an experiment's contour has
         assert (np.abs(example - to_rgb(colour)).max(axis=-1) < 0.1).sum() > 600
+
+
+def test_page_tells_what_the_autoencoders_have_learnt(tree, page):
+    assert "What the autoencoders have learnt" not in page, "none was trained here"
+    losses = {"masked_loss": 0.011, "average_slice": 0.031, "patch_mean": 0.018}
+    manifest = tree.layout.mae("shared")
+    write_json(manifest, {"validation": losses})
+    learnt = page_of(tree, settings())
+    write_json(manifest, {"validation": {**losses, "masked_loss": 0.031}})
+    nothing = page_of(tree, settings())
+    manifest.unlink()
+    figures = "<td>shared</td><td>{}</td><td>0.0310</td><td>0.0180</td><td>{}</td>"
+    assert figures.format("0.0110", "65% lower") in learnt
+    verdict = "<strong>not lower: it has not learnt</strong>"
+    assert figures.format("0.0310", verdict) in nothing
 
 
 def test_calcium_page_lists_agatston_scores(tree):

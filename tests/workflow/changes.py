@@ -219,6 +219,7 @@ CHANGES = {
         setting("datasets.head.experiments.grcsf.residual_input", True), GRCSF
     ),
     "epochs of an MAE": Change(setting("datasets.head.mae.shared.epochs", 2), MAE_ON),
+    "the recipe of an MAE": Change(setting("datasets.head.mae.shared.recipe", "mae"), MAE_ON),
     "the weights that an MAE starts from moved to another path": Change(move_weights, MAE_ON),
     "the weights that an MAE starts from replaced by others": Change(
         lambda project: tiny.write_weights(project.folder, seed=4), MAE_ON

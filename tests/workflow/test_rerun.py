@@ -27,6 +27,7 @@ BY_CASE = set(STAGES) - {"split", "evaluate", "compare", "tabulate", "report"}
 COMPUTES = (
     "learning rate of an experiment",
     "epochs of an MAE",
+    "the recipe of an MAE",
     "the weights that an MAE starts from replaced by others",
     "number of passes",
     "threshold of the post-processing",

@@ -14,7 +14,7 @@ from pipeline import train_segmentation as stage
 from pipeline.networks import mae_training, trainer
 from pipeline.networks.build import build_network
 from pipeline.networks.history import read_history
-from pipeline.settings import Adversarial, Experiment, Resources, Training
+from pipeline.settings import Adversarial, Experiment, Mae, Resources, Training
 from pipeline.storage.layout import folder_of
 from tests.pipeline.results import MAE, SLICES
 from tests.pipeline.trainings import train
@@ -59,6 +59,19 @@ def test_two_processes_train_an_mae_as_one_does(ingested, trained_once):
     train(ingested, MAE, resources=TOGETHER)
     alone, together = curve(trained_once.mae("shared")), curve(ingested.mae("shared"))
     assert len(alone) == MAE.epochs
+    np.testing.assert_allclose(together, alone, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("two_processes")
+def test_two_processes_end_after_the_same_steps_as_one_does(ingested):
+    shape = {"preset": "tiny", "image_size": 32, "patch_size": 8, "batch_size": 4}
+    settings = Mae.model_validate({**shape, "recipe": "mae", "steps": 3})
+    runs = {"alone": ALONE, "together": TOGETHER}
+    alone, together = (
+        curve(train(ingested, settings, name, resources)) for name, resources in runs.items()
+    )
+    assert len(alone) == 2
     np.testing.assert_allclose(together, alone, rtol=1e-4)
 
 

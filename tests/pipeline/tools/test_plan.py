@@ -73,6 +73,12 @@ def test_work_by_hand(tmp_path):
         ("train_segmentation", "cpu", "segmentation_training"): 2 * (50 * TRAINED + 10) * network,
         ("predict", "cpu", "segmentation_prediction"): 10 * network,
     }
+    mae = dataset.mae["mae"].model_copy(update={"epochs": None, "steps": 7, "batch_size": 20})
+    in_steps = dataset.model_copy(update={"mae": {"mae": mae}})
+    work = stage_work(in_steps, cases, subsets, settings.resources)
+    # three batches an epoch: seven steps see 140 slices, and are validated three times
+    trained = 140 * TRAINED * (half + quarter) // 2 + 3 * 10 * (half + quarter)
+    assert work["train_mae", "cpu", "mae_training"] == trained
 
 
 @pytest.fixture(scope="module")
