@@ -156,14 +156,24 @@ def test_positions_and_directions_have_the_tolerance_of_their_rounding(tmp_path)
         made.ImageOrientationPatient = [1, 1e-6 * index, 0, 0, 1, 0]
 
     write_slices(tmp_path / "turned", STORED, edit=jitter)
-    write_slices(tmp_path / "rounded", STORED, [(0, 0, round(0.625 * k, 1)) for k in range(6)])
-    for name, step in (("turned", 3), ("rounded", 0.625)):
-        volume = read_volume(tmp_path / name)
+
+    def padded(made, index):  # many write one number more exactly than the next, or in full length
+        made.ImagePositionPatient = ["-12.345678", "0.5", f"{round(0.625 * index, 1):.6f}"]
+
+    rounded = [(0, 0, round(0.625 * k, 1)) for k in range(6)]
+    write_slices(tmp_path / "rounded", STORED, rounded)
+    write_slices(tmp_path / "padded", STORED, edit=padded)
+    write_frames(tmp_path / "frames", STORED, rounded)
+    for name in ("turned", "rounded", "padded", "frames"):
+        volume, step = read_volume(tmp_path / name), 3 if name == "turned" else 0.625
         np.testing.assert_array_equal(volume.array, HU)
         assert volume.geometry.spacing[0] == pytest.approx(step, rel=0.02)
     # a whole number of mm hides no missing slice
     write_slices(tmp_path / "whole", STORED, [(0, 0, z) for z in (0, 1, 2, 4, 5, 6)])
     refused(tmp_path / "whole", "from 1 to 2 mm, a gap")
+    # nor are whole numbers taken for rounded ones
+    write_slices(tmp_path / "uneven", STORED, [(0, 0, z) for z in (0, 5, 11, 15, 20, 25)])
+    refused(tmp_path / "uneven", "from 4 to 6 mm")
 
 
 def change(**elements):
