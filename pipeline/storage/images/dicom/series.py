@@ -93,6 +93,11 @@ def pydicom() -> Any:
     return library
 
 
+def is_of_file(error: BaseException) -> bool:
+    """Whether a file may be the cause: a decoder written in Rust panics outside of Exception."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
 @contextmanager
 def named_damage(file: Path) -> Iterator[None]:
     """Turn whatever a damaged file leads to inside of pydicom or a decoder into one line."""
@@ -100,7 +105,9 @@ def named_damage(file: Path) -> Iterator[None]:
         yield
     except (PipelineError, ImportError):
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not is_of_file(error):
+            raise
         fault = f"damaged or truncated ({one_line(error) or type(error).__name__})"
         raise file_fault(file, fault, "a whole DICOM file", FETCH_AGAIN) from error
 

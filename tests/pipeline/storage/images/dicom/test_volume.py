@@ -259,6 +259,18 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path, write, name):
             read_volume(tmp_path)
 
 
+def test_a_decoder_that_panics_is_one_line_of_its_file(tmp_path):
+    """What a decoder in Rust raises is no Exception; here, by the wrong start of a segment."""
+    write_slices(tmp_path, random_values((2, 16, 16)))
+    compressed(tmp_path, uid.RLELossless)
+    file = min(tmp_path.iterdir())
+    content = bytearray(file.read_bytes())
+    content[content.index(b"\x02\0\0\0\x40\0\0\0") + 8] ^= 0x55
+    file.write_bytes(content)
+    with pytest.raises(PipelineError, match=r"000.dcm: damaged or truncated \(index out of bounds"):
+        read_volume(tmp_path)
+
+
 def test_the_length_of_the_values_is_what_the_header_says(tmp_path):
     write_slices(tmp_path, STORED, edit=change(PixelData=bytes(1000)))
     with pytest.raises(PipelineError, match=r"found|1000 bytes of pixel data, expected 144"):
