@@ -120,7 +120,12 @@ def _header(file: Path) -> Any:
             if file.suffix.lower() in USUAL:
                 raise file_fault(file, NOT_DICOM, "a DICOM slice", FETCH_AGAIN)
             return None
-        return pydicom().dcmread(file, stop_before_pixels=True, force=True)
+        with file.open("rb") as content:
+            header = pydicom().dcmread(content, stop_before_pixels=True, force=True)
+            # what is deflated is read to its end in any case
+            plain = not getattr(header.file_meta.get("TransferSyntaxUID"), "is_deflated", False)
+            header.ends_early = plain and not content.read(1)
+        return header
 
 
 def _sorted_out(
@@ -163,6 +168,10 @@ def _no_slice(file: Path, header: Any) -> str:
         return name
     if kind in (*SEGMENTATIONS, RT_DOSE):
         return name
+    if header.ends_early:
+        if "Image" not in name:
+            return name  # a spectrum, for example
+        raise file_fault(file, "DICOM that ends before its pixels", "a slice", FETCH_AGAIN)
     # a header that was cut off before it tells is no colour image
     grey = str(header.get("PhotometricInterpretation", "MONOCHROME")).startswith("MONOCHROME")
     if header.get("SamplesPerPixel", 1) != 1 or not grey:

@@ -259,6 +259,14 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path, write, name):
             read_volume(tmp_path)
 
 
+def test_a_slice_cut_within_its_header_is_not_taken_for_another_kind_of_series(tmp_path):
+    write_slices(tmp_path, random_values((3, 36, 40)))
+    whole = (tmp_path / "001.dcm").read_bytes()
+    for tag in (b"\x28\0\x11\0", b"\x28\0\x30\0", b"\x28\0\x52\x10", b"\xe0\x7f\x10\0"):
+        (tmp_path / "001.dcm").write_bytes(whole[: whole.index(tag)])
+        refused(tmp_path, r"001.dcm: (DICOM that ends before|CT Image without size)")
+
+
 def test_a_decoder_that_panics_is_one_line_of_its_file(tmp_path):
     """What a decoder in Rust raises is no Exception; here, by the wrong start of a segment."""
     write_slices(tmp_path, random_values((2, 16, 16)))
