@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class Plane:
     decimals: tuple[int, ...]  # that each number of its position needs
     orientation: tuple[float, ...]  # direction cosines of a row, then of a column; or ()
     spacing: tuple[float, ...]  # mm (y, x); or ()
-    rescale: tuple[float, float] | None  # slope and intercept; None where none is given
+    rescale: tuple[float, float] | None  # slope and intercept, NaN where one of them lacks; or None
     reference: str  # UID of the frame of reference
     bits: tuple[int, int, bool]  # allocated and stored (0: floats) for a value, with a sign
 
@@ -82,11 +83,12 @@ def _plane(file: Path, index: int, header: Any, sources: Sequence[Any]) -> Plane
         return tuple(map(float, value)) if several else ()
 
     position = found("PlanePositionSequence", "ImagePositionPatient") or ()
-    slope, intercept = (
+    rescale = [
         found("PixelValueTransformationSequence", name)
         for name in ("RescaleSlope", "RescaleIntercept")
-    )
-    given = slope is not None or intercept is not None
+    ]
+    given = rescale != [None, None]
+    slope, intercept = (math.nan if number is None else float(number) for number in rescale)
     return Plane(
         file=file,
         frame=index,
@@ -95,7 +97,7 @@ def _plane(file: Path, index: int, header: Any, sources: Sequence[Any]) -> Plane
         decimals=tuple(map(_decimals, position)),
         orientation=numbers("PlaneOrientationSequence", "ImageOrientationPatient"),
         spacing=numbers("PixelMeasuresSequence", "PixelSpacing"),
-        rescale=(float(1 if slope is None else slope), float(intercept or 0)) if given else None,
+        rescale=(slope, intercept) if given else None,
         reference=str(header.get("FrameOfReferenceUID") or ""),
         bits=(
             int(header.get("BitsAllocated") or 0),

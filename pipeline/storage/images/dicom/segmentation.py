@@ -62,7 +62,8 @@ def read_segmentation(file: Path, image: Geometry | None) -> npt.NDArray[Any]:
             raise
         fault = f"DICOM SEG that cannot be read ({one_line(error)})"
         expected = "parallel frames of segments that do not overlap"
-        raise file_fault(file, fault, expected, "export it again") from error
+        remedy = "export it again, or of tilted slices in another format"
+        raise file_fault(file, fault, expected, remedy) from error
     if image is None:
         return np.asarray(volume.array)
     return _placed(file, volume.array, np.linalg.inv(_affine(image)) @ volume.affine, image)

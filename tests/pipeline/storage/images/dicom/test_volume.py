@@ -293,6 +293,8 @@ def test_the_length_of_the_values_is_what_the_header_says(tmp_path):
         ({"HighBit": 14}, "the highest as bit 14, expected bit 15"),
         ({"RescaleSlope": None, "RescaleIntercept": None}, "5 of 6 slices have no rescale"),
         ({"RescaleSlope": 0}, "rescale slope 0"),
+        ({"RescaleSlope": None}, "rescale slope nan and intercept -1024"),
+        ({"RescaleIntercept": None}, "rescale slope 1 and intercept nan"),
     ],
 )
 def test_values_that_cannot_be_told_are_refused(tmp_path, elements, words):
