@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.datasets import manifest
 from pipeline.datasets.cases import CaseFiles, checked
-from pipeline.storage.images.dicom.content import is_dicom, may_hold_slices
+from pipeline.storage.images.dicom.content import is_dicom, is_survey, may_hold_slices
 
 
 def list_cases(root: Path) -> list[CaseFiles]:
@@ -23,8 +24,7 @@ def list_cases(root: Path) -> list[CaseFiles]:
     """
     if (root / manifest.TABLE).is_file():
         return manifest.list_cases(root)
-    # the first slice of a folder settles it: a scan has thousands of files
-    folders = [folder for folder, files in _folders(root) if any(map(may_hold_slices, files))]
+    folders = _scans(root)
     parts = [folder.relative_to(root).parts or (root.resolve().name,) for folder in folders]
     series = Counter(patient for patient, *_ in parts)
     names = [_clean(part[0] if series[part[0]] == 1 else "-".join(part)) for part in parts]
@@ -39,8 +39,27 @@ def without_slices(root: Path) -> list[Path]:
     """DICOM files in folders that are no case: directories, reports, localizers and the like."""
     if (root / manifest.TABLE).is_file():
         return []
-    others = [files for _, files in _folders(root) if not any(map(may_hold_slices, files))]
+    scans = set(_scans(root))
+    others = [files for folder, files in _folders(root) if folder not in scans]
     return [file for files in others for file in files if is_dicom(file)]
+
+
+def _scans(root: Path) -> list[Path]:
+    """The folders with slices; those of a survey only where the case folder has no other."""
+    # the first slice of a folder settles it: a scan has thousands of files
+    found = {folder: files for folder, files in _folders(root) if any(map(may_hold_slices, files))}
+    of_case: dict[tuple[str, ...], list[Path]] = defaultdict(list)
+    for folder in found:
+        of_case[folder.relative_to(root).parts[:1]].append(folder)
+    scans: list[Path] = []
+    for folders in of_case.values():
+        kept = [one for one in folders if len(folders) > 1 and not _is_survey(found[one])]
+        scans += kept or folders
+    return scans
+
+
+def _is_survey(files: Sequence[Path]) -> bool:
+    return is_survey([file for file in files if may_hold_slices(file)])
 
 
 def _folders(root: Path) -> list[tuple[Path, list[Path]]]:

@@ -2,11 +2,12 @@
 
 import pytest
 from pydicom import uid
+from pydicom.dataset import Dataset
 
 from pipeline.datasets import list_cases
 from pipeline.datasets.left_out import left_out
 from pipeline.settings import Source
-from tests.pipeline.dicom_files import dataset, random_values, save, write_slices
+from tests.pipeline.dicom_files import dataset, random_values, save, write_frames, write_slices
 
 
 def test_one_folder_a_case_or_the_root_itself(tmp_path, touch):
@@ -39,6 +40,34 @@ def test_folders_without_slices_are_no_cases_and_told(tmp_path):
     (told,) = left_out(source, tmp_path, [case])
     assert told.severity == "note"
     assert "no slice of a scan: DICOMDIR, p1/dose/1.dcm, p1/survey/000.dcm and 1 more" in told.found
+
+
+def test_a_survey_is_left_out_where_its_patient_has_a_scan(tmp_path):
+    """Lone pictures and slices of several directions, without a word in their headers."""
+    stored = random_values()[:3]
+    planes = [(1, 0, 0, 0, 1, 0), (1, 0, 0, 0, 0, -1), (0, 1, 0, 0, 0, -1)]
+
+    def turned(made, index):
+        made.ImageOrientationPatient = list(planes[index])
+
+    def with_colour_icon(made, _):
+        icon = Dataset()
+        icon.SamplesPerPixel = 3
+        made.IconImageSequence = [icon]
+
+    write_slices(tmp_path / "p1" / "scan", stored, edit=with_colour_icon)
+    write_slices(tmp_path / "p1" / "lone", stored[:1], orientation=planes[1])
+    write_slices(tmp_path / "p1" / "planes", stored, edit=turned)
+    # a scan and such a survey in one folder, a few slices, frames in one file
+    write_slices(tmp_path / "p2" / "both", stored)
+    write_slices(tmp_path / "p2" / "both", stored, edit=turned, name="s{}")
+    write_slices(tmp_path / "p2" / "few", stored)
+    write_frames(tmp_path / "p2" / "frames" / "i", stored)
+    write_slices(tmp_path / "p3" / "lone", stored[:1])  # read, and refused there
+    cases = list_cases("dicom", tmp_path)
+    assert [case.case for case in cases] == ["p1", "p2-both", "p2-few", "p2-frames", "p3"]
+    (told,) = left_out(Source(adapter="dicom", root=str(tmp_path)), tmp_path, cases)
+    assert "p1/lone/000.dcm, p1/planes/000.dcm, p1/planes/001.dcm and 1 more" in told.found
 
 
 def test_nested_series(tmp_path, touch):

@@ -7,6 +7,8 @@ needs neither numpy nor pydicom.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 HEAD = 1 << 14
@@ -22,13 +24,21 @@ NO_SLICE = re.compile(
     rb"(?:\x02\x00\x02|\x08\x00\x16)\x00"
     + _UI
     + rb"1\.2\.840\.10008\.(?:1\.3\.10|5\.1\.4\.1\.1\.(?:9|11|66|88|104|481))(?![0-9])"
-    # image type of a localizer, three samples per pixel
+    # image type of a localizer
     + rb"|\x08\x00\x08\x00"
     + _CS
-    + rb"[A-Z0-9_ \\]*LOCALIZER"
-    + rb"|\x28\x00\x02\x00(?:US\x02\x00|\x02\x00\x00\x00)\x03\x00",
+    + rb"[A-Z0-9_ \\]*LOCALIZER",
     re.S,
 )
+_US = rb"\x00(?:US\x02\x00|\x02\x00\x00\x00)"
+COLOUR = re.compile(rb"\x28\x00\x02" + _US + rb"(..)", re.S)  # samples per pixel
+ROWS = re.compile(rb"\x28\x00\x10" + _US, re.S)
+FRAMES = re.compile(rb"\x28\x00\x08\x00(?:IS..|..\x00\x00) *0*([0-9]+)", re.S)
+SERIES = re.compile(rb"\x20\x00\x0e\x00" + _UI + rb"([0-9.]+)", re.S)
+_NUMBER = rb" *([-+]?[0-9]*\.?[0-9]*(?:[eE][-+]?[0-9]+)?) *"
+DIRECTION = re.compile(rb"\x20\x00\x37\x00(?:DS..|..\x00\x00)" + rb"\\".join([_NUMBER] * 6), re.S)
+MOST_PICTURES = 100  # of a survey
+APART = 0.1  # of a direction cosine
 
 
 def is_dicom(path: Path) -> bool:
@@ -44,7 +54,33 @@ def may_hold_slices(path: Path) -> bool:
     head = _start(path, HEAD)
     if not _is_dicom(head):
         return path.suffix.lower() in USUAL
-    return NO_SLICE.search(head) is None
+    samples = COLOUR.search(head)  # the first: a colour icon may follow
+    return NO_SLICE.search(head) is None and (samples is None or samples[1] != b"\x03\x00")
+
+
+def is_survey(files: Sequence[Path]) -> bool:
+    """Whether each series in files that may hold slices is one picture, or of several directions.
+
+    What their first bytes do not tell is no survey: reading it as a scan tells.
+    """
+    series: dict[bytes, list[bytes]] = defaultdict(list)
+    for file in files[: MOST_PICTURES + 1]:
+        head = _start(file, HEAD)
+        uid = SERIES.search(head)
+        series[uid[1] if uid else b""].append(head)
+    return len(files) <= MOST_PICTURES and all(map(_is_no_stack, series.values()))
+
+
+def _is_no_stack(heads: Sequence[bytes]) -> bool:
+    if len(heads) == 1:
+        frames = FRAMES.search(heads[0])
+        return bool(ROWS.search(heads[0])) and (frames is None or frames[1] == b"1")
+    found = [direction.groups() for direction in map(DIRECTION.search, heads) if direction]
+    try:
+        cosines = zip(*(map(float, direction) for direction in found), strict=True)
+        return any(max(cosine) - min(cosine) > APART for cosine in cosines)
+    except ValueError:
+        return False
 
 
 def _start(path: Path, size: int) -> bytes:

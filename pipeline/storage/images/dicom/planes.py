@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ DIRECTION_TOLERANCE = 1e-4  # of each direction cosine, and of a right angle
 SPACING_TOLERANCE = 1e-4  # of the spacing in the plane
 STEP_TOLERANCE = 0.01  # of the distance between slices
 ROUNDED_AT_MOST = 0.2  # of that distance: a missing slice moves the others by a third or more
-EXACT = 9  # decimals of a position that is not written as text
+FINEST, COARSEST = 9, 1  # decimals: whole numbers may be exact, and are not taken for rounded
 GROUPS = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
 ONE_STACK = "one stack of parallel slices"
 
@@ -34,10 +35,10 @@ class Plane:
     frame: int  # within its file, from 0
     shape: tuple[int, int]  # voxels (y, x)
     position: tuple[float, ...]  # of the first voxel, mm; () where the file does not tell
-    decimals: int  # that its position is written with
+    decimals: tuple[int, ...]  # that each number of its position needs
     orientation: tuple[float, ...]  # direction cosines of a row, then of a column; or ()
     spacing: tuple[float, ...]  # mm (y, x); or ()
-    rescale: tuple[float, float] | None  # slope and intercept; None where none is given
+    rescale: tuple[float, float] | None  # slope and intercept, NaN where one of them lacks; or None
     reference: str  # UID of the frame of reference
     bits: tuple[int, int, bool]  # allocated and stored (0: floats) for a value, with a sign
 
@@ -82,20 +83,21 @@ def _plane(file: Path, index: int, header: Any, sources: Sequence[Any]) -> Plane
         return tuple(map(float, value)) if several else ()
 
     position = found("PlanePositionSequence", "ImagePositionPatient") or ()
-    slope, intercept = (
+    rescale = [
         found("PixelValueTransformationSequence", name)
         for name in ("RescaleSlope", "RescaleIntercept")
-    )
-    given = slope is not None or intercept is not None
+    ]
+    given = rescale != [None, None]
+    slope, intercept = (math.nan if number is None else float(number) for number in rescale)
     return Plane(
         file=file,
         frame=index,
         shape=(int(header.Rows), int(header.Columns)),
         position=tuple(map(float, position)),
-        decimals=max(map(_decimals, position), default=EXACT),
+        decimals=tuple(map(_decimals, position)),
         orientation=numbers("PlaneOrientationSequence", "ImageOrientationPatient"),
         spacing=numbers("PixelMeasuresSequence", "PixelSpacing"),
-        rescale=(float(1 if slope is None else slope), float(intercept or 0)) if given else None,
+        rescale=(slope, intercept) if given else None,
         reference=str(header.get("FrameOfReferenceUID") or ""),
         bits=(
             int(header.get("BitsAllocated") or 0),
@@ -106,12 +108,19 @@ def _plane(file: Path, index: int, header: Any, sources: Sequence[Any]) -> Plane
 
 
 def _decimals(number: Any) -> int:
-    """Decimals that a number is written with in the file."""
-    text = getattr(number, "original_string", None)
-    if text is None:
-        return EXACT
-    exponent = Decimal(text.strip()).as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else EXACT
+    """Decimals that a number needs, however many it is written with."""
+    text = getattr(number, "original_string", None) or repr(float(number))
+    exponent = Decimal(text.strip()).normalize().as_tuple().exponent
+    return min(max(COARSEST, -exponent), FINEST) if isinstance(exponent, int) else FINEST
+
+
+def _rounding(planes: Sequence[Plane], positions: Vectors) -> float:
+    """The step in mm to which positions are rounded, along the coarsest axis that they differ on.
+
+    Many write the one number that differs with fewer decimals than the other two.
+    """
+    decimals = np.max([plane.decimals for plane in planes], axis=0)
+    return float(0.1 ** decimals[np.ptp(positions, axis=0) > 0].min(initial=FINEST))
 
 
 def parallel(planes: Sequence[Plane]) -> bool:
@@ -136,7 +145,7 @@ def stack(source: Path, planes: Sequence[Plane]) -> tuple[Geometry, list[Plane]]
     _check_single(source, np.diff(np.sort(heights)))
     step = (positions[-1] - positions[0]) / (len(planes) - 1)
     distance = float(step @ normal)
-    rounding = min(0.1 ** max(plane.decimals for plane in planes), ROUNDED_AT_MOST * distance)
+    rounding = min(_rounding(planes, positions), ROUNDED_AT_MOST * distance)
     _check_even(source, positions, normal, max(rounding, STEP_TOLERANCE * distance))
     aside = positions - positions[0]
     aside -= np.outer(aside @ normal, normal)

@@ -10,7 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import PipelineError, file_fault, one_line
-from pipeline.storage.images.dicom.series import CONTOURS, SEGMENTATIONS, headers, sop_class
+from pipeline.storage.images.dicom.series import (
+    CONTOURS,
+    SEGMENTATIONS,
+    headers,
+    is_of_file,
+    sop_class,
+)
 from pipeline.storage.images.geometry import Geometry
 
 AXIS_TOLERANCE = 1e-3  # of a voxel's side and direction
@@ -51,10 +57,13 @@ def read_segmentation(file: Path, image: Geometry | None) -> npt.NDArray[Any]:
         volume = segmentation.get_volume(combine_segments=True)
     except PipelineError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not is_of_file(error):
+            raise
         fault = f"DICOM SEG that cannot be read ({one_line(error)})"
         expected = "parallel frames of segments that do not overlap"
-        raise file_fault(file, fault, expected, "export it again") from error
+        remedy = "export it again, or of tilted slices in another format"
+        raise file_fault(file, fault, expected, remedy) from error
     if image is None:
         return np.asarray(volume.array)
     return _placed(file, volume.array, np.linalg.inv(_affine(image)) @ volume.affine, image)

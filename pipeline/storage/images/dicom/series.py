@@ -93,6 +93,11 @@ def pydicom() -> Any:
     return library
 
 
+def is_of_file(error: BaseException) -> bool:
+    """Whether a file may be the cause: a decoder written in Rust panics outside of Exception."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
 @contextmanager
 def named_damage(file: Path) -> Iterator[None]:
     """Turn whatever a damaged file leads to inside of pydicom or a decoder into one line."""
@@ -100,7 +105,9 @@ def named_damage(file: Path) -> Iterator[None]:
         yield
     except (PipelineError, ImportError):
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not is_of_file(error):
+            raise
         fault = f"damaged or truncated ({one_line(error) or type(error).__name__})"
         raise file_fault(file, fault, "a whole DICOM file", FETCH_AGAIN) from error
 
@@ -113,7 +120,12 @@ def _header(file: Path) -> Any:
             if file.suffix.lower() in USUAL:
                 raise file_fault(file, NOT_DICOM, "a DICOM slice", FETCH_AGAIN)
             return None
-        return pydicom().dcmread(file, stop_before_pixels=True, force=True)
+        with file.open("rb") as content:
+            header = pydicom().dcmread(content, stop_before_pixels=True, force=True)
+            # what is deflated is read to its end in any case
+            plain = not getattr(header.file_meta.get("TransferSyntaxUID"), "is_deflated", False)
+            header.ends_early = plain and not content.read(1)
+        return header
 
 
 def _sorted_out(
@@ -156,6 +168,10 @@ def _no_slice(file: Path, header: Any) -> str:
         return name
     if kind in (*SEGMENTATIONS, RT_DOSE):
         return name
+    if header.ends_early:
+        if "Image" not in name:
+            return name  # a spectrum, for example
+        raise file_fault(file, "DICOM that ends before its pixels", "a slice", FETCH_AGAIN)
     # a header that was cut off before it tells is no colour image
     grey = str(header.get("PhotometricInterpretation", "MONOCHROME")).startswith("MONOCHROME")
     if header.get("SamplesPerPixel", 1) != 1 or not grey:

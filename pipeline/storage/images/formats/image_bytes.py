@@ -116,7 +116,7 @@ def beside(header: Path, name: str) -> Path:
     Raises:
         PipelineError: not one plain file name: a list, a pattern, or another folder.
     """
-    listed = re.match("list|local", name, re.I)
+    listed = re.match("LIST|(?i:list|local)$", name)  # what ITK takes for a list, or this file
     unfit = name != name.strip() or len(os.fsencode(name)) > LONGEST_NAME
     if not name or unfit or listed or name in (".", "..") or re.search(r"[/\\%\x00-\x1f]", name):
         fault, expected = f"its data file is {name[:60]!r}", "the name of one file beside it"

@@ -57,7 +57,8 @@ def read_header(path: Path) -> StoredImage:
     for key, pattern in ONLY.items():
         if key in header and not re.fullmatch(pattern, header[key], re.I):
             fault = f"{key} = {header[key][:60]}, which is not read"
-            raise file_fault(path, fault, pattern.replace("|", " or "), "export it without")
+            expected = re.sub(r"\(.*\)\?|\[.*\]\?|\\", "", pattern).replace("|", " or ")
+            raise file_fault(path, fault, expected, "export it without")
     for key in ("NDims", "DimSize", "ElementType", "ElementSpacing"):
         if key not in header:
             raise file_fault(path, f"no {key} in the header", "one of an image", CORRECT)

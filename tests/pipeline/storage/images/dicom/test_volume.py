@@ -156,14 +156,24 @@ def test_positions_and_directions_have_the_tolerance_of_their_rounding(tmp_path)
         made.ImageOrientationPatient = [1, 1e-6 * index, 0, 0, 1, 0]
 
     write_slices(tmp_path / "turned", STORED, edit=jitter)
-    write_slices(tmp_path / "rounded", STORED, [(0, 0, round(0.625 * k, 1)) for k in range(6)])
-    for name, step in (("turned", 3), ("rounded", 0.625)):
-        volume = read_volume(tmp_path / name)
+
+    def padded(made, index):  # many write one number more exactly than the next, or in full length
+        made.ImagePositionPatient = ["-12.345678", "0.5", f"{round(0.625 * index, 1):.6f}"]
+
+    rounded = [(0, 0, round(0.625 * k, 1)) for k in range(6)]
+    write_slices(tmp_path / "rounded", STORED, rounded)
+    write_slices(tmp_path / "padded", STORED, edit=padded)
+    write_frames(tmp_path / "frames", STORED, rounded)
+    for name in ("turned", "rounded", "padded", "frames"):
+        volume, step = read_volume(tmp_path / name), 3 if name == "turned" else 0.625
         np.testing.assert_array_equal(volume.array, HU)
         assert volume.geometry.spacing[0] == pytest.approx(step, rel=0.02)
     # a whole number of mm hides no missing slice
     write_slices(tmp_path / "whole", STORED, [(0, 0, z) for z in (0, 1, 2, 4, 5, 6)])
     refused(tmp_path / "whole", "from 1 to 2 mm, a gap")
+    # nor are whole numbers taken for rounded ones
+    write_slices(tmp_path / "uneven", STORED, [(0, 0, z) for z in (0, 5, 11, 15, 20, 25)])
+    refused(tmp_path / "uneven", "from 4 to 6 mm")
 
 
 def change(**elements):
@@ -249,6 +259,26 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path, write, name):
             read_volume(tmp_path)
 
 
+def test_a_slice_cut_within_its_header_is_not_taken_for_another_kind_of_series(tmp_path):
+    write_slices(tmp_path, random_values((3, 36, 40)))
+    whole = (tmp_path / "001.dcm").read_bytes()
+    for tag in (b"\x28\0\x11\0", b"\x28\0\x30\0", b"\x28\0\x52\x10", b"\xe0\x7f\x10\0"):
+        (tmp_path / "001.dcm").write_bytes(whole[: whole.index(tag)])
+        refused(tmp_path, r"001.dcm: (DICOM that ends before|CT Image without size)")
+
+
+def test_a_decoder_that_panics_is_one_line_of_its_file(tmp_path):
+    """What a decoder in Rust raises is no Exception; here, by the wrong start of a segment."""
+    write_slices(tmp_path, random_values((2, 16, 16)))
+    compressed(tmp_path, uid.RLELossless)
+    file = min(tmp_path.iterdir())
+    content = bytearray(file.read_bytes())
+    content[content.index(b"\x02\0\0\0\x40\0\0\0") + 8] ^= 0x55
+    file.write_bytes(content)
+    with pytest.raises(PipelineError, match=r"000.dcm: damaged or truncated \(index out of bounds"):
+        read_volume(tmp_path)
+
+
 def test_the_length_of_the_values_is_what_the_header_says(tmp_path):
     write_slices(tmp_path, STORED, edit=change(PixelData=bytes(1000)))
     with pytest.raises(PipelineError, match=r"found|1000 bytes of pixel data, expected 144"):
@@ -263,6 +293,8 @@ def test_the_length_of_the_values_is_what_the_header_says(tmp_path):
         ({"HighBit": 14}, "the highest as bit 14, expected bit 15"),
         ({"RescaleSlope": None, "RescaleIntercept": None}, "5 of 6 slices have no rescale"),
         ({"RescaleSlope": 0}, "rescale slope 0"),
+        ({"RescaleSlope": None}, "rescale slope nan and intercept -1024"),
+        ({"RescaleIntercept": None}, "rescale slope 1 and intercept nan"),
     ],
 )
 def test_values_that_cannot_be_told_are_refused(tmp_path, elements, words):

@@ -41,8 +41,8 @@ from tests.pipeline.storage.images.formats.written import meta_image
         ({"Offset": "1\u00a02 3 4"}, r"Offset: '1.xa02 3 4', expected plain text"),
         ({"ElementType": "MET_SHORT\x1b[0m"}, "expected plain text"),
         ({"DistanceUnits": "cm"}, "DistanceUnits = cm, which is not read"),
-        ({"ElementToIntensityFunctionSlope": "2"}, "Slope = 2, which is not read"),
-        ({"ElementToIntensityFunctionOffset": "-1024"}, "Offset = -1024, which is not read"),
+        ({"ElementToIntensityFunctionSlope": "2"}, "Slope = 2, which is not read, expected 1;"),
+        ({"ElementToIntensityFunctionOffset": "-1024"}, "-1024, which is not read, expected 0;"),
     ],
 )
 def test_headers_that_itk_would_read_wrongly_are_refused(tmp_path, values, changes, words):
@@ -80,7 +80,7 @@ def test_data_lie_in_one_file_beside_the_header_or_are_refused(
             read(path)
 
 
-@pytest.mark.parametrize("name", ["a.raw", "a b.raw", "Zoë.raw"])
+@pytest.mark.parametrize("name", ["a.raw", "a b.raw", "Zoë.raw", "localizer.raw", "listed.raw"])
 @pytest.mark.parametrize("line", ["{} = {}", "  {} = {}  ", "{} : {}", "{}={}\r"])
 @pytest.mark.parametrize("suffix", [".mha", ".mhd"])
 def test_a_named_data_file_is_read_and_listed(tmp_path, values, name, line, suffix):
