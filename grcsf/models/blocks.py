@@ -33,6 +33,10 @@ def pad_to_multiple(maps: Tensor, multiple: int) -> Tensor:
 def initialise(module: nn.Module) -> None:
     """He-initialise the weights, zero the biases; for `nn.Module.apply` [§4.3]."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        if (
+            module.weight.is_meta
+        ):  # to draw no values there, torch imports its compiler for a second
+            return
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if module.bias is not None:
             nn.init.zeros_(module.bias)

@@ -45,7 +45,9 @@ def main() -> None:
     except PipelineError as error:
         sys.exit("\n".join([f"error: {error}", *getattr(error, "__notes__", ())]))
     except OSError as error:
-        if error.errno not in MACHINE_FAULTS:
+        fault = MACHINE_FAULTS.get(error.errno or 0)
+        if fault is None and error.filename is None:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        sys.exit(f"error: {where}{MACHINE_FAULTS[error.errno]}")
+        # such as a name that is too long, or links in a circle
+        sys.exit(f"error: {where}{fault or f'{error.strerror}; correct the path or its disk'}")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import tempfile
 import zipfile
@@ -25,9 +26,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pipeline.errors import PipelineError, one_line
+from pipeline.errors import PipelineError
 from pipeline.settings import Dataset, GradCam, residual_count
-from pipeline.settings.section import Name, require
+from pipeline.settings.section import Count, Name, Positive, require
 from pipeline.storage.files import file_digest, make_output, read_json, write_json
 from pipeline.storage.layout import STAGES, Layout, folder_of, stage_version
 from pipeline.storage.zarr_store import open_store
@@ -35,8 +36,10 @@ from pipeline.tools.export.bundle_checks import (
     DAMAGED_ZIP,
     DESCRIPTION,
     check_parameters,
+    check_readable,
     check_weights,
     check_zip,
+    description_fault,
     expected_networks,
     member,
 )
@@ -122,7 +125,7 @@ def open_bundle(path: Path, into: Path) -> Bundle:
     Raises:
         PipelineError: it is no bundle, of another format, damaged, or its settings are not valid.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         raise PipelineError(f"bundle {path}: not there; give what grcsf export wrote")
     if path.is_dir():
         raise PipelineError(
@@ -137,8 +140,8 @@ def open_bundle(path: Path, into: Path) -> Bundle:
             name=TypeAdapter(Name).validate_python(record["dataset"]),
             dataset=dataset,
             experiment=str(record["experiment"]),
-            subset=int(record["subset"]),
-            seed=int(record["seed"]),
+            subset=TypeAdapter(Positive).validate_python(record["subset"]),
+            seed=TypeAdapter(Count).validate_python(record["seed"]),
             maps=residual_count(dataset, str(record["experiment"])),
             files=dict(record["files"]),
         )
@@ -146,7 +149,7 @@ def open_bundle(path: Path, into: Path) -> Bundle:
         networks = expected_networks(dataset, bundle.experiment)
     except Exception as error:  # settings that pass may still build nothing
         raise PipelineError(
-            f"bundle {path}: {DESCRIPTION} is not valid ({one_line(error)})"
+            f"bundle {path}: {DESCRIPTION} is not valid ({description_fault(error)})"
         ) from error
     check_parameters(path, networks["network.safetensors"], record.get("parameters"))
     for name, network in networks.items():
@@ -158,6 +161,7 @@ def open_bundle(path: Path, into: Path) -> Bundle:
         _unpack(path, name, weights)
         if file_digest(weights) != bundle.files.get(name):
             raise PipelineError(f"bundle {path}: {name} is damaged; export or fetch it again")
+        check_readable(path, name, weights)
         write_json(manifest, {"weights_sha256": bundle.files[name], "outputs": []})
     return bundle
 

@@ -14,9 +14,11 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, one_line
 from pipeline.networks.build import build_network, empty_masked_model
 from pipeline.settings import Dataset, encoder_mae, residual_count
 from pipeline.settings.configuration import used_maes
@@ -135,12 +137,35 @@ def check_weights(path: Path, name: str, network: nn.Module) -> None:
         raise PipelineError(f"bundle {path}: {name} is damaged ({fault})")
 
 
+def check_readable(path: Path, name: str, weights: Path) -> None:
+    """Let safetensors read the header of an unpacked file, with the place of every weight.
+
+    Raises:
+        PipelineError: it is not valid.
+    """
+    try:
+        with safe_open(weights, "pt"):
+            pass
+    except (OSError, SafetensorError) as error:
+        raise PipelineError(f"bundle {path}: {name} is damaged ({one_line(error)})") from error
+
+
+def description_fault(error: Exception) -> str:
+    """What is wrong in a bundle's description, without the URLs and values of other libraries."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        return f"{place}: {first['msg']}" if place else str(first["msg"])
+    return f"it has no {error}" if isinstance(error, KeyError) else one_line(error)
+
+
 def _header(file: IO[bytes]) -> tuple[int, Weights]:
     """The length of a safetensors header, and every weight that it names."""
     length = int.from_bytes(file.read(HEADER_LENGTH), "little")
     if length > LARGEST_HEADER:
         raise ValueError(f"a header of {length} bytes")
     header: dict[str, Any] = json.loads(file.read(length))
+    require(isinstance(header, dict), "its header is no mapping")
     header.pop("__metadata__", None)
     return length, {key: (each["dtype"], each["shape"]) for key, each in header.items()}
 

@@ -80,6 +80,7 @@ def message_after(message, monkeypatch):
         (errno.ENOSPC, "no space left; free some and run again"),
         (errno.EROFS, "read-only file system"),
         (errno.EACCES, "not permitted; make the folder writable"),
+        (errno.ENAMETOOLONG, "File name too long; correct the path"),
     ],
 )
 def test_the_machines_faults_name_the_file_and_the_remedy(message_after, number, remedy):
@@ -179,6 +180,16 @@ def test_a_masked_model_is_made_for_its_weights_without_torchs_compiler(tmp_path
         "from pipeline.networks.build import empty_masked_model\n"
         "from pipeline.settings import Mae\n"
         "empty_masked_model(Mae(preset='tiny', image_size=32, patch_size=8))"
+    )
+    assert loaded(code, ("torch._dynamo",), tmp_path) == set()
+
+
+def test_a_network_without_values_is_made_without_torchs_compiler(tmp_path):
+    code = (
+        "import torch\n"
+        "from grcsf.models.build import build_segmentation_model\n"
+        "with torch.device('meta'):\n"
+        "    build_segmentation_model('unetpp', width=1, input_size=(32, 32))"
     )
     assert loaded(code, ("torch._dynamo",), tmp_path) == set()
 

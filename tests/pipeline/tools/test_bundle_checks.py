@@ -1,5 +1,6 @@
 """A foreign bundle is compared with its own settings before anything is inflated, built or run."""
 
+import hashlib
 import json
 import os
 import zipfile
@@ -51,6 +52,28 @@ def reweighed(change, name=WEIGHTS):
     return write
 
 
+def reheaded(change, name=WEIGHTS):
+    """A change of the header of the weights, with digests that agree."""
+
+    def write(folder):
+        content = (folder / name).read_bytes()
+        end = 8 + int.from_bytes(content[:8], "little")
+        header = json.dumps(change(json.loads(content[8:end]))).encode()
+        content = len(header).to_bytes(8, "little") + header + content[end:]
+        (folder / name).write_bytes(content)
+        files = json.loads((folder / "bundle.json").read_text("utf-8"))["files"]
+        altered(folder, files={**files, name: hashlib.sha256(content).hexdigest()})
+
+    return write
+
+
+def misplaced(header):
+    for weight in header.values():
+        if "data_offsets" in weight:
+            weight["data_offsets"] = [10**18, 10**18 + 1]
+    return header
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -72,10 +95,19 @@ def reweighed(change, name=WEIGHTS):
         (reweighed(lambda w, key: w.pop(key)), "has nothing as"),
         (reweighed(lambda w, _: w.update(more=np.zeros(1))), "has F64 of shape"),
         (lambda folder: (folder / WEIGHTS).write_bytes(b"\xff" * 99), f"{WEIGHTS} is damaged"),
+        (reheaded(lambda _: None), "its header is no mapping"),
+        (lambda folder: altered(folder, seed=1.5), "Input should be a valid integer)"),
+        (lambda folder: altered(folder, experiment="other"), "it has no 'other'"),
     ],
 )
 def test_settings_and_weights_must_be_of_each_other(unpacked, tmp_path, damage, said):
     assert said in refusal(rezipped(unpacked, tmp_path / "run", damage), tmp_path)
+
+
+def test_weights_at_impossible_places_are_the_bundles_fault(unpacked, tmp_path):
+    model = rezipped(unpacked, tmp_path / "run", reheaded(misplaced))
+    with pytest.raises(PipelineError, match=f"^bundle .*zip: {WEIGHTS} is damaged .Error while"):
+        open_bundle(model, tmp_path / "tree")
 
 
 def test_a_file_of_weights_is_not_inflated_beyond_what_its_settings_need(unpacked, tmp_path):
@@ -124,7 +156,7 @@ def put_circle(path):
 
 @pytest.mark.parametrize(
     ("put", "said"),
-    [(os.mkfifo, "found a pipe"), (put_link, "found a device"), (put_circle, "not there")],
+    [(os.mkfifo, "found a pipe"), (put_link, "found a device"), (put_circle, "symbolic links")],
 )
 def test_only_a_regular_file_is_opened(tmp_path, put, said):
     put(tmp_path / "run.zip")
