@@ -143,7 +143,7 @@ def stack(source: Path, planes: Sequence[Plane]) -> tuple[Geometry, list[Plane]]
     ordered = [planes[index] for index in np.argsort(heights, kind="stable")]
     positions = np.array([plane.position for plane in ordered])
     _check_single(source, np.diff(np.sort(heights)))
-    step = (positions[-1] - positions[0]) / (len(planes) - 1)
+    step = _step(positions)
     distance = float(step @ normal)
     rounding = min(_rounding(planes, positions), ROUNDED_AT_MOST * distance)
     _check_even(source, positions, normal, max(rounding, STEP_TOLERANCE * distance))
@@ -215,6 +215,16 @@ def _check_single(source: Path, gaps: npt.NDArray[np.float64]) -> None:
         raise file_fault(source, found, ONE_STACK, "export one of them as a series of its own")
     found = f"several images at {sum(size > 1 for size in groups)} of {len(groups)} positions"
     raise file_fault(source, found, ONE_STACK, "remove the doubled slices")
+
+
+def _step(positions: Vectors) -> npt.NDArray[np.float64]:
+    """The even step from plane to plane, in mm; of rounded positions all have a say in it."""
+    ends: npt.NDArray[np.float64] = (positions[-1] - positions[0]) / (len(positions) - 1)
+    even = positions[0] + np.arange(len(positions))[:, None] * ends
+    if np.abs(positions - even).max() < UNROUNDED:
+        return ends
+    fitted: npt.NDArray[np.float64] = np.polyfit(np.arange(len(positions)), positions, 1)[0]
+    return fitted
 
 
 def _check_even(source: Path, positions: Vectors, normal: Any, tolerance: float) -> None:
