@@ -20,6 +20,7 @@ DIRECTION_TOLERANCE = 1e-4  # of each direction cosine, and of a right angle
 SPACING_TOLERANCE = 1e-4  # of the spacing in the plane
 STEP_TOLERANCE = 0.01  # of the distance between slices
 ROUNDED_AT_MOST = 0.2  # of that distance: a missing slice moves the others by a third or more
+UNROUNDED = 1e-3  # mm off an even step: less is none
 FINEST, COARSEST = 9, 1  # decimals: whole numbers may be exact, and are not taken for rounded
 GROUPS = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
 ONE_STACK = "one stack of parallel slices"
