@@ -13,6 +13,7 @@ From slices to masks:
 - `residuals`: residual maps, batched; `reference`: the same as the equations read
 - `models`: segmentation networks
 - `losses`, `schedule`: losses and learning rates of training
+- `augmentation`: slices varied for training, with their maps and label
 - `transfer`: tensors to a device without waiting
 
 From masks to scores:

@@ -59,7 +59,7 @@ def train_segmentation(
     if settings.mae_encoder and mae:
         # a resumed training replaces these by its checkpoint's weights
         load_mae_encoder(network, layout, settings.mae_encoder.mae, mae)
-    module = SegmentationTraining(network, settings.training)
+    module = SegmentationTraining(network, settings.training, seed)
     train, validation = (
         _loader(layout, roles[role], cases, settings, slices, seed, resources, role == "train")
         for role in ("train", "validation")

@@ -19,6 +19,7 @@ from grcsf.mae.masking import slice_masks, training_masks
 from grcsf.mae.optimiser import build_optimiser
 from grcsf.resampling import resize
 from grcsf.schedule import cosine_to_zero, linear_warmup, step_decay
+from pipeline.networks.trainer import augmented
 from pipeline.settings import Mae
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,8 @@ class MaeTraining(lightning.LightningModule):
     def training_step(self, batch: dict[str, Any], index: int) -> torch.Tensor | None:
         """The loss of a batch under masks of one ratio."""
         images = resize(batch["image"], (self._settings.image_size,) * 2)
+        chosen = self._settings.augment
+        images = augmented(self, {"image": images}, index, chosen, self._seed)["image"]
         generator = torch.Generator().manual_seed(_step_seed(self._seed, self.current_epoch, index))
         ratios = self._settings.train_mask_ratios
         ratio = ratios[int(torch.randint(len(ratios), (1,), generator=generator))]

@@ -12,16 +12,21 @@ from torch import nn
 from grcsf.contributions import recorded_contributions, unit_factors, units_of
 from grcsf.losses import LOSSES
 from grcsf.schedule import plateau_reductions, warmup_cosine
+from pipeline.networks.trainer import augmented
 from pipeline.settings import Training
 
 
 class SegmentationTraining(lightning.LightningModule):
-    """The loss of section 3.4 under the schedule of section 4.3."""
+    """The loss of section 3.4 under the schedule of section 4.3.
 
-    def __init__(self, network: nn.Module, settings: Training) -> None:
+    (seed, epoch, batch) decides how slices are varied, if they are.
+    """
+
+    def __init__(self, network: nn.Module, settings: Training, seed: int) -> None:
         super().__init__()
         self.network = network
         self._settings = settings
+        self._seed = seed
         self._loss = LOSSES[settings.loss]
         self._validation_losses: list[float] = []
 
@@ -42,8 +47,9 @@ class SegmentationTraining(lightning.LightningModule):
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate
 
-    def training_step(self, batch: dict[str, Any], _: int) -> torch.Tensor:
+    def training_step(self, batch: Mapping[str, Any], number: int) -> torch.Tensor:
         """The loss of a batch of slices."""
+        batch = augmented(self, batch, number, self._settings.augment, self._seed)
         logits, label = self._logits(batch), batch["label"]
         if self.trainer.world_size > 1:
             # Dice needs the foreground of the whole batch, of which a process sees a part
@@ -82,7 +88,7 @@ class SegmentationTraining(lightning.LightningModule):
         """Restore the losses that the plateau rule has seen."""
         self._validation_losses = list(checkpoint["validation_losses"])
 
-    def _logits(self, batch: dict[str, Any]) -> torch.Tensor:
+    def _logits(self, batch: Mapping[str, Any]) -> torch.Tensor:
         logits: torch.Tensor = self.network(batch["image"], batch.get("residuals"))
         return logits  # (B, 1, h, w)
 

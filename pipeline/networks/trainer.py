@@ -12,7 +12,7 @@ import csv
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
+from grcsf.augmentation import Strengths, draw_variations, varied
 from pipeline.errors import PipelineError
 from pipeline.networks.devices import compute_device
 from pipeline.networks.history import read_history
@@ -37,7 +38,7 @@ from pipeline.networks.resume import (
     is_first_process,
     prepare_folder,
 )
-from pipeline.settings import Resources
+from pipeline.settings import Augment, Resources
 from pipeline.storage.files import replacing
 from pipeline.storage.layout import folder_of
 from pipeline.storage.slices import share_cache
@@ -111,6 +112,24 @@ class EpochHistory(Callback):
 def seed_generators(seed: int) -> None:
     """Seed the generators of Python, numpy and torch, before a network draws its weights."""
     lightning.seed_everything(seed, verbose=False)
+
+
+def augmented(
+    module: lightning.LightningModule,
+    batch: Mapping[str, Any],
+    index: int,
+    augment: Augment | None,
+    seed: int,
+) -> Mapping[str, Any]:
+    """A training batch with its slices varied, as (seed, epoch, batch) decides."""
+    if augment is None:
+        return batch
+    # every process draws for the whole batch, and takes what is for its own slices, which the
+    # sampler deals out in turn
+    rank, processes = module.global_rank, module.trainer.world_size
+    count, drawn_from = len(batch["image"]) * processes, (seed, module.current_epoch, index)
+    variations = draw_variations(Strengths(**augment.model_dump()), count, drawn_from)
+    return varied(batch, variations[rank::processes])
 
 
 def fit(

@@ -6,6 +6,7 @@ result depends on exactly the dictionary that `stage_settings` returns for it.
 - `section`: the base of all sections, and the types of their values.
 - `data`: sections about data: source, slices, split, masks and scores.
 - `method`: sections about the method: masked models, networks and their training.
+- `augmentation`: how far trainings vary their slices.
 - `residual_sets`: which residual maps a set holds, and what its presets fill in.
 - `resources`: what a job may use; nothing in it changes a result.
 - `score_columns`: the columns of comparison tables.
@@ -20,6 +21,7 @@ result depends on exactly the dictionary that `stage_settings` returns for it.
 The package re-exports what other rooms use most.
 """
 
+from pipeline.settings.augmentation import Augment as Augment
 from pipeline.settings.configuration import Dataset as Dataset
 from pipeline.settings.configuration import Settings as Settings
 from pipeline.settings.data import QUANTILES as QUANTILES

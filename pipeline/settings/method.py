@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from pipeline.settings.augmentation import Augmentation
 from pipeline.settings.resources import TrainingResources
 from pipeline.settings.section import (
     LARGEST_WIDTH,
@@ -100,6 +101,7 @@ class Mae(Section):
     decay_epochs: Positive = 50
     precision: Precision = "fp32"
     adversarial: Adversarial | None = None
+    augment: Augmentation = None
     picture_epochs: Count = 10
     resources: TrainingResources = Field(default=TrainingResources(), exclude=True)
 
@@ -191,6 +193,7 @@ class Training(Section):
     plateau: Plateau | None = None
     patience: Positive = 10
     lesion_free_fraction: Share = 1.0
+    augment: Augmentation = None
     precision: Precision = "fp32"
 
 

@@ -218,8 +218,14 @@ CHANGES = {
     "`residual_input` of an experiment": Change(
         setting("datasets.head.experiments.grcsf.residual_input", True), GRCSF
     ),
+    "`training.augment` of an experiment": Change(
+        setting("datasets.head.experiments.grcsf.training.augment", {"flip": 0.5}), GRCSF
+    ),
     "epochs of an MAE": Change(setting("datasets.head.mae.shared.epochs", 2), MAE_ON),
     "the recipe of an MAE": Change(setting("datasets.head.mae.shared.recipe", "mae"), MAE_ON),
+    "`augment` of an MAE": Change(
+        setting("datasets.head.mae.shared.augment", {"flip": 0.5}), MAE_ON
+    ),
     "the weights that an MAE starts from moved to another path": Change(move_weights, MAE_ON),
     "the weights that an MAE starts from replaced by others": Change(
         lambda project: tiny.write_weights(project.folder, seed=4), MAE_ON
