@@ -22,7 +22,7 @@ from pipeline.datasets.cases import list_files, source_files
 from pipeline.datasets.left_out import left_out
 from pipeline.datasets.loading import LoadedCase, load_case
 from pipeline.errors import Finding, PipelineError, findings_of
-from pipeline.settings import QUANTILES, Source
+from pipeline.settings import HEALTHY, QUANTILES, FurtherImage, Source
 from pipeline.storage.files import file_digest, fingerprint, write_json
 from pipeline.storage.images.source_grid import working_grid
 from pipeline.storage.layout import Layout
@@ -54,7 +54,7 @@ def ingest(
     layout: Layout,
     source: Source,
     root: Path,
-    further: Sequence[Path],
+    further: Sequence[FurtherImage],
     threads: int,
     plane: str = "as_stored",
 ) -> None:
@@ -71,15 +71,11 @@ def ingest(
     jobs = [dask.delayed(ingest_case)(layout, source, case, plane) for case in files]
     results = dask.compute(*jobs, scheduler="threads", num_workers=threads)
     digests = {path: file_digest(path) for path in list_files(root)}
-    kept, faulty = {}, {}
-    for case, (entry, case_digests) in zip(files, results, strict=True):
+    for _, case_digests in results:
         digests |= case_digests
-        for note in entry.get("notes", ()):
-            log.info("note: %s: %s", case.case, note)
-        if "faults" in entry:
-            faulty[case.case] = entry["faults"]
-        else:
-            kept[case.case] = entry
+    kept, faulty = _sorted_out(
+        {case.case: entry for case, (entry, _) in zip(files, results, strict=True)}
+    )
     faulty |= unlisted
     if faulty and (source.on_error == "stop" or not kept):
         count = f"{len(faulty)} of {len(faulty) + len(kept)} cases cannot be used"
@@ -87,14 +83,16 @@ def ingest(
     for faults in faulty.values():
         log.warning("set aside: %s", "; ".join(faults))
     labelled = sum(case.label is not None for case in files)
-    log.info("%d cases with reference, %d without", labelled, len(files) - labelled)
+    healthy = sum(case.role == HEALTHY for case in files)
+    unlabelled = len(files) - labelled - healthy
+    log.info("%d cases with reference, %d without, %d healthy", labelled, unlabelled, healthy)
     write_source_note(layout.sources("ingest"), stats, digests)
     outputs = [f"{name}.zarr" for name in kept]
     write_json(layout.cases, {"cases": kept, "set_aside": faulty, "outputs": outputs})
 
 
 def listed_cases(
-    source: Source, root: Path, further: Sequence[Path], results: Path | None = None
+    source: Source, root: Path, further: Sequence[FurtherImage], results: Path | None = None
 ) -> tuple[list[CaseFiles], dict[str, list[str]]]:
     """The cases whose files fit together; the faults of others by case, or by an unknown's file.
 
@@ -116,6 +114,37 @@ def listed_cases(
     for finding in found:
         faults[finding.case or Path(finding.file).name].append(str(finding))
     return [case for case in files if case.case not in faults], dict(faults)
+
+
+def _sorted_out(
+    entries: Mapping[str, dict[str, Any]],
+) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
+    """The entries of usable cases, and the faults of the others."""
+    for case, entry in entries.items():
+        for note in entry.get("notes", ()):
+            log.info("note: %s: %s", case, note)
+    faulty = {case: entry["faults"] for case, entry in entries.items() if "faults" in entry}
+    kept = {case: entry for case, entry in entries.items() if case not in faulty}
+    facts = ((case, entry["sha256_image"], entry["role"]) for case, entry in kept.items())
+    twins = {twin.case: [str(twin)] for twin in healthy_twins(facts)}
+    return {case: kept[case] for case in kept if case not in twins}, faulty | twins
+
+
+def healthy_twins(cases: Iterable[tuple[str, str, str]]) -> list[Finding]:
+    """A fault for each healthy scan with the voxels of a case that is none.
+
+    `cases`: name, digest of the voxels, role. Otherwise a masked model would learn what is tested,
+    or take a lesion for healthy.
+    """
+    listed = list(cases)
+    others = {digest: name for name, digest, role in listed if role != HEALTHY}
+    remedy = "remove it from the healthy scans: what is tested would be learnt"
+    found = "a healthy scan with the voxels of"
+    return [
+        Finding(f"{found} {others[digest]}", "another image", remedy, case=name)
+        for name, digest, role in listed
+        if role == HEALTHY and digest in others
+    ]
 
 
 def _all_files(cases: Iterable[CaseFiles]) -> Iterator[Path]:

@@ -26,7 +26,7 @@ from pipeline.networks.devices import compute_device, fetch, multiplies_bf16
 from pipeline.networks.prefetch import ahead, behind, one_behind
 from pipeline.networks.reconstruction import CaseInProgress, SliceTask, prepare_case, slice_tasks
 from pipeline.networks.weights import weights_digest
-from pipeline.settings import Mae, Residuals, Resources, Slices
+from pipeline.settings import HEALTHY, Mae, Residuals, Resources, Slices
 from pipeline.storage.files import fingerprint, read_json, write_json
 from pipeline.storage.intensity import image_key
 from pipeline.storage.layout import Layout, in_batch
@@ -56,6 +56,7 @@ def residual_maps(
     """
     cases = read_json(layout.cases)["cases"]
     others = cases_of_other_subsets(layout, subsets)
+    others |= {name for name, case in cases.items() if case["role"] == HEALTHY}
     wanted = sorted(case for case in cases if in_batch(case, batch) and case not in others)
     key_parts = {
         "weights": {mae: weights_digest(layout.mae(mae)) for mae in sorted(maes)},

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 
 from pipeline.datasets.subsets import split_cases
-from pipeline.settings import Split
+from pipeline.settings import HEALTHY, Split
 from pipeline.storage.files import fingerprint, read_json, write_json
 from pipeline.storage.layout import Layout
 
@@ -24,6 +24,7 @@ def split(layout: Layout, settings: Split, seed: int) -> None:
     """
     cases = read_json(layout.cases)["cases"]
     labelled = {name: case for name, case in cases.items() if case["labelled"]}
+    others = cases.keys() - labelled.keys()
     divided = enumerate(split_cases(labelled, settings, seed), start=1)
     subsets = {str(number): subset for number, subset in divided}
     fractions = {}
@@ -33,7 +34,7 @@ def split(layout: Layout, settings: Split, seed: int) -> None:
         log.info("subset %s: %s", number, ", ".join(f"{n} {role}" for role, n in counts.items()))
     content = {
         "subsets": subsets,
-        "unlabelled": sorted(set(cases) - set(labelled)),
+        "unlabelled": sorted(name for name in others if cases[name]["role"] != HEALTHY),
         "fractions": fractions,
         "digest": fingerprint({"subsets": subsets}),
         "outputs": [],

@@ -1,4 +1,4 @@
-"""Stage `train_mae`: trains a masked model on the training cases' lesion-free slices (4.3)."""
+"""Stage `train_mae`: trains a masked model on the lesion-free slices of training cases (4.3)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.networks.public_checkpoints import checkpoint_digest, load_public_
 from pipeline.networks.resume import is_first_process
 from pipeline.networks.trainer import fit, per_process, seed_generators
 from pipeline.networks.weights import keep_model, reuse_finished
-from pipeline.settings import Mae, Resources, Slices
+from pipeline.settings import HEALTHY, Mae, Resources, Slices
 from pipeline.settings.paths import checkpoint_files
 from pipeline.storage.files import file_digest, fingerprint, read_json
 from pipeline.storage.intensity import image_key
@@ -139,6 +139,8 @@ def lesion_free_slices(
 ) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
     """(case, z) of the lesion-free, non-empty slices of training and of validation cases.
 
+    All healthy scans train, too. What is validated stays the same with and without them.
+
     Raises:
         PipelineError: either has none, or a case both trains and tests.
     """
@@ -150,10 +152,11 @@ def lesion_free_slices(
     if leaked := set(roles["train"]) & set(roles["test"]):
         fault = f"{', '.join(sorted(leaked))} both train and test"
         raise PipelineError(f"split {layout.split}: {fault}; delete it and run split again")
+    healthy = sorted(name for name, case in cases.items() if case["role"] == HEALTHY)
     lesion_free = []
     for role in ("train", "validation"):
         chosen = []
-        for case in roles[role]:
+        for case in [*roles[role], *(healthy if role == "train" else ())]:
             unfit = {*cases[case]["slices_with_lesion"], *cases[case]["empty_slices"]}
             chosen += [(case, z) for z in range(cases[case]["slices"]) if z not in unfit]
         if not chosen:

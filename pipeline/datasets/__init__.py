@@ -5,6 +5,7 @@ Listing reads no image and imports neither numpy nor SimpleITK, because a plan l
 
 - `cases`: the files of one case, and the checks that every listing passes.
 - `atlas`, `msd`, `orcascore`, `nnunet`, `manifest`, `dicom`: one adapter for each layout.
+- `further`: images beside those that an adapter lists: to predict as well, and healthy scans.
 - `lists`: reads a CSV or `dataset.json`: paths, and label values that are no lesion.
 - `configured`: the cases of a configured data set, phantoms included.
 - `left_out`: what a listing passes over: files of no case, ignored regions.
@@ -22,9 +23,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.datasets import atlas, dicom, manifest, msd, nnunet, orcascore
-from pipeline.datasets.cases import CaseFiles, ListingError, checked, further_cases
+from pipeline.datasets.cases import CaseFiles, ListingError, checked
+from pipeline.datasets.further import further_cases
 from pipeline.datasets.lists import check_outside
 from pipeline.errors import Finding, PipelineError, file_fault
+from pipeline.settings import FurtherImage
 
 __all__ = ["ADAPTERS", "CaseFiles", "ListingError", "list_cases"]
 
@@ -41,7 +44,7 @@ ADAPTERS: dict[str, Callable[[Path], list[CaseFiles]]] = {
 def list_cases(
     adapter: str,
     root: Path,
-    further: Sequence[Path] = (),
+    further: Sequence[FurtherImage] = (),
     foreground: Sequence[int] | None = None,
 ) -> list[CaseFiles]:
     """All cases under `root`, sorted by name, without opening any image.

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import Finding, PipelineError
+from pipeline.settings import HEALTHY
 from pipeline.storage.images.headers import data_files
-from pipeline.storage.images.names import image_name
 
-ROLES = ("", "train", "validation", "test", "unlabelled")
+ROLES = ("", "train", "validation", "test", "unlabelled", HEALTHY)
 CASE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 NAME_RULE = "letters, digits and . _ + -, starting with a letter or digit"
 
@@ -66,21 +66,6 @@ def checked(
         # when further images join a listing, the faults of the first check occur again
         raise ListingError(ordered, list(dict.fromkeys(findings)))
     return ordered
-
-
-def further_cases(
-    images: Sequence[Path], beside: Sequence[CaseFiles]
-) -> tuple[list[CaseFiles], list[Finding]]:
-    """Cases of images without label, named after their files, and faults of missing images."""
-    modality = beside[0].modality if beside else ""
-    cases = [
-        CaseFiles(image_name(image), image, None, role="unlabelled", modality=modality)
-        for image in images
-        if image.exists()
-    ]
-    remedy = "correct source.also_predict"
-    missing = [image for image in images if not image.exists()]
-    return cases, [Finding("not there", "an image", remedy, str(image)) for image in missing]
 
 
 def orphans(labels: Iterable[Path]) -> list[Finding]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pipeline.datasets import CaseFiles, list_cases
-from pipeline.datasets.cases import checked, further_cases
+from pipeline.datasets.cases import checked
+from pipeline.datasets.further import further_cases
 from pipeline.datasets.phantoms.phantom import phantom_files
 from pipeline.settings import Settings, further_images, source_root
 

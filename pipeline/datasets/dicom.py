@@ -24,15 +24,17 @@ def list_cases(root: Path) -> list[CaseFiles]:
     """
     if (root / manifest.TABLE).is_file():
         return manifest.list_cases(root)
+    cases = [CaseFiles(*scan, None, role="unlabelled") for scan in named_scans(root)]
+    return checked(cases, root, "folders of DICOM slices")
+
+
+def named_scans(root: Path) -> list[tuple[str, Path]]:
+    """The folders from `root` on that hold slices, each after the name of its case."""
     folders = _scans(root)
     parts = [folder.relative_to(root).parts or (root.resolve().name,) for folder in folders]
     series = Counter(patient for patient, *_ in parts)
     names = [_clean(part[0] if series[part[0]] == 1 else "-".join(part)) for part in parts]
-    cases = [
-        CaseFiles(name, folder, None, role="unlabelled")
-        for name, folder in zip(names, folders, strict=True)
-    ]
-    return checked(cases, root, "folders of DICOM slices")
+    return list(zip(names, folders, strict=True))
 
 
 def without_slices(root: Path) -> list[Path]:

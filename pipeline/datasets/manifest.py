@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline.datasets.cases import CASE_NAME, NAME_RULE, ROLES, CaseFiles, checked
 from pipeline.datasets.lists import listed_path, read_list
 from pipeline.errors import Finding, PipelineError, file_fault, one_line
+from pipeline.settings import HEALTHY
 from pipeline.settings.section import CONTROL
 
 TABLE = "manifest.csv"
@@ -96,12 +97,12 @@ def _case(row: dict[str, str | None], table: Path, line: int) -> CaseFiles:
     image = _existing(values["image"], "image", table, fault)
     if values.get("label"):
         label = _existing(values["label"], "label", table, fault)
-        if role == "unlabelled":
+        if role in ("unlabelled", HEALTHY):
             remedy = "remove the label, or give another role"
-            raise fault("role unlabelled with a label", "no label", remedy)
+            raise fault(f"role {role} with a label", "no label", remedy)
     elif role in NEED_LABEL:
         remedy = "give one, or the role unlabelled"
         raise fault(f"role {role} without label", "a label", remedy)
-    else:
+    elif role != HEALTHY:
         role = "unlabelled"
     return CaseFiles(case, image, label, group=values.get("group", ""), role=role)

@@ -18,7 +18,7 @@ from pipeline.networks.history import (
     last_factors,
     unit_title,
 )
-from pipeline.settings import Dataset, GradCam
+from pipeline.settings import HEALTHY, Dataset, GradCam
 
 LOSSES = ("masked_loss", "average_slice", "patch_mean")
 ROLES = ("train", "validation", "test")
@@ -113,7 +113,9 @@ def group_table(split: Mapping[str, Any], cases: Mapping[str, Mapping[str, Any]]
         case: role for roles in split["subsets"].values() for role in ROLES for case in roles[role]
     }
     counts = Counter(
-        (case["group"], role_of.get(name, "unlabelled")) for name, case in cases.items()
+        (case["group"], role_of.get(name, "unlabelled"))
+        for name, case in cases.items()
+        if case["role"] != HEALTHY
     )
     table = TextTable(["Group", *(role.capitalize() for role in (*ROLES, "unlabelled"))])
     for group in sorted({group for group, _ in counts if group}):
@@ -182,10 +184,13 @@ def data_summary(dataset: Dataset, manifest: Mapping[str, Any]) -> str:
     """Numbers of cases by kind, from ingest's manifest."""
     cases, aside = manifest["cases"], len(manifest["set_aside"])
     labelled = sum(case["labelled"] for case in cases.values())
+    healthy = sum(case["role"] == HEALTHY for case in cases.values())
+    others = len(cases) - labelled - healthy
     groups = len({case["group"] for case in cases.values() if case["group"]})
     origin = "synthetic cases (phantoms)" if dataset.source.phantom else "cases"
     return (
-        f"{len(cases)} {origin}: {labelled} with a reference, {len(cases) - labelled} without"
+        f"{len(cases)} {origin}: {labelled} with a reference, {others} without"
+        + (f", {healthy} healthy that only autoencoders learn from" if healthy else "")
         + (f", {aside} set aside" if aside else "")
         + (f"; {groups} groups" if groups else "")
         + f". Split by {dataset.split.by}."

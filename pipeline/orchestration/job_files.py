@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.datasets import ListingError, list_cases
-from pipeline.settings import Dataset, GradCam
+from pipeline.settings import HEALTHY, Dataset, FurtherImage, GradCam
 from pipeline.settings.configuration import table_experiments, used_maes, used_residuals
 from pipeline.settings.paths import checkpoint_files
 from pipeline.storage.files import read_json
@@ -82,7 +82,7 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
 
 
 def raw_files(
-    layout: Layout, dataset: Dataset, root: Path, further: Sequence[Path]
+    layout: Layout, dataset: Dataset, root: Path, further: Sequence[FurtherImage]
 ) -> dict[str, dict[Path, str]]:
     """The files of every ingested case with the SHA-256 that its store was made from."""
     try:
@@ -106,12 +106,13 @@ def _residuals(layout: Layout, dataset: Dataset, experiment: str) -> list[Path]:
         return []
     folder = layout.residual_batch(name, "1of1").parent
     batches = [path for path in folder.glob("batch-*.json") if not is_record(path)]
-    left, newest = set(read_json(layout.cases)["cases"]), []
+    cases = read_json(layout.cases)["cases"]
+    left, newest = {name for name, case in cases.items() if case["role"] != HEALTHY}, []
     for path in sorted(batches, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         batch = path.stem.removeprefix("batch-")
-        if cases := {case for case in left if in_batch(case, batch)}:
+        if listed := {case for case in left if in_batch(case, batch)}:
             newest.append(path)
-            left -= cases
+            left -= listed
     return sorted(newest)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline.datasets import CaseFiles
 from pipeline.datasets.subsets import split_cases
 from pipeline.errors import PipelineError
-from pipeline.planning.sizes import case_sizes, size_text, stores_needed
+from pipeline.planning.sizes import case_sizes, predictable, size_text, stores_needed
 from pipeline.settings import Dataset, Settings, store_root
 from pipeline.settings.configuration import used_residuals
 from pipeline.storage.files import READ_ONLY, nearest_there
@@ -171,12 +171,13 @@ def check_disk(settings: Settings, files: Mapping[str, Sequence[CaseFiles]]) -> 
 def _missing_bytes(layout: Layout, dataset: Dataset, files: Sequence[CaseFiles]) -> tuple[int, int]:
     """Bytes of case stores and of residual stores that are still to be made."""
     made = {"case stores": _stores_in(layout.stage("ingest")), "residual stores": 0}
-    unlabelled = sum(case.label is None for case in files)
+    mapped = predictable(files)
+    unlabelled = sum(case.label is None for case in mapped)
     due = {"case stores": len(files), "residual stores": 0}
     for name in used_residuals(dataset, list(dataset.experiments)):
         made["residual stores"] += _stores_in(layout.stage("residual_maps") / name)
         share = len(dataset.subsets_with(name)) / dataset.split.subsets
-        due["residual stores"] += round(share * (len(files) - unlabelled)) + unlabelled
+        due["residual stores"] += round(share * (len(mapped) - unlabelled)) + unlabelled
     if made == due:
         return 0, 0  # a finished run reads no header
     source = dataset.source

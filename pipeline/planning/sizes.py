@@ -6,15 +6,15 @@ Snakemake's own environment imports this module, so it needs no torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from pipeline.datasets import CaseFiles
 from pipeline.errors import PipelineError
-from pipeline.settings import Dataset, Slices, Split
+from pipeline.settings import HEALTHY, Dataset, Slices, Split
 from pipeline.settings.configuration import used_residuals
 from pipeline.storage.images.dicom.content import USUAL, may_hold_slices
 from pipeline.storage.images.dicom.series import frames_shape
@@ -131,6 +131,22 @@ class Sized(Protocol):
         """Size of one of its residual maps."""
 
 
+class WithRole(Protocol):
+    """A case as it was listed, or as its size was estimated."""
+
+    @property
+    def role(self) -> str:
+        """The role that the data set itself gives it, or ""."""
+
+
+AnyCase = TypeVar("AnyCase", bound=WithRole)
+
+
+def predictable(cases: Iterable[AnyCase]) -> list[AnyCase]:
+    """The cases that get residual maps and predictions: all but healthy scans."""
+    return [case for case in cases if case.role != HEALTHY]
+
+
 def case_bytes(shape: tuple[int, int, int]) -> int:
     """Estimated size of a case store."""
     return round(CASE_BYTES * math.prod(shape))
@@ -161,7 +177,7 @@ def stores_needed(dataset: Dataset, cases: Sequence[Sized]) -> dict[str, int]:
 def _residual_bytes(dataset: Dataset, cases: Sequence[Sized]) -> float:
     """A residual set covers the subsets whose experiments see it, and the unlabelled cases."""
     one_map = {True: 0, False: 0}
-    for case in cases:
+    for case in predictable(cases):
         one_map[case.labelled] += case.map_bytes or 0
     total = 0.0
     for name in used_residuals(dataset, dataset.experiments):
@@ -174,7 +190,7 @@ def _residual_bytes(dataset: Dataset, cases: Sequence[Sized]) -> float:
 def _predicted_voxels(dataset: Dataset, cases: Sequence[Sized]) -> float:
     """Voxels of all predictions, assuming that test cases are as large as the others."""
     voxels = {True: 0.0, False: 0.0}
-    for case in cases:
+    for case in predictable(cases):
         if case.shape:
             voxels[case.labelled] += math.prod(case.shape)
     per_subset = voxels[True] * _tested_share(dataset.split, cases) / dataset.split.subsets

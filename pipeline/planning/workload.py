@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.datasets.subsets import Subset
 from pipeline.planning.network_costs import mae_macs, network_macs
-from pipeline.planning.sizes import CaseSize
-from pipeline.settings import Dataset, GradCam, Resources, Settings
+from pipeline.planning.sizes import CaseSize, predictable
+from pipeline.settings import HEALTHY, Dataset, GradCam, Resources, Settings
 from pipeline.settings.configuration import used_maes, used_residuals
 
 TRAINED = 3  # forward passes that a training step counts as
@@ -43,10 +43,13 @@ def stage_work(
     experiments = list(dataset.experiments)
     work: Workload = defaultdict(int)
     slices = {case.case: case.shape[0] for case in cases}
-    unlabelled = _count(slices, (case.case for case in cases if not case.labelled))
+    unlabelled = _count(slices, (case.case for case in predictable(cases) if not case.labelled))
+    healthy = _count(slices, (case.case for case in cases if case.role == HEALTHY))
     for name in used_maes(dataset, experiments):
         device = dataset.mae[name].resources.over(resources).device
-        work["train_mae", device, "mae_training"] += _mae_work(dataset, name, slices, subsets)
+        work["train_mae", device, "mae_training"] += _mae_work(
+            dataset, name, slices, subsets, healthy
+        )
     for name in used_residuals(dataset, experiments):
         due = (subsets[number - 1] for number in dataset.subsets_with(name))
         cases_due = {case for roles in due for names in roles.values() for case in names}
@@ -68,10 +71,11 @@ def stage_work(
 
 
 def _mae_work(
-    dataset: Dataset, name: str, slices: Mapping[str, int], subsets: Sequence[Subset]
+    dataset: Dataset, name: str, slices: Mapping[str, int], subsets: Sequence[Subset], healthy: int
 ) -> int:
-    """An epoch sees the training cases of all subsets once, and validates at every ratio.
+    """An epoch sees the training cases of all subsets and `healthy` slices once.
 
+    It validates at every ratio.
     `steps` may cut the last epoch's training, never its validation.
     """
     settings = dataset.mae[name]
@@ -82,6 +86,7 @@ def _mae_work(
         _count(slices, {case for roles in subsets for case in roles[role]})
         for role in ("train", "validation")
     )
+    train += healthy
     epochs = settings.epochs_over(train)
     seen = epochs * train
     if settings.steps is not None:

@@ -24,6 +24,7 @@ The package re-exports what other rooms use most.
 from pipeline.settings.augmentation import Augment as Augment
 from pipeline.settings.configuration import Dataset as Dataset
 from pipeline.settings.configuration import Settings as Settings
+from pipeline.settings.data import HEALTHY as HEALTHY
 from pipeline.settings.data import QUANTILES as QUANTILES
 from pipeline.settings.data import Evaluation as Evaluation
 from pipeline.settings.data import Phantom as Phantom
@@ -39,6 +40,7 @@ from pipeline.settings.method import MaeEncoder as MaeEncoder
 from pipeline.settings.method import Plateau as Plateau
 from pipeline.settings.method import Rcu as Rcu
 from pipeline.settings.method import Training as Training
+from pipeline.settings.paths import FurtherImage as FurtherImage
 from pipeline.settings.paths import further_images as further_images
 from pipeline.settings.paths import source_root as source_root
 from pipeline.settings.paths import store_root as store_root

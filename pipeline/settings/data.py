@@ -20,6 +20,7 @@ from pipeline.settings.section import (
     require,
 )
 
+HEALTHY = "healthy"  # the role of scans without lesion, which only masked models learn from
 # levels of the intensity quantiles that a case store keeps; percentiles choose among them
 QUANTILES = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.5, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
 # later keys, which are left out where they keep their default: records and fingerprints of results
@@ -30,6 +31,7 @@ Plane = Annotated[
 Tilted = Annotated[
     Literal["refuse", "resample"], Field(exclude_if=lambda tilted: tilted == "refuse")
 ]
+Healthy = Annotated[tuple[str, ...], Field(exclude_if=lambda given: not given)]
 LabelValue = Annotated[int, Field(ge=1, le=255, strict=True)]
 
 
@@ -50,6 +52,7 @@ class Source(Section):
     root: str | None = None
     phantom: Phantom | None = None
     also_predict: tuple[str, ...] = ()
+    healthy: Healthy = ()
     modality: Literal["MR", "CT"] | None = None
     channel: Count | None = None
     # left out where it is not set, so that results from before it was known stay valid

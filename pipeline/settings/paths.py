@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.errors import PipelineError
 from pipeline.settings.configuration import Settings
+from pipeline.settings.data import HEALTHY
 from pipeline.settings.section import CONTROL
 
 FOLDER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # as Hugging Face prefers them
@@ -72,10 +74,19 @@ def store_root(settings: Settings) -> Path | None:
     return None if root is None else _expanded(root, "store.root")
 
 
-def further_images(settings: Settings, dataset: str) -> list[Path]:
-    """The images of `source.also_predict`, which are predicted but not scored."""
-    key = f"datasets.{dataset}.source.also_predict"
-    return [_expanded(image, key) for image in settings.datasets[dataset].source.also_predict]
+class FurtherImage(NamedTuple):
+    """An image beside those that the adapter lists; of healthy scans it may be a folder of them."""
+
+    path: Path
+    role: str = "unlabelled"
+
+
+def further_images(settings: Settings, dataset: str) -> list[FurtherImage]:
+    """Images of `source.also_predict`, predicted but not scored, and those of `source.healthy`."""
+    source, key = settings.datasets[dataset].source, f"datasets.{dataset}.source"
+    predicted = [_expanded(image, f"{key}.also_predict") for image in source.also_predict]
+    healthy = [_expanded(image, f"{key}.healthy") for image in source.healthy]
+    return [*map(FurtherImage, predicted), *(FurtherImage(path, HEALTHY) for path in healthy)]
 
 
 def _expanded(given: str, key: str) -> Path:

@@ -45,6 +45,14 @@ def test_residual_stores_hold_what_the_settings_say(with_residuals):
     assert store.attrs["residuals"] == RESIDUALS.model_dump(mode="json")
 
 
+def test_healthy_scans_get_no_maps(with_mae):
+    content = read_json(with_mae.cases)
+    content["cases"]["e"]["role"] = "healthy"
+    write_json(with_mae.cases, content)
+    reconstruct(with_mae)
+    assert made_cases(with_mae) == list("abcd")
+
+
 def test_residual_stores_are_made_once_a_version(with_residuals, monkeypatch):
     def written():
         stores = {case: with_residuals.residual_store("mrm", case) for case in "abcde"}

@@ -143,6 +143,7 @@ def test_the_file_names_roles_unlabelled_and_achieved_fractions(tmp_path):
     layout = Layout(tmp_path, "brain")
     cases = {name: {**case, "labelled": True} for name, case in cohort_cases([4, 6]).items()}
     cases["extra"] = {"group": "", "role": "unlabelled", "labelled": False}
+    cases["sound"] = {"group": "", "role": "healthy", "labelled": False}
     write_json(layout.cases, {"cases": cases})
     split(layout, Split(by="group"), 3)
     written = read_json(layout.split)

@@ -31,6 +31,17 @@ def test_only_lesion_free_slices_of_training_cases_are_learnt(ingested):
     assert validation == [("c", z) for z in (1, 4, 5)]
 
 
+def test_all_slices_of_healthy_scans_are_learnt_and_none_validates(ingested):
+    cases = read_json(ingested.cases)["cases"]
+    cases["e"] |= {"role": "healthy"}
+    train_slices, validation = lesion_free_slices(ingested, cases)
+    assert train_slices == [
+        *((case, z) for case in "ab" for z in (1, 4, 5)),
+        *(("e", z) for z in (1, 2, 3, 4, 5)),  # 0 is empty
+    ]
+    assert validation == [("c", z) for z in (1, 4, 5)]
+
+
 def epochs_of(manifest):
     return [row["epoch"] for row in read_history(folder_of(manifest) / "history.csv")]
 

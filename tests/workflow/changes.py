@@ -53,6 +53,12 @@ def listed(numbers) -> Callable:
     return lambda project: tiny.list_images(project.folder / "images", numbers)
 
 
+def add_healthy(project):
+    """An image that was not listed, taken for a healthy scan's."""
+    scan = tiny.image_of(project.folder / "images", 5)
+    project.change("datasets.head.source.healthy", [str(scan.relative_to(project.folder))])
+
+
 def deleted(path: Path) -> Callable:
     return lambda project: subprocess.run(["rm", "-r", project.folder / path], check=True)
 
@@ -255,6 +261,7 @@ CHANGES = {
     "a stage's `VERSION` raised": Change(raise_version, BOTH),
     "a new test case": Change(listed([0, 1, 2, 3, 4, 6])),
     "a new training case": Change(listed(range(6))),
+    "a healthy scan added": Change(add_healthy),
     "a test case removed": Change(listed(range(4))),
     "a test case's label edited": Change(replaced(tiny.label_of)),
     "a test case's image edited": Change(replaced(tiny.image_of)),

@@ -99,6 +99,7 @@ UNFILLED = "expected a path without ~, $ and braces, which are not filled in her
         ("results", "results-{a}", f"results: found 'results-{{a}}', {UNFILLED}"),
         (f"{IMAGES}evaluation.metrics", "calcium", NO_HU),
         (f"{IMAGES}source.also_predict", ["nope.nii.gz"], "nope.nii.gz"),
+        (f"{IMAGES}source.healthy", ["nope"], "nope: not there"),
         (f"{IMAGES}split", {"by": "group", "subsets": 9}, FEW_GROUPS),
     ],
 )

@@ -52,6 +52,20 @@ def test_jobs_grow_with_batches_and_subsets_not_with_cases(project, config):
     assert max(map(len, plan.output.splitlines())) < 200, "lines that nobody reads"
 
 
+def test_healthy_scans_make_no_further_batch(project, config):
+    config["datasets"]["images"]["source"]["healthy"] = ["healthy"]
+    project.configure(config, 8)  # as many as a batch has
+    (project.folder / "healthy").mkdir()
+    for name in "ab":
+        (project.folder / "healthy" / f"{name}.nii.gz").touch()
+    assert project.plan().counts == ONE_SUBSET
+    phantom = {"kind": "head", "cases": 8, "shape": [8, 16, 16]}
+    source = {"adapter": "atlas", "phantom": phantom, "healthy": ["healthy"]}
+    config["datasets"]["images"]["source"] = source
+    project.configure(config)
+    assert project.plan().counts == {**ONE_SUBSET, "phantom": 1}
+
+
 def test_phantoms_are_written_first_and_batched_by_their_number(project, config):
     phantom = {"kind": "head", "cases": 6, "unlabelled": 4, "shape": [8, 16, 16]}
     config["datasets"]["images"]["source"] = {"adapter": "atlas", "phantom": phantom}

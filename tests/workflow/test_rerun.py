@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import SimpleITK
 
 from pipeline.orchestration.changed_results import set_aside
 from pipeline.orchestration.job_files import written_files
@@ -156,3 +157,16 @@ def test_a_run_makes_its_case_and_leaves_nothing_to_do(again, text, made):
     cases = {"c3", "c4", *(case for _, case in made)}
     assert set(read_json(again.folder / MASKS)["cases"]) == cases
     assert not any(path.stat().st_size for path in (again.folder / HEAD.locks).glob("*.claim"))
+
+
+def test_a_healthy_scan_beside_phantoms_is_read_again_where_it_is_replaced(again):
+    heart = Layout(Path("results"), "heart")
+    phantom, scan = heart.phantom_truth.parent, again.folder / "sound.nii.gz"
+    image = SimpleITK.ReadImage(next((again.folder / phantom).rglob("*CTI.mhd")))
+    SimpleITK.WriteImage(image + 1, scan)
+    again.change("datasets.heart.source.healthy", [scan.name])
+    again.run(str(heart.cases))
+    assert read_json(again.folder / heart.cases)["cases"]["sound"]["role"] == "healthy"
+    assert "ingest heart" not in again.plan().jobs
+    SimpleITK.WriteImage(image + 2, scan)
+    assert "ingest heart" in again.plan().jobs

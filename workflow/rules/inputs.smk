@@ -7,7 +7,8 @@ from pipeline.datasets.cases import list_files, source_files
 from pipeline.datasets.configured import planned_cases
 from pipeline.orchestration import job_files
 from pipeline.orchestration.last_run import results_there
-from pipeline.settings import further_images, source_root
+from pipeline.planning.sizes import predictable
+from pipeline.settings import HEALTHY, further_images, source_root
 from pipeline.settings.configuration import table_experiments
 from pipeline.settings.paths import checkpoint_files
 from pipeline.storage.layout import batch_names
@@ -55,8 +56,10 @@ def raw_files(wildcards):
             workflow.dag.forcefiles.update(brought(wildcards.dataset))
     if SETTINGS.datasets[wildcards.dataset].source.phantom:
         further = or_exit(further_images, SETTINGS, wildcards.dataset)
-        source_cases(wildcards.dataset)
-        return [LAYOUTS[wildcards.dataset].phantom_truth, *further]
+        predicted = [image.path for image in further if image.role != HEALTHY]
+        scans = [case for case in source_cases(wildcards.dataset) if case.role == HEALTHY]
+        healthy = [file for case in scans for file in source_files(case)]
+        return [LAYOUTS[wildcards.dataset].phantom_truth, *predicted, *healthy]
     root = or_exit(source_root, SETTINGS, wildcards.dataset)
     images = [file for case in source_cases(wildcards.dataset) for file in source_files(case)]
     return [*list_files(root), *images]
@@ -98,7 +101,7 @@ def residual_models(wildcards):
 @functools.cache
 def batches(dataset):
     """Names of the batches of a data set's residual sets, which follow from its cases alone."""
-    return batch_names(len(source_cases(dataset)), SETTINGS.resources.cases_per_job)
+    return batch_names(len(predictable(source_cases(dataset))), SETTINGS.resources.cases_per_job)
 
 
 def experiment_residuals(wildcards):

@@ -20,11 +20,11 @@ from grcsf.intensity import foreground_quantiles
 from pipeline.datasets import CaseFiles, ListingError, list_cases
 from pipeline.datasets.left_out import left_out
 from pipeline.errors import SEVERITIES, Finding, PipelineError, findings_of
-from pipeline.ingest import case_content, case_key, read_case
+from pipeline.ingest import case_content, case_key, healthy_twins, read_case
 from pipeline.planning.disk import disk_needed
 from pipeline.planning.preflight import check_split, check_units
 from pipeline.planning.sizes import map_bytes
-from pipeline.settings import Dataset
+from pipeline.settings import HEALTHY, Dataset, FurtherImage
 from pipeline.storage.files import nearest_there
 from pipeline.storage.images.geometry import Geometry
 from pipeline.storage.intensity import intensity_range
@@ -40,7 +40,12 @@ from pipeline.tools.check.record import CaseFacts, Check, write_check
 
 
 def check(
-    layout: Layout, dataset: Dataset, root: Path, further: Sequence[Path], seed: int, threads: int
+    layout: Layout,
+    dataset: Dataset,
+    root: Path,
+    further: Sequence[FurtherImage],
+    seed: int,
+    threads: int,
 ) -> Check:
     """Read every case, write all findings as `check.json`, and return them.
 
@@ -63,7 +68,10 @@ def check(
     usable = Check(layout.dataset, cases, findings).usable
     findings += _split_faults(dataset, files, seed)
     findings += spacing_warnings([(each.case, each.spacing) for each in usable if each.spacing])
-    findings += twin_warnings([(each.case, each.voxel_digest or "") for each in usable])
+    twins = healthy_twins((each.case, each.voxel_digest or "", each.role) for each in usable)
+    doubled = {twin.case for twin in twins}
+    alike = [(each.case, each.voxel_digest or "") for each in usable if each.case not in doubled]
+    findings += [*twins, *twin_warnings(alike)]
     disk = disk_needed(dataset, usable) if usable else {}
     free = shutil.disk_usage(nearest_there(layout.root)).free
     findings += disk_warnings(sum(disk.values()), free)
@@ -84,7 +92,7 @@ def _split_faults(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> li
 
 
 def _listed(
-    layout: Layout, dataset: Dataset, root: Path, further: Sequence[Path]
+    layout: Layout, dataset: Dataset, root: Path, further: Sequence[FurtherImage]
 ) -> tuple[list[CaseFiles], list[Finding]]:
     """The cases, and findings on their listing and on files that it leaves out."""
     source = dataset.source
@@ -98,6 +106,9 @@ def _listed(
     unlabelled = sum(case.label is None and case.role == "unlabelled" for case in files)
     if unlabelled:
         note = f"{unlabelled} of {len(files)} cases without reference: predicted, not scored"
+        notes.append(Finding(note, severity="note"))
+    if healthy := sum(case.role == HEALTHY for case in files):
+        note = f"{healthy} of {len(files)} cases healthy: only autoencoders learn from them"
         notes.append(Finding(note, severity="note"))
     return files, [*findings, *notes, *left_out(source, root, files, findings, layout.root)]
 

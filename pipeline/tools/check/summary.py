@@ -9,13 +9,14 @@ import numpy as np
 
 from grcsf.lesions import SIZE_GROUPS, size_group
 from pipeline.planning.sizes import size_text
+from pipeline.settings import HEALTHY
 from pipeline.tools.check.record import CaseFacts, Check
 
 LISTED = 8  # names in one cell
 Lines = list[tuple[str, str]]
 
 ROLE_NAMES = {"train": "training", "validation": "validation", "test": "test"}
-ROLE_NAMES |= {"unlabelled": "unlabelled", "": "left to the split"}
+ROLE_NAMES |= {"unlabelled": "unlabelled", HEALTHY: HEALTHY, "": "left to the split"}
 SHOWN_GROUPS = 12
 QUANTILES = ("low", "median", "high")
 SIZE_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -17,7 +17,7 @@ from pipeline.datasets.subsets import split_cases
 from pipeline.orchestration.job_files import job_counts
 from pipeline.planning.preflight import check_split, check_units
 from pipeline.planning.rates import Rates
-from pipeline.planning.sizes import CaseSize, case_sizes, stores_needed
+from pipeline.planning.sizes import CaseSize, case_sizes, predictable, stores_needed
 from pipeline.settings import Dataset, Settings
 from pipeline.storage.layout import Layout, batch_names
 
@@ -90,7 +90,7 @@ def _dataset_plan(settings: Settings, name: str, rates: Mapping[str, Rates] | No
     check_units(dataset, files)
     shape = source.phantom.shape if source.phantom else None
     cases = case_sizes(files, source.adapter, dataset.slices, shape=shape)
-    batches = batch_names(len(cases), settings.resources.cases_per_job)
+    batches = batch_names(len(predictable(cases)), settings.resources.cases_per_job)
     jobs = job_counts(Layout(Path(settings.results), name), dataset, batches)
     disk, hours = stores_needed(dataset, cases), {}
     if rates:

@@ -65,7 +65,11 @@ def _leaves_out(chain: Chain, case: str) -> bool:
     rows = [row for step in scored for row in _scored(chain.root / str(step.content["written"]))]
     own = {subset for name, subset in rows if name == case}
     if rows and not own:
-        return stage != "report"  # which shows the unlabelled, too
+        split = Layout(chain.root, chain.first.content["dataset"]).split
+        # a report shows the unlabelled, too, but no healthy scan
+        return stage != "report" or (
+            split.is_file() and case not in read_json(split).get("unlabelled", [case])
+        )
     subsets = _subsets(chain)
     return bool(rows) and subsets is not None and not own & subsets
 

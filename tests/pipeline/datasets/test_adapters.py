@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from pipeline.datasets import ADAPTERS, list_cases
+from pipeline.settings import HEALTHY, FurtherImage
 
 FILES = {
     "atlas": "Testing/R001/sub-r001s001/ses-1/anat/sub-r001s001_ses-1_space-MNI_T1w.nii.gz",
@@ -58,10 +59,10 @@ def test_further_images_are_predicted_only_and_named_after_their_files(tmp_path,
     folder = tmp_path / "set"
     table = "case,image,label,group,role\na,a.nii.gz,a_mask.nii.gz,,\n"
     (folder / "manifest.csv").write_text(table)
-    cases = list_cases("manifest", folder, [tmp_path / "patient7.nrrd"])
+    cases = list_cases("manifest", folder, [FurtherImage(tmp_path / "patient7.nrrd")])
     assert [(files.case, files.role) for files in cases] == [("a", ""), ("patient7", "unlabelled")]
-    refused("manifest", r"gone\.nrrd: not there", folder, [tmp_path / "gone.nrrd"])
-    refused("manifest", "the same case more than once", folder, [folder / "a.nii.gz"])
+    refused("manifest", r"gone\.nrrd: not there", folder, [FurtherImage(tmp_path / "gone.nrrd")])
+    refused("manifest", "the same case more than once", folder, [FurtherImage(folder / "a.nii.gz")])
 
 
 def test_a_folder_goes_by_its_whole_name_and_a_file_by_its_name_without_suffix(tmp_path, touch):
@@ -69,6 +70,27 @@ def test_a_folder_goes_by_its_whole_name_and_a_file_by_its_name_without_suffix(t
     scans = [tmp_path / "scan.v2.NII.GZ", tmp_path / "scan.v3.mha", tmp_path / "scan.nii"]
     touch("a.nii.gz", *(f"{uid}/0" for uid in uids), *scans)
     (tmp_path / "manifest.csv").write_text("case,image\na,a.nii.gz\n")
-    cases = list_cases("manifest", tmp_path, [*uids, *scans])
+    cases = list_cases("manifest", tmp_path, [*map(FurtherImage, (*uids, *scans))])
     names = ["1.2.840.1", "1.2.840.2", "a", "scan", "scan.v2", "scan.v3"]
     assert [files.case for files in cases] == names
+
+
+def test_healthy_scans_are_files_images_of_a_folder_or_dicom_folders(tmp_path, touch, refused):
+    touch("a.nii.gz", "a-mask.nii.gz", "b.nii.gz", "one.mha", "nothing/readme.txt")
+    touch("many/c.nii", "many/._c.nii", "many/notes.txt", "many/deep/d.nii", "dicom/e/s1/0.dcm")
+    (tmp_path / "manifest.csv").write_text(
+        "case,image,label,group,role\na,a.nii.gz,a-mask.nii.gz,,\nb,b.nii.gz,,,healthy\n"
+    )
+
+    def healthy(*names):
+        return [FurtherImage(tmp_path / name, HEALTHY) for name in names]
+
+    cases = list_cases("manifest", tmp_path, healthy("one.mha", "many", "dicom"))
+    found = {files.case: files.role for files in cases if files.label is None}
+    assert found == dict.fromkeys(["b", "c", "e", "one"], HEALTHY)
+    line = refused("manifest", r"gone: not there", tmp_path, healthy("gone"))
+    assert line.endswith("correct source.healthy")
+    refused("manifest", "nothing: a folder without images, .*DICOM", tmp_path, healthy("nothing"))
+    refused("manifest", "that is the image of case a, too", tmp_path, healthy("a.nii.gz"))
+    touch("twice/c.nii")
+    refused("manifest", "the same case more than once", tmp_path, healthy("many", "twice/c.nii"))

@@ -52,6 +52,7 @@ def test_the_csv_may_be_excel_s_and_have_another_name(write, tmp_path):
         (HEADER + "a,images/a.nii.gz,masks/c.nii.gz,,\n", r"label .*c\.nii\.gz not there"),
         (HEADER + "a,images/a.nii.gz,,,training\n", "role 'training', expected"),
         (HEADER + "a,images/a.nii.gz,,,train\n", "role train without label"),
+        (HEADER + "a,images/a.nii.gz,masks/a.nii.gz,,healthy\n", "role healthy with a label"),
         (HEADER + ",images/a.nii.gz,,,\n", "line 2: case or image is empty"),
         (HEADER + "a,images/a.nii.gz,,,,extra\n", "more values than columns"),
         (HEADER + "a/b,images/a.nii.gz,,,\n", r"csv: line 2: the name 'a/b', .*; correct it"),

@@ -2,7 +2,8 @@
 
 from math import nan
 
-from pipeline.evaluation.report_parts import unit_table
+from pipeline.evaluation.report_parts import data_summary, group_table, unit_table
+from pipeline.settings import Dataset
 
 PLAIN = {"epoch": 0.0, "train_loss": 1.0, "validation_loss": 1.0}
 HISTORY = [
@@ -28,3 +29,18 @@ def test_each_unit_has_a_row_and_one_below_a_hundredth_in_all_epochs_a_note():
 
 def test_trainings_without_units_make_no_table():
     assert unit_table({"unet": {"": [PLAIN]}, "old": {"": HISTORY[:1]}}) is None
+
+
+def test_healthy_scans_are_counted_apart():
+    source = {"adapter": "manifest", "root": "unused"}
+    unet = {"unet": {"model": "unet"}}
+    slices = {"window": [0, 1]}
+    dataset = Dataset.model_validate({"source": source, "slices": slices, "experiments": unet})
+    cases = {
+        name: {"group": "G", "role": role, "labelled": name == "a"}
+        for name, role in {"a": "", "b": "unlabelled", "c": "healthy", "d": "healthy"}.items()
+    }
+    told = data_summary(dataset, {"cases": cases, "set_aside": {}})
+    assert told.startswith("4 cases: 1 with a reference, 1 without, 2 healthy that only auto")
+    split = {"subsets": {"1": {"train": ["a"], "validation": [], "test": []}}}
+    assert group_table(split, cases).rows == [["G", "1", "0", "0", "1"]]

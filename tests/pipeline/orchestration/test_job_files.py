@@ -76,7 +76,8 @@ def test_batches_of_another_number_are_left_out(layout, atlas):
     name = next(key for key, known in atlas.experiments.items() if known.residuals)
     residuals = atlas.experiments[name].residuals
     cases = dict.fromkeys("abcdefgh", "fingerprint")
-    write_json(layout.cases, {"cases": cases})
+    ingested = {case: {"role": ""} for case in cases} | {"sound": {"role": "healthy"}}
+    write_json(layout.cases, {"cases": ingested})
     for second, batch in enumerate(("1of1", "1of2", "2of2")):
         manifest = layout.residual_batch(residuals, batch)
         write_json(manifest, {"cases": cases})

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from pipeline.errors import PipelineError
-from pipeline.settings import further_images, source_root
+from pipeline.settings import Source, further_images, source_root
 from pipeline.settings.paths import checkpoint_files
 from pipeline.settings.reading import load_settings, merge, read_configuration, validate
 
@@ -248,3 +248,8 @@ def test_a_user_or_a_path_that_cannot_be_is_one_line(changed):
         validate(changed({"source.root": "a\0b"}), "c")
     with pytest.raises(PipelineError, match="a path with a NUL"):
         checkpoint_files(Path("a\0b"))
+
+
+def test_without_healthy_scans_records_are_as_before_there_were_any():
+    assert "healthy" not in Source(**SOURCE).model_dump(mode="json")
+    assert Source(**SOURCE, healthy=["a"]).model_dump(mode="json")["healthy"] == ["a"]

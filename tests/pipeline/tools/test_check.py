@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,10 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.datasets import loading
-from pipeline.errors import SEVERITIES, Finding
-from pipeline.ingest import listed_cases
-from pipeline.settings import Dataset
+from pipeline.errors import SEVERITIES, Finding, PipelineError
+from pipeline.ingest import ingest, listed_cases
+from pipeline.settings import HEALTHY, Dataset, FurtherImage
+from pipeline.storage.files import read_json
 from pipeline.storage.images.geometry import Geometry
 from pipeline.storage.images.volumes import write_volume
 from pipeline.storage.layout import Layout
@@ -269,6 +271,26 @@ def test_what_was_left_out_is_noted(tmp_path, root):
         "left out, file ._* (left by macOS): imagesTr/._a_0000.nii.gz",
     ]
     assert dict(summary(found))["roles"] == "1 unlabelled, 2 left to the split"
+
+
+def test_healthy_scans_are_told_and_one_that_is_a_case_s_image_again_is_an_error(tmp_path, root):
+    folder = tmp_path / "healthy"
+    folder.mkdir()
+    write_volume(folder / "new.nii.gz", ct(np.random.default_rng(2)), GRID)
+    shutil.copy(root / "imagesTr" / "a_0000.nii.gz", folder / "copy.nii.gz")
+    further, chosen = [FurtherImage(folder, HEALTHY)], settings()
+    found = check(Layout(tmp_path / "results", "ct"), chosen, root, further, 1, 2)
+    assert told(found, "error")["copy"] == ["a healthy scan with the voxels of a"]
+    assert told(found, "note")[""] == ["2 of 4 cases healthy: only autoencoders learn from them"]
+    assert dict(summary(found))["roles"] == "1 healthy, 2 left to the split"
+    layout, source = Layout(tmp_path / "results", "ct"), chosen.source
+    with pytest.raises(PipelineError, match="case copy: a healthy scan with the voxels of a"):
+        ingest(layout, source, root, further, 1)
+    ingest(layout, source.model_copy(update={"on_error": "skip"}), root, further, 1)
+    manifest = read_json(layout.cases)
+    roles = {name: (case["role"], case["labelled"]) for name, case in manifest["cases"].items()}
+    assert roles == {"a": ("", True), "b": ("", True), "new": (HEALTHY, False)}
+    assert list(manifest["set_aside"]) == ["copy"]
 
 
 def test_a_dropped_pair_is_told_even_if_its_name_is_no_text(tmp_path, root, caplog):

@@ -81,6 +81,24 @@ def test_work_by_hand(tmp_path):
     assert work["train_mae", "cpu", "mae_training"] == trained
 
 
+def test_healthy_scans_are_ingested_and_learnt_by_the_mae_alone(tmp_path):
+    (tmp_path / "healthy").mkdir()
+    grid = Geometry((4, 8, 6), (1.0, 1.0, 1.0))
+    write_volume(tmp_path / "healthy" / "new.nii.gz", np.ones(grid.shape, np.uint8), grid)
+    given = tiny(tmp_path)
+    before = validate(given, "test")
+    given["datasets"]["own"]["source"]["healthy"] = [str(tmp_path / "healthy")]
+    after = validate(given, "test")
+    rates = {"cpu": load_rates(SHIPPED, "cpu")}
+    (old,), (new,) = (plan(settings, rates) for settings in (before, after))
+    assert (new.cases, new.labelled, new.slices) == (8, 7, 74)
+    more = {stage for stage in new.stages if new.stages[stage] != old.stages[stage]}
+    assert more == {"ingest", "train_mae"}
+    # three epochs of 54 training slices in place of 50, as three passes each, and 10 at both ratios
+    hours = [one.stages["train_mae"].hours["cpu"] for one in (new, old)]
+    assert hours[0] / hours[1] == pytest.approx((54 * 1.5 + 10) / (50 * 1.5 + 10))
+
+
 @pytest.fixture(scope="module")
 def atlas(tmp_path_factory):
     """The paper's configuration for 655 cases, whose files are empty."""

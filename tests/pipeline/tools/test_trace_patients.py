@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from pipeline.orchestration.record_writer import Inputs, JobDescription
 from pipeline.orchestration.record_writer import recorded as recorded_work
 from pipeline.storage.files import file_digest, read_json, write_json
 from pipeline.storage.layout import Layout
+from pipeline.tools.trace.patients import is_about_its_case
 from tests.pipeline.tools.calls import stage, trace
 
 SHAPE = (4, 16, 16)
@@ -120,3 +122,17 @@ def test_a_case_of_any_subset_is_followed_where_the_table_counts_it(layout):
     assert "subset-1" not in told
     assert trace(layout.scores("wide"), "--case", "far")[0] == 0
     assert trace(layout.scores("wide"), "--case", "unseen")[0] == 1
+
+
+def test_a_report_shows_the_unlabelled_but_no_healthy_scan(layout):
+    def step(stage, **content):
+        raw = [SimpleNamespace(case="unseen")]
+        return SimpleNamespace(content={"stage": stage, "dataset": "tiny", **content}, raw=raw)
+
+    written = layout.scores("wide").relative_to(layout.root)
+    first = step("report")
+    steps = {1: first, 2: step("predict"), 3: step("evaluate", written=written)}
+    chain = SimpleNamespace(root=layout.root, first=first, steps=steps, case="unseen")
+    assert is_about_its_case(chain)
+    write_json(layout.split, {**read_json(layout.split), "unlabelled": []})
+    assert not is_about_its_case(chain)

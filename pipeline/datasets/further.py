@@ -1,0 +1,51 @@
+"""Cases beside those that an adapter lists: images to predict as well, and healthy scans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.datasets.cases import CaseFiles
+from pipeline.datasets.dicom import named_scans
+from pipeline.errors import Finding
+from pipeline.settings import HEALTHY, FurtherImage
+from pipeline.storage.images.names import SUFFIXES, image_name, looks_like_image
+
+
+def further_cases(
+    images: Sequence[FurtherImage], beside: Sequence[CaseFiles]
+) -> tuple[list[CaseFiles], list[Finding]]:
+    """Cases of images without label, named after their files, and the faults of others.
+
+    A folder of healthy scans stands for the image files directly in it or, where it has none, for
+    every DICOM scan below it. A healthy scan that is a case already, by whatever name, is a fault.
+    """
+    modality = beside[0].modality if beside else ""
+    healthy = any(role == HEALTHY for _, role in images)
+    case_of = {case.image.resolve(): case.case for case in beside if healthy}
+    cases, faults = [], []
+    for image, role in images:
+        key = "source.healthy" if role == HEALTHY else "source.also_predict"
+        remedy = f"correct {key}"
+        if not image.exists():
+            faults.append(Finding("not there", "an image", remedy, str(image)))
+            continue
+        scans = _scans(image) if role == HEALTHY else {image_name(image): image}
+        if not scans:
+            expected = f"images ({', '.join(SUFFIXES)}) in it, or DICOM slices below it"
+            faults.append(Finding("a folder without images", expected, remedy, str(image)))
+        for name, path in scans.items():
+            if role == HEALTHY and (known := case_of.get(path.resolve())):
+                found = f"a healthy scan that is the image of case {known}, too"
+                faults.append(Finding(found, "another image", remedy, str(path)))
+                continue
+            cases.append(CaseFiles(name, path, None, role=role, modality=modality))
+    return cases, faults
+
+
+def _scans(path: Path) -> dict[str, Path]:
+    """The scans that a file or a folder stands for, by name."""
+    if not path.is_dir():
+        return {image_name(path): path}
+    files = sorted(file for file in path.iterdir() if looks_like_image(file.name))
+    return {image_name(file): file for file in files} or dict(named_scans(path))
