@@ -3,8 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from pipeline.errors import PipelineError
+from pipeline.storage.images.volumes import read_geometry, read_volume
 
 CT_SLICE, CT_FRAMES = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1"
 AXIAL = (1, 0, 0, 0, 1, 0)
@@ -104,3 +108,17 @@ def random_values(shape=(6, 8, 9), seed=0, dtype=np.uint16, high=4000):
     """Stored values that differ everywhere."""
     low = -high if np.dtype(dtype).kind == "i" else 0
     return np.random.default_rng(seed).integers(low, high, shape).astype(dtype)
+
+
+WRITERS = {
+    "slices": write_slices,
+    "frames": lambda folder, *a, **k: write_frames(folder / "i", *a, **k),
+}
+both = pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+
+
+def refused(path, words):
+    for read in (read_volume, read_geometry):
+        with pytest.raises(PipelineError, match=words) as caught:
+            read(path)
+        assert "\n" not in str(caught.value)

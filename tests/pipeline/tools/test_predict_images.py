@@ -1,9 +1,6 @@
 """A run taken along: bundles are whole or refused, images are predicted as the stages would."""
 
 import json
-import shutil
-import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,25 +15,16 @@ from pipeline.errors import PipelineError
 from pipeline.networks.grad_cam import grad_cam_maps
 from pipeline.predict import predict
 from pipeline.residual_maps import residual_maps
-from pipeline.settings import Dataset
-from pipeline.storage.files import write_json
 from pipeline.storage.images.volumes import read_volume, write_volume
 from pipeline.storage.masks import grid_differences
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export import predict_images as images_module
 from pipeline.tools.export.bundle import open_bundle
-from pipeline.tools.export.model_card import model_card
 from pipeline.tools.export.predict_images import claimed_agatston, predict_images
 from tests.pipeline.storage.images.grids import turned
-from tests.pipeline.tools.bundles import SEED, altered, exported, raw
+from tests.pipeline.tools.bundles import SEED, exported, raw
 
-WEIGHTS = "network.safetensors"
 STAGE = ("--config", "c", "--dataset", "d", "--experiment", "e")
-
-
-def read_text(model, name):
-    with zipfile.ZipFile(model) as archive:
-        return archive.read(name).decode("utf-8")
 
 
 @pytest.mark.parametrize("chosen", ["grcsf", "looked"])
@@ -91,110 +79,6 @@ def test_an_image_stored_in_another_plane_gets_the_same_mask_on_its_own_grid(
         assert 0 < as_stored.array.sum() < as_stored.array.size
         np.testing.assert_array_equal(other.array, turned(as_stored.array, volume.geometry)[0])
         assert grid_differences(other.geometry, sagittal[1]) == []
-
-
-def test_a_bundle_names_no_folder_and_holds_only_what_is_needed(run, tmp_path):
-    model = exported(run, tmp_path / "run.zip")
-    shutil.unpack_archive(model, tmp_path / "unpacked")
-    names = ["MODEL_CARD.md", "bundle.json", "mae-shared.safetensors", "network.safetensors"]
-    assert sorted(path.name for path in (tmp_path / "unpacked").iterdir()) == names
-    description = read_text(model, "bundle.json")
-    text = description + read_text(model, "MODEL_CARD.md")
-    assert "somebody" not in text
-    assert str(tmp_path) not in text
-    record = json.loads(description)
-    assert record["split_digest"] == "0123456789abcdef01"
-    assert record["cases"] == {"train": 2, "validation": 1, "test": 1}
-    assert set(record["settings"]["experiments"]) == {"grcsf"}
-    assert "Not evaluated" in text
-    assert "sees 2 residual maps" in text
-    record["settings"]["residuals"]["mrm"]["difference"] = "signed"
-    signed = model_card(record, Dataset.model_validate(record["settings"]))
-    assert "sees 2 signed residual maps" in signed
-
-
-def test_the_card_shows_the_scores_of_masks_made_the_same_way(run, tmp_path):
-    layout, dataset = run
-    scores = {"dice": {"mean": 0.61, "low": 0.5, "high": 0.7, "undefined": 0}}
-    summary = {"scores": scores, "patients": 7, "confidence": 0.9}
-    current = {"postprocess": dataset.postprocess.model_dump(mode="json")}
-    write_json(layout.summary("grcsf"), {**summary, "settings": current})
-    card = read_text(exported(run, tmp_path / "a.zip"), "MODEL_CARD.md")
-    assert "| Dice | 0.610 | 0.500 to 0.700 |" in card
-    other = {"postprocess": {**current["postprocess"], "probability": 0.4}}
-    write_json(layout.summary("grcsf"), {**summary, "settings": other})
-    card = read_text(exported(run, tmp_path / "b.zip"), "MODEL_CARD.md")
-    assert "Not evaluated" in card
-
-
-def test_a_bundle_is_a_zip_and_replaces_nothing(run, tmp_path):
-    exported(run, tmp_path / "run.zip")
-    with pytest.raises(PipelineError, match="already there"):
-        exported(run, tmp_path / "run.zip")
-    with pytest.raises(PipelineError, match=r"--output: found .*run, expected .*\.zip"):
-        exported(run, tmp_path / "run")
-    (tmp_path / "run").mkdir()
-    for name, said in (("run", "found a folder, expected a zip"), ("gone.zip", "not there")):
-        with pytest.raises(PipelineError, match=said):
-            open_bundle(tmp_path / name, tmp_path / "tree")
-
-
-@pytest.mark.parametrize(
-    ("damage", "said"),
-    [
-        (lambda model: (model / "bundle.json").write_text("{"), "no readable bundle.json"),
-        (lambda model: altered(model, format=9), "format 9, expected 1"),
-        (lambda model: altered(model, experiment="../x"), "bundle.json is not valid"),
-        (lambda model: altered(model, dataset="/x"), "bundle.json is not valid"),
-        (lambda model: (model / WEIGHTS).unlink(), f"{WEIGHTS} is not there"),
-        (lambda model: (model / WEIGHTS).write_bytes(b"x" * 99), f"{WEIGHTS} is damaged"),
-    ],
-)
-def test_a_bundle_that_is_not_whole_is_one_line(run, tmp_path, damage, said):
-    model = exported(run, tmp_path / "run.zip")
-    shutil.unpack_archive(model, tmp_path / "run")
-    damage(tmp_path / "run")
-    shutil.make_archive(str(tmp_path / "run"), "zip", tmp_path / "run")
-    with pytest.raises(PipelineError, match=said) as raised:
-        open_bundle(model, tmp_path / "tree")
-    assert len(str(raised.value).splitlines()) == 1
-
-
-@pytest.mark.parametrize("folders", [("run",), ("run", "again")])
-def test_a_zip_may_hold_one_bundle_in_a_folder(run, tmp_path, folders):
-    model = exported(run, tmp_path / "run.zip")
-    for folder in folders:
-        shutil.unpack_archive(model, tmp_path / "whole" / folder)
-    (tmp_path / "whole" / "__MACOSX").mkdir()
-    (tmp_path / "whole" / "__MACOSX" / "._bundle.json").touch()
-    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "whole")
-    if len(folders) == 1:
-        assert open_bundle(Path(packed), tmp_path / "tree").experiment == "grcsf"
-    else:
-        with pytest.raises(PipelineError, match=r"in the folders .*, expected one bundle a zip"):
-            open_bundle(Path(packed), tmp_path / "tree")
-
-
-def test_a_byte_changed_in_a_zip_is_found(run, tmp_path):
-    model = exported(run, tmp_path / "run.zip", "unet")
-    whole = model.read_bytes()
-    with zipfile.ZipFile(model) as archive:
-        one = archive.getinfo("network.safetensors")
-    start = one.header_offset + 30 + len(one.filename)
-    # the last bits of a compressed stream are padding
-    for at in np.linspace(start, start + one.compress_size - 9, 5).astype(int):
-        model.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
-        with pytest.raises(PipelineError, match=r"network.safetensors is damaged"):
-            open_bundle(model, tmp_path / "tree")
-
-
-def test_a_zip_writes_nothing_but_what_a_bundle_has(run, tmp_path):
-    model = exported(run, tmp_path / "run.zip")
-    with zipfile.ZipFile(model, "a") as archive:
-        archive.writestr("trap.py", "x")
-    open_bundle(model, tmp_path / "deep" / "tree")
-    written = {path.name for path in (tmp_path / "deep").rglob("*") if path.is_file()}
-    assert written == {"model.safetensors", "shared.json", "subset-1.json"}
 
 
 def test_every_format_is_read(run, tmp_path, resources):
