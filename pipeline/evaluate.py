@@ -15,7 +15,7 @@ from pipeline.settings import Evaluation, Postprocess
 from pipeline.storage.files import write_json
 from pipeline.storage.layout import Layout
 from pipeline.storage.masks import read_hu, read_mask, thresholded_mask
-from pipeline.storage.roles import labelled_test_cases
+from pipeline.storage.roles import has_folds, labelled_test_cases
 from pipeline.storage.zarr_store import open_store, read_array
 
 VERSION = 2
@@ -45,7 +45,8 @@ def evaluate(
     jobs = [score(layout, experiment, *test, evaluation, postprocess) for test in tested]
     rows: tuple[Row, ...] = dask.compute(*jobs, scheduler="threads", num_workers=threads)
     write_csv(layout.scores(experiment), rows)
-    summary = summarise(rows, evaluation, seed, threshold_hu=postprocess.threshold_hu)
+    above, folds = postprocess.threshold_hu, has_folds(layout)
+    summary = summarise(rows, evaluation, seed, threshold_hu=above, folds=folds)
     dice = summary["scores"]["dice"]["mean"]  # None if no patient has a score
     mean = "undefined" if dice is None else f"{dice:.3f}"
     log.info("%s: %d patients, Dice %s", experiment, len(rows), mean)

@@ -37,15 +37,21 @@ def predict(
     slices: Slices,
     resources: Resources,
     mae: Mae | None = None,
+    instance: str | None = None,  # of `settings.residuals`, where the subset has its own
+    *,
+    unlabelled: bool = True,
 ) -> None:
-    """Write a probability store for each case to predict, and their manifest."""
+    """Write a probability store for each case to predict, and their manifest.
+
+    They are the subset's test cases and, if asked for, the cases without reference.
+    """
     split = read_json(layout.split)
-    cases = [*split["subsets"][str(subset)]["test"], *split["unlabelled"]]
+    cases = [*split["subsets"][str(subset)]["test"], *(split["unlabelled"] if unlabelled else ())]
     network = build_network(settings, residual_count, slices, mae)
     weights = load_weights(network, layout.model(name, subset))["weights_sha256"]
     device = compute_device(resources.gpus)
     network.to(device).eval()
-    keys, residuals = {}, settings.residuals
+    keys, residuals = {}, instance or settings.residuals
     for case in cases:
         store = open_store(layout.case_store(case))
         key = {

@@ -27,6 +27,7 @@ from pipeline.networks.prefetch import ahead, behind, one_behind
 from pipeline.networks.reconstruction import CaseInProgress, SliceTask, prepare_case, slice_tasks
 from pipeline.networks.weights import weights_digest
 from pipeline.settings import HEALTHY, Mae, Residuals, Resources, Slices
+from pipeline.settings.instances import maes_behind
 from pipeline.storage.files import fingerprint, read_json, write_json
 from pipeline.storage.intensity import image_key
 from pipeline.storage.layout import Layout, in_batch
@@ -56,10 +57,11 @@ def residual_maps(
     """
     cases = read_json(layout.cases)["cases"]
     others = cases_of_other_subsets(layout, subsets)
+    instances = maes_behind(name, maes)
     others |= {name for name, case in cases.items() if case["role"] == HEALTHY}
     wanted = sorted(case for case in cases if in_batch(case, batch) and case not in others)
     key_parts = {
-        "weights": {mae: weights_digest(layout.mae(mae)) for mae in sorted(maes)},
+        "weights": {mae: weights_digest(layout.mae(instances[mae])) for mae in sorted(maes)},
         "residuals": settings.model_dump(mode="json"),
         "slices": slices.of_networks(),
         "seed": seed,
@@ -106,8 +108,10 @@ def _make(
             return []
 
     cases = itertools.chain.from_iterable(ahead(prepare, due, threads))
-    models = _models(layout, maes, device, precision, compiled=resources.compile)
-    map_models = [models[part.mae] for part in settings.maps]
+    instances = maes_behind(name, maes)
+    trained = {instances[mae]: chosen for mae, chosen in maes.items()}
+    models = _models(layout, trained, device, precision, compiled=resources.compile)
+    map_models = [models[instances[part.mae]] for part in settings.maps]
     computed = {"precision": precision, "device": device.type, "compiled": resources.compile}
     count = itertools.count(1)
 

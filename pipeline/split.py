@@ -31,9 +31,11 @@ def split(layout: Layout, settings: Split, seed: int) -> None:
     for number, subset in subsets.items():
         counts = {role: len(names) for role, names in subset.items()}
         fractions[number] = {role: n / sum(counts.values()) for role, n in counts.items()}
-        log.info("subset %s: %s", number, ", ".join(f"{n} {role}" for role, n in counts.items()))
+        part = "fold" if settings.folds else "subset"
+        log.info("%s %s: %s", part, number, ", ".join(f"{n} {role}" for role, n in counts.items()))
     content = {
         "subsets": subsets,
+        **({"folds": settings.folds} if settings.folds else {}),
         "unlabelled": sorted(name for name in others if cases[name]["role"] != HEALTHY),
         "fractions": fractions,
         "digest": fingerprint({"subsets": subsets}),

@@ -14,6 +14,7 @@ from pipeline.evaluation.score_files import read_summary
 from pipeline.evaluation.tables import TextTable, escaped, write_table
 from pipeline.settings import COSTS, Dataset, Table
 from pipeline.settings.configuration import table_experiments
+from pipeline.settings.instances import residual_instance
 from pipeline.settings.score_columns import COLUMNS, Column
 from pipeline.storage.layout import Layout
 from pipeline.storage.roles import labelled_test_cases
@@ -86,8 +87,9 @@ def _measured(
     residuals = dataset.experiments[name].residuals
     numbers["residual_seconds"] = None
     if residuals is not None:
-        cases = [case for _, case in labelled_test_cases(layout, subsets)]
-        stores = (open_store(layout.residual_store(residuals, case)) for case in cases)
+        tested = labelled_test_cases(layout, subsets)
+        made = ((residual_instance(dataset, residuals, number), case) for number, case in tested)
+        stores = (open_store(layout.residual_store(instance, case)) for instance, case in made)
         seconds: list[Any] = [store.attrs["seconds"] for store in stores]
         numbers["residual_seconds"] = float(np.mean(seconds))
     return numbers
@@ -132,9 +134,12 @@ def _published_cell(key: str, value: float | None, best: float | None) -> str:
 def _notes(
     chosen: Table, dataset: Dataset, subsets: Sequence[int], patients: int, published: set[str]
 ) -> list[str]:
-    listed = f"{', '.join(map(str, subsets))} of {dataset.split.subsets}"
-    over = f"over the {patients} test patients of subset {listed}"
-    if len(subsets) > 1:
+    listed = f"{', '.join(map(str, subsets))} of {dataset.split.parts}"
+    part = "fold" if dataset.split.folds else "subset"
+    over = f"over the {patients} test patients of {part} {listed}"
+    if len(subsets) > 1 and dataset.split.folds:
+        over = f"over {patients} test patients, each tested once, in the folds {listed}"
+    elif len(subsets) > 1:
         over = f"within each of the subsets {listed}, then over these "
         over += f"subsets ({patients} test patients)"
     within = f" within each {escaped(chosen.best_within)}" if chosen.best_within else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from grcsf.mae.build import MaskedModel
 from grcsf.mae.model import MaskedAutoencoder
+from pipeline.datasets.subsets import healthy_roles
 from pipeline.errors import PipelineError
 from pipeline.networks.build import masked_model
 from pipeline.networks.history import compare_losses, read_history
@@ -20,6 +21,7 @@ from pipeline.networks.resume import is_first_process
 from pipeline.networks.trainer import fit, per_process, seed_generators
 from pipeline.networks.weights import keep_model, reuse_finished
 from pipeline.settings import HEALTHY, Mae, Resources, Slices
+from pipeline.settings.instances import fold_of, shown
 from pipeline.settings.paths import checkpoint_files
 from pipeline.storage.files import file_digest, fingerprint, read_json
 from pipeline.storage.intensity import image_key
@@ -30,6 +32,8 @@ from pipeline.storage.source_notes import file_stats, write_source_note
 VERSION = 1
 log = logging.getLogger(__name__)
 Loaders = tuple[DataLoader[Any], DataLoader[Any]]
+Cases = Mapping[str, Mapping[str, Any]]  # as ingest lists them
+TwoParts = tuple[list[tuple[str, int]], list[tuple[str, int]]]  # to train, to validate
 
 
 def train_mae(
@@ -42,8 +46,8 @@ def train_mae(
     """
     cases = read_json(layout.cases)["cases"]
     # without training, no slices are needed
-    train, validation = lesion_free_slices(layout, cases) if settings.is_trained else ([], [])
-    manifest = layout.mae(name)
+    train, validation = _slices(layout, cases, name, settings, seed)
+    manifest, title = layout.mae(name), f"MAE {shown(name)}"
     record: dict[str, Any] = {
         "mae": settings.model_dump(mode="json", exclude={"picture_epochs"}),
         "slices": slices.of_networks(),
@@ -70,14 +74,14 @@ def train_mae(
     losses: dict[str, float] = {}
     if settings.is_trained:
         loaders = _loaders(layout, train, validation, settings, slices, seed, resources)
-        _train(model, loaders, manifest, key, settings, seed, resources)
+        _train(model, loaders, manifest, key, title, settings, seed, resources)
         if not is_first_process():
             return
         in_order = _loaders(layout, train, validation, settings, slices, None, resources)
         baselines = baseline_losses(*in_order, settings, seed)
         history = read_history(folder_of(manifest) / "history.csv")
         epochs = settings.epochs_over(len(train))
-        losses = compare_losses(f"MAE {name}", history, epochs, baselines)
+        losses = compare_losses(title, history, epochs, baselines)
     keep_model(model, manifest, key, record, losses)
 
 
@@ -86,6 +90,7 @@ def _train(
     loaders: Loaders,
     manifest: Path,
     key: str,
+    title: str,
     settings: Mae,
     seed: int,
     resources: Resources,
@@ -96,7 +101,7 @@ def _train(
         PipelineError: its adversarial term would never begin, or what `fit` raises.
     """
     train, validation = (len(loader.dataset) for loader in loaders)  # type: ignore[arg-type]
-    title, epochs = f"MAE {manifest.stem}", settings.epochs_over(train)
+    epochs = settings.epochs_over(train)
     judge = settings.adversarial
     if judge and settings.steps and judge.start_epoch >= epochs:
         raise PipelineError(
@@ -131,20 +136,43 @@ def _note_checkpoint(layout: Layout, name: str, start: Path) -> None:
     """Note the checkpoint's files, so that a plan notices when one is replaced."""
     stats = file_stats(checkpoint_files(start))
     digests = {path: file_digest(path) for path in checkpoint_files(start)}
-    write_source_note(layout.sources(f"train_mae {name}"), stats, digests)
+    write_source_note(layout.sources(layout.work_of(layout.mae(name))), stats, digests)
 
 
-def lesion_free_slices(
-    layout: Layout, cases: Mapping[str, Mapping[str, Any]]
-) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+def _slices(layout: Layout, cases: Cases, name: str, settings: Mae, seed: int) -> TwoParts:
+    """The slices that an MAE learns from and is validated on; none if it is not trained."""
+    if not settings.is_trained:
+        return [], []
+    if settings.slices_of == "healthy":
+        return healthy_slices(layout, cases, seed)
+    return lesion_free_slices(layout, cases, fold_of(name))
+
+
+def healthy_slices(layout: Layout, cases: Cases, seed: int) -> TwoParts:
+    """(case, z) of the non-empty slices of healthy scans: a tenth of the scans validates.
+
+    Raises:
+        PipelineError: there are fewer than two scans, or either part has no slice.
+    """
+    healthy = (name for name, case in cases.items() if case["role"] == HEALTHY)
+    try:
+        train, validation = healthy_roles(healthy, seed)
+    except PipelineError as error:
+        raise PipelineError(f"MAE training on {layout.dataset}: {error}") from None
+    return _without_lesion(layout, cases, {"train": train, "validation": validation})
+
+
+def lesion_free_slices(layout: Layout, cases: Cases, fold: int | None = None) -> TwoParts:
     """(case, z) of the lesion-free, non-empty slices of training and of validation cases.
 
-    All healthy scans train, too. What is validated stays the same with and without them.
+    They are those of all subsets, or of one fold. All healthy scans train, too. What is validated
+    stays the same with and without them.
 
     Raises:
         PipelineError: either has none, or a case both trains and tests.
     """
-    subsets = read_json(layout.split)["subsets"].values()
+    divided = read_json(layout.split)["subsets"]
+    subsets = list(divided.values()) if fold is None else [divided[str(fold)]]
     roles = {
         role: sorted({case for subset in subsets for case in subset[role]})
         for role in ("train", "validation", "test")
@@ -153,15 +181,21 @@ def lesion_free_slices(
         fault = f"{', '.join(sorted(leaked))} both train and test"
         raise PipelineError(f"split {layout.split}: {fault}; delete it and run split again")
     healthy = sorted(name for name, case in cases.items() if case["role"] == HEALTHY)
+    train = [*roles["train"], *healthy]
+    return _without_lesion(layout, cases, {"train": train, "validation": roles["validation"]})
+
+
+def _without_lesion(layout: Layout, cases: Cases, parts: Mapping[str, Sequence[str]]) -> TwoParts:
+    """The slices of both parts, of which neither may be empty."""
     lesion_free = []
-    for role in ("train", "validation"):
+    for role, names in parts.items():
         chosen = []
-        for case in [*roles[role], *(healthy if role == "train" else ())]:
+        for case in names:
             unfit = {*cases[case]["slices_with_lesion"], *cases[case]["empty_slices"]}
             chosen += [(case, z) for z in range(cases[case]["slices"]) if z not in unfit]
         if not chosen:
             raise PipelineError(
-                f"MAE training on {layout.dataset}: the {len(roles[role])} {role} cases hold no "
+                f"MAE training on {layout.dataset}: the {len(names)} {role} cases hold no "
                 "slice without lesion; expected at least one: give cases whose volume reaches "
                 "beyond the lesion, or a mae.checkpoint with epochs: 0"
             )

@@ -16,6 +16,7 @@ from pipeline.networks.segmentation_training import SegmentationTraining
 from pipeline.networks.trainer import fit, per_process, seed_generators
 from pipeline.networks.weights import keep_model, reuse_finished, weights_digest
 from pipeline.settings import Experiment, Mae, Resources, Slices
+from pipeline.settings.instances import Instances
 from pipeline.storage.files import fingerprint, read_json
 from pipeline.storage.intensity import image_key
 from pipeline.storage.layout import Layout, folder_of
@@ -36,6 +37,7 @@ def train_segmentation(
     seed: int,
     resources: Resources,
     mae: Mae | None = None,
+    instances: Instances | None = None,  # where the subset has its own
 ) -> None:
     """Train one experiment on one subset, from the encoder of `mae`; keep the best epoch by loss.
 
@@ -51,17 +53,22 @@ def train_segmentation(
         "slices": slices.of_networks(),
         "seed": seed,
     }
-    key = _training_key(layout, settings, slices, cases, roles, record)
+    encoder = settings.mae_encoder
+    used = instances or Instances(settings.residuals, encoder.mae if encoder else None)
+    key = _training_key(layout, used, slices, cases, roles, record)
     if reuse_finished(manifest, key):
         return
     seed_generators(seed)
     network = build_network(settings, residual_count, slices, mae)
-    if settings.mae_encoder and mae:
+    if used.mae and mae:
         # a resumed training replaces these by its checkpoint's weights
-        load_mae_encoder(network, layout, settings.mae_encoder.mae, mae)
+        load_mae_encoder(network, layout, used.mae, mae)
     module = SegmentationTraining(network, settings.training, seed)
     train, validation = (
-        _loader(layout, roles[role], cases, settings, slices, seed, resources, role == "train")
+        _loader(
+            *(layout, roles[role], cases, settings, used.residuals),
+            *(slices, seed, resources, role == "train"),
+        )
         for role in ("train", "validation")
     )
     title, counts = f"{name}, subset {subset}", (len(roles["train"]), len(roles["validation"]))
@@ -87,7 +94,7 @@ def train_segmentation(
 
 def _training_key(
     layout: Layout,
-    settings: Experiment,
+    used: Instances,
     slices: Slices,
     cases: Mapping[str, Mapping[str, Any]],
     roles: Mapping[str, Sequence[str]],
@@ -98,10 +105,9 @@ def _training_key(
     for role, keys in seen.items():
         for case in roles[role]:
             keys[case] = {**image_key(cases[case], slices), "label": cases[case]["sha256_label"]}
-            if settings.residuals is not None:
-                keys[case]["residuals"] = residual_fingerprint(layout, settings.residuals, case)
-    encoder = settings.mae_encoder
-    start = weights_digest(layout.mae(encoder.mae)) if encoder else None
+            if used.residuals is not None:
+                keys[case]["residuals"] = residual_fingerprint(layout, used.residuals, case)
+    start = weights_digest(layout.mae(used.mae)) if used.mae else None
     return fingerprint({**record, "version": VERSION, "cases": seen, "mae_weights": start})
 
 
@@ -110,6 +116,7 @@ def _loader(
     names: Sequence[str],
     cases: Mapping[str, Mapping[str, Any]],
     settings: Experiment,
+    residuals: str | None,
     slices: Slices,
     seed: int,
     resources: Resources,
@@ -119,8 +126,8 @@ def _loader(
     lesion = [i for i, (case, z) in enumerate(planes) if z in cases[case]["slices_with_lesion"]]
     lesion_free = sorted(set(range(len(planes))) - set(lesion))
     residual_stores = None
-    if settings.residuals is not None:
-        residual_stores = {case: layout.residual_store(settings.residuals, case) for case in names}
+    if residuals is not None:
+        residual_stores = {case: layout.residual_store(residuals, case) for case in names}
     order = SliceSampler(lesion, lesion_free, settings.training.lesion_free_fraction, seed)
     if len(order) == 0:
         role = "training" if training else "validation"

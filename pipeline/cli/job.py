@@ -26,6 +26,7 @@ from pipeline.settings import (
     stage_settings,
     store_root,
 )
+from pipeline.settings.instances import configured
 from pipeline.settings.reading import load_settings
 from pipeline.storage.layout import Layout, stage_version
 
@@ -71,8 +72,8 @@ def open_job(
         kind, name = next(iter(asked.items()))
         maes, experiments = job.dataset.mae, job.dataset.experiments
         known: Mapping[str, Mae | Experiment] = maes if kind == "mae" else experiments
-        if name in known:
-            job = replace(job, resources=known[str(name)].resources.over(job.resources))
+        if (of := configured(str(name))) in known:
+            job = replace(job, resources=known[of].resources.over(job.resources))
     bound_threads(job.resources.threads)  # before the check, which imports numpy
     check_names(job, **asked)
     return job

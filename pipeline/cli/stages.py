@@ -21,6 +21,7 @@ from pipeline.cli.job import (
 )
 from pipeline.networks.nodes import is_to_be_spread, train_on_nodes
 from pipeline.settings import GradCam, encoder_mae, further_images, residual_count, source_root
+from pipeline.settings.instances import configured, instances_of, subsets_served
 
 
 @app.command()
@@ -49,7 +50,9 @@ def split(config: Config, dataset: DatasetName, override: Override = "") -> None
 def train_mae(
     config: Config,
     dataset: DatasetName,
-    mae: Annotated[str, typer.Option(help="an MAE of the data set")],
+    mae: Annotated[
+        str, typer.Option(help="an MAE of the data set, or of one fold such as paper/fold-2")
+    ],
     override: Override = "",
 ) -> None:
     """Train a masked autoencoder on lesion-free slices of training cases."""
@@ -60,7 +63,7 @@ def train_mae(
             return
         from pipeline.train_mae import train_mae as run
 
-        chosen, seed = job.dataset.mae[mae], job.settings.seed
+        chosen, seed = job.dataset.mae[configured(mae)], job.settings.seed
         run(job.layout, mae, chosen, job.dataset.slices, seed, job.resources)
 
 
@@ -68,14 +71,15 @@ def train_mae(
 def residual_maps(
     config: Config,
     dataset: DatasetName,
-    residuals: Annotated[str, typer.Option(help="a residual set of the data set")],
+    residuals: Annotated[str, typer.Option(help="a residual set of the data set, or of one fold")],
     batch: Annotated[str, typer.Option(help="only this batch of cases, such as 2of4")] = "1of1",
     override: Override = "",
 ) -> None:
     """Reconstruct every slice and keep the residual maps, one store per case (or Grad-CAM's)."""
     job = open_job(config, override, dataset, residuals=residuals)
-    layout, chosen, slices = job.layout, job.dataset.residuals[residuals], job.dataset.slices
-    subsets, resources = job.dataset.subsets_with(residuals), job.resources
+    layout, slices, resources = job.layout, job.dataset.slices, job.resources
+    chosen = job.dataset.residuals[configured(residuals)]
+    subsets = subsets_served(job.dataset, residuals)
     with recorded(job, "residual_maps", residuals=residuals, batch=batch):
         if isinstance(chosen, GradCam):
             from pipeline.networks.grad_cam import grad_cam_maps
@@ -109,7 +113,8 @@ def train_segmentation(
         layout, slices, seed = job.layout, job.dataset.slices, job.settings.seed
         chosen, mae = job.dataset.experiments[experiment], encoder_mae(job.dataset, experiment)
         maps = residual_count(job.dataset, experiment)
-        run(layout, experiment, subset, chosen, maps, slices, seed, job.resources, mae)
+        used = instances_of(job.dataset, experiment, subset)
+        run(layout, experiment, subset, chosen, maps, slices, seed, job.resources, mae, used)
 
 
 @app.command()

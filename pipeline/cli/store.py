@@ -114,7 +114,8 @@ def export(
     """Write a case's image and residual maps as NIfTI, in the image's own geometry."""
     job = open_job(config, override, dataset)
     for name in residuals or ():
-        check_names(job, residuals=name)
+        if name not in job.dataset.residuals:  # which fold's maps follows from the case
+            check_names(job, residuals=name)
     from pipeline.tools.store.export import export_case
 
     for path in export_case(job.layout, job.dataset, case, residuals or (), output):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.errors import PipelineError
 from pipeline.settings import Split
@@ -20,10 +20,17 @@ Subset = dict[str, list[str]]
 def split_cases(cases: Mapping[str, Mapping[str, Any]], settings: Split, seed: int) -> list[Subset]:
     """Divide labelled cases by `group` and `role`; roles that the data set gives make one subset.
 
+    Of folds, each subset holds all cases, and tests those that no other one tests.
+
     Raises:
         PipelineError: too few cases or groups, missing roles, roles that divide a group.
     """
     if any(case["role"] for case in cases.values()):
+        if settings.folds:
+            raise PipelineError(
+                f"split.folds: found {settings.folds}, but the data set gives roles of its own, "
+                "and folds test every case; leave folds out, or leave the roles empty"
+            )
         if settings.subsets != 1:
             raise PipelineError(
                 f"split.subsets: found {settings.subsets}, but the data set gives roles of its "
@@ -36,17 +43,28 @@ def split_cases(cases: Mapping[str, Mapping[str, Any]], settings: Split, seed: i
     groups: dict[str, list[str]] = defaultdict(list)
     for name, case in cases.items():
         groups[case["group"] if settings.by == "group" else name].append(name)
+    if settings.folds:
+        parts = pack(groups, settings.folds, seed, key="folds")
+        tested = ({case for name in part for case in groups[name]} for part in parts)
+        return [_divided(cases, test, settings, seed) for test in tested]
     packed = pack(groups, settings.subsets, seed)
     return [_subset({name: groups[name] for name in part}, settings, seed) for part in packed]
 
 
-def pack(groups: Mapping[str, Sequence[str]], subsets: int, seed: int) -> list[list[str]]:
+def pack(
+    groups: Mapping[str, Sequence[str]],
+    subsets: int,
+    seed: int,
+    *,
+    key: Literal["subsets", "folds"] = "subsets",
+) -> list[list[str]]:
     """Whole groups packed into `subsets` parts of similar size, largest first into the emptiest.
 
-    With enough groups, every part gets at least two, because one becomes its test set.
+    With enough groups, every subset gets at least two, because one becomes its test set. A fold is
+    a test set as it is.
     """
     if len(groups) < subsets:
-        expected = f"expected at least {subsets} for {subsets} subsets; lower split.subsets"
+        expected = f"expected at least {subsets} for {subsets} {key}; lower split.{key}"
         raise PipelineError(f"split: found {len(groups)} groups, {expected}")
     parts: list[list[str]] = [[] for _ in range(subsets)]
     sizes = [0] * subsets
@@ -55,7 +73,7 @@ def pack(groups: Mapping[str, Sequence[str]], subsets: int, seed: int) -> list[l
         emptiest = sizes.index(min(sizes))
         parts[emptiest].append(name)
         sizes[emptiest] += len(groups[name])
-    if len(groups) >= 2 * subsets:
+    if key == "subsets" and len(groups) >= 2 * subsets:
         for part in parts:
             if len(part) == 1:
                 part.append(max(parts, key=len).pop())  # a part's last group is its smallest
@@ -135,6 +153,22 @@ def _check_whole_groups(cases: Mapping[str, Mapping[str, Any]], subset: Subset) 
             f"split.by: group, but the data set's own roles put {', '.join(both)} both in test and "
             "in training or validation; correct the roles, or set split.by: case"
         )
+
+
+def healthy_roles(scans: Iterable[str], seed: int) -> tuple[list[str], list[str]]:
+    """Healthy scans that train an MAE, and a tenth of them, at least one, that validate it.
+
+    Raises:
+        PipelineError: there are fewer than two.
+    """
+    order = _shuffled(scans, seed)
+    if len(order) < 2:
+        raise PipelineError(
+            f"found {len(order)} healthy scan{'s' * (len(order) != 1)}, expected at least 2, as "
+            "one of them validates; give source.healthy, or set slices_of: all"
+        )
+    validating = max(1, round(len(order) / 10))
+    return sorted(order[validating:]), sorted(order[:validating])
 
 
 def _shuffled(names: Iterable[str], seed: int) -> list[str]:

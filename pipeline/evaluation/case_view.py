@@ -15,6 +15,7 @@ from grcsf.components import component_sizes, label_lesions
 from grcsf.intensity import scale_window
 from pipeline.evaluation.orientation import Orientation, orientation_of
 from pipeline.settings import Dataset
+from pipeline.settings.instances import residual_instance
 from pipeline.storage.intensity import intensity_range
 from pipeline.storage.layout import Layout
 from pipeline.storage.masks import Mask, read_mask
@@ -65,7 +66,7 @@ def view_case(
         z=z,
         slices=len(target),
         image=orientation.plane(scale_window(read_array(store, "image", z), *limits)),
-        residuals=_residuals(layout, dataset, case, z, orientation),
+        residuals=_residuals(layout, dataset, case, subset, z, orientation),
         signed=shown is not None and dataset.residuals[shown].signed,
         reference=None if label is None else orientation.plane(label[z]),
         predictions={name: orientation.plane(mask[z]) for name, mask in masks.items()},
@@ -87,11 +88,14 @@ def _largest(label: Mask) -> Mask:
 
 
 def _residuals(
-    layout: Layout, dataset: Dataset, case: str, z: int, orientation: Orientation
+    layout: Layout, dataset: Dataset, case: str, subset: int, z: int, orientation: Orientation
 ) -> dict[str, Plane]:
     name = shown_residuals(dataset)
-    if name is None or store_attributes(layout.residual_store(name, case)) is None:
+    if name is None:
         return {}
-    maps = read_array(open_store(layout.residual_store(name, case)), "residual", (slice(None), z))
+    path = layout.residual_store(residual_instance(dataset, name, subset), case)
+    if store_attributes(path) is None:
+        return {}
+    maps = read_array(open_store(path), "residual", (slice(None), z))
     planes = [orientation.plane(plane.astype(np.float32)) for plane in maps]
     return dict(zip(dataset.residuals[name].titles, planes, strict=True))

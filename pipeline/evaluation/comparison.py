@@ -46,7 +46,8 @@ def build_comparison(
     others = [name for name in experiments if name != evaluation.baseline]
     if evaluation.baseline in experiments and others:
         for column in columns:
-            _test(column, others, evaluation, patients, numbers, seed)
+            by_subset = summaries[str(evaluation.baseline)]["mean_over"] == "subsets"
+            _test(column, others, evaluation, patients, numbers, seed, by_subset=by_subset)
     table = _rows(columns, numbers, evaluation)
     if evaluation.metrics == "calcium":
         _add_threshold_row(table, columns, next(iter(summaries.values())))
@@ -105,13 +106,16 @@ def _test(
     patients: Mapping[str, pd.DataFrame],
     numbers: Mapping[str, dict[str, Any]],
     seed: int,
+    *,
+    by_subset: bool,  # whether means are those of the subsets' means
 ) -> None:
     """Add each experiment's difference from the baseline, and its corrected p, to `numbers`."""
     baseline = patients[str(evaluation.baseline)]
     tests = []
     for name in others:
         own, other = patients[name].loc[baseline.index, column.patient], baseline[column.patient]
-        difference, subsets = (own - other).tolist(), baseline["subset"].tolist()
+        difference = (own - other).tolist()
+        subsets = baseline["subset"].tolist() if by_subset else [1] * len(difference)
         interval = patients_interval(difference, subsets, evaluation, seed)
         test = paired_wilcoxon(own.tolist(), other.tolist())
         tests.append(test)

@@ -9,6 +9,7 @@ from grcsf.contrast import lesion_contrast
 from grcsf.metrics import mean_defined
 from pipeline.evaluation.tables import TextTable
 from pipeline.settings import Dataset
+from pipeline.settings.instances import residual_instance
 from pipeline.storage.layout import Layout
 from pipeline.storage.roles import labelled_test_cases
 from pipeline.storage.zarr_store import open_store, read_array, store_attributes
@@ -41,9 +42,10 @@ def contrast_table(layout: Layout, dataset: Dataset) -> TextTable | None:
         table.notes += [SIGN.format(name=name)] if signed else []
         contrasts: list[list[float]] = [[] for _ in titles]
         tested = labelled_test_cases(layout, dataset.subsets_with(name))
-        for case in dict.fromkeys(case for _, case in tested):
-            mapped = store_attributes(layout.residual_store(name, case)) is not None
-            shown = _slices_with_lesion(layout, name, case) if mapped else None
+        for case, subset in {case: subset for subset, case in tested}.items():
+            maps_of = residual_instance(dataset, name, subset)
+            mapped = store_attributes(layout.residual_store(maps_of, case)) is not None
+            shown = _slices_with_lesion(layout, maps_of, case) if mapped else None
             if shown is None:
                 continue
             lesion, maps = shown

@@ -91,8 +91,9 @@ def agatston_table(scores: Mapping[str, pd.DataFrame]) -> TextTable:
 
 
 def split_table(split: Mapping[str, Any], cases: Mapping[str, Mapping[str, Any]]) -> TextTable:
-    """Cases of every subset by role, its actual test fraction and its test groups."""
-    table = TextTable(["Subset", *(role.capitalize() for role in ROLES), "Test fraction"])
+    """Cases of every subset or fold by role, its actual test fraction and its test groups."""
+    part = "Fold" if "folds" in split else "Subset"
+    table = TextTable([part, *(role.capitalize() for role in ROLES), "Test fraction"])
     grouped = any(case["group"] for case in cases.values())
     if grouped:
         table.headings.append("Test groups")
@@ -108,9 +109,13 @@ def split_table(split: Mapping[str, Any], cases: Mapping[str, Mapping[str, Any]]
 
 
 def group_table(split: Mapping[str, Any], cases: Mapping[str, Mapping[str, Any]]) -> TextTable:
-    """Cases of every group by role; empty if the data set has no groups."""
+    """Cases of every group by role; empty if the data set has no groups.
+
+    Over folds, each of which has all cases, they count as tested.
+    """
+    roles = ROLES if "folds" not in split else ROLES[-1:]
     role_of = {
-        case: role for roles in split["subsets"].values() for role in ROLES for case in roles[role]
+        case: role for parts in split["subsets"].values() for role in roles for case in parts[role]
     }
     counts = Counter(
         (case["group"], role_of.get(name, "unlabelled"))
@@ -193,7 +198,8 @@ def data_summary(dataset: Dataset, manifest: Mapping[str, Any]) -> str:
         + (f", {healthy} healthy that only autoencoders learn from" if healthy else "")
         + (f", {aside} set aside" if aside else "")
         + (f"; {groups} groups" if groups else "")
-        + f". Split by {dataset.split.by}."
+        + f". Split by {dataset.split.by}"
+        + (f" into {dataset.split.folds} folds." if dataset.split.folds else ".")
     )
 
 

@@ -14,6 +14,7 @@ from pipeline.evaluation.tables import text_of
 from pipeline.settings import Evaluation
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import Layout
+from pipeline.storage.roles import has_folds
 
 
 def read_scores(layout: Layout, experiment: str, subsets: Sequence[int]) -> pd.DataFrame:
@@ -53,7 +54,8 @@ def read_summary(
     rows = read_scores(layout, experiment, subsets).reset_index().to_dict("records")
     threshold_hu = summary["settings"]["postprocess"]["threshold_hu"]
     patients = [{str(column): value for column, value in row.items()} for row in rows]
-    return summarise(patients, evaluation, seed, threshold_hu=threshold_hu)
+    folds = has_folds(layout)
+    return summarise(patients, evaluation, seed, threshold_hu=threshold_hu, folds=folds)
 
 
 def _fault(path: Path, fault: str, experiment: str) -> PipelineError:

@@ -33,11 +33,17 @@ CALCIUM = (
 
 
 def summarise(
-    rows: Sequence[Row], evaluation: Evaluation, seed: int, *, threshold_hu: float
+    rows: Sequence[Row],
+    evaluation: Evaluation,
+    seed: int,
+    *,
+    threshold_hu: float,
+    folds: bool = False,  # whether the subsets are folds of one set of patients
 ) -> dict[str, Any]:
     """The summary of one experiment; undefined values are None.
 
-    With several subsets, a mean is the mean of the subsets' means; otherwise that of the patients.
+    With several subsets, a mean is the mean of the subsets' means; otherwise, and over folds, which
+    test each patient once, that of the patients.
     `threshold_hu` is that of the lesions and of the threshold-alone baseline.
     """
     names = [*VOXEL, *LESION, *(f"raw_{name}" for name in VOXEL)]
@@ -48,9 +54,9 @@ def summarise(
     summary = {
         "patients": len(rows),
         "subsets": subsets,
-        "mean_over": "subsets" if len(subsets) > 1 else "patients",
+        "mean_over": "subsets" if len(subsets) > 1 and not folds else "patients",
         "confidence": evaluation.confidence,
-        "scores": {name: _score(rows, name, evaluation, seed) for name in names},
+        "scores": {name: _score(rows, name, evaluation, seed, folds=folds) for name in names},
         "by_lesion_size": by_lesion_size(rows),
         "by_lesion_quartile": by_lesion_quartile(rows),
         "by_group": by_group(rows),
@@ -146,13 +152,15 @@ def voxel_columns(counts: VoxelCounts) -> Row:
     return {"f1": f1(counts), "sensitivity": recall(counts), "ppv": ppv, "voe": voe(counts)}
 
 
-def _score(rows: Sequence[Row], name: str, evaluation: Evaluation, seed: int) -> dict[str, Any]:
+def _score(
+    rows: Sequence[Row], name: str, evaluation: Evaluation, seed: int, *, folds: bool
+) -> dict[str, Any]:
     values = [row[name] for row in rows]
     subsets = [row["subset"] for row in rows]
     grouped = mean_of_group_means(values, subsets)
-    interval = patients_interval(values, subsets, evaluation, seed)
+    interval = patients_interval(values, [] if folds else subsets, evaluation, seed)
     return {
-        "mean": grouped.mean,
+        "mean": mean_defined(values)[0] if folds else grouped.mean,
         "low": interval.low,
         "high": interval.high,
         "undefined": grouped.undefined,
@@ -163,7 +171,7 @@ def _score(rows: Sequence[Row], name: str, evaluation: Evaluation, seed: int) ->
 def patients_interval(
     values: Sequence[float], subsets: Sequence[int], evaluation: Evaluation, seed: int
 ) -> Interval:
-    """Bootstrap interval of a mean over patients, or of the mean of their subsets' means."""
+    """Bootstrap interval of a mean over patients, or of the mean of several subsets' means."""
     groups = subsets if len(set(subsets)) > 1 else None
     level, resamples = evaluation.confidence, evaluation.bootstrap_samples
     return bootstrap_interval(values, groups, seed=seed, confidence=level, resamples=resamples)

@@ -33,7 +33,9 @@ def table_notes(
 def _means(summary: Mapping[str, Any], evaluation: Evaluation) -> str:
     patients, subsets = summary["patients"], len(summary["subsets"])
     over = f"over {patients} test patient{'s' if patients > 1 else ''}"
-    if subsets > 1:
+    if subsets > 1 and summary["mean_over"] == "patients":
+        over += f", each tested once in {subsets} folds"
+    elif subsets > 1:
         over = f"within each of {subsets} subsets, then over the subsets ({patients} test patients)"
     scores = "Dice: mean" if evaluation.metrics == "calcium" else "Means"
     return (

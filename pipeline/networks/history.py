@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.settings import Dataset
+from pipeline.settings.instances import all_maes, configured, shown
 from pipeline.settings.paths import file_refusal
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import Layout, folder_of
@@ -83,7 +84,8 @@ def compare_losses(
 
 def validation_losses(layout: Layout, dataset: Dataset) -> dict[str, dict[str, float]]:
     """What records of MAEs keep of their losses, by MAE; those trained before have none."""
-    manifests = {name: layout.mae(name) for name in dataset.mae if layout.mae(name).exists()}
+    maes = {shown(name): layout.mae(name) for name in all_maes(dataset)}
+    manifests = {name: manifest for name, manifest in maes.items() if manifest.exists()}
     records = {name: read_json(manifest) for name, manifest in manifests.items()}
     return {name: kept["validation"] for name, kept in records.items() if "validation" in kept}
 
@@ -94,9 +96,13 @@ def training_histories(
     """Histories by title and run, and a line for each training that has none."""
     missing = {f"MAE {name}": "not trained here, used as its checkpoint is" for name in dataset.mae}
     missing |= dict.fromkeys(dataset.experiments, "no training history is left")
-    runs = [(f"MAE {name}", "", layout.mae(name)) for name in dataset.mae]
+    part = "fold" if dataset.split.folds else "subset"
+    runs = [
+        (f"MAE {configured(name)}", shown(name).partition(", ")[2], layout.mae(name))
+        for name in all_maes(dataset)
+    ]
     for name in dataset.experiments:
-        runs += [(name, f"subset {n}", layout.model(name, n)) for n in dataset.subsets_of(name)]
+        runs += [(name, f"{part} {n}", layout.model(name, n)) for n in dataset.subsets_of(name)]
     histories: dict[str, dict[str, History]] = {}
     for title, run, manifest in runs:
         if rows := read_history(folder_of(manifest) / "history.csv"):

@@ -138,7 +138,8 @@ class Call:
 
     def _check_sources(self, layout: Layout, running: Collection[str]) -> Iterator[str]:
         # these jobs read files which no stage has made
-        maes = {f"train_mae {name}": layout.mae(name) for name in self._pretrained[layout.dataset]}
+        paths = [layout.mae(name) for name in self._pretrained[layout.dataset]]
+        maes = {layout.work_of(path): path for path in paths}
         for work, manifest in {"ingest": layout.cases, **maes}.items():
             if work in running or not manifest.exists():
                 continue

@@ -13,7 +13,15 @@ from pathlib import Path
 
 from pipeline.datasets import ListingError, list_cases
 from pipeline.settings import HEALTHY, Dataset, FurtherImage, GradCam
-from pipeline.settings.configuration import table_experiments, used_maes, used_residuals
+from pipeline.settings.configuration import table_experiments
+from pipeline.settings.instances import (
+    configured,
+    instances_of,
+    mae_instances,
+    maes_behind,
+    residual_instances,
+    subsets_served,
+)
 from pipeline.settings.paths import checkpoint_files
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import STAGES, Layout, in_batch, is_record
@@ -55,16 +63,17 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
         case "split":
             return [layout.cases]
         case "train_mae":
-            given = dataset.mae[first].checkpoint
+            given = dataset.mae[configured(first)].checkpoint
             return [*both, *(checkpoint_files(Path(given)) if given else [])]
         case "residual_maps":
             return [*both, *models_behind(layout, dataset, first)]
         case "train_segmentation":
-            encoder = dataset.experiments[first].mae_encoder
-            maes = [layout.mae(encoder.mae)] if encoder else []
-            return [*both, *_residuals(layout, dataset, first), *maes]
+            used = instances_of(dataset, first, subset)
+            maes = [layout.mae(used.mae)] if used.mae else []
+            return [*both, *_residuals(layout, used.residuals), *maes]
         case "predict":
-            return [*both, layout.model(first, subset), *_residuals(layout, dataset, first)]
+            used = instances_of(dataset, first, subset)
+            return [*both, layout.model(first, subset), *_residuals(layout, used.residuals)]
         case "postprocess":
             return [layout.cases, layout.predictions(first, subset)]
         case "evaluate":
@@ -99,9 +108,8 @@ def raw_files(
     return files
 
 
-def _residuals(layout: Layout, dataset: Dataset, experiment: str) -> list[Path]:
+def _residuals(layout: Layout, name: str | None) -> list[Path]:
     """The newest manifests that list all residual stores; batches of another number leave some."""
-    name = dataset.experiments[experiment].residuals
     if name is None:
         return []
     folder = layout.residual_batch(name, "1of1").parent
@@ -133,21 +141,25 @@ def _tables(path: Callable[[str], Path]) -> list[Path]:
 
 
 def models_behind(layout: Layout, chosen: Dataset, residuals: str) -> list[Path]:
-    """Manifests of the models that make a residual set: MAEs, or the networks of Grad-CAM."""
-    settings = chosen.residuals[residuals]
+    """Manifests of the models that make a residual set: MAEs, or the networks of Grad-CAM.
+
+    Of a residual set that each fold has its own of, those of the instance that is named.
+    """
+    settings = chosen.residuals[configured(residuals)]
     if isinstance(settings, GradCam):
-        subsets = chosen.subsets_with(residuals)
+        subsets = subsets_served(chosen, residuals)
         return [layout.model(settings.grad_cam, subset) for subset in subsets]
-    return [layout.mae(mae) for mae in sorted({residual_map.mae for residual_map in settings.maps})]
+    maes = {part.mae: chosen.mae[part.mae] for part in settings.maps}
+    return [layout.mae(mae) for mae in sorted(maes_behind(residuals, maes).values())]
 
 
 def _ways(
     layout: Layout, chosen: Dataset, experiments: Sequence[str], batches: Sequence[str]
 ) -> list[Path]:
     """The experiments' scores and every manifest on the way to them, and all chosen tables."""
-    residuals = used_residuals(chosen, experiments)
+    residuals = residual_instances(chosen, experiments)
     models = {path for name in residuals for path in models_behind(layout, chosen, name)}
-    models |= {layout.mae(name) for name in used_maes(chosen, experiments)}
+    models |= {layout.mae(name) for name in mae_instances(chosen, experiments)}
     paths = [
         layout.cases,
         layout.split,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pipeline.planning.network_costs import mae_parameters, network_parameters
 from pipeline.planning.sizes import Sized, stores_needed
 from pipeline.settings import Dataset
-from pipeline.settings.configuration import used_maes
+from pipeline.settings.instances import configured, mae_instances
 
 FLOAT = 4
 # a finished training keeps its weights, and two checkpoints of weights and both moments of Adam
@@ -17,7 +17,8 @@ KEPT_COPIES = 1 + 2 * 3
 def disk_needed(dataset: Dataset, cases: Sequence[Sized]) -> dict[str, int]:
     """Bytes by kind of result, of everything that the experiments use."""
     stores = stores_needed(dataset, cases)
-    autoencoders = [dataset.mae[name] for name in used_maes(dataset, list(dataset.experiments))]
+    instances = mae_instances(dataset, dataset.experiments)
+    autoencoders = [dataset.mae[configured(name)] for name in instances]
     networks = sum(
         network_parameters(dataset, name) * len(dataset.subsets_of(name))
         for name in dataset.experiments

@@ -12,11 +12,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.datasets import CaseFiles
-from pipeline.datasets.subsets import split_cases
+from pipeline.datasets.subsets import healthy_roles, split_cases
 from pipeline.errors import PipelineError
-from pipeline.planning.sizes import case_sizes, predictable, size_text, stores_needed
-from pipeline.settings import Dataset, Settings, store_root
-from pipeline.settings.configuration import used_residuals
+from pipeline.planning.sizes import (
+    case_sizes,
+    mapped_share,
+    predictable,
+    size_text,
+    stores_needed,
+)
+from pipeline.settings import HEALTHY, Dataset, Settings, store_root
+from pipeline.settings.configuration import used_maes
+from pipeline.settings.instances import all_maes, all_residuals, residual_instances
 from pipeline.storage.files import READ_ONLY, nearest_there
 from pipeline.storage.layout import Layout
 
@@ -112,14 +119,30 @@ def check_units(dataset: Dataset, files: Sequence[CaseFiles]) -> None:
         )
 
 
+def check_healthy(dataset: Dataset, files: Sequence[CaseFiles]) -> None:
+    """Refuse an MAE of healthy scans alone where there are too few of them.
+
+    Raises:
+        PipelineError: there are fewer than two.
+    """
+    scans = [case.case for case in files if case.role == HEALTHY]
+    for name in used_maes(dataset, list(dataset.experiments)):
+        if dataset.mae[name].slices_of == "healthy":
+            try:
+                healthy_roles(scans, 0)
+            except PipelineError as error:
+                raise PipelineError(f"mae.{name}.slices_of: healthy: {error}") from None
+
+
 def check_names(settings: Settings, asked: Mapping[str, str | int]) -> None:
     """Refuse names that the configuration does not have; the error lists the known ones.
 
     `asked` has `dataset`, and any of `mae`, `residuals`, `experiment`, `table`, `subset`.
     """
     chosen = settings.datasets[str(asked["dataset"])]
+    instances = {"mae": all_maes(chosen), "residuals": all_residuals(chosen)}
     for kind, section in KINDS.items():
-        known = getattr(chosen, section)
+        known = instances.get(kind, getattr(chosen, section))
         if kind in asked and asked[kind] not in known:
             raise PipelineError(
                 f"data set {asked['dataset']}: {section} has no {asked[kind]!r}; it has: "
@@ -174,9 +197,9 @@ def _missing_bytes(layout: Layout, dataset: Dataset, files: Sequence[CaseFiles])
     mapped = predictable(files)
     unlabelled = sum(case.label is None for case in mapped)
     due = {"case stores": len(files), "residual stores": 0}
-    for name in used_residuals(dataset, list(dataset.experiments)):
+    for name in residual_instances(dataset, dataset.experiments):
         made["residual stores"] += _stores_in(layout.stage("residual_maps") / name)
-        share = len(dataset.subsets_with(name)) / dataset.split.subsets
+        share = mapped_share(dataset, name)
         due["residual stores"] += round(share * (len(mapped) - unlabelled)) + unlabelled
     if made == due:
         return 0, 0  # a finished run reads no header

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from pipeline.datasets import CaseFiles
 from pipeline.errors import PipelineError
 from pipeline.settings import HEALTHY, Dataset, Slices, Split
-from pipeline.settings.configuration import used_residuals
+from pipeline.settings.instances import configured, residual_instances
 from pipeline.storage.images.dicom.content import USUAL, may_hold_slices
 from pipeline.storage.images.dicom.series import frames_shape
 from pipeline.storage.images.headers import stored_shape
@@ -175,16 +175,24 @@ def stores_needed(dataset: Dataset, cases: Sequence[Sized]) -> dict[str, int]:
 
 
 def _residual_bytes(dataset: Dataset, cases: Sequence[Sized]) -> float:
-    """A residual set covers the subsets whose experiments see it, and the unlabelled cases."""
+    """A residual set covers the subsets whose experiments see it, and the unlabelled cases.
+
+    A set that each fold has its own of covers all cases as often.
+    """
     one_map = {True: 0, False: 0}
     for case in predictable(cases):
         one_map[case.labelled] += case.map_bytes or 0
     total = 0.0
-    for name in used_residuals(dataset, dataset.experiments):
-        share = len(dataset.subsets_with(name)) / dataset.split.subsets
-        maps = len(dataset.residuals[name].titles)
-        total += maps * (share * one_map[True] + one_map[False])
+    for name in residual_instances(dataset, dataset.experiments):
+        maps = len(dataset.residuals[configured(name)].titles)
+        total += maps * (mapped_share(dataset, name) * one_map[True] + one_map[False])
     return total
+
+
+def mapped_share(dataset: Dataset, residuals: str) -> float:
+    """The share of all labelled cases that get maps of an instance of a residual set."""
+    folds = dataset.split.folds is not None  # each of them has all cases
+    return 1.0 if folds else len(dataset.subsets_with(residuals)) / dataset.split.subsets
 
 
 def _predicted_voxels(dataset: Dataset, cases: Sequence[Sized]) -> float:
@@ -193,14 +201,16 @@ def _predicted_voxels(dataset: Dataset, cases: Sequence[Sized]) -> float:
     for case in predictable(cases):
         if case.shape:
             voxels[case.labelled] += math.prod(case.shape)
-    per_subset = voxels[True] * _tested_share(dataset.split, cases) / dataset.split.subsets
-    return sum(
-        len(dataset.subsets_of(name)) * (per_subset + voxels[False]) for name in dataset.experiments
-    )
+    per_subset = voxels[True] * _tested_share(dataset.split, cases) / dataset.split.parts
+    folds = dataset.split.folds is not None  # one of them predicts the unlabelled cases
+    counts = [len(dataset.subsets_of(name)) for name in dataset.experiments]
+    return sum(count * per_subset + (1 if folds else count) * voxels[False] for count in counts)
 
 
 def _tested_share(split: Split, cases: Sequence[Sized]) -> float:
     """The share of all labelled cases that the subsets test together."""
+    if split.folds:
+        return 1.0
     labelled = [case for case in cases if case.labelled]
     if given := [case for case in labelled if case.role]:
         return sum(case.role == "test" for case in given) / len(labelled)

@@ -14,7 +14,14 @@ from pipeline.datasets.subsets import Subset
 from pipeline.planning.network_costs import mae_macs, network_macs
 from pipeline.planning.sizes import CaseSize, predictable
 from pipeline.settings import HEALTHY, Dataset, GradCam, Resources, Settings
-from pipeline.settings.configuration import used_maes, used_residuals
+from pipeline.settings.configuration import used_maes
+from pipeline.settings.instances import (
+    configured,
+    fold_of,
+    mae_instances,
+    residual_instances,
+    subsets_served,
+)
 
 TRAINED = 3  # forward passes that a training step counts as
 Workload = dict[tuple[str, str, str], int]
@@ -45,17 +52,19 @@ def stage_work(
     slices = {case.case: case.shape[0] for case in cases}
     unlabelled = _count(slices, (case.case for case in predictable(cases) if not case.labelled))
     healthy = _count(slices, (case.case for case in cases if case.role == HEALTHY))
-    for name in used_maes(dataset, experiments):
-        device = dataset.mae[name].resources.over(resources).device
+    for name in mae_instances(dataset, experiments):
+        device = dataset.mae[configured(name)].resources.over(resources).device
         work["train_mae", device, "mae_training"] += _mae_work(
             dataset, name, slices, subsets, healthy
         )
-    for name in used_residuals(dataset, experiments):
-        due = (subsets[number - 1] for number in dataset.subsets_with(name))
+    for name in residual_instances(dataset, experiments):
+        due = (subsets[number - 1] for number in subsets_served(dataset, name))
         cases_due = {case for roles in due for names in roles.values() for case in names}
-        kind, macs = _residual_work(dataset, name)
+        kind, macs = _residual_work(dataset, configured(name))
         mapped = _count(slices, cases_due) + unlabelled
         work["residual_maps", resources.device, kind] += mapped * macs
+    # one of the folds predicts the cases without reference
+    predicting = dataset.all_subsets if dataset.split.folds is None else dataset.shared_subsets[:1]
     for name, settings in dataset.experiments.items():
         forward = network_macs(dataset, name)
         device = settings.resources.over(resources).device
@@ -65,7 +74,8 @@ def stage_work(
             epoch = (TRAINED * seen["train"] + seen["validation"]) * forward
             trained = settings.training.epochs * epoch
             work["train_segmentation", device, "segmentation_training"] += trained
-            predicted = (seen["test"] + unlabelled) * forward
+            further = unlabelled if number in predicting else 0
+            predicted = (seen["test"] + further) * forward
             work["predict", resources.device, "segmentation_prediction"] += predicted
     return work
 
@@ -73,20 +83,23 @@ def stage_work(
 def _mae_work(
     dataset: Dataset, name: str, slices: Mapping[str, int], subsets: Sequence[Subset], healthy: int
 ) -> int:
-    """An epoch sees the training cases of all subsets and `healthy` slices once.
+    """An epoch sees the training cases of all subsets, or a fold's, and `healthy` slices once.
 
     It validates at every ratio.
     `steps` may cut the last epoch's training, never its validation.
     """
-    settings = dataset.mae[name]
+    settings, fold = dataset.mae[configured(name)], fold_of(name)
     if not settings.is_trained:
         return 0
     macs = [mae_macs(settings, ratio) for ratio in settings.train_mask_ratios]
+    seen_subsets = subsets if fold is None else subsets[fold - 1 : fold]
     train, validation = (
-        _count(slices, {case for roles in subsets for case in roles[role]})
+        _count(slices, {case for roles in seen_subsets for case in roles[role]})
         for role in ("train", "validation")
     )
     train += healthy
+    if settings.slices_of == "healthy":
+        train, validation = healthy - healthy // 10, healthy // 10
     epochs = settings.epochs_over(train)
     seen = epochs * train
     if settings.steps is not None:

@@ -5,8 +5,8 @@ result depends on exactly the dictionary that `stage_settings` returns for it.
 
 - `section`: the base of all sections, and the types of their values.
 - `data`: sections about data: source, slices, split, masks and scores.
-- `method`: sections about the method: masked models, networks and their training.
-- `augmentation`: how far trainings vary their slices.
+- `method`: sections about the method: masked models and networks.
+- `training`: how networks are trained, and how far trainings vary their slices.
 - `residual_sets`: which residual maps a set holds, and what its presets fill in.
 - `resources`: what a job may use; nothing in it changes a result.
 - `score_columns`: the columns of comparison tables.
@@ -14,14 +14,13 @@ result depends on exactly the dictionary that `stage_settings` returns for it.
 - `configuration`: the whole configuration, and the checks across sections.
 - `paths`: the files and folders that a configuration names.
 - `stage_settings`: the part of the configuration that a stage's result depends on.
-- `limits`: how large and deep a configuration may be.
-- `reading`: reads a file, and explains its faults.
+- `instances`: which MAE and which residual set serve a subset, where each fold has its own.
+- `reading`: reads a file, bounds its size, and explains its faults.
 - `write_schema`: writes the JSON schema for editors.
 
 The package re-exports what other rooms use most.
 """
 
-from pipeline.settings.augmentation import Augment as Augment
 from pipeline.settings.configuration import Dataset as Dataset
 from pipeline.settings.configuration import Settings as Settings
 from pipeline.settings.data import HEALTHY as HEALTHY
@@ -37,9 +36,7 @@ from pipeline.settings.method import Experiment as Experiment
 from pipeline.settings.method import Gcu as Gcu
 from pipeline.settings.method import Mae as Mae
 from pipeline.settings.method import MaeEncoder as MaeEncoder
-from pipeline.settings.method import Plateau as Plateau
 from pipeline.settings.method import Rcu as Rcu
-from pipeline.settings.method import Training as Training
 from pipeline.settings.paths import FurtherImage as FurtherImage
 from pipeline.settings.paths import further_images as further_images
 from pipeline.settings.paths import source_root as source_root
@@ -56,3 +53,6 @@ from pipeline.settings.stage_settings import residual_count as residual_count
 from pipeline.settings.stage_settings import stage_settings as stage_settings
 from pipeline.settings.tables import COSTS as COSTS
 from pipeline.settings.tables import Table as Table
+from pipeline.settings.training import Augment as Augment
+from pipeline.settings.training import Plateau as Plateau
+from pipeline.settings.training import Training as Training

@@ -58,8 +58,8 @@ class Dataset(Section):
 
     @property
     def all_subsets(self) -> tuple[int, ...]:
-        """Numbers of the split's subsets, from 1."""
-        return tuple(range(1, self.split.subsets + 1))
+        """Numbers of the split's subsets or folds, from 1."""
+        return tuple(range(1, self.split.parts + 1))
 
     @property
     def shared_subsets(self) -> tuple[int, ...]:
@@ -87,7 +87,7 @@ class Dataset(Section):
             require(subset in self.subsets_of(network), message)
 
     def _check_experiment(self, key: str, experiment: Experiment) -> None:
-        known = self.split.subsets
+        known = self.split.parts
         for subset in experiment.subsets or ():
             require(subset <= known, f"{key}.subsets: found {subset}, but split has {known}")
         if experiment.mae_encoder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from pipeline.settings.section import (
     MOST_SUBSETS,
@@ -32,6 +32,10 @@ Tilted = Annotated[
     Literal["refuse", "resample"], Field(exclude_if=lambda tilted: tilted == "refuse")
 ]
 Healthy = Annotated[tuple[str, ...], Field(exclude_if=lambda given: not given)]
+Folds = Annotated[
+    Annotated[int, Field(ge=2, le=MOST_SUBSETS, strict=True)] | None,
+    Field(exclude_if=lambda folds: folds is None),
+]
 LabelValue = Annotated[int, Field(ge=1, le=255, strict=True)]
 
 
@@ -101,12 +105,37 @@ class Slices(Section):
 
 
 class Split(Section):
-    """Who trains, validates and tests: `test` and `validation` are counts or fractions of cases."""
+    """Who trains, validates and tests: `test` and `validation` are counts or fractions of cases.
+
+    With `folds`, every labelled case is tested once, and each fold counts as a subset.
+    """
 
     by: Literal["case", "group"] = "case"
     subsets: Annotated[int, Field(ge=1, le=MOST_SUBSETS, strict=True)] = 1
+    folds: Folds = None
     test: Positive | Fraction = 0.2
     validation: Positive | Fraction = 0.2
+
+    @model_serializer(mode="wrap")
+    def _without_refused_key(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the key that folds refuse, so that the output can be read again."""
+        refused = {"test"} if self.folds else set()
+        return {key: value for key, value in written(self).items() if key not in refused}
+
+    @model_validator(mode="after")
+    def _check_folds(self) -> Self:
+        if self.folds is None:
+            return self
+        found = f"folds: found {self.folds} with subsets {self.subsets}"
+        require(self.subsets == 1, f"{found}, expected one of the two; leave subsets out")
+        fault = f"test: found {self.test:g} with folds {self.folds}, which test every case once"
+        require("test" not in self.model_fields_set, f"{fault}; leave test out")
+        return self
+
+    @property
+    def parts(self) -> int:
+        """How many subsets or folds there are."""
+        return self.folds or self.subsets
 
 
 class Postprocess(Section):

@@ -13,7 +13,6 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.settings.augmentation import Augmentation
 from pipeline.settings.resources import TrainingResources
 from pipeline.settings.section import (
     LARGEST_WIDTH,
@@ -30,8 +29,8 @@ from pipeline.settings.section import (
     Side,
     require,
 )
+from pipeline.settings.training import Augmentation, Training
 
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), NO_TRUTH]
 # keys of a masked training that are left out where they keep their default: records and
 # fingerprints of models made before they were known stay true
 Optimizer = Annotated[Literal["adam", "adamw"], Field(exclude_if=lambda kind: kind == "adam")]
@@ -40,6 +39,7 @@ Betas = Annotated[tuple[Moment, Moment], Field(exclude_if=lambda betas: betas ==
 Schedule = Annotated[Literal["step", "cosine"], Field(exclude_if=lambda kind: kind == "step")]
 Warmup = Annotated[float, Field(ge=0, lt=1, exclude_if=lambda share: share == 0), NO_TRUTH]
 UNSET = Field(exclude_if=lambda value: value is None)
+Scans = Annotated[Literal["all", "healthy"], Field(exclude_if=lambda scans: scans == "all")]
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},
     "mae": {
@@ -86,6 +86,7 @@ class Mae(Section):
     patch_size: Annotated[int, Field(ge=2, strict=True)] = 16
     train_mask_ratios: Annotated[tuple[Fraction, ...], Field(min_length=1)] = (0.5, 0.75)
     checkpoint: str | None = None
+    slices_of: Scans = "all"
     epochs: Annotated[Count | None, UNSET] = 200
     steps: Annotated[Positive | None, UNSET] = None
     batch_size: Positive = 32
@@ -140,6 +141,11 @@ class Mae(Section):
         """Whether there is a training, and its checkpoint is not used as it is."""
         return bool(self.steps or self.epochs)
 
+    @property
+    def learns_from_cases(self) -> bool:
+        """Whether it learns from training cases, and not from healthy scans alone."""
+        return self.is_trained and self.slices_of == "all"
+
     def epochs_over(self, slices: int) -> int:
         """Epochs of a training on so many slices; the last one may be cut short by `steps`."""
         if self.steps is None:
@@ -155,6 +161,8 @@ class Mae(Section):
         require(patches <= MOST_PATCHES, f"{found}, expected at most {MOST_PATCHES}")
         usable = self.is_trained or self.checkpoint is not None
         require(usable, "epochs 0 needs a checkpoint to start from")
+        usable = self.is_trained or self.slices_of == "all"
+        require(usable, "slices_of is for a training; epochs 0 uses the checkpoint as it is")
         usable = self.architecture == "mae" or self.checkpoint is None
         require(usable, "checkpoint is for architecture 'mae'; 'simmim' is trained from scratch")
         # how many epochs make so many steps is known when the slices are counted
@@ -172,29 +180,6 @@ class Mae(Section):
         masked = round(patches * mask_ratio)
         found = f"found {mask_ratio:g}, which masks {masked} of {patches} patches"
         require(0 < masked < patches, f"{key}: {found}, expected 1 to {patches - 1}")
-
-
-class Plateau(Section):
-    """Scale the rate by `factor` when the validation loss stands still (orCaScore, section 4.3)."""
-
-    factor: Fraction = 0.5
-    patience: Positive = 5
-
-
-class Training(Section):
-    """Segmentation training (section 4.3)."""
-
-    loss: Literal["mixed", "focal"] = "mixed"
-    batch_size: Positive = 21
-    epochs: Positive = 200
-    learning_rate: Rate = 1e-4
-    warmup_epochs: Count = 5
-    warmup_factor: Annotated[float, Field(ge=1, allow_inf_nan=False), NO_TRUTH] = 10.0
-    plateau: Plateau | None = None
-    patience: Positive = 10
-    lesion_free_fraction: Share = 1.0
-    augment: Augmentation = None
-    precision: Precision = "fp32"
 
 
 class Gcu(Section):

@@ -1,10 +1,13 @@
-"""Reading a configuration file, and explaining its faults in words a person can act on."""
+"""Reading a configuration file, and explaining its faults in words a person can act on.
+
+It also bounds how large and deep a configuration may be, so that none fills memory or stack.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -14,10 +17,12 @@ from pydantic import BaseModel, ValidationError
 from pipeline import settings as settings_model
 from pipeline.errors import PipelineError, one_line
 from pipeline.settings import Settings
-from pipeline.settings.limits import LARGEST_FILE, check_nodes, check_values
 from pipeline.settings.paths import file_refusal
 from pipeline.settings.section import require
 
+LARGEST_FILE = 2**20  # bytes; the largest configuration that is shipped has 1 % of it
+MOST_VALUES = 50_000  # with every alias written out
+DEEPEST = 40
 # pydantic's fault types in a user's words; `{…}` stands for the schema's own value
 EXPECTED = {
     "int_type": "a whole number",
@@ -58,7 +63,7 @@ def read_configuration(path: Path) -> dict[str, Any]:
     try:
         text = _read_text(path)
         nodes = yaml.compose(text, yaml.SafeLoader)
-        check_nodes(nodes)
+        _check_nodes(nodes)
         twice = _key_given_twice(nodes)
         given = yaml.safe_load(text)
     except OSError as error:
@@ -126,7 +131,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def validate(given: Mapping[str, Any], origin: str) -> Settings:
     """The settings that a mapping describes; `origin` names it in errors."""
     try:
-        check_values(given)
+        _check_values(given)
         return Settings.model_validate(given)
     except ValidationError as error:
         faults = error.errors()
@@ -209,3 +214,46 @@ def _shown(value: Any) -> str:
         return "nothing"
     text = repr(value)
     return f"{text if len(text) <= 60 else text[:57] + '…'} ({type(value).__name__})"
+
+
+def _check_nodes(root: yaml.Node | None) -> None:
+    """Refuse YAML whose aliases, written out, make too many values or an endless one.
+
+    Raises:
+        ValueError: too many values, or too deep.
+    """
+    _walk(root, _inside)
+
+
+def _check_values(given: Any) -> None:
+    """Refuse plain values that are too many or too deep, and text that no file's name can hold.
+
+    Raises:
+        ValueError: one of these.
+    """
+    _walk(given, _within)
+
+
+def _walk(root: Any, parts: Any) -> None:
+    waiting, count = [(root, 0)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        count += 1
+        require(count <= MOST_VALUES, f"found more than {MOST_VALUES} values, aliases written out")
+        require(depth <= DEEPEST, f"found values nested deeper than {DEEPEST}")
+        waiting += [(part, depth + 1) for part in parts(value)]
+
+
+def _inside(node: yaml.Node | None) -> Iterable[Any]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return node.value if isinstance(node, yaml.SequenceNode) else ()
+
+
+def _within(value: Any) -> Iterable[Any]:
+    if isinstance(value, str):
+        whole = "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
+        require(whole, f"found {value[:40]!r}, expected text without NUL and half characters")
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    return value if isinstance(value, list | tuple | set) else ()

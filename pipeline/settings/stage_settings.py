@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.settings.configuration import Dataset, Settings
+from pipeline.settings.instances import configured, subsets_served
 from pipeline.settings.method import Mae
 from pipeline.settings.residual_sets import GradCam
 from pipeline.settings.section import Section
@@ -28,15 +29,16 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
             return {"split": _plain(chosen.split), **seed}
         case "train_mae":
             # pictures change no weight
-            mae = chosen.mae[name].model_dump(mode="json", exclude={"picture_epochs"})
+            mae = chosen.mae[configured(name)].model_dump(mode="json", exclude={"picture_epochs"})
             return {"mae": mae, **slices, **seed}
         case "residual_maps":
-            subsets = {"subsets": list(chosen.subsets_with(name))}
-            return {**_residual_settings(chosen, name), **subsets, **slices, **seed}
+            subsets = {"subsets": list(subsets_served(chosen, name))}
+            return {**_residual_settings(chosen, configured(name)), **subsets, **slices, **seed}
         case "train_segmentation":
             return {**_network_settings(chosen, name), **slices, **seed}
         case "predict":
-            return {**_network_settings(chosen, name, "training"), **slices}
+            network = _network_settings(chosen, name, "training")
+            return {**network, **slices, **_who_predicts_unlabelled(chosen)}
         case "postprocess":
             return {"postprocess": _plain(chosen.postprocess)}
         case "evaluate":
@@ -68,6 +70,11 @@ def _network_settings(chosen: Dataset, name: str, *without: str) -> dict[str, An
         "residual_maps": residual_count(chosen, name),
         "mae": _plain(encoder_mae(chosen, name), MAE_SHAPE),
     }
+
+
+def _who_predicts_unlabelled(chosen: Dataset) -> dict[str, int]:
+    folds = chosen.split.folds is not None
+    return {"unlabelled_by": chosen.shared_subsets[0]} if folds else {}
 
 
 def encoder_mae(dataset: Dataset, experiment: str) -> Mae | None:

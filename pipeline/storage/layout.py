@@ -33,8 +33,11 @@ RESULTS = (
     Result("ingest", "*.zarr", "store"),
     Result("split", "split.json", "small"),
     Result("train_mae", "*.json", "manifest"),
+    Result("train_mae", "*/fold-*.json", "manifest"),
     Result("residual_maps", "*/batch-*.json", "manifest"),
+    Result("residual_maps", "*/fold-*/batch-*.json", "manifest"),
     Result("residual_maps", "*/*.zarr", "store"),
+    Result("residual_maps", "*/fold-*/*.zarr", "store"),
     Result("train_segmentation", "*/subset-*.json", "manifest"),
     Result("predict", "*/subset-*.json", "manifest"),
     Result("predict", "*/*/*.zarr", "store"),
@@ -87,7 +90,7 @@ class Layout:
         if stage in UNNAMED:
             return stage
         batch_or_subset = Path(name).stem.removeprefix("batch-").removeprefix("subset-")
-        return " ".join([stage, *folders, batch_or_subset if folders else Path(name).stem])
+        return work_name(stage, *folders, batch_or_subset if folders else Path(name).stem)
 
     def sources(self, work: str) -> Path:
         """What the files looked like that `ingest`, or `train_mae <name>`, was given and read."""
@@ -183,6 +186,11 @@ def folder_of(manifest: Path) -> Path:
 def mask_note(mask: Path, case: str) -> Path:
     """What postprocess notes beside a mask: its fingerprint, voxels and SHA-256."""
     return mask.with_name(f"{case}.json")
+
+
+def work_name(stage: str, *names: object) -> str:
+    """A job's stage and names as one file name: `train_mae paper fold-2` of `paper/fold-2`."""
+    return " ".join([stage, *map(str, names)]).replace("/", " ")
 
 
 RECORD = ".provenance.json"

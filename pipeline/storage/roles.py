@@ -20,10 +20,14 @@ def labelled_test_cases(layout: Layout, subsets: Sequence[int]) -> list[tuple[in
 
 
 def cases_of_other_subsets(layout: Layout, subsets: Sequence[int]) -> set[str]:
-    """The cases that train, validate or test in any other subset of the split."""
+    """The cases that train, validate or test in other subsets of the split alone."""
     split = read_json(layout.split)["subsets"]
-    others = (roles for number, roles in split.items() if int(number) not in subsets)
-    return {case for roles in others for cases in roles.values() for case in cases}
+
+    def cases_of(chosen: bool) -> set[str]:
+        parts = (roles for number, roles in split.items() if (int(number) in subsets) is chosen)
+        return {case for roles in parts for cases in roles.values() for case in cases}
+
+    return cases_of(False) - cases_of(True)  # folds have their cases in common
 
 
 def subset_of_cases(layout: Layout, subsets: Sequence[int]) -> dict[str, int]:
@@ -34,6 +38,17 @@ def subset_of_cases(layout: Layout, subsets: Sequence[int]) -> dict[str, int]:
         for cases in split["subsets"][str(number)].values():
             chosen |= dict.fromkeys(cases, number)
     return dict(sorted(chosen.items()))
+
+
+def has_folds(layout: Layout) -> bool:
+    """Whether the subsets of the split are folds, of which each tests other cases."""
+    return "folds" in read_json(layout.split)
+
+
+def testing_subset(layout: Layout, case: str) -> int | None:
+    """The subset that tests a case; None where none does."""
+    divided = read_json(layout.split)["subsets"] if layout.split.exists() else {}
+    return next((int(number) for number, roles in divided.items() if case in roles["test"]), None)
 
 
 def ingested_store(layout: Layout, case: str) -> Store:

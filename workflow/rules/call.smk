@@ -10,6 +10,9 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from pipeline.orchestration.call import Call, Plan, Planned
 from pipeline.orchestration.failed_job import failure_lines
 from pipeline.planning import preflight
+from pipeline.planning.folds import fold_note
+from pipeline.settings.instances import all_maes, configured
+from pipeline.storage.layout import work_name
 
 SHOWN_INPUTS = 3  # of a failed job: an ingest has two for every patient
 # log of a failed job → its stage and how it ended, and SLURM's own log of it, where there is one; a
@@ -52,9 +55,9 @@ def note_failure(record):
 
 
 def pretrained(dataset):
-    """The MAEs that start from given weights."""
-    maes = SETTINGS.datasets[dataset].mae
-    return [name for name, settings in maes.items() if settings.checkpoint]
+    """The MAEs that start from given weights, where folds have their own, each of them."""
+    chosen = SETTINGS.datasets[dataset]
+    return [name for name in all_maes(chosen) if chosen.mae[configured(name)].checkpoint]
 
 
 def plan_of_call():
@@ -63,7 +66,7 @@ def plan_of_call():
     for job in workflow.dag.jobs:
         names = [value for name, value in job.wildcards.items() if name != "dataset"]
         if "dataset" in job.wildcards.keys():
-            work, outputs = " ".join([job.rule.name, *names]), frozenset(map(Path, job.output))
+            work, outputs = work_name(job.rule.name, *names), frozenset(map(Path, job.output))
             planned.append(Planned(job.wildcards.dataset, work, outputs, job in due))
     return Plan(planned, whole=any(job.rule.name == "all" for job in workflow.dag.jobs))
 
@@ -107,7 +110,8 @@ if workflow.is_main_process:
     CALL = Call(LAYOUTS.values(), {dataset: pretrained(dataset) for dataset in LAYOUTS})
     # Snakemake refuses to plan what is due and write-protected: an archive counts as it stands
     lines = [UNWRITABLE] if UNWRITABLE else or_exit(list, CALL.check())
-    for line in [*filter(None, [UNSHARED]), *lines]:
+    told = [fold_note(dataset, chosen) for dataset, chosen in SETTINGS.datasets.items()]
+    for line in [*filter(None, [UNSHARED, *told]), *lines]:
         logger.info(line)
 
 

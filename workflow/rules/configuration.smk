@@ -61,8 +61,8 @@ BENCHMARKS = LAYOUT.stage("benchmarks")
 
 wildcard_constraints:
     dataset="|".join(map(re.escape, SETTINGS.datasets)),
-    mae=r"[\w+-]+",
-    residuals=r"[\w+-]+",
+    mae=r"[\w+-]+(?:/fold-\d+)?",
+    residuals=r"[\w+-]+(?:/fold-\d+)?",
     experiment=r"[\w+-]+",
     table=r"[\w+-]+",
     subset=r"\d+",

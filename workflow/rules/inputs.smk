@@ -10,6 +10,7 @@ from pipeline.orchestration.last_run import results_there
 from pipeline.planning.sizes import predictable
 from pipeline.settings import HEALTHY, further_images, source_root
 from pipeline.settings.configuration import table_experiments
+from pipeline.settings.instances import configured, instances_of
 from pipeline.settings.paths import checkpoint_files
 from pipeline.storage.layout import batch_names
 
@@ -35,6 +36,7 @@ def source_cases(dataset):
         if workflow.is_main_process:
             preflight.check_split(chosen, cases, SETTINGS.seed)
             preflight.check_units(chosen, cases)
+            preflight.check_healthy(chosen, cases)
     except (PipelineError, OSError) as error:
         sys.exit(f"error: data set {dataset}: {fault_line(error)}")
     return cases
@@ -83,7 +85,7 @@ def phantom_arguments(wildcards):
 
 def pretrained_checkpoint(wildcards):
     """The weights that a MAE starts from."""
-    given = known_dataset(wildcards).mae[wildcards.mae].checkpoint
+    given = known_dataset(wildcards).mae[configured(wildcards.mae)].checkpoint
     return or_exit(checkpoint_files, Path(given)) if given else []
 
 
@@ -105,17 +107,16 @@ def batches(dataset):
 
 
 def experiment_residuals(wildcards):
-    residuals = known_dataset(wildcards).experiments[wildcards.experiment].residuals
-    if residuals is None:
-        return []
-    layout = LAYOUTS[wildcards.dataset]
-    return [layout.residual_batch(residuals, batch) for batch in batches(wildcards.dataset)]
+    chosen, layout = known_dataset(wildcards), LAYOUTS[wildcards.dataset]
+    used = instances_of(chosen, wildcards.experiment, int(wildcards.subset)).residuals
+    return [layout.residual_batch(used, batch) for batch in batches(wildcards.dataset) if used]
 
 
 def experiment_mae(wildcards):
     """The MAE whose encoder a network starts from."""
-    encoder = SETTINGS.datasets[wildcards.dataset].experiments[wildcards.experiment].mae_encoder
-    return [LAYOUTS[wildcards.dataset].mae(encoder.mae)] if encoder else []
+    chosen, layout = SETTINGS.datasets[wildcards.dataset], LAYOUTS[wildcards.dataset]
+    used = instances_of(chosen, wildcards.experiment, int(wildcards.subset)).mae
+    return [layout.mae(used)] if used else []
 
 
 def experiments_of(wildcards):

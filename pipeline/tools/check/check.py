@@ -22,7 +22,7 @@ from pipeline.datasets.left_out import left_out
 from pipeline.errors import SEVERITIES, Finding, PipelineError, findings_of
 from pipeline.ingest import case_content, case_key, healthy_twins, read_case
 from pipeline.planning.disk import disk_needed
-from pipeline.planning.preflight import check_split, check_units
+from pipeline.planning.preflight import check_healthy, check_split, check_units
 from pipeline.planning.sizes import map_bytes
 from pipeline.settings import HEALTHY, Dataset, FurtherImage
 from pipeline.storage.files import nearest_there
@@ -86,6 +86,7 @@ def _split_faults(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> li
         if files:  # otherwise the listing has a finding already
             check_split(dataset, files, seed)
             check_units(dataset, files)
+            check_healthy(dataset, files)
     except PipelineError as error:
         return list(error.findings)
     return []

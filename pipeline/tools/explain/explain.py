@@ -15,6 +15,7 @@ from pipeline.errors import PipelineError
 from pipeline.networks.build import build_network, masked_models
 from pipeline.networks.weights import load_weights, weights_digest
 from pipeline.settings import Dataset, Residuals, encoder_mae, residual_count
+from pipeline.settings.instances import configured, maes_behind, residual_instance
 from pipeline.storage.files import write
 from pipeline.storage.layout import Layout
 from pipeline.storage.roles import ingested_store
@@ -49,14 +50,15 @@ def explain(
             raise PipelineError(f"--slice: {fault}")
     chosen = [number - 1 for number in numbers] or [_fullest_slice(store)]
     name = dataset.experiments[experiment].residuals
+    maps_of = residual_instance(dataset, name, subset) if name else None
     subject = Subject(
         case=case,
         store=store,
-        slices=_slices(layout, dataset, name, case, store),
+        slices=_slices(layout, dataset, maps_of, case, store),
         experiment=experiment,
         network=_network(layout, dataset, experiment, subset),
         residuals=dataset.residuals[name] if name else None,
-        models=_masked_models(layout, dataset, name, case, seed) if name else [],
+        models=_masked_models(layout, dataset, maps_of, case, seed) if maps_of else [],
         seed=seed,
     )
     written = [folder / f"{case}-slice-{z + 1:03d}.png" for z in chosen]
@@ -86,15 +88,16 @@ def _masked_models(
     layout: Layout, dataset: Dataset, name: str, case: str, seed: int
 ) -> list[MaskedModel]:
     """The masked model behind each map of a residual set; none for Grad-CAM."""
-    residuals = dataset.residuals[name]
+    residuals = dataset.residuals[configured(name)]
     if not isinstance(residuals, Residuals):
         return []
     maes = {part.mae: dataset.mae[part.mae] for part in residuals.maps}
-    models = masked_models(layout, maes)
+    instances = maes_behind(name, maes)
+    models = masked_models(layout, {instances[mae]: chosen for mae, chosen in maes.items()})
     path = layout.residual_store(name, case)
     made_by = open_store(path).attrs
     wanted = {
-        "weights": {mae: weights_digest(layout.mae(mae)) for mae in maes},
+        "weights": {mae: weights_digest(layout.mae(instances[mae])) for mae in maes},
         "residuals": residuals.model_dump(mode="json"),
         "slices": dataset.slices.of_networks(),
         "seed": seed,
@@ -104,7 +107,7 @@ def _masked_models(
             f"case {case}: {path} was made by another MAE or with other settings than it would be "
             "now, so the passes behind it cannot be shown; run residual_maps first"
         )
-    return [models[part.mae] for part in residuals.maps]
+    return [models[instances[part.mae]] for part in residuals.maps]
 
 
 def _fullest_slice(store: Store) -> int:

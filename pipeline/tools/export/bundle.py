@@ -28,6 +28,7 @@ from pydantic import TypeAdapter
 
 from pipeline.errors import PipelineError
 from pipeline.settings import Dataset, GradCam, residual_count
+from pipeline.settings.instances import mae_instance
 from pipeline.settings.section import Count, Name, Positive, require
 from pipeline.storage.files import file_digest, make_output, read_json, write_json
 from pipeline.storage.layout import STAGES, Layout, folder_of, stage_version
@@ -217,7 +218,9 @@ def _name_of(checkpoint: str | None) -> str | None:
 def _manifests(layout: Layout, dataset: Dataset, experiment: str, subset: int) -> dict[str, Path]:
     """The manifest behind each file of weights."""
     files = {"network.safetensors": layout.model(experiment, subset)}
-    files |= {f"mae-{name}.safetensors": layout.mae(name) for name in dataset.mae}
+    for name in dataset.mae:
+        manifest = layout.mae(mae_instance(dataset, name, subset))
+        files[f"mae-{name}.safetensors"] = manifest
     for name in dataset.experiments:
         if name != experiment:
             files[f"network-{name}.safetensors"] = layout.model(name, subset)

@@ -31,6 +31,7 @@ from pipeline.postprocess import postprocess
 from pipeline.predict import predict
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import GradCam, Resources, encoder_mae
+from pipeline.settings.instances import instances_of, residual_instance
 from pipeline.storage.files import make_output, read_json, replacing, write, write_json
 from pipeline.storage.images.names import image_name
 from pipeline.storage.images.source_grid import to_source_grid
@@ -145,19 +146,21 @@ def _run_stages(
     if experiment.residuals is not None:
         _make_maps(layout, bundle, experiment.residuals, resources)
     name, encoder = bundle.experiment, encoder_mae(dataset, bundle.experiment)
-    predict(layout, name, subset, experiment, bundle.maps, dataset.slices, resources, encoder)
+    used = instances_of(dataset, name, subset).residuals
+    predict(layout, name, subset, experiment, bundle.maps, dataset.slices, resources, encoder, used)
     postprocess(layout, name, subset, dataset.postprocess)
 
 
 def _make_maps(layout: Layout, bundle: Bundle, name: str, resources: Resources) -> None:
     dataset, subsets = bundle.dataset, (bundle.subset,)
     chosen, slices = dataset.residuals[name], dataset.slices
+    instance = residual_instance(dataset, name, bundle.subset)
     if isinstance(chosen, GradCam):
         source = dataset.experiments[chosen.grad_cam]
-        grad_cam_maps(layout, name, "1of1", chosen, source, subsets, slices, resources)
+        grad_cam_maps(layout, instance, "1of1", chosen, source, subsets, slices, resources)
         return
     maes = {part.mae: dataset.mae[part.mae] for part in chosen.maps}
-    residual_maps(layout, name, "1of1", chosen, maes, subsets, slices, bundle.seed, resources)
+    residual_maps(layout, instance, "1of1", chosen, maes, subsets, slices, bundle.seed, resources)
 
 
 def _hand_over(

@@ -15,7 +15,8 @@ from pathlib import Path
 from pipeline.datasets.configured import planned_cases
 from pipeline.datasets.subsets import split_cases
 from pipeline.orchestration.job_files import job_counts
-from pipeline.planning.preflight import check_split, check_units
+from pipeline.planning.folds import fold_note
+from pipeline.planning.preflight import check_healthy, check_split, check_units
 from pipeline.planning.rates import Rates
 from pipeline.planning.sizes import CaseSize, case_sizes, predictable, stores_needed
 from pipeline.settings import Dataset, Settings
@@ -53,6 +54,7 @@ class DatasetPlan:
     known: int  # cases whose header gives their size
     assumed: tuple[int, int, int] | None  # voxels (z, y, x) of the others, if any
     stages: dict[str, StagePlan]  # in the data's order
+    folds: str | None = None  # what each has of its own, in words
 
     @property
     def total(self) -> StagePlan:
@@ -88,6 +90,7 @@ def _dataset_plan(settings: Settings, name: str, rates: Mapping[str, Rates] | No
     files = planned_cases(settings, name)
     check_split(dataset, files, settings.seed)
     check_units(dataset, files)
+    check_healthy(dataset, files)
     shape = source.phantom.shape if source.phantom else None
     cases = case_sizes(files, source.adapter, dataset.slices, shape=shape)
     batches = batch_names(len(predictable(cases)), settings.resources.cases_per_job)
@@ -107,7 +110,8 @@ def _dataset_plan(settings: Settings, name: str, rates: Mapping[str, Rates] | No
     assumed = [case.shape for case in cases if not case.known]
     known = len(cases) - len(assumed)
     first = assumed[0] if assumed else None
-    return DatasetPlan(name, len(cases), labelled, slices, known, first, stages)
+    folds = fold_note(name, dataset)
+    return DatasetPlan(name, len(cases), labelled, slices, known, first, stages, folds)
 
 
 def _hours(

@@ -23,7 +23,8 @@ def table(plans: Sequence[DatasetPlan], rates: Mapping[str, Rates]) -> str:
         rows = [["stage", "jobs", *(UNITS[device] for device in rates), "disk"]]
         rows += [_cells(name, stage, rates) for name, stage in plan.stages.items()]
         rows.append(_cells("together", plan.total, rates))
-        parts += [_wrapped(f"{plan.dataset}: {_sizes(plan)}"), "", aligned(rows), ""]
+        told = [_wrapped(plan.folds)] if plan.folds else []
+        parts += [_wrapped(f"{plan.dataset}: {_sizes(plan)}"), *told, "", aligned(rows), ""]
     if len(plans) > 1:
         total = together([plan.total for plan in plans])
         hours = [f"{_hours(total.hours.get(device))} {UNITS[device]}" for device in rates]
@@ -39,9 +40,14 @@ def as_records(plans: Sequence[DatasetPlan], rates: Mapping[str, Rates]) -> str:
     """
     content = {
         "rates": {device: asdict(rate) for device, rate in rates.items()},
-        "datasets": [{**asdict(plan), "total": asdict(plan.total)} for plan in plans],
+        "datasets": [_record(plan) for plan in plans],
     }
     return json.dumps(content, indent=2, ensure_ascii=False)
+
+
+def _record(plan: DatasetPlan) -> dict[str, Any]:
+    content = {**asdict(plan), "total": asdict(plan.total)}
+    return content if plan.folds else {key: content[key] for key in content if key != "folds"}
 
 
 def _sizes(plan: DatasetPlan) -> str:

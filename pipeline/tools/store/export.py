@@ -13,13 +13,14 @@ import torch
 from grcsf.resampling import source_slices
 from pipeline.errors import PipelineError
 from pipeline.settings import Dataset, GradCam, Residuals
+from pipeline.settings.instances import residual_instance
 from pipeline.storage.files import make_output
 from pipeline.storage.images.geometry import Geometry, is_tilted
 from pipeline.storage.images.source_grid import to_source_grid
 from pipeline.storage.images.volumes import write_volume
 from pipeline.storage.layout import Layout
 from pipeline.storage.masks import source_geometry, store_geometry
-from pipeline.storage.roles import ingested_store
+from pipeline.storage.roles import ingested_store, testing_subset
 from pipeline.storage.zarr_store import open_store, read_array
 
 
@@ -37,7 +38,7 @@ def export_case(
     """
     store = ingested_store(layout, case)
     chosen = list(names) or [
-        name for name in dataset.residuals if layout.residual_store(name, case).exists()
+        name for name in dataset.residuals if _store(layout, dataset, name, case).exists()
     ]
     if not chosen:
         raise PipelineError(f"case {case}: has no residual maps yet; run residual-maps first")
@@ -49,7 +50,7 @@ def export_case(
     image = to_source_grid(read_array(store, "image"), source, geometry)
     write_volume(written[0], image, source)
     for name in chosen:
-        path = layout.residual_store(name, case)
+        path = _store(layout, dataset, name, case)
         for title, maps in _maps(path, f"residuals.{name}", dataset.residuals[name], geometry):
             ending = re.sub(r"[^A-Za-z0-9]+", "-", title.removeprefix("Residual, ")).strip("-")
             written.append(output / f"{case}-{name}-{ending}.nii.gz")
@@ -57,6 +58,12 @@ def export_case(
             restored = source_slices(slices, geometry.shape[1:])[:, 0].numpy()
             write_volume(written[-1], to_source_grid(restored, source, geometry), source)
     return written
+
+
+def _store(layout: Layout, dataset: Dataset, name: str, case: str) -> Path:
+    """The maps that the network which tests a case sees; of other cases those of the first fold."""
+    first = testing_subset(layout, case) or dataset.subsets_with(name)[0]
+    return layout.residual_store(residual_instance(dataset, name, first), case)
 
 
 def _maps(

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.settings import Dataset
+from pipeline.settings.instances import configured
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_faults import UntouchableError
@@ -143,9 +144,9 @@ def _shape_fault(kept: KeptStore, dataset: Dataset, case: Mapping[str, Any] | No
         return ""
     expected = tuple(case["shape"])
     if kept.stage == "residual_maps":
-        if kept.of not in dataset.residuals:
+        if configured(kept.of) not in dataset.residuals:
             return ""
-        maps = len(dataset.residuals[kept.of].titles)
+        maps = len(dataset.residuals[configured(kept.of)].titles)
         expected = (maps, expected[0], *dataset.slices.size)
         made_from = open_store(kept.path).attrs.get("image")
         if made_from != case["sha256_image"]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.errors import PipelineError
 from pipeline.settings import Dataset
+from pipeline.settings.instances import all_residuals, configured, fold_of
 from pipeline.storage.files import read_json, remove
 from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_faults import UntouchableError
@@ -73,9 +74,11 @@ def _reason(kept: KeptStore, datasets: Sequence[Dataset], cases: set[str] | None
     if cases is not None and kept.case not in cases:
         return f"{kept.case} is no case of the data set any longer"
     if kept.stage == "residual_maps" and not any(
-        kept.of in dataset.residuals for dataset in datasets
+        kept.of in all_residuals(dataset) for dataset in datasets
     ):
-        return f"no configuration has residuals.{kept.of}"
+        if fold := fold_of(kept.of):
+            return f"no configuration has residuals.{configured(kept.of)} of a fold {fold}"
+        return f"no configuration has residuals.{kept.of}" + _for_folds(kept.of, datasets)
     if kept.stage == "predict":
         experiment, _, subset = kept.of.partition("/subset-")
         if not subset:  # somebody's own folder
@@ -86,6 +89,11 @@ def _reason(kept: KeptStore, datasets: Sequence[Dataset], cases: set[str] | None
         if not any(subset in map(str, dataset.subsets_of(experiment)) for dataset in users):
             return f"no configuration has subset {subset} of experiments.{experiment}"
     return ""
+
+
+def _for_folds(residuals: str, datasets: Sequence[Dataset]) -> str:
+    named = any(residuals in dataset.residuals for dataset in datasets)
+    return " for all subsets; each fold has its own" if named else ""
 
 
 def _of_shared_folder(root: Path) -> Iterator[Needless]:

@@ -1,10 +1,18 @@
-"""The section `augment`: how far a training varies its slices."""
+"""The sections of a training: its schedule, and how far it varies its slices (`augment`)."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from pipeline.settings.section import NO_TRUTH, Section
+from pipeline.settings.section import (
+    NO_TRUTH,
+    Count,
+    Fraction,
+    Positive,
+    Precision,
+    Rate,
+    Section,
+)
 
 Probability = Annotated[float, Field(ge=0, le=1), NO_TRUTH]
 Degrees = Annotated[float, Field(ge=0, le=180), NO_TRUTH]
@@ -36,3 +44,27 @@ Augmentation = Annotated[
     AfterValidator(_none_if_nothing),
     Field(exclude_if=lambda chosen: chosen is None),
 ]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), NO_TRUTH]
+
+
+class Plateau(Section):
+    """Scale the rate by `factor` when the validation loss stands still (orCaScore, section 4.3)."""
+
+    factor: Fraction = 0.5
+    patience: Positive = 5
+
+
+class Training(Section):
+    """Segmentation training (section 4.3)."""
+
+    loss: Literal["mixed", "focal"] = "mixed"
+    batch_size: Positive = 21
+    epochs: Positive = 200
+    learning_rate: Rate = 1e-4
+    warmup_epochs: Count = 5
+    warmup_factor: Annotated[float, Field(ge=1, allow_inf_nan=False), NO_TRUTH] = 10.0
+    plateau: Plateau | None = None
+    patience: Positive = 10
+    lesion_free_fraction: Share = 1.0
+    augment: Augmentation = None
+    precision: Precision = "fp32"
