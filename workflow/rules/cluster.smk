@@ -28,7 +28,11 @@ def training(wildcards):
     """What a training may use: its own resources, or those of every job."""
     chosen = SETTINGS.datasets[wildcards.dataset]
     named = wildcards.keys()
-    one = chosen.mae[configured(wildcards.mae)] if "mae" in named else chosen.experiments[wildcards.experiment]
+    one = (
+        chosen.mae[configured(wildcards.mae)]
+        if "mae" in named
+        else chosen.experiments[wildcards.experiment]
+    )
     return one.resources.over(SETTINGS.resources)
 
 
