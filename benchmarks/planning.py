@@ -1,6 +1,7 @@
 """Seconds that Snakemake plans for, at ATLAS's full size: all ablations, ten methods, four subsets.
 
-Run as `python benchmarks/planning.py [--cases 16 655] [--repeats 3]`. The images are empty files.
+Run as `python benchmarks/planning.py [--cases 16 655] [--folds 4] [--repeats 3]`; folds take the place
+of the subsets. The images are empty files.
 Two calls are timed for each number of cases: the dry run when nothing is made, and the call that
 finds nothing to do when all is, with every store that the manifests list lying there. Medians by
 the clock on the wall and by the processor's time, which does not count what other processes took,
@@ -35,6 +36,7 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--cases", type=int, nargs="+", default=[16, 655])
+    parser.add_argument("--folds", type=int, help="in place of the subsets")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     taken: dict[int, dict[str, list[Seconds]]] = {}
@@ -42,7 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for count in options.cases:
             project = Path(folder) / str(count)
-            cases = write_project(project, count)
+            cases = write_project(project, count, options.folds)
             dry = [snakemake(project, "-n") for _ in range(options.repeats)]
             jobs[count] = int(re.findall(r"^total +(\d+)$", dry[0][1], re.MULTILINE)[0])
             pretend(project, cases)
@@ -53,10 +55,10 @@ def main() -> None:
                 CALLS[1]: [seconds for seconds, _ in done],
             }
     print_table(taken, jobs)
-    keep("planning", {"seconds": taken, "jobs": jobs})
+    keep("planning", {"folds": options.folds, "seconds": taken, "jobs": jobs})
 
 
-def write_project(folder: Path, count: int) -> list[str]:
+def write_project(folder: Path, count: int, folds: int | None = None) -> list[str]:
     """Empty images in the layout of ATLAS, and the configuration; the cases' names."""
     cases = [f"sub-r{index % COHORTS + 1:03d}s{index + 1:03d}" for index in range(count)]
     for case in cases:
@@ -68,6 +70,8 @@ def write_project(folder: Path, count: int) -> list[str]:
     config = yaml.safe_load((ROOT / "config" / "ablations.yaml").read_text("utf-8"))
     dataset = config["datasets"]["atlas"]
     dataset["source"]["root"] = "images"
+    if folds:
+        dataset["split"] = {"by": "group", "folds": folds}
     training = dataset["experiments"]["unetpp"]["training"]
     for peer in PEERS:  # only their names matter to a plan
         known = dataset["experiments"].get(peer, {"model": "unetpp", "training": training})
