@@ -1,5 +1,7 @@
 """The comparison: the paper's columns, intervals, stars, and what is said below."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from pipeline.errors import PipelineError
 from pipeline.evaluate import evaluate
 from pipeline.postprocess import postprocess
 from pipeline.settings import Evaluation, Postprocess
+from pipeline.storage.files import read_json, write_json
 from tests.pipeline.results import ResultsTree
 
 SHAPE = (4, 16, 16)
@@ -113,3 +116,26 @@ def test_scores_of_other_patients_or_none_are_refused(results_tree, box):
         compared(results_tree, VOXEL)
     with pytest.raises(PipelineError, match=r"unet\.json: not there"):
         compared(results_tree, VOXEL, ["unetpp", "unet"])
+
+
+def test_over_folds_means_and_differences_are_those_of_all_patients(tmp_path, box):
+    tree = ResultsTree(tmp_path / "results")
+    build(tree, box, VOXEL, 8)
+    alone, numbers = compared(tree, VOXEL)
+    cases = sorted(tree.cases)
+    tree.write_split([cases[:1], cases[1:]])
+    write_json(tree.layout.split, {**read_json(tree.layout.split), "folds": 2})
+    for name in NAMES:
+        predicted = tree.layout.stage("postprocess") / name
+        shutil.copytree(predicted / "subset-1", predicted / "subset-2")
+        shutil.copy(predicted / "subset-1.json", predicted / "subset-2.json")
+        stores = tree.layout.stage("predict") / name
+        shutil.copytree(stores / "subset-1", stores / "subset-2")
+        evaluate(tree.layout, name, (1, 2), VOXEL, Postprocess(), seed=0, threads=1)
+    compare(tree.layout, NAMES, (1, 2), VOXEL, seed=0)
+    text = tree.layout.table(".md").read_text("utf-8")
+    assert "Means over 8 test patients, each tested once in 2 folds, each over all" in text
+    folds = pd.read_csv(tree.layout.table(".csv"), index_col="experiment")
+    pd.testing.assert_frame_equal(folds, numbers)
+    assert "subsets" not in text
+    assert alone.splitlines()[2:6] == text.splitlines()[2:6]

@@ -94,6 +94,19 @@ def test_means_are_those_of_subsets_and_undefined_values_are_counted(head):
     assert [sizes[name]["patients"] for name in ("1-100", "101-1000", ">1000")] == [2, 0, 0]
 
 
+def test_means_over_folds_are_those_of_the_patients(head):
+    write_json(head.layout.split, {**read_json(head.layout.split), "folds": 2})
+    rows, summary = scored(head, subsets=(1, 2))
+    assert (summary["mean_over"], summary["subsets"]) == ("patients", [1, 2])
+    dice = [0.5, 2 * 32 / (2 * 32 + 4), 0]  # half found, one invented beside, one invented
+    assert rows["dice"].tolist() == pytest.approx(dice)
+    assert summary["scores"]["dice"]["mean"] == pytest.approx(sum(dice) / 3)
+    assert summary["scores"]["dice"]["low"] is not None, "an interval over the three patients"
+    assert summary["scores"]["dice"]["by_subset"]["1"] == 0.5
+    assert summary["scores"]["recall"]["mean"] == pytest.approx((0.5 + 1) / 2)
+    assert summary["scores"]["recall"]["undefined"] == 1
+
+
 def test_raw_scores_are_those_before_postprocessing(head):
     settings = Postprocess(method="components", min_volume_mm3=5 * VOXEL_MM3)
     rows, summary = scored(head, settings=settings, subsets=(1, 2))

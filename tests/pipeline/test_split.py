@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.datasets.subsets import closest_groups, pack, split_cases
+from pipeline.datasets.subsets import closest_groups, healthy_roles, pack, split_cases
 from pipeline.errors import PipelineError
 from pipeline.settings import Split
 from pipeline.split import split
@@ -163,3 +163,83 @@ def test_given_roles_must_not_cut_a_group():
     assert split_cases(cases, Split(by="case"), 0)[0]["test"] == ["c", "d"]
     cases["d"]["role"] = "train"
     assert split_cases(cases, Split(by="group"), 0)[0]["test"] == ["c"]
+
+
+def cases_of(groups):
+    return {name: {"group": group, "role": ""} for name, group in groups.items()}
+
+
+def test_seven_cases_in_three_folds_by_hand():
+    # in hash order e g b f a c d, dealt out one by one; the first that is left validates
+    folds = split_cases(cases_of(dict.fromkeys("abcdefg", "")), Split(folds=3, validation=1), 0)
+    assert folds == [
+        {"train": ["a", "b", "c"], "validation": ["g"], "test": ["d", "e", "f"]},
+        {"train": ["b", "c", "d", "f"], "validation": ["e"], "test": ["a", "g"]},
+        {"train": ["a", "d", "f", "g"], "validation": ["e"], "test": ["b", "c"]},
+    ]
+
+
+def test_a_fold_may_be_one_group_and_the_smaller_ones_share_one():
+    groups = {**dict.fromkeys("abc", "X"), **dict.fromkeys("de", "Y"), "f": "Z", "g": "W"}
+    settings = Split(by="group", folds=3, validation=1)
+    folds = split_cases(cases_of(groups), settings, 0)
+    assert [fold["test"] for fold in folds] == [["a", "b", "c"], ["d", "e"], ["f", "g"]]
+
+
+@given(
+    sizes=COHORTS,
+    seed=st.integers(0, 99),
+    folds=st.integers(2, 8),
+    by=st.sampled_from(["case", "group"]),
+)
+def test_every_case_is_tested_once_and_no_group_is_cut(sizes, seed, folds, by):
+    cases = cohort_cases(sizes)
+    subsets = split_cases(cases, Split(by=by, folds=folds), seed)
+    assert sorted(case for subset in subsets for case in subset["test"]) == sorted(cases)
+    for subset in subsets:
+        assert sorted(case for role in ROLES for case in subset[role]) == sorted(cases)
+        assert all(subset.values())
+        testing = {cases[case]["group"] for case in subset["test"]}
+        learning = {cases[case]["group"] for case in subset["train"] + subset["validation"]}
+        assert by == "case" or not testing & learning
+    tested = [len(subset["test"]) for subset in subsets]
+    assert by == "group" or max(tested) - min(tested) <= 1
+
+
+def test_folds_of_given_roles_or_of_too_few_cases_are_refused():
+    roles = with_roles({"a": "train", "b": "validation", "c": "test"})
+    with pytest.raises(PipelineError, match=r"split\.folds: found 2, but the data set gives roles"):
+        split_cases(roles, Split(folds=2), 0)
+    with pytest.raises(PipelineError, match=r"at least 4 for 4 folds; lower split\.folds"):
+        split_cases(cohort_cases([5, 5, 5]), Split(by="group", folds=4), 0)
+
+
+def test_the_file_says_that_its_subsets_are_folds_and_each_fold_s_mae_sees_no_tested_case(tmp_path):
+    layout = Layout(tmp_path, "brain")
+    fit = {"labelled": True, "slices": 2, "slices_with_lesion": [1], "empty_slices": []}
+    cases = {name: {**case, **fit} for name, case in cohort_cases([4, 6, 3]).items()}
+    cases["sound"] = {**fit, "group": "", "role": "healthy", "labelled": False}
+    write_json(layout.cases, {"cases": cases})
+    split(layout, Split(folds=4), 3)
+    written = read_json(layout.split)
+    assert written["folds"] == 4
+    for number, roles in written["subsets"].items():
+        learnt, validated = lesion_free_slices(layout, cases, int(number))
+        assert {case for case, _ in learnt} == {*roles["train"], "sound"}
+        assert {case for case, _ in validated} == set(roles["validation"])
+        assert not {case for case, _ in learnt + validated} & set(roles["test"])
+    split(layout, Split(), 3)
+    assert "folds" not in read_json(layout.split)
+
+
+def test_a_tenth_of_the_healthy_scans_validates_and_a_new_one_moves_few():
+    scans = [f"s{number}" for number in range(30)]
+    train, validation = healthy_roles(scans, 1)
+    assert len(validation) == 3
+    assert sorted(train + validation) == sorted(scans)
+    assert healthy_roles(reversed(scans), 1) == (train, validation)
+    more = healthy_roles([*scans, "new"], 1)[1]
+    assert len(set(validation) - set(more)) <= 1
+    assert [len(part) for part in healthy_roles(["a", "b"], 1)] == [1, 1]
+    with pytest.raises(PipelineError, match="found 1 healthy scan, expected at least 2"):
+        healthy_roles(["a"], 1)
