@@ -1,7 +1,7 @@
 """Seconds that Snakemake plans for, at ATLAS's full size: all ablations, ten methods, four subsets.
 
-Run as `python benchmarks/planning.py [--cases 16 655] [--folds 4] [--repeats 3]`; folds take the place
-of the subsets. The images are empty files.
+Run as `python benchmarks/planning.py [--cases 16 655] [--folds 4] [--repeats 3]`; folds take the
+place of the subsets. The images are empty files.
 Two calls are timed for each number of cases: the dry run when nothing is made, and the call that
 finds nothing to do when all is, with every store that the manifests list lying there. Medians by
 the clock on the wall and by the processor's time, which does not count what other processes took,

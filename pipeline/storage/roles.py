@@ -45,7 +45,7 @@ def has_folds(layout: Layout) -> bool:
     return "folds" in read_json(layout.split)
 
 
-def testing_subset(layout: Layout, case: str) -> int | None:
+def subset_that_tests(layout: Layout, case: str) -> int | None:
     """The subset that tests a case; None where none does."""
     divided = read_json(layout.split)["subsets"] if layout.split.exists() else {}
     return next((int(number) for number, roles in divided.items() if case in roles["test"]), None)

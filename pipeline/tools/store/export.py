@@ -20,7 +20,7 @@ from pipeline.storage.images.source_grid import to_source_grid
 from pipeline.storage.images.volumes import write_volume
 from pipeline.storage.layout import Layout
 from pipeline.storage.masks import source_geometry, store_geometry
-from pipeline.storage.roles import ingested_store, testing_subset
+from pipeline.storage.roles import ingested_store, subset_that_tests
 from pipeline.storage.zarr_store import open_store, read_array
 
 
@@ -62,7 +62,7 @@ def export_case(
 
 def _store(layout: Layout, dataset: Dataset, name: str, case: str) -> Path:
     """The maps that the network which tests a case sees; of other cases those of the first fold."""
-    first = testing_subset(layout, case) or dataset.subsets_with(name)[0]
+    first = subset_that_tests(layout, case) or dataset.subsets_with(name)[0]
     return layout.residual_store(residual_instance(dataset, name, first), case)
 
 

@@ -99,6 +99,33 @@ def test_healthy_scans_are_ingested_and_learnt_by_the_mae_alone(tmp_path):
     assert hours[0] / hours[1] == pytest.approx((54 * 1.5 + 10) / (50 * 1.5 + 10))
 
 
+def test_folds_take_as_many_trainings_and_stores_as_there_are_folds(tmp_path, capsys):
+    whole = validate(tiny(tmp_path), "test")
+    given = tiny(tmp_path, split={"folds": 3, "validation": 1})
+    rates = {"cpu": load_rates(SHIPPED, "cpu")}
+    (once,), (folds,) = (plan(settings, rates) for settings in (whole, validate(given, "test")))
+    for stage in ("train_mae", "residual_maps", "train_segmentation"):
+        assert folds.stages[stage].jobs == 3 * once.stages[stage].jobs
+        assert folds.stages[stage].size == 3 * once.stages[stage].size
+    # every fold maps all 70 slices; of 7 cases one validates, and 3 + 2 + 2 are tested in turn
+    hours = [one.stages["residual_maps"].hours["cpu"] for one in (folds, once)]
+    assert hours[0] == pytest.approx(3 * hours[1])
+    hours = [one.stages["train_mae"].hours["cpu"] for one in (folds, once)]
+    learnt = (30 + 40 + 40) * 1.5 + 3 * 10
+    assert hours[0] / hours[1] == pytest.approx(learnt / (50 * 1.5 + 10))
+    hours = [one.stages["predict"].hours["cpu"] for one in (folds, once)]
+    assert hours[0] == pytest.approx(7 * hours[1])
+    assert folds.stages["predict"].size == pytest.approx(7 * once.stages["predict"].size, abs=7)
+    out = planned(capsys, written(tmp_path, given))
+    assert "own: 3 folds; MAE mae is trained for each of them" in out
+    assert (
+        "folds"
+        not in json.loads(planned(capsys, written(tmp_path, tiny(tmp_path)), "--json"))["datasets"][
+            0
+        ]
+    )
+
+
 @pytest.fixture(scope="module")
 def atlas(tmp_path_factory):
     """The paper's configuration for 655 cases, whose files are empty."""
