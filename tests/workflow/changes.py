@@ -34,6 +34,7 @@ class Change(NamedTuple):
     make: Callable
     about: str = r"\w+ head"
     message: str = ""
+    adds: tuple[str, str] | None = None  # a part of earlier jobs, and what new ones have there
 
 
 def setting(keys: str, value) -> Callable:
@@ -250,12 +251,18 @@ CHANGES = {
         setting("datasets.head.source.tilted", "resample")
     ),
     "the split": Change(setting("datasets.heart.split.test", 2), r"\w+ heart"),
+    "folds in place of the split, or another number of them": Change(
+        setting("datasets.heart.split", {"folds": 2, "validation": 1}),
+        r"\w+ heart",
+        adds=("subset 1", "subset 2"),
+    ),
     "a new experiment": Change(
         setting("datasets.head.experiments.more", {**HEAD_KEYS["experiments"]["unet"], "width": 6}),
         MORE,
+        adds=("unet", "more"),
     ),
     "an experiment renamed by moving its folders, and a setting of it changed": Change(
-        move_experiment, MORE
+        move_experiment, MORE, adds=("unet", "more")
     ),
     "an experiment removed": Change(setting("datasets.head.experiments.grcsf", None)),
     "a stage's `VERSION` raised": Change(raise_version, BOTH),

@@ -27,7 +27,8 @@ def jobs_of(plan, *stages):
     return sorted(job for job in plan.jobs if job.split(" ")[0] in stages)
 
 
-def test_each_fold_has_its_own_mae_and_maps(project, config, images):
+def test_each_fold_has_its_own_mae_and_maps(project, config):
+    config["datasets"]["images"]["split"] = FOLDS
     project.configure(config, 7)
     plan = project.plan("-p")
     assert plan.counts == {**SHARED, "train_mae": 6, "residual_maps": 3}

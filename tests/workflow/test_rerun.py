@@ -64,7 +64,7 @@ def test_every_row_has_its_change_and_every_change_its_row():
 def test_after_a_change_its_row_is_planned_told_and_made(again, jobs, text, row):
     change = CHANGES[text]
     change.make(again)
-    added = {job.replace("unet", "more") for job in jobs if "more" in change.about}
+    added = {job.replace(*change.adds) for job in jobs if change.adds}
     concerned = {job for job in jobs | added if re.match(change.about, job)}
     expected = {job for job in concerned if job.split(" ")[0] in row.computes | row.looks}
     plan = again.plan("-p")
