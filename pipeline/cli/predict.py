@@ -13,7 +13,7 @@ import typer
 from pipeline.cli.job import Override, app, bound_threads, open_job, recorded
 from pipeline.errors import PipelineError
 from pipeline.settings import Resources, encoder_mae, residual_count
-from pipeline.settings.instances import instances_of
+from pipeline.settings.instances import instances_of, subsets_that_predict_unlabelled
 
 
 @app.command()
@@ -70,7 +70,6 @@ def _predict_test_cases(
     maps, mae = residual_count(job.dataset, experiment), encoder_mae(job.dataset, experiment)
     with recorded(job, "predict", experiment=experiment, subset=subset):
         used = instances_of(job.dataset, experiment, subset).residuals
-        # other folds would predict them once more, of which the report shows one
-        asked = job.dataset.split.folds is None or subset == job.dataset.shared_subsets[0]
+        asked = subset in subsets_that_predict_unlabelled(job.dataset)
         given = (job.layout, experiment, subset, chosen, maps, slices, job.resources, mae, used)
         run(*given, unlabelled=asked)

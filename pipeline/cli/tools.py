@@ -25,6 +25,7 @@ from pipeline.cli.job import (
 )
 from pipeline.errors import PipelineError
 from pipeline.settings import further_images, source_root
+from pipeline.settings.instances import subsets_that_predict_unlabelled
 from pipeline.settings.section import SMALLEST_SIDE
 from pipeline.storage.files import make_output
 from pipeline.storage.layout import stage_version
@@ -181,6 +182,10 @@ def submission(
         check_submission(job.layout, output)
         return
     check_names(job, experiment=experiment, subset=subset)
+    predicting = subsets_that_predict_unlabelled(job.dataset)
+    if subset not in predicting:
+        expected = f"expected {predicting[0]}, the fold that predicts the test scans"
+        raise PipelineError(f"--subset: found {subset}, {expected}")
     run(job.layout, experiment, subset, output)
 
 

@@ -140,10 +140,12 @@ def check_names(settings: Settings, asked: Mapping[str, str | int]) -> None:
     `asked` has `dataset`, and any of `mae`, `residuals`, `experiment`, `table`, `subset`.
     """
     chosen = settings.datasets[str(asked["dataset"])]
-    instances = {"mae": all_maes(chosen), "residuals": all_residuals(chosen)}
+    instances = {"mae": all_maes, "residuals": all_residuals}
     for kind, section in KINDS.items():
-        known = instances.get(kind, getattr(chosen, section))
-        if kind in asked and asked[kind] not in known:
+        if kind not in asked:
+            continue
+        known = instances[kind](chosen) if kind in instances else getattr(chosen, section)
+        if asked[kind] not in known:
             raise PipelineError(
                 f"data set {asked['dataset']}: {section} has no {asked[kind]!r}; it has: "
                 f"{', '.join(known) or 'none'}"

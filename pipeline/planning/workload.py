@@ -21,6 +21,7 @@ from pipeline.settings.instances import (
     mae_instances,
     residual_instances,
     subsets_served,
+    subsets_that_predict_unlabelled,
 )
 
 TRAINED = 3  # forward passes that a training step counts as
@@ -63,8 +64,7 @@ def stage_work(
         kind, macs = _residual_work(dataset, configured(name))
         mapped = _count(slices, cases_due) + unlabelled
         work["residual_maps", resources.device, kind] += mapped * macs
-    # one of the folds predicts the cases without reference
-    predicting = dataset.all_subsets if dataset.split.folds is None else dataset.shared_subsets[:1]
+    predicting = subsets_that_predict_unlabelled(dataset)
     for name, settings in dataset.experiments.items():
         forward = network_macs(dataset, name)
         device = settings.resources.over(resources).device

@@ -83,6 +83,15 @@ def subsets_served(dataset: Dataset, residuals: str) -> tuple[int, ...]:
     return dataset.subsets_with(residuals) if fold is None else (fold,)
 
 
+def subsets_that_predict_unlabelled(dataset: Dataset) -> tuple[int, ...]:
+    """The subsets whose networks predict cases without reference: all, or one of the folds.
+
+    It is fold 1, or the first fold that all experiments have, which the report shows.
+    """
+    folds = dataset.split.folds is not None
+    return dataset.shared_subsets[:1] if folds else dataset.all_subsets
+
+
 def residual_instances(dataset: Dataset, experiments: Iterable[str]) -> list[str]:
     """The instances of residual sets that these experiments see."""
     names = list(experiments)

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.settings.configuration import Dataset, Settings
-from pipeline.settings.instances import configured, subsets_served
+from pipeline.settings.instances import (
+    configured,
+    subsets_served,
+    subsets_that_predict_unlabelled,
+)
 from pipeline.settings.method import Mae
 from pipeline.settings.residual_sets import GradCam
 from pipeline.settings.section import Section
@@ -74,7 +78,7 @@ def _network_settings(chosen: Dataset, name: str, *without: str) -> dict[str, An
 
 def _who_predicts_unlabelled(chosen: Dataset) -> dict[str, int]:
     folds = chosen.split.folds is not None
-    return {"unlabelled_by": chosen.shared_subsets[0]} if folds else {}
+    return {"unlabelled_by": subsets_that_predict_unlabelled(chosen)[0]} if folds else {}
 
 
 def encoder_mae(dataset: Dataset, experiment: str) -> Mae | None:

@@ -17,6 +17,8 @@ def model_card(record: Mapping[str, Any], dataset: Dataset) -> str:
     name, experiment = record["experiment"], dataset.experiments[record["experiment"]]
     cases = record["cases"]
     size = " × ".join(map(str, dataset.slices.size))
+    folds = dataset.split.folds
+    part, whole = ("Fold", f"{folds} folds") if folds else ("Subset", "split")
     return f"""# {name}, trained on {record["dataset"]}
 
 Lesion segmentation, slice by slice, of 3D {dataset.source.modality or "medical"} images:
@@ -34,13 +36,13 @@ grid. A voxel is lesion from probability {dataset.postprocess.probability:g} on;
 
 ## Trained on
 
-Subset {record["subset"]} of the data set's split (digest `{record["split_digest"][:16]}`):
+{part} {record["subset"]} of the data set's {whole} (digest `{record["split_digest"][:16]}`):
 {cases["train"]} training, {cases["validation"]} validation, {cases["test"]} test cases. Seed
 {record["seed"]}.
 
 ## Scores
 
-{_scores(record)}
+{_scores(record, f"{part.lower()}s")}
 
 ## Not for
 
@@ -81,7 +83,7 @@ def _maps(dataset: Dataset, experiment: Experiment) -> str:
     )
 
 
-def _scores(record: Mapping[str, Any]) -> str:
+def _scores(record: Mapping[str, Any], parts: str) -> str:
     scores = record["scores"]
     if scores is None:
         return "Not evaluated when this bundle was written."
@@ -91,7 +93,7 @@ def _scores(record: Mapping[str, Any]) -> str:
         if key in scores and scores[key]["mean"] is not None
     ]
     head = ["", "mean", f"{record['confidence']:.0%} interval"]
-    patients = f"Means over the {record['patients']} test patients of all evaluated subsets."
+    patients = f"Means over the {record['patients']} test patients of all evaluated {parts}."
     return f"{aligned([head, *rows])}\n\n{patients}"
 
 
