@@ -65,10 +65,7 @@ def train_segmentation(
         load_mae_encoder(network, layout, used.mae, mae)
     module = SegmentationTraining(network, settings.training, seed)
     train, validation = (
-        _loader(
-            *(layout, roles[role], cases, settings, used.residuals),
-            *(slices, seed, resources, role == "train"),
-        )
+        _loader(layout, roles[role], cases, settings, used, slices, seed, resources, role)
         for role in ("train", "validation")
     )
     title, counts = f"{name}, subset {subset}", (len(roles["train"]), len(roles["validation"]))
@@ -116,26 +113,26 @@ def _loader(
     names: Sequence[str],
     cases: Mapping[str, Mapping[str, Any]],
     settings: Experiment,
-    residuals: str | None,
+    used: Instances,
     slices: Slices,
     seed: int,
     resources: Resources,
-    training: bool,
+    role: str,
 ) -> DataLoader[Any]:
     planes = [(case, z) for case in names for z in range(cases[case]["slices"])]
     lesion = [i for i, (case, z) in enumerate(planes) if z in cases[case]["slices_with_lesion"]]
     lesion_free = sorted(set(range(len(planes))) - set(lesion))
     residual_stores = None
-    if residuals is not None:
-        residual_stores = {case: layout.residual_store(residuals, case) for case in names}
+    if used.residuals is not None:
+        residual_stores = {case: layout.residual_store(used.residuals, case) for case in names}
     order = SliceSampler(lesion, lesion_free, settings.training.lesion_free_fraction, seed)
     if len(order) == 0:
-        role = "training" if training else "validation"
-        fault = f"the {len(names)} {role} cases show no slice: none holds a lesion"
+        kind = "training" if role == "train" else role
+        fault = f"the {len(names)} {kind} cases show no slice: none holds a lesion"
         remedy = "and lesion_free_fraction leaves no other; raise it or split differently"
         raise PipelineError(f"{layout.dataset}: {fault}, {remedy}")
     size, stores = settings.training.batch_size, {case: layout.case_store(case) for case in names}
-    if not training:
+    if role != "train":
         # a fixed mix of slices, because the Dice loss of a batch without any lesion means nothing;
         # every process validates on all of them, in the batches of a single process
         chosen = SliceDataset([planes[index] for index in order], stores, slices, residual_stores)
