@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.datasets import ListingError, list_cases
-from pipeline.settings import HEALTHY, Dataset, FurtherImage, GradCam
+from pipeline.settings import HEALTHY, Dataset, FurtherImage, GradCam, configured
 from pipeline.settings.configuration import table_experiments, used_maes, used_residuals
 from pipeline.settings.paths import checkpoint_files
 from pipeline.storage.files import read_json
@@ -60,7 +60,7 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
         case "residual_maps":
             return [*both, *models_behind(layout, dataset, first)]
         case "train_segmentation":
-            encoder = dataset.experiments[first].mae_encoder
+            encoder = dataset.experiments[configured(first)].mae_encoder
             maes = [layout.mae(encoder.mae)] if encoder else []
             return [*both, *_residuals(layout, dataset, first), *maes]
         case "predict":
@@ -75,9 +75,12 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
             rows = dataset.tables[first].rows
             return [*both, *_scores(layout, [row.experiment for row in rows])]
         case "report":
-            subsets = _of_subsets(dataset, dataset.experiments, layout.model, layout.masks)
+            models = _of_subsets(dataset, dataset.experiments, layout.model)
+            # whose pictures are of the first repeat
+            own = [(name, n) for name in dataset.experiments for n in dataset.subsets_of(name)]
+            masks = [layout.masks(*job) for job in own]
             scores = _scores(layout, dataset.experiments)
-            return [*both, *_tables(layout.table), *scores, *subsets]
+            return [*both, *_tables(layout.table), *scores, *models, *masks]
     raise ValueError(f"no stage is called {stage!r}")
 
 
@@ -101,7 +104,7 @@ def raw_files(
 
 def _residuals(layout: Layout, dataset: Dataset, experiment: str) -> list[Path]:
     """The newest manifests that list all residual stores; batches of another number leave some."""
-    name = dataset.experiments[experiment].residuals
+    name = dataset.experiments[configured(experiment)].residuals
     if name is None:
         return []
     folder = layout.residual_batch(name, "1of1").parent
@@ -119,7 +122,12 @@ def _residuals(layout: Layout, dataset: Dataset, experiment: str) -> list[Path]:
 def _of_subsets(
     dataset: Dataset, experiments: Iterable[str], *paths: Callable[[str, int], Path]
 ) -> list[Path]:
-    jobs = [(name, subset) for name in experiments for subset in dataset.subsets_of(name)]
+    jobs = [
+        (training, subset)
+        for name in experiments
+        for training in dataset.trainings_of(name)
+        for subset in dataset.subsets_of(name)
+    ]
     return [path(*job) for path in paths for job in jobs]
 
 

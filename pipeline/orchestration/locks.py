@@ -23,7 +23,7 @@ from typing import IO
 from pipeline.errors import PipelineError
 from pipeline.networks.nodes import is_one_of_several
 from pipeline.storage.files import nearest_there, remove
-from pipeline.storage.layout import Layout
+from pipeline.storage.layout import Layout, work_name
 
 log = logging.getLogger(__name__)
 SUFFIX = ".claim"
@@ -53,7 +53,7 @@ def locked(layout: Layout, stage: str, *names: object) -> Iterator[None]:
     if is_one_of_several():  # the process that has started it holds the lock
         yield
         return
-    work = " ".join([stage, *map(str, names)])
+    work = work_name(stage, *names)
     with _open_lock(layout, work) as file:
         if not _lock(file):
             log.info("%s: waiting for %s, which makes it already", work, _who(file))

@@ -19,8 +19,8 @@ def disk_needed(dataset: Dataset, cases: Sequence[Sized]) -> dict[str, int]:
     stores = stores_needed(dataset, cases)
     autoencoders = [dataset.mae[name] for name in used_maes(dataset, list(dataset.experiments))]
     networks = sum(
-        network_parameters(dataset, name) * len(dataset.subsets_of(name))
-        for name in dataset.experiments
+        network_parameters(dataset, name) * len(dataset.subsets_of(name)) * experiment.repeats
+        for name, experiment in dataset.experiments.items()
     )
     maes = sum(mae_parameters(mae) * (KEPT_COPIES if mae.is_trained else 1) for mae in autoencoders)
     return {

@@ -194,9 +194,11 @@ def _predicted_voxels(dataset: Dataset, cases: Sequence[Sized]) -> float:
         if case.shape:
             voxels[case.labelled] += math.prod(case.shape)
     per_subset = voxels[True] * _tested_share(dataset.split, cases) / dataset.split.subsets
-    return sum(
-        len(dataset.subsets_of(name)) * (per_subset + voxels[False]) for name in dataset.experiments
+    trainings = sum(
+        len(dataset.subsets_of(name)) * experiment.repeats
+        for name, experiment in dataset.experiments.items()
     )
+    return trainings * (per_subset + voxels[False])
 
 
 def _tested_share(split: Split, cases: Sequence[Sized]) -> float:

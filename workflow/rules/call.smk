@@ -10,6 +10,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from pipeline.orchestration.call import Call, Plan, Planned
 from pipeline.orchestration.failed_job import failure_lines
 from pipeline.planning import preflight
+from pipeline.storage.layout import work_name
 
 SHOWN_INPUTS = 3  # of a failed job: an ingest has two for every patient
 # log of a failed job → its stage and how it ended, and SLURM's own log of it, where there is one; a
@@ -63,7 +64,7 @@ def plan_of_call():
     for job in workflow.dag.jobs:
         names = [value for name, value in job.wildcards.items() if name != "dataset"]
         if "dataset" in job.wildcards.keys():
-            work, outputs = " ".join([job.rule.name, *names]), frozenset(map(Path, job.output))
+            work, outputs = work_name(job.rule.name, *names), frozenset(map(Path, job.output))
             planned.append(Planned(job.wildcards.dataset, work, outputs, job in due))
     return Plan(planned, whole=any(job.rule.name == "all" for job in workflow.dag.jobs))
 

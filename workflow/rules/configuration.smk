@@ -63,7 +63,7 @@ wildcard_constraints:
     dataset="|".join(map(re.escape, SETTINGS.datasets)),
     mae=r"[\w+-]+",
     residuals=r"[\w+-]+",
-    experiment=r"[\w+-]+",
+    experiment=r"[\w+-]+(/repeat-\d+)?",
     table=r"[\w+-]+",
     subset=r"\d+",
     batch=r"\d+of\d+",

@@ -8,7 +8,7 @@ from pipeline.datasets.configured import planned_cases
 from pipeline.orchestration import job_files
 from pipeline.orchestration.last_run import results_there
 from pipeline.planning.sizes import predictable
-from pipeline.settings import HEALTHY, further_images, source_root
+from pipeline.settings import HEALTHY, configured, further_images, source_root
 from pipeline.settings.configuration import table_experiments
 from pipeline.settings.paths import checkpoint_files
 from pipeline.storage.layout import batch_names
@@ -105,7 +105,8 @@ def batches(dataset):
 
 
 def experiment_residuals(wildcards):
-    residuals = known_dataset(wildcards).experiments[wildcards.experiment].residuals
+    experiment = configured(wildcards.experiment)
+    residuals = known_dataset(wildcards).experiments[experiment].residuals
     if residuals is None:
         return []
     layout = LAYOUTS[wildcards.dataset]
@@ -114,7 +115,8 @@ def experiment_residuals(wildcards):
 
 def experiment_mae(wildcards):
     """The MAE whose encoder a network starts from."""
-    encoder = SETTINGS.datasets[wildcards.dataset].experiments[wildcards.experiment].mae_encoder
+    experiments = SETTINGS.datasets[wildcards.dataset].experiments
+    encoder = experiments[configured(wildcards.experiment)].mae_encoder
     return [LAYOUTS[wildcards.dataset].mae(encoder.mae)] if encoder else []
 
 
@@ -128,15 +130,19 @@ def experiments_of(wildcards):
     return list(chosen.experiments)
 
 
-def subset_files(path):
-    """Files of every subset of a job's experiments, as an input function."""
+def subset_files(path, repeated=True):
+    """Files of every subset and repeat of a job's experiments, as an input function.
+
+    Without `repeated`, those of the first repeat alone.
+    """
 
     def files(wildcards):
         chosen = SETTINGS.datasets[wildcards.dataset]
         of = getattr(LAYOUTS[wildcards.dataset], path)
         return [
-            of(experiment, subset)
+            of(name, subset)
             for experiment in experiments_of(wildcards)
+            for name in (chosen.trainings_of(experiment) if repeated else [experiment])
             for subset in chosen.subsets_of(experiment)
         ]
 
