@@ -45,8 +45,8 @@ def labelled_part(
 ) -> Subset:
     """The cases by role that an experiment's training uses of a subset; all if it asks for none.
 
-    The first of each role in hash order, so that fewer cases are among more in both roles; as large
-    a share of them validates as of the whole subset, but at least one, and one is left for training.
+    The first of each role in hash order, so that fewer cases are among more in both roles. The same
+    share of them validates as of the whole subset, but at least one, and one is left for training.
 
     Raises:
         PipelineError: the subset has fewer than `labelled_cases`.

@@ -75,12 +75,11 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
             rows = dataset.tables[first].rows
             return [*both, *_scores(layout, [row.experiment for row in rows])]
         case "report":
-            models = _of_subsets(dataset, dataset.experiments, layout.model)
-            # whose pictures are of the first repeat
+            # curves and pictures are of the first repeat
             own = [(name, n) for name in dataset.experiments for n in dataset.subsets_of(name)]
-            masks = [layout.masks(*job) for job in own]
+            subsets = [path(*job) for path in (layout.model, layout.masks) for job in own]
             scores = _scores(layout, dataset.experiments)
-            return [*both, *_tables(layout.table), *scores, *models, *masks]
+            return [*both, *_tables(layout.table), *scores, *subsets]
     raise ValueError(f"no stage is called {stage!r}")
 
 

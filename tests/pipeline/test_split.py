@@ -185,5 +185,7 @@ def test_fewer_labelled_cases_are_among_more_and_the_same_share_validates(train,
         before = part
     assert before in (None, subset)
     many = Experiment(model="unet", labelled_cases=whole + 1)
-    with pytest.raises(PipelineError, match=rf"few\.labelled_cases: found {whole + 1}, expected at"):
+    with pytest.raises(
+        PipelineError, match=rf"few\.labelled_cases: found {whole + 1}, expected at"
+    ):
         labelled_part(subset, "few", many, seed)

@@ -24,6 +24,7 @@ BOTH = r"\w+ (head|heart)"
 GRCSF = r"\w+ head(: (grcsf|mrm)\b.*)?$"
 MAE_ON = r"train_mae head|" + GRCSF
 MORE = r"\w+ head(: more\b.*)?$"
+SECOND_REPEAT = r"\w+ head$|evaluate head: unet$|(?!evaluate)\w+ head: unet/repeat-2,"
 LONG_AGO = (1_577_836_800, 1_577_836_800)
 HEAD_KEYS = tiny.configuration()["datasets"]["head"]
 
@@ -226,6 +227,12 @@ CHANGES = {
     ),
     "`training.augment` of an experiment": Change(
         setting("datasets.head.experiments.grcsf.training.augment", {"flip": 0.5}), GRCSF
+    ),
+    "`labelled_cases` of an experiment": Change(
+        setting("datasets.head.experiments.grcsf.labelled_cases", 2), GRCSF
+    ),
+    "`repeats` of an experiment raised": Change(
+        setting("datasets.head.experiments.unet.repeats", 2), SECOND_REPEAT
     ),
     "epochs of an MAE": Change(setting("datasets.head.mae.shared.epochs", 2), MAE_ON),
     "the recipe of an MAE": Change(setting("datasets.head.mae.shared.recipe", "mae"), MAE_ON),

@@ -65,6 +65,7 @@ def test_after_a_change_its_row_is_planned_told_and_made(again, jobs, text, row)
     change = CHANGES[text]
     change.make(again)
     added = {job.replace("unet", "more") for job in jobs if "more" in change.about}
+    added |= {job.replace("unet", "unet/repeat-2") for job in jobs if "repeat" in change.about}
     concerned = {job for job in jobs | added if re.match(change.about, job)}
     expected = {job for job in concerned if job.split(" ")[0] in row.computes | row.looks}
     plan = again.plan("-p")
@@ -157,6 +158,25 @@ def test_a_run_makes_its_case_and_leaves_nothing_to_do(again, text, made):
     cases = {"c3", "c4", *(case for _, case in made)}
     assert set(read_json(again.folder / MASKS)["cases"]) == cases
     assert not any(path.stat().st_size for path in (again.folder / HEAD.locks).glob("*.claim"))
+
+
+def test_one_more_repeat_is_trained_and_scored_with_those_before_it(again):
+    again.change("datasets.head.experiments.unet.repeats", 2)
+    again.run()
+    table = (again.folder / HEAD.table(".md")).read_text("utf-8")
+    assert "differ by their seed alone: unet 2, grcsf 1." in table
+    scores = (again.folder / HEAD.scores("unet")).read_text("utf-8").splitlines()
+    assert scores[0].startswith("case,group,subset,repeat,")
+    assert [row.split(",")[0] for row in scores[1:]] == ["c3", "c4"] * 2
+    assert again.plan().jobs == []
+    again.change("datasets.head.experiments.unet.repeats", 3)
+    new = ("train_segmentation", "predict", "postprocess")
+    assert set(again.plan().jobs) == {
+        *(f"{stage} head: unet/repeat-3, subset 1" for stage in new),
+        "evaluate head: unet",
+        "compare head",
+        "report head",
+    }
 
 
 def test_a_healthy_scan_beside_phantoms_is_read_again_where_it_is_replaced(again):

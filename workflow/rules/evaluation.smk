@@ -7,9 +7,6 @@ rule evaluate:
     output:
         report(LAYOUT.scores("{experiment}"), **shown_in_report("Scores", "experiment")),
         LAYOUT.summary("{experiment}"),
-    # one job scores all repeats
-    wildcard_constraints:
-        experiment=r"[\w+-]+",
     params:
         settings=settings_of("evaluate", "experiment"),
         version=stage_version("evaluate"),
@@ -89,7 +86,7 @@ rule report:
         LAYOUT.table(".csv"),
         experiment_files("scores"),
         experiment_files("summary"),
-        subset_files("model"),
+        subset_files("model", repeated=False),
         subset_files("masks", repeated=False),
     output:
         report(LAYOUT.report, **shown_in_report("Reports")),
