@@ -63,7 +63,7 @@ def summarise(
     if calcium:
         names += [*CALCIUM, *(f"threshold_{name}" for name in VOXEL)]
     subsets = sorted({row["subset"] for row in rows})
-    summary = {
+    summary: dict[str, Any] = {
         "patients": len(rows),
         **({"repeats": len(repeats)} if len(repeats) > 1 else {}),
         "subsets": subsets,
@@ -78,15 +78,11 @@ def summarise(
         "by_group": by_group(rows),
     }
     if calcium:
-        each = [calcium_summary(own, evaluation, seed) for own in repeats.values()]
-        over_patients: dict[str, Any] = _combined(each, mean_over_repeats)
-        spread: dict[str, Any] = {"sd_over_repeats": _combined(each, standard_deviation)}
         summary["calcium"] = {
             "threshold_hu": threshold_hu,
             "majority_over": evaluation.majority_over,
             "agatston_slice_mm": evaluation.agatston_slice_mm,
-            **over_patients,
-            **(spread if len(repeats) > 1 else {}),
+            **_calcium_over_repeats(repeats, evaluation, seed),
         }
     plain: dict[str, Any] = _without_nan(summary)
     return plain
@@ -197,6 +193,15 @@ def _over_repeats(repeats: Mapping[int, Sequence[Row]], name: str) -> dict[str, 
         for repeat, rows in repeats.items()
     }
     return {"by_repeat": means, "sd_over_repeats": standard_deviation(means.values())}
+
+
+def _calcium_over_repeats(
+    repeats: Mapping[int, Sequence[Row]], evaluation: Evaluation, seed: int
+) -> dict[str, Any]:
+    """Means of what `calcium_summary` says of each repeat, and their standard deviations."""
+    each = [calcium_summary(rows, evaluation, seed) for rows in repeats.values()]
+    spread = {"sd_over_repeats": _combined(each, standard_deviation)} if len(each) > 1 else {}
+    return {**_combined(each, mean_over_repeats), **spread}
 
 
 def _combined(parts: Sequence[Any], combine: Callable[[Sequence[Any]], Any]) -> Any:

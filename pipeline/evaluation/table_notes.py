@@ -141,8 +141,8 @@ def _agatston(name: str, summary: Mapping[str, Any]) -> str:
     same = f"{round(scores['same_risk'], 1):g}"
     return (
         f"{name}, Agatston score against the reference's{repeats}: ICC (absolute agreement) "
-        f"{shown['icc']}; risk group the same in {same} of {summary['patients']} patients, linearly "
-        f"weighted kappa {shown['risk_kappa']}."
+        f"{shown['icc']}; risk group the same in {same} of {summary['patients']} patients, "
+        f"linearly weighted kappa {shown['risk_kappa']}."
     )
 
 

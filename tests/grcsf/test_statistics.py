@@ -118,5 +118,7 @@ def test_refuses_what_it_cannot_compute(call, message):
 
 
 def test_standard_deviation_is_that_of_a_sample_and_of_defined_values():
-    assert standard_deviation([0.2, 0.4, NAN, 0.9]) == pytest.approx(np.std([0.2, 0.4, 0.9], ddof=1))
+    assert standard_deviation([0.2, 0.4, NAN, 0.9]) == pytest.approx(
+        np.std([0.2, 0.4, 0.9], ddof=1)
+    )
     assert math.isnan(standard_deviation([0.2, NAN]))
