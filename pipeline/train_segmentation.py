@@ -50,11 +50,12 @@ def train_segmentation(
     roles = labelled_part(whole, configured(name), settings, seed)
     seed = repeat_seed(seed, name)
     manifest = layout.model(name, subset)
-    record: dict[str, Any] = {
+    record = {
         "experiment": settings.model_dump(mode="json", exclude={"repeats"}),
         "residual_maps": residual_count,
         "slices": slices.of_networks(),
         "seed": seed,
+        **_labelled(settings, roles),
     }
     key = _training_key(layout, settings, slices, cases, roles, record)
     if reuse_finished(manifest, key):
@@ -87,9 +88,14 @@ def train_segmentation(
         for line in idle_units(read_history(folder_of(manifest) / "history.csv")):
             log.warning("%s: %s", title, line)
         load_best(module, best)
-        if settings.labelled_cases is not None:
-            record["labelled"] = {role: roles[role] for role in ("train", "validation")}
         keep_model(network, manifest, key, record)
+
+
+def _labelled(settings: Experiment, roles: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The cases that a training on fewer labelled ones uses, for its manifest."""
+    if settings.labelled_cases is None:
+        return {}
+    return {"labelled": {role: list(roles[role]) for role in ("train", "validation")}}
 
 
 def _training_key(
