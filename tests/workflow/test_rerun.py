@@ -168,6 +168,14 @@ def test_one_more_repeat_is_trained_and_scored_with_those_before_it(again):
     scores = (again.folder / HEAD.scores("unet")).read_text("utf-8").splitlines()
     assert scores[0].startswith("case,group,subset,repeat,")
     assert [row.split(",")[0] for row in scores[1:]] == ["c3", "c4"] * 2
+    page = (again.folder / HEAD.report).read_text("utf-8")
+    assert "<th>Repeat 2</th>" in page
+    assert "its first repeat is shown, with that repeat's Dice" in page
+    mask = HEAD.mask("unet/repeat-2", 1, "c3", ".nii.gz")
+    trace = again.python("-m", "pipeline", "trace", str(mask))
+    said = trace.communicate()
+    assert trace.returncode == 0, said
+    assert "train_segmentation head experiment unet/repeat-2 subset 1" in " ".join(said.split())
     assert again.plan().jobs == []
     again.change("datasets.head.experiments.unet.repeats", 3)
     new = ("train_segmentation", "predict", "postprocess")
