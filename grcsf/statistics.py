@@ -1,10 +1,11 @@
-"""Statistics over patients: means by group, intervals, paired tests.
+"""Statistics over patients: means by group, intervals, paired tests; and spread over repeats.
 
 Undefined values (nan) are left out; the results say how many.
 """
 
 import math
-from collections.abc import Hashable, Sequence
+import statistics
+from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -48,6 +49,12 @@ def _by_group(values: Sequence[float], groups: Sequence[Hashable]) -> dict[Hasha
     for value, group in zip(values, groups, strict=True):
         members.setdefault(group, []).append(float(value))
     return members
+
+
+def standard_deviation(values: Iterable[float]) -> float:
+    """Sample standard deviation (n − 1) of the defined values; nan of fewer than two."""
+    defined = [value for value in values if not math.isnan(value)]
+    return statistics.stdev(defined) if len(defined) > 1 else math.nan
 
 
 class Interval(NamedTuple):

@@ -11,7 +11,7 @@ from pipeline.errors import PipelineError
 from pipeline.evaluation.patient_scores import Row, calcium_row, voxel_row
 from pipeline.evaluation.summary import summarise
 from pipeline.evaluation.tables import write_csv
-from pipeline.settings import Evaluation, Postprocess
+from pipeline.settings import Evaluation, Postprocess, repeat_name
 from pipeline.storage.files import write_json
 from pipeline.storage.layout import Layout
 from pipeline.storage.masks import read_hu, read_mask, thresholded_mask
@@ -30,8 +30,11 @@ def evaluate(
     postprocess: Postprocess,
     seed: int,  # of the bootstrap
     threads: int,  # patients that are scored at a time
+    repeats: int = 1,
 ) -> None:
     """Write a row for each labelled test case of the subsets, and the summary over them.
+
+    With several repeats, each has its rows.
 
     Raises:
         PipelineError: there is no labelled test case, or a mask is missing or on another grid.
@@ -42,14 +45,20 @@ def evaluate(
         remedy = "raise split.test or give labelled cases the role test"
         raise PipelineError(f"{layout.dataset}: {fault}; {remedy}")
     score = dask.delayed(score_case)
-    jobs = [score(layout, experiment, *test, evaluation, postprocess) for test in tested]
+    numbers = range(1, repeats + 1) if repeats > 1 else (None,)
+    jobs = [
+        score(layout, experiment, *test, evaluation, postprocess, repeat)
+        for repeat in numbers
+        for test in tested
+    ]
     rows: tuple[Row, ...] = dask.compute(*jobs, scheduler="threads", num_workers=threads)
     write_csv(layout.scores(experiment), rows)
     above, folds = postprocess.threshold_hu, has_folds(layout)
     summary = summarise(rows, evaluation, seed, threshold_hu=above, folds=folds)
     dice = summary["scores"]["dice"]["mean"]  # None if no patient has a score
     mean = "undefined" if dice is None else f"{dice:.3f}"
-    log.info("%s: %d patients, Dice %s", experiment, len(rows), mean)
+    of = f" of {repeats} repeats" if repeats > 1 else ""
+    log.info("%s: %d patients, Dice %s%s", experiment, len(tested), mean, of)
     sections = {"evaluation": evaluation, "postprocess": postprocess}
     settings = {name: section.model_dump(mode="json") for name, section in sections.items()}
     content = {"experiment": experiment, **summary, "settings": settings, "outputs": []}
@@ -63,24 +72,27 @@ def score_case(
     case: str,
     evaluation: Evaluation,
     postprocess: Postprocess,
+    repeat: int | None = None,  # None of an experiment that has one
 ) -> Row:
-    """One patient's row.
+    """One patient's row, of one repeat.
 
     Raises:
         PipelineError: a store or the mask is missing, damaged or on another grid.
     """
+    name = repeat_name(experiment, repeat or 1)
     try:
         store = open_store(layout.case_store(case))
-        final = read_mask(layout, experiment, subset, case, store)
-        raw = thresholded_mask(layout, experiment, subset, case, postprocess.probability)
+        final = read_mask(layout, name, subset, case, store)
+        raw = thresholded_mask(layout, name, subset, case, postprocess.probability)
         label = read_array(store, "label")
         spacing_mm = [float(side) for side in store.attrs["spacing"]]  # type: ignore[union-attr,arg-type]
         row = {"case": case, "group": store.attrs["group"], "subset": subset}
+        row |= {} if repeat is None else {"repeat": repeat}
         row |= voxel_row(label, final, raw, spacing_mm)
         if evaluation.metrics == "calcium":
             hu, threshold_hu = read_hu(store), postprocess.threshold_hu
             row |= calcium_row(label, final, hu, spacing_mm, evaluation, threshold_hu)
     except Exception as error:
-        error.add_note(f"while scoring case {case} of {experiment}, subset {subset}")
+        error.add_note(f"while scoring case {case} of {name}, subset {subset}")
         raise
     return row

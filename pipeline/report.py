@@ -41,7 +41,9 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
     scores = {name: read_scores(layout, name, subsets) for name in experiments}
     asked = (evaluation, seed, subsets)
     summaries = {name: read_summary(layout, name, *asked) for name in experiments}
-    pictures, example = _pictures(layout, dataset, split["unlabelled"], scores)
+    # pictures show a repeat, and what they are called has to fit them
+    first = {name: read_scores(layout, name, subsets, repeat=1) for name in experiments}
+    pictures, example = _pictures(layout, dataset, split["unlabelled"], first)
     write(layout.report.with_name("example.png"), example)
     histories, untrained = training_histories(layout, dataset)
     colours = colours_of(experiments, ON_BLACK)
@@ -78,6 +80,7 @@ def _score_parts(scores: Scores, summaries: Mapping[str, Any], *, calcium: bool)
     cohorts = parts.cohort_table(summaries)
     return {
         "scored": len(next(iter(scores.values()))),
+        "repeats": parts.repeat_table(summaries),
         "sizes": parts.size_table(summaries),
         "sizes_picture": embedded(group_picture(parts.dice_by_size(scores))),
         "cohorts": cohorts,

@@ -9,8 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.evaluation.comparison import best_value, experiment_numbers, score_cell
+from pipeline.evaluation.comparison import (
+    best_value,
+    experiment_numbers,
+    score_cell,
+    tell_repeats,
+)
 from pipeline.evaluation.score_files import read_summary
+from pipeline.evaluation.table_notes import labelled_notes, repeat_notes
 from pipeline.evaluation.tables import TextTable, escaped, write_table
 from pipeline.settings import COSTS, Dataset, Table
 from pipeline.settings.configuration import table_experiments
@@ -50,6 +56,7 @@ def build_table(layout: Layout, dataset: Dataset, chosen: Table, seed: int) -> T
     subsets = dataset.subsets_of(*names)
     scores = [COLUMNS[key] for key in chosen.columns if key not in COSTS]
     measured = {name: _measured(layout, dataset, name, subsets, scores, seed) for name in names}
+    tell_repeats(measured)
     published = {key for row in chosen.rows for key in row.published}
     best = {key: _best_of_groups(chosen, key, measured) for key in chosen.columns}
     table = TextTable(list(chosen.headings), names=len(chosen.headings))
@@ -71,6 +78,7 @@ def build_table(layout: Layout, dataset: Dataset, chosen: Table, seed: int) -> T
         table.numbers.append(labels | numbers | printed)
     patients = measured[names[0]]["patients"]
     table.notes = _notes(chosen, dataset, subsets, patients, published)
+    table.notes += [*repeat_notes(measured), *labelled_notes(measured)]
     return table
 
 

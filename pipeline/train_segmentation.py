@@ -8,6 +8,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from pipeline.datasets.subsets import labelled_part
 from pipeline.errors import PipelineError
 from pipeline.networks.build import build_network, load_mae_encoder
 from pipeline.networks.history import idle_units, read_history
@@ -15,7 +16,7 @@ from pipeline.networks.resume import is_first_process, load_best
 from pipeline.networks.segmentation_training import SegmentationTraining
 from pipeline.networks.trainer import fit, per_process, seed_generators
 from pipeline.networks.weights import keep_model, reuse_finished, weights_digest
-from pipeline.settings import Experiment, Mae, Resources, Slices
+from pipeline.settings import Experiment, Mae, Resources, Slices, configured, repeat_seed
 from pipeline.settings.instances import Instances
 from pipeline.storage.files import fingerprint, read_json
 from pipeline.storage.intensity import image_key
@@ -41,17 +42,22 @@ def train_segmentation(
 ) -> None:
     """Train one experiment on one subset, from the encoder of `mae`; keep the best epoch by loss.
 
+    `name` is the experiment's, or that of a repeat, which draws from a seed of its own.
+
     Raises:
         PipelineError: there is no slice to learn from, or the training cannot run or diverges.
     """
     cases = read_json(layout.cases)["cases"]
-    roles = read_json(layout.split)["subsets"][str(subset)]
+    whole = read_json(layout.split)["subsets"][str(subset)]
+    roles = labelled_part(whole, configured(name), settings, seed)
+    seed = repeat_seed(seed, name)
     manifest = layout.model(name, subset)
     record = {
-        "experiment": settings.model_dump(mode="json"),
+        "experiment": settings.model_dump(mode="json", exclude={"repeats"}),
         "residual_maps": residual_count,
         "slices": slices.of_networks(),
         "seed": seed,
+        **_labelled(settings, roles),
     }
     encoder = settings.mae_encoder
     used = instances or Instances(settings.residuals, encoder.mae if encoder else None)
@@ -87,6 +93,13 @@ def train_segmentation(
             log.warning("%s: %s", title, line)
         load_best(module, best)
         keep_model(network, manifest, key, record)
+
+
+def _labelled(settings: Experiment, roles: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The cases that a training on fewer labelled ones uses, for its manifest."""
+    if settings.labelled_cases is None:
+        return {}
+    return {"labelled": {role: list(roles[role]) for role in ("train", "validation")}}
 
 
 def _training_key(

@@ -21,12 +21,13 @@ from pipeline.settings import (
     Mae,
     Resources,
     Settings,
+    configured,
     further_images,
+    repeat_seed,
     source_root,
     stage_settings,
     store_root,
 )
-from pipeline.settings.instances import configured
 from pipeline.settings.reading import load_settings
 from pipeline.storage.layout import Layout, stage_version
 
@@ -41,6 +42,9 @@ Config = Annotated[Path, typer.Option("--config", help="the configuration file")
 Override = Annotated[str, typer.Option("--set", help="JSON merged over the configuration")]
 DatasetName = Annotated[str, typer.Option("--dataset", help="a data set of the configuration")]
 ExperimentName = Annotated[str, typer.Option("--experiment", help="an experiment of the data set")]
+RepeatName = Annotated[
+    str, typer.Option("--experiment", help="an experiment of the data set, or unet/repeat-2 of it")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="records in place of a table")]
 Subset = Annotated[int, typer.Option("--subset", min=1, help="a subset of the split")]
 
@@ -72,8 +76,8 @@ def open_job(
         kind, name = next(iter(asked.items()))
         maes, experiments = job.dataset.mae, job.dataset.experiments
         known: Mapping[str, Mae | Experiment] = maes if kind == "mae" else experiments
-        if (of := configured(str(name))) in known:
-            job = replace(job, resources=known[of].resources.over(job.resources))
+        if own := known.get(configured(str(name))):
+            job = replace(job, resources=own.resources.over(job.resources))
     bound_threads(job.resources.threads)  # before the check, which imports numpy
     check_names(job, **asked)
     return job
@@ -91,7 +95,7 @@ def check_names(job: Job, **asked: str | int) -> None:
 def recorded(job: Job, stage: str, **names: str | int) -> Iterator[None]:
     """Lock a stage's result for this process, and write a record of the work beside it.
 
-    The first of `names` is the MAE, residual set, experiment or table.
+    The first of `names` is the MAE, residual set, experiment (or one of its repeats) or table.
     """
     from pipeline.orchestration import record_writer
     from pipeline.orchestration.job_files import raw_files, read_files, written_files
@@ -105,7 +109,7 @@ def recorded(job: Job, stage: str, **names: str | int) -> Iterator[None]:
         root=layout.root,
         written=written_files(layout, stage, names),
         settings=stage_settings(job.settings, stage, layout.dataset, first),
-        seed=job.settings.seed,
+        seed=repeat_seed(job.settings.seed, first),
         version=stage_version(stage),
     )
 

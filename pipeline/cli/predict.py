@@ -12,7 +12,7 @@ import typer
 
 from pipeline.cli.job import Override, app, bound_threads, open_job, recorded
 from pipeline.errors import PipelineError
-from pipeline.settings import Resources, encoder_mae, residual_count
+from pipeline.settings import Resources, configured, encoder_mae, residual_count
 from pipeline.settings.instances import instances_of, subsets_that_predict_unlabelled
 
 
@@ -66,7 +66,7 @@ def _predict_test_cases(
     job = open_job(config, override, dataset, experiment=experiment, subset=subset)
     from pipeline.predict import predict as run
 
-    chosen, slices = job.dataset.experiments[experiment], job.dataset.slices
+    chosen, slices = job.dataset.experiments[configured(experiment)], job.dataset.slices
     maps, mae = residual_count(job.dataset, experiment), encoder_mae(job.dataset, experiment)
     with recorded(job, "predict", experiment=experiment, subset=subset):
         used = instances_of(job.dataset, experiment, subset).residuals

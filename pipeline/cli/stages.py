@@ -14,14 +14,22 @@ from pipeline.cli.job import (
     DatasetName,
     ExperimentName,
     Override,
+    RepeatName,
     Subset,
     app,
     open_job,
     recorded,
 )
 from pipeline.networks.nodes import is_to_be_spread, train_on_nodes
-from pipeline.settings import GradCam, encoder_mae, further_images, residual_count, source_root
-from pipeline.settings.instances import configured, instances_of, subsets_served
+from pipeline.settings import (
+    GradCam,
+    configured,
+    encoder_mae,
+    further_images,
+    residual_count,
+    source_root,
+)
+from pipeline.settings.instances import instances_of, subsets_served
 
 
 @app.command()
@@ -98,7 +106,7 @@ def residual_maps(
 def train_segmentation(
     config: Config,
     dataset: DatasetName,
-    experiment: ExperimentName,
+    experiment: RepeatName,
     subset: Subset = 1,
     override: Override = "",
 ) -> None:
@@ -111,8 +119,8 @@ def train_segmentation(
         from pipeline.train_segmentation import train_segmentation as run
 
         layout, slices, seed = job.layout, job.dataset.slices, job.settings.seed
-        chosen, mae = job.dataset.experiments[experiment], encoder_mae(job.dataset, experiment)
-        maps = residual_count(job.dataset, experiment)
+        chosen = job.dataset.experiments[configured(experiment)]
+        maps, mae = residual_count(job.dataset, experiment), encoder_mae(job.dataset, experiment)
         used = instances_of(job.dataset, experiment, subset)
         run(layout, experiment, subset, chosen, maps, slices, seed, job.resources, mae, used)
 
@@ -121,7 +129,7 @@ def train_segmentation(
 def postprocess(
     config: Config,
     dataset: DatasetName,
-    experiment: ExperimentName,
+    experiment: RepeatName,
     subset: Subset = 1,
     override: Override = "",
 ) -> None:
@@ -144,7 +152,8 @@ def evaluate(
     with recorded(job, "evaluate", experiment=experiment):
         subsets, chosen = job.dataset.subsets_of(experiment), job.dataset.evaluation
         masks, seed, threads = job.dataset.postprocess, job.settings.seed, job.resources.threads
-        run(job.layout, experiment, subsets, chosen, masks, seed, threads)
+        repeats = job.dataset.experiments[experiment].repeats
+        run(job.layout, experiment, subsets, chosen, masks, seed, threads, repeats)
 
 
 @app.command()

@@ -24,7 +24,7 @@ from pipeline.cli.job import (
     open_jobs,
 )
 from pipeline.errors import PipelineError
-from pipeline.settings import further_images, source_root
+from pipeline.settings import further_images, repeat_name, source_root
 from pipeline.settings.instances import subsets_that_predict_unlabelled
 from pipeline.settings.section import SMALLEST_SIDE
 from pipeline.storage.files import make_output
@@ -196,10 +196,12 @@ def export(
     experiment: ExperimentName,
     output: Annotated[Path, typer.Option(help="a new .zip")],
     subset: Subset = 1,
+    repeat: Annotated[int, typer.Option(min=1, help="of a repeated experiment")] = 1,
     override: Override = "",
 ) -> None:
     """Write a trained experiment as one zip that predicts any image."""
-    job = open_job(config, override, dataset, experiment=experiment, subset=subset)
+    name = repeat_name(experiment, repeat)
+    job = open_job(config, override, dataset, experiment=name, subset=subset)
     from pipeline.tools.export.bundle import export_run
 
-    export_run(job.layout, job.dataset, experiment, subset, job.settings.seed, output)
+    export_run(job.layout, job.dataset, name, subset, job.settings.seed, output)

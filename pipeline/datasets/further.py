@@ -17,8 +17,9 @@ def further_cases(
 ) -> tuple[list[CaseFiles], list[Finding]]:
     """Cases of images without label, named after their files, and the faults of others.
 
-    A folder of healthy scans stands for the image files directly in it or, where it has none, for
-    every DICOM scan below it. A healthy scan that is a case already, by whatever name, is a fault.
+    A folder of healthy scans stands for the image files in it or, where it has none, for those
+    below it, and where there is none either, for every DICOM scan below it. A healthy scan that is
+    a case already, by whatever name, is a fault.
     """
     modality = beside[0].modality if beside else ""
     healthy = any(role == HEALTHY for _, role in images)
@@ -30,11 +31,11 @@ def further_cases(
         if not image.exists():
             faults.append(Finding("not there", "an image", remedy, str(image)))
             continue
-        scans = _scans(image) if role == HEALTHY else {image_name(image): image}
+        scans = _scans(image) if role == HEALTHY else [(image_name(image), image)]
         if not scans:
-            expected = f"images ({', '.join(SUFFIXES)}) in it, or DICOM slices below it"
+            expected = f"images ({', '.join(SUFFIXES)}) or DICOM slices in it or below it"
             faults.append(Finding("a folder without images", expected, remedy, str(image)))
-        for name, path in scans.items():
+        for name, path in scans:
             if role == HEALTHY and (known := case_of.get(path.resolve())):
                 found = f"a healthy scan that is the image of case {known}, too"
                 faults.append(Finding(found, "another image", remedy, str(path)))
@@ -43,9 +44,11 @@ def further_cases(
     return cases, faults
 
 
-def _scans(path: Path) -> dict[str, Path]:
-    """The scans that a file or a folder stands for, by name."""
+def _scans(path: Path) -> list[tuple[str, Path]]:
+    """The scans that a file or a folder stands for, with their names."""
     if not path.is_dir():
-        return {image_name(path): path}
-    files = sorted(file for file in path.iterdir() if looks_like_image(file.name))
-    return {image_name(file): file for file in files} or dict(named_scans(path))
+        return [(image_name(path), path)]
+    for pattern in ("*", "**/*"):
+        if files := sorted(file for file in path.glob(pattern) if looks_like_image(file.name)):
+            return [(image_name(file), file) for file in files]
+    return list(named_scans(path))

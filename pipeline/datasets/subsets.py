@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from pipeline.errors import PipelineError
-from pipeline.settings import Split
+from pipeline.settings import Experiment, Split
 
 Subset = dict[str, list[str]]
 
@@ -49,6 +49,36 @@ def split_cases(cases: Mapping[str, Mapping[str, Any]], settings: Split, seed: i
         return [_divided(cases, test, settings, seed) for test in tested]
     packed = pack(groups, settings.subsets, seed)
     return [_subset({name: groups[name] for name in part}, settings, seed) for part in packed]
+
+
+def labelled_part(
+    subset: Mapping[str, Sequence[str]], experiment: str, settings: Experiment, seed: int
+) -> Subset:
+    """The cases by role that an experiment's training uses of a subset; all if it asks for none.
+
+    The first of each role in hash order, so that fewer cases are among more in both roles. The same
+    share of them validates as of the whole subset, but at least one, and one is left for training.
+
+    Raises:
+        PipelineError: the subset has fewer than `labelled_cases`.
+    """
+    wanted, train, validation = settings.labelled_cases, subset["train"], subset["validation"]
+    if wanted is None:
+        return {role: list(names) for role, names in subset.items()}
+    there = len(train) + len(validation)
+    if wanted > there:
+        raise PipelineError(
+            f"experiments.{experiment}.labelled_cases: found {wanted}, expected at most {there}, "
+            "the training and validation cases of a subset; lower it, or leave it out for all"
+        )
+    # rounded in whole numbers: one more case is one more of either role, and never one fewer
+    share = (2 * wanted * len(validation) + there) // (2 * there)
+    validating = min(max(1, share), wanted - 1)
+    return {
+        **{role: list(names) for role, names in subset.items()},
+        "train": sorted(_shuffled(train, seed)[: wanted - validating]),
+        "validation": sorted(_shuffled(validation, seed)[:validating]),
+    }
 
 
 def pack(

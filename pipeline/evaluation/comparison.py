@@ -42,6 +42,7 @@ def build_comparison(
         summaries[name] = read_summary(layout, name, evaluation, seed, subsets)
         patients[name] = read_scores(layout, name, subsets)
         numbers[name] = experiment_numbers(layout, name, summaries[name], columns)
+    tell_repeats(numbers)
     _check_same_patients(layout, patients)
     others = [name for name in experiments if name != evaluation.baseline]
     if evaluation.baseline in experiments and others:
@@ -86,17 +87,34 @@ def experiment_numbers(
 ) -> dict[str, Any]:
     """An experiment's numbers by column, with intervals, and its number of parameters."""
     numbers: dict[str, Any] = {"experiment": name, "patients": summary["patients"]}
+    repeated = "repeats" in summary
+    if repeated:
+        numbers["repeats"] = summary["repeats"]
     for column in columns:
         value = reduce(getitem, column.where, summary)
         if isinstance(value, dict):
             numbers[column.key] = value["mean"]
             parts = ("low", "high", "undefined")
             numbers |= {f"{column.key}_{part}": value[part] for part in parts}
+            spread = value.get("sd_over_repeats")
         else:
             numbers[column.key] = value
-    model = layout.model(name, summary["subsets"][0])
-    numbers["parameters"] = read_json(model)["parameters"]
+            part, *where = column.where
+            spread = reduce(getitem, where, summary[part]["sd_over_repeats"]) if repeated else None
+        if repeated:
+            numbers[f"{column.key}_sd"] = spread
+    model = read_json(layout.model(name, summary["subsets"][0]))
+    numbers["parameters"] = model["parameters"]
+    if fewer := model.get("settings", {}).get("experiment", {}).get("labelled_cases"):
+        numbers["labelled_cases"] = fewer
     return numbers
+
+
+def tell_repeats(numbers: Mapping[str, dict[str, Any]]) -> None:
+    """Where an experiment of a table is repeated, say of the others that they are not."""
+    if any("repeats" in row for row in numbers.values()):
+        for row in numbers.values():
+            row.setdefault("repeats", 1)
 
 
 def _test(
@@ -144,13 +162,15 @@ def best_value(figures: Iterable[float | None], low_is_best: bool) -> float | No
 def score_cell(
     column: Column, numbers: Mapping[str, Any], best: float | None, evaluation: Evaluation
 ) -> str:
-    """A score's cell: bold if it is the best, a star if it differs, and its interval."""
+    """A score's cell: bold if it is the best, its spread over repeats, a star, its interval."""
     value = numbers[column.key]
     if value is None:
         return "undefined"
     shown = f"{value:.3f}"
     if best is not None and shown == f"{best:.3f}":
         shown = f"**{shown}**"
+    if (spread := numbers.get(f"{column.key}_sd")) is not None:
+        shown += f" ± {spread:.3f}"
     if numbers.get(f"{column.key}_p", math.nan) < 1 - evaluation.confidence:
         shown += r"\*"
     low, high = numbers.get(f"{column.key}_low"), numbers.get(f"{column.key}_high")

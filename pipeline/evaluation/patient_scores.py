@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from grcsf.agatston import RISK_GROUPS, CalciumScore, artery_scores, calcium_sco
 from grcsf.calcium import THRESHOLD_HU, LesionMatch, claim_candidates, match_lesions
 from grcsf.components import lesion_sizes, voxel_volume_mm3
 from grcsf.lesions import LesionCounts, Tally, lesion_f1, lesion_scores, volume_difference_mm3
-from grcsf.metrics import VoxelCounts, count_voxels, voe, voxel_scores
+from grcsf.metrics import VoxelCounts, count_voxels, mean_defined, voe, voxel_scores
 from pipeline.settings import Evaluation
 from pipeline.storage.masks import Mask
 
@@ -104,6 +105,43 @@ def pooled_lesions(rows: Sequence[Mapping[str, Any]], prefix: str = "") -> Lesio
 def pooled_voxels(rows: Sequence[Mapping[str, Any]], prefix: str = "") -> VoxelCounts:
     """The sum of all patients' voxel counts."""
     return VoxelCounts(*(sum(row[f"{prefix}{part}"] for row in rows) for part in _PARTS))
+
+
+def by_repeat(rows: Sequence[Row]) -> dict[int, list[Row]]:
+    """Rows of each repeat of an experiment; of one that is not repeated, all are of the first."""
+    repeats: dict[int, list[Row]] = {}
+    for row in rows:
+        repeats.setdefault(row.get("repeat", 1), []).append(row)
+    return repeats
+
+
+def patient_means(rows: Sequence[Row]) -> list[Row]:
+    """A row for each patient: every number's mean over the repeats in which it is defined.
+
+    So a patient's score is undefined only where it is in all repeats. The predicted risk group is
+    that of the mean Agatston score. Rows of an experiment that is not repeated stay as they are.
+    """
+    patients: dict[str, list[Row]] = {}
+    for row in rows:
+        patients.setdefault(row["case"], []).append(row)
+    return [_mean_row(own) if "repeat" in own[0] else own[0] for own in patients.values()]
+
+
+def _mean_row(repeats: Sequence[Row]) -> Row:
+    columns = dict.fromkeys(column for row in repeats for column in row if column != "repeat")
+    mean = {
+        column: mean_over_repeats([row.get(column, math.nan) for row in repeats])
+        for column in columns
+        if column != "risk_prediction"
+    }
+    if "risk_prediction" in columns:
+        mean["risk_prediction"] = RISK_GROUPS[risk_group(mean["agatston_prediction"])]
+    return {column: mean[column] for column in columns}
+
+
+def mean_over_repeats(values: Sequence[Any]) -> Any:
+    """The mean of the defined values; what is the same in all repeats, such as text, stays so."""
+    return values[0] if len(set(values)) == 1 else mean_defined(values)[0]
 
 
 _PARTS = ("tp", "fp", "fn", "tn")

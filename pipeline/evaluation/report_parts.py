@@ -39,6 +39,20 @@ def size_table(summaries: Mapping[str, Mapping[str, Any]]) -> TextTable:
     return table
 
 
+def repeat_table(summaries: Mapping[str, Mapping[str, Any]]) -> TextTable | None:
+    """Mean Dice of each repeat, and their standard deviation; None if nothing is repeated."""
+    repeated = {name: summary for name, summary in summaries.items() if "repeats" in summary}
+    most = max((summary["repeats"] for summary in repeated.values()), default=0)
+    table = TextTable(["Method", *(f"Repeat {n}" for n in range(1, most + 1)), "Deviation"])
+    for name, summary in repeated.items():
+        dice = summary["scores"]["dice"]
+        means = [dice["by_repeat"].get(str(n)) for n in range(1, most + 1)]
+        figures = [*means, dice["sd_over_repeats"]]
+        cells = ["–" if value is None else f"{value:.3f}" for value in figures]
+        table.rows.append([name, *cells])
+    return table if repeated else None
+
+
 def cohort_table(summaries: Mapping[str, Mapping[str, Any]]) -> TextTable | None:
     """Mean Dice of each experiment by cohort; None if there are fewer than two cohorts."""
     first = next(iter(summaries.values()))["by_group"]

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.errors import PipelineError, file_fault
+from pipeline.evaluation.patient_scores import Row, patient_means
 from pipeline.evaluation.summary import summarise
 from pipeline.evaluation.tables import text_of
 from pipeline.settings import Evaluation
@@ -17,12 +18,25 @@ from pipeline.storage.layout import Layout
 from pipeline.storage.roles import has_folds
 
 
-def read_scores(layout: Layout, experiment: str, subsets: Sequence[int]) -> pd.DataFrame:
-    """An experiment's rows of the patients of these subsets, by case; undefined values are NaN.
+def read_scores(
+    layout: Layout, experiment: str, subsets: Sequence[int], repeat: int | None = None
+) -> pd.DataFrame:
+    """A row for each patient of these subsets, by case; undefined values are NaN.
+
+    Of a repeated experiment it holds the patient's means over the repeats, or one repeat's values.
 
     Raises:
         PipelineError: the table is missing or damaged.
     """
+    scores = _read_rows(layout, experiment, subsets)
+    if "repeat" in scores:
+        columns = [column for column in scores if column != "repeat"]
+        chosen = scores if repeat is None else scores[scores["repeat"] == repeat]
+        scores = pd.DataFrame(patient_means(_records(chosen)), columns=columns)
+    return scores.set_index("case")
+
+
+def _read_rows(layout: Layout, experiment: str, subsets: Sequence[int]) -> pd.DataFrame:
     path = layout.scores(experiment)
     if not path.exists():
         raise PipelineError(f"{path}: not there; run evaluate for experiment {experiment} first")
@@ -37,7 +51,12 @@ def read_scores(layout: Layout, experiment: str, subsets: Sequence[int]) -> pd.D
         raise _fault(path, str(error), experiment) from None
     if missing := {"case", "subset"} - set(scores):
         raise _fault(path, f"no column {min(missing)}", experiment)
-    return scores[scores["subset"].isin(list(subsets))].set_index("case")
+    return scores[scores["subset"].isin(list(subsets))]
+
+
+def _records(scores: pd.DataFrame) -> list[Row]:
+    rows = scores.to_dict("records")
+    return [{str(column): value for column, value in row.items()} for row in rows]
 
 
 def read_summary(
@@ -51,11 +70,10 @@ def read_summary(
     summary = read_json(layout.summary(experiment))
     if summary["subsets"] == list(subsets):
         return summary
-    rows = read_scores(layout, experiment, subsets).reset_index().to_dict("records")
+    rows = _records(_read_rows(layout, experiment, subsets))
     threshold_hu = summary["settings"]["postprocess"]["threshold_hu"]
-    patients = [{str(column): value for column, value in row.items()} for row in rows]
     folds = has_folds(layout)
-    return summarise(patients, evaluation, seed, threshold_hu=threshold_hu, folds=folds)
+    return summarise(rows, evaluation, seed, threshold_hu=threshold_hu, folds=folds)
 
 
 def _fault(path: Path, fault: str, experiment: str) -> PipelineError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from grcsf.agatston import RISK_GROUPS
@@ -16,8 +16,21 @@ from grcsf.agreement import (
 )
 from grcsf.lesions import SIZE_GROUPS, Tally, quartile_groups, size_group
 from grcsf.metrics import VoxelCounts, f1, mean_defined, precision, recall, voe
-from grcsf.statistics import Interval, bootstrap_interval, mean_of_group_means
-from pipeline.evaluation.patient_scores import Row, lesion_columns, pooled_lesions, pooled_voxels
+from grcsf.statistics import (
+    Interval,
+    bootstrap_interval,
+    mean_of_group_means,
+    standard_deviation,
+)
+from pipeline.evaluation.patient_scores import (
+    Row,
+    by_repeat,
+    lesion_columns,
+    mean_over_repeats,
+    patient_means,
+    pooled_lesions,
+    pooled_voxels,
+)
 from pipeline.settings import Evaluation
 
 VOXEL = ("dice", "iou", "precision", "recall", "voe", "fpr_percent")
@@ -44,19 +57,29 @@ def summarise(
 
     With several subsets, a mean is the mean of the subsets' means; otherwise, and over folds, which
     test each patient once, that of the patients.
-    `threshold_hu` is that of the lesions and of the threshold-alone baseline.
+    Of a repeated experiment a patient's value is the mean over the repeats (`patient_means`), on
+    which means and intervals rest; beside them stand each repeat's own mean and their standard
+    deviation. What is pooled over patients, or tells agreement, is computed for each repeat and
+    averaged, its bounds like its value: a patient is counted once in either. `threshold_hu` is that
+    of the lesions and of the threshold-alone baseline.
     """
+    repeats, rows = by_repeat(rows), patient_means(rows)
     names = [*VOXEL, *LESION, *(f"raw_{name}" for name in VOXEL)]
     calcium = evaluation.metrics == "calcium"
     if calcium:
         names += [*CALCIUM, *(f"threshold_{name}" for name in VOXEL)]
     subsets = sorted({row["subset"] for row in rows})
-    summary = {
+    summary: dict[str, Any] = {
         "patients": len(rows),
+        **({"repeats": len(repeats)} if len(repeats) > 1 else {}),
         "subsets": subsets,
         "mean_over": "subsets" if len(subsets) > 1 and not folds else "patients",
         "confidence": evaluation.confidence,
-        "scores": {name: _score(rows, name, evaluation, seed, folds=folds) for name in names},
+        "scores": {
+            name: _score(rows, name, evaluation, seed, folds=folds)
+            | _over_repeats(repeats, name, folds=folds)
+            for name in names
+        },
         "by_lesion_size": by_lesion_size(rows),
         "by_lesion_quartile": by_lesion_quartile(rows),
         "by_group": by_group(rows),
@@ -66,7 +89,7 @@ def summarise(
             "threshold_hu": threshold_hu,
             "majority_over": evaluation.majority_over,
             "agatston_slice_mm": evaluation.agatston_slice_mm,
-            **calcium_summary(rows, evaluation, seed),
+            **_calcium_over_repeats(repeats, evaluation, seed),
         }
     plain: dict[str, Any] = _without_nan(summary)
     return plain
@@ -166,6 +189,38 @@ def _score(
         "undefined": grouped.undefined,
         "by_subset": {str(subset): mean for subset, mean in grouped.by_group.items()},
     }
+
+
+def _over_repeats(
+    repeats: Mapping[int, Sequence[Row]], name: str, *, folds: bool
+) -> dict[str, Any]:
+    """Each repeat's own mean of a score, and their standard deviation; nothing of a single one."""
+    if len(repeats) == 1:
+        return {}
+    means = {
+        str(repeat): mean_of_group_means(
+            [row[name] for row in rows], [1 if folds else row["subset"] for row in rows]
+        ).mean
+        for repeat, rows in repeats.items()
+    }
+    return {"by_repeat": means, "sd_over_repeats": standard_deviation(means.values())}
+
+
+def _calcium_over_repeats(
+    repeats: Mapping[int, Sequence[Row]], evaluation: Evaluation, seed: int
+) -> dict[str, Any]:
+    """Means of what `calcium_summary` says of each repeat, and their standard deviations."""
+    each = [calcium_summary(rows, evaluation, seed) for rows in repeats.values()]
+    spread = {"sd_over_repeats": _combined(each, standard_deviation)} if len(each) > 1 else {}
+    return {**_combined(each, mean_over_repeats), **spread}
+
+
+def _combined(parts: Sequence[Any], combine: Callable[[Sequence[Any]], Any]) -> Any:
+    """What the repeats have under the same keys, combined figure by figure."""
+    if not isinstance(parts[0], Mapping):
+        return combine(parts)
+    keys = dict.fromkeys(key for part in parts for key in part)
+    return {key: _combined([part[key] for part in parts if key in part], combine) for key in keys}
 
 
 def patients_interval(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.evaluation.tables import escaped
 from pipeline.settings import Evaluation
 from pipeline.settings.score_columns import DICE, Column
 
@@ -23,11 +24,37 @@ def table_notes(
     notes = [_means(first, evaluation)]
     if evaluation.metrics == "calcium":
         notes.append(_calcium(first))
+    notes += [*repeat_notes(numbers), *labelled_notes(numbers)]
     notes += _tests(columns, numbers, evaluation)
     notes += _undefined(columns, numbers)
     if evaluation.metrics == "calcium":
         notes += [_agatston(name, summary) for name, summary in summaries.items()]
     return notes
+
+
+def repeat_notes(numbers: Numbers) -> list[str]:
+    """What ± means, and how often each experiment was trained; nothing if each was once."""
+    repeats = {name: row["repeats"] for name, row in numbers.items() if "repeats" in row}
+    if not repeats:
+        return []
+    listed = ", ".join(f"{escaped(name)} {count}" for name, count in repeats.items())
+    return [
+        f"Repeats, trainings that differ by their seed alone: {listed}. A patient's score is the "
+        "mean over the repeats: means, intervals and tests rest on it, so brackets tell the spread "
+        "of patients alone. ± is the standard deviation (n − 1) of the repeats' own values. What "
+        "is pooled over patients is computed for each repeat and averaged."
+    ]
+
+
+def labelled_notes(numbers: Numbers) -> list[str]:
+    """Which experiments were trained on fewer labelled cases than there are, and on how many."""
+    fewer = {
+        name: row["labelled_cases"] for name, row in numbers.items() if "labelled_cases" in row
+    }
+    if not fewer:
+        return []
+    listed = ", ".join(f"{escaped(name)} {count}" for name, count in fewer.items())
+    return [f"Trained on fewer labelled cases of each subset, validation among them: {listed}."]
 
 
 def _means(summary: Mapping[str, Any], evaluation: Evaluation) -> str:
@@ -112,10 +139,12 @@ def _undefined(columns: Sequence[Column], numbers: Numbers) -> list[str]:
 def _agatston(name: str, summary: Mapping[str, Any]) -> str:
     scores = summary["calcium"]["agatston"]
     shown = {key: _with_interval(scores, key) for key in ("icc", "risk_kappa")}
+    repeats = f", mean over {summary['repeats']} repeats" if "repeats" in summary else ""
+    same = f"{round(scores['same_risk'], 1):g}"
     return (
-        f"{name}, Agatston score against the reference's: ICC (absolute agreement) {shown['icc']}; "
-        f"risk group the same in {scores['same_risk']} of {summary['patients']} patients, linearly "
-        f"weighted kappa {shown['risk_kappa']}."
+        f"{name}, Agatston score against the reference's{repeats}: ICC (absolute agreement) "
+        f"{shown['icc']}; risk group the same in {same} of {summary['patients']} patients, "
+        f"linearly weighted kappa {shown['risk_kappa']}."
     )
 
 

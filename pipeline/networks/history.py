@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.settings import Dataset
-from pipeline.settings.instances import all_maes, configured, shown
+from pipeline.settings import Dataset, configured
+from pipeline.settings.instances import all_maes, shown
 from pipeline.settings.paths import file_refusal
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import Layout, folder_of

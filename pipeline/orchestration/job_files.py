@@ -12,10 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.datasets import ListingError, list_cases
-from pipeline.settings import HEALTHY, Dataset, FurtherImage, GradCam
+from pipeline.settings import HEALTHY, Dataset, FurtherImage, GradCam, configured
 from pipeline.settings.configuration import table_experiments
 from pipeline.settings.instances import (
-    configured,
     instances_of,
     mae_instances,
     maes_behind,
@@ -84,7 +83,9 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
             rows = dataset.tables[first].rows
             return [*both, *_scores(layout, [row.experiment for row in rows])]
         case "report":
-            subsets = _of_subsets(dataset, dataset.experiments, layout.model, layout.masks)
+            # curves and pictures are of the first repeat
+            own = [(name, n) for name in dataset.experiments for n in dataset.subsets_of(name)]
+            subsets = [path(*job) for path in (layout.model, layout.masks) for job in own]
             scores = _scores(layout, dataset.experiments)
             return [*both, *_tables(layout.table), *scores, *subsets]
     raise ValueError(f"no stage is called {stage!r}")
@@ -127,7 +128,12 @@ def _residuals(layout: Layout, name: str | None) -> list[Path]:
 def _of_subsets(
     dataset: Dataset, experiments: Iterable[str], *paths: Callable[[str, int], Path]
 ) -> list[Path]:
-    jobs = [(name, subset) for name in experiments for subset in dataset.subsets_of(name)]
+    jobs = [
+        (training, subset)
+        for name in experiments
+        for training in dataset.trainings_of(name)
+        for subset in dataset.subsets_of(name)
+    ]
     return [path(*job) for path in paths for job in jobs]
 
 

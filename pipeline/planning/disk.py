@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from pipeline.planning.network_costs import mae_parameters, network_parameters
 from pipeline.planning.sizes import Sized, stores_needed
-from pipeline.settings import Dataset
-from pipeline.settings.instances import configured, mae_instances
+from pipeline.settings import Dataset, configured
+from pipeline.settings.instances import mae_instances
 
 FLOAT = 4
 # a finished training keeps its weights, and two checkpoints of weights and both moments of Adam
@@ -20,8 +20,8 @@ def disk_needed(dataset: Dataset, cases: Sequence[Sized]) -> dict[str, int]:
     instances = mae_instances(dataset, dataset.experiments)
     autoencoders = [dataset.mae[configured(name)] for name in instances]
     networks = sum(
-        network_parameters(dataset, name) * len(dataset.subsets_of(name))
-        for name in dataset.experiments
+        network_parameters(dataset, name) * len(dataset.subsets_of(name)) * experiment.repeats
+        for name, experiment in dataset.experiments.items()
     )
     maes = sum(mae_parameters(mae) * (KEPT_COPIES if mae.is_trained else 1) for mae in autoencoders)
     return {

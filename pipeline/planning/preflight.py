@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.datasets import CaseFiles
-from pipeline.datasets.subsets import healthy_roles, split_cases
+from pipeline.datasets.subsets import healthy_roles, labelled_part, split_cases
 from pipeline.errors import PipelineError
 from pipeline.planning.sizes import (
     case_sizes,
@@ -21,7 +21,7 @@ from pipeline.planning.sizes import (
     size_text,
     stores_needed,
 )
-from pipeline.settings import HEALTHY, Dataset, Settings, store_root
+from pipeline.settings import HEALTHY, Dataset, Settings, configured, store_root
 from pipeline.settings.configuration import used_maes
 from pipeline.settings.instances import all_maes, all_residuals, residual_instances
 from pipeline.storage.files import READ_ONLY, nearest_there
@@ -92,7 +92,8 @@ def check_split(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> None
     """Refuse a split that the listed cases do not allow, by the rules of stage `split`.
 
     Raises:
-        PipelineError: too few cases or groups, or roles that do not fit.
+        PipelineError: too few cases or groups, roles that do not fit, or a subset with fewer cases
+            than an experiment's `labelled_cases`.
     """
     given = [case for case in files if case.label is not None]
     labelled = {case.case: {"group": case.group, "role": case.role} for case in given}
@@ -101,7 +102,10 @@ def check_split(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> None
             f"split: found no reference among {len(files)} cases, expected some to train on; add "
             "their labels, or use grcsf predict with a trained run"
         )
-    split_cases(labelled, dataset.split, seed)
+    subsets = split_cases(labelled, dataset.split, seed)
+    for name, experiment in dataset.experiments.items():
+        for number in dataset.subsets_of(name):
+            labelled_part(subsets[number - 1], name, experiment, seed)
 
 
 def check_units(dataset: Dataset, files: Sequence[CaseFiles]) -> None:
@@ -137,21 +141,24 @@ def check_healthy(dataset: Dataset, files: Sequence[CaseFiles]) -> None:
 def check_names(settings: Settings, asked: Mapping[str, str | int]) -> None:
     """Refuse names that the configuration does not have; the error lists the known ones.
 
-    `asked` has `dataset`, and any of `mae`, `residuals`, `experiment`, `table`, `subset`.
+    `asked` has `dataset`, and any of `mae`, `residuals`, `experiment`, `table`, `subset`. What has
+    subsets has repeats, too, whose names are known.
     """
     chosen = settings.datasets[str(asked["dataset"])]
     instances = {"mae": all_maes, "residuals": all_residuals}
     for kind, section in KINDS.items():
         if kind not in asked:
             continue
-        known = instances[kind](chosen) if kind in instances else getattr(chosen, section)
+        known = list(instances[kind](chosen) if kind in instances else getattr(chosen, section))
+        if kind == "experiment" and "subset" in asked:
+            known = [name for experiment in known for name in chosen.trainings_of(experiment)]
         if asked[kind] not in known:
             raise PipelineError(
                 f"data set {asked['dataset']}: {section} has no {asked[kind]!r}; it has: "
                 f"{', '.join(known) or 'none'}"
             )
     if "subset" in asked and "experiment" in asked:
-        subsets = chosen.subsets_of(str(asked["experiment"]))
+        subsets = chosen.subsets_of(configured(str(asked["experiment"])))
         if int(asked["subset"]) not in subsets:
             raise PipelineError(
                 f"data set {asked['dataset']}: experiment {asked['experiment']} has no subset "

@@ -14,8 +14,8 @@ from typing import Protocol, TypeVar
 
 from pipeline.datasets import CaseFiles
 from pipeline.errors import PipelineError
-from pipeline.settings import HEALTHY, Dataset, Slices, Split
-from pipeline.settings.instances import configured, residual_instances
+from pipeline.settings import HEALTHY, Dataset, Slices, Split, configured
+from pipeline.settings.instances import residual_instances
 from pipeline.storage.images.dicom.content import USUAL, may_hold_slices
 from pipeline.storage.images.dicom.series import frames_shape
 from pipeline.storage.images.headers import stored_shape
@@ -203,8 +203,12 @@ def _predicted_voxels(dataset: Dataset, cases: Sequence[Sized]) -> float:
             voxels[case.labelled] += math.prod(case.shape)
     per_subset = voxels[True] * _tested_share(dataset.split, cases) / dataset.split.parts
     folds = dataset.split.folds is not None  # one of them predicts the unlabelled cases
-    counts = [len(dataset.subsets_of(name)) for name in dataset.experiments]
-    return sum(count * per_subset + (1 if folds else count) * voxels[False] for count in counts)
+    total = 0.0
+    for name, experiment in dataset.experiments.items():
+        count = len(dataset.subsets_of(name))
+        once = count * per_subset + (1 if folds else count) * voxels[False]
+        total += experiment.repeats * once
+    return total
 
 
 def _tested_share(split: Split, cases: Sequence[Sized]) -> float:

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from pipeline.datasets.subsets import Subset
+from pipeline.datasets.subsets import Subset, labelled_part
 from pipeline.planning.network_costs import mae_macs, network_macs
 from pipeline.planning.sizes import CaseSize, predictable
-from pipeline.settings import HEALTHY, Dataset, GradCam, Resources, Settings
+from pipeline.settings import HEALTHY, Dataset, GradCam, Resources, Settings, configured
 from pipeline.settings.configuration import used_maes
 from pipeline.settings.instances import (
-    configured,
     fold_of,
     mae_instances,
     residual_instances,
@@ -41,7 +40,11 @@ def devices_used(settings: Settings) -> list[str]:
 
 
 def stage_work(
-    dataset: Dataset, cases: Sequence[CaseSize], subsets: Sequence[Subset], resources: Resources
+    dataset: Dataset,
+    cases: Sequence[CaseSize],
+    subsets: Sequence[Subset],
+    resources: Resources,
+    seed: int,  # of the split
 ) -> Workload:
     """The work of all stages that compute with networks.
 
@@ -69,13 +72,13 @@ def stage_work(
         forward = network_macs(dataset, name)
         device = settings.resources.over(resources).device
         for number in dataset.subsets_of(name):
-            roles = subsets[number - 1]
+            roles = labelled_part(subsets[number - 1], name, settings, seed)
             seen = {role: _count(slices, names) for role, names in roles.items()}
             epoch = (TRAINED * seen["train"] + seen["validation"]) * forward
-            trained = settings.training.epochs * epoch
+            trained = settings.repeats * settings.training.epochs * epoch
             work["train_segmentation", device, "segmentation_training"] += trained
             further = unlabelled if number in predicting else 0
-            predicted = (seen["test"] + further) * forward
+            predicted = settings.repeats * (seen["test"] + further) * forward
             work["predict", resources.device, "segmentation_prediction"] += predicted
     return work
 

@@ -3,7 +3,7 @@
 This room imports only `pipeline.errors`, and no torch; every other room may import it. A stage's
 result depends on exactly the dictionary that `stage_settings` returns for it.
 
-- `section`: the base of all sections, and the types of their values.
+- `section`: the base of all sections, the types of their values, and names of repeats.
 - `data`: sections about data: source, slices, split, masks and scores.
 - `method`: sections about the method: masked models and networks.
 - `training`: how networks are trained, and how far trainings vary their slices.
@@ -48,6 +48,10 @@ from pipeline.settings.residual_sets import Residuals as Residuals
 from pipeline.settings.resources import Resources as Resources
 from pipeline.settings.resources import TrainingResources as TrainingResources
 from pipeline.settings.section import Section as Section
+from pipeline.settings.section import configured as configured
+from pipeline.settings.section import repeat_name as repeat_name
+from pipeline.settings.section import repeat_of as repeat_of
+from pipeline.settings.section import repeat_seed as repeat_seed
 from pipeline.settings.stage_settings import encoder_mae as encoder_mae
 from pipeline.settings.stage_settings import residual_count as residual_count
 from pipeline.settings.stage_settings import stage_settings as stage_settings

@@ -13,7 +13,7 @@ from pipeline.settings.method import Experiment, Mae
 from pipeline.settings.residual_sets import GradCam, Residuals, ResidualSet
 from pipeline.settings.resources import Resources
 from pipeline.settings.score_columns import TABLE_1, TABLE_2
-from pipeline.settings.section import CONTROL, Count, Name, Section, require
+from pipeline.settings.section import CONTROL, Count, Name, Section, repeat_name, require
 from pipeline.settings.tables import COSTS, Table
 
 
@@ -55,6 +55,11 @@ class Dataset(Section):
         users = [name for name, row in self.experiments.items() if row.residuals == residuals]
         needed = {subset for name in users for subset in self.subsets_of(name)}
         return tuple(sorted(needed)) or self.all_subsets
+
+    def trainings_of(self, experiment: str) -> list[str]:
+        """The names of an experiment's trainings: its own, and that of each further repeat."""
+        repeats = range(1, self.experiments[experiment].repeats + 1)
+        return [repeat_name(experiment, repeat) for repeat in repeats]
 
     @property
     def all_subsets(self) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from pipeline.settings.configuration import Dataset, used_maes, used_residuals
 from pipeline.settings.method import Mae
 from pipeline.settings.residual_sets import GradCam
+from pipeline.settings.section import configured
 
 FOLD = "/fold-"
 
@@ -22,11 +23,6 @@ class Instances(NamedTuple):
 
     residuals: str | None
     mae: str | None  # of its encoder
-
-
-def configured(name: str) -> str:
-    """The name in the configuration: `mrm/fold-2` → `mrm`."""
-    return name.partition("/")[0]
 
 
 def fold_of(name: str) -> int | None:
@@ -60,7 +56,7 @@ def residual_instance(dataset: Dataset, residuals: str, subset: int) -> str:
 
 def instances_of(dataset: Dataset, experiment: str, subset: int) -> Instances:
     """What an experiment's network of one subset sees and starts from."""
-    chosen = dataset.experiments[experiment]
+    chosen = dataset.experiments[configured(experiment)]
     residuals, encoder = chosen.residuals, chosen.mae_encoder
     return Instances(
         residual_instance(dataset, residuals, subset) if residuals else None,

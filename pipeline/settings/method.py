@@ -18,27 +18,28 @@ from pipeline.settings.section import (
     LARGEST_WIDTH,
     MOST_PATCHES,
     NO_TRUTH,
+    UNSET,
+    Betas,
     Count,
     Fraction,
+    LabelledCases,
     Name,
     NotNegative,
+    Optimizer,
     Positive,
     Precision,
     Rate,
+    Repeats,
+    ResidualInput,
+    Schedule,
     Section,
     Side,
+    Start,
+    Warmup,
     require,
 )
 from pipeline.settings.training import Augmentation, Training
 
-# keys of a masked training that are left out where they keep their default: records and
-# fingerprints of models made before they were known stay true
-Optimizer = Annotated[Literal["adam", "adamw"], Field(exclude_if=lambda kind: kind == "adam")]
-Moment = Annotated[float, Field(ge=0, lt=1), NO_TRUTH]
-Betas = Annotated[tuple[Moment, Moment], Field(exclude_if=lambda betas: betas == (0.9, 0.999))]
-Schedule = Annotated[Literal["step", "cosine"], Field(exclude_if=lambda kind: kind == "step")]
-Warmup = Annotated[float, Field(ge=0, lt=1, exclude_if=lambda share: share == 0), NO_TRUTH]
-UNSET = Field(exclude_if=lambda value: value is None)
 Scans = Annotated[Literal["all", "healthy"], Field(exclude_if=lambda scans: scans == "all")]
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},
@@ -61,9 +62,6 @@ def _each_once(levels: tuple[int, ...]) -> tuple[int, ...]:
 
 
 Levels = Annotated[tuple[Level, ...], AfterValidator(_each_once)]
-# left out where they keep their default, so that results from before they were known stay valid
-Start = Annotated[Literal[0, 1], Field(exclude_if=lambda start: start == 1)]
-ResidualInput = Annotated[bool, Field(exclude_if=lambda given: not given)]
 
 
 class Adversarial(Section):
@@ -236,6 +234,8 @@ class Experiment(Section):
     residual_input: ResidualInput = False
     width: Annotated[int, Field(ge=1, le=LARGEST_WIDTH, strict=True)] = 64
     subsets: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
+    labelled_cases: LabelledCases = None
+    repeats: Repeats = 1
     training: Training = Training()
     resources: TrainingResources = Field(default=TrainingResources(), exclude=True)
 

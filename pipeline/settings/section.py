@@ -1,5 +1,6 @@
-"""The base of all sections, which is strict, and the types of their values."""
+"""The base of all sections, which is strict, the types of their values, and names of repeats."""
 
+import hashlib
 import re
 from typing import Annotated, Any, Literal
 
@@ -39,9 +40,47 @@ Size = tuple[Side, Side]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False), NO_TRUTH]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), NO_TRUTH]
 Precision = Literal["fp32", "bf16", "fp16"]
+MOST_REPEATS = 20  # of a training with other seeds
+# keys of a masked training that are left out where they keep their default: records and
+# fingerprints of models made before they were known stay true
+Optimizer = Annotated[Literal["adam", "adamw"], Field(exclude_if=lambda kind: kind == "adam")]
+Moment = Annotated[float, Field(ge=0, lt=1), NO_TRUTH]
+Betas = Annotated[tuple[Moment, Moment], Field(exclude_if=lambda betas: betas == (0.9, 0.999))]
+Schedule = Annotated[Literal["step", "cosine"], Field(exclude_if=lambda kind: kind == "step")]
+Warmup = Annotated[float, Field(ge=0, lt=1, exclude_if=lambda share: share == 0), NO_TRUTH]
+UNSET = Field(exclude_if=lambda value: value is None)
+# keys of experiments, left out likewise
+Start = Annotated[Literal[0, 1], Field(exclude_if=lambda start: start == 1)]
+ResidualInput = Annotated[bool, Field(exclude_if=lambda given: not given)]
+Repeats = Annotated[int, Field(ge=1, le=MOST_REPEATS, strict=True, exclude_if=lambda n: n == 1)]
+LabelledCases = Annotated[Annotated[int, Field(ge=2, strict=True)] | None, UNSET]
 
 
 class Section(BaseModel):
     """A part of the configuration, which refuses unknown keys and never changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def configured(name: str) -> str:
+    """The name in the configuration behind that of a result: `unet/repeat-2` → `unet`."""
+    return name.partition("/")[0]
+
+
+def repeat_name(name: str, repeat: int) -> str:
+    """The name of a repeat's results; the first one's is the experiment's own."""
+    return name if repeat == 1 else f"{name}/repeat-{repeat}"
+
+
+def repeat_of(name: str) -> int:
+    """The number of a repeat, from 1, by the name of its results."""
+    return int(name.partition("/repeat-")[2] or 1)
+
+
+def repeat_seed(seed: int, name: str) -> int:
+    """The seed of a repeat's weights, order and varied slices; the first one has `seed` itself."""
+    repeat = repeat_of(name)
+    if repeat == 1:
+        return seed
+    # 32 bits, as numpy's generators take no more
+    return int.from_bytes(hashlib.sha256(f"{seed} repeat {repeat}".encode()).digest()[:4], "big")

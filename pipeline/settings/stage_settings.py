@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.settings.configuration import Dataset, Settings
-from pipeline.settings.instances import (
-    configured,
-    subsets_served,
-    subsets_that_predict_unlabelled,
-)
+from pipeline.settings.instances import subsets_served, subsets_that_predict_unlabelled
 from pipeline.settings.method import Mae
 from pipeline.settings.residual_sets import GradCam
-from pipeline.settings.section import Section
+from pipeline.settings.section import Section, configured, repeat_seed
 
 # the keys of an MAE that decide which weights fit it; the weights themselves are an input
 MAE_SHAPE = {"architecture", "preset", "image_size", "patch_size"}
+# the keys of an experiment that decide its weights alone, which are an input, too
+OF_TRAINING = ("training", "labelled_cases")
 
 
 def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "") -> dict[str, Any]:
@@ -39,14 +37,16 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
             subsets = {"subsets": list(subsets_served(chosen, name))}
             return {**_residual_settings(chosen, configured(name)), **subsets, **slices, **seed}
         case "train_segmentation":
-            return {**_network_settings(chosen, name), **slices, **seed}
+            own = {"seed": repeat_seed(settings.seed, name)}
+            return {**_network_settings(chosen, name), **slices, **own}
         case "predict":
-            network = _network_settings(chosen, name, "training")
+            network = _network_settings(chosen, name, *OF_TRAINING)
             return {**network, **slices, **_who_predicts_unlabelled(chosen)}
         case "postprocess":
             return {"postprocess": _plain(chosen.postprocess)}
         case "evaluate":
-            return {**evaluation, "subsets": list(chosen.subsets_of(name)), **seed}
+            repeats = chosen.experiments[name].model_dump(include={"repeats"})
+            return {**evaluation, "subsets": list(chosen.subsets_of(name)), **repeats, **seed}
         case "compare":
             return {**evaluation, "subsets": list(chosen.shared_subsets), **seed}
         case "tabulate":
@@ -60,7 +60,7 @@ def _residual_settings(chosen: Dataset, name: str) -> dict[str, Any]:
     """A residual set, and the shapes of the models behind it, whose weights are inputs."""
     residuals = chosen.residuals[name]
     if isinstance(residuals, GradCam):
-        network = _network_settings(chosen, residuals.grad_cam, "training")
+        network = _network_settings(chosen, residuals.grad_cam, *OF_TRAINING)
         return {"residuals": _plain(residuals), "network": network}
     maes = {part.mae: _plain(chosen.mae[part.mae], MAE_SHAPE) for part in residuals.maps}
     return {"residuals": _plain(residuals), "mae": maes}
@@ -68,9 +68,11 @@ def _residual_settings(chosen: Dataset, name: str) -> dict[str, Any]:
 
 def _network_settings(chosen: Dataset, name: str, *without: str) -> dict[str, Any]:
     """An experiment, and the other settings that decide its network's shape."""
-    ignored = {"subsets", *without}  # the choice of subsets changes no result of any subset
+    # the choice of subsets changes no result of any subset, nor do more repeats any repeat's
+    ignored = {"subsets", "repeats", *without}
+    experiment = chosen.experiments[configured(name)]
     return {
-        "experiment": chosen.experiments[name].model_dump(mode="json", exclude=ignored),
+        "experiment": experiment.model_dump(mode="json", exclude=ignored),
         "residual_maps": residual_count(chosen, name),
         "mae": _plain(encoder_mae(chosen, name), MAE_SHAPE),
     }
@@ -83,13 +85,13 @@ def _who_predicts_unlabelled(chosen: Dataset) -> dict[str, int]:
 
 def encoder_mae(dataset: Dataset, experiment: str) -> Mae | None:
     """The MAE whose encoder an experiment's network uses, or None."""
-    encoder = dataset.experiments[experiment].mae_encoder
+    encoder = dataset.experiments[configured(experiment)].mae_encoder
     return dataset.mae[encoder.mae] if encoder else None
 
 
 def residual_count(dataset: Dataset, experiment: str) -> int:
     """The number of residual maps that an experiment's network sees."""
-    name = dataset.experiments[experiment].residuals
+    name = dataset.experiments[configured(experiment)].residuals
     return len(dataset.residuals[name].titles) if name else 0
 
 

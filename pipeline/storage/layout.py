@@ -2,6 +2,7 @@
 
 Files ending in `.json`, `.csv`, `.md` or `.html` are declared to Snakemake; stores, checkpoints and
 masks are not, because Snakemake deletes the declared outputs of a job that fails or runs again.
+What an experiment's further repeats make lies a folder deeper, as their name says: `unet/repeat-2`.
 """
 
 from __future__ import annotations
@@ -39,9 +40,13 @@ RESULTS = (
     Result("residual_maps", "*/*.zarr", "store"),
     Result("residual_maps", "*/fold-*/*.zarr", "store"),
     Result("train_segmentation", "*/subset-*.json", "manifest"),
+    Result("train_segmentation", "*/repeat-*/subset-*.json", "manifest"),
     Result("predict", "*/subset-*.json", "manifest"),
+    Result("predict", "*/repeat-*/subset-*.json", "manifest"),
     Result("predict", "*/*/*.zarr", "store"),
+    Result("predict", "*/repeat-*/*/*.zarr", "store"),
     Result("postprocess", "*/subset-*.json", "manifest"),
+    Result("postprocess", "*/repeat-*/subset-*.json", "manifest"),
     Result("evaluate", "*.csv", "small"),
     Result("evaluate", "*.json", "declared"),
     Result("compare", "table.md", "small"),
@@ -85,7 +90,10 @@ class Layout:
         return self.locks / "last.json"
 
     def work_of(self, declared: Path) -> str:
-        """The work that a declared file results from, as its lock is named: `predict unet 2`."""
+        """The work that a declared file results from, as its lock is named: `predict unet 2`.
+
+        A name with a folder in it is written without its stroke: `predict unet repeat-2 1`.
+        """
         stage, *folders, name = declared.relative_to(self.root / self.dataset).parts
         if stage in UNNAMED:
             return stage
@@ -188,12 +196,12 @@ def mask_note(mask: Path, case: str) -> Path:
     return mask.with_name(f"{case}.json")
 
 
-def work_name(stage: str, *names: object) -> str:
-    """A job's stage and names as one file name: `train_mae paper fold-2` of `paper/fold-2`."""
-    return " ".join([stage, *map(str, names)]).replace("/", " ")
-
-
 RECORD = ".provenance.json"
+
+
+def work_name(stage: str, *names: object) -> str:
+    """How work is named, in one file's name: what `Layout.work_of` says of its result."""
+    return " ".join([stage, *map(str, names)]).replace("/", " ")
 
 
 def record_of(declared: Path) -> Path:

@@ -12,6 +12,7 @@ from grcsf.statistics import (
     mean_of_group_means,
     paired_wilcoxon,
     smallest_p,
+    standard_deviation,
 )
 
 NAN = math.nan
@@ -114,3 +115,10 @@ def test_holm_by_hand():
 def test_refuses_what_it_cannot_compute(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_standard_deviation_is_that_of_a_sample_and_of_defined_values():
+    assert standard_deviation([0.2, 0.4, NAN, 0.9]) == pytest.approx(
+        np.std([0.2, 0.4, 0.9], ddof=1)
+    )
+    assert math.isnan(standard_deviation([0.2, NAN]))

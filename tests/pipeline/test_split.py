@@ -6,9 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.datasets.subsets import closest_groups, healthy_roles, pack, split_cases
+from pipeline.datasets.subsets import (
+    closest_groups,
+    healthy_roles,
+    labelled_part,
+    pack,
+    split_cases,
+)
 from pipeline.errors import PipelineError
-from pipeline.settings import Split
+from pipeline.settings import Experiment, Split
 from pipeline.split import split
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.layout import Layout
@@ -243,3 +249,29 @@ def test_a_tenth_of_the_healthy_scans_validates_and_a_new_one_moves_few():
     assert [len(part) for part in healthy_roles(["a", "b"], 1)] == [1, 1]
     with pytest.raises(PipelineError, match="found 1 healthy scan, expected at least 2"):
         healthy_roles(["a"], 1)
+
+
+@given(train=st.integers(1, 40), validation=st.integers(1, 40), seed=st.integers(0, 9))
+def test_fewer_labelled_cases_are_among_more_and_the_same_share_validates(train, validation, seed):
+    subset = {
+        "train": [f"t{number:02}" for number in range(train)],
+        "validation": [f"v{number:02}" for number in range(validation)],
+        "test": ["x"],
+    }
+    whole, before = train + validation, None
+    for wanted in range(2, whole + 1):
+        chosen = Experiment(model="unet", labelled_cases=wanted)
+        part = labelled_part(subset, "few", chosen, seed)
+        assert len(part["train"]) + len(part["validation"]) == wanted
+        assert part["test"] == ["x"]
+        share = wanted * validation / whole
+        assert abs(len(part["validation"]) - min(max(1, share), wanted - 1)) <= 0.5
+        if before:
+            assert all(set(before[role]) <= set(part[role]) for role in ROLES)
+        before = part
+    assert before in (None, subset)
+    many = Experiment(model="unet", labelled_cases=whole + 1)
+    with pytest.raises(
+        PipelineError, match=rf"few\.labelled_cases: found {whole + 1}, expected at"
+    ):
+        labelled_part(subset, "few", many, seed)

@@ -7,10 +7,19 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.networks.history import read_history
-from pipeline.settings import Experiment
+from pipeline.settings import Experiment, repeat_seed
+from pipeline.storage.files import read_json, write_json
 from pipeline.storage.layout import folder_of
 from tests.pipeline.results import GRCSF, UNET
-from tests.pipeline.trainings import assert_same, killed_before_epoch, segment, weights
+from tests.pipeline.trainings import (
+    SEED,
+    assert_same,
+    differing,
+    killed_before_epoch,
+    nothing_trained,
+    segment,
+    weights,
+)
 
 PLAIN = ["epoch", "train_loss", "validation_loss", "learning_rate", "seconds"]
 
@@ -90,3 +99,32 @@ def test_a_missing_residual_store_names_its_case(with_residuals):
     shutil.rmtree(with_residuals.residual_store("mrm", "b"))
     with pytest.raises(PipelineError, match=r"case b: residual store .* run residual-maps again"):
         segment(with_residuals, GRCSF)
+
+
+def test_a_training_on_fewer_labelled_cases_lists_them_and_leaves_the_others_alone(ingested):
+    few = UNET.model_copy(update={"labelled_cases": 2})
+    record = read_json(segment(ingested, few))
+    (first,) = record["settings"]["labelled"]["train"]
+    assert first in ("a", "b")
+    assert record["settings"]["labelled"]["validation"] == ["c"]
+    assert record["settings"]["experiment"]["labelled_cases"] == 2
+    # what the other training case holds is of no account
+    cases = read_json(ingested.cases)
+    (other,) = {"a", "b"} - {first}
+    cases["cases"][other]["sha256_label"] = "another"
+    write_json(ingested.cases, cases)
+    with nothing_trained():
+        segment(ingested, few)
+
+
+def test_a_repeat_differs_by_its_seed_alone_and_the_first_is_what_it_was(ingested):
+    first = segment(ingested, UNET)
+    with nothing_trained():
+        segment(ingested, UNET.model_copy(update={"repeats": 3}))
+    second = segment(ingested, UNET.model_copy(update={"repeats": 2}), "grcsf/repeat-2")
+    assert second == first.parent / "repeat-2" / "subset-1.json"
+    assert differing(weights(first), weights(second))
+    kept = [read_json(manifest)["settings"] for manifest in (first, second)]
+    assert kept[0]["seed"] == SEED
+    assert kept[1].pop("seed") == repeat_seed(SEED, "grcsf/repeat-2") != kept[0].pop("seed")
+    assert kept[0] == kept[1]

@@ -34,10 +34,10 @@ def train(layout, mae=MAE, name="shared", resources=RESOURCES):
     return layout.mae(name)
 
 
-def segment(layout, experiment):
+def segment(layout, experiment, name="grcsf"):
     maps = 2 if experiment.residuals else 0
-    train_segmentation(layout, "grcsf", 1, experiment, maps, SLICES, SEED, RESOURCES)
-    return layout.model("grcsf", 1)
+    train_segmentation(layout, name, 1, experiment, maps, SLICES, SEED, RESOURCES)
+    return layout.model(name, 1)
 
 
 class KilledError(Exception):

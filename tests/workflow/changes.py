@@ -24,6 +24,8 @@ BOTH = r"\w+ (head|heart)"
 GRCSF = r"\w+ head(: (grcsf|mrm)\b.*)?$"
 MAE_ON = r"train_mae head|" + GRCSF
 MORE = r"\w+ head(: more\b.*)?$"
+OF_GRCSF = "datasets.head.experiments.grcsf"
+SECOND_REPEAT = r"\w+ head$|evaluate head: unet$|(?!evaluate)\w+ head: unet/repeat-2,"
 LONG_AGO = (1_577_836_800, 1_577_836_800)
 HEAD_KEYS = tiny.configuration()["datasets"]["head"]
 
@@ -217,16 +219,20 @@ CHANGES = {
     "the whole project moved to another path": Change(lambda project: project.copy_checkout()),
     "files copied without their times": Change(forget_times),
     "learning rate of an experiment": Change(
-        setting("datasets.head.experiments.grcsf.training.learning_rate", 3e-4), GRCSF
+        setting(f"{OF_GRCSF}.training.learning_rate", 3e-4), GRCSF
     ),
     "`rcu.start` or `gcu.start` of an experiment": Change(
-        setting("datasets.head.experiments.grcsf.rcu.start", 0), GRCSF
+        setting(f"{OF_GRCSF}.rcu.start", 0), GRCSF
     ),
-    "`residual_input` of an experiment": Change(
-        setting("datasets.head.experiments.grcsf.residual_input", True), GRCSF
-    ),
+    "`residual_input` of an experiment": Change(setting(f"{OF_GRCSF}.residual_input", True), GRCSF),
     "`training.augment` of an experiment": Change(
-        setting("datasets.head.experiments.grcsf.training.augment", {"flip": 0.5}), GRCSF
+        setting(f"{OF_GRCSF}.training.augment", {"flip": 0.5}), GRCSF
+    ),
+    "`labelled_cases` of an experiment": Change(setting(f"{OF_GRCSF}.labelled_cases", 2), GRCSF),
+    "`repeats` of an experiment raised": Change(
+        setting("datasets.head.experiments.unet.repeats", 2),
+        SECOND_REPEAT,
+        adds=("unet", "unet/repeat-2"),
     ),
     "epochs of an MAE": Change(setting("datasets.head.mae.shared.epochs", 2), MAE_ON),
     "the recipe of an MAE": Change(setting("datasets.head.mae.shared.recipe", "mae"), MAE_ON),

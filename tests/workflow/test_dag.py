@@ -95,6 +95,39 @@ def test_the_mae_whose_encoder_a_network_has_is_trained_first(project, config):
     assert trained < plan.jobs.index("train_segmentation images: mae, subset 1")
 
 
+def test_a_repeated_experiment_is_trained_predicted_and_cut_so_often_and_scored_once(
+    project, config
+):
+    config["datasets"]["images"]["split"] = {"subsets": 2}
+    config["datasets"]["images"]["experiments"]["grcsf"]["repeats"] = 3
+    project.configure(config, 9)
+    plan = project.plan("-p")
+    often = dict.fromkeys(("train_segmentation", "predict", "postprocess"), 2 + 3 * 2)
+    assert plan.counts == {**ONE_SUBSET, **often, "residual_maps": 2}
+    trained = {job for job in plan.jobs if re.match("train_segmentation images: grcsf", job)}
+    names = ("grcsf", "grcsf/repeat-2", "grcsf/repeat-3")
+    assert trained == {
+        f"train_segmentation images: {name}, subset {n}" for name in names for n in (1, 2)
+    }
+    (scores,) = [one for one in plan.commands if " evaluate " in one and "grcsf" in one]
+    assert options(scores)["--experiment"] == "grcsf"
+    known = "unet++, grcsf, grcsf/repeat-2, grcsf/repeat-3"
+    for path, name, has in (
+        ("predict/grcsf/repeat-4/subset-1.json", "grcsf/repeat-4", known),
+        ("evaluate/grcsf/repeat-2.csv", "grcsf/repeat-2", "unet++, grcsf"),
+    ):
+        refused = project.call("-n", f"results/images/{path}", "--configfile", "config.yaml")
+        said = f"error: data set images: experiments has no '{name}'; it has: {has}"
+        assert refused.errors == [said]
+
+
+def test_more_labelled_cases_than_a_subset_has_are_refused(project, config):
+    config["datasets"]["images"]["experiments"]["grcsf"]["labelled_cases"] = 9
+    project.configure(config, 6)
+    (said,) = project.call("-n", "--configfile", "config.yaml").errors
+    assert "experiments.grcsf.labelled_cases: found 9, expected at most 5, the training" in said
+
+
 def test_without_a_configuration_the_demo_is_planned(project):
     plan = project.call("-n", "-p")
     assert plan.code == 0, plan.output

@@ -159,6 +159,33 @@ def test_a_run_makes_its_case_and_leaves_nothing_to_do(again, text, made):
     assert not any(path.stat().st_size for path in (again.folder / HEAD.locks).glob("*.claim"))
 
 
+def test_one_more_repeat_is_trained_and_scored_with_those_before_it(again):
+    again.change("datasets.head.experiments.unet.repeats", 2)
+    again.run()
+    table = (again.folder / HEAD.table(".md")).read_text("utf-8")
+    assert "differ by their seed alone: unet 2, grcsf 1." in table
+    scores = (again.folder / HEAD.scores("unet")).read_text("utf-8").splitlines()
+    assert scores[0].startswith("case,group,subset,repeat,")
+    assert [row.split(",")[0] for row in scores[1:]] == ["c3", "c4"] * 2
+    page = (again.folder / HEAD.report).read_text("utf-8")
+    assert "<th>Repeat 2</th>" in page
+    assert "its first repeat is shown, with that repeat's Dice" in page
+    mask = HEAD.mask("unet/repeat-2", 1, "c3", ".nii.gz")
+    trace = again.python("-m", "pipeline", "trace", str(mask))
+    said = trace.communicate()
+    assert trace.returncode == 0, said
+    assert "train_segmentation head experiment unet/repeat-2 subset 1" in " ".join(said.split())
+    assert again.plan().jobs == []
+    again.change("datasets.head.experiments.unet.repeats", 3)
+    new = ("train_segmentation", "predict", "postprocess")
+    assert set(again.plan().jobs) == {
+        *(f"{stage} head: unet/repeat-3, subset 1" for stage in new),
+        "evaluate head: unet",
+        "compare head",
+        "report head",
+    }
+
+
 def test_a_healthy_scan_beside_phantoms_is_read_again_where_it_is_replaced(again):
     heart = Layout(Path("results"), "heart")
     phantom, scan = heart.phantom_truth.parent, again.folder / "sound.nii.gz"

@@ -11,7 +11,8 @@ from pipeline.orchestration.call import Call, Plan, Planned
 from pipeline.orchestration.failed_job import failure_lines
 from pipeline.planning import preflight
 from pipeline.planning.folds import fold_note
-from pipeline.settings.instances import all_maes, configured
+from pipeline.settings import configured
+from pipeline.settings.instances import all_maes
 from pipeline.storage.layout import work_name
 
 SHOWN_INPUTS = 3  # of a failed job: an ingest has two for every patient

@@ -1,7 +1,7 @@
 """What jobs ask a cluster for, and what a run that was killed has left there."""
 
 from pipeline.orchestration.cluster_jobs import job_comment, cancel_leftover_jobs
-from pipeline.settings.instances import configured
+from pipeline.settings import configured
 
 # With `--profile`, the default profile holds beside the cluster's, which puts cards out of its reach;
 # its number of cores, too, is that of this machine.
@@ -28,12 +28,10 @@ def training(wildcards):
     """What a training may use: its own resources, or those of every job."""
     chosen = SETTINGS.datasets[wildcards.dataset]
     named = wildcards.keys()
-    one = (
-        chosen.mae[configured(wildcards.mae)]
-        if "mae" in named
-        else chosen.experiments[wildcards.experiment]
-    )
-    return one.resources.over(SETTINGS.resources)
+    if "mae" in named:
+        return chosen.mae[configured(wildcards.mae)].resources.over(SETTINGS.resources)
+    experiment = chosen.experiments[configured(wildcards.experiment)]
+    return experiment.resources.over(SETTINGS.resources)
 
 
 def training_threads(wildcards):

@@ -61,9 +61,9 @@ BENCHMARKS = LAYOUT.stage("benchmarks")
 
 wildcard_constraints:
     dataset="|".join(map(re.escape, SETTINGS.datasets)),
-    mae=r"[\w+-]+(?:/fold-\d+)?",
-    residuals=r"[\w+-]+(?:/fold-\d+)?",
-    experiment=r"[\w+-]+",
+    mae=r"[\w+-]+(/fold-\d+)?",
+    residuals=r"[\w+-]+(/fold-\d+)?",
+    experiment=r"[\w+-]+(/repeat-\d+)?",
     table=r"[\w+-]+",
     subset=r"\d+",
     batch=r"\d+of\d+",

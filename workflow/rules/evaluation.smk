@@ -86,8 +86,8 @@ rule report:
         LAYOUT.table(".csv"),
         experiment_files("scores"),
         experiment_files("summary"),
-        subset_files("model"),
-        subset_files("masks"),
+        subset_files("model", repeated=False),
+        subset_files("masks", repeated=False),
     output:
         report(LAYOUT.report, **shown_in_report("Reports")),
     params:

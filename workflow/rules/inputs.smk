@@ -8,9 +8,9 @@ from pipeline.datasets.configured import planned_cases
 from pipeline.orchestration import job_files
 from pipeline.orchestration.last_run import results_there
 from pipeline.planning.sizes import predictable
-from pipeline.settings import HEALTHY, further_images, source_root
+from pipeline.settings import HEALTHY, configured, further_images, source_root
 from pipeline.settings.configuration import table_experiments
-from pipeline.settings.instances import configured, instances_of
+from pipeline.settings.instances import instances_of
 from pipeline.settings.paths import checkpoint_files
 from pipeline.storage.layout import batch_names
 
@@ -129,15 +129,19 @@ def experiments_of(wildcards):
     return list(chosen.experiments)
 
 
-def subset_files(path):
-    """Files of every subset of a job's experiments, as an input function."""
+def subset_files(path, repeated=True):
+    """Files of every subset and repeat of a job's experiments, as an input function.
+
+    Without `repeated`, those of the first repeat alone.
+    """
 
     def files(wildcards):
         chosen = SETTINGS.datasets[wildcards.dataset]
         of = getattr(LAYOUTS[wildcards.dataset], path)
         return [
-            of(experiment, subset)
+            of(name, subset)
             for experiment in experiments_of(wildcards)
+            for name in (chosen.trainings_of(experiment) if repeated else [experiment])
             for subset in chosen.subsets_of(experiment)
         ]
 

@@ -14,8 +14,8 @@ from grcsf.mae.build import MaskedModel
 from pipeline.errors import PipelineError
 from pipeline.networks.build import build_network, masked_models
 from pipeline.networks.weights import load_weights, weights_digest
-from pipeline.settings import Dataset, Residuals, encoder_mae, residual_count
-from pipeline.settings.instances import configured, maes_behind, residual_instance
+from pipeline.settings import Dataset, Residuals, configured, encoder_mae, residual_count
+from pipeline.settings.instances import maes_behind, residual_instance
 from pipeline.storage.files import write
 from pipeline.storage.layout import Layout
 from pipeline.storage.roles import ingested_store
@@ -49,7 +49,7 @@ def explain(
             fault = f"found {number}, but case {case} has slices 1 to {slices}"
             raise PipelineError(f"--slice: {fault}")
     chosen = [number - 1 for number in numbers] or [_fullest_slice(store)]
-    name = dataset.experiments[experiment].residuals
+    name = dataset.experiments[configured(experiment)].residuals
     maps_of = residual_instance(dataset, name, subset) if name else None
     subject = Subject(
         case=case,
@@ -78,7 +78,7 @@ def _slices(
 
 
 def _network(layout: Layout, dataset: Dataset, experiment: str, subset: int) -> nn.Module:
-    settings, mae = dataset.experiments[experiment], encoder_mae(dataset, experiment)
+    settings, mae = dataset.experiments[configured(experiment)], encoder_mae(dataset, experiment)
     network = build_network(settings, residual_count(dataset, experiment), dataset.slices, mae)
     load_weights(network, layout.model(experiment, subset))
     return network.eval()

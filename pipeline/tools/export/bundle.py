@@ -27,7 +27,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from pipeline.errors import PipelineError
-from pipeline.settings import Dataset, GradCam, residual_count
+from pipeline.settings import Dataset, GradCam, configured, repeat_of, residual_count
 from pipeline.settings.instances import mae_instance
 from pipeline.settings.section import Count, Name, Positive, require
 from pipeline.storage.files import file_digest, make_output, read_json, write_json
@@ -67,9 +67,11 @@ class Bundle:
 
 
 def export_run(
-    layout: Layout, dataset: Dataset, experiment: str, subset: int, seed: int, output: Path
+    layout: Layout, dataset: Dataset, name: str, subset: int, seed: int, output: Path
 ) -> None:
     """Write the bundle of one trained experiment to `output`, a new `.zip`.
+
+    `name` is the experiment's, or that of a repeat; its scores are those of all repeats together.
 
     Raises:
         PipelineError: a training is missing, or `output` is no zip's name or there already.
@@ -78,19 +80,22 @@ def export_run(
         raise PipelineError(f"--output: found {output}, expected a name that ends in .zip")
     if output.exists():
         raise PipelineError(f"{output}: already there; give another name or remove it")
+    experiment, repeat = configured(name), repeat_of(name)
     chosen = _settings(layout, dataset, experiment)
     manifests = _manifests(layout, chosen, experiment, subset)
+    manifests["network.safetensors"] = layout.model(name, subset)
     split = read_json(layout.split)
     record: dict[str, Any] = {
         "format": FORMAT,
         "dataset": layout.dataset,
         "experiment": experiment,
         "subset": subset,
+        **({"repeat": repeat} if repeat > 1 else {}),
         "seed": seed,
         "settings": chosen.model_dump(mode="json"),
         "split_digest": split["digest"],
         "cases": {role: len(names) for role, names in split["subsets"][str(subset)].items()},
-        "parameters": read_json(layout.model(experiment, subset))["parameters"],
+        "parameters": read_json(layout.model(name, subset))["parameters"],
         **_scores(layout, experiment, chosen),
         "stages": {stage: stage_version(stage) for stage in STAGES},
         "packages": {package: metadata.version(package) for package in PACKAGES},
@@ -169,13 +174,14 @@ def open_bundle(path: Path, into: Path) -> Bundle:
 
 def _settings(layout: Layout, dataset: Dataset, experiment: str) -> Dataset:
     """The settings that the experiment's predictions depend on, without any folder's name."""
-    kept = {experiment: dataset.experiments[experiment]}
+    kept = {experiment: dataset.experiments[experiment].model_copy(update={"repeats": 1})}
     maps = dataset.experiments[experiment].residuals
     residuals = {} if maps is None else {maps: dataset.residuals[maps]}
     maes = set()
     for settings in residuals.values():
         if isinstance(settings, GradCam):
-            kept[settings.grad_cam] = dataset.experiments[settings.grad_cam]
+            network = dataset.experiments[settings.grad_cam]
+            kept[settings.grad_cam] = network.model_copy(update={"repeats": 1})
         else:
             maes |= {part.mae for part in settings.maps}
     encoders = (settings.mae_encoder for settings in kept.values())
@@ -208,7 +214,8 @@ def _scores(layout: Layout, experiment: str, dataset: Dataset) -> dict[str, Any]
     current = dataset.postprocess.model_dump(mode="json")
     if summary is None or summary["settings"]["postprocess"] != current:
         return {"scores": None, "patients": 0, "confidence": None}
-    return {name: summary[name] for name in ("scores", "patients", "confidence")}
+    kept = ("scores", "patients", "confidence", "repeats")
+    return {name: summary[name] for name in kept if name in summary}
 
 
 def _name_of(checkpoint: str | None) -> str | None:

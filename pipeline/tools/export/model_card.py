@@ -38,7 +38,7 @@ grid. A voxel is lesion from probability {dataset.postprocess.probability:g} on;
 
 {part} {record["subset"]} of the data set's {whole} (digest `{record["split_digest"][:16]}`):
 {cases["train"]} training, {cases["validation"]} validation, {cases["test"]} test cases. Seed
-{record["seed"]}.
+{record["seed"]}{_repeat(record)}.{_labelled(experiment)}
 
 ## Scores
 
@@ -58,6 +58,15 @@ that the data set's terms allow that.
 `bundle.json` holds all settings, stage and package versions, and the SHA-256 of every file of
 weights. Loading it runs no code.
 """
+
+
+def _repeat(record: Mapping[str, Any]) -> str:
+    return f", repeat {record['repeat']}" if "repeat" in record else ""
+
+
+def _labelled(experiment: Experiment) -> str:
+    count = experiment.labelled_cases
+    return "" if count is None else f" Of the first two, {count} were used."
 
 
 def _scaling(dataset: Dataset) -> str:
@@ -94,6 +103,8 @@ def _scores(record: Mapping[str, Any], parts: str) -> str:
     ]
     head = ["", "mean", f"{record['confidence']:.0%} interval"]
     patients = f"Means over the {record['patients']} test patients of all evaluated {parts}."
+    if "repeats" in record:
+        patients += f" Each patient's score is the mean over {record['repeats']} repeats."
     return f"{aligned([head, *rows])}\n\n{patients}"
 
 

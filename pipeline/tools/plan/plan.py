@@ -125,7 +125,7 @@ def _hours(
         case.case: {"group": case.group, "role": case.role} for case in cases if case.labelled
     }
     subsets = split_cases(labelled, dataset.split, settings.seed)
-    work = stage_work(dataset, cases, subsets, settings.resources)
+    work = stage_work(dataset, cases, subsets, settings.resources, settings.seed)
     for (stage, device, kind), macs in work.items():
         hours[stage][device] += rates[device].hours(kind, macs)
     return {stage: dict(by_device) for stage, by_device in hours.items()}

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.settings import Dataset
-from pipeline.settings.instances import configured
+from pipeline.settings import Dataset, configured
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_faults import UntouchableError

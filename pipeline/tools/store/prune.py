@@ -10,8 +10,8 @@ from itertools import chain
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-from pipeline.settings import Dataset
-from pipeline.settings.instances import all_residuals, configured, fold_of
+from pipeline.settings import Dataset, configured, repeat_of
+from pipeline.settings.instances import all_residuals, fold_of
 from pipeline.storage.files import read_json, remove
 from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_faults import UntouchableError
@@ -83,11 +83,15 @@ def _reason(kept: KeptStore, datasets: Sequence[Dataset], cases: set[str] | None
         experiment, _, subset = kept.of.partition("/subset-")
         if not subset:  # somebody's own folder
             return ""
-        users = [dataset for dataset in datasets if experiment in dataset.experiments]
+        name = configured(experiment)
+        users = [dataset for dataset in datasets if name in dataset.experiments]
         if not users:
-            return f"no configuration has experiments.{experiment}"
-        if not any(subset in map(str, dataset.subsets_of(experiment)) for dataset in users):
-            return f"no configuration has subset {subset} of experiments.{experiment}"
+            return f"no configuration has experiments.{name}"
+        users = [dataset for dataset in users if experiment in dataset.trainings_of(name)]
+        if not users:
+            return f"no configuration has repeat {repeat_of(experiment)} of experiments.{name}"
+        if not any(subset in map(str, dataset.subsets_of(name)) for dataset in users):
+            return f"no configuration has subset {subset} of experiments.{name}"
     return ""
 
 

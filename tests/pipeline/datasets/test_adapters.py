@@ -94,3 +94,13 @@ def test_healthy_scans_are_files_images_of_a_folder_or_dicom_folders(tmp_path, t
     refused("manifest", "that is the image of case a, too", tmp_path, healthy("a.nii.gz"))
     touch("twice/c.nii")
     refused("manifest", "the same case more than once", tmp_path, healthy("many", "twice/c.nii"))
+
+
+def test_a_folder_without_images_stands_for_those_below_it(tmp_path, touch, refused):
+    touch("a.nii.gz", "bids/sub-1/anat/sub-1_T1w.nii.gz", "bids/sub-2/anat/sub-2_T1w.nii.gz")
+    (tmp_path / "manifest.csv").write_text("case,image\na,a.nii.gz\n")
+    below = [FurtherImage(tmp_path / "bids", HEALTHY)]
+    cases = list_cases("manifest", tmp_path, below)
+    assert [files.case for files in cases] == ["a", "sub-1_T1w", "sub-2_T1w"]
+    touch("bids/sub-3/anat/sub-1_T1w.nii.gz")
+    refused("manifest", "the same case more than once", tmp_path, below)

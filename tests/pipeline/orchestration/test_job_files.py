@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.orchestration.job_files import read_files, written_files
+from pipeline.orchestration.locks import list_locks, locked
 from pipeline.settings.reading import load_settings
 from pipeline.storage.files import write_json
-from pipeline.storage.layout import STAGES, Layout, record_of
+from pipeline.storage.layout import STAGES, Layout, record_of, work_name
 
 CONFIG = Path(__file__).parents[3] / "config" / "ablations.yaml"
 SUBSET = {"experiment": "e", "subset": 2}
@@ -44,6 +45,31 @@ def test_a_job_s_record_lies_with_its_stage_and_its_files_tell_its_work(layout):
         assert {layout.work_of(file) for file in files} == {work}
     with pytest.raises(ValueError, match="no stage is called 'guess'"):
         written_files(layout, "guess", {})
+
+
+def test_a_repeat_s_work_is_one_file_s_name_and_its_results_are_found(layout):
+    for stage in ("train_segmentation", "predict", "postprocess"):
+        names = {"experiment": "unet/repeat-2", "subset": 3}
+        (manifest,) = written_files(layout, stage, names)
+        work = f"{stage} unet repeat-2 3"
+        assert layout.work_of(manifest) == work == work_name(stage, *names.values())
+        with locked(layout, stage, *names.values()):
+            assert [lock.work for lock in list_locks(layout)] == [work]
+        write_json(manifest, {})
+    found = [path for _, path in layout.existing("manifest")]
+    assert len(found) == 3
+    assert {path.parent.name for path in found} == {"repeat-2"}
+
+
+def test_scores_are_of_all_repeats_and_a_report_of_the_first(layout, atlas):
+    settings = next(iter(atlas.experiments.values()))
+    unet = settings.model_copy(update={"repeats": 2, "subsets": (1,)})
+    repeated = atlas.model_copy(update={"experiments": {"unet": unet}})
+    read = relative(layout, read_files(layout, repeated, "evaluate", {"experiment": "unet"}))
+    shown = relative(layout, read_files(layout, repeated, "report", {}))
+    both = {f"postprocess/unet/{part}subset-1.json" for part in ("", "repeat-2/")}
+    assert {path for path in read if path.startswith("postprocess")} == both
+    assert not any("repeat-2" in path for path in shown)
 
 
 def test_grad_cam_reads_the_networks_that_it_looks_at(layout, atlas):

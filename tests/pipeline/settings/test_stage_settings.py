@@ -3,15 +3,17 @@
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.settings import residual_count
+from pipeline.settings import repeat_seed, residual_count
 from pipeline.settings.configuration import used_maes, used_residuals
 from pipeline.settings.reading import validate
 
 ENCODER = {"experiments.m": {"model": "mae_unet", "mae_encoder": {"mae": "shared"}}}
 TRAIN, MAPS = ("train_mae", "shared"), ("residual_maps", "mrm")
 SEGMENT, PREDICT, SCORE = ("train_segmentation", "g"), ("predict", "g"), ("evaluate", "g")
+REPEAT = ("train_segmentation", "g/repeat-2")
 OTHER_NETWORK = ("train_segmentation", "u")
 INGEST = ("ingest", "")
+SECOND_AND_THIRD = ("/repeat-2", "/repeat-3")
 REST = [INGEST, ("split", ""), ("postprocess", "")]
 
 
@@ -31,6 +33,15 @@ REST = [INGEST, ("split", ""), ("postprocess", "")]
         ("experiments.g.rcu.start", 0, [SEGMENT, PREDICT], [OTHER_NETWORK, MAPS, SCORE]),
         ("experiments.g.gcu.start", 0, [SEGMENT, PREDICT], [OTHER_NETWORK, MAPS, SCORE]),
         ("experiments.g.residual_input", True, [SEGMENT, PREDICT], [OTHER_NETWORK, MAPS, SCORE]),
+        (
+            "experiments.g.labelled_cases",
+            9,
+            [SEGMENT],
+            [OTHER_NETWORK, PREDICT, TRAIN, MAPS, SCORE],
+        ),
+        ("experiments.g.repeats", 3, [SCORE], [SEGMENT, PREDICT, REPEAT, *REST, ("compare", "")]),
+        ("experiments.g.repeats", 1, [], [SEGMENT, PREDICT, SCORE, ("report", "")]),
+        ("experiments.g.labelled_cases", None, [], [SEGMENT, PREDICT, SCORE, ("report", "")]),
         ("experiments.g.rcu.start", 1, [], [SEGMENT, PREDICT, ("report", "")]),
         ("experiments.g.gcu.start", 1, [], [SEGMENT, PREDICT, ("report", "")]),
         ("experiments.g.residual_input", False, [], [SEGMENT, PREDICT, ("report", "")]),
@@ -44,6 +55,27 @@ def test_a_stage_depends_on_its_own_section_only(
     stages = [*dependent, *independent]
     differ = [stage for stage in stages if part(before, *stage) != part(after, *stage)]
     assert differ == dependent
+
+
+def test_repeats_differ_in_their_seed_alone_and_the_first_has_the_configuration_s(changed, part):
+    given = changed({"experiments.g.repeats": 3})
+    trainings = [part(given, "train_segmentation", f"g{end}") for end in ("", *SECOND_AND_THIRD)]
+    seeds = [training.pop("seed") for training in trainings]
+    assert seeds[0] == part(given, "split")["seed"]
+    assert len({*seeds, *(repeat_seed(7, f"g{end}") for end in SECOND_AND_THIRD)}) == 5
+    assert trainings[0] == trainings[1] == trainings[2]
+    # a fixed number: another derivation would train every repeat anew
+    assert repeat_seed(2026, "g/repeat-2") == 2537827538
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("repeats", value) for value in (0, 21, True, 2.0)]
+    + [("labelled_cases", value) for value in (1, True, 2.5)],
+)
+def test_numbers_of_repeats_and_labelled_cases_are_checked(changed, key, value):
+    with pytest.raises(PipelineError, match=rf"experiments\.g\.{key}"):
+        validate(changed({f"experiments.g.{key}": value}), "test")
 
 
 def test_a_series_that_is_not_chosen_leaves_finished_results_as_they_are(changed, part):

@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError
+from pipeline.networks.build import build_network
+from pipeline.networks.weights import keep_model
 from pipeline.settings import Dataset
-from pipeline.storage.files import write_json
+from pipeline.storage.files import read_json, write_json
+from pipeline.storage.layout import Layout
 from pipeline.tools.export.bundle import open_bundle
 from pipeline.tools.export.model_card import model_card
 from tests.pipeline.tools.bundles import altered, exported
 
 WEIGHTS = "network.safetensors"
+NAMES = ("grcsf", "grcsf/repeat-2")
 
 
 def read_text(model, name):
@@ -55,6 +59,27 @@ def test_the_card_shows_the_scores_of_masks_made_the_same_way(run, tmp_path):
     write_json(layout.summary("grcsf"), {**summary, "settings": other})
     card = read_text(exported(run, tmp_path / "b.zip"), "MODEL_CARD.md")
     assert "Not evaluated" in card
+
+
+def test_a_repeat_s_bundle_has_its_network_and_is_no_longer_repeated(run, tmp_path):
+    layout, dataset = run
+    grcsf = dataset.experiments["grcsf"].model_copy(update={"repeats": 2})
+    repeated = dataset.model_copy(update={"experiments": {**dataset.experiments, "grcsf": grcsf}})
+    network = build_network(grcsf, 2, dataset.slices)
+    keep_model(network, layout.model("grcsf/repeat-2", 1), "x", {})
+    model = exported((layout, repeated), tmp_path / "second.zip", "grcsf/repeat-2")
+    record = json.loads(read_text(model, "bundle.json"))
+    assert (record["experiment"], record["repeat"]) == ("grcsf", 2)
+    assert "repeats" not in record["settings"]["experiments"]["grcsf"]
+    digests = [read_json(layout.model(name, 1))["weights_sha256"] for name in NAMES]
+    assert record["files"][WEIGHTS] == digests[1] != digests[0]
+    assert "repeat 2" in read_text(model, "MODEL_CARD.md")
+    bundle = open_bundle(model, tmp_path / "tree")
+    unpacked = read_json(Layout(tmp_path / "tree", bundle.name).model("grcsf", 1))
+    assert unpacked["weights_sha256"] == digests[1]
+    first = json.loads(read_text(exported((layout, repeated), tmp_path / "a.zip"), "bundle.json"))
+    assert first["files"][WEIGHTS] == digests[0]
+    assert "repeat" not in first
 
 
 def test_a_bundle_is_a_zip_and_replaces_nothing(run, tmp_path):

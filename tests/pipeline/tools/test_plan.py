@@ -65,7 +65,7 @@ def test_work_by_hand(tmp_path):
     half, quarter = (mae_macs(dataset.mae["mae"], ratio) for ratio in (0.5, 0.75))
     network = network_macs(dataset, "grcsf")
     assert half > quarter > 0
-    assert stage_work(dataset, cases, subsets, settings.resources) == {
+    assert stage_work(dataset, cases, subsets, settings.resources, settings.seed) == {
         # 50 slices a training epoch at either ratio in turn, 10 validated at both
         ("train_mae", "cpu", "mae_training"): 3 * (50 * TRAINED * (half + quarter) // 2)
         + 3 * 10 * (half + quarter),
@@ -75,10 +75,27 @@ def test_work_by_hand(tmp_path):
     }
     mae = dataset.mae["mae"].model_copy(update={"epochs": None, "steps": 7, "batch_size": 20})
     in_steps = dataset.model_copy(update={"mae": {"mae": mae}})
-    work = stage_work(in_steps, cases, subsets, settings.resources)
+    work = stage_work(in_steps, cases, subsets, settings.resources, settings.seed)
     # three batches an epoch: seven steps see 140 slices, and are validated three times
     trained = 140 * TRAINED * (half + quarter) // 2 + 3 * 10 * (half + quarter)
     assert work["train_mae", "cpu", "mae_training"] == trained
+
+
+def test_fewer_labelled_cases_shorten_a_training_and_repeats_are_as_many_of_them(tmp_path):
+    given, rates = tiny(tmp_path), {"cpu": load_rates(SHIPPED, "cpu")}
+    (old,) = plan(validate(given, "test"), rates)
+    given["datasets"]["own"]["experiments"]["grcsf"] |= {"labelled_cases": 3, "repeats": 4}
+    (new,) = plan(validate(given, "test"), rates)
+    # four times two training cases and a validating one, in place of five and one
+    hours = [one.stages["train_segmentation"].hours["cpu"] for one in (new, old)]
+    assert hours[0] / hours[1] == pytest.approx(4 * (2 * TRAINED + 1) / (5 * TRAINED + 1))
+    repeated = {stage for stage in new.stages if new.stages[stage].jobs != old.stages[stage].jobs}
+    assert repeated == {"train_segmentation", "predict", "postprocess"}
+    assert all(new.stages[stage].jobs == 4 for stage in repeated)
+    assert new.stages["predict"].size == 4 * old.stages["predict"].size
+    given["datasets"]["own"]["experiments"]["grcsf"]["labelled_cases"] = 7
+    with pytest.raises(PipelineError, match=r"grcsf\.labelled_cases: found 7, expected at most 6"):
+        plan(validate(given, "test"))
 
 
 def test_healthy_scans_are_ingested_and_learnt_by_the_mae_alone(tmp_path):

@@ -133,6 +133,15 @@ def test_prune_shows_first_and_deletes_with_yes(config, ingested):
     assert ingested.residual_store("mrm", "a").exists()
 
 
+def test_prune_finds_repeats_that_are_no_longer_asked_for(config, ingested):
+    store, second = (ingested.prediction_store(f"unet{end}", 1, "d") for end in ("", "/repeat-2"))
+    shutil.copytree(store, second)
+    repeated = edit(config, lambda of: of["experiments"]["unet"].update(repeats=2))
+    assert call("prune", "--config", repeated).stdout == "nothing to delete\n"
+    first, _ = call("prune", "--config", config).stdout.splitlines()
+    assert first.startswith(f"{second}: no configuration has repeat 2 of experiments.unet")
+
+
 def test_prune_keeps_what_may_be_sound(config, ingested):
     path = ingested.residual_store("mrm", "a") / "zarr.json"
     text = path.read_text("utf-8")
