@@ -98,6 +98,18 @@ def test_mean_and_interval_are_of_patients_and_the_deviation_of_repeats(repeated
     assert summary["by_lesion_size"]["1-100"]["patients"] == 2
 
 
+def test_over_folds_each_repeat_s_mean_is_that_of_all_patients_too(repeated):
+    rows = pd.read_csv(repeated.layout.scores("grcsf"), keep_default_na=True)
+    rows["subset"] = rows["case"].map({"a": 1, "b": 2, "c": 2})
+    rows["group"] = ""
+    given = rows.to_dict("records")
+    dice = summarise(given, VOXEL, 0, threshold_hu=130, folds=True)["scores"]["dice"]
+    own = {str(repeat): np.mean(list(each.values())) for repeat, each in DICE.items()}
+    assert dice["by_repeat"] == pytest.approx(own)
+    assert dice["mean"] == pytest.approx(np.mean(list(PATIENTS.values())))
+    assert dice["by_subset"]["2"] == pytest.approx((PATIENTS["b"] + PATIENTS["c"]) / 2)
+
+
 def test_an_experiment_that_is_not_repeated_has_no_word_of_it(repeated):
     summary = read_json(repeated.layout.summary("unet"))
     assert "repeat" not in repeated.layout.scores("unet").read_text("utf-8")

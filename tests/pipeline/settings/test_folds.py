@@ -40,6 +40,7 @@ def test_what_learns_from_a_fold_s_cases_exists_once_a_fold(dataset):
     assert instances_of(brain, "g", 2) == ("mrm/fold-2", None)
     assert instances_of(brain, "m", 3) == (None, "shared/fold-3")
     assert instances_of(brain, "c", 2) == ("cam/fold-2", None)
+    assert instances_of(brain, "g/repeat-3", 2) == ("mrm/fold-2", None), "repeats share the maps"
     maps = [f"mrm/fold-{fold}" for fold in (1, 2, 3)]
     assert residual_instances(brain, brain.experiments) == ["cam/fold-2", *maps]
     assert mae_instances(brain, ["g"]) == [f"shared/fold-{fold}" for fold in (1, 2, 3)]
