@@ -1,4 +1,4 @@
-# demo, test, test-slurm, lint, real and bench: each sets itself up in .venv, once.
+# demo, test, test-slurm, lint, real, evidence and bench: each sets itself up in .venv, once.
 
 PYTHON ?= python3
 CORES ?= $(shell nproc)
@@ -7,8 +7,9 @@ BIN := .venv/bin
 
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 CONFIGS := $(wildcard config/*.yaml)
+EVIDENCE := results/evidence
 
-.PHONY: help demo test test-slurm lint lint-style lint-types lint-rules format real bench bench-gpu clean
+.PHONY: help demo test test-slurm lint lint-style lint-types lint-rules format real evidence bench bench-gpu clean
 .DELETE_ON_ERROR:
 
 help:
@@ -18,6 +19,7 @@ help:
 	@echo "make lint    check style, types, rules and configurations"
 	@echo "make format  bring the sources into the style that lint asks for"
 	@echo "make real    run the pipeline on the real images of GRCSF_SHARED, where they are"
+	@echo "make evidence  compare the methods on those images: hours, and it goes on where it stopped"
 	@echo "make bench   print the benchmarks' tables and keep their figures in benchmarks/results"
 	@echo "make bench-gpu   the same for those that need a GPU"
 	@echo "make clean   delete .venv and caches; results stay"
@@ -69,6 +71,27 @@ real: .venv/.ready
 	    $(SNAKEMAKE) --configfile config/real-stroke.yaml && \
 	    echo "reports:" && ls -1 $(CURDIR)/results/*/report/report.html; \
 	fi
+
+# Each part goes on where it stopped, so that a call that was ended is simply made again.
+evidence: .venv/.ready
+	@if [ ! -d "$$GRCSF_SHARED/real" ]; then \
+	    echo "skipped: no real images in $$GRCSF_SHARED/real (set GRCSF_SHARED to their folder)"; \
+	else \
+	    $(MAKE) --no-print-directory $(EVIDENCE)/images && \
+	    for name in strokes nodules; do \
+	        $(SNAKEMAKE) --configfile config/evidence-$$name.yaml && \
+	        $(BIN)/python benchmarks/evidence.py --config config/evidence-$$name.yaml \
+	            --output $(EVIDENCE) || exit 1; \
+	    done; \
+	fi
+
+# Renamed when all are there, so that images of a call that was ended are made anew.
+$(EVIDENCE)/images:
+	@echo "making 364 semi-real heads in $@, some minutes"
+	@rm -rf $@.part && mkdir -p $@.part
+	@$(BIN)/python "$$GRCSF_SHARED/real/stroke-lesions/make_strokes.py" $@.part \
+	    --cases 264 --healthy 100 --cohorts 24 --seed 1 --spacing 2.4 > $@.part/made.txt
+	@mv $@.part $@
 
 # Those that fit in a quarter of an hour on two cores; each script's first lines tell of the others.
 bench: .venv/.ready
