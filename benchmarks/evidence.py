@@ -134,7 +134,7 @@ def build_table(
     table = TextTable(
         ["Labelled cases", "Method", "Dice", to_baseline, "AUC of its maps", against], names=2
     )
-    tests = tests_of_recommended(rows)
+    tests = recommended_against_others(rows)
     for row in rows:
         numbers = {**score_numbers(row), **tests.get(row.experiment, {})}
         reference = same_labelled(rows, row, baseline)
@@ -192,7 +192,7 @@ def difference(
     }
 
 
-def tests_of_recommended(rows: Sequence[Scored]) -> dict[str, dict[str, float]]:
+def recommended_against_others(rows: Sequence[Scored]) -> dict[str, dict[str, float]]:
     """Tests of the recommended method against each other one on as many labelled cases.
 
     By the other one's experiment: p before and after Holm's correction over all of these tests.
