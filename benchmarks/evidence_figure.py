@@ -13,7 +13,8 @@ from pipeline.evaluation.colours import ON_WHITE
 WIDTH_CM, HEIGHT_CM = 9.0, 7.5
 CM_PER_INCH = 2.54
 MARKERS = "osD^vPX"  # told apart without any colour, too
-SHIFT = 0.035  # of a method's points against the next one's, as a share of their place
+SHIFT = 0.055  # of a method's points against the next one's, as a share of their place
+BESIDE = 0.4  # of that shift: repeats stand beside the bar of their mean, where they can be seen
 LOOK = {
     "font.family": "sans-serif",
     "font.size": 8,
@@ -77,8 +78,8 @@ def draw_curves(panel: Any, lines: Sequence[Line]) -> None:
         style = look(index)
         panel.errorbar(places, means, yerr=bars, linewidth=1.1, label=line.title, **style)
         for place, point in zip(places, line.points, strict=True):
-            at = [place] * len(point.repeats)
-            panel.plot(at, point.repeats, ".", color=style["color"], markersize=3, alpha=0.55)
+            at = [place * (1 + SHIFT * BESIDE)] * len(point.repeats)
+            panel.plot(at, point.repeats, ".", color=style["color"], markersize=2.5)
             cases = point.training + point.validation
             ticks[cases] = f"{cases}\n{point.training} + {point.validation}"
     panel.set_xscale("log")
@@ -95,8 +96,8 @@ def draw_dots(panel: Any, lines: Sequence[Line]) -> None:
         style = look(index)
         panel.errorbar(means, [index] * len(means), xerr=bars, linestyle="", **style)
         for point in line.points:
-            at = [index] * len(point.repeats)
-            panel.plot(point.repeats, at, ".", color=style["color"], markersize=3, alpha=0.55)
+            at = [index + BESIDE / 2] * len(point.repeats)
+            panel.plot(point.repeats, at, ".", color=style["color"], markersize=2.5)
     panel.set_yticks(range(len(lines)), [line.title for line in lines])
     panel.set_ylim(len(lines) - 0.5, -0.5)
     panel.set_xlabel("Dice")
@@ -117,5 +118,4 @@ def look(index: int) -> dict[str, Any]:
         "marker": MARKERS[index % len(MARKERS)],
         "markersize": 4,
         "elinewidth": 0.8,
-        "capsize": 2,
     }
