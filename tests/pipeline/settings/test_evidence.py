@@ -1,4 +1,4 @@
-"""What the two configurations of `make evidence` promise: fair comparisons, and nothing that leaks."""
+"""What the configurations of `make evidence` promise: fair comparisons, and nothing that leaks."""
 
 from pathlib import Path
 
