@@ -217,7 +217,8 @@ def _loaders(
     order = None if seed is None else SliceSampler([], range(len(train)), 1.0, seed)
 
     def loader(part: list[tuple[str, int]], sampler: SliceSampler | None) -> DataLoader[Any]:
-        data = SliceDataset(part, stores, slices)
+        # without labels, which healthy scans have none of: a batch holds slices of both
+        data = SliceDataset(part, stores, slices, labels=False)
         # every process validates on all slices, in the batches of a single process
         size = per_process(settings.batch_size, resources) if sampler else settings.batch_size
         return slice_loader(data, size, sampler, resources.workers)

@@ -47,8 +47,9 @@ def network_residuals(
 class SliceDataset(Dataset[dict[str, Any]]):
     """Slices of several cases, which stay in memory as far as `share_cache` gives room.
 
-    An item holds `image` (1, h, w) in [0, 1], `label` (1, h, w) {0, 1}, and with residual stores
-    `residuals` (R, h, w) in [0, 1], or [−1, 1] if signed; all are float32.
+    An item holds `image` (1, h, w) in [0, 1], of a labelled case `label` (1, h, w) {0, 1}, unless
+    `labels` is false, and with residual stores `residuals` (R, h, w) in [0, 1], or [−1, 1] if
+    signed; all are float32.
     """
 
     def __init__(
@@ -57,10 +58,13 @@ class SliceDataset(Dataset[dict[str, Any]]):
         case_stores: Mapping[str, Path],
         settings: Slices,
         residual_stores: Mapping[str, Path] | None = None,
+        *,
+        labels: bool = True,
     ) -> None:
         self.slices = list(slices)
         self._case_stores = case_stores
         self._residual_stores = residual_stores
+        self._labels = labels
         self._settings = settings
         self._open: dict[Path, zarr_store.Store] = {}
         self._arrays: dict[tuple[Path, str], zarr_store.StoredArray] = {}
@@ -94,7 +98,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         plane = slice(z, z + 1)
         image = self._read_part(path, "image", plane)
         item = {"image": network_slices(image, self._limits[case], self._settings.size)[0]}
-        if "label" in store:
+        if self._labels and "label" in store:
             # averaging and a threshold of one half keep a lesion's area when a slice shrinks
             label = torch.from_numpy(self._read_part(path, "label", plane) > 0).float().unsqueeze(1)
             item["label"] = (resize(label, self._settings.size)[0] >= 0.5).float()

@@ -42,6 +42,15 @@ def test_all_slices_of_healthy_scans_are_learnt_and_none_validates(ingested):
     assert validation == [("c", z) for z in (1, 4, 5)]
 
 
+def test_a_batch_holds_slices_of_labelled_cases_and_of_healthy_scans(ingested):
+    manifest = read_json(ingested.cases)
+    manifest["cases"]["e"] |= {"role": "healthy"}
+    write_json(ingested.cases, manifest)
+    mixed = MAE.model_copy(update={"epochs": 1, "batch_size": 11})
+    history = read_history(folder_of(train(ingested, mixed)) / "history.csv")
+    assert [row["epoch"] for row in history] == [0]
+
+
 def epochs_of(manifest):
     return [row["epoch"] for row in read_history(folder_of(manifest) / "history.csv")]
 
