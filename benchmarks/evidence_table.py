@@ -176,9 +176,9 @@ def notes(rows: Sequence[Scored], dataset: Dataset, contrasts: Contrasts, tests:
     image = f" The image itself has {' and '.join(sorted(images))}." if images else ""
     return [
         f"Dice: mean over {tested(rows[0].patients, dataset)}, each over all voxels of the volume "
-        f"and as its mean over the repeats; in brackets the {level} bootstrap interval over patients (BCa, "
-        f"{evaluation.bootstrap_samples:,} samples); ± the standard deviation (n − 1) of the "
-        f"repeats' own means. Trainings that differ by their seed alone: {trained}.",
+        f"and as its mean over the repeats; in brackets the {level} bootstrap interval over "
+        f"patients (BCa, {evaluation.bootstrap_samples:,} samples); ± the standard deviation "
+        f"(n − 1) of the repeats' own means. Trainings that differ by their seed alone: {trained}.",
         "Labelled cases: those that an experiment may learn from (training + validation"
         + ("; of one fold)." if folds else ")."),
         "Difference: patient by patient, to the same number of labelled cases, with its interval "

@@ -6,7 +6,9 @@ import pandas as pd
 import pytest
 import yaml
 from evidence import write_evidence
+from evidence_figure import Line, Point, draw_curves
 from evidence_table import Scored, build_table, recommended_against_others, told_auc
+from matplotlib.figure import Figure
 
 from grcsf.statistics import holm
 from pipeline.errors import PipelineError
@@ -199,6 +201,22 @@ def test_the_figure_is_drawn_as_svg_and_png_and_is_the_same_each_time(written, t
     assert sorted(pages) == [".csv", ".md", ".png", ".svg"]
     write_evidence(written.parent / "config.yaml", "tiny", tmp_path)
     assert {path.suffix: path.read_bytes() for path in tmp_path.iterdir()} == pages
+
+
+def test_curves_stand_side_by_side_over_the_numbers_of_cases_and_show_each_repeat():
+    panel = Figure().subplots()
+    few, many = Point(16, 4, 0.3, 0.2, 0.5, [0.29, 0.31]), Point(123, 31, 0.6, None, None, [])
+    draw_curves(panel, [Line("UNet++", [few, many]), Line("GRCSF", [few, many])])
+    assert panel.get_xscale() == "log"
+    assert [tick.get_text() for tick in panel.get_xticklabels()] == ["20\n16 + 4", "154\n123 + 31"]
+    (first, bars), (second, _) = ((drawn[0], drawn[2][0]) for drawn in panel.containers)
+    assert all(first.get_xdata() < second.get_xdata())
+    assert [segment[:, 1].tolist() for segment in bars.get_segments()] == [
+        pytest.approx([0.2, 0.5]),  # the interval; none where it is not defined
+        pytest.approx([0.6, 0.6]),
+    ]
+    dots = [line.get_ydata().tolist() for line in panel.lines if line.get_marker() == "."]
+    assert dots == [[0.29, 0.31], [], [0.29, 0.31], []]
 
 
 def test_of_folds_every_patient_counts_once_and_one_number_of_cases_makes_dots(tmp_path):
