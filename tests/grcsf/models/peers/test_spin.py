@@ -29,7 +29,9 @@ def reference():
     checkout = Path(__file__).resolve().parents[4]
     folder = Path(os.environ.get("GRCSF_SHARED", checkout.parent / "shared")) / "peers" / "spin"
     if not folder.is_dir():
-        pytest.skip(f"no outputs of the authors' network: {folder} does not exist")
+        pytest.skip(
+            f"no outputs of the authors' network: {folder} does not exist (set GRCSF_SHARED)"
+        )
     return folder
 
 
