@@ -1,4 +1,4 @@
-"""Segmentation losses [§3.4, Eq. 7–8]. All take logits and compute in float32."""
+"""Segmentation losses [§3.4, Eq. 7–8; a peer's own]. All take logits and compute in float32."""
 
 from collections.abc import Callable
 
@@ -9,6 +9,7 @@ from torch.nn import functional as F
 SMOOTHING = 1e-5
 ALPHA = 0.25
 GAMMA = 2.0
+LESION_WEIGHT = 1.5
 
 
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -82,6 +83,29 @@ def mixed_loss(
         ValueError: if the shapes differ.
     """
     return dice_loss(logits, target) + focal_loss(logits, target, alpha, gamma)
+
+
+def cross_entropy_loss(
+    logits: Tensor, target: Tensor, lesion_weight: float = LESION_WEIGHT
+) -> Tensor:
+    """Mean over pixels of −w log p_t, the loss that SPiN was published with.
+
+    Args:
+        logits: `(B, 1, h, w)`, any float dtype.
+        target: `(B, 1, h, w)`, 0 or 1, any dtype.
+        lesion_weight: w of lesion pixels, at least 0; those of background have 1. The mean divides
+            by the number of pixels, not by their weights.
+
+    Returns:
+        A scalar, at least 0, float32.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    _check_shapes(logits, target)
+    with torch.autocast(logits.device.type, enabled=False):
+        weight = torch.tensor(lesion_weight, dtype=torch.float32, device=logits.device)
+        return F.binary_cross_entropy_with_logits(logits.float(), target.float(), pos_weight=weight)
 
 
 LOSSES: dict[str, Callable[..., Tensor]] = {"mixed": mixed_loss, "focal": focal_loss}

@@ -11,4 +11,5 @@ Tensors in and out; nothing here knows files, settings or the command line.
 - `gcu`: the Global Compensation Unit; `attention`: alternatives to its squeeze and excitation
 - `skip_attention`: other units on the skips
 - `rcu`: the Regional Compensation Unit
+- `peers`: the other networks of Table 1
 """

@@ -99,6 +99,9 @@ class SegmentationNetwork(nn.Module, ABC):
 
     size_multiple: ClassVar[int] = 2**LEVELS
     """Pixels; 1 for a network that takes every size as it is."""
+    context: int = 0
+    """Neighbours on each side of a slice that are input channels too: c. A class whose method needs
+    them sets it; any network may be built with them, then its constructor does."""
     input_maps: int = 0
     """Residual maps that follow the image as input channels: all that it is given, or none."""
 
@@ -106,7 +109,8 @@ class SegmentationNetwork(nn.Module, ABC):
         """Segment a batch of slices.
 
         Args:
-            image: `(B, 1, h, w)`, intensities in [0, 1].
+            image: `(B, 1 + 2c, h, w)`, c = `context`: the slice in the middle of its neighbours, in
+                the volume's order (`grcsf.neighbours`); intensities in [0, 1].
             residuals: `(B, R, h, w)` in [0, 1], signed ones in [−1, 1]. A network that has them
                 neither as input channels nor in regional units ignores them; it takes the
                 argument so that the same loop drives every network.
@@ -117,28 +121,48 @@ class SegmentationNetwork(nn.Module, ABC):
         Raises:
             ValueError: if a shape is not as above, or residual maps are needed and missing.
         """
-        if image.ndim != 4 or image.shape[1] != 1:
-            raise ValueError(f"image must be (B, 1, h, w), found {tuple(image.shape)}")
+        inputs = self._padded(image, residuals)
         height, width = image.shape[-2:]
+        return self.segment(*inputs)[..., :height, :width]
+
+    def supervised(
+        self, image: Tensor, residuals: Tensor | None = None
+    ) -> list[tuple[float, Tensor]]:
+        """What a training step compares with the label; arguments and errors as in `forward`.
+
+        Returns:
+            For each head its weight in the loss and its logits, `(B, 1, h, w)`; the first is what
+            `forward` gives. A network without further heads has that one, with weight 1.
+        """
+        inputs = self._padded(image, residuals)
+        height, width = image.shape[-2:]
+        outputs = self.segment_supervised(*inputs)
+        return [(weight, logits[..., :height, :width]) for weight, logits in outputs]
+
+    def _padded(self, image: Tensor, residuals: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The arguments of `segment`: checked, padded, and the maps among the input channels."""
+        slices = 1 + 2 * self.context
+        if image.ndim != 4 or image.shape[1] != slices:
+            neighbours = f" (a slice and {self.context} neighbours on each side)"
+            raise ValueError(
+                f"image must be (B, {slices}, h, w){neighbours if self.context else ''}, "
+                f"found {tuple(image.shape)}"
+            )
         if self.input_maps and residuals is None:
             raise ValueError("this network needs residual maps (B, R, h, w), found none")
         if residuals is not None:
-            if residuals.ndim != 4 or (residuals.shape[0], *residuals.shape[2:]) != (
-                image.shape[0],
-                height,
-                width,
-            ):
+            expected = image.shape[0], *image.shape[2:]
+            if residuals.ndim != 4 or (residuals.shape[0], *residuals.shape[2:]) != expected:
                 raise ValueError(
-                    f"residuals must be ({image.shape[0]}, R, {height}, {width}) "
+                    f"residuals must be ({image.shape[0]}, R, {image.shape[2]}, {image.shape[3]}) "
                     f"like the image, found {tuple(residuals.shape)}"
                 )
             residuals = pad_to_multiple(residuals, self.size_multiple)
         image = pad_to_multiple(image, self.size_multiple)
-        logits = self.segment(self._channels(image, residuals), residuals)
-        return logits[..., :height, :width]
+        return self._channels(image, residuals), residuals
 
     def _channels(self, image: Tensor, residuals: Tensor | None) -> Tensor:
-        """`(B, 1 + M, h, w)`: the image, then the M = `input_maps` maps in their set's order."""
+        """`(B, 1 + 2c + M, h, w)`: the image, then M = `input_maps` maps in their set's order."""
         if not self.input_maps or residuals is None:
             return image
         if residuals.shape[1] != self.input_maps:
@@ -149,10 +173,19 @@ class SegmentationNetwork(nn.Module, ABC):
 
     @abstractmethod
     def segment(self, image: Tensor, residuals: Tensor | None) -> Tensor:
-        """`(B, 1 + M, h, w)` and `(B, R, h, w)` → logits `(B, 1, h, w)`, h and w padded.
+        """`(B, 1 + 2c + M, h, w)` and `(B, R, h, w)` → logits `(B, 1, h, w)`, h and w padded.
 
-        M = `input_maps`: the image comes first.
+        c = `context`, M = `input_maps`: the image comes first, its own slice at channel c.
         """
+
+    def segment_supervised(
+        self, image: Tensor, residuals: Tensor | None
+    ) -> list[tuple[float, Tensor]]:
+        """As `segment`, for training: weighted logits, what `segment` returns first.
+
+        A network with further heads overrides it.
+        """
+        return [(1.0, self.segment(image, residuals))]
 
 
 class Backbone(SegmentationNetwork):
