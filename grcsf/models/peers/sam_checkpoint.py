@@ -21,7 +21,7 @@ _POSITIONS = (
     "prompt_encoder.shared_embedding.positional_embedding",
 )
 
-# Parts that segment-anything numbers and transformers names.
+# Parts that segment-anything numbers and transformers names; `-` has no weights.
 _NUMBERED = {
     r"image_encoder\.neck": ("vision_encoder.neck", "conv1 layer_norm1 conv2 layer_norm2"),
     r"prompt_encoder\.mask_downscaling": (
@@ -131,6 +131,10 @@ def _renamed(name: str) -> str:
 def _with_both_positions(state: Mapping[str, Tensor]) -> StateDict:
     """Files keep the matrix once or twice, at either place."""
     given = [state[name] for name in _POSITIONS if name in state]
+    if len(given) == 2 and not torch.equal(*given):
+        raise ValueError(
+            f"no weights of SAM: {' and '.join(_POSITIONS)} differ, expected one matrix"
+        )
     return dict.fromkeys(_POSITIONS, given[0]) | dict(state) if given else dict(state)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from grcsf.complexity import paper_counts, parameter_count, true_macs
 from grcsf.models.peers import sam as module
 from grcsf.models.peers.sam import (
     Sam,
@@ -181,16 +182,18 @@ def test_norms_of_the_decoder_are_as_published():
 
 
 def test_vit_h_has_the_counts_of_table_1():
+    pytest.importorskip("thop")
     with torch.device("meta"):
         sam = Sam()
+        images = torch.empty(4, 3, 1024, 1024)
     # 641,090,608 as published; the positions' matrix is a parameter in transformers: 2 · 128
-    assert sum(value.numel() for value in sam.parameters()) == 641_090_864
-    # 631,579,904 of them are in the table, which counts no bare parameters and channel norms
+    assert parameter_count(sam) == 641_090_864
+    # the table has the encoder alone, for four images
     encoder = sam.network.vision_encoder
-    assert sum(value.numel() for value in encoder.parameters()) == 637_026_048
-    seen = (torch.nn.Linear, torch.nn.Conv2d)
-    parts = [part for part in encoder.modules() if type(part) in (*seen, torch.nn.LayerNorm)]
-    assert sum(value.numel() for part in parts for value in part.parameters()) == 631_579_904
+    macs, parameters = paper_counts(encoder, images)
+    assert parameters == 631_579_904  # without bare parameters and norms over channels
+    assert f"{macs / 1e9:.2f}" == "10934.57"
+    assert f"{true_macs(encoder, images) / 1e9:.2f}" == "11922.17"
 
 
 def test_both_namings_give_the_same_network(small, image):
@@ -228,6 +231,14 @@ def test_an_unfit_state_is_refused_in_one_line(small, change, refusal):
         sam_from_state({name: value for name, value in state.items() if value is not None})
     assert refusal in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_two_different_matrices_of_positions_are_refused(small):
+    state = dict(small.network.state_dict())
+    name = "shared_image_embedding.positional_embedding"
+    state[name] = state[name] + 1
+    with pytest.raises(ValueError, match="differ, expected one matrix"):
+        sam_from_state(state)
 
 
 def test_weights_of_another_network_are_refused():
