@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from grcsf.mae.model import MaskedAutoencoder
 
@@ -148,12 +148,15 @@ def fold_to_grey(state: StateDict, normalisation: Normalisation) -> StateDict:
     return state | {key: value.to(state[key].dtype) for key, value in folded.items()}
 
 
-def check_state_dict(model: MaskedAutoencoder, state: Mapping[str, Tensor]) -> None:
+def check_state_dict(
+    model: nn.Module, state: Mapping[str, Tensor], called: str = "the MAE"
+) -> None:
     """Refuse a state dict that does not fit the model, before anything is loaded.
 
     Args:
         model: the model that the state must fit.
-        state: public key names.
+        state: the model's key names; of an MAE these are the public ones.
+        called: the model's name in the error.
 
     Raises:
         ValueError: one line with the count and the first of the missing, unexpected, mis-shaped
@@ -173,7 +176,7 @@ def check_state_dict(model: MaskedAutoencoder, state: Mapping[str, Tensor]) -> N
     }
     counts = [f"{len(keys)} {fault} ({_first(keys)})" for fault, keys in faults.items() if keys]
     if counts:
-        raise ValueError("checkpoint does not fit the MAE: " + "; ".join(counts))
+        raise ValueError(f"checkpoint does not fit {called}: " + "; ".join(counts))
 
 
 def from_hugging_face(state: Mapping[str, Tensor]) -> StateDict:

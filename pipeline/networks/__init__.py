@@ -5,7 +5,7 @@ every later room may import it.
 
 - `build`: networks and masked models for settings.
 - `weights`: finished models: their weights, record and manifest.
-- `public_checkpoints`: weights of public MAEs.
+- `public_checkpoints`: weights of public MAEs and of SAM.
 - `devices`: the GPU or CPU of a job, and copies from it.
 - `trainer`: what all trainings share; the Lightning trainer, its callbacks and its errors.
 - `mae_training`, `segmentation_training`: the losses and rates of each training.

@@ -1,10 +1,11 @@
-"""Loads public MAE checkpoints into a model, without unpickling code."""
+"""Loads public checkpoints of MAEs and of SAM, without unpickling code."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import logging
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ from safetensors.torch import load_file
 
 from grcsf.mae.checkpoint import IMAGENET, load_mae_state
 from grcsf.mae.model import MaskedAutoencoder
+from grcsf.models.peers.sam import Sam
+from grcsf.models.peers.sam_checkpoint import sam_from_state
 from pipeline.errors import PipelineError, one_line
-from pipeline.settings.paths import checkpoint_files
+from pipeline.settings.paths import SAM_CHECKPOINTS, checkpoint_files, sam_files
 from pipeline.storage.files import file_digest, fingerprint
 
 log = logging.getLogger(__name__)
+PUBLIC_HEADS = 8  # of the mask decoders of all public SAMs
 
 
 def load_public_mae(model: MaskedAutoencoder, path: Path) -> None:
@@ -41,6 +45,28 @@ def load_public_mae(model: MaskedAutoencoder, path: Path) -> None:
     except ValueError as error:
         raise PipelineError(f"checkpoint {weights}: {error}") from error
     log.info("MAE starts from %s", path)
+
+
+def load_public_sam(path: Path | None, key: str) -> Sam:
+    """SAM with its public weights, in the format of segment-anything or of Hugging Face.
+
+    Args:
+        path: a `.pth`, or a Hugging Face folder with `config.json` and `model.safetensors`.
+        key: where in the configuration it stands, for errors.
+
+    Raises:
+        PipelineError: it is not given, missing, damaged, or holds no SAM; says which file it
+            takes, and from where.
+    """
+    weights, *descriptions = sam_files(path, key)
+    try:
+        heads = [_decoder_heads(_read_config(file)) for file in descriptions]
+        sam = sam_from_state(_read_sam(weights), decoder_heads=(heads or [PUBLIC_HEADS])[0])
+    except ValueError as error:
+        fault = f"{key}: {weights}: {one_line(error)}"
+        raise PipelineError(f"{fault}; expected {SAM_CHECKPOINTS}") from error
+    log.info("SAM reads %s", path)
+    return sam
 
 
 def checkpoint_digest(path: Path) -> str:
@@ -83,6 +109,46 @@ def _read_state(path: Path) -> dict[str, Any]:
     if isinstance(content.get("args"), argparse.Namespace):
         _check_targets(vars(content["args"]), path)
     return content
+
+
+def _read_sam(path: Path) -> dict[str, Any]:
+    """A state dict whose tensors stay in the file where they can, not twice in memory.
+
+    Raises:
+        ValueError: the file is damaged, or holds more than weights.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        mapped = zipfile.is_zipfile(path)  # torch before 1.6 wrote files that cannot be mapped
+        return dict(torch.load(path, map_location="cpu", weights_only=True, mmap=mapped))
+    except Exception as error:  # torch and safetensors raise many kinds for a damaged file
+        fault = f"damaged, or holds more than weights ({one_line(error)[:80]})"
+        raise ValueError(fault) from error
+
+
+def _decoder_heads(config: Mapping[str, Any]) -> int:
+    """The mask decoder's attention heads; all other sizes are the weights' own.
+
+    Raises:
+        ValueError: the folder holds another model, or one that computes otherwise.
+    """
+    vision = config.get("vision_config") or {}
+    decoder = config.get("mask_decoder_config") or {}
+    if not isinstance(vision, dict) or not isinstance(decoder, dict):
+        raise ValueError("config.json: its parts are no mappings")
+    heads = decoder.get("num_attention_heads", PUBLIC_HEADS)
+    found = {
+        "model_type": (config.get("model_type"), "sam"),
+        "vision_config.hidden_act": (vision.get("hidden_act", "gelu"), "gelu"),
+        "mask_decoder_config.hidden_act": (decoder.get("hidden_act", "relu"), "relu"),
+    }
+    for name, (value, expected) in found.items():
+        if value != expected:
+            raise ValueError(f"config.json: {name} is {value!r}, SAM's is {expected!r}")
+    if type(heads) is not int or heads < 1:
+        raise ValueError(f"config.json: mask_decoder_config.num_attention_heads is {heads!r}")
+    return heads
 
 
 def _read_config(path: Path) -> dict[str, Any]:

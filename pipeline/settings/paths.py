@@ -13,8 +13,11 @@ from pipeline.settings.data import HEALTHY
 from pipeline.settings.section import CONTROL
 
 FOLDER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # as Hugging Face prefers them
-
-
+SAM_FOLDER = ("model.safetensors", "config.json")
+SAM_CHECKPOINTS = (
+    "sam_vit_h_4b8939.pth of github.com/facebookresearch/segment-anything, or a folder with "
+    "config.json and model.safetensors of huggingface.co/facebook/sam-vit-huge"
+)
 KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -54,6 +57,30 @@ def checkpoint_files(path: Path) -> list[Path]:
         raise PipelineError(f"checkpoint {path}: {refusal}; correct mae.checkpoint")
     config = path.parent / "config.json"  # also describes a single file of its folder
     return [path, config] if path.name in FOLDER_WEIGHTS and config.is_file() else [path]
+
+
+def sam_files(path: Path | None, key: str) -> list[Path]:
+    """The files of a public SAM: a `.pth` alone, or Hugging Face's weights and `config.json`.
+
+    Args:
+        path: as the configuration gives it.
+        key: where in the configuration.
+
+    Raises:
+        PipelineError: none is given, or there are no such files.
+    """
+    if path is None:
+        found = f"{key}: not given, and SAM has weights that are not trained here"
+        raise PipelineError(f"{found}; expected the path of {SAM_CHECKPOINTS}; fetch one")
+    files = [path / name for name in SAM_FOLDER] if path.is_dir() else [path]
+    refusals = [f"{file.name}: {refusal}" for file in files if (refusal := file_refusal(file))]
+    if refusals and (path / "pytorch_model.bin").exists():
+        refusals.append("pytorch_model.bin is not read, since it may hold code")
+    if not refusals and files == [path] and path.suffix != ".pth":
+        refusals.append(f"a file of kind {path.suffix!r}")
+    if refusals:
+        raise PipelineError(f"{key}: {path}: {'; '.join(refusals)}; expected {SAM_CHECKPOINTS}")
+    return files
 
 
 def source_root(settings: Settings, dataset: str) -> Path:
