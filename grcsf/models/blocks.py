@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -97,7 +96,7 @@ class SegmentationNetwork(nn.Module, ABC):
     and attention reaches it.
     """
 
-    size_multiple: ClassVar[int] = 2**LEVELS
+    size_multiple: int = 2**LEVELS
     """Pixels; 1 for a network that takes every size as it is."""
     context: int = 0
     """Neighbours on each side of a slice that are input channels too: c. A class whose method needs
