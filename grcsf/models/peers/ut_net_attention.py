@@ -71,7 +71,7 @@ class CellAttention(nn.Module):
         cells = self.table[self.index] * head_channels**-0.5  # (r², r², heads)
         grid = cells.permute(2, 0, 1).reshape(1, self.heads, r, r, r * r)
         rows = grid.repeat_interleave(height // r, dim=2)
-        pixels = rows.repeat_interleave(width // r, dim=3)
+        pixels: Tensor = rows.repeat_interleave(width // r, dim=3)
         return pixels.reshape(1, self.heads, height * width, r * r).to(query.dtype)
 
 
