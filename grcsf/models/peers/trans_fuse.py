@@ -1,7 +1,7 @@
 """TransFuse: a CNN and a transformer side by side, fused at three scales [Table 1].
 
-Zhang et al. 2021. The branches are a ResNet-50 without its last stage, of torchvision's bottlenecks,
-and DeiT-B; both have the names of torchvision and timm in the state dict.
+Zhang et al. 2021. The branches are a ResNet-50 without its last stage, of torchvision's
+bottlenecks, and DeiT-B; the state dict has the names of torchvision and timm.
 """
 
 import math
@@ -186,8 +186,9 @@ def public_state(
     if "conv1.weight" in state:
         source, prefix, dropped = "a ResNet-50", "cnn.", ("layer4.", "fc.")
     else:
-        source, prefix, dropped = "a DeiT", "transformer.", ("cls_token", "head.")
-        if "cls_token" in state and "pos_embed" in state:
+        known = "a DeiT" if "patch_embed.proj.weight" in state else "TransFuse, ResNet-50 or DeiT"
+        source, prefix, dropped = known, "transformer.", ("cls_token", "head.")
+        if {"cls_token", "pos_embed"} <= state.keys() and state["pos_embed"].ndim == 3:
             state["pos_embed"] = state["pos_embed"][:, 1:]
     kept = {key: value for key, value in state.items() if not key.startswith(dropped)}
     part = {key: value for key, value in own.items() if key.startswith(prefix)}
@@ -201,10 +202,10 @@ def _fitted(
     """The state for our input channels, and for our grid of positions."""
     fitted = dict(state)
     for first in ("cnn.conv1.weight", "transformer.patch_embed.proj.weight"):
-        if first in state:
+        if first in state and state[first].ndim == 4:
             fitted[first] = widen(state[first], own[first].shape[1])
     name = "transformer.pos_embed"
-    if name in state and state[name].shape[1] != own[name].shape[1]:
+    if name in state and state[name].ndim == 3 and state[name].shape[1] != own[name].shape[1]:
         side = math.isqrt(state[name].shape[1])
         if side**2 == state[name].shape[1]:
             square = state[name].transpose(1, 2).reshape(1, -1, side, side)

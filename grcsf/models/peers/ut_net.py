@@ -1,11 +1,13 @@
 """UTNet: a UNet with attention at every scale but the first [Table 1; Gao et al. 2021]."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from grcsf.mae.checkpoint import unwrap
 from grcsf.models.blocks import LEVELS, SegmentationNetwork
 from grcsf.models.peers.renaming import complete, renamed
 from grcsf.models.peers.ut_net_attention import DecoderAttention, EncoderAttention, resized
@@ -36,7 +38,7 @@ REFERENCE_NAMES = (
     (r"\.bn(\d)\.", r".norm\1."),
     (r"\.mlp\.", ".mix."),
 )
-"""The public code's names to ours; its fixed index of positions is not among our weights."""
+"""The public code's names to ours."""
 
 
 class ResidualBlock(nn.Module):
@@ -167,15 +169,16 @@ class UTNet(SegmentationNetwork):
         return [self.last(torch.cat([full, upsampled], dim=1)), *decoded[:-1]]
 
 
-def from_reference(network: UTNet, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights that the public code has trained, under our names.
+def public_state(public: Mapping[str, Any], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights that the public code has trained as a state dict of a `UTNet`.
 
     Args:
-        network: whose sizes the weights must have.
-        state: the public code's state dict.
+        public: the public code's state dict; nobody publishes one.
+        own: the state dict of the network that is to have them.
 
     Raises:
-        ValueError: if an entry is missing, unexpected, or of another shape.
+        ValueError: if entries are missing, unexpected or of another shape.
     """
-    kept = {key: value for key, value in state.items() if "relative_position_index" not in key}
-    return complete(renamed(kept, REFERENCE_NAMES), network.state_dict(), "UTNet")
+    index = "relative_position_index"  # ours makes its own
+    state = {key: value for key, value in unwrap(public).items() if not key.endswith(index)}
+    return complete(renamed(state, REFERENCE_NAMES), own, "UTNet")
