@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from grcsf.mae.checkpoint import unwrap
 from grcsf.models.blocks import SegmentationNetwork
-from grcsf.models.peers.renaming import complete, renamed
-from grcsf.models.peers.slices import COLOURS, pad_to_size, repeat_slice, widen
+from grcsf.models.peers.public_weights import filled
+from grcsf.models.peers.renaming import renamed
+from grcsf.models.peers.slices import COLOURS, pad_to_size, repeat_slice
 from grcsf.models.peers.trans_fuse_parts import (
     PATCH,
     BiFusion,
@@ -60,7 +61,8 @@ REFERENCE_NAMES = (
     (r"\.conv\.", ".0."),
     (r"\.bn\.", ".1."),
 )
-"""The public code's names to ours."""
+"""The authors' names to ours."""
+POSITIONS = "transformer.pos_embed"
 
 
 class TransFuse(SegmentationNetwork):
@@ -150,9 +152,9 @@ class TransFuse(SegmentationNetwork):
         ):
             joint = up(joint, fusion(by_cnn, by_tokens))
         return [
-            (PREDICTION, _enlarged(self.head_2(joint), self.input_size)),
-            (TOKENS_ALONE, _enlarged(self.head_1(tokens[-1]), self.input_size)),
-            (FIRST_FUSION, _enlarged(self.head_x(first), self.input_size)),
+            (PREDICTION, _resized(self.head_2(joint), self.input_size)),
+            (TOKENS_ALONE, _resized(self.head_1(tokens[-1]), self.input_size)),
+            (FIRST_FUSION, _resized(self.head_x(first), self.input_size)),
         ]
 
     def _from_transformer(self, pixels: Tensor) -> list[Tensor]:
@@ -163,54 +165,54 @@ class TransFuse(SegmentationNetwork):
         return features
 
 
-def public_state(
-    public: Mapping[str, Any], own: Mapping[str, Tensor], *, grid: tuple[int, int]
-) -> dict[str, Tensor]:
-    """Published weights as a state dict of a `TransFuse`.
+def reference_state(network: TransFuse, public: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The network's state dict with public weights in place.
 
     Args:
-        public: of a whole TransFuse; or of torchvision's ResNet-50, which fills the CNN; or of
-            DeiT-B, as its authors (`{"model": …}`) or timm publish it, which fills the
-            transformer. What is left keeps its own values.
-        own: the state dict of the network that is to have them.
-        grid: the network's `grid`; a table of positions of another square is resized.
+        network: of the same sizes; a table of positions of another square is resized to its grid.
+        public: a state dict of torchvision's `resnet50`, which fills the CNN; or of DeiT-B, as its
+            authors (`{"model": …}`) or timm publish it, which fills the transformer; or of a whole
+            TransFuse. What is not filled stays as it is, so that two files go in one by one.
 
     Raises:
-        ValueError: if entries are missing, unexpected or of another shape.
+        ValueError: entries are missing, unexpected or mis-shaped, in one line.
     """
-    state = dict(unwrap(public))
+    state = unwrap(public)
     if "resnet.conv1.weight" in state:
         state.pop("transformer.cls_token", None)  # idle there
-        fitted = _fitted(renamed(state, REFERENCE_NAMES), own, grid)
-        return complete(fitted, own, "TransFuse")
-    if "conv1.weight" in state:
-        source, prefix, dropped = "a ResNet-50", "cnn.", ("layer4.", "fc.")
+        given, branch = renamed(state, REFERENCE_NAMES), ""
+    elif "conv1.weight" in state:
+        given, branch = _under("cnn.", state, ("layer4.", "fc.")), "cnn"
     else:
-        known = "a DeiT" if "patch_embed.proj.weight" in state else "TransFuse, ResNet-50 or DeiT"
-        source, prefix, dropped = known, "transformer.", ("cls_token", "head.")
         if {"cls_token", "pos_embed"} <= state.keys() and state["pos_embed"].ndim == 3:
             state["pos_embed"] = state["pos_embed"][:, 1:]
-    kept = {key: value for key, value in state.items() if not key.startswith(dropped)}
-    part = {key: value for key, value in own.items() if key.startswith(prefix)}
-    fitted = _fitted({prefix + key: value for key, value in kept.items()}, own, grid)
-    return dict(own) | complete(fitted, part, source)
+        given, branch = _under("transformer.", state, ("cls_token", "head.")), "transformer"
+    if POSITIONS in given:
+        given[POSITIONS] = _on_grid(given[POSITIONS], network.grid)
+    others = [f"{name}." for name, _ in network.named_children() if branch and name != branch]
+    return filled(
+        network.state_dict(),
+        given,
+        network=f"TransFuse's {branch}" if branch else "TransFuse",
+        kept=tuple(others),
+        widened=("cnn.conv1.weight", "transformer.patch_embed.proj.weight"),
+    )
 
 
-def _fitted(
-    state: Mapping[str, Tensor], own: Mapping[str, Tensor], grid: tuple[int, int]
-) -> dict[str, Tensor]:
-    """The state for our input channels, and for our grid of positions."""
-    fitted = dict(state)
-    for first in ("cnn.conv1.weight", "transformer.patch_embed.proj.weight"):
-        if first in state and state[first].ndim == 4:
-            fitted[first] = widen(state[first], own[first].shape[1])
-    name = "transformer.pos_embed"
-    if name in state and state[name].ndim == 3 and state[name].shape[1] != own[name].shape[1]:
-        side = math.isqrt(state[name].shape[1])
-        if side**2 == state[name].shape[1]:
-            square = state[name].transpose(1, 2).reshape(1, -1, side, side)
-            fitted[name] = _enlarged(square, grid).flatten(2).transpose(1, 2).contiguous()
-    return fitted
+def _under(prefix: str, state: Mapping[str, Tensor], dropped: tuple[str, ...]) -> dict[str, Tensor]:
+    """A branch's weights under the network's names, without those that it has no place for."""
+    return {prefix + key: value for key, value in state.items() if not key.startswith(dropped)}
+
+
+def _on_grid(positions: Tensor, grid: tuple[int, int]) -> Tensor:
+    """A square table of positions, `(1, L, D)`, for another grid; other tables stay as they are."""
+    if positions.ndim != 3 or positions.shape[1] == grid[0] * grid[1]:
+        return positions
+    side = math.isqrt(positions.shape[1])
+    if side**2 != positions.shape[1]:
+        return positions
+    square = positions.transpose(1, 2).reshape(1, -1, side, side)
+    return _resized(square, grid).flatten(2).transpose(1, 2).contiguous()
 
 
 def _convolved(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
@@ -221,6 +223,6 @@ def _to_logits(channels: int) -> nn.Conv2d:
     return nn.Conv2d(channels, 1, 3, padding=1)
 
 
-def _enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """`(B, C, h, w)` → `(B, C, *size)`; the corner pixels keep their centres."""
     return F.interpolate(maps, size, mode="bilinear", align_corners=True)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from grcsf.mae.checkpoint import unwrap
 from grcsf.models.blocks import LEVELS, SegmentationNetwork
-from grcsf.models.peers.renaming import complete, renamed
+from grcsf.models.peers.public_weights import filled
+from grcsf.models.peers.renaming import renamed
 from grcsf.models.peers.ut_net_attention import DecoderAttention, EncoderAttention, resized
 
 AUXILIARY_WEIGHTS = (0.4, 0.2, 0.1)
@@ -38,7 +39,7 @@ REFERENCE_NAMES = (
     (r"\.bn(\d)\.", r".norm\1."),
     (r"\.mlp\.", ".mix."),
 )
-"""The public code's names to ours."""
+"""The authors' names to ours."""
 
 
 class ResidualBlock(nn.Module):
@@ -169,16 +170,17 @@ class UTNet(SegmentationNetwork):
         return [self.last(torch.cat([full, upsampled], dim=1)), *decoded[:-1]]
 
 
-def public_state(public: Mapping[str, Any], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights that the public code has trained as a state dict of a `UTNet`.
+def reference_state(network: UTNet, public: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The network's state dict with weights of the authors' form in place.
 
     Args:
-        public: the public code's state dict; nobody publishes one.
-        own: the state dict of the network that is to have them.
+        network: of the same sizes.
+        public: a state dict that the authors' code has trained; they publish none.
 
     Raises:
-        ValueError: if entries are missing, unexpected or of another shape.
+        ValueError: entries are missing, unexpected or mis-shaped, in one line.
     """
     index = "relative_position_index"  # ours makes its own
     state = {key: value for key, value in unwrap(public).items() if not key.endswith(index)}
-    return complete(renamed(state, REFERENCE_NAMES), own, "UTNet")
+    given = renamed(state, REFERENCE_NAMES)
+    return filled(network.state_dict(), given, network="UTNet")

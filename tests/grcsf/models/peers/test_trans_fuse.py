@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from grcsf.complexity import paper_counts, parameter_count, shapes_only
 from grcsf.losses import mixed_loss
-from grcsf.models.peers.trans_fuse import TransFuse, public_state
+from grcsf.models.peers.trans_fuse import TransFuse, reference_state
 
 SMALL = {
     "input_size": (64, 64),
@@ -82,8 +82,7 @@ def test_branches_are_named_as_torchvision_s_resnet_and_timm_s_deit():
 
 def test_values_are_the_published_code_s(reference, expected):
     model = network().eval()
-    weights = load_file(reference / "small.safetensors")
-    model.load_state_dict(public_state(weights, model.state_dict(), grid=model.grid))
+    model.load_state_dict(reference_state(model, load_file(reference / "small.safetensors")))
     tolerance = json.loads((reference / "small.json").read_text())["tolerance_in_std"]
     with torch.inference_mode():
         outputs = model.maps(torch.from_numpy(expected["input"]))  # whose channels differ
@@ -93,7 +92,7 @@ def test_values_are_the_published_code_s(reference, expected):
 
 
 def test_loss_weights_give_the_published_sum(expected):
-    outputs = network().segment_supervised(torch.rand(2, 1, 64, 64), None)
+    outputs = network().supervised(torch.rand(2, 1, 64, 64))
     losses = reversed(expected["structure_losses"])
     total = sum(weight * loss for (weight, _), loss in zip(outputs, losses, strict=True))
     assert total == pytest.approx(float(expected["total_loss"]))
@@ -102,7 +101,7 @@ def test_loss_weights_give_the_published_sum(expected):
 def test_the_first_output_is_the_prediction():
     model, image = network().eval(), torch.rand(2, 1, 61, 53)
     with torch.inference_mode():
-        outputs = model.segment_supervised(image, None)
+        outputs = model.supervised(image)
         assert torch.equal(outputs[0][1], model(image))
     assert [weight for weight, _ in outputs] == [0.5, 0.3, 0.2]
     assert {logits.shape for _, logits in outputs} == {(2, 1, 61, 53)}
@@ -111,7 +110,7 @@ def test_the_first_output_is_the_prediction():
 def test_gradient_reaches_every_parameter():
     model = network()
     image = torch.rand(2, 1, 64, 64)
-    outputs = model.segment_supervised(image, None)
+    outputs = model.supervised(image)
     sum(weight * mixed_loss(logits, (image > 0.8).float()) for weight, logits in outputs).backward()
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None, key
@@ -148,7 +147,7 @@ def test_the_size_it_is_built_for_is_free():
 def test_black_slices_give_finite_values_and_gradients(autocast):
     model, image = network(), torch.zeros(2, 1, 64, 64)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-        outputs = model.segment_supervised(image, None)
+        outputs = model.supervised(image)
     sum(mixed_loss(logits, image) for _, logits in outputs).backward()
     assert all(logits.isfinite().all() for _, logits in outputs)
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
@@ -174,21 +173,22 @@ def test_residual_maps_may_follow_the_image():
 
 def test_a_resnet_fills_the_cnn_and_a_deit_the_transformer():
     source, model = network(seed=1), network(seed=2, inputs=1)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
     old = {key: value for key, value in part(source, "cnn.").items() if "num_batches" not in key}
     resnet = old | {"layer4.0.conv1.weight": torch.ones(1), "fc.bias": torch.ones(1)}
     deit = part(source, "transformer.") | {"cls_token": torch.ones(1, 1, 24)}
     deit["pos_embed"] = torch.cat([torch.full((1, 1, 24), 9.0), deit["pos_embed"]], dim=1)
-    state = public_state(resnet, model.state_dict(), grid=model.grid)
-    state = public_state({"model": deit}, state, grid=model.grid)
-    for key, value in network(seed=2, inputs=1).state_dict().items():
+    model.load_state_dict(reference_state(model, resnet))
+    model.load_state_dict(reference_state(model, {"model": deit}))
+    for key, value in model.state_dict().items():
         given = source.state_dict()[key]
         if not key.startswith(("cnn.", "transformer.")):
-            assert torch.equal(state[key], value), key
+            assert torch.equal(value, before[key]), key
         elif given.shape == value.shape:
-            assert torch.equal(state[key], given), key
-        else:  # first convolutions, whose further channel starts at zero
-            assert torch.equal(state[key][:, :3], given), key
-            assert not state[key][:, 3:].any(), key
+            assert torch.equal(value, given), key
+        else:  # first convolutions, whose further channel stays as it was
+            assert torch.equal(value[:, :3], given), key
+            assert torch.equal(value[:, 3:], before[key][:, 3:]), key
 
 
 def test_a_table_of_positions_is_resized_to_the_grid():
@@ -196,27 +196,24 @@ def test_a_table_of_positions_is_resized_to_the_grid():
     deit = part(network(), "transformer.")
     ramp = torch.arange(4.0).expand(4, 4)  # a token's column
     deit["pos_embed"] = ramp.reshape(1, 16, 1).expand(1, 16, 24)
-    state = public_state(deit, model.state_dict(), grid=model.grid)
+    state = reference_state(model, deit)
     wanted = torch.linspace(0, 3, 5).expand(3, 5)  # the corner tokens keep their centres
     torch.testing.assert_close(state["transformer.pos_embed"][0, :, 0].reshape(3, 5), wanted)
 
 
 def test_other_weights_are_refused():
     model = network()
-    own = model.state_dict()
-    with pytest.raises(ValueError, match=r"a ResNet-50: .* missing \(first cnn\.bn1\.weight\)"):
-        public_state({"conv1.weight": own["cnn.conv1.weight"]}, own, grid=model.grid)
-    distilled = part(model, "transformer.") | {"dist_token": torch.ones(1, 1, 24)}
-    with pytest.raises(ValueError, match=r"a DeiT: .* 1 entries unexpected .*\.dist_token"):
-        public_state(distilled, own, grid=model.grid)
-    with pytest.raises(ValueError, match=r"TransFuse, ResNet-50 or DeiT: .* missing"):
-        public_state({"features.0.weight": torch.ones(1)}, own, grid=model.grid)
-    flat = part(model, "transformer.") | {"patch_embed.proj.weight": torch.ones(1)}
-    with pytest.raises(ValueError, match=r"expected transformer\.patch_embed.* found \(1,\)"):
-        public_state(flat, own, grid=model.grid)
-    whole = {"resnet.conv1.weight": own["cnn.conv1.weight"], "up_d.W": torch.ones(1)}
-    with pytest.raises(ValueError, match=r"TransFuse: .* 1 entries unexpected \(first up_d\.W\)"):
-        public_state(whole, own, grid=model.grid)
+    resnet, deit = part(model, "cnn."), part(model, "transformer.")
+    with pytest.raises(ValueError, match=r"fit TransFuse's cnn: \d+ missing \(cnn\.bn1\.weight"):
+        reference_state(model, {"conv1.weight": resnet["conv1.weight"]})
+    with pytest.raises(ValueError, match=r"TransFuse's transformer: 1 unexpected .*\.dist_token"):
+        reference_state(model, deit | {"dist_token": torch.ones(1, 1, 24)})
+    for name in ("patch_embed.proj.weight", "pos_embed"):
+        with pytest.raises(ValueError, match=rf"1 mis-shaped \(transformer\.{name} \(1,\) instead"):
+            reference_state(model, deit | {name: torch.ones(1)})
+    whole = {"resnet.conv1.weight": resnet["conv1.weight"], "up_d.W": torch.ones(1)}
+    with pytest.raises(ValueError, match=r"fit TransFuse: \d+ missing .* 1 unexpected \(up_d\.W\)"):
+        reference_state(model, whole)
 
 
 def test_heads_must_divide_a_token_s_channels():

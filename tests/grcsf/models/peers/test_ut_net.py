@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from grcsf.complexity import paper_counts, parameter_count, shapes_only
 from grcsf.losses import mixed_loss
-from grcsf.models.peers.ut_net import UTNet, public_state
+from grcsf.models.peers.ut_net import UTNet, reference_state
 from grcsf.models.peers.ut_net_attention import CellAttention
 
 SMALL = {"blocks": (1, 1, 2, 2), "heads": 2, "reduced": 4}
@@ -56,14 +56,12 @@ def test_parts_have_the_published_shapes():
 @pytest.mark.parametrize(("name", "auxiliary"), [("small", False), ("small_aux", True)])
 def test_values_are_the_published_code_s(name, auxiliary, reference):
     model = network(auxiliary=auxiliary).eval()
-    model.load_state_dict(
-        public_state(load_file(reference / f"{name}.safetensors"), model.state_dict())
-    )
+    model.load_state_dict(reference_state(model, load_file(reference / f"{name}.safetensors")))
     expected = np.load(reference / f"{name}.npz", allow_pickle=False)
     tolerance = json.loads((reference / f"{name}.json").read_text())["tolerance_in_std"]
     image = torch.from_numpy(expected["input"])
     with torch.inference_mode():
-        outputs = model.segment_supervised(image, None)
+        outputs = model.supervised(image)
         assert torch.equal(model(image), outputs[0][1])
     assert len(outputs) == (4 if auxiliary else 1)
     for number, (_, logits) in enumerate(outputs):  # full scale, then 1/2, 1/4, 1/8
@@ -99,16 +97,16 @@ def test_each_pixel_attends_to_cells_and_heads_are_interleaved():
 
 def test_loss_weights_fall_with_the_scale():
     model = network(auxiliary=True)
-    outputs = model.segment_supervised(torch.rand(2, 1, 64, 64), None)
+    outputs = model.supervised(torch.rand(2, 1, 64, 64))
     assert [weight for weight, _ in outputs] == [1, 0.4, 0.2, 0.1]
     assert {logits.shape for _, logits in outputs} == {(2, 1, 64, 64)}
-    assert len(network().segment_supervised(torch.rand(2, 1, 64, 64), None)) == 1
+    assert len(network().supervised(torch.rand(2, 1, 64, 64))) == 1
 
 
 def test_gradient_reaches_every_parameter():
     model = network(auxiliary=True)
     image = torch.rand(2, 1, 64, 64)
-    outputs = model.segment_supervised(image, None)
+    outputs = model.supervised(image)
     sum(weight * mixed_loss(logits, (image > 0.8).float()) for weight, logits in outputs).backward()
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None, key
@@ -136,7 +134,7 @@ def test_black_slices_give_finite_values_and_gradients(autocast):
     model = network(auxiliary=True)
     image = torch.zeros(2, 1, 64, 64)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-        outputs = model.segment_supervised(image, None)
+        outputs = model.supervised(image)
     sum(mixed_loss(logits, image) for _, logits in outputs).backward()
     assert all(logits.isfinite().all() for _, logits in outputs)
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
@@ -161,13 +159,12 @@ def test_residual_maps_may_follow_the_image():
 
 
 def test_other_weights_are_refused():
-    own = network().state_dict()
-    with pytest.raises(ValueError, match=r"UTNet: .* missing \(first first\.0.*conv1\.weight\)"):
-        public_state({"conv1.weight": torch.zeros(1)}, own)
-    with pytest.raises(
-        ValueError, match=r"head\.weight to be \(1, 4, 1, 1\), found \(2, 4, 1, 1\)"
-    ):
-        public_state(own | {"outc.weight": own["head.weight"].repeat(2, 1, 1, 1)}, own)
+    model = network()
+    with pytest.raises(ValueError, match=r"UTNet: \d+ missing \(first\.0.*; 1 unexpected \(conv1"):
+        reference_state(model, {"conv1.weight": torch.zeros(1)})
+    two_classes = model.state_dict() | {"head.weight": torch.ones(2, 4, 1, 1)}
+    with pytest.raises(ValueError, match=r"1 mis-shaped \(head\.weight \(2, 4, 1, 1\) instead"):
+        reference_state(model, two_classes)
 
 
 def test_heads_must_divide_the_channels():
