@@ -44,10 +44,10 @@ def split_cases(cases: Mapping[str, Mapping[str, Any]], settings: Split, seed: i
     for name, case in cases.items():
         groups[case["group"] if settings.by == "group" else name].append(name)
     if settings.folds:
-        parts = pack(groups, settings.folds, seed, key="folds")
+        parts = pack(groups, settings.folds, seed, key="folds", of=settings.by)
         tested = ({case for name in part for case in groups[name]} for part in parts)
         return [_divided(cases, test, settings, seed) for test in tested]
-    packed = pack(groups, settings.subsets, seed)
+    packed = pack(groups, settings.subsets, seed, of=settings.by)
     return [_subset({name: groups[name] for name in part}, settings, seed) for part in packed]
 
 
@@ -87,6 +87,7 @@ def pack(
     seed: int,
     *,
     key: Literal["subsets", "folds"] = "subsets",
+    of: Literal["case", "group"] = "group",  # what a group is called in an error
 ) -> list[list[str]]:
     """Whole groups packed into `subsets` parts of similar size, largest first into the emptiest.
 
@@ -95,7 +96,7 @@ def pack(
     """
     if len(groups) < subsets:
         expected = f"expected at least {subsets} for {subsets} {key}; lower split.{key}"
-        raise PipelineError(f"split: found {len(groups)} groups, {expected}")
+        raise PipelineError(f"split: found {len(groups)} {of}s, {expected}")
     parts: list[list[str]] = [[] for _ in range(subsets)]
     sizes = [0] * subsets
     # sorting is stable: groups of one size stay in hash order

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from pipeline.errors import PipelineError, one_line
+from pipeline.settings.instances import FOLD
 from pipeline.storage.files import read_json, remove, replacing, write_json
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def await_start(folder: Path, wanted_fingerprint: str) -> None:
 
 
 def prepare_folder(folder: Path, wanted_fingerprint: str, wanted: Path) -> Path | None:
-    """Return the checkpoint to resume from, or None; a folder of other inputs is deleted first.
+    """Return the checkpoint to resume from, or None; a training of other inputs is deleted first.
 
     A training resumes if the folder is of the same inputs and holds `wanted`, the checkpoint whose
     weights are kept in the end: the best one may be of an epoch that does not come again.
@@ -107,11 +108,19 @@ def prepare_folder(folder: Path, wanted_fingerprint: str, wanted: Path) -> Path 
             log.info("%s is missing: starting anew", wanted)
             last.unlink()  # not the folder: others could take it for one of other settings
         return None
-    if folder.exists():
+    if replaced := _own_parts(folder):
         log.info("%s holds a training of other settings or data: starting anew", folder)
-        remove(folder)  # or a link to it
+        for part in replaced:
+            remove(part)
     write_json(folder / "started.json", {"fingerprint": wanted_fingerprint})
     return None
+
+
+def _own_parts(folder: Path) -> list[Path]:
+    """What is to be deleted of a training's folder: all but the folds' trainings that lie in it."""
+    if folder.is_symlink() or not folder.is_dir():
+        return [folder] if os.path.lexists(folder) else []
+    return [part for part in folder.iterdir() if not part.name.startswith(FOLD.strip("/"))]
 
 
 def load_best(module: nn.Module, checkpoint: Path) -> None:

@@ -92,8 +92,8 @@ def check_split(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> None
     """Refuse a split that the listed cases do not allow, by the rules of stage `split`.
 
     Raises:
-        PipelineError: too few cases or groups, roles that do not fit, or a subset with fewer cases
-            than an experiment's `labelled_cases`.
+        PipelineError: too few cases or groups, roles that do not fit, a subset with fewer cases
+            than an experiment's `labelled_cases`, or a tested group that healthy scans are of.
     """
     given = [case for case in files if case.label is not None]
     labelled = {case.case: {"group": case.group, "role": case.role} for case in given}
@@ -106,6 +106,20 @@ def check_split(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> None
     for name, experiment in dataset.experiments.items():
         for number in dataset.subsets_of(name):
             labelled_part(subsets[number - 1], name, experiment, seed)
+    if dataset.split.by == "group":
+        tested = {labelled[case]["group"] for roles in subsets for case in roles["test"]}
+        _check_healthy_groups(files, tested)
+
+
+def _check_healthy_groups(files: Sequence[CaseFiles], tested: set[str]) -> None:
+    """Refuse healthy scans of a tested group: every MAE learns from them."""
+    scans = [case for case in files if case.role == HEALTHY and case.group]
+    if cut := [case for case in scans if case.group in tested]:
+        raise PipelineError(
+            f"split.by: group, but healthy scan {cut[0].case} is of group {cut[0].group}, which is "
+            "tested, so an MAE would learn from it; expected healthy scans of other groups: remove "
+            "it, leave its group empty if it may be learnt from, or set split.by: case"
+        )
 
 
 def check_units(dataset: Dataset, files: Sequence[CaseFiles]) -> None:

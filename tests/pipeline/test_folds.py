@@ -9,7 +9,8 @@ from pipeline.residual_maps import residual_maps
 from pipeline.settings import Split
 from pipeline.settings.instances import Instances
 from pipeline.split import split
-from pipeline.storage.files import read_json, write_json
+from pipeline.storage.files import file_digest, read_json, write_json
+from pipeline.storage.layout import folder_of
 from pipeline.storage.roles import cases_of_other_subsets, subset_that_tests
 from pipeline.storage.zarr_store import open_store
 from pipeline.train_segmentation import train_segmentation
@@ -81,6 +82,17 @@ def test_an_mae_of_healthy_scans_sees_no_other_case(ingested, fingerprinted):
     assert set(fingerprinted[-1]["cases"]) == {"s1", "s2", "s3"}
     assert len({case for case, _ in fingerprinted[-1]["validation"]}) == 1
     assert {z for _, z in fingerprinted[-1]["train"]} == {1, 2, 3, 4, 5}, "0 is empty"
+
+
+def test_an_mae_in_place_of_the_folds_leaves_those_of_the_folds_where_they_are(folds):
+    stage.train_mae(folds, "shared/fold-1", ONE_EPOCH, SLICES, SEED, RESOURCES)
+    split(folds, Split(test=1, validation=1), SEED)
+    for epochs in (1, 2):
+        changed = MAE.model_copy(update={"epochs": epochs})
+        stage.train_mae(folds, "shared", changed, SLICES, SEED, RESOURCES)
+    fold = folds.mae("shared/fold-1")
+    assert fold.is_file()
+    assert weights_digest(fold) == file_digest(folder_of(fold) / "model.safetensors")
 
 
 def test_all_cases_are_due_for_maps_of_one_fold(folds):

@@ -218,6 +218,8 @@ def test_folds_of_given_roles_or_of_too_few_cases_are_refused():
         split_cases(roles, Split(folds=2), 0)
     with pytest.raises(PipelineError, match=r"at least 4 for 4 folds; lower split\.folds"):
         split_cases(cohort_cases([5, 5, 5]), Split(by="group", folds=4), 0)
+    with pytest.raises(PipelineError, match="found 5 cases, expected at least 6 for 6 folds"):
+        split_cases(cohort_cases([5]), Split(folds=6), 0)
 
 
 def test_the_file_says_that_its_subsets_are_folds_and_each_fold_s_mae_sees_no_tested_case(tmp_path):

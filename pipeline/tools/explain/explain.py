@@ -18,7 +18,7 @@ from pipeline.settings import Dataset, Residuals, configured, encoder_mae, resid
 from pipeline.settings.instances import maes_behind, residual_instance
 from pipeline.storage.files import write
 from pipeline.storage.layout import Layout
-from pipeline.storage.roles import ingested_store
+from pipeline.storage.roles import has_folds, ingested_store, subset_that_tests
 from pipeline.storage.slices import SliceDataset
 from pipeline.storage.zarr_store import Store, open_store, read_array
 from pipeline.tools.explain.picture import explain_picture
@@ -49,6 +49,7 @@ def explain(
             fault = f"found {number}, but case {case} has slices 1 to {slices}"
             raise PipelineError(f"--slice: {fault}")
     chosen = [number - 1 for number in numbers] or [_fullest_slice(store)]
+    _tell_learnt(layout, case, subset)
     name = dataset.experiments[configured(experiment)].residuals
     maps_of = residual_instance(dataset, name, subset) if name else None
     subject = Subject(
@@ -66,6 +67,14 @@ def explain(
         write(path, explain_picture(view_slice(subject, z)))
         log.info("%s", path)
     return written
+
+
+def _tell_learnt(layout: Layout, case: str, subset: int) -> None:
+    """Say so where, of folds, another one tests the case: this one's picture may flatter."""
+    own = subset_that_tests(layout, case)
+    if own not in (None, subset) and has_folds(layout):
+        fault = f"case {case}: the network of fold {subset} may have learnt from it"
+        log.warning("%s; --subset %d is the fold that tests it", fault, own)
 
 
 def _slices(

@@ -66,7 +66,7 @@ def _repeat(record: Mapping[str, Any]) -> str:
 
 def _labelled(experiment: Experiment) -> str:
     count = experiment.labelled_cases
-    return "" if count is None else f" Of the first two, {count} were used."
+    return "" if count is None else f" Of the training and validation cases, {count} were used."
 
 
 def _scaling(dataset: Dataset) -> str:

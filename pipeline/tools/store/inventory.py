@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.settings import Dataset, configured
+from pipeline.settings.instances import all_residuals
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_faults import UntouchableError
@@ -92,7 +93,8 @@ def store_faults(layout: Layout, dataset: Dataset) -> Iterator[tuple[Path, str]]
     """Read every chunk of every store; yield each store with its fault, or "".
 
     Damaged manifests come first. A store is sound if it is whole, its values are finite and match
-    their digests, and its shape and fingerprint are those that its manifest lists.
+    their digests, and its shape and fingerprint are those that its manifest lists. One that is
+    listed and not there is at fault only if the configuration makes it.
     """
     listed, faults = _listed(layout)
     yield from faults
@@ -110,8 +112,21 @@ def store_faults(layout: Layout, dataset: Dataset) -> Iterator[tuple[Path, str]]
         fault = "" if current else "is not the one that its manifest lists"
         fault = fault or _shape_fault(kept, dataset, cases.get(kept.case))
         yield kept.path, fault and f"store {kept.path}: {fault}; delete it and run again"
-    for path in sorted(set(listed) - seen):
+    for path in sorted(path for path in set(listed) - seen if _is_made(layout, dataset, path)):
         yield path, f"store {path}: listed in its manifest and not there; run again"
+
+
+def _is_made(layout: Layout, dataset: Dataset, path: Path) -> bool:
+    """Whether the configuration makes a store; of what it has no longer, manifests stay."""
+    if path.is_relative_to(folder := layout.stage("residual_maps")):
+        return path.parent.relative_to(folder).as_posix() in all_residuals(dataset)
+    if path.is_relative_to(folder := layout.stage("predict")):
+        of = path.parent.relative_to(folder).as_posix()
+        experiment, _, subset = of.partition("/subset-")
+        name = configured(experiment)
+        known = name in dataset.experiments and experiment in dataset.trainings_of(name)
+        return known and subset in map(str, dataset.subsets_of(name))
+    return True
 
 
 def _listed(layout: Layout) -> tuple[dict[Path, list[str]], list[tuple[Path, str]]]:

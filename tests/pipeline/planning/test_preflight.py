@@ -158,6 +158,20 @@ def test_an_impossible_split_is_refused(tmp_path, split, groups, told):
     preflight.check_split(chosen, cases(40, 8), seed=1)
 
 
+def test_a_healthy_scan_of_a_tested_group_is_refused(tmp_path):
+    chosen = settings(tmp_path, split={"by": "group", "folds": 2, "validation": 1})
+    healthy = [
+        CaseFiles("sound", Path("none.nii.gz"), None, group=group, role="healthy")
+        for group in ("R1", "R9", "")
+    ]
+    told = r"split\.by: group, but healthy scan sound is of group R1, which is tested"
+    with pytest.raises(PipelineError, match=told):
+        preflight.check_split(chosen.datasets["head"], [*cases(6, 3), healthy[0]], seed=1)
+    preflight.check_split(chosen.datasets["head"], [*cases(6, 3), *healthy[1:]], seed=1)
+    by_case = settings(tmp_path, split={"folds": 2, "validation": 1}).datasets["head"]
+    preflight.check_split(by_case, [*cases(6, 3), healthy[0]], seed=1)
+
+
 @pytest.mark.parametrize(
     ("asked", "told"),
     [

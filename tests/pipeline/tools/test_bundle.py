@@ -63,7 +63,7 @@ def test_the_card_shows_the_scores_of_masks_made_the_same_way(run, tmp_path):
 
 def test_a_repeat_s_bundle_has_its_network_and_is_no_longer_repeated(run, tmp_path):
     layout, dataset = run
-    grcsf = dataset.experiments["grcsf"].model_copy(update={"repeats": 2})
+    grcsf = dataset.experiments["grcsf"].model_copy(update={"repeats": 2, "labelled_cases": 2})
     repeated = dataset.model_copy(update={"experiments": {**dataset.experiments, "grcsf": grcsf}})
     network = build_network(grcsf, 2, dataset.slices)
     keep_model(network, layout.model("grcsf/repeat-2", 1), "x", {})
@@ -73,7 +73,8 @@ def test_a_repeat_s_bundle_has_its_network_and_is_no_longer_repeated(run, tmp_pa
     assert "repeats" not in record["settings"]["experiments"]["grcsf"]
     digests = [read_json(layout.model(name, 1))["weights_sha256"] for name in NAMES]
     assert record["files"][WEIGHTS] == digests[1] != digests[0]
-    assert "repeat 2" in read_text(model, "MODEL_CARD.md")
+    card = read_text(model, "MODEL_CARD.md")
+    assert "repeat 2. Of the training and validation cases, 2 were used." in card
     bundle = open_bundle(model, tmp_path / "tree")
     unpacked = read_json(Layout(tmp_path / "tree", bundle.name).model("grcsf", 1))
     assert unpacked["weights_sha256"] == digests[1]

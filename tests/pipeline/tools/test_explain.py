@@ -15,6 +15,7 @@ from pipeline.networks.grad_cam import grad_cam_maps
 from pipeline.networks.weights import keep_model
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import Dataset, Experiment, GradCam, Slices
+from pipeline.storage.files import write_json
 from pipeline.storage.slices import network_slices
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.explain import view
@@ -59,6 +60,20 @@ def ready(prepared, tmp_path):
 def drawn(ready, tmp_path, experiment="grcsf", case="d", numbers=()):
     layout, dataset = ready
     return explain(layout, dataset, experiment, case, numbers, 1, tmp_path / "look", SEED)
+
+
+def test_it_tells_where_another_fold_tests_the_case(ready, tmp_path, caplog):
+    layout, _ = ready
+    divided = {"1": {"test": ["a"]}, "2": {"test": ["d"]}}
+    write_json(layout.split, {"subsets": divided, "folds": 2})
+    drawn(ready, tmp_path, "unet", "d")
+    told = "case d: the network of fold 1 may have learnt from it; --subset 2 is the fold"
+    assert told in caplog.text
+    caplog.clear()
+    drawn(ready, tmp_path, "unet", "a")
+    write_json(layout.split, {"subsets": divided})
+    drawn(ready, tmp_path, "unet", "d")
+    assert "learnt" not in caplog.text
 
 
 def test_the_passes_are_those_behind_the_stored_maps(ready, mae, residuals, slices):

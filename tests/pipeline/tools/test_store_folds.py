@@ -6,7 +6,7 @@ import yaml
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.storage.files import read_json, write_json
+from pipeline.storage.files import read_json, remove, write_json
 from pipeline.storage.images.volumes import read_volume
 from pipeline.storage.residual_store import write_residuals
 from pipeline.tools.store.inventory import list_stores
@@ -49,6 +49,20 @@ def test_a_fold_s_stores_are_listed_verified_and_kept(folds, ingested):
     assert f"{ingested.residual_store('mrm/fold-3', 'a')}: {gone} (" in shown
     assert "fold-1" not in shown
     assert "fold-2" not in shown
+
+
+def test_what_was_pruned_of_a_fold_that_is_gone_is_not_missed(folds, ingested):
+    for fold in (2, 3):
+        made = {"cases": {"a": f"{fold}a"}, "outputs": ["a.zarr"]}
+        write_json(ingested.residual_batch(f"mrm/fold-{fold}", "1of1"), made)
+    gone = {"cases": {"a": {"fingerprint": "p"}}, "outputs": ["subset-3/a.zarr"]}
+    write_json(ingested.predictions("grcsf/repeat-2", 3), gone)
+    assert call("prune", "--config", folds, "--yes").exit_code == 0
+    verified = call("verify", "--config", folds)
+    assert verified.exit_code == 0, verified.stdout
+    remove(ingested.residual_store("mrm/fold-2", "a"))
+    told = call("verify", "--config", folds).stdout
+    assert "mrm/fold-2/a.zarr: listed in its manifest and not there" in told
 
 
 @pytest.mark.parametrize(("case", "fold"), [("a", 1), ("b", 2), ("e", 1)])
