@@ -6,7 +6,7 @@ timm's. Between blocks a map is `(B, h, w, C)`. The state dict has the names of 
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -58,7 +58,8 @@ class SwinUnet(SegmentationNetwork):
         super().__init__()
         stages = range(len(depths))
         channels = [width * 2**stage for stage in stages]
-        grids = [tuple(side // (PATCH * 2**stage) for side in input_size) for stage in stages]
+        scales = [PATCH * 2**stage for stage in stages]
+        grids = [(input_size[0] // scale, input_size[1] // scale) for scale in scales]
         _check(input_size, window, channels, heads)
         self.input_size, self.input_maps = input_size, inputs
         rates = iter(drop_path * block / max(sum(depths) - 1, 1) for block in range(sum(depths)))
@@ -69,10 +70,10 @@ class SwinUnet(SegmentationNetwork):
 
         self.patch_embed = PatchEmbedding(COLOURS + inputs, width)
         self.layers = nn.ModuleList(
-            _named(blocks=blocks(stage), downsample=PatchMerging(channels[stage]))
+            _in_order(blocks=blocks(stage), downsample=PatchMerging(channels[stage]))
             for stage in stages[:-1]
         )
-        self.layers.append(_named(blocks=blocks(stages[-1])))
+        self.layers.append(_in_order(blocks=blocks(stages[-1])))
         self.norm = nn.LayerNorm(channels[-1])
         self.layers_up = nn.ModuleList([PatchExpanding(channels[-1], 2, channels[-1] // 2)])
         self.concat_back_dim = nn.ModuleList([nn.Identity()])  # its place in the published names
@@ -80,7 +81,7 @@ class SwinUnet(SegmentationNetwork):
             own = channels[stage]
             self.concat_back_dim.append(nn.Linear(2 * own, own))
             up = {"upsample": PatchExpanding(own, 2, own // 2)} if stage else {}
-            self.layers_up.append(_named(blocks=blocks(stage), **up))
+            self.layers_up.append(_in_order(blocks=blocks(stage), **up))
         self.norm_up = nn.LayerNorm(width)
         self.up = PatchExpanding(width, PATCH, width)
         self.output = nn.Conv2d(width, 1, 1, bias=False)
@@ -136,14 +137,14 @@ class PatchExpanding(nn.Module):
         return expanded
 
 
-def public_state(public: Mapping[str, Any], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Published weights as a state dict of a `SwinUnet`.
+def public_state(public: Mapping[str, Any], network: SwinUnet) -> dict[str, Tensor]:
+    """Published weights as a state dict of a network; the network stays as it is.
 
     Args:
         public: of a whole SwinUnet; or of Swin-T, as Microsoft (`{"model": …}`) or timm publish it,
             which fills the encoder, and each decoder stage's blocks with those of the encoder stage
-            of its scale, as SwinUnet's authors do; what is left keeps its own values.
-        own: the state dict of the network that is to have them.
+            of its scale, as SwinUnet's authors do; what is left keeps the network's own values.
+        network: which is to have them.
 
     Returns:
         A complete state dict; tables of other windows are resized.
@@ -151,6 +152,7 @@ def public_state(public: Mapping[str, Any], own: Mapping[str, Tensor]) -> dict[s
     Raises:
         ValueError: if entries are missing, unexpected or of another shape.
     """
+    own = network.state_dict()
     buffers = ("attn_mask", "relative_position_index")  # ours make them anew
     state = {key: value for key, value in unwrap(public).items() if not key.endswith(buffers)}
     if any(key.startswith("layers_up.") for key in state):
@@ -163,7 +165,7 @@ def public_state(public: Mapping[str, Any], own: Mapping[str, Tensor]) -> dict[s
     parts = ("patch_embed.", "layers.", "norm.")
     encoder = {key: value for key, value in own.items() if key.startswith(parts)}
     given = complete(_fitted(state, own), encoder, "a Swin transformer")
-    filled = dict(own) | given
+    filled = own | given
     for stage in range(last):
         blocks, copies = f"layers.{stage}.blocks.", f"layers_up.{last - stage}.blocks."
         filled |= {
@@ -184,7 +186,7 @@ def _fitted(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str,
         if key.endswith("relative_position_bias_table") and key in own:
             before, after = (round(len(each) ** 0.5) for each in (table, own[key]))
             if before != after:
-                square = table.T.unflatten(-1, (before, before))[None]
+                square = table.T.reshape(1, -1, before, before)
                 square = F.interpolate(square, (after, after), mode="bicubic", align_corners=False)
                 fitted[key] = square[0].flatten(1).T.contiguous()
     return fitted
@@ -205,7 +207,7 @@ def _check(
 
 
 def _blocks(
-    channels: int, grid: tuple[int, ...], heads: int, window: int, paths: Iterable[float]
+    channels: int, grid: tuple[int, int], heads: int, window: int, paths: list[float]
 ) -> nn.Sequential:
     """Blocks `(B, h, w, C)` → the same; every second one's windows are shifted by half."""
     return nn.Sequential(
@@ -223,7 +225,7 @@ def _blocks(
     )
 
 
-def _named(**parts: nn.Module) -> nn.Sequential:
+def _in_order(**parts: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict(parts))
 
 
