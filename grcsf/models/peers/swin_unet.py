@@ -137,14 +137,14 @@ class PatchExpanding(nn.Module):
         return expanded
 
 
-def public_state(public: Mapping[str, Any], network: SwinUnet) -> dict[str, Tensor]:
+def public_state(network: SwinUnet, public: Mapping[str, Any]) -> dict[str, Tensor]:
     """Published weights as a state dict of a network; the network stays as it is.
 
     Args:
+        network: which is to have them.
         public: of a whole SwinUnet; or of Swin-T, as Microsoft (`{"model": …}`) or timm publish it,
             which fills the encoder, and each decoder stage's blocks with those of the encoder stage
             of its scale, as SwinUnet's authors do; what is left keeps the network's own values.
-        network: which is to have them.
 
     Returns:
         A complete state dict; tables of other windows are resized.

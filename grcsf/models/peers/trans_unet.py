@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 import torch
-from timm.layers import Attention, Mlp
+from timm.layers.attention import Attention
+from timm.layers.mlp import Mlp
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -82,7 +83,7 @@ class TransUnet(SegmentationNetwork):
                     mlp_ratio=mlp_ratio,
                     qkv_bias=True,
                     proj_drop=dropout,
-                    norm_layer=norm,  # type: ignore[arg-type] - called, whatever it is
+                    norm_layer=norm,  # type: ignore[arg-type]
                     attn_layer=PlainAttention,
                 )
                 for _ in range(depth)

@@ -63,14 +63,14 @@ _CLASSIFIER = re.compile(r"(cls|cls_token|(head|pre_logits)\..*)$")
 _ENCODER = ("resnet.", "patch_embed.", "pos_embed", "blocks.", "norm.")
 
 
-def public_state(public: Mapping[str, Any], network: TransUnet) -> dict[str, Tensor]:
+def public_state(network: TransUnet, public: Mapping[str, Any]) -> dict[str, Tensor]:
     """Published weights as a state dict of a network; the network stays as it is.
 
     Args:
+        network: which is to have them.
         public: of a whole TransUnet; or of its encoder, trained on ImageNet-21k, as the arrays of
             `R50+ViT-B_16.npz` or as timm's `vit_base_r50_s16_224`; what these do not have keeps
             the network's own values.
-        network: which is to have them.
 
     Returns:
         A complete state dict; positions of another grid are resized.
