@@ -169,7 +169,7 @@ def public_state(network: SwinUnet, public: Mapping[str, Any]) -> dict[str, Tens
     for stage in range(last):
         blocks, copies = f"layers.{stage}.blocks.", f"layers_up.{last - stage}.blocks."
         filled |= {
-            key.replace(blocks, copies): value
+            key.replace(blocks, copies): value.clone()  # they part in training
             for key, value in given.items()
             if key.startswith(blocks)
         }

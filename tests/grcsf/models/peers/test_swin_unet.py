@@ -201,6 +201,7 @@ def test_published_encoder_fills_the_decoder_s_blocks_too(timm_swin):
         if found:
             twin = f"layers.{3 - int(found[1])}.blocks.{found[2]}"
             assert torch.equal(state[key], timm_swin.state_dict()[twin]), key
+            assert state[key].data_ptr() != state[twin].data_ptr(), key
         elif key.startswith(("layers_up.", "concat_back_dim.", "norm_up.", "up.", "output.")):
             assert torch.equal(state[key], value), key
 
