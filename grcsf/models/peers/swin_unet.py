@@ -16,11 +16,13 @@ from torch import Tensor, nn
 
 from grcsf.mae.checkpoint import unwrap
 from grcsf.models.blocks import SegmentationNetwork
-from grcsf.models.peers.renaming import complete, renamed
+from grcsf.models.peers.public_weights import filled
+from grcsf.models.peers.renaming import renamed
 from grcsf.models.peers.slices import COLOURS, pad_to_size, repeat_slice, widen
 
 PATCH = 4
 """Pixels of a patch's side."""
+_DECODER = ("layers_up.", "concat_back_dim.", "norm_up.", "up.", "output.")
 
 
 class SwinUnet(SegmentationNetwork):
@@ -137,7 +139,7 @@ class PatchExpanding(nn.Module):
         return expanded
 
 
-def public_state(network: SwinUnet, public: Mapping[str, Any]) -> dict[str, Tensor]:
+def reference_state(network: SwinUnet, public: Mapping[str, Any]) -> dict[str, Tensor]:
     """Published weights as a state dict of a network; the network stays as it is.
 
     Args:
@@ -150,30 +152,27 @@ def public_state(network: SwinUnet, public: Mapping[str, Any]) -> dict[str, Tens
         A complete state dict; tables of other windows are resized.
 
     Raises:
-        ValueError: if entries are missing, unexpected or of another shape.
+        ValueError: if entries are missing, unexpected, mis-shaped or not finite, in one line.
     """
     own = network.state_dict()
     buffers = ("attn_mask", "relative_position_index")  # ours make them anew
     state = {key: value for key, value in unwrap(public).items() if not key.endswith(buffers)}
     if any(key.startswith("layers_up.") for key in state):
-        return complete(_fitted(state, own), own, "SwinUnet")
+        return filled(own, _fitted(state, own), network="SwinUnet")
     last = max(int(key.split(".")[1]) for key in own if key.startswith("layers."))
     if f"layers.{last}.downsample.norm.weight" in state:  # timm merges before a stage, not after it
         rules = [(rf"^layers\.{n + 1}\.downsample", f"layers.{n}.downsample") for n in range(last)]
         state = renamed(state, rules)
     state = {key: value for key, value in state.items() if not key.startswith("head.")}
-    parts = ("patch_embed.", "layers.", "norm.")
-    encoder = {key: value for key, value in own.items() if key.startswith(parts)}
-    given = complete(_fitted(state, own), encoder, "a Swin transformer")
-    filled = own | given
+    given = _fitted(state, own)
     for stage in range(last):
         blocks, copies = f"layers.{stage}.blocks.", f"layers_up.{last - stage}.blocks."
-        filled |= {
+        given |= {
             key.replace(blocks, copies): value.clone()  # they part in training
             for key, value in given.items()
             if key.startswith(blocks)
         }
-    return filled
+    return filled(own, given, network="SwinUnet's encoder", kept=_DECODER)
 
 
 def _fitted(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:

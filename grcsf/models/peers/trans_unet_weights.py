@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grcsf.mae.checkpoint import unwrap
-from grcsf.models.peers.renaming import complete, renamed
+from grcsf.models.peers.public_weights import filled
+from grcsf.models.peers.renaming import renamed
 from grcsf.models.peers.slices import COLOURS
 from grcsf.models.peers.trans_unet import TransUnet
 
@@ -60,10 +61,9 @@ _TIMM = (  # vit_base_r50_s16_224
     (r"^patch_embed\.proj\.", "patch_embed."),
 )
 _CLASSIFIER = re.compile(r"(cls|cls_token|(head|pre_logits)\..*)$")
-_ENCODER = ("resnet.", "patch_embed.", "pos_embed", "blocks.", "norm.")
 
 
-def public_state(network: TransUnet, public: Mapping[str, Any]) -> dict[str, Tensor]:
+def reference_state(network: TransUnet, public: Mapping[str, Any]) -> dict[str, Tensor]:
     """Published weights as a state dict of a network; the network stays as it is.
 
     Args:
@@ -76,7 +76,7 @@ def public_state(network: TransUnet, public: Mapping[str, Any]) -> dict[str, Ten
         A complete state dict; positions of another grid are resized.
 
     Raises:
-        ValueError: if entries are missing, unexpected or of another shape.
+        ValueError: if entries are missing, unexpected, mis-shaped or not finite, in one line.
     """
     own = network.state_dict()
     if "conv_root/kernel" in public:
@@ -86,13 +86,13 @@ def public_state(network: TransUnet, public: Mapping[str, Any]) -> dict[str, Ten
         state = unwrap(public)
         if any(key.startswith("transformer.") for key in state):
             state = renamed(_counted_from_0(state), _PUBLISHED)
-            return complete(_fitted(state, network), own, "TransUnet")
+            return filled(own, _fitted(state, network), network="TransUnet")
         state = renamed(state, _TIMM)
     state = {key: value for key, value in state.items() if not _CLASSIFIER.match(key)}
     if "pos_embed" in state:
         state["pos_embed"] = state["pos_embed"][:, 1:]  # the first is the class token's
-    encoder = {key: value for key, value in own.items() if key.startswith(_ENCODER)}
-    return own | complete(_fitted(state, network), encoder, "a hybrid vision transformer")
+    kept = ("decoder.", "head.")
+    return filled(own, _fitted(state, network), network="TransUnet's encoder", kept=kept)
 
 
 def _counted_from_0(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from grcsf.complexity import paper_counts, parameter_count, true_macs
 from grcsf.losses import mixed_loss
-from grcsf.models.peers.swin_unet import PatchExpanding, SwinUnet, public_state
+from grcsf.models.peers.swin_unet import PatchExpanding, SwinUnet, reference_state
 
 SMALL = {"input_size": (64, 64), "width": 12, "depths": (2, 2, 2, 2), "heads": (1, 2, 4, 8)}
 
@@ -85,7 +85,7 @@ def test_output_is_that_of_the_published_network(shared_dir):
     facts, arrays = json.loads((folder / "small.json").read_text()), np.load(folder / "small.npz")
     network = small(input_size=(128, 128), depths=(2, 2, 4, 2), window=4, inputs=2).eval()
     public = load_file(folder / "small.safetensors")
-    state = public_state(network, public)
+    state = reference_state(network, public)
     # its three channels differ: ours are the first, repeated, and two maps
     colours = public["patch_embed.proj.weight"]
     none = torch.zeros_like(colours[:, :2])
@@ -182,7 +182,7 @@ def test_larger_slices_are_refused():
 def test_published_encoder_gives_its_features(timm_swin, layout):
     public = timm_swin.state_dict()
     network = small().eval()
-    state = public_state(network, public if layout == "timm" else as_microsoft(public))
+    state = reference_state(network, public if layout == "timm" else as_microsoft(public))
     network.load_state_dict(state)
     seen = []
     network.norm.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
@@ -195,7 +195,7 @@ def test_published_encoder_gives_its_features(timm_swin, layout):
 
 def test_published_encoder_fills_the_decoder_s_blocks_too(timm_swin):
     network = small()
-    state = public_state(network, timm_swin.state_dict())
+    state = reference_state(network, timm_swin.state_dict())
     for key, value in network.state_dict().items():
         found = re.match(r"layers_up\.(\d)\.blocks\.(.*)", key)
         if found:
@@ -208,7 +208,7 @@ def test_published_encoder_fills_the_decoder_s_blocks_too(timm_swin):
 
 def test_maps_start_without_weight_beside_published_ones(timm_swin):
     network = small(inputs=2).eval()
-    network.load_state_dict(public_state(network, timm_swin.state_dict()))
+    network.load_state_dict(reference_state(network, timm_swin.state_dict()))
     image = slices(1, 1, 64, 64)
     with torch.inference_mode():
         one, other = (network(image, slices(1, 2, 64, 64, seed=seed)) for seed in (3, 4))
@@ -220,7 +220,7 @@ def test_tables_of_other_windows_are_resized(timm_swin):
     key = "layers.0.blocks.1.attn.relative_position_bias_table"
     rows = torch.arange(3.0)[:, None].expand(3, 3).reshape(9, 1)  # grows by row alone
     network = small(input_size=(128, 128), window=4)
-    table = public_state(network, public | {key: rows})[key].reshape(7, 7)
+    table = reference_state(network, public | {key: rows})[key].reshape(7, 7)
     torch.testing.assert_close(table, table[:, :1].expand(7, 7))
     assert (table[1:, 0] > table[:-1, 0]).all()
     assert float(table[3, 0]) == pytest.approx(1.0, abs=1e-5)
@@ -231,9 +231,9 @@ def test_weights_of_another_network_are_refused(timm_swin, whole):
     network = small()
     public = network.state_dict() if whole else timm_swin.state_dict()
     lacking = {key: value for key, value in public.items() if key != "norm.bias"}
-    with pytest.raises(ValueError, match=r"1 entries missing \(first norm.bias\)"):
-        public_state(network, lacking)
-    with pytest.raises(ValueError, match=r"1 entries unexpected \(first stem\)"):
-        public_state(network, public | {"stem": torch.zeros(1)})
-    with pytest.raises(ValueError, match=r"norm.bias to be \(96,\), found \(3,\)"):
-        public_state(network, public | {"norm.bias": torch.zeros(3)})
+    with pytest.raises(ValueError, match=r"1 missing \(norm.bias\)"):
+        reference_state(network, lacking)
+    with pytest.raises(ValueError, match=r"1 unexpected \(stem\)"):
+        reference_state(network, public | {"stem": torch.zeros(1)})
+    with pytest.raises(ValueError, match=r"norm.bias \(3,\) instead of \(96,\)"):
+        reference_state(network, public | {"norm.bias": torch.zeros(3)})
