@@ -18,11 +18,12 @@ from grcsf.mae.checkpoint import unwrap
 from grcsf.models.blocks import SegmentationNetwork
 from grcsf.models.peers.public_weights import filled
 from grcsf.models.peers.renaming import renamed
-from grcsf.models.peers.slices import COLOURS, pad_to_size, repeat_slice, widen
+from grcsf.models.peers.slices import COLOURS, pad_to_size, repeat_slice
 
 PATCH = 4
 """Pixels of a patch's side."""
 _DECODER = ("layers_up.", "concat_back_dim.", "norm_up.", "up.", "output.")
+_WIDENED = ("patch_embed.proj.weight",)
 
 
 class SwinUnet(SegmentationNetwork):
@@ -158,7 +159,7 @@ def reference_state(network: SwinUnet, public: Mapping[str, Any]) -> dict[str, T
     buffers = ("attn_mask", "relative_position_index")  # ours make them anew
     state = {key: value for key, value in unwrap(public).items() if not key.endswith(buffers)}
     if any(key.startswith("layers_up.") for key in state):
-        return filled(own, _fitted(state, own), network="SwinUnet")
+        return filled(own, _fitted(state, own), network="SwinUnet", widened=_WIDENED)
     last = max(int(key.split(".")[1]) for key in own if key.startswith("layers."))
     if f"layers.{last}.downsample.norm.weight" in state:  # timm merges before a stage, not after it
         rules = [(rf"^layers\.{n + 1}\.downsample", f"layers.{n}.downsample") for n in range(last)]
@@ -172,15 +173,12 @@ def reference_state(network: SwinUnet, public: Mapping[str, Any]) -> dict[str, T
             for key, value in given.items()
             if key.startswith(blocks)
         }
-    return filled(own, given, network="SwinUnet's encoder", kept=_DECODER)
+    return filled(own, given, network="SwinUnet's encoder", kept=_DECODER, widened=_WIDENED)
 
 
 def _fitted(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state for our input channels, and for our windows: tables are `((2w − 1)², heads)`."""
+    """The state with tables of relative positions, `((2w − 1)², heads)`, for our windows."""
     fitted = dict(state)
-    first = "patch_embed.proj.weight"
-    if first in state:
-        fitted[first] = widen(state[first], own[first].shape[1])
     for key, table in state.items():
         if key.endswith("relative_position_bias_table") and key in own:
             before, after = (round(len(each) ** 0.5) for each in (table, own[key]))

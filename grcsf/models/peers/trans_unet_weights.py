@@ -125,7 +125,8 @@ def _fitted(state: Mapping[str, Tensor], network: TransUnet) -> dict[str, Tensor
     stem, positions = fitted.get("resnet.stem.conv.weight"), fitted.get("pos_embed")
     if stem is not None:
         missing = COLOURS + network.input_maps - stem.shape[1]
-        # Filters are standardised: their mean is what becomes zero.
+        # Filters are standardised as wholes, so random channels would change the published ones.
+        # Their mean is what becomes zero.
         mean = stem.mean(dim=(1, 2, 3), keepdim=True).expand(-1, max(missing, 0), *stem.shape[2:])
         fitted["resnet.stem.conv.weight"] = torch.cat([stem, mean], dim=1)
     if positions is not None and positions.shape[1] != network.pos_embed.shape[1]:
