@@ -29,13 +29,3 @@ def pad_to_size(image: Tensor, size: tuple[int, int]) -> Tensor:
             f"{image.shape[-2]}×{image.shape[-1]}; build it with a larger input_size"
         )
     return F.pad(image, (0, right, 0, bottom)) if bottom or right else image
-
-
-def widen(weight: Tensor, channels: int) -> Tensor:
-    """Published first weights for further input channels: `(D, 3, p, p)` → `(D, channels, p, p)`.
-
-    The further channels, residual maps, start at zero: at first the network computes what it does
-    without them, and their gradient is not zero.
-    """
-    missing = channels - weight.shape[1]
-    return F.pad(weight, (0, 0, 0, 0, 0, missing)) if missing > 0 else weight
