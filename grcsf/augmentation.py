@@ -81,8 +81,9 @@ def varied(
     """A batch in which each slice went through its variation; the batch itself stays as it is.
 
     Args:
-        batch: `image` (B, 1, h, w) in [0, 1]; with or without `residuals` (B, R, h, w), in [0, 1]
-            or [-1, 1], and `label` (B, 1, h, w) {0, 1}. All are float32.
+        batch: `image` (B, C, h, w) in [0, 1], a slice or one among its neighbours, which move with
+            it; with or without `residuals` (B, R, h, w), in [0, 1] or [-1, 1], and `label`
+            (B, 1, h, w) {0, 1}. All are float32.
         variations: one for each slice.
 
     Returns:
@@ -132,7 +133,7 @@ def moved(planes: torch.Tensor, how: Variation, nearest: bool = False) -> torch.
 
 
 def _with_other_intensities(image: torch.Tensor, how: Variation) -> torch.Tensor:
-    """An image (1, h, w) in [0, 1] under the variation's exponent and noise, clipped to [0, 1]."""
+    """An image (C, h, w) in [0, 1] under the variation's exponent and noise, clipped to [0, 1]."""
     image = image.clamp(0, 1)  # interpolation rounds
     if how.exponent != 1:
         image = image**how.exponent

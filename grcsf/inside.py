@@ -35,7 +35,7 @@ def look_inside(network: nn.Module, image: Tensor, residuals: Tensor | None) -> 
 
     Args:
         network: in evaluation mode; without units only its logits are recorded.
-        image: (1, 1, h, w), in [0, 1].
+        image: (1, 1 + 2c, h, w), in [0, 1]: a slice and the c neighbours that the network sees.
         residuals: (1, R, h, w), in [0, 1] or signed, or None where the network takes none.
 
     Returns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import nn
 
 from grcsf.resampling import source_slices
 from pipeline.errors import PipelineError
-from pipeline.networks.build import build_network
+from pipeline.networks.build import build_network, context_of
 from pipeline.networks.devices import compute_device
 from pipeline.networks.weights import load_weights
 from pipeline.settings import Experiment, Mae, Resources, Slices
@@ -20,7 +21,7 @@ from pipeline.storage.files import fingerprint, read_json, write_json
 from pipeline.storage.intensity import image_key, intensity_range
 from pipeline.storage.layout import Layout
 from pipeline.storage.residual_store import residual_fingerprint
-from pipeline.storage.slices import network_residuals, network_slices
+from pipeline.storage.slices import network_residuals, slices_in_context
 from pipeline.storage.zarr_store import Store, is_current, open_store, read_array, write_store
 
 VERSION = 1
@@ -90,11 +91,13 @@ def predict_case(
         PipelineError: residual maps have a hole, or the network's output is not finite.
     """
     image: Any = store["image"]
-    limits = intensity_range(store.attrs, slices)
+    limits, context = intensity_range(store.attrs, slices), context_of(network)
     probability = np.empty(image.shape, np.float16)
     for start in range(0, image.shape[0], batch):
         part = slice(start, min(start + batch, image.shape[0]))
-        images = network_slices(read_array(store, "image", part), limits, slices.size).to(device)
+        read = partial(read_array, store, "image")
+        shown = slices_in_context(read, part, image.shape[0], context, limits, slices.size)
+        images = shown.to(device)
         residuals = None
         if residual_store is not None:
             maps = read_array(residual_store, "residual", (slice(None), part))  # (R, b, h, w)

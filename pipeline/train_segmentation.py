@@ -8,6 +8,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from grcsf.models.peer_sizes import PEERS
 from pipeline.datasets.subsets import labelled_part
 from pipeline.errors import PipelineError
 from pipeline.networks.build import build_network, load_mae_encoder
@@ -145,10 +146,16 @@ def _loader(
         remedy = "and lesion_free_fraction leaves no other; raise it or split differently"
         raise PipelineError(f"{layout.dataset}: {fault}, {remedy}")
     size, stores = settings.training.batch_size, {case: layout.case_store(case) for case in names}
+    sizes = PEERS.get(settings.model)
+    context, least = (sizes.context, sizes.least_batch) if sizes else (0, 1)
     if role != "train":
         # a fixed mix of slices, because the Dice loss of a batch without any lesion means nothing;
         # every process validates on all of them, in the batches of a single process
-        chosen = SliceDataset([planes[index] for index in order], stores, slices, residual_stores)
+        shown = [planes[index] for index in order]
+        chosen = SliceDataset(shown, stores, slices, residual_stores, context=context)
         return slice_loader(chosen, size, None, resources.workers)
-    data = SliceDataset(planes, stores, slices, residual_stores)
-    return slice_loader(data, per_process(size, resources), order, resources.workers)
+    if len(order) < least:
+        fault = f"the {len(names)} training cases show {len(order)} slice, which {settings.model}"
+        raise PipelineError(f"{layout.dataset}: {fault} cannot learn from alone; add cases")
+    data = SliceDataset(planes, stores, slices, residual_stores, context=context)
+    return slice_loader(data, per_process(size, resources), order, resources.workers, least)

@@ -11,5 +11,6 @@ Tensors in and out; nothing here knows files, settings or the command line.
 - `gcu`: the Global Compensation Unit; `attention`: alternatives to its squeeze and excitation
 - `skip_attention`: other units on the skips
 - `rcu`: the Regional Compensation Unit
-- `peers`: the other networks of Table 1
+- `peers`: the other networks of Table 1; `build_peers`: the same at any width; `peer_sizes`: which
+  sizes they can have
 """

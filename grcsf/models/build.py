@@ -10,9 +10,11 @@ from torch import nn
 from grcsf.mae.model import build_mae
 from grcsf.models.attention import CoordinateAttention, SpatialAttention
 from grcsf.models.blocks import LEVELS, Backbone
+from grcsf.models.build_peers import build_peer
 from grcsf.models.gcu import GlobalCompensationUnit, SkipUnit
 from grcsf.models.grcsf import GRCSF
 from grcsf.models.mae_unet import MaeEncoder, MaeUNet
+from grcsf.models.peer_sizes import PEERS
 from grcsf.models.rcu import ImportanceScore, RegionalCompensationUnit
 from grcsf.models.skip_attention import AttentionGate, PyramidAttention
 from grcsf.models.unet import UNet
@@ -25,7 +27,7 @@ def _mobilenet(width: int, inputs: int) -> nn.Module:
     return MobileNetEncoder(width, inputs)
 
 
-MODELS = ("unet", "unetpp", "mae_unet", "grcsf")
+MODELS = ("unet", "unetpp", "mae_unet", "grcsf", *PEERS)
 BACKBONES: dict[str, Callable[[int, nn.Module | None, int], Backbone]] = {
     "unet": UNet,
     "unetpp": UNetPlusPlus,
@@ -115,16 +117,18 @@ def build_segmentation_model(
     residual_input: bool = False,
     mae: PretrainedEncoder | None = None,
 ) -> nn.Module:
-    """Build a network with He-initialised weights from torch's global generator.
+    """Build a network whose weights come from torch's global generator.
 
-    Every network maps an image `(B, 1, h, w)` in [0, 1] and residual maps `(B, R, h, w)`, or
-    None where it uses none, to logits `(B, 1, h, w)`, whatever h and w.
+    Every network maps an image `(B, 1 + 2c, h, w)` in [0, 1] and residual maps `(B, R, h, w)`, or
+    None where it uses none, to logits `(B, 1, h, w)`; see `SegmentationNetwork`. He starts the
+    weights, but those of `PEERS`, which start as their authors' do.
 
     Args:
         name: one of `MODELS`.
         width: filters at full scale (64 = paper); all others follow from it.
-        input_size: (h, w) of the network's usual input in pixels; patches must fit into it.
-        encoder: one of `ENCODERS`; not for `mae_unet`.
+        input_size: (h, w) of the network's usual input in pixels; patches must fit into it. Some of
+            `PEERS` take no larger slices.
+        encoder: one of `ENCODERS`; not for `mae_unet` and `PEERS`.
         backbone: one of `BACKBONES`; only for `grcsf`.
         gcu: units on the skips, or None; only for `grcsf`.
         rcu: units in the decoder, or None; only for `grcsf`.
@@ -140,6 +144,10 @@ def build_segmentation_model(
     if residual_input and residual_maps < 1:
         raise ValueError(f"residual_maps must be at least 1, found {residual_maps}")
     input_maps = residual_maps if residual_input else 0
+    if name in PEERS:
+        if encoder != "convolutional":
+            raise ValueError(f"{name} has an encoder of its own, found {encoder!r}")
+        return build_peer(name, width, input_size, input_maps)
     if name == "mae_unet":
         return _mae_unet(mae, encoder, width, input_maps)
     if name != "grcsf":

@@ -10,6 +10,7 @@ from torch import nn
 
 from grcsf.mae.build import MaskedModel, build_masked_model
 from grcsf.mae.model import build_mae
+from grcsf.models.blocks import SegmentationNetwork
 from grcsf.models.build import (
     GlobalUnits,
     PretrainedEncoder,
@@ -47,6 +48,11 @@ def build_network(
         residual_input=settings.residual_input,
         mae=pretrained,
     )
+
+
+def context_of(network: nn.Module) -> int:
+    """How many neighbours a network sees on each side of a slice."""
+    return network.context if isinstance(network, SegmentationNetwork) else 0
 
 
 def encoder_of(network: nn.Module) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import torch
@@ -11,6 +11,7 @@ from torch import nn
 
 from grcsf.contributions import recorded_contributions, unit_factors, units_of
 from grcsf.losses import LOSSES
+from grcsf.models.blocks import SegmentationNetwork
 from grcsf.schedule import plateau_reductions, warmup_cosine
 from pipeline.networks.trainer import augmented
 from pipeline.settings import Training
@@ -48,14 +49,16 @@ class SegmentationTraining(lightning.LightningModule):
             group["lr"] = rate
 
     def training_step(self, batch: Mapping[str, Any], number: int) -> torch.Tensor:
-        """The loss of a batch of slices."""
+        """The loss of a batch of slices: of every head that the network has, by its weight."""
         batch = augmented(self, batch, number, self._settings.augment, self._seed)
-        logits, label = self._logits(batch), batch["label"]
+        network = cast(SegmentationNetwork, self.network)
+        heads, label = network.supervised(batch["image"], batch.get("residuals")), batch["label"]
         if self.trainer.world_size > 1:
             # Dice needs the foreground of the whole batch, of which a process sees a part
-            logits = self.all_gather(logits, sync_grads=True).flatten(0, 1)  # type: ignore[union-attr]
-            label = self.all_gather(label).flatten(0, 1)  # type: ignore[union-attr]
-        loss: torch.Tensor = self._loss(logits, label)
+            heads = [(weight, self._gathered(logits, sync_grads=True)) for weight, logits in heads]
+            label = self._gathered(label)
+        losses = [weight * self._loss(logits, label) for weight, logits in heads]
+        loss = torch.stack(losses).sum()
         size = len(batch["image"])
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss
@@ -87,6 +90,12 @@ class SegmentationTraining(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the losses that the plateau rule has seen."""
         self._validation_losses = list(checkpoint["validation_losses"])
+
+    def _gathered(self, part: torch.Tensor, sync_grads: bool = False) -> torch.Tensor:
+        """The slices of all processes, (B, 1, h, w)."""
+        parts: Any = self.all_gather(part, sync_grads=sync_grads)
+        whole: torch.Tensor = parts.flatten(0, 1)
+        return whole
 
     def _logits(self, batch: Mapping[str, Any]) -> torch.Tensor:
         logits: torch.Tensor = self.network(batch["image"], batch.get("residuals"))

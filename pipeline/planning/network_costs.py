@@ -17,7 +17,7 @@ from grcsf.complexity import parameter_count, shapes_only, true_macs
 from grcsf.mae.build import MaskedModel
 from grcsf.mae.masking import slice_masks
 from grcsf.residuals import multi_ratio_residuals
-from pipeline.networks.build import build_network, masked_model
+from pipeline.networks.build import build_network, context_of, masked_model
 from pipeline.settings import (
     Dataset,
     Experiment,
@@ -125,7 +125,7 @@ def network_method(
 
     def build() -> Built:
         network = build_network(settings, maps, slices, mae)
-        image = torch.rand(1, 1, *slices.size)
+        image = torch.rand(1, 1 + 2 * context_of(network), *slices.size)
         return network, (image, torch.rand(1, maps, *slices.size)) if maps else (image,)
 
     return Method(name, slices.size, build)

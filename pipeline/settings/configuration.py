@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from grcsf.models.peer_sizes import PEERS, size_fault
 from pipeline.settings.data import Evaluation, Postprocess, Slices, Source, Split
 from pipeline.settings.method import Experiment, Mae
 from pipeline.settings.residual_sets import GradCam, Residuals, ResidualSet
@@ -87,6 +88,8 @@ class Dataset(Section):
         require(chosen.residuals is None, f"{key} itself needs residual maps, {expected}")
         expected = "expected an experiment with a convolutional one"
         require(not chosen.mae_encoder, f"{key} has the encoder of an MAE, {expected}")
+        expected = "expected model unet, unetpp or grcsf, whose deepest features it can look at"
+        require(chosen.model not in PEERS, f"{key} has model {chosen.model!r}, {expected}")
         for subset in subsets:
             message = f"{key} is not trained on subset {subset}, which needs these maps"
             require(subset in self.subsets_of(network), message)
@@ -99,6 +102,9 @@ class Dataset(Section):
             self._check_encoder(f"{key}.mae_encoder.mae", experiment.mae_encoder.mae)
         if experiment.residuals is not None:
             _must_exist(f"{key}.residuals", experiment.residuals, "residuals", self.residuals)
+        if experiment.model in PEERS:
+            fault = size_fault(experiment.model, self.slices.size)
+            require(not fault, f"{key}.model needs other slices: slices.size: {fault}")
         if experiment.model != "grcsf" or experiment.rcu is None:
             return  # other models have the default of a unit that they do not build
         for level, patch in zip(experiment.rcu.levels, experiment.rcu.patch_sizes, strict=True):
@@ -172,6 +178,10 @@ class Settings(Section):
         processes = training.resources.over(self.resources).processes
         expected = f"a multiple of the {processes} processes (nodes × gpus) that train together"
         require(size % processes == 0, f"{key}.batch_size: found {size}, expected {expected}")
+        model = training.model if isinstance(training, Experiment) else ""
+        least = processes * PEERS[model].least_batch if model in PEERS else 0
+        expected = f"at least {least}: a step of {model} needs two slices in each process"
+        require(size >= least, f"{key}.batch_size: found {size}, expected {expected}")
 
 
 def _must_exist(key: str, name: str, kind: str, known: dict[str, Any]) -> None:

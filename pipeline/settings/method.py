@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from grcsf.models.peer_sizes import PEERS, width_fault
 from pipeline.settings.resources import TrainingResources
 from pipeline.settings.section import (
     LARGEST_WIDTH,
@@ -38,20 +39,9 @@ from pipeline.settings.section import (
     Warmup,
     require,
 )
-from pipeline.settings.training import Augmentation, Training
+from pipeline.settings.training import RECIPES, WEIGHT_DECAY, Augmentation, Training
 
 Scans = Annotated[Literal["all", "healthy"], Field(exclude_if=lambda scans: scans == "all")]
-RECIPES: dict[str, dict[str, Any]] = {
-    "paper": {},
-    "mae": {
-        "optimizer": "adamw",
-        "betas": (0.9, 0.95),
-        "schedule": "cosine",
-        "warmup": 0.05,
-        "clip": 1.0,
-    },
-}
-WEIGHT_DECAY = 0.05
 Level = Annotated[int, Field(ge=0, le=3, strict=True)]  # 0 is full scale, 3 is 1/8
 
 
@@ -62,6 +52,7 @@ def _each_once(levels: tuple[int, ...]) -> tuple[int, ...]:
 
 
 Levels = Annotated[tuple[Level, ...], AfterValidator(_each_once)]
+Peer = Literal["deeplabv3", "swin_unet", "trans_unet", "spin", "trans_fuse", "ut_net"]
 
 
 class Adversarial(Section):
@@ -224,7 +215,7 @@ class Experiment(Section):
     `backbone`, `gcu` and `rcu` are for GRCSF only; null switches a unit off.
     """
 
-    model: Literal["unet", "unetpp", "mae_unet", "grcsf"]
+    model: Literal["unet", "unetpp", "mae_unet", "grcsf", Peer]
     backbone: Literal["unetpp", "unet"] = "unetpp"
     encoder: Literal["convolutional", "mobilenet"] = "convolutional"
     mae_encoder: MaeEncoder | None = None
@@ -243,7 +234,7 @@ class Experiment(Section):
     def _without_refused_keys(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out keys that this model refuses, so that the output can be read again."""
         refused = set() if self.model == "grcsf" else {"backbone", "gcu", "rcu"}
-        refused |= {"encoder"} if self.model == "mae_unet" else set()
+        refused |= {"encoder"} if self.model in ("mae_unet", *PEERS) else set()
         return {key: value for key, value in written(self).items() if key not in refused}
 
     @model_validator(mode="after")
@@ -261,8 +252,11 @@ class Experiment(Section):
         if (self.model == "mae_unet") != (self.mae_encoder is not None):
             wants = "needs" if self.model == "mae_unet" else "takes no"
             raise ValueError(f"model {self.model!r} {wants} mae_encoder")
-        if self.model == "mae_unet" and "encoder" in self.model_fields_set:
-            raise ValueError("model 'mae_unet' takes no encoder: its encoder is the MAE's")
+        if self.model in ("mae_unet", *PEERS) and "encoder" in self.model_fields_set:
+            whose = "the MAE's" if self.model == "mae_unet" else "part of the network"
+            raise ValueError(f"model {self.model!r} takes no encoder: its encoder is {whose}")
+        if self.model in PEERS and (fault := width_fault(self.model, self.width)):
+            raise ValueError(fault)
         if self.encoder == "mobilenet" and self.width % 2:
             raise ValueError(f"width: found {self.width}, expected an even one with a mobilenet")
         return self

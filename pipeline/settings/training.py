@@ -1,6 +1,6 @@
-"""The sections of a training: its schedule, and how far it varies its slices (`augment`)."""
+"""The sections of a training: recipe, schedule, and how far it varies its slices (`augment`)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -14,6 +14,17 @@ from pipeline.settings.section import (
     Section,
 )
 
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "mae": {
+        "optimizer": "adamw",
+        "betas": (0.9, 0.95),
+        "schedule": "cosine",
+        "warmup": 0.05,
+        "clip": 1.0,
+    },
+}
+WEIGHT_DECAY = 0.05
 Probability = Annotated[float, Field(ge=0, le=1), NO_TRUTH]
 Degrees = Annotated[float, Field(ge=0, le=180), NO_TRUTH]
 Half = Annotated[float, Field(ge=0, le=0.5), NO_TRUTH]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.distributed as dist
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from grcsf.intensity import scale_window
+from grcsf.neighbours import reach, with_neighbours
 from grcsf.resampling import resize
 from pipeline.errors import PipelineError
 from pipeline.settings import Slices
@@ -44,10 +46,28 @@ def network_residuals(
     return resize(residuals, size)
 
 
+def slices_in_context(
+    read: Callable[[slice], npt.NDArray[Any]],
+    planes: slice,
+    depth: int,
+    context: int,
+    limits: tuple[float, float],
+    size: tuple[int, int],
+) -> torch.Tensor:
+    """Slices of a volume with `context` neighbours on each side, `(z, 1 + 2 · context, h, w)`.
+
+    `read` gives the volume's slices `(z, y, x)` by a range of them; `depth` is how many it has.
+    """
+    needed = reach(planes.start, planes.stop, depth, context)
+    shown = network_slices(read(needed.part), limits, size)
+    return with_neighbours(shown, context, needed.before, needed.after)
+
+
 class SliceDataset(Dataset[dict[str, Any]]):
     """Slices of several cases, which stay in memory as far as `share_cache` gives room.
 
-    An item holds `image` (1, h, w) in [0, 1], of a labelled case `label` (1, h, w) {0, 1}, unless
+    An item holds `image` (1 + 2 · `context`, h, w) in [0, 1], the slice between its neighbours as
+    `grcsf.neighbours` has them, of a labelled case `label` (1, h, w) {0, 1}, unless
     `labels` is false, and with residual stores `residuals` (R, h, w) in [0, 1], or [−1, 1] if
     signed; all are float32.
     """
@@ -60,11 +80,13 @@ class SliceDataset(Dataset[dict[str, Any]]):
         residual_stores: Mapping[str, Path] | None = None,
         *,
         labels: bool = True,
+        context: int = 0,
     ) -> None:
         self.slices = list(slices)
         self._case_stores = case_stores
         self._residual_stores = residual_stores
         self._labels = labels
+        self._context = context
         self._settings = settings
         self._open: dict[Path, zarr_store.Store] = {}
         self._arrays: dict[tuple[Path, str], zarr_store.StoredArray] = {}
@@ -95,17 +117,19 @@ class SliceDataset(Dataset[dict[str, Any]]):
         store = self._store(path)
         if case not in self._limits:
             self._limits[case] = intensity_range(store.attrs, self._settings)
-        plane = slice(z, z + 1)
-        image = self._read_part(path, "image", plane)
-        item = {"image": network_slices(image, self._limits[case], self._settings.size)[0]}
+        plane, size = slice(z, z + 1), self._settings.size
+        depth: Any = store.attrs["slices"] if self._context else z + 1
+        read = partial(self._read_part, path, "image")
+        shown = slices_in_context(read, plane, depth, self._context, self._limits[case], size)
+        item = {"image": shown[0]}
         if self._labels and "label" in store:
             # averaging and a threshold of one half keep a lesion's area when a slice shrinks
             label = torch.from_numpy(self._read_part(path, "label", plane) > 0).float().unsqueeze(1)
-            item["label"] = (resize(label, self._settings.size)[0] >= 0.5).float()
+            item["label"] = (resize(label, size)[0] >= 0.5).float()
         if self._residual_stores is not None:
             path = self._residual_stores[case]
             maps = self._read_part(path, "residual", (slice(None), plane))
-            item["residuals"] = network_residuals(maps, self._settings.size, case, path, z)[0]
+            item["residuals"] = network_residuals(maps, size, case, path, z)[0]
         return item
 
     def __getstate__(self) -> dict[str, Any]:
@@ -127,14 +151,34 @@ class SliceDataset(Dataset[dict[str, Any]]):
         return zarr_store.read_part(self._arrays[path, name], index)
 
 
+class LargeBatches(BatchSampler):
+    """Batches of slices in an order; a last one of fewer than `least` is left out."""
+
+    def __init__(self, order: Sampler[int], batch_size: int, least: int) -> None:
+        super().__init__(order, batch_size, drop_last=False)
+        self._least = least
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.sampler), self.batch_size)  # type: ignore[arg-type]
+        return full + (rest >= self._least)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (batch for batch in super().__iter__() if len(batch) >= self._least)
+
+
 def slice_loader(
-    data: SliceDataset, batch_size: int, order: Sampler[int] | None, workers: int
+    data: SliceDataset, batch_size: int, order: Sampler[int] | None, workers: int, least: int = 1
 ) -> DataLoader[Any]:
-    """Batches of a data set, read by `workers` processes, or by this process if 0."""
+    """Batches of a data set, read by `workers` processes, or by this process if 0.
+
+    Batches of an `order` with fewer than `least` slices are left out.
+    """
+    batches: dict[str, Any] = {"batch_size": batch_size, "sampler": order}
+    if order is not None and least > 1:
+        batches = {"batch_sampler": LargeBatches(order, batch_size, least)}
     return DataLoader(
         data,
-        batch_size=batch_size,
-        sampler=order,
+        **batches,
         num_workers=workers,
         persistent_workers=workers > 0,
         multiprocessing_context=zarr_store.worker_start() if workers else None,

@@ -12,7 +12,7 @@ from torch import nn
 
 from grcsf.mae.build import MaskedModel
 from pipeline.errors import PipelineError
-from pipeline.networks.build import build_network, masked_models
+from pipeline.networks.build import build_network, context_of, masked_models
 from pipeline.networks.weights import load_weights, weights_digest
 from pipeline.settings import Dataset, Residuals, configured, encoder_mae, residual_count
 from pipeline.settings.instances import maes_behind, residual_instance
@@ -52,12 +52,13 @@ def explain(
     _tell_learnt(layout, case, subset)
     name = dataset.experiments[configured(experiment)].residuals
     maps_of = residual_instance(dataset, name, subset) if name else None
+    network = _network(layout, dataset, experiment, subset)
     subject = Subject(
         case=case,
         store=store,
-        slices=_slices(layout, dataset, maps_of, case, store),
+        slices=_slices(layout, dataset, maps_of, case, store, context_of(network)),
         experiment=experiment,
-        network=_network(layout, dataset, experiment, subset),
+        network=network,
         residuals=dataset.residuals[name] if name else None,
         models=_masked_models(layout, dataset, maps_of, case, seed) if maps_of else [],
         seed=seed,
@@ -78,12 +79,13 @@ def _tell_learnt(layout: Layout, case: str, subset: int) -> None:
 
 
 def _slices(
-    layout: Layout, dataset: Dataset, name: str | None, case: str, store: Store
+    layout: Layout, dataset: Dataset, name: str | None, case: str, store: Store, context: int
 ) -> SliceDataset:
     count: Any = store.attrs["slices"]
     planes = [(case, z) for z in range(count)]
     maps = {case: layout.residual_store(name, case)} if name else None
-    return SliceDataset(planes, {case: layout.case_store(case)}, dataset.slices, maps)
+    stores = {case: layout.case_store(case)}
+    return SliceDataset(planes, stores, dataset.slices, maps, context=context)
 
 
 def _network(layout: Layout, dataset: Dataset, experiment: str, subset: int) -> nn.Module:

@@ -30,7 +30,7 @@ class Subject:
 
     case: str
     store: Store
-    slices: SliceDataset  # as the network sees them, with label and maps
+    slices: SliceDataset  # as the network sees them, with neighbours, label and maps
     experiment: str
     network: nn.Module  # trained, in evaluation mode
     residuals: Residuals | GradCam | None  # those that the network sees
@@ -70,7 +70,9 @@ def view_slice(subject: Subject, z: int) -> SliceView:
         PipelineError: a store is damaged.
     """
     attributes, item = subject.store.attrs, subject.slices[z]
-    image, maps = item["image"][None], item.get("residuals")  # (1, 1, h, w), (R, h, w)
+    seen, maps = item["image"][None], item.get("residuals")  # (1, 1 + 2c, h, w), (R, h, w)
+    middle = seen.shape[1] // 2  # the slice among its neighbours
+    image = seen[:, middle : middle + 1]
     plane = read_array(subject.store, "image", z)
     orientation = orientation_of(attributes["direction"])  # type: ignore[arg-type]
     pixel_mm = orientation.pixel_mm(attributes["spacing"])  # type: ignore[arg-type]
@@ -91,7 +93,7 @@ def view_slice(subject: Subject, z: int) -> SliceView:
         label=item["label"][0].numpy() > 0 if "label" in item else None,
         residuals=residuals,
         signed=subject.residuals is not None and subject.residuals.signed,
-        inside=look_inside(subject.network, image, None if maps is None else maps[None]),
+        inside=look_inside(subject.network, seen, None if maps is None else maps[None]),
         passes=passes,
     )
 

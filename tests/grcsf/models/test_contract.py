@@ -6,12 +6,15 @@ from torch import nn
 
 from grcsf.losses import mixed_loss
 from grcsf.models import build as networks
+from grcsf.models.peer_sizes import PEERS
 
 # of a parameter's own size; what only rounding reaches lies below
 GRADIENT_FLOOR = 1e-7
 GRCSF, MAPS_IN = {"name": "grcsf"}, {"residual_input": True}
+OURS = [name for name in networks.MODELS if name not in PEERS]
+PEER = MAPS_IN | {"input_size": (64, 64)}
 VARIANTS = {
-    **{name: {"name": name} for name in networks.MODELS if name != "mae_unet"},
+    **{name: {"name": name} for name in OURS if name != "mae_unet"},
     "mae_unet": {
         "name": "mae_unet",
         "mae": networks.PretrainedEncoder("tiny", 64, 16, frozen=False),
@@ -36,6 +39,8 @@ VARIANTS = {
     "maps into mobilenet": MAPS_IN | {"name": "unet", "encoder": "mobilenet"},
     "maps into mae_unet": MAPS_IN
     | {"name": "mae_unet", "mae": networks.PretrainedEncoder("tiny", 64, 16)},
+    # tested by themselves, too, so at the smallest width
+    **{name: PEER | {"name": name, "width": sizes.multiple} for name, sizes in PEERS.items()},
 }
 # one variant of each encoder, backbone and unit: sizes and precisions concern these parts alone
 PARTS = ["unet", "grcsf", "mae_unet", "mobilenet in unet"]
@@ -50,7 +55,7 @@ def variant(request):
 
 def build(variant, seed=0):
     torch.manual_seed(seed)
-    return networks.build_segmentation_model(width=4, **variant)
+    return networks.build_segmentation_model(**{"width": 4} | variant)
 
 
 def learnt(variant, model):
@@ -70,7 +75,8 @@ def cancels(variant, key):
 
 def batch(variant, size, count=2, seed=1):
     generator = torch.Generator().manual_seed(seed)
-    image = torch.rand(count, 1, *size, generator=generator)
+    slices = 1 + 2 * PEERS[variant["name"]].context if variant["name"] in PEERS else 1
+    image = torch.rand(count, slices, *size, generator=generator)
     maps = variant.get("residual_maps", 2)
     return image, torch.rand(count, maps, *size, generator=generator)
 
@@ -100,9 +106,10 @@ def test_gradient_reaches_every_parameter(name, size):
     model = build(variant)
     revive(model)
     image, residuals = batch(variant, size)
-    logits = model(image, residuals)
-    assert logits.shape == image.shape
-    mixed_loss(logits, (image > 0.8).float()).backward()
+    label = (image[:, :1] > 0.8).float()
+    heads = model.supervised(image, residuals)
+    assert {logits.shape for _, logits in heads} == {label.shape}
+    sum(weight * mixed_loss(logits, label) for weight, logits in heads).backward()
     reached = {key for key, value in model.named_parameters() if value.grad is not None}
     assert reached == learnt(variant, model).keys()
     for key, parameter in learnt(variant, model).items():
@@ -180,7 +187,7 @@ def test_residual_maps_matter_exactly_where_they_are_used(variant):
         ((2, 1, 32, 32), (2, 32, 32), "residuals must be"),
     ],
 )
-@pytest.mark.parametrize("name", networks.MODELS)
+@pytest.mark.parametrize("name", OURS)
 def test_wrong_shapes_are_refused(name, image, residuals, message):
     with pytest.raises(ValueError, match=message):
         build(VARIANTS[name])(torch.zeros(image), torch.zeros(residuals))
