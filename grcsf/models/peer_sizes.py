@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 PATCH = 4
 """Pixels of the side of SwinUnet's patches; its deepest stage is 8 times as coarse."""
+DEEPEST = 32
+"""Pixels of the side of what SPiN's deepest map has one value for."""
 WINDOWS = (7, 8, 6, 5, 4, 3, 2)
 """Sides of SwinUnet's windows in tokens; the paper's first, then the larger before the smaller."""
 
@@ -42,12 +44,14 @@ def width_fault(name: str, width: int) -> str:
 
 def size_fault(name: str, size: tuple[int, int]) -> str:
     """What is wrong with slices of this size (h, w) for a network; "" if nothing is."""
-    if name != "swin_unet" or swin_window(size) is not None:
-        return ""
-    return (
-        f"found {size[0]}×{size[1]}, expected for swin_unet multiples of 32 pixels times 2 to 8 "
-        "tokens of a window, such as 224×224 (7) or 512×512 (8)"
-    )
+    found = f"found {size[0]}×{size[1]}, expected for {name}"
+    if name == "spin" and max(size) <= DEEPEST:
+        # its batch norm there could not learn from a batch of one slice
+        return f"{found} more than {DEEPEST} pixels on a side, whose 1/{DEEPEST} is its last scale"
+    if name == "swin_unet" and swin_window(size) is None:
+        windows = "multiples of 32 pixels times 2 to 8 tokens of a window"
+        return f"{found} {windows}, such as 224×224 (7) or 512×512 (8)"
+    return ""
 
 
 def swin_window(size: tuple[int, int]) -> int | None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from grcsf.complexity import parameter_count, shapes_only, true_macs
 from grcsf.mae.build import MaskedModel
 from grcsf.mae.masking import slice_masks
+from grcsf.models.peer_sizes import size_fault
 from grcsf.residuals import multi_ratio_residuals
 from pipeline.networks.build import build_network, context_of, masked_model
 from pipeline.settings import (
@@ -36,6 +38,18 @@ Built = tuple[nn.Module, tuple[Tensor, ...]]
 
 PATCH_SIZES = ((8, 8, 16), (4, 8, 16), (8, 4, 16), (8, 8, 8), (8, 16, 16))
 """Table 6's, at 1/4, 1/2 and full scale; the first is the paper's choice."""
+
+
+PEER_NETWORKS = {
+    "DeepLabv3": Experiment(model="deeplabv3"),
+    "SwinUnet": Experiment(model="swin_unet"),
+    "TransUnet": Experiment(model="trans_unet"),
+    "SPiN": Experiment(model="spin"),
+    "TransFuse": Experiment(model="trans_fuse"),
+    "UTNet": Experiment(model="ut_net"),
+}
+"""The other networks of Table 1 that are trained, as it calls them."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,7 +105,10 @@ class OneMask(nn.Module):
 
 
 def paper_methods(size: tuple[int, int]) -> list[Method]:
-    """The paper's networks at full width; GRCSF with all patch sizes of Table 6."""
+    """The paper's networks at full width; GRCSF with all patch sizes of Table 6.
+
+    Of the other networks of Table 1 those that take slices of this size.
+    """
     slices = Slices(size=size, percentiles=(0, 100))  # only the size matters here
     methods = [
         network_method("UNet", Experiment(model="unet"), 0, slices),
@@ -102,6 +119,11 @@ def paper_methods(size: tuple[int, int]) -> list[Method]:
         grcsf = Experiment(model="grcsf", residuals="mrm", rcu=Rcu(patch_sizes=patches))
         name = f"GRCSF, patches {', '.join(map(str, patches))}"
         methods.append(network_method(name, grcsf, 2, slices))
+    for title, peer in PEER_NETWORKS.items():
+        if fault := size_fault(peer.model, size):
+            log.info("%s is left out: %s", title, fault)
+        else:
+            methods.append(network_method(title, peer, 0, slices))
     return methods
 
 

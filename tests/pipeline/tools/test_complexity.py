@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.errors import PipelineError
 from pipeline.networks.build import build_network
-from pipeline.planning.network_costs import configured_methods, paper_methods
+from pipeline.planning.network_costs import PEER_NETWORKS, configured_methods, paper_methods
 from pipeline.settings import residual_count
 from pipeline.settings.reading import load_settings
 from pipeline.tools.complexity import complexity, table
@@ -39,6 +39,12 @@ def test_the_paper_s_networks_have_its_parameters(paper_costs):
         "GRCSF, patches 8, 4, 16": 42_823_537,
         "GRCSF, patches 8, 8, 8": 42_749_809,
         "GRCSF, patches 8, 16, 16": 42_946_417,
+        "DeepLabv3": 39_633_729,
+        "SwinUnet": 41_380_068,
+        "TransUnet": 105_275_921,
+        "SPiN": 5_165_984,
+        "TransFuse": 143_543_093,
+        "UTNet": 80_786_249,
     }
 
 
@@ -51,6 +57,21 @@ def test_the_table_shows_table_1_s_figures(paper_costs):
     assert found["UNet++"][3:5] == ["105.46", "106.10"]
     # nine learnable scalars are no modules, and so not in the paper's count
     assert found["GRCSF, patches 8, 8, 16"][1:5] == ["42,848,113", "42,848,104", "116.49", "123.10"]
+    peers = {name: (cells[2], cells[4]) for name, cells in found.items() if name in PEER_NETWORKS}
+    assert peers == {
+        "DeepLabv3": ("39,633,729", "31.41"),
+        "SwinUnet": ("41,341,536", "8.69"),
+        "TransUnet": ("93,230,545", "24.67"),
+        "SPiN": ("5,165,984", "6.23"),
+        "TransFuse": ("143,392,565", "63.40"),
+        "UTNet": ("80,770,949", "81.83"),
+    }
+
+
+def test_networks_that_cannot_take_the_size_are_left_out():
+    names = [method.name for method in paper_methods((64, 96))]
+    assert "SwinUnet" not in names
+    assert "TransUnet" in names
 
 
 def test_a_configuration_s_experiments_and_residual_sets_are_measured():
