@@ -18,21 +18,23 @@ from pipeline.storage.files import read_json
 from pipeline.storage.slices import LargeBatches, SliceDataset, SliceSampler, slice_loader
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.train_segmentation import train_segmentation
-from tests.pipeline.results import RESOURCES, SLICES, TRAINING
+from tests.pipeline.results import RESOURCES, TRAINING
 from tests.pipeline.trainings import SEED
 
 SPIN = {"model": "spin", "width": 16}
 WIDE = Slices(size=(32, 40), window=(0, 150))
 
 
+def described(experiment, size=(32, 32)):
+    return {
+        "source": {"adapter": "manifest", "root": "x", "modality": "MR"},
+        "slices": {"size": size, "window": (0, 150)},
+        "experiments": {"one": experiment},
+    }
+
+
 def dataset(experiment, size=(32, 32)):
-    return Dataset.model_validate(
-        {
-            "source": {"adapter": "manifest", "root": "x", "modality": "MR"},
-            "slices": {**SLICES.model_dump(), "size": size},
-            "experiments": {"one": experiment},
-        }
-    )
+    return Dataset.model_validate(described(experiment, size))
 
 
 class Shown(SegmentationNetwork):
@@ -83,7 +85,7 @@ def test_swin_unet_s_window_follows_the_slices(size, window):
 def test_deeplabv3_needs_two_slices_in_each_process():
     one = {"model": "deeplabv3", "training": {"batch_size": 2}, "resources": {"gpus": 2}}
     with pytest.raises(ValidationError, match=r"batch_size: found 2, expected at least 4"):
-        Settings(datasets={"d": dataset(one).model_dump()})
+        Settings.model_validate({"datasets": {"d": described(one)}})
 
 
 @pytest.mark.parametrize(("least", "sizes"), [(1, [3, 3, 1]), (2, [3, 3])])
