@@ -14,7 +14,6 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from scipy import ndimage
 from torch import Tensor, nn
 
 from grcsf.transfer import send
@@ -148,6 +147,8 @@ def prompt_boxes(mask: npt.NDArray[np.bool_], boxes: Boxes = "component") -> Ten
     Raises:
         ValueError: the mask is not (h, w) bool, or there are no such boxes.
     """
+    from scipy import ndimage  # of those who load public weights, few need it
+
     if mask.ndim != 2 or mask.dtype != np.bool_:
         raise ValueError(f"a mask is {mask.shape} {mask.dtype}, expected (h, w) bool")
     if boxes == "component":

@@ -84,7 +84,7 @@ def batch(variant, size, count=2, seed=1):
 def revive(model):
     """In a network this narrow a hidden layer has one ReLU, dead at random with a zero bias."""
     for module in model.modules():
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.constant_(module.bias, 2.0)
             module.weight.data *= 0.3
 
@@ -150,7 +150,8 @@ def test_bfloat16_autocast_is_near_float32(variant):
             logits = model(image, residuals)
     # autocast resizes and weighs subpixels in float32
     assert logits.dtype == torch.bfloat16 or variant["name"] in PEERS
-    assert (logits - expected).abs().mean() < 0.1 * expected.std()  # unrelated: > 1
+    step = expected.abs().mean() / 2**8  # of bfloat16 at logits that hardly vary
+    assert (logits - expected).abs().mean() < 0.1 * expected.std() + step  # unrelated: > std
 
 
 def test_a_slice_does_not_depend_on_its_batch(variant):

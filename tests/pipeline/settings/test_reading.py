@@ -88,7 +88,7 @@ def test_every_shipped_configuration_is_valid(path):
         ("mae.shared.learning_rate", float("inf"), "(float), expected a finite number"),
         ("experiments", {}, "experiments: found {} (dict), expected at least 1 of them"),
         ("experiments.a b", {}, "experiments.a b: found 'a b' (str), expected letters, digits,"),
-        ("experiments.u.model", 3, "found 3 (int), expected 'unet', 'unetpp', 'mae_unet' or"),
+        ("experiments.u.model", 3, "found 3 (int), expected 'unet', 'unetpp', 'mae_unet', 'grcsf'"),
         ("experiments.g.subsets", [2], "experiments.g.subsets: found 2, but split has 1"),
         ("tables.t", {**TABLE, "columns": ["pooled_voe_volume"]}, "metrics: voxel does not score"),
         ("tables.t", {**TABLE, "headings": ["A", "B"]}, "found 1 labels, expected one for each"),
