@@ -18,6 +18,8 @@ from pipeline.settings.reading import load_settings
 from pipeline.tools.complexity import complexity, table
 
 DEMO = Path(__file__).parents[3] / "config" / "demo.yaml"
+# whose counts, which take seconds each, their own tests compare with Table 1
+ELSEWHERE = ("SwinUnet", "TransUnet", "TransFuse")
 
 
 def call(*arguments):
@@ -26,7 +28,8 @@ def call(*arguments):
 
 @pytest.fixture(scope="module")
 def paper_costs():
-    return complexity(paper_methods((224, 224)), repeats=0, gpus=0)
+    methods = [method for method in paper_methods((224, 224)) if method.name not in ELSEWHERE]
+    return complexity(methods, repeats=0, gpus=0)
 
 
 def test_the_paper_s_networks_have_its_parameters(paper_costs):
@@ -40,10 +43,7 @@ def test_the_paper_s_networks_have_its_parameters(paper_costs):
         "GRCSF, patches 8, 8, 8": 42_749_809,
         "GRCSF, patches 8, 16, 16": 42_946_417,
         "DeepLabv3": 39_633_729,
-        "SwinUnet": 41_380_068,
-        "TransUnet": 105_275_921,
         "SPiN": 5_165_984,
-        "TransFuse": 143_543_093,
         "UTNet": 80_786_249,
     }
 
@@ -60,10 +60,7 @@ def test_the_table_shows_table_1_s_figures(paper_costs):
     peers = {name: (cells[2], cells[4]) for name, cells in found.items() if name in PEER_NETWORKS}
     assert peers == {
         "DeepLabv3": ("39,633,729", "31.41"),
-        "SwinUnet": ("41,341,536", "8.69"),
-        "TransUnet": ("93,230,545", "24.67"),
         "SPiN": ("5,165,984", "6.23"),
-        "TransFuse": ("143,392,565", "63.40"),
         "UTNet": ("80,770,949", "81.83"),
     }
 
