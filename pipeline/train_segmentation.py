@@ -53,13 +53,7 @@ def train_segmentation(
     roles = labelled_part(whole, configured(name), settings, seed)
     seed = repeat_seed(seed, name)
     manifest = layout.model(name, subset)
-    record = {
-        "experiment": settings.model_dump(mode="json", exclude={"repeats"}),
-        "residual_maps": residual_count,
-        "slices": slices.of_networks(),
-        "seed": seed,
-        **_labelled(settings, roles),
-    }
+    record = _record(settings, residual_count, slices, seed, roles)
     encoder = settings.mae_encoder
     used = instances or Instances(settings.residuals, encoder.mae if encoder else None)
     key = _training_key(layout, used, slices, cases, roles, record)
@@ -96,11 +90,23 @@ def train_segmentation(
         keep_model(network, manifest, key, record)
 
 
-def _labelled(settings: Experiment, roles: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """The cases that a training on fewer labelled ones uses, for its manifest."""
-    if settings.labelled_cases is None:
-        return {}
-    return {"labelled": {role: list(roles[role]) for role in ("train", "validation")}}
+def _record(
+    settings: Experiment,
+    residual_count: int,
+    slices: Slices,
+    seed: int,
+    roles: Mapping[str, Sequence[str]],
+) -> dict[str, Any]:
+    """What the manifest says of a training, with its cases where it uses fewer labelled ones."""
+    record: dict[str, Any] = {
+        "experiment": settings.model_dump(mode="json", exclude={"repeats"}),
+        "residual_maps": residual_count,
+        "slices": slices.of_networks(),
+        "seed": seed,
+    }
+    if settings.labelled_cases is not None:
+        record["labelled"] = {role: list(roles[role]) for role in ("train", "validation")}
+    return record
 
 
 def _training_key(
