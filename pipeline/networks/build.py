@@ -20,7 +20,7 @@ from grcsf.models.build import (
 from grcsf.models.grcsf import GRCSF
 from grcsf.models.mae_unet import MaeUNet
 from pipeline.networks.weights import load_weights
-from pipeline.settings import Experiment, Mae, Slices
+from pipeline.settings import Experiment, Mae, Slices, Training
 from pipeline.storage.layout import Layout
 
 
@@ -48,6 +48,11 @@ def build_network(
         residual_input=settings.residual_input,
         mae=pretrained,
     )
+
+
+def memory_format(settings: Training) -> torch.memory_format:
+    """How a network's weights, and with them its features, lie in memory: rounding, and speed."""
+    return torch.channels_last if settings.channels_last else torch.contiguous_format
 
 
 def context_of(network: nn.Module) -> int:

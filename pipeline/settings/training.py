@@ -79,3 +79,5 @@ class Training(Section):
     lesion_free_fraction: Share = 1.0
     augment: Augmentation = None
     precision: Precision = "fp32"
+    # left out where it is off, so that results from before it was known stay valid
+    channels_last: Annotated[bool, Field(exclude_if=lambda chosen: not chosen)] = False

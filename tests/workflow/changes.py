@@ -228,6 +228,9 @@ CHANGES = {
     "`training.augment` of an experiment": Change(
         setting(f"{OF_GRCSF}.training.augment", {"flip": 0.5}), GRCSF
     ),
+    "`training.channels_last` of an experiment": Change(
+        setting(f"{OF_GRCSF}.training.channels_last", True), GRCSF
+    ),
     "`labelled_cases` of an experiment": Change(setting(f"{OF_GRCSF}.labelled_cases", 2), GRCSF),
     "`repeats` of an experiment raised": Change(
         setting("datasets.head.experiments.unet.repeats", 2),
