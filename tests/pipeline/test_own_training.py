@@ -33,6 +33,8 @@ from tests.pipeline.test_peers import SPIN, WIDE, TwoHeads, described
 from tests.pipeline.trainings import SEED, assert_same, killed_before_epoch, weights
 
 FIGURES = {"mean", "deviation"}
+triple_cross_entropy = partial(cross_entropy_loss, lesion_weight=3)
+plain_cross_entropy = partial(cross_entropy_loss, lesion_weight=1)
 a_fifth_dice = partial(dice_cross_entropy_loss, dice_weight=0.2)
 OWN = {"recipe": "own", "epochs": 2, "batch_size": 1}
 
@@ -52,20 +54,16 @@ def loss_of_a_step(monkeypatch, network, training, image, label):
 @pytest.mark.parametrize(
     ("given", "loss"),
     [
-        (
-            {"loss": "cross_entropy", "positive_weight": 3},
-            (cross_entropy_loss, {"lesion_weight": 3}),
-        ),
-        ({"loss": "cross_entropy"}, (cross_entropy_loss, {"lesion_weight": 1})),
-        ({"loss": "structure"}, (structure_loss, {})),
+        ({"loss": "cross_entropy", "positive_weight": 3}, triple_cross_entropy),
+        ({"loss": "cross_entropy"}, plain_cross_entropy),
+        ({"loss": "dice_cross_entropy", "dice_weight": 0.2}, a_fifth_dice),
+        ({"loss": "structure"}, structure_loss),
     ],
 )
 def test_the_chosen_loss_is_taken_of_every_head(monkeypatch, given, loss):
-    image = torch.rand(2, 1, 8, 8)
+    image, training = torch.rand(2, 1, 8, 8), Training(**given)
     label = (image > 0.7).float()
-    actual = loss_of_a_step(
-        monkeypatch, TwoHeads(), Training(**{"loss": "cross_entropy", **given}), image, label
-    )
+    actual = loss_of_a_step(monkeypatch, TwoHeads(), training, image, label)
     expected = loss(image - 0.5, label) + 0.25 * loss(3 * image - 1, label)
     torch.testing.assert_close(actual, expected)
 

@@ -223,7 +223,7 @@ def _name_of(checkpoint: str | None) -> str | None:
 
 
 def _without_folders(experiment: Experiment) -> dict[str, Any]:
-    names = [Path(file).name for file in experiment.pretrained or ()]
+    names = tuple(Path(file).name for file in experiment.pretrained or ())
     return experiment.model_copy(update={"pretrained": names or None}).model_dump(mode="json")
 
 
