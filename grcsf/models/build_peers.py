@@ -57,22 +57,29 @@ def public_state(
 
 
 def _reference_state(name: str) -> Callable[..., dict[str, Tensor]]:
-    match name:
-        case "deeplabv3":
-            from grcsf.models.peers import deeplabv3 as module
-        case "swin_unet":
-            from grcsf.models.peers import swin_unet as module
-        case "trans_unet":
-            from grcsf.models.peers import trans_unet_weights as module
-        case "spin":
-            from grcsf.models.peers import spin as module
-        case "trans_fuse":
-            from grcsf.models.peers import trans_fuse as module
-        case "ut_net":
-            from grcsf.models.peers import ut_net as module
-        case _:
-            raise ValueError(f"no public weights are read for {name!r}")
-    return module.reference_state
+    if name == "deeplabv3":
+        from grcsf.models.peers import deeplabv3
+
+        return deeplabv3.reference_state
+    if name == "swin_unet":
+        from grcsf.models.peers import swin_unet
+
+        return swin_unet.reference_state
+    if name == "trans_unet":
+        from grcsf.models.peers import trans_unet_weights
+
+        return trans_unet_weights.reference_state
+    if name == "spin":
+        from grcsf.models.peers import spin
+
+        return spin.reference_state
+    if name == "trans_fuse":
+        from grcsf.models.peers import trans_fuse
+
+        return trans_fuse.reference_state
+    from grcsf.models.peers import ut_net
+
+    return ut_net.reference_state
 
 
 def _deeplabv3(width: int, _size: Size, inputs: int) -> SegmentationNetwork:

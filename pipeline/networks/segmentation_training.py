@@ -44,8 +44,8 @@ class SegmentationTraining(lightning.LightningModule):
         weights = [value for value in self.network.parameters() if value.requires_grad]
         if chosen.optimizer == "adam":
             return torch.optim.Adam(weights, lr=rate, betas=chosen.betas)
-        options = {"momentum": chosen.momentum or 0.0, "weight_decay": chosen.weight_decay or 0.0}
-        return torch.optim.SGD(weights, lr=rate, **options)
+        momentum, decay = chosen.momentum or 0.0, chosen.weight_decay or 0.0
+        return torch.optim.SGD(weights, lr=rate, momentum=momentum, weight_decay=decay)
 
     def on_train_epoch_start(self) -> None:
         """Set the epoch's learning rate, and forget the optimiser's moments if so chosen."""
