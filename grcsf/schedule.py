@@ -43,7 +43,8 @@ def polynomial(epoch: int, rate: float, *, warmup_epochs: int, epochs: int) -> f
     """
     if epoch < warmup_epochs:
         return rate * math.exp(10 * (epoch / warmup_epochs - 1))
-    return rate * (1 - epoch / epochs) ** POWER
+    left: float = (1 - epoch / epochs) ** POWER
+    return rate * left
 
 
 def constant(epoch: int, rate: float, later: Sequence[tuple[int, float]] = ()) -> float:
