@@ -10,6 +10,9 @@ SMOOTHING = 1e-5
 ALPHA = 0.25
 GAMMA = 2.0
 LESION_WEIGHT = 1.5
+BACKGROUND_WEIGHT = 0.5
+EDGE, EDGE_WEIGHT = 31, 5.0
+"""Pixels of the side of the square around each pixel, and what a pixel at an edge weighs more."""
 
 
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -108,7 +111,94 @@ def cross_entropy_loss(
         return F.binary_cross_entropy_with_logits(logits.float(), target.float(), pos_weight=weight)
 
 
-LOSSES: dict[str, Callable[..., Tensor]] = {"mixed": mixed_loss, "focal": focal_loss}
+def dice_cross_entropy_loss(logits: Tensor, target: Tensor, dice_weight: float) -> Tensor:
+    """(1 − w) · cross-entropy + w · Dice loss [Eq. 7], as SwinUnet (0.6) and TransUnet (0.5).
+
+    Args:
+        logits: `(B, 1, h, w)`, any float dtype.
+        target: `(B, 1, h, w)`, 0 or 1, any dtype.
+        dice_weight: w, in [0, 1].
+
+    Returns:
+        A scalar, at least 0, float32.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    cross_entropy = cross_entropy_loss(logits, target, lesion_weight=1.0)
+    return (1 - dice_weight) * cross_entropy + dice_weight * dice_loss(logits, target)
+
+
+def tversky_cross_entropy_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy in which background weighs half, plus 1 − TP / (TP + α FP + (1 − α) FN).
+
+    As UTNet's: TP, FP and FN are sums of sigmoid outputs over the batch, and α = FP / (FP + FN) in
+    [0.2, 0.8], so that the more frequent fault weighs more. α is a number, without a gradient. The
+    cross-entropy is a mean by weight.
+
+    Args:
+        logits: `(B, 1, h, w)`, any float dtype.
+        target: `(B, 1, h, w)`, 0 or 1, any dtype.
+
+    Returns:
+        A scalar, at least 0, float32.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    _check_shapes(logits, target)
+    with torch.autocast(logits.device.type, enabled=False):
+        values, reference = logits.float(), target.float()
+        weight = BACKGROUND_WEIGHT + (1 - BACKGROUND_WEIGHT) * reference
+        each = F.binary_cross_entropy_with_logits(values, reference, reduction="none")
+        predicted = torch.sigmoid(values)
+        common = (predicted * reference).sum()
+        extra, missed = predicted.sum() - common, reference.sum() - common
+        share = (extra / (extra + missed + SMOOTHING)).clamp(0.2, 0.8).detach()
+        faults = share * extra + (1 - share) * missed
+        # as in `dice_loss`: a batch without lesion gives 0 for an empty prediction
+        index = (common + SMOOTHING) / (common + faults + SMOOTHING)
+        return (weight * each).sum() / weight.sum() + 1 - index
+
+
+def structure_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy plus one minus IoU, in which pixels at edges weigh more, as TransFuse's.
+
+    A pixel's weight is 1 + 5 |m̄ − m|: m is the label and m̄ its mean over 31×31 pixels, with zeros
+    beyond the slice. Both terms are taken slice by slice, with 1 on both sides of the IoU's
+    fraction.
+
+    Args:
+        logits: `(B, 1, h, w)`, any float dtype.
+        target: `(B, 1, h, w)`, 0 or 1, any dtype.
+
+    Returns:
+        A scalar, at least 0, float32.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    _check_shapes(logits, target)
+    with torch.autocast(logits.device.type, enabled=False):
+        values, reference = logits.float(), target.float()
+        mean = F.avg_pool2d(reference, EDGE, stride=1, padding=EDGE // 2)
+        weight = 1 + EDGE_WEIGHT * (mean - reference).abs()
+        each = F.binary_cross_entropy_with_logits(values, reference, reduction="none")
+        predicted, axes = torch.sigmoid(values), (1, 2, 3)
+        common = (weight * predicted * reference).sum(axes)
+        either = (weight * (predicted + reference)).sum(axes) - common
+        cross_entropy = (weight * each).sum(axes) / weight.sum(axes)
+        return (cross_entropy + 1 - (common + 1) / (either + 1)).mean()
+
+
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "mixed": mixed_loss,
+    "focal": focal_loss,
+    "cross_entropy": cross_entropy_loss,
+    "dice_cross_entropy": dice_cross_entropy_loss,
+    "tversky_cross_entropy": tversky_cross_entropy_loss,
+    "structure": structure_loss,
+}
 """By the name that a training setting uses: mixed for ATLAS and Lung, focal for orCaScore."""
 
 

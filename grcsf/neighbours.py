@@ -38,17 +38,21 @@ def reach(start: int, stop: int, depth: int, context: int) -> Reach:
     return Reach(part, part.start - first, last - part.stop)
 
 
-def with_neighbours(slices: Tensor, context: int, before: int = 0, after: int = 0) -> Tensor:
+def with_neighbours(
+    slices: Tensor, context: int, before: int = 0, after: int = 0, beyond: float = 0.0
+) -> Tensor:
     """Show every slice between its neighbours, z − c … z + c in the volume's order.
 
     Beyond the ends of a volume lie slices of 0, which mean nothing there is: the lower end of the
-    intensity range, and what networks see beyond a slice's edge as well.
+    intensity range, and what networks see beyond a slice's edge as well. A network that normalises
+    its input has another `beyond`, which it makes 0.
 
     Args:
         slices: `(n, 1, h, w)`, in [0, 1], as `reach` tells.
         context: neighbours on each side, c; 0 leaves the slices as they are.
         before: slices that the volume lacks at its start.
         after: slices that it lacks at its end.
+        beyond: intensity of these.
 
     Returns:
         `(n + before + after − 2c, 1 + 2c, h, w)`, each slice at channel c.
@@ -59,5 +63,5 @@ def with_neighbours(slices: Tensor, context: int, before: int = 0, after: int = 
     total, shown = len(slices) + before + after, 1 + 2 * context
     if total < shown:
         raise ValueError(f"a slice is shown among {shown}, found {total}")
-    padded = F.pad(slices, (0, 0, 0, 0, 0, 0, before, after))
+    padded = F.pad(slices, (0, 0, 0, 0, 0, 0, before, after), value=beyond)
     return padded[:, 0].unfold(0, shown, 1).movedim(-1, 1).contiguous()

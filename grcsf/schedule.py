@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+POWER = 0.9
+
 
 def step_decay(epoch: int, rate: float, decay: float, every: int) -> float:
     """MAE: the rate, times `decay` once every `every` epochs (0.9 every 50)."""
@@ -32,6 +34,22 @@ def warmup_cosine(
         return rate * (1 + (factor - 1) * risen)
     left = (epoch - warmup_epochs) / max(1, epochs - warmup_epochs)
     return rate * factor * (1 + math.cos(math.pi * min(left, 1.0))) / 2
+
+
+def polynomial(epoch: int, rate: float, *, warmup_epochs: int, epochs: int) -> float:
+    """`rate` times (1 − epoch / epochs)^0.9, as SwinUnet, TransUnet and UTNet are trained.
+
+    The first `warmup_epochs` rise exponentially, from e^−10 of `rate`, which UTNet's do.
+    """
+    if epoch < warmup_epochs:
+        return rate * math.exp(10 * (epoch / warmup_epochs - 1))
+    left: float = (1 - epoch / epochs) ** POWER
+    return rate * left
+
+
+def constant(epoch: int, rate: float, later: Sequence[tuple[int, float]] = ()) -> float:
+    """`rate` until the first epoch of `later`, (epoch, rate) in order, and then each of these."""
+    return [rate, *(other for begin, other in later if begin <= epoch)][-1]
 
 
 def plateau_reductions(validation_losses: Sequence[float], patience: int) -> int:

@@ -13,7 +13,7 @@ from torch import nn
 
 from grcsf.resampling import source_slices
 from pipeline.errors import PipelineError
-from pipeline.networks.build import build_network, context_of, memory_format
+from pipeline.networks.build import beyond_of, build_network, context_of, memory_format
 from pipeline.networks.devices import compute_device
 from pipeline.networks.weights import load_weights
 from pipeline.settings import Experiment, Mae, Resources, Slices
@@ -91,12 +91,14 @@ def predict_case(
         PipelineError: residual maps have a hole, or the network's output is not finite.
     """
     image: Any = store["image"]
-    limits, context = intensity_range(store.attrs, slices), context_of(network)
+    limits = intensity_range(store.attrs, slices)
+    context, beyond = context_of(network), beyond_of(network)
     probability = np.empty(image.shape, np.float16)
     for start in range(0, image.shape[0], batch):
         part = slice(start, min(start + batch, image.shape[0]))
         read = partial(read_array, store, "image")
-        shown = slices_in_context(read, part, image.shape[0], context, limits, slices.size)
+        depth = image.shape[0]
+        shown = slices_in_context(read, part, depth, context, limits, slices.size, beyond)
         images = shown.to(device)
         residuals = None
         if residual_store is not None:

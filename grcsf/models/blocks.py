@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from grcsf.models.normalisation import Normalisation
+
 LEVELS = 4
 """Skip levels of a U-shaped network; level l works at 1 / 2**l of the input's scale."""
 
@@ -103,6 +105,12 @@ class SegmentationNetwork(nn.Module, ABC):
     them sets it; any network may be built with them, then its constructor does."""
     input_maps: int = 0
     """Residual maps that follow the image as input channels: all that it is given, or none."""
+    colours: bool = False
+    """Whether it shows the slice three times, as red, green and blue, and normalises these."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.normalisation: Normalisation | None = None
 
     def forward(self, image: Tensor, residuals: Tensor | None = None) -> Tensor:
         """Segment a batch of slices.
@@ -162,6 +170,8 @@ class SegmentationNetwork(nn.Module, ABC):
 
     def _channels(self, image: Tensor, residuals: Tensor | None) -> Tensor:
         """`(B, 1 + 2c + M, h, w)`: the image, then M = `input_maps` maps in their set's order."""
+        if self.normalisation is not None and not self.colours:
+            image = self.normalisation(image)
         if not self.input_maps or residuals is None:
             return image
         if residuals.shape[1] != self.input_maps:

@@ -116,6 +116,7 @@ def build_segmentation_model(
     residual_maps: int = 2,
     residual_input: bool = False,
     mae: PretrainedEncoder | None = None,
+    auxiliary: bool = False,
 ) -> nn.Module:
     """Build a network whose weights come from torch's global generator.
 
@@ -135,6 +136,7 @@ def build_segmentation_model(
         residual_maps: R, at least 1; only with regional units or `residual_input`.
         residual_input: give the maps to the first layer too, as channels that follow the image.
         mae: only for `mae_unet`, which needs it.
+        auxiliary: with heads that help training; only for `ut_net`.
 
     Raises:
         ValueError: if a name is unknown, a level or size out of range, `grcsf` has no unit, or
@@ -147,7 +149,9 @@ def build_segmentation_model(
     if name in PEERS:
         if encoder != "convolutional":
             raise ValueError(f"{name} has an encoder of its own, found {encoder!r}")
-        return build_peer(name, width, input_size, input_maps)
+        return build_peer(name, width, input_size, input_maps, auxiliary=auxiliary)
+    if auxiliary:
+        raise ValueError(f"{name} has no auxiliary heads to switch on")
     if name == "mae_unet":
         return _mae_unet(mae, encoder, width, input_maps)
     if name != "grcsf":

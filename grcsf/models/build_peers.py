@@ -3,7 +3,10 @@
 Each network is imported when it is built: timm and torchvision take long.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
 
 from grcsf.models.blocks import SegmentationNetwork
 from grcsf.models.peer_sizes import PEERS, size_fault, swin_window, width_fault
@@ -11,7 +14,9 @@ from grcsf.models.peer_sizes import PEERS, size_fault, swin_window, width_fault
 Size = tuple[int, int]
 
 
-def build_peer(name: str, width: int, input_size: Size, inputs: int) -> SegmentationNetwork:
+def build_peer(
+    name: str, width: int, input_size: Size, inputs: int, *, auxiliary: bool = False
+) -> SegmentationNetwork:
     """Build a network that starts as its authors' does, from torch's global generator.
 
     Args:
@@ -19,14 +24,62 @@ def build_peer(name: str, width: int, input_size: Size, inputs: int) -> Segmenta
         width: 64 = paper; see each function for what follows from it.
         input_size: (h, w) of the slices in pixels.
         inputs: M, residual maps as further input channels.
+        auxiliary: with heads that help training; for `ut_net` only.
 
     Raises:
-        ValueError: if the network cannot have this width or size.
+        ValueError: if the network cannot have this width or size, or no such heads.
     """
     fault = width_fault(name, width) or size_fault(name, input_size)
     if fault:
         raise ValueError(fault)
+    if auxiliary:
+        if name != "ut_net":
+            raise ValueError(f"{name} has no auxiliary heads to switch on")
+        return _ut_net(width, input_size, inputs, auxiliary=True)
     return _BUILDERS[name](width, input_size, inputs)
+
+
+def public_state(
+    name: str, network: SegmentationNetwork, public: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    """A network's state dict with the weights of its authors' form in place.
+
+    Args:
+        name: one of `PEERS`.
+        network: of this name.
+        public: what the file of weights holds; see each network's `reference_state`.
+
+    Raises:
+        ValueError: the weights are another network's, in one line.
+    """
+    state: dict[str, Tensor] = _reference_state(name)(network, public)
+    return state
+
+
+def _reference_state(name: str) -> Callable[..., dict[str, Tensor]]:
+    if name == "deeplabv3":
+        from grcsf.models.peers import deeplabv3
+
+        return deeplabv3.reference_state
+    if name == "swin_unet":
+        from grcsf.models.peers import swin_unet
+
+        return swin_unet.reference_state
+    if name == "trans_unet":
+        from grcsf.models.peers import trans_unet_weights
+
+        return trans_unet_weights.reference_state
+    if name == "spin":
+        from grcsf.models.peers import spin
+
+        return spin.reference_state
+    if name == "trans_fuse":
+        from grcsf.models.peers import trans_fuse
+
+        return trans_fuse.reference_state
+    from grcsf.models.peers import ut_net
+
+    return ut_net.reference_state
 
 
 def _deeplabv3(width: int, _size: Size, inputs: int) -> SegmentationNetwork:
@@ -88,11 +141,13 @@ def _trans_fuse(width: int, size: Size, inputs: int) -> SegmentationNetwork:
     )
 
 
-def _ut_net(width: int, _size: Size, inputs: int) -> SegmentationNetwork:
+def _ut_net(
+    width: int, _size: Size, inputs: int, *, auxiliary: bool = False
+) -> SegmentationNetwork:
     """The filters; as many heads as ever."""
     from grcsf.models.peers.ut_net import UTNet
 
-    return UTNet(width, inputs=inputs)
+    return UTNet(width, inputs=inputs, auxiliary=auxiliary)
 
 
 def _rounded_up(size: Size, multiple: int) -> Size:

@@ -14,20 +14,22 @@ class PeerSizes(NamedTuple):
     """What a network asks of its width, its input and its training.
 
     `multiple` is of `width`; `context` the neighbours on each side that it sees; `least_batch` the
-    slices that a training step needs.
+    slices that a training step needs; `colours` whether it is shown a slice three times, in place
+    of red, green and blue.
     """
 
     multiple: int
     context: int = 0
     least_batch: int = 1
+    colours: bool = False
 
 
 PEERS = {
-    "deeplabv3": PeerSizes(16, least_batch=2),
-    "swin_unet": PeerSizes(2),
-    "trans_unet": PeerSizes(4),
+    "deeplabv3": PeerSizes(16, least_batch=2, colours=True),
+    "swin_unet": PeerSizes(2, colours=True),
+    "trans_unet": PeerSizes(4, colours=True),
     "spin": PeerSizes(16, context=2),
-    "trans_fuse": PeerSizes(1),
+    "trans_fuse": PeerSizes(1, colours=True),
     "ut_net": PeerSizes(2),
 }
 """By the name of `grcsf.models.build`."""

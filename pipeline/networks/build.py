@@ -19,6 +19,8 @@ from grcsf.models.build import (
 )
 from grcsf.models.grcsf import GRCSF
 from grcsf.models.mae_unet import MaeUNet
+from grcsf.models.normalisation import IMAGENET_DEVIATION, IMAGENET_MEAN, Normalisation
+from grcsf.models.peers.slices import COLOURS
 from pipeline.networks.weights import load_weights
 from pipeline.settings import Experiment, Mae, Slices, Training
 from pipeline.storage.layout import Layout
@@ -36,7 +38,7 @@ def build_network(
     if settings.mae_encoder and mae:
         frozen = settings.mae_encoder.frozen
         pretrained = PretrainedEncoder(mae.preset, mae.image_size, mae.patch_size, frozen)
-    return build_segmentation_model(
+    network = build_segmentation_model(
         settings.model,
         width=settings.width,
         input_size=slices.size,
@@ -47,7 +49,29 @@ def build_network(
         residual_maps=residual_count,
         residual_input=settings.residual_input,
         mae=pretrained,
+        auxiliary=settings.training.auxiliary,
     )
+    normalise = settings.training.normalise
+    if normalise and isinstance(network, SegmentationNetwork):
+        network.normalisation = _normalisation(network, normalise)
+    return network
+
+
+def _normalisation(network: SegmentationNetwork, kind: str) -> Normalisation:
+    """ImageNet's, or one for training to fill, which comes with a trained network's weights."""
+    if kind == "imagenet":
+        return Normalisation(IMAGENET_MEAN, IMAGENET_DEVIATION)
+    channels = COLOURS if network.colours else 1 + 2 * network.context
+    return Normalisation([0.0] * channels, [1.0] * channels)
+
+
+def beyond_of(network: nn.Module) -> float:
+    """What slices hold that lie beyond a volume's ends: nothing, as its network takes it.
+
+    That is 0, or the mean of a data set, which normalisation makes 0.
+    """
+    normalisation = network.normalisation if isinstance(network, SegmentationNetwork) else None
+    return 0.0 if normalisation is None else float(normalisation.mean[0])
 
 
 def memory_format(settings: Training) -> torch.memory_format:

@@ -1,4 +1,4 @@
-"""Loads public checkpoints of MAEs and of SAM, without unpickling code."""
+"""Loads public checkpoints of MAEs, of SAM and of Table 1's networks, unpickling no code."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import argparse
 import json
 import logging
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from grcsf.mae.checkpoint import IMAGENET, load_mae_state
 from grcsf.mae.model import MaskedAutoencoder
+from grcsf.models.blocks import SegmentationNetwork
+from grcsf.models.build_peers import public_state
 from grcsf.models.peers.sam import Sam
 from grcsf.models.peers.sam_checkpoint import sam_from_state
 from pipeline.errors import PipelineError, one_line
 from pipeline.settings.paths import SAM_CHECKPOINTS, checkpoint_files, sam_files
+from pipeline.settings.recipes.start import PRETRAINED
 from pipeline.storage.files import file_digest, fingerprint
 
 log = logging.getLogger(__name__)
@@ -61,12 +66,34 @@ def load_public_sam(path: Path | None, key: str) -> Sam:
     weights, *descriptions = sam_files(path, key)
     try:
         heads = [_decoder_heads(_read_config(file)) for file in descriptions]
-        sam = sam_from_state(_read_sam(weights), decoder_heads=(heads or [PUBLIC_HEADS])[0])
+        sam = sam_from_state(_read_weights(weights), decoder_heads=(heads or [PUBLIC_HEADS])[0])
     except ValueError as error:
         fault = f"{key}: {weights}: {one_line(error)}"
         raise PipelineError(f"{fault}; expected {SAM_CHECKPOINTS}") from error
     log.info("SAM reads %s", path)
     return sam
+
+
+def load_public_weights(network: nn.Module, model: str, paths: Sequence[Path], key: str) -> None:
+    """Fill a network of Table 1 from files in its authors' form; what they lack stays as it is.
+
+    Args:
+        network: of this model.
+        model: its name in the configuration.
+        paths: of the files, each of which fills its part; see `PRETRAINED`.
+        key: where in the configuration they stand, for errors.
+
+    Raises:
+        PipelineError: one is damaged, or of another network; says which are taken, and from where.
+    """
+    for path in paths:
+        try:
+            state = public_state(model, cast(SegmentationNetwork, network), _read_weights(path))
+        except ValueError as error:
+            fault = f"{key}: {path}: {one_line(error)}"
+            raise PipelineError(f"{fault}; it takes {PRETRAINED[model]}") from error
+        network.load_state_dict(state)
+        log.info("%s starts from %s", model, path)
 
 
 def checkpoint_digest(path: Path) -> str:
@@ -111,8 +138,8 @@ def _read_state(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_sam(path: Path) -> dict[str, Any]:
-    """A state dict whose tensors stay in the file where they can, not twice in memory.
+def _read_weights(path: Path) -> dict[str, Any]:
+    """A file of weights, whose tensors stay in the file where they can, not twice in memory.
 
     Raises:
         ValueError: the file is damaged, or holds more than weights.
@@ -120,6 +147,9 @@ def _read_sam(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         mapped = zipfile.is_zipfile(path)  # torch before 1.6 wrote files that cannot be mapped
         return dict(torch.load(path, map_location="cpu", weights_only=True, mmap=mapped))
     except Exception as error:  # torch and safetensors raise many kinds for a damaged file

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import lightning
@@ -12,14 +13,14 @@ from torch import nn
 from grcsf.contributions import recorded_contributions, unit_factors, units_of
 from grcsf.losses import LOSSES
 from grcsf.models.blocks import SegmentationNetwork
-from grcsf.schedule import plateau_reductions, warmup_cosine
+from grcsf.schedule import constant, plateau_reductions, polynomial, warmup_cosine
 from pipeline.networks.build import memory_format
 from pipeline.networks.trainer import augmented
 from pipeline.settings import Training
 
 
 class SegmentationTraining(lightning.LightningModule):
-    """The loss of section 3.4 under the schedule of section 4.3.
+    """The loss of section 3.4 under the schedule of section 4.3, or another method's own.
 
     (seed, epoch, batch) decides how slices are varied, if they are.
     """
@@ -29,7 +30,7 @@ class SegmentationTraining(lightning.LightningModule):
         self.network = network.to(memory_format=memory_format(settings))
         self._settings = settings
         self._seed = seed
-        self._loss = LOSSES[settings.loss]
+        self._loss = loss_of(settings)
         self._validation_losses: list[float] = []
 
     @property
@@ -38,16 +39,27 @@ class SegmentationTraining(lightning.LightningModule):
         return (*units_of(self.network), *unit_factors(self.network))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam with moments 0.9 and 0.999, for all weights that are not frozen."""
-        rate = self._settings.learning_rate
+        """Adam with moments 0.9 and 0.999 or others, or SGD, for all weights not frozen."""
+        chosen, rate = self._settings, self._settings.learning_rate
         weights = [value for value in self.network.parameters() if value.requires_grad]
-        return torch.optim.Adam(weights, lr=rate, betas=(0.9, 0.999))
+        if chosen.optimizer == "adam":
+            return torch.optim.Adam(weights, lr=rate, betas=chosen.betas)
+        momentum, decay = chosen.momentum or 0.0, chosen.weight_decay or 0.0
+        return torch.optim.SGD(weights, lr=rate, momentum=momentum, weight_decay=decay)
 
     def on_train_epoch_start(self) -> None:
-        """Set the epoch's learning rate."""
+        """Set the epoch's learning rate, and forget the optimiser's moments if so chosen."""
         rate = learning_rate(self.current_epoch, self._settings, self._validation_losses)
-        for group in self.trainer.optimizers[0].param_groups:
+        optimiser = self.trainer.optimizers[0]
+        if self._settings.restart_moments:
+            optimiser.state.clear()
+        for group in optimiser.param_groups:
             group["lr"] = rate
+
+    def on_before_optimizer_step(self, _optimizer: torch.optim.Optimizer) -> None:
+        """Shorten the gradient where it is longer than `clip`."""
+        if self._settings.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._settings.clip)
 
     def training_step(self, batch: Mapping[str, Any], number: int) -> torch.Tensor:
         """The loss of a batch of slices: of every head that the network has, by its weight."""
@@ -103,10 +115,27 @@ class SegmentationTraining(lightning.LightningModule):
         return logits  # (B, 1, h, w)
 
 
+def loss_of(settings: Training) -> Callable[..., torch.Tensor]:
+    """The loss of logits and labels that the settings choose, with its weight if it has one."""
+    loss = LOSSES[settings.loss]
+    if settings.positive_weight is not None:
+        return partial(loss, lesion_weight=settings.positive_weight)
+    if settings.dice_weight is not None:
+        return partial(loss, dice_weight=settings.dice_weight)
+    return loss
+
+
 def learning_rate(epoch: int, settings: Training, validation_losses: Sequence[float]) -> float:
-    """The rate of an epoch: warm-up and cosine, times `factor` for each plateau on orCaScore."""
-    warmup: Any = {"warmup_epochs": settings.warmup_epochs, "factor": settings.warmup_factor}
-    rate = warmup_cosine(epoch, settings.learning_rate, epochs=settings.epochs, **warmup)
+    """The rate of an epoch by the schedule, times `factor` for each plateau on orCaScore."""
+    rate, first = settings.learning_rate, settings.warmup_epochs
+    match settings.schedule:
+        case "cosine":
+            rise: Any = {"warmup_epochs": first, "factor": settings.warmup_factor}
+            rate = warmup_cosine(epoch, rate, epochs=settings.epochs, **rise)
+        case "polynomial":
+            rate = polynomial(epoch, rate, warmup_epochs=first, epochs=settings.epochs)
+        case "constant":
+            rate = constant(epoch, rate, settings.later_rates or ())
     if settings.plateau is None:
         return rate
     reductions = plateau_reductions(validation_losses, settings.plateau.patience)

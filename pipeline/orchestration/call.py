@@ -55,10 +55,15 @@ class Plan:
 
 
 class Call:
-    """One call on several data sets; `pretrained` names the MAEs of each with given weights."""
+    """One call on several data sets; `pretrained` names what starts from given weights in each.
+
+    That is the name of an MAE, or a name and the subset of an experiment's training.
+    """
 
     def __init__(
-        self, layouts: Collection[Layout], pretrained: Mapping[str, Collection[str]]
+        self,
+        layouts: Collection[Layout],
+        pretrained: Mapping[str, Collection[str | tuple[str, int]]],
     ) -> None:
         self.due: set[Path] = set()  # manifests whose jobs run, whatever Snakemake thinks of them
         self._layouts = layouts
@@ -138,9 +143,12 @@ class Call:
 
     def _check_sources(self, layout: Layout, running: Collection[str]) -> Iterator[str]:
         # these jobs read files which no stage has made
-        paths = [layout.mae(name) for name in self._pretrained[layout.dataset]]
-        maes = {layout.work_of(path): path for path in paths}
-        for work, manifest in {"ingest": layout.cases, **maes}.items():
+        paths = [
+            layout.mae(name) if isinstance(name, str) else layout.model(*name)
+            for name in self._pretrained[layout.dataset]
+        ]
+        trainings = {layout.work_of(path): path for path in paths}
+        for work, manifest in {"ingest": layout.cases, **trainings}.items():
             if work in running or not manifest.exists():
                 continue
             note = layout.sources(work)

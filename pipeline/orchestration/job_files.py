@@ -21,7 +21,7 @@ from pipeline.settings.instances import (
     residual_instances,
     subsets_served,
 )
-from pipeline.settings.paths import checkpoint_files
+from pipeline.settings.paths import checkpoint_files, pretrained_files
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import STAGES, Layout, in_batch, is_record
 from pipeline.storage.zarr_store import store_attributes
@@ -52,7 +52,7 @@ def written_files(layout: Layout, stage: str, names: Names) -> list[Path]:
 
 
 def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> list[Path]:
-    """The results that a job reads, and an MAE's public checkpoint; for ingest, see `raw_files`."""
+    """The results that a job reads, and public weights; for ingest, see `raw_files`."""
     first = str(next(iter(names.values()), ""))
     subset = int(names.get("subset", 0))
     both = [layout.cases, layout.split]
@@ -69,7 +69,8 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
         case "train_segmentation":
             used = instances_of(dataset, first, subset)
             maes = [layout.mae(used.mae)] if used.mae else []
-            return [*both, *_residuals(layout, used.residuals), *maes]
+            start = pretrained_weights(dataset, configured(first))
+            return [*both, *_residuals(layout, used.residuals), *maes, *start]
         case "predict":
             used = instances_of(dataset, first, subset)
             return [*both, layout.model(first, subset), *_residuals(layout, used.residuals)]
@@ -107,6 +108,12 @@ def raw_files(
         paths = (Path(os.path.normpath(folders[case] / name)) for name in sources)
         files[case] = dict(zip(paths, sources.values(), strict=True))
     return files
+
+
+def pretrained_weights(dataset: Dataset, experiment: str) -> list[Path]:
+    """The files of weights that an experiment's trainings start from."""
+    chosen, key = dataset.experiments[experiment], f"experiments.{experiment}.pretrained"
+    return pretrained_files(chosen.model, chosen.pretrained or (), key)
 
 
 def _residuals(layout: Layout, name: str | None) -> list[Path]:

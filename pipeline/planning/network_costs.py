@@ -213,9 +213,12 @@ def _mae_macs(settings: Mae, mask_ratio: float) -> int:
 
 def _network_shape(dataset: Dataset, name: str) -> Shape:
     """All that an experiment's cost depends on; experiments of equal shape are counted once."""
-    no_shape: dict[str, Any] = {"training": Training(), "resources": TrainingResources()}
-    no_shape |= {"subsets": None, "residuals": None}
-    settings = dataset.experiments[name].model_copy(update=no_shape)
+    chosen = dataset.experiments[name]
+    # of a training only the heads that help it are part of the network
+    training = Training(auxiliary=chosen.training.auxiliary)
+    no_shape: dict[str, Any] = {"training": training, "resources": TrainingResources()}
+    no_shape |= {"subsets": None, "residuals": None, "pretrained": None}
+    settings = chosen.model_copy(update=no_shape)
     mae, maps = encoder_mae(dataset, name), residual_count(dataset, name)
     return settings, maps, dataset.slices, mae and _mae_shape(mae)
 

@@ -74,6 +74,8 @@ def stage_work(
         for number in dataset.subsets_of(name):
             roles = labelled_part(subsets[number - 1], name, settings, seed)
             seen = {role: _count(slices, names) for role, names in roles.items()}
+            if settings.training.slice_per_case is not None:
+                seen["train"] = len(roles["train"])
             epoch = (TRAINED * seen["train"] + seen["validation"]) * forward
             trained = settings.repeats * settings.training.epochs * epoch
             work["train_segmentation", device, "segmentation_training"] += trained

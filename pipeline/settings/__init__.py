@@ -7,6 +7,7 @@ result depends on exactly the dictionary that `stage_settings` returns for it.
 - `data`: sections about data: source, slices, split, masks and scores.
 - `method`: sections about the method: masked models and networks.
 - `training`: how networks are trained, and how far trainings vary their slices.
+- `recipes`: what others have published: trainings, and weights to start from.
 - `residual_sets`: which residual maps a set holds, and what its presets fill in.
 - `resources`: what a job may use; nothing in it changes a result.
 - `score_columns`: the columns of comparison tables.

@@ -14,6 +14,8 @@ from pydantic import (
 )
 
 from grcsf.models.peer_sizes import PEERS, width_fault
+from pipeline.settings.recipes.published import MASKED, WEIGHT_DECAY, own_training, training_fault
+from pipeline.settings.recipes.start import Pretrained, start_fault
 from pipeline.settings.resources import TrainingResources
 from pipeline.settings.section import (
     LARGEST_WIDTH,
@@ -39,7 +41,7 @@ from pipeline.settings.section import (
     Warmup,
     require,
 )
-from pipeline.settings.training import RECIPES, WEIGHT_DECAY, Augmentation, Training
+from pipeline.settings.training import Augmentation, Training
 
 Scans = Annotated[Literal["all", "healthy"], Field(exclude_if=lambda scans: scans == "all")]
 Level = Annotated[int, Field(ge=0, le=3, strict=True)]  # 0 is full scale, 3 is 1/8
@@ -101,7 +103,7 @@ class Mae(Section):
         if not isinstance(given, dict):
             return given
         recipe = given.get("recipe")
-        filled = {**(RECIPES.get(recipe, {}) if isinstance(recipe, str) else {}), **given}
+        filled = {**(MASKED.get(recipe, {}) if isinstance(recipe, str) else {}), **given}
         if filled.get("optimizer") == "adamw" and filled.get("weight_decay") is None:
             filled["weight_decay"] = WEIGHT_DECAY
         if given.get("steps") is not None:
@@ -212,7 +214,8 @@ class MaeEncoder(Section):
 class Experiment(Section):
     """One row of the comparison: a network, its input and its training.
 
-    `backbone`, `gcu` and `rcu` are for GRCSF only; null switches a unit off.
+    `backbone`, `gcu` and `rcu` are for GRCSF only; null switches a unit off. `pretrained` and
+    `training.recipe: own` are for other networks of Table 1.
     """
 
     model: Literal["unet", "unetpp", "mae_unet", "grcsf", Peer]
@@ -224,11 +227,19 @@ class Experiment(Section):
     residuals: Name | None = None
     residual_input: ResidualInput = False
     width: Annotated[int, Field(ge=1, le=LARGEST_WIDTH, strict=True)] = 64
+    pretrained: Pretrained = None
     subsets: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
     labelled_cases: LabelledCases = None
     repeats: Repeats = 1
     training: Training = Training()
     resources: TrainingResources = Field(default=TrainingResources(), exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_recipe(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "training" not in given:
+            return given
+        return {**given, "training": own_training(given.get("model"), given["training"])}
 
     @model_serializer(mode="wrap")
     def _without_refused_keys(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -259,6 +270,14 @@ class Experiment(Section):
             raise ValueError(fault)
         if self.encoder == "mobilenet" and self.width % 2:
             raise ValueError(f"width: found {self.width}, expected an even one with a mobilenet")
+        return self
+
+    @model_validator(mode="after")
+    def _check_training(self) -> Self:
+        if fault := start_fault(self.model, self.pretrained):
+            raise ValueError(f"pretrained: {fault}")
+        if fault := training_fault(self.model, self.training):
+            raise ValueError(f"training.{fault}")
         return self
 
     @model_validator(mode="after")

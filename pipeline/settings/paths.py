@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import PipelineError
 from pipeline.settings.configuration import Settings
 from pipeline.settings.data import HEALTHY
+from pipeline.settings.recipes.start import PRETRAINED
 from pipeline.settings.section import CONTROL
 
 FOLDER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # as Hugging Face prefers them
+WEIGHT_KINDS = [".pth", ".pt", ".bin", ".safetensors"]
 SAM_FOLDER = ("model.safetensors", "config.json")
 SAM_CHECKPOINTS = (
     "sam_vit_h_4b8939.pth of github.com/facebookresearch/segment-anything, or a folder with "
@@ -80,6 +83,28 @@ def sam_files(path: Path | None, key: str) -> list[Path]:
         refusals.append(f"a file of kind {path.suffix!r}")
     if refusals:
         raise PipelineError(f"{key}: {path}: {'; '.join(refusals)}; expected {SAM_CHECKPOINTS}")
+    return files
+
+
+def pretrained_files(model: str, given: Sequence[str], key: str) -> list[Path]:
+    """The files of weights in its authors' form that a network starts from.
+
+    Args:
+        model: of `PRETRAINED`.
+        given: as the configuration gives them.
+        key: where in the configuration.
+
+    Raises:
+        PipelineError: one is not there, or of a kind that is not read.
+    """
+    kinds = [*WEIGHT_KINDS, ".npz"] if model == "trans_unet" else WEIGHT_KINDS
+    files = [Path(name) for name in given]
+    for file in files:
+        refusal = file_refusal(file)
+        if not refusal and file.suffix not in kinds:
+            refusal = f"found a file of kind {file.suffix!r}, expected {', '.join(kinds)}"
+        if refusal:
+            raise PipelineError(f"{key}: {file}: {refusal}; it takes {PRETRAINED[model]}")
     return files
 
 

@@ -13,7 +13,7 @@ from pipeline.settings.section import Section, configured, repeat_seed
 # the keys of an MAE that decide which weights fit it; the weights themselves are an input
 MAE_SHAPE = {"architecture", "preset", "image_size", "patch_size"}
 # the keys of an experiment that decide its weights alone, which are an input, too
-OF_TRAINING = ("training", "labelled_cases")
+OF_TRAINING = ("training", "labelled_cases", "pretrained")
 
 
 def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "") -> dict[str, Any]:

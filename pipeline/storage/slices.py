@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -53,21 +54,23 @@ def slices_in_context(
     context: int,
     limits: tuple[float, float],
     size: tuple[int, int],
+    beyond: float = 0.0,
 ) -> torch.Tensor:
     """Slices of a volume with `context` neighbours on each side, `(z, 1 + 2 · context, h, w)`.
 
-    `read` gives the volume's slices `(z, y, x)` by a range of them; `depth` is how many it has.
+    `read` gives the volume's slices `(z, y, x)` by a range of them; `depth` is how many it has;
+    those that it lacks hold `beyond`.
     """
     needed = reach(planes.start, planes.stop, depth, context)
     shown = network_slices(read(needed.part), limits, size)
-    return with_neighbours(shown, context, needed.before, needed.after)
+    return with_neighbours(shown, context, needed.before, needed.after, beyond)
 
 
 class SliceDataset(Dataset[dict[str, Any]]):
     """Slices of several cases, which stay in memory as far as `share_cache` gives room.
 
     An item holds `image` (1 + 2 · `context`, h, w) in [0, 1], the slice between its neighbours as
-    `grcsf.neighbours` has them, of a labelled case `label` (1, h, w) {0, 1}, unless
+    `grcsf.neighbours` has them with `beyond`, of a labelled case `label` (1, h, w) {0, 1}, unless
     `labels` is false, and with residual stores `residuals` (R, h, w) in [0, 1], or [−1, 1] if
     signed; all are float32.
     """
@@ -81,12 +84,13 @@ class SliceDataset(Dataset[dict[str, Any]]):
         *,
         labels: bool = True,
         context: int = 0,
+        beyond: float = 0.0,
     ) -> None:
         self.slices = list(slices)
         self._case_stores = case_stores
         self._residual_stores = residual_stores
         self._labels = labels
-        self._context = context
+        self._context, self._beyond = context, beyond
         self._settings = settings
         self._open: dict[Path, zarr_store.Store] = {}
         self._arrays: dict[tuple[Path, str], zarr_store.StoredArray] = {}
@@ -120,7 +124,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
         plane, size = slice(z, z + 1), self._settings.size
         depth: Any = store.attrs["slices"] if self._context else z + 1
         read = partial(self._read_part, path, "image")
-        shown = slices_in_context(read, plane, depth, self._context, self._limits[case], size)
+        limits, context = self._limits[case], self._context
+        shown = slices_in_context(read, plane, depth, context, limits, size, self._beyond)
         item = {"image": shown[0]}
         if self._labels and "label" in store:
             # averaging and a threshold of one half keep a lesion's area when a slice shrinks
@@ -149,6 +154,18 @@ class SliceDataset(Dataset[dict[str, Any]]):
         if (path, name) not in self._arrays:
             self._arrays[path, name] = zarr_store.stored_array(store, name)
         return zarr_store.read_part(self._arrays[path, name], index)
+
+
+def mean_and_deviation(data: SliceDataset) -> tuple[float, float]:
+    """Mean and standard deviation of all pixels of a data set without neighbours, in [0, 1]."""
+    count, total, squares = 0, 0.0, 0.0
+    for index in range(len(data)):
+        pixels = data[index]["image"].double()
+        count += pixels.numel()
+        total += float(pixels.sum())
+        squares += float(pixels.square().sum())
+    mean = total / count
+    return mean, math.sqrt(max(0.0, squares / count - mean**2))
 
 
 class LargeBatches(BatchSampler):
@@ -217,13 +234,37 @@ class SliceSampler(Sampler[int]):
         return -(-(len(self._lesion) + self._count) // processes)
 
     def __iter__(self) -> Iterator[int]:
-        generator = np.random.default_rng([self._seed, self.epoch])
-        chosen = generator.permutation(self._lesion_free)[: self._count]
-        order = generator.permutation(np.concatenate([self._lesion, chosen])).tolist()
+        order = self._drawn(np.random.default_rng([self._seed, self.epoch]))
         rank, processes = _share()
         # the first slices fill up the last round, so that every process takes equally many
         order += order[: -len(order) % processes]
         return iter(order[rank::processes])
+
+    def _drawn(self, generator: np.random.Generator) -> list[int]:
+        chosen = generator.permutation(self._lesion_free)[: self._count]
+        drawn: list[int] = generator.permutation(np.concatenate([self._lesion, chosen])).tolist()
+        return drawn
+
+
+class CaseSampler(SliceSampler):
+    """One slice of every case: with a probability of `share` one of those with lesion, if any.
+
+    `cases` has the slices with lesion and those without of each case.
+    """
+
+    def __init__(
+        self, cases: Sequence[tuple[Sequence[int], Sequence[int]]], share: float, seed: int
+    ) -> None:
+        super().__init__(range(len(cases)), (), 1.0, seed)
+        self._cases, self._of_lesion = cases, share
+
+    def _drawn(self, generator: np.random.Generator) -> list[int]:
+        drawn = []
+        for number in super()._drawn(generator):
+            lesion, lesion_free = self._cases[number]
+            wanted = lesion if generator.random() < self._of_lesion else lesion_free
+            drawn.append(int(generator.choice(wanted or lesion or lesion_free)))
+        return drawn
 
 
 def _share() -> tuple[int, int]:

@@ -3,9 +3,11 @@
 import pytest
 
 from grcsf.schedule import (
+    constant,
     cosine_to_zero,
     linear_warmup,
     plateau_reductions,
+    polynomial,
     step_decay,
     warmup_cosine,
 )
@@ -27,6 +29,21 @@ def test_rates_of_the_paper_s_schedule_epoch_by_epoch():
     assert actual == pytest.approx([*up, *down, 0], rel=1e-5)
     # without warmup the first epoch has the peak rate
     assert warmup_cosine(0, 1e-4, warmup_epochs=0, factor=1, epochs=10) == pytest.approx(1e-4)
+
+
+def test_a_polynomial_falls_to_0_and_may_rise_exponentially_before():
+    # 0.9 · ln 0.5 = −0.623832, so 0.5^0.9 = 0.535887; 0.25^0.9 = 0.287175
+    actual = [polynomial(epoch, 2.0, warmup_epochs=0, epochs=4) for epoch in (0, 2, 3)]
+    assert actual == pytest.approx([2.0, 1.071773, 0.574349], rel=1e-5)
+    # e^−10 and e^−5 of the rate, then the polynomial as if it had been there all along
+    actual = [polynomial(epoch, 1.0, warmup_epochs=2, epochs=4) for epoch in (0, 1, 2)]
+    assert actual == pytest.approx([4.539993e-5, 6.737947e-3, 0.535887], rel=1e-5)
+
+
+def test_a_constant_rate_is_replaced_by_later_ones_from_their_epochs_on():
+    later = ((2, 1e-4), (4, 5e-5))
+    assert [constant(epoch, 3e-4, later) for epoch in range(5)] == [3e-4, 3e-4, 1e-4, 1e-4, 5e-5]
+    assert constant(99, 3e-4) == 3e-4
 
 
 def test_plateau_counts_runs_of_epochs_without_a_lower_loss():

@@ -128,6 +128,30 @@ def move_weights(project):
     project.change("datasets.head.mae.shared.checkpoint", "elsewhere/mae.pth")
 
 
+def begin_from(project):
+    """A finished experiment `more` that starts from public weights."""
+    tiny.write_start(project.folder / "start.pth", seed=3)
+    more = tiny.started("start.pth", HEAD_KEYS["experiments"]["unet"])
+    project.change("datasets.head.experiments.more", more)
+    project.run()
+
+
+def replace_start(project):
+    begin_from(project)
+    tiny.write_start(project.folder / "start.pth", seed=4)
+
+
+def touch_start(project):
+    begin_from(project)
+    (project.folder / "start.pth").touch()
+
+
+def move_start(project):
+    begin_from(project)
+    (project.folder / "start.pth").rename(project.folder / "moved.pth")
+    project.change("datasets.head.experiments.more.pretrained", "moved.pth")
+
+
 def move_experiment(project):
     results = project.folder / "results" / "head"
     for stage in ("train_segmentation", "predict", "postprocess"):
@@ -230,6 +254,16 @@ CHANGES = {
     ),
     "`training.channels_last` of an experiment": Change(
         setting(f"{OF_GRCSF}.training.channels_last", True), GRCSF
+    ),
+    "`training.recipe: own`, or a part of it, of an experiment": Change(
+        setting(f"{OF_GRCSF}.training.normalise", "dataset"), GRCSF
+    ),
+    "the weights that an experiment starts from touched, same content": Change(touch_start),
+    "the weights that an experiment starts from moved to another path": Change(
+        move_start, MORE, adds=("unet", "more")
+    ),
+    "the weights that an experiment starts from replaced by others": Change(
+        replace_start, MORE, adds=("unet", "more")
     ),
     "`labelled_cases` of an experiment": Change(setting(f"{OF_GRCSF}.labelled_cases", 2), GRCSF),
     "`repeats` of an experiment raised": Change(

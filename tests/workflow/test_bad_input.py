@@ -75,6 +75,8 @@ IMAGES = "datasets.images."
 LONG = 300 * "x"
 TOO_LONG = f"{LONG}: File name too long; correct the path, its rights or its disk"
 NO_WEIGHTS = "error: checkpoint weights.pth: not there; correct mae.checkpoint"
+NO_START = {"model": "deeplabv3", "pretrained": "start.pth"}
+NO_START_WEIGHTS = "error: experiments.unet++.pretrained: start.pth: not there; it takes resnet50"
 PHANTOMS = {
     "source": {"adapter": "atlas", "phantom": {"kind": "head", "cases": 6, "shape": [8, 16, 16]}},
     "split": {"by": "group", "subsets": 4},
@@ -92,6 +94,7 @@ UNFILLED = "expected a path without ~, $ and braces, which are not filled in her
         (f"{IMAGES}source.root", LONG, f"data set images: {TOO_LONG}"),
         (f"{IMAGES}mae.m50.checkpoint", LONG, TOO_LONG),
         (f"{IMAGES}mae.m50.checkpoint", "weights.pth", NO_WEIGHTS),
+        (f"{IMAGES}experiments.unet++", NO_START, NO_START_WEIGHTS),
         ("results", "config.yaml", "results config.yaml: found a file at "),
         ("results", "config.yaml/below", "results config.yaml/below: found a file at "),
         ("results", "~/results", f"results: found '~/results', {UNFILLED}"),

@@ -28,6 +28,22 @@ def write_weights(folder: Path, seed: int) -> None:
     torch.save(model.state_dict(), folder / "weights.pth")
 
 
+def write_start(path: Path, seed: int) -> None:
+    """A public ResNet for an experiment of `started` to start from."""
+    import torch
+
+    from grcsf.models.peers.trans_fuse import ConvolutionalBranch
+
+    torch.manual_seed(seed)
+    branch = ConvolutionalBranch(3, 1, (1, 2, 4), (3, 4, 6), 0.2)
+    torch.save(branch.state_dict(), path)
+
+
+def started(path: str, network: dict) -> dict:
+    """An experiment that starts from public weights, of the training of `network`."""
+    return {**network, "model": "trans_fuse", "width": 1, "pretrained": path}
+
+
 def list_images(folder: Path, numbers: Iterable[int]) -> None:
     """A manifest of these cases."""
     with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:

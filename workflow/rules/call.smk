@@ -56,9 +56,17 @@ def note_failure(record):
 
 
 def pretrained(dataset):
-    """The MAEs that start from given weights, where folds have their own, each of them."""
+    """The MAEs, those of each fold, and the experiments' trainings that start from given weights."""
     chosen = SETTINGS.datasets[dataset]
-    return [name for name in all_maes(chosen) if chosen.mae[configured(name)].checkpoint]
+    maes = [name for name in all_maes(chosen) if chosen.mae[configured(name)].checkpoint]
+    started = [name for name, settings in chosen.experiments.items() if settings.pretrained]
+    trainings = [
+        (name, subset)
+        for experiment in started
+        for name in chosen.trainings_of(experiment)
+        for subset in chosen.subsets_of(experiment)
+    ]
+    return [*maes, *trainings]
 
 
 def plan_of_call():

@@ -119,6 +119,12 @@ def experiment_mae(wildcards):
     return [layout.mae(used)] if used else []
 
 
+def pretrained_weights(wildcards):
+    """The files of public weights that a network starts from."""
+    chosen = known_dataset(wildcards)
+    return or_exit(job_files.pretrained_weights, chosen, configured(wildcards.experiment))
+
+
 def experiments_of(wildcards):
     """The experiments that a job is about: its own, those of its table, or all."""
     chosen = known_dataset(wildcards)

@@ -4,6 +4,7 @@ rule train_segmentation:
         LAYOUT.split,
         experiment_residuals,
         experiment_mae,
+        pretrained_weights,
     output:
         LAYOUT.model("{experiment}", "{subset}"),
     params:

@@ -1,12 +1,14 @@
 """DeepLabv3 on a ResNet-50 [Table 1]: torchvision's (Chen et al. 2017, output stride 8)."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.resnet import Bottleneck, ResNet
 from torchvision.models.segmentation.deeplabv3 import ASPP, DeepLabV3
 
+from grcsf.mae.checkpoint import unwrap
 from grcsf.models.blocks import SegmentationNetwork
 from grcsf.models.peers.public_weights import filled
 
@@ -30,6 +32,7 @@ class DeepLabv3(SegmentationNetwork):
     """
 
     size_multiple = 1
+    colours = True
 
     def __init__(
         self,
@@ -66,11 +69,13 @@ class DeepLabv3(SegmentationNetwork):
             # batch norm of the map that the image pooling leaves: one value a channel
             raise ValueError("DeepLabv3 trains on batches of two slices or more, found one slice")
         repeated = image[:, [0, 0, 0, *range(1, image.shape[1])]]  # (B, 3 + M, h, w)
+        if self.normalisation is not None:
+            repeated = self.normalisation(repeated)
         logits: Tensor = self.network(repeated)["out"]
         return logits
 
 
-def reference_state(network: DeepLabv3, public: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def reference_state(network: DeepLabv3, public: Mapping[str, Any]) -> dict[str, Tensor]:
     """The network's state dict with torchvision's weights in place.
 
     Args:
@@ -81,6 +86,7 @@ def reference_state(network: DeepLabv3, public: Mapping[str, Tensor]) -> dict[st
     Raises:
         ValueError: entries are missing, unexpected or mis-shaped, in one line.
     """
+    public = unwrap(public)
     whole = any(name.startswith("backbone.") for name in public)
     dropped = ("aux_classifier.", "classifier.4.") if whole else ("fc.",)
     ours = "network." if whole else "network.backbone."

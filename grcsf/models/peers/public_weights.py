@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 SHOWN = 3
+NORMALISATION = "normalisation."
+"""Of the input: ours, and kept as it is."""
 UNCOUNTED = ".num_batches_tracked"
 """Batch norm's counter, which older files lack and nothing here uses."""
 
@@ -32,7 +34,7 @@ def filled(
         ValueError: one line with the count and the first of the missing, unexpected, mis-shaped
             and non-finite entries.
     """
-    given = dict(given)
+    given, kept = dict(given), (*kept, NORMALISATION)
     for name in widened:
         if name in given and name in own and given[name].ndim == own[name].ndim:
             further = own[name][:, given[name].shape[1] :].to(given[name])

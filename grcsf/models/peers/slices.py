@@ -4,16 +4,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from grcsf.models.normalisation import Normalisation
+
 COLOURS = 3
 """Channels of a photograph."""
 
 
-def repeat_slice(image: Tensor) -> Tensor:
+def repeat_slice(image: Tensor, normalisation: Normalisation | None = None) -> Tensor:
     """The slice three times, then the maps that follow it: `(B, 1 + M, h, w)` → `(B, 3 + M, h, w)`.
 
-    Nothing is normalised: what a first convolution expects beyond [0, 1] it has to learn.
+    Without `normalisation` what a first convolution expects beyond [0, 1] it has to learn.
     """
-    return torch.cat([image[:, :1].expand(-1, COLOURS, -1, -1), image[:, 1:]], dim=1)
+    repeated = torch.cat([image[:, :1].expand(-1, COLOURS, -1, -1), image[:, 1:]], dim=1)
+    return repeated if normalisation is None else normalisation(repeated)
 
 
 def pad_to_size(image: Tensor, size: tuple[int, int]) -> Tensor:

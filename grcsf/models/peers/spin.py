@@ -7,11 +7,13 @@ subpixels of every pixel.
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from grcsf.mae.checkpoint import unwrap
 from grcsf.models.blocks import SegmentationNetwork
 from grcsf.models.peers.public_weights import filled
 
@@ -187,25 +189,39 @@ class SPiN(SegmentationNetwork):
         return logits
 
 
-def reference_state(network: SPiN, public: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def reference_state(network: SPiN, public: Mapping[str, Any]) -> dict[str, Tensor]:
     """The network's state dict with weights of the authors' form in place.
 
     Args:
         network: of the same sizes.
-        public: the authors' names. Their blocks all have a projection; those whose shape does not
-            change never use it, and ours lack it.
+        public: the authors' names, or their file, which has a state dict for each part
+            (`{"encoder_segmentation_state_dict": …}`). Their blocks all have a projection; those
+            whose shape does not change never use it, and ours lack it.
 
     Raises:
         ValueError: entries are missing, unexpected or mis-shaped, in one line.
     """
     own = network.state_dict()
-    given = {_our_name(name): value for name, value in public.items()}
+    given = {_our_name(name): value for name, value in unwrap(_joined(public)).items()}
     idle = [name for name in given if name.endswith("projection.weight") and name not in own]
     given = {name: value for name, value in given.items() if name not in idle}
     first = ["embedding.first.0.weight", "encoder.first.0.weight"]
     return filled(own, given, network="SPiN", widened=first)
 
 
+def _joined(public: Mapping[str, Any]) -> Mapping[str, Any]:
+    """One state dict of those of the parts; one that is whole stays as it is."""
+    parts = {part: public.get(f"{part}{_STATE}") for part in _PART_NAMES}
+    joined = {
+        f"{part}.{name}": value
+        for part, state in parts.items()
+        if isinstance(state, Mapping)
+        for name, value in state.items()
+    }
+    return joined or public
+
+
+_STATE = "_state_dict"
 _PARTS = {
     "encoder_subpixel_embedding.conv0": "embedding.first",
     "encoder_subpixel_embedding.blocks": "embedding.blocks",
@@ -222,6 +238,7 @@ _PARTS = {
     "decoder_segmentation.learnable_downsampler.conv_block": "downsampler.convolutions",
     "decoder_segmentation.learnable_downsampler.weights": "downsampler.weights",
 }
+_PART_NAMES = dict.fromkeys(name.partition(".")[0] for name in _PARTS)
 
 
 def _our_name(name: str) -> str:

@@ -46,6 +46,7 @@ class SwinUnet(SegmentationNetwork):
     """
 
     size_multiple = 1
+    colours = True
 
     def __init__(
         self,
@@ -92,7 +93,9 @@ class SwinUnet(SegmentationNetwork):
 
     def segment(self, image: Tensor, residuals: Tensor | None) -> Tensor:  # noqa: ARG002
         """`(B, 1 + M, h, w)` → logits `(B, 1, h, w)`; see the base class."""
-        tokens = self.patch_embed(repeat_slice(pad_to_size(image, self.input_size)))
+        tokens = self.patch_embed(
+            repeat_slice(pad_to_size(image, self.input_size), self.normalisation)
+        )
         skips = []
         for layer in self.layers:
             skips.append(tokens)

@@ -85,6 +85,7 @@ class TransFuse(SegmentationNetwork):
     """
 
     size_multiple = 1
+    colours = True
 
     def __init__(
         self,
@@ -137,7 +138,7 @@ class TransFuse(SegmentationNetwork):
         residuals: Tensor | None,  # noqa: ARG002
     ) -> list[tuple[float, Tensor]]:
         """Loss weights and logits `(B, 1, h, w)`: the prediction first."""
-        pixels = repeat_slice(pad_to_size(image, self.input_size))
+        pixels = repeat_slice(pad_to_size(image, self.input_size), self.normalisation)
         height, width = image.shape[-2:]
         return [(weight, logits[..., :height, :width]) for weight, logits in self.maps(pixels)]
 

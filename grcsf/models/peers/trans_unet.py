@@ -43,6 +43,7 @@ class TransUnet(SegmentationNetwork):
     """
 
     size_multiple = 1
+    colours = True
 
     def __init__(
         self,
@@ -96,7 +97,9 @@ class TransUnet(SegmentationNetwork):
 
     def segment(self, image: Tensor, residuals: Tensor | None) -> Tensor:  # noqa: ARG002
         """`(B, 1 + M, h, w)` → logits `(B, 1, h, w)`; see the base class."""
-        *skips, deepest = self.resnet(repeat_slice(pad_to_size(image, self.input_size)))
+        *skips, deepest = self.resnet(
+            repeat_slice(pad_to_size(image, self.input_size), self.normalisation)
+        )
         tokens = self.patch_embed(deepest).flatten(2).transpose(1, 2)  # (B, L, D)
         tokens = self.norm(self.blocks(self.dropout(tokens + self.pos_embed)))
         features = tokens.transpose(1, 2).unflatten(2, self.grid)

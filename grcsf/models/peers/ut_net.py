@@ -174,13 +174,17 @@ def reference_state(network: UTNet, public: Mapping[str, Any]) -> dict[str, Tens
     """The network's state dict with weights of the authors' form in place.
 
     Args:
-        network: of the same sizes.
-        public: a state dict that the authors' code has trained; they publish none.
+        network: of the same sizes; its auxiliary heads stay as they are where `public` has none.
+        public: a state dict that the authors' code has trained; they publish none. Auxiliary heads
+            that the network lacks are left out.
 
     Raises:
         ValueError: entries are missing, unexpected or mis-shaped, in one line.
     """
     index = "relative_position_index"  # ours makes its own
     state = {key: value for key, value in unwrap(public).items() if not key.endswith(index)}
-    given = renamed(state, REFERENCE_NAMES)
-    return filled(network.state_dict(), given, network="UTNet")
+    given, heads = renamed(state, REFERENCE_NAMES), "auxiliary."
+    if not network.auxiliary:
+        given = {name: value for name, value in given.items() if not name.startswith(heads)}
+    kept = () if any(name.startswith(heads) for name in given) else (heads,)
+    return filled(network.state_dict(), given, network="UTNet", kept=kept)

@@ -12,7 +12,7 @@ from torch import nn
 
 from grcsf.mae.build import MaskedModel
 from pipeline.errors import PipelineError
-from pipeline.networks.build import build_network, context_of, masked_models
+from pipeline.networks.build import beyond_of, build_network, context_of, masked_models
 from pipeline.networks.weights import load_weights, weights_digest
 from pipeline.settings import Dataset, Residuals, configured, encoder_mae, residual_count
 from pipeline.settings.instances import maes_behind, residual_instance
@@ -56,7 +56,7 @@ def explain(
     subject = Subject(
         case=case,
         store=store,
-        slices=_slices(layout, dataset, maps_of, case, store, context_of(network)),
+        slices=_slices(layout, dataset, maps_of, case, store, network),
         experiment=experiment,
         network=network,
         residuals=dataset.residuals[name] if name else None,
@@ -79,13 +79,14 @@ def _tell_learnt(layout: Layout, case: str, subset: int) -> None:
 
 
 def _slices(
-    layout: Layout, dataset: Dataset, name: str | None, case: str, store: Store, context: int
+    layout: Layout, dataset: Dataset, name: str | None, case: str, store: Store, network: nn.Module
 ) -> SliceDataset:
     count: Any = store.attrs["slices"]
     planes = [(case, z) for z in range(count)]
     maps = {case: layout.residual_store(name, case)} if name else None
     stores = {case: layout.case_store(case)}
-    return SliceDataset(planes, stores, dataset.slices, maps, context=context)
+    context, beyond = context_of(network), beyond_of(network)
+    return SliceDataset(planes, stores, dataset.slices, maps, context=context, beyond=beyond)
 
 
 def _network(layout: Layout, dataset: Dataset, experiment: str, subset: int) -> nn.Module:

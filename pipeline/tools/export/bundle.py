@@ -27,7 +27,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from pipeline.errors import PipelineError
-from pipeline.settings import Dataset, GradCam, configured, repeat_of, residual_count
+from pipeline.settings import Dataset, Experiment, GradCam, configured, repeat_of, residual_count
 from pipeline.settings.instances import mae_instance
 from pipeline.settings.section import Count, Name, Positive, require
 from pipeline.storage.files import file_digest, make_output, read_json, write_json
@@ -194,7 +194,7 @@ def _settings(layout: Layout, dataset: Dataset, experiment: str) -> Dataset:
     content = dataset.model_dump(mode="json")
     content |= {
         "source": {**source, **dataset.source.model_dump(include={"channel", "tilted"})},
-        "experiments": {name: each.model_dump(mode="json") for name, each in kept.items()},
+        "experiments": {name: _without_folders(each) for name, each in kept.items()},
         "residuals": {name: each.model_dump(mode="json") for name, each in residuals.items()},
         "mae": {
             name: {**mae.model_dump(mode="json"), "checkpoint": _name_of(mae.checkpoint)}
@@ -220,6 +220,11 @@ def _scores(layout: Layout, experiment: str, dataset: Dataset) -> dict[str, Any]
 
 def _name_of(checkpoint: str | None) -> str | None:
     return Path(checkpoint).name if checkpoint else None
+
+
+def _without_folders(experiment: Experiment) -> dict[str, Any]:
+    names = tuple(Path(file).name for file in experiment.pretrained or ())
+    return experiment.model_copy(update={"pretrained": names or None}).model_dump(mode="json")
 
 
 def _manifests(layout: Layout, dataset: Dataset, experiment: str, subset: int) -> dict[str, Path]:

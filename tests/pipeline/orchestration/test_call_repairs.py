@@ -89,11 +89,13 @@ def test_a_manifest_of_no_job_is_withdrawn_by_a_whole_call_alone(layouts):
     assert check(layouts) == []
 
 
-@pytest.mark.parametrize("work", ["ingest", "train_mae m"])
+@pytest.mark.parametrize("work", ["ingest", "train_mae m", "train_segmentation u repeat-2 1"])
 def test_files_replaced_since_they_were_read_have_their_job_planned(layouts, tmp_path, work):
     layout = layouts[0]
     made(layout)
-    write_json(layout.mae("m"), {"outputs": []})
+    training = layout.model("u/repeat-2", 1)
+    for manifest in (layout.mae("m"), training):
+        write_json(manifest, {"outputs": []})
     files = [tmp_path / name for name in ("one", "two")]
     for path in files:
         path.write_bytes(b"read")
@@ -103,7 +105,9 @@ def test_files_replaced_since_they_were_read_have_their_job_planned(layouts, tmp
         path.write_bytes(b"corrected")
         os.utime(path, (1_500_000_000, 1_500_000_000))
     line = f"heart: replaced since {work} read it: {files[0]} and 1 more"
-    due = {layout.cases if work == "ingest" else layout.mae("m")}
-    assert planned(layouts) == planned(layouts) == ([line], due)
+    manifests = [layout.cases, layout.mae("m"), training]
+    due = {manifest for manifest in manifests if layout.work_of(manifest) == work}
+    pretrained = {"heart": ["m", ("u/repeat-2", 1)], "head": []}
+    assert planned(layouts, pretrained) == planned(layouts, pretrained) == ([line], due)
     without, _ = planned(layouts, {"heart": [], "head": []})
     assert without == ([line] if work == "ingest" else [])

@@ -11,7 +11,7 @@ import pytest
 from pipeline.errors import PipelineError
 from pipeline.networks.build import build_network
 from pipeline.networks.weights import keep_model
-from pipeline.settings import Dataset
+from pipeline.settings import Dataset, Experiment
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.layout import Layout
 from pipeline.tools.export.bundle import open_bundle
@@ -45,6 +45,19 @@ def test_a_bundle_names_no_folder_and_holds_only_what_is_needed(run, tmp_path):
     record["settings"]["residuals"]["mrm"]["difference"] = "signed"
     signed = model_card(record, Dataset.model_validate(record["settings"]))
     assert "sees 2 signed residual maps" in signed
+
+
+def test_a_network_of_table_1_comes_with_its_recipe_s_parts_and_no_folder(run, tmp_path):
+    layout, dataset = run
+    own = {"pretrained": "/home/somebody/deit.pth", "training": {"recipe": "own"}}
+    fused = Experiment(model="trans_fuse", width=1, **own)
+    keep_model(build_network(fused, 0, dataset.slices), layout.model("unet", 1), "x", {})
+    changed = dataset.model_copy(update={"experiments": {**dataset.experiments, "unet": fused}})
+    model = exported((layout, changed), tmp_path / "fused.zip", "unet")
+    opened = open_bundle(model, tmp_path / "opened").dataset.experiments["unet"]
+    assert opened.pretrained == ("deit.pth",)
+    assert opened.training.normalise == "imagenet"
+    assert "somebody" not in read_text(model, "bundle.json")
 
 
 def test_the_card_shows_the_scores_of_masks_made_the_same_way(run, tmp_path):

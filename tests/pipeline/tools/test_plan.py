@@ -201,6 +201,18 @@ def test_nothing_is_trained_from_a_checkpoint_that_is_only_used(tmp_path):
     assert found.stages["residual_maps"].hours["cpu"] > 0
 
 
+def test_a_training_of_one_slice_a_case_takes_as_many_slices_as_cases(tmp_path):
+    def hours(**training):
+        given = tiny(tmp_path)
+        for experiment in given["datasets"]["own"]["experiments"].values():
+            experiment["training"] = {**experiment.get("training", {}), **training}
+        (found,) = plan(validate(given, "test"), {"cpu": load_rates(SHIPPED, "cpu")})
+        return found.stages["train_segmentation"].hours["cpu"]
+
+    assert hours(slice_per_case=0.95) < hours() / 2
+    assert hours(slice_per_case=None, normalise="dataset") == hours()
+
+
 def rates_file(path: Path, device: str = "cpu", **measured) -> Path:
     figures = {kind: {"macs": macs, "seconds": 1, "of": "test"} for kind, macs in measured.items()}
     machine = {"machine": "this", "origin": "a test", "measured": figures}

@@ -147,6 +147,16 @@ def test_maps_are_channels_of_both_branches_and_public_weights_leave_them(refere
         torch.testing.assert_close(network(image, maps), narrow(image))
 
 
+def test_the_authors_file_has_a_state_dict_for_each_part(reference):
+    public, parts = load_file(reference / "small.safetensors"), {"train_step": 3}
+    for name, value in public.items():
+        part, _, rest = name.partition(".")
+        parts.setdefault(f"{part}_state_dict", {})[rest] = value
+    whole = reference_state(small(), public)
+    joined = reference_state(small(), {**parts, "optimizer_state_dict": {"state": {}}})
+    assert all(torch.equal(joined[name], value) for name, value in whole.items())
+
+
 def test_weights_of_another_network_are_refused(reference):
     public = load_file(reference / "small.safetensors")
     assert len(public) == 243

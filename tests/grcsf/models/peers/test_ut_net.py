@@ -158,6 +158,16 @@ def test_residual_maps_may_follow_the_image():
             model(image)
 
 
+def test_auxiliary_heads_may_be_in_one_of_file_and_network_alone():
+    with_heads, without = network(auxiliary=True), network()
+    state = reference_state(without, with_heads.state_dict())
+    assert state.keys() == without.state_dict().keys()
+    state = reference_state(with_heads, without.state_dict())
+    name = "auxiliary.0.weight"
+    assert torch.equal(state[name], with_heads.state_dict()[name])
+    assert torch.equal(state["head.weight"], without.state_dict()["head.weight"])
+
+
 def test_other_weights_are_refused():
     model = network()
     with pytest.raises(ValueError, match=r"UTNet: \d+ missing \(first\.0.*; 1 unexpected \(conv1"):
