@@ -13,7 +13,7 @@ from torch import nn
 
 from grcsf.resampling import source_slices
 from pipeline.errors import PipelineError
-from pipeline.networks.build import beyond_of, build_network, context_of, memory_format
+from pipeline.networks.build import arranged, beyond_of, build_network, context_of
 from pipeline.networks.devices import compute_device
 from pipeline.networks.weights import load_weights
 from pipeline.settings import Experiment, Mae, Resources, Slices
@@ -51,7 +51,7 @@ def predict(
     network = build_network(settings, residual_count, slices, mae)
     weights = load_weights(network, layout.model(name, subset))["weights_sha256"]
     device = compute_device(resources.gpus)
-    network.to(device, memory_format=memory_format(settings.training)).eval()
+    arranged(network, settings.training).to(device).eval()
     keys, residuals = {}, instance or settings.residuals
     for case in cases:
         store = open_store(layout.case_store(case))

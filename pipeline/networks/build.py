@@ -74,9 +74,13 @@ def beyond_of(network: nn.Module) -> float:
     return 0.0 if normalisation is None else float(normalisation.mean[0])
 
 
-def memory_format(settings: Training) -> torch.memory_format:
-    """How a network's weights, and with them its features, lie in memory: rounding, and speed."""
-    return torch.channels_last if settings.channels_last else torch.contiguous_format
+def arranged(network: nn.Module, settings: Training) -> nn.Module:
+    """The network, its kernels in the memory order of its training, which its features follow."""
+    if settings.channels_last:
+        for weight in network.parameters():
+            if weight.dim() == 4:
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    return network
 
 
 def context_of(network: nn.Module) -> int:

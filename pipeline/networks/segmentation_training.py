@@ -14,7 +14,7 @@ from grcsf.contributions import recorded_contributions, unit_factors, units_of
 from grcsf.losses import LOSSES
 from grcsf.models.blocks import SegmentationNetwork
 from grcsf.schedule import constant, plateau_reductions, polynomial, warmup_cosine
-from pipeline.networks.build import memory_format
+from pipeline.networks.build import arranged
 from pipeline.networks.trainer import augmented
 from pipeline.settings import Training
 
@@ -27,7 +27,7 @@ class SegmentationTraining(lightning.LightningModule):
 
     def __init__(self, network: nn.Module, settings: Training, seed: int) -> None:
         super().__init__()
-        self.network = network.to(memory_format=memory_format(settings))
+        self.network = arranged(network, settings)
         self._settings = settings
         self._seed = seed
         self._loss = loss_of(settings)
