@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, cast
 
 import lightning
+import numpy as np
 import torch
 from torch import nn
 
@@ -22,7 +23,7 @@ from pipeline.settings import Training
 class SegmentationTraining(lightning.LightningModule):
     """The loss of section 3.4 under the schedule of section 4.3, or another method's own.
 
-    (seed, epoch, batch) decides how slices are varied, if they are.
+    (seed, epoch, batch) decides how slices are varied and what drops out, if anything does.
     """
 
     def __init__(self, network: nn.Module, settings: Training, seed: int) -> None:
@@ -64,6 +65,9 @@ class SegmentationTraining(lightning.LightningModule):
     def training_step(self, batch: Mapping[str, Any], number: int) -> torch.Tensor:
         """The loss of a batch of slices: of every head that the network has, by its weight."""
         batch = augmented(self, batch, number, self._settings.augment, self._seed)
+        # what drops out is the same in a resumed training
+        drawn = np.random.SeedSequence([self._seed, self.current_epoch, number, self.global_rank])
+        torch.manual_seed(int(drawn.generate_state(1)[0]))
         network = cast(SegmentationNetwork, self.network)
         heads, label = network.supervised(batch["image"], batch.get("residuals")), batch["label"]
         if self.trainer.world_size > 1:
