@@ -62,7 +62,7 @@ def build_table(
         maps = told_maps(row, dataset, contrasts)
         numbers |= {f"auc, {name}": contrasts[str(row.residuals)][name] for name in maps}
         table.numbers.append(numbers)
-        cells = [score_cell(DICE, numbers, None, evaluation), difference_cell(numbers)]
+        cells = [score_cell(DICE, numbers, evaluation), difference_cell(numbers)]
         cells += [", ".join(maps.values()) or "–", p_cell(numbers.get("p_holm"))]
         where = f"{row.labelled} ({row.training} + {row.validation})"
         table.rows.append([where, title(row.method), *cells])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from functools import partial
 from typing import Any
 
@@ -67,10 +68,13 @@ def predict(
         path = layout.prediction_store(name, subset, case)
         if is_current(path, keys[case]):
             continue
+        started = time.monotonic()
         maps = open_store(layout.residual_store(residuals, case)) if residuals else None
         probability = predict_case(network, store, maps, slices, device, resources.slices_at_once)
         geometry = {name: store.attrs[name] for name in GEOMETRY}
-        attributes = {**geometry, "case": case, "fingerprint": keys[case], "made_by": key}
+        seconds = round(time.monotonic() - started, 3)  # reading included
+        attributes = {**geometry, "case": case, "fingerprint": keys[case], "seconds": seconds}
+        attributes["made_by"] = key
         write_store(path, {"probability": probability}, attributes)
         log.info("%s, subset %d: predicted %s", name, subset, case)
     outputs = [f"subset-{subset}/{case}.zarr" for case in cases]

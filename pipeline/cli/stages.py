@@ -29,6 +29,7 @@ from pipeline.settings import (
     residual_count,
     source_root,
 )
+from pipeline.settings.configuration import table_experiments
 from pipeline.settings.instances import instances_of, subsets_served
 
 
@@ -178,8 +179,13 @@ def tabulate(
     job = open_job(config, override, dataset, table=table)
     from pipeline.tabulate import tabulate as run
 
+    chosen, macs = job.dataset.tables[table], {}
+    if "macs" in chosen.columns:
+        from pipeline.planning.network_costs import network_macs
+
+        macs = {name: network_macs(job.dataset, name) for name in table_experiments(chosen)}
     with recorded(job, "tabulate", table=table):
-        run(job.layout, table, job.dataset, job.settings.seed)
+        run(job.layout, table, job.dataset, job.settings.seed, macs)
 
 
 @app.command()

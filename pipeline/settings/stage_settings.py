@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.settings.configuration import Dataset, Settings
+from pipeline.settings.configuration import Dataset, Settings, table_experiments
 from pipeline.settings.instances import subsets_served, subsets_that_predict_unlabelled
 from pipeline.settings.method import Mae
 from pipeline.settings.residual_sets import GradCam
@@ -50,7 +50,11 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
         case "compare":
             return {**evaluation, "subsets": list(chosen.shared_subsets), **seed}
         case "tabulate":
-            return {"table": _plain(chosen.tables[name]), **evaluation, **seed}
+            table = chosen.tables[name]
+            counted = table_experiments(table) if "macs" in table.columns else []
+            networks = {one: _network_settings(chosen, one, *OF_TRAINING) for one in counted}
+            macs = {"networks": networks, **slices} if networks else {}
+            return {"table": _plain(table), **evaluation, **seed, **macs}
         case "report":
             return {"dataset": _ordered(_plain(chosen)), **seed}
     raise ValueError(f"no stage is called {stage!r}")

@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 from pipeline.settings.score_columns import COLUMNS
 from pipeline.settings.section import Name, Number, Section, require
 
-COSTS = ("parameters", "residual_seconds")  # the latter per patient, for residual maps
+COSTS = ("parameters", "macs", "residual_seconds", "network_seconds")
+"""Of a network, and of a patient: those for residual maps, and those for its prediction."""
 
 
 class TableRow(Section):

@@ -169,7 +169,7 @@ def wanted_tables(wildcards):
     if not paths:
         sys.exit(
             "error: configuration: found no datasets.<name>.tables, expected at least one; "
-            "config/ablations.yaml has some"
+            "config/atlas.yaml and config/ablations.yaml have some"
         )
     return paths
 
