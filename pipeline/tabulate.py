@@ -133,7 +133,7 @@ def _measured(
         seconds: list[Any] = [store.attrs["seconds"] for store in stores]
         numbers["residual_seconds"] = float(np.mean(seconds))
     predicted = [store_attributes(layout.prediction_store(name, *job)) or {} for job in tested]
-    spent = [attributes.get("seconds") for attributes in predicted]
+    spent: list[Any] = [attributes.get("seconds") for attributes in predicted]
     # a prediction may be deleted, or older than its record of seconds
     numbers["network_seconds"] = None if None in spent else float(np.mean(spent))
     return numbers
