@@ -29,6 +29,7 @@ from pipeline.settings import (
     Slices,
     Training,
     TrainingResources,
+    Untrained,
     encoder_mae,
     residual_count,
 )
@@ -142,7 +143,10 @@ def left_out(size: tuple[int, int]) -> dict[str, str]:
 def configured_methods(dataset: Dataset) -> list[Method]:
     """A data set's experiments, and the passes behind its residual sets that have MAEs."""
     methods = []
-    for name, settings in dataset.experiments.items():
+    for name, experiment in dataset.experiments.items():
+        if isinstance(experiment, Untrained):
+            log.info("%s is left out: %s", name, experiment.what)
+    for name, settings in dataset.networks.items():
         maps, mae = residual_count(dataset, name), encoder_mae(dataset, name)
         methods.append(network_method(name, settings, maps, dataset.slices, mae))
     return methods + [
@@ -235,7 +239,7 @@ def _network_shape(dataset: Dataset, name: str) -> Shape:
     """All that an experiment's cost depends on; experiments of equal shape are counted once."""
     no_shape: dict[str, Any] = {"training": Training(), "resources": TrainingResources()}
     no_shape |= {"subsets": None, "residuals": None}
-    settings = dataset.experiments[name].model_copy(update=no_shape)
+    settings = dataset.networks[name].model_copy(update=no_shape)
     mae, maps = encoder_mae(dataset, name), residual_count(dataset, name)
     return settings, maps, dataset.slices, mae and _mae_shape(mae)
 

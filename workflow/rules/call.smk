@@ -55,10 +55,17 @@ def note_failure(record):
         record.input = [*record.input[:SHOWN_INPUTS], f"and {further} more"]
 
 
-def pretrained(dataset):
-    """The MAEs that start from given weights, where folds have their own, each of them."""
-    chosen = SETTINGS.datasets[dataset]
-    return [name for name in all_maes(chosen) if chosen.mae[configured(name)].checkpoint]
+def fed_from_elsewhere(layout):
+    """Manifests of jobs that read files which no stage makes: given weights or predictions."""
+    chosen = SETTINGS.datasets[layout.dataset]
+    maes = [name for name in all_maes(chosen) if chosen.mae[configured(name)].checkpoint]
+    predictions = [
+        layout.predictions(name, subset)
+        for name in chosen.experiments
+        if name not in chosen.networks
+        for subset in chosen.subsets_of(name)
+    ]
+    return [*map(layout.mae, maes), *predictions]
 
 
 def plan_of_call():
@@ -108,7 +115,7 @@ if workflow.is_main_process:
     logger.addFilter(is_worth_showing)
     UNWRITABLE = or_exit(preflight.results_fault, RESULTS)
     UNSHARED = or_exit(preflight.store_fault, SETTINGS)
-    CALL = Call(LAYOUTS.values(), {dataset: pretrained(dataset) for dataset in LAYOUTS})
+    CALL = Call(LAYOUTS.values(), fed_from_elsewhere)
     # Snakemake refuses to plan what is due and write-protected: an archive counts as it stands
     lines = [UNWRITABLE] if UNWRITABLE else or_exit(list, CALL.check())
     told = [fold_note(dataset, chosen) for dataset, chosen in SETTINGS.datasets.items()]
