@@ -73,6 +73,9 @@ def write_project(folder: Path, count: int, folds: int | None = None) -> list[st
     for part in ("experiments", "tables"):
         dataset[part] |= paper["datasets"]["atlas"][part]
     dataset["source"]["root"] = "images"
+    checkpoint = folder / dataset["experiments"]["sam"]["checkpoint"]
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
     if folds:
         dataset["split"] = {"by": "group", "folds": folds}
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")

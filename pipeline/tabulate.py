@@ -22,7 +22,7 @@ from pipeline.evaluation.comparison import (
 from pipeline.evaluation.score_files import read_scores, read_summary
 from pipeline.evaluation.table_notes import RANKS, labelled_notes, repeat_notes, test_notes
 from pipeline.evaluation.tables import TextTable, escaped, write_table
-from pipeline.settings import COSTS, Dataset, Table
+from pipeline.settings import COSTS, Dataset, GivenPredictions, Table
 from pipeline.settings.configuration import table_experiments
 from pipeline.settings.instances import residual_instance
 from pipeline.settings.tables import COLUMNS, Column
@@ -132,6 +132,9 @@ def _measured(
         stores = (open_store(layout.residual_store(instance, case)) for instance, case in made)
         seconds: list[Any] = [store.attrs["seconds"] for store in stores]
         numbers["residual_seconds"] = float(np.mean(seconds))
+    if isinstance(dataset.experiments[name], GivenPredictions):
+        numbers["network_seconds"] = None  # they were made elsewhere
+        return numbers
     predicted = [store_attributes(layout.prediction_store(name, *job)) or {} for job in tested]
     spent: list[Any] = [attributes.get("seconds") for attributes in predicted]
     # a prediction may be deleted, or older than its record of seconds

@@ -183,7 +183,8 @@ def tabulate(
     if "macs" in chosen.columns:
         from pipeline.planning.network_costs import network_macs
 
-        macs = {name: network_macs(job.dataset, name) for name in table_experiments(chosen)}
+        rows = [name for name in table_experiments(chosen) if name in job.dataset.networks]
+        macs = {name: network_macs(job.dataset, name) for name in rows}
     with recorded(job, "tabulate", table=table):
         run(job.layout, table, job.dataset, job.settings.seed, macs)
 

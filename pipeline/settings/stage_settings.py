@@ -55,7 +55,8 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
             return {**evaluation, "subsets": list(chosen.shared_subsets), **seed}
         case "tabulate":
             table = chosen.tables[name]
-            counted = table_experiments(table) if "macs" in table.columns else []
+            rows = table_experiments(table) if "macs" in table.columns else []
+            counted = [one for one in rows if one in chosen.networks]
             networks = {one: _network_settings(chosen, one, *OF_TRAINING) for one in counted}
             macs = {"networks": networks, **slices} if networks else {}
             return {"table": _plain(table), **evaluation, **seed, **macs}
