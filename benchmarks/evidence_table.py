@@ -12,7 +12,7 @@ from pipeline.evaluation.contrast import IMAGE
 from pipeline.evaluation.summary import patients_interval
 from pipeline.evaluation.tables import TextTable
 from pipeline.settings import Dataset, Evaluation
-from pipeline.settings.score_columns import DICE
+from pipeline.settings.tables import DICE
 
 RECOMMENDED = "recommended"  # the method that is tested against each other one
 TITLES = {
@@ -62,7 +62,7 @@ def build_table(
         maps = told_maps(row, dataset, contrasts)
         numbers |= {f"auc, {name}": contrasts[str(row.residuals)][name] for name in maps}
         table.numbers.append(numbers)
-        cells = [score_cell(DICE, numbers, None, evaluation), difference_cell(numbers)]
+        cells = [score_cell(DICE, numbers, evaluation), difference_cell(numbers)]
         cells += [", ".join(maps.values()) or "–", p_cell(numbers.get("p_holm"))]
         where = f"{row.labelled} ({row.training} + {row.validation})"
         table.rows.append([where, title(row.method), *cells])

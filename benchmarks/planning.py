@@ -1,4 +1,4 @@
-"""Seconds that Snakemake plans for, at ATLAS's full size: all ablations, ten methods, four subsets.
+"""Seconds that Snakemake plans for, at ATLAS's full size: Table 1, all ablations, four subsets.
 
 Run as `python benchmarks/planning.py [--cases 16 655] [--folds 4] [--repeats 3]`; folds take the
 place of the subsets. The images are empty files.
@@ -25,8 +25,6 @@ from keeping import keep
 from pipeline.storage.layout import in_batch
 
 ROOT = Path(__file__).parents[1]
-PEERS = ("unet", "unetpp", "deeplabv3", "swinunet", "transunet")
-PEERS += ("spin", "transfuse", "utnet", "sam", "grcsf")
 COHORTS = 16
 CALLS = ("dry run", "nothing to do")
 Seconds = tuple[float, float]  # on the wall, of the processor
@@ -67,15 +65,19 @@ def write_project(folder: Path, count: int, folds: int | None = None) -> list[st
         stem = f"{case}_ses-1_space-MNI152NLin2009aSym"
         (anatomy / f"{stem}_T1w.nii.gz").touch()
         (anatomy / f"{stem}_label-L_desc-T1lesion_mask.nii.gz").touch()
-    config = yaml.safe_load((ROOT / "config" / "ablations.yaml").read_text("utf-8"))
+    config, paper = (
+        yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text("utf-8"))
+        for name in ("ablations", "atlas")
+    )
     dataset = config["datasets"]["atlas"]
+    for part in ("experiments", "tables"):
+        dataset[part] |= paper["datasets"]["atlas"][part]
     dataset["source"]["root"] = "images"
+    checkpoint = folder / dataset["experiments"]["sam"]["checkpoint"]
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
     if folds:
         dataset["split"] = {"by": "group", "folds": folds}
-    training = dataset["experiments"]["unetpp"]["training"]
-    for peer in PEERS:  # only their names matter to a plan
-        known = dataset["experiments"].get(peer, {"model": "unetpp", "training": training})
-        dataset["experiments"][peer] = {key: known[key] for key in known if key != "subsets"}
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
     return cases
 

@@ -10,7 +10,7 @@ from pipeline.evaluation.tables import write_table
 from pipeline.settings import Evaluation
 from pipeline.storage.layout import Layout
 
-VERSION = 2
+VERSION = 3
 log = logging.getLogger(__name__)
 
 

@@ -24,7 +24,7 @@ from pipeline.storage.files import read_json, write
 from pipeline.storage.layout import STAGES, Layout, stage_version
 from pipeline.storage.roles import labelled_test_cases
 
-VERSION = 5
+VERSION = 6
 log = logging.getLogger(__name__)
 Scores = Mapping[str, pd.DataFrame]
 

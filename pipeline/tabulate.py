@@ -10,53 +10,68 @@ from typing import Any
 import numpy as np
 
 from pipeline.evaluation.comparison import (
-    best_value,
+    BestTwo,
+    add_tests,
+    best_two,
+    check_same_patients,
+    emphasised,
     experiment_numbers,
     score_cell,
     tell_repeats,
 )
-from pipeline.evaluation.score_files import read_summary
-from pipeline.evaluation.table_notes import labelled_notes, repeat_notes
+from pipeline.evaluation.score_files import read_scores, read_summary
+from pipeline.evaluation.table_notes import RANKS, labelled_notes, repeat_notes, test_notes
 from pipeline.evaluation.tables import TextTable, escaped, write_table
-from pipeline.settings import COSTS, Dataset, Table
+from pipeline.settings import COSTS, Dataset, GivenPredictions, Table
 from pipeline.settings.configuration import table_experiments
 from pipeline.settings.instances import residual_instance
-from pipeline.settings.score_columns import COLUMNS, Column
+from pipeline.settings.tables import COLUMNS, Column
 from pipeline.storage.layout import Layout
 from pipeline.storage.roles import labelled_test_cases
-from pipeline.storage.zarr_store import open_store
+from pipeline.storage.zarr_store import open_store, store_attributes
 
-VERSION = 1
+VERSION = 2
 log = logging.getLogger(__name__)
 
 TITLES = {
     **{key: column.title for key, column in COLUMNS.items()},
     "parameters": "Parameters",
+    "macs": "G MACs",
     "residual_seconds": "Residual maps, s a patient",
+    "network_seconds": "Network, s a patient",
 }
 Numbers = dict[str, Any]
 
 
-def tabulate(layout: Layout, name: str, dataset: Dataset, seed: int) -> None:
+def tabulate(
+    layout: Layout, name: str, dataset: Dataset, seed: int, macs: Mapping[str, int] | None = None
+) -> None:
     """Write one table of the configuration as Markdown and CSV.
+
+    `macs` are those of a slice by experiment, for tables that have them as a column.
 
     Raises:
         PipelineError: an experiment of it has not been evaluated, or a residual store is missing.
     """
     chosen = dataset.tables[name]
-    table = build_table(layout, dataset, chosen, seed)
+    table = build_table(layout, dataset, chosen, seed, macs or {})
     page = layout.chosen_table(name, ".md")
     write_table(table, chosen.title, page, layout.chosen_table(name, ".csv"))
     log.info("table %s: %s", name, page)
 
 
-def build_table(layout: Layout, dataset: Dataset, chosen: Table, seed: int) -> TextTable:
+def build_table(
+    layout: Layout, dataset: Dataset, chosen: Table, seed: int, macs: Mapping[str, int]
+) -> TextTable:
     """The table's cells, numbers and notes, of the subsets that all rows share; see `tabulate`."""
     names = table_experiments(chosen)
     subsets = dataset.subsets_of(*names)
     scores = [COLUMNS[key] for key in chosen.columns if key not in COSTS]
     measured = {name: _measured(layout, dataset, name, subsets, scores, seed) for name in names}
+    for name, numbers in measured.items():
+        numbers["macs"] = macs.get(name)
     tell_repeats(measured)
+    _add_tests(layout, dataset, subsets, scores, measured, seed)
     published = {key for row in chosen.rows for key in row.published}
     best = {key: _best_of_groups(chosen, key, measured) for key in chosen.columns}
     table = TextTable(list(chosen.headings), names=len(chosen.headings))
@@ -79,7 +94,25 @@ def build_table(layout: Layout, dataset: Dataset, chosen: Table, seed: int) -> T
     patients = measured[names[0]]["patients"]
     table.notes = _notes(chosen, dataset, subsets, patients, published)
     table.notes += [*repeat_notes(measured), *labelled_notes(measured)]
+    table.notes += test_notes(scores, measured, dataset.evaluation)
     return table
+
+
+def _add_tests(
+    layout: Layout,
+    dataset: Dataset,
+    subsets: Sequence[int],
+    columns: Sequence[Column],
+    measured: dict[str, Numbers],
+    seed: int,
+) -> None:
+    """Test the rows' experiments against the baseline, where it is one of them."""
+    if dataset.evaluation.baseline not in measured or not columns:
+        return
+    patients = {name: read_scores(layout, name, subsets) for name in measured}
+    check_same_patients(layout, patients)
+    by_subset = len(subsets) > 1 and not dataset.split.folds
+    add_tests(columns, dataset.evaluation, patients, measured, seed, by_subset=by_subset)
 
 
 def _measured(
@@ -92,14 +125,20 @@ def _measured(
 ) -> Numbers:
     summary = read_summary(layout, name, dataset.evaluation, seed, subsets)
     numbers = experiment_numbers(layout, name, summary, columns)
-    residuals = dataset.experiments[name].residuals
+    residuals, tested = dataset.experiments[name].residuals, labelled_test_cases(layout, subsets)
     numbers["residual_seconds"] = None
     if residuals is not None:
-        tested = labelled_test_cases(layout, subsets)
         made = ((residual_instance(dataset, residuals, number), case) for number, case in tested)
         stores = (open_store(layout.residual_store(instance, case)) for instance, case in made)
         seconds: list[Any] = [store.attrs["seconds"] for store in stores]
         numbers["residual_seconds"] = float(np.mean(seconds))
+    if isinstance(dataset.experiments[name], GivenPredictions):
+        numbers["network_seconds"] = None  # they were made elsewhere
+        return numbers
+    predicted = [store_attributes(layout.prediction_store(name, *job)) or {} for job in tested]
+    spent: list[Any] = [attributes.get("seconds") for attributes in predicted]
+    # a prediction may be deleted, or older than its record of seconds
+    numbers["network_seconds"] = None if None in spent else float(np.mean(spent))
     return numbers
 
 
@@ -110,33 +149,35 @@ def _group(chosen: Table, labels: Sequence[str]) -> str:
 
 def _best_of_groups(
     chosen: Table, key: str, measured: Mapping[str, Numbers]
-) -> dict[str, tuple[float | None, float | None]]:
-    """The best of our figures and of the published ones, in each group of rows."""
+) -> dict[str, tuple[BestTwo, BestTwo]]:
+    """The best two of our figures and of the published ones, in each group of rows."""
     ours, theirs = defaultdict(list), defaultdict(list)
     for row in chosen.rows:
         group = _group(chosen, row.labels)
         ours[group].append(measured[row.experiment][key])
         theirs[group].append(row.published.get(key))
     low = key in COSTS or COLUMNS[key].low_is_best
-    return {group: (best_value(ours[group], low), best_value(theirs[group], low)) for group in ours}
+    return {group: (best_two(ours[group], low), best_two(theirs[group], low)) for group in ours}
 
 
-def _cell(key: str, numbers: Numbers, best: float | None, dataset: Dataset) -> str:
+def _cell(key: str, numbers: Numbers, best: BestTwo, dataset: Dataset) -> str:
     if key in COSTS:
         return _cost_cell(key, numbers[key])
-    return score_cell(COLUMNS[key], numbers, best, dataset.evaluation)
+    return score_cell(COLUMNS[key], numbers, dataset.evaluation, best)
 
 
 def _cost_cell(key: str, value: float | None) -> str:
     if value is None:
         return "–"
-    return f"{value / 1e6:.2f} M" if key == "parameters" else f"{value:.2f}"
+    if key == "parameters":
+        return f"{value / 1e6:.2f} M"
+    return f"{value / 1e9:.2f}" if key == "macs" else f"{value:.2f}"
 
 
-def _published_cell(key: str, value: float | None, best: float | None) -> str:
+def _published_cell(key: str, value: float | None, best: BestTwo) -> str:
     if value is None or key in COSTS:
         return _cost_cell(key, value)
-    return f"**{value:.3f}**" if value == best else f"{value:.3f}"
+    return emphasised(f"{value:.3f}", best)
 
 
 def _notes(
@@ -153,14 +194,19 @@ def _notes(
     within = f" within each {escaped(chosen.best_within)}" if chosen.best_within else ""
     notes = [
         f"Means {over}; in brackets the {dataset.evaluation.confidence:.0%} bootstrap interval "
-        f"over patients, where one is defined. Bold: best{within}."
+        f"over patients, where one is defined. {RANKS}{within}."
     ]
     if published:
         notes.append(
             "Published figures are those printed in the publication, from its own data and runs; "
             "they are shown for comparison and enter nothing."
         )
-    if "residual_seconds" in chosen.columns:
-        seconds = "Seconds a patient are those that the residual stores record"
-        notes.append(f"{seconds}, of the machine that made them.")
+    if "macs" in chosen.columns:
+        macs = "MACs, multiplications with their additions, are of one slice and one pass of the"
+        note = f"{macs} network, without the passes behind residual maps; all are counted."
+        thop = " Published ones were counted by thop (docs/complexity.md)."
+        notes.append(note + thop * ("macs" in published))
+    if {"residual_seconds", "network_seconds"} & set(chosen.columns):
+        seconds = "Seconds a patient are those that the stores of residual maps and of predictions"
+        notes.append(f"{seconds} record, reading included, of the machine that made them.")
     return notes

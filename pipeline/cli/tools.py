@@ -115,6 +115,9 @@ def complexity(
     ] = None,
     repeats: Annotated[int, typer.Option(min=0, help="timed runs; 0: only count")] = 3,
     gpus: Annotated[int, typer.Option(min=0, max=1, help="1: measure on the GPU")] = 0,
+    only: Annotated[
+        list[str] | None, typer.Option(help="a method, such as SPiN; may be repeated")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print parameters, MACs, peak memory and seconds a slice of each method."""
@@ -129,12 +132,14 @@ def complexity(
             f"{SMALLEST_SIDE} pixels"
         )
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or the profiler talks of itself on stderr
-    from pipeline.planning.network_costs import configured_methods, paper_methods
-    from pipeline.tools.complexity import as_records, table
+    from pipeline.planning.network_costs import configured_methods, left_out, paper_methods
+    from pipeline.tools.complexity import as_records, chosen_methods, table
     from pipeline.tools.complexity import complexity as run
 
-    methods = configured_methods(job.dataset) if job else paper_methods(input_size or (224, 224))
-    costs = run(methods, repeats, gpus)
+    size = input_size or (224, 224)
+    methods = configured_methods(job.dataset) if job else paper_methods(size)
+    chosen = chosen_methods(methods, only or [], {} if job else left_out(size))
+    costs = run(chosen, repeats, gpus)
     typer.echo(as_records(costs) if as_json else table(costs))
 
 

@@ -17,11 +17,13 @@ from pipeline.evaluation.summary import patients_interval
 from pipeline.evaluation.table_notes import table_notes
 from pipeline.evaluation.tables import TextTable
 from pipeline.settings import Evaluation
-from pipeline.settings.score_columns import DICE, TABLE_1, TABLE_2, Column
+from pipeline.settings.tables import DICE, TABLE_1, TABLE_2, Column
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import Layout
 
 THRESHOLD_ALONE = "HU threshold alone"
+BestTwo = tuple[str, str]
+"""The best and the second-best figure of a column as they read; "" if there is none."""
 
 
 def build_comparison(
@@ -43,12 +45,9 @@ def build_comparison(
         patients[name] = read_scores(layout, name, subsets)
         numbers[name] = experiment_numbers(layout, name, summaries[name], columns)
     tell_repeats(numbers)
-    _check_same_patients(layout, patients)
-    others = [name for name in experiments if name != evaluation.baseline]
-    if evaluation.baseline in experiments and others:
-        for column in columns:
-            by_subset = summaries[str(evaluation.baseline)]["mean_over"] == "subsets"
-            _test(column, others, evaluation, patients, numbers, seed, by_subset=by_subset)
+    check_same_patients(layout, patients)
+    by_subset = next(iter(summaries.values()))["mean_over"] == "subsets"
+    add_tests(columns, evaluation, patients, numbers, seed, by_subset=by_subset)
     table = _rows(columns, numbers, evaluation)
     if evaluation.metrics == "calcium":
         _add_threshold_row(table, columns, next(iter(summaries.values())))
@@ -62,17 +61,23 @@ def _rows(
     """A row for each experiment, without notes."""
     table = TextTable(["Method", *(column.title for column in columns), "Parameters"])
     best = {
-        column.key: best_value([row[column.key] for row in numbers.values()], column.low_is_best)
+        column.key: best_two([row[column.key] for row in numbers.values()], column.low_is_best)
         for column in columns
     }
     for name, row in numbers.items():
-        cells = [score_cell(column, row, best[column.key], evaluation) for column in columns]
-        table.rows.append([name, *cells, f"{row['parameters'] / 1e6:.2f} M"])
+        cells = [score_cell(column, row, evaluation, best[column.key]) for column in columns]
+        count = row["parameters"]
+        table.rows.append([name, *cells, "–" if count is None else f"{count / 1e6:.2f} M"])
         table.numbers.append(row)
     return table
 
 
-def _check_same_patients(layout: Layout, patients: Mapping[str, pd.DataFrame]) -> None:
+def check_same_patients(layout: Layout, patients: Mapping[str, pd.DataFrame]) -> None:
+    """Refuse scores that cannot be compared.
+
+    Raises:
+        PipelineError: an experiment was scored on other patients than the first.
+    """
     (first, wanted), *others = patients.items()
     for name, scores in others:
         if set(scores.index) != set(wanted.index):
@@ -103,11 +108,18 @@ def experiment_numbers(
             spread = reduce(getitem, where, summary[part]["sd_over_repeats"]) if repeated else None
         if repeated:
             numbers[f"{column.key}_sd"] = spread
-    model = read_json(layout.model(name, summary["subsets"][0]))
+    model = _model(layout, name, summary["subsets"][0])
     numbers["parameters"] = model["parameters"]
     if fewer := model.get("settings", {}).get("experiment", {}).get("labelled_cases"):
         numbers["labelled_cases"] = fewer
     return numbers
+
+
+def _model(layout: Layout, name: str, subset: int) -> Mapping[str, Any]:
+    """What is recorded of an experiment's network: by its training or, without one, by predict."""
+    predictions = layout.predictions(name, subset)
+    recorded = read_json(predictions) if predictions.exists() else {}
+    return recorded if "parameters" in recorded else read_json(layout.model(name, subset))
 
 
 def tell_repeats(numbers: Mapping[str, dict[str, Any]]) -> None:
@@ -115,6 +127,22 @@ def tell_repeats(numbers: Mapping[str, dict[str, Any]]) -> None:
     if any("repeats" in row for row in numbers.values()):
         for row in numbers.values():
             row.setdefault("repeats", 1)
+
+
+def add_tests(
+    columns: Sequence[Column],
+    evaluation: Evaluation,
+    patients: Mapping[str, pd.DataFrame],  # experiment → its patients' scores
+    numbers: Mapping[str, dict[str, Any]],  # experiment → its row, to which the tests are added
+    seed: int,
+    *,
+    by_subset: bool,  # whether means are those of the subsets' means
+) -> None:
+    """Test every experiment against the baseline, column by column, where the baseline is one."""
+    others = [name for name in numbers if name != evaluation.baseline]
+    if evaluation.baseline in numbers and others:
+        for column in columns:
+            _test(column, others, evaluation, patients, numbers, seed, by_subset=by_subset)
 
 
 def _test(
@@ -125,7 +153,7 @@ def _test(
     numbers: Mapping[str, dict[str, Any]],
     seed: int,
     *,
-    by_subset: bool,  # whether means are those of the subsets' means
+    by_subset: bool,
 ) -> None:
     """Add each experiment's difference from the baseline, and its corrected p, to `numbers`."""
     baseline = patients[str(evaluation.baseline)]
@@ -151,24 +179,35 @@ def _test(
         numbers[name] |= {f"{column.key}_p": float(p_value), f"{column.key}_smallest_p": least}
 
 
-def best_value(figures: Iterable[float | None], low_is_best: bool) -> float | None:
-    """The best of the defined figures; None if all of them read the same."""
-    values = [value for value in figures if value is not None]
-    if len({f"{value:.3f}" for value in values}) < 2:
-        return None
-    return min(values) if low_is_best else max(values)
+def best_two(figures: Iterable[float | None], low_is_best: bool) -> BestTwo:
+    """How the best and the second-best of the defined figures read.
+
+    There is no best where all of them read the same, and no second where only two do not.
+    """
+    read = {f"{value:.3f}" for value in figures if value is not None}
+    first, *others = [*sorted(read, key=float, reverse=not low_is_best), ""]
+    return (first if len(read) > 1 else ""), (others[0] if len(read) > 2 else "")
+
+
+def emphasised(shown: str, best: BestTwo) -> str:
+    """A figure in Markdown: the best bold, the second-best underlined, as in the paper."""
+    first, second = best
+    if shown == first:
+        return f"**{shown}**"
+    return f"<u>{shown}</u>" if shown == second else shown
 
 
 def score_cell(
-    column: Column, numbers: Mapping[str, Any], best: float | None, evaluation: Evaluation
+    column: Column,
+    numbers: Mapping[str, Any],
+    evaluation: Evaluation,
+    best: BestTwo = ("", ""),
 ) -> str:
-    """A score's cell: bold if it is the best, its spread over repeats, a star, its interval."""
+    """A score's cell: how it ranks, its spread over repeats, a star, its interval."""
     value = numbers[column.key]
     if value is None:
         return "undefined"
-    shown = f"{value:.3f}"
-    if best is not None and shown == f"{best:.3f}":
-        shown = f"**{shown}**"
+    shown = emphasised(f"{value:.3f}", best)
     if (spread := numbers.get(f"{column.key}_sd")) is not None:
         shown += f" ± {spread:.3f}"
     if numbers.get(f"{column.key}_p", math.nan) < 1 - evaluation.confidence:

@@ -25,8 +25,9 @@ def rendered(template: str, content: Mapping[str, Any]) -> str:
 
 
 def emphasis(text: str) -> Markup:
-    r"""The comparison's Markdown as HTML: `**best**`, `\*`, and intervals set small."""
+    r"""The comparison's Markdown as HTML: `**best**`, `<u>second</u>`, `\*`, small intervals."""
     marked = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(escape(text)))
+    marked = re.sub(r"&lt;u&gt;([\d.]+)&lt;/u&gt;", r"<u>\1</u>", marked)
     marked = re.sub(r"(?<=[\d>*] )(\[[^\]]+, [^\]]+\])$", r"<small>\1</small>", marked)
     return Markup(marked.replace("\\*", "*"))
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from pipeline.evaluation.tables import escaped
 from pipeline.settings import Evaluation
-from pipeline.settings.score_columns import DICE, Column
+from pipeline.settings.tables import DICE, Column
 
 Numbers = Mapping[str, Mapping[str, Any]]
+RANKS = "Bold: best; underlined: second-best of three or more"
 
 
 def table_notes(
@@ -25,7 +26,7 @@ def table_notes(
     if evaluation.metrics == "calcium":
         notes.append(_calcium(first))
     notes += [*repeat_notes(numbers), *labelled_notes(numbers)]
-    notes += _tests(columns, numbers, evaluation)
+    notes += test_notes(columns, numbers, evaluation)
     notes += _undefined(columns, numbers)
     if evaluation.metrics == "calcium":
         notes += [_agatston(name, summary) for name, summary in summaries.items()]
@@ -68,7 +69,7 @@ def _means(summary: Mapping[str, Any], evaluation: Evaluation) -> str:
     return (
         f"{scores} {over}, each over all voxels of the volume; in brackets the "
         f"{evaluation.confidence:.0%} bootstrap interval over patients (BCa, "
-        f"{evaluation.bootstrap_samples:,} samples), where one is defined. Bold: the best method."
+        f"{evaluation.bootstrap_samples:,} samples), where one is defined. {RANKS}."
     )
 
 
@@ -83,9 +84,12 @@ def _calcium(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _tests(columns: Sequence[Column], numbers: Numbers, evaluation: Evaluation) -> list[str]:
+def test_notes(columns: Sequence[Column], numbers: Numbers, evaluation: Evaluation) -> list[str]:
+    """What the stars mean, where none can appear, and the difference of each method's Dice."""
     baseline = evaluation.baseline
-    tested = {name: row for name, row in numbers.items() if f"{DICE.key}_p" in row}
+    tested = {
+        name: row for name, row in numbers.items() if any(f"{one.key}_p" in row for one in columns)
+    }
     if not tested:
         return []
     pooled = any(column.where[0] != "scores" for column in columns)
@@ -109,7 +113,9 @@ def _tests(columns: Sequence[Column], numbers: Numbers, evaluation: Evaluation) 
             f"{baseline}, the smallest p that this test can reach after the correction is "
             f"{smallest:.2g}: no star can appear there, however large the difference."
         )
-    return notes + [_difference(name, row, baseline) for name, row in tested.items()]
+    if DICE in columns:
+        notes += [_difference(name, row, baseline) for name, row in tested.items()]
+    return notes
 
 
 def _difference(name: str, row: Mapping[str, Any], baseline: str | None) -> str:

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ from pipeline.settings import (
     Slices,
     Training,
     TrainingResources,
+    Untrained,
     encoder_mae,
     residual_count,
 )
@@ -49,12 +50,16 @@ PEER_NETWORKS = {
     "UTNet": Experiment(model="ut_net"),
 }
 """The other networks of Table 1 that are trained, as it calls them."""
+SAM_SIDE = 1024
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Method:
-    """A network to be measured; `build` returns it and its inputs of one slice, (1, ., y, x)."""
+    """A network to be measured; `build` returns it and its inputs of one slice, (1, ., y, x).
+
+    It can be pickled, to be measured by another process.
+    """
 
     name: str
     size: tuple[int, int]
@@ -107,7 +112,8 @@ class OneMask(nn.Module):
 def paper_methods(size: tuple[int, int]) -> list[Method]:
     """The paper's networks at full width; GRCSF with all patch sizes of Table 6.
 
-    Of the other networks of Table 1 those that take slices of this size.
+    Of the other networks of Table 1 those that take slices of this size, and of SAM, which has a
+    size of its own, the image encoder, whose counts the table prints.
     """
     slices = Slices(size=size, percentiles=(0, 100))  # only the size matters here
     methods = [
@@ -119,18 +125,28 @@ def paper_methods(size: tuple[int, int]) -> list[Method]:
         grcsf = Experiment(model="grcsf", residuals="mrm", rcu=Rcu(patch_sizes=patches))
         name = f"GRCSF, patches {', '.join(map(str, patches))}"
         methods.append(network_method(name, grcsf, 2, slices))
+    faults = left_out(size)
     for title, peer in PEER_NETWORKS.items():
-        if fault := size_fault(peer.model, size):
-            log.info("%s is left out: %s", title, fault)
+        if title in faults:
+            log.info("%s is left out: %s", title, faults[title])
         else:
             methods.append(network_method(title, peer, 0, slices))
-    return methods
+    return [*methods, Method("SAM, image encoder", (SAM_SIDE, SAM_SIDE), _sam_encoder)]
+
+
+def left_out(size: tuple[int, int]) -> dict[str, str]:
+    """Why some networks of Table 1 cannot take slices of this size, by title."""
+    faults = {title: size_fault(peer.model, size) for title, peer in PEER_NETWORKS.items()}
+    return {title: fault for title, fault in faults.items() if fault}
 
 
 def configured_methods(dataset: Dataset) -> list[Method]:
     """A data set's experiments, and the passes behind its residual sets that have MAEs."""
     methods = []
-    for name, settings in dataset.experiments.items():
+    for name, experiment in dataset.experiments.items():
+        if isinstance(experiment, Untrained):
+            log.info("%s is left out: %s", name, experiment.what)
+    for name, settings in dataset.networks.items():
         maps, mae = residual_count(dataset, name), encoder_mae(dataset, name)
         methods.append(network_method(name, settings, maps, dataset.slices, mae))
     return methods + [
@@ -144,24 +160,32 @@ def network_method(
     name: str, settings: Experiment, maps: int, slices: Slices, mae: Mae | None = None
 ) -> Method:
     """An experiment's network, which sees `maps` residual maps beside the slice."""
+    return Method(name, slices.size, partial(_built, settings, maps, slices, mae))
 
-    def build() -> Built:
-        network = build_network(settings, maps, slices, mae)
-        image = torch.rand(1, 1 + 2 * context_of(network), *slices.size)
-        return network, (image, torch.rand(1, maps, *slices.size)) if maps else (image,)
 
-    return Method(name, slices.size, build)
+def _built(settings: Experiment, maps: int, slices: Slices, mae: Mae | None) -> Built:
+    network = build_network(settings, maps, slices, mae)
+    image = torch.rand(1, 1 + 2 * context_of(network), *slices.size)
+    return network, (image, torch.rand(1, maps, *slices.size)) if maps else (image,)
+
+
+def _sam_encoder() -> Built:
+    from grcsf.models.peers.sam import Sam  # with transformers, which takes seconds
+
+    encoder = Sam().network.vision_encoder
+    return encoder, (torch.rand(1, 3, SAM_SIDE, SAM_SIDE),)
 
 
 def _passes(name: str, settings: Residuals, dataset: Dataset) -> Method:
-
-    def build() -> Built:
-        maes = {part.mae: masked_model(dataset.mae[part.mae]) for part in settings.maps}
-        per_map = [maes[part.mae] for part in settings.maps]
-        return ResidualPasses(per_map, settings), (torch.rand(1, 1, *dataset.slices.size),)
-
     count = sum(part.passes for part in settings.maps)
+    build = partial(_built_passes, settings, dataset.mae, dataset.slices.size)
     return Method(f"residual maps {name}, {count} passes", dataset.slices.size, build)
+
+
+def _built_passes(settings: Residuals, known: Mapping[str, Mae], size: tuple[int, int]) -> Built:
+    maes = {part.mae: masked_model(known[part.mae]) for part in settings.maps}
+    per_map = [maes[part.mae] for part in settings.maps]
+    return ResidualPasses(per_map, settings), (torch.rand(1, 1, *size),)
 
 
 Shape = tuple[Experiment, int, Slices, Mae | None]
@@ -213,7 +237,7 @@ def _mae_macs(settings: Mae, mask_ratio: float) -> int:
 
 def _network_shape(dataset: Dataset, name: str) -> Shape:
     """All that an experiment's cost depends on; experiments of equal shape are counted once."""
-    chosen = dataset.experiments[name]
+    chosen = dataset.networks[name]
     # of a training only the heads that help it are part of the network
     training = Training(auxiliary=chosen.training.auxiliary)
     no_shape: dict[str, Any] = {"training": training, "resources": TrainingResources()}

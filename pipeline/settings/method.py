@@ -9,9 +9,13 @@ from pydantic import (
     AfterValidator,
     Field,
     SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     model_serializer,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from grcsf.models.peer_sizes import PEERS, width_fault
 from pipeline.settings.recipes.published import MASKED, WEIGHT_DECAY, own_training, training_fault
@@ -38,6 +42,7 @@ from pipeline.settings.section import (
     Section,
     Side,
     Start,
+    Subsets,
     Warmup,
     require,
 )
@@ -55,6 +60,16 @@ def _each_once(levels: tuple[int, ...]) -> tuple[int, ...]:
 
 Levels = Annotated[tuple[Level, ...], AfterValidator(_each_once)]
 Peer = Literal["deeplabv3", "swin_unet", "trans_unet", "spin", "trans_fuse", "ut_net"]
+
+
+def _or_sam(value: Any, known: ValidatorFunctionWrapHandler) -> Any:
+    """Name SAM, too, where a model is unknown: it has a section of its own."""
+    try:
+        return known(value)
+    except ValidationError as error:
+        expected = error.errors()[0]["ctx"]["expected"].replace(" or ", ", ")
+        named = {"expected": f"{expected} or 'sam'"}
+        raise PydanticCustomError("literal_error", "expected {expected}", named) from None
 
 
 class Adversarial(Section):
@@ -218,7 +233,7 @@ class Experiment(Section):
     `training.recipe: own` are for other networks of Table 1.
     """
 
-    model: Literal["unet", "unetpp", "mae_unet", "grcsf", Peer]
+    model: Annotated[Literal["unet", "unetpp", "mae_unet", "grcsf", Peer], WrapValidator(_or_sam)]
     backbone: Literal["unetpp", "unet"] = "unetpp"
     encoder: Literal["convolutional", "mobilenet"] = "convolutional"
     mae_encoder: MaeEncoder | None = None
@@ -228,7 +243,7 @@ class Experiment(Section):
     residual_input: ResidualInput = False
     width: Annotated[int, Field(ge=1, le=LARGEST_WIDTH, strict=True)] = 64
     pretrained: Pretrained = None
-    subsets: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
+    subsets: Subsets = None
     labelled_cases: LabelledCases = None
     repeats: Repeats = 1
     training: Training = Training()

@@ -53,6 +53,7 @@ UNSET = Field(exclude_if=lambda value: value is None)
 Start = Annotated[Literal[0, 1], Field(exclude_if=lambda start: start == 1)]
 ResidualInput = Annotated[bool, Field(exclude_if=lambda given: not given)]
 Repeats = Annotated[int, Field(ge=1, le=MOST_REPEATS, strict=True, exclude_if=lambda n: n == 1)]
+Subsets = Annotated[tuple[Positive, ...], Field(min_length=1)] | None
 LabelledCases = Annotated[Annotated[int, Field(ge=2, strict=True)] | None, UNSET]
 
 

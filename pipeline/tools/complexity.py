@@ -8,8 +8,12 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from multiprocessing import get_context
 from statistics import median
 
 import torch
@@ -43,9 +47,36 @@ def complexity(methods: Sequence[Method], repeats: int, gpus: int) -> list[Cost]
     Raises:
         PipelineError: a GPU is asked for where there is none, or an input size cannot be built.
     """
-    device = compute_device(gpus)
+    compute_device(gpus)
     with_thop = _has_thop()
-    return [_cost(method, repeats, device, with_thop) for method in methods]
+    return [_cost(method, repeats, gpus, with_thop) for method in methods]
+
+
+def chosen_methods(
+    methods: Sequence[Method], only: Sequence[str], left_out: Mapping[str, str]
+) -> list[Method]:
+    """The methods of these names, or all without any; what stands after a comma may be omitted.
+
+    Raises:
+        PipelineError: a name is unknown, or `left_out` says why it is none of the methods.
+    """
+    known = {method.name.partition(",")[0]: method.name for method in methods}
+    known |= {method.name: method.name for method in methods}
+    by_letters = {name.lower(): name for name in known}
+    for name in only:
+        if name in left_out:
+            raise PipelineError(f"--only {name}: {left_out[name]}")
+        if name not in known:
+            near = get_close_matches(name.lower(), by_letters, n=1, cutoff=0.5)
+            hint = f"did you mean {by_letters[near[0]]!r}? " if near else ""
+            names = dict.fromkeys(name.partition(",")[0] for name in known)
+            raise PipelineError(f"--only: found {name!r}; {hint}expected any of {', '.join(names)}")
+    asked = {*only}
+    return [
+        method
+        for method in methods
+        if not asked or asked & {method.name, method.name.partition(",")[0]}
+    ]
 
 
 def table(costs: Sequence[Cost]) -> str:
@@ -59,7 +90,7 @@ def as_records(costs: Sequence[Cost]) -> str:
     return json.dumps([asdict(cost) for cost in costs], indent=2, ensure_ascii=False)
 
 
-def _cost(method: Method, repeats: int, device: torch.device, with_thop: bool) -> Cost:
+def _cost(method: Method, repeats: int, gpus: int, with_thop: bool) -> Cost:
     log.info("%s", method.name)
     try:
         with shapes_only():
@@ -68,7 +99,7 @@ def _cost(method: Method, repeats: int, device: torch.device, with_thop: bool) -
         raise PipelineError(f"{method.name} at input size {method.size}: {error}") from error
     network.eval()
     paper_macs, paper_parameters = paper_counts(network, *inputs) if with_thop else (None, None)
-    peak, seconds = _measure(method, repeats, device) if repeats else (None, None)
+    peak, seconds = _measured_alone(method, repeats, gpus) if repeats else (None, None)
     parameters, macs = parameter_count(network), true_macs(network, *inputs)
     counts = (parameters, paper_parameters, macs, paper_macs)
     return Cost(method.name, method.size, *counts, peak, seconds)
@@ -85,8 +116,24 @@ def _has_thop() -> bool:
     return True
 
 
-def _measure(method: Method, repeats: int, device: torch.device) -> tuple[int, float]:
-    """Peak bytes of weights, inputs and one forward pass; median seconds of a pass."""
+def _measured_alone(method: Method, repeats: int, gpus: int) -> tuple[int, float]:
+    """What `_measure` says in a process of its own.
+
+    What a network leaves behind (memory that is kept for the next, kernels that were chosen) would
+    otherwise be part of what the next one takes.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
+        try:
+            return alone.submit(_measure, method, repeats, gpus).result()
+        except BrokenProcessPool:
+            fault = f"{method.name} at input size {method.size}: its process was ended"
+            remedy = "see whether memory suffices; choose others by --only, or count: --repeats 0"
+            raise PipelineError(f"{fault}; {remedy}") from None
+
+
+def _measure(method: Method, repeats: int, gpus: int) -> tuple[int, float]:
+    """Peak bytes of weights, inputs and one forward pass; median seconds of the passes after it."""
+    device = compute_device(gpus)
     network, inputs = method.build()
     network.to(device).eval()
     inputs = tuple(tensor.to(device) for tensor in inputs)

@@ -80,6 +80,7 @@ def test_probabilities_lie_on_the_sources_grid_and_are_made_again_for_another_he
     assert 0 <= probability.min() <= probability.max() <= 1
     for key in ("spacing", "origin", "direction"):
         assert store.attrs[key] == source.attrs[key]
+    assert store.attrs["seconds"] >= 0
     rewrite_attributes(with_residuals.case_store("d"), origin=[9.0, 9.0, 9.0])
     after = predict_again()
     assert after["d"] != before["d"]

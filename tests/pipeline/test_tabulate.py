@@ -6,11 +6,12 @@ import pytest
 
 from pipeline.compare import compare
 from pipeline.evaluate import evaluate
+from pipeline.evaluation.comparison import best_two, emphasised
 from pipeline.postprocess import postprocess
-from pipeline.settings import Dataset, Postprocess
+from pipeline.settings import Dataset, Postprocess, Settings, stage_settings
 from pipeline.storage.zarr_store import write_store
 from pipeline.tabulate import tabulate
-from tests.pipeline.results import ResultsTree
+from tests.pipeline.results import ResultsTree, rewrite_attributes
 
 SHAPE = (4, 16, 16)
 SUBSETS = {1: ["a", "b"], 2: ["c"]}
@@ -62,11 +63,13 @@ def layout(tmp_path_factory, box):
             postprocess(tree.layout, name, subset, Postprocess())
         evaluation = dataset().evaluation
         evaluate(tree.layout, name, subsets, evaluation, Postprocess(), seed=0, threads=1)
+    for case, seconds in (("a", 1.0), ("b", 4.0)):
+        rewrite_attributes(tree.layout.prediction_store("grcsf", 1, case), seconds=seconds)
     return tree.layout
 
 
-def made(layout, chosen):
-    tabulate(layout, "parts", chosen, seed=0)
+def made(layout, chosen, macs=None):
+    tabulate(layout, "parts", chosen, 0, macs)
     text = layout.chosen_table("parts", ".md").read_text("utf-8")
     cells = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:7]
@@ -115,3 +118,63 @@ def test_bold_is_the_best_of_the_table_or_of_its_group(layout):
     assert [row[3] for row in cells[2:]] == ["0.400", "**0.500**", "–"]
     _, cells, _ = made(layout, dataset(best_within="Part"))
     assert [row[2].startswith("**") for row in cells[2:]] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("figures", "low", "expected"),
+    [
+        ([0.3, 0.1, None, 0.2], False, ("0.300", "0.200")),
+        ([0.3, 0.1, None, 0.2], True, ("0.100", "0.200")),
+        # Table 1's FPR: four are best, and two are second
+        ([0.005, 0.01, 0.006, 0.005, 0.006], True, ("0.005", "0.006")),
+        ([0.1, 0.2], False, ("0.200", "")),
+        ([0.1, 0.1004], False, ("", "")),
+        ([None], False, ("", "")),
+    ],
+)
+def test_the_best_and_the_second_best_are_told_by_what_is_read(figures, low, expected):
+    assert best_two(figures, low) == expected
+
+
+def test_the_second_best_is_underlined():
+    shown = [emphasised(one, ("0.300", "0.200")) for one in ("0.300", "0.200", "0.100", "")]
+    assert shown == ["**0.300**", "<u>0.200</u>", "0.100", ""]
+
+
+def test_costs_stand_beside_the_scores(layout):
+    columns = ["dice", "macs", "residual_seconds", "network_seconds"]
+    one = {"labels": ["net", "ours"], "experiment": "grcsf", "published": {"macs": 123.1e9}}
+    rows = [one, {"labels": ["net", "plain"], "experiment": "unetpp"}]
+    macs = {"grcsf": 116_490_000_000, "unetpp": 105_460_000_000}
+    text, cells, _ = made(layout, dataset(columns=columns, rows=rows), macs)
+    assert cells[0][3:5] == ["G MACs", "G MACs, published"]
+    assert cells[2][3:] == ["116.49", "123.10", "2.50", "2.50"]
+    # the predictions of UNet++ say nothing of their seconds
+    assert cells[3][3:] == ["105.46", "–", "–", "–"]
+    assert "Published ones were counted by thop" in text
+
+
+def test_experiments_are_tested_against_the_baseline_that_is_a_row(layout):
+    text, _, numbers = made(layout, dataset())
+    assert numbers["dice_difference"].tolist()[1:] == pytest.approx([1 / 3, 1 / 3])
+    assert "With 2 patients that differ from unetpp, the smallest p" in text
+    assert "grcsf − unetpp, Dice: +0.333" in text
+    alone = [{"labels": ["a", "b"], "experiment": "grcsf"}]
+    text, _, numbers = made(layout, dataset(rows=alone))
+    assert "dice_p" not in numbers
+    assert "unetpp" not in text
+    both = [{"labels": ["a", "b"], "experiment": name} for name in ("unetpp", "grcsf")]
+    text, _, _ = made(layout, dataset(columns=["recall"], rows=both))
+    assert "With 2 patients that differ" in text
+
+
+def test_a_table_with_macs_depends_on_its_networks_shapes(layout):  # noqa: ARG001
+    def seen(columns, **changed):
+        chosen = dataset(columns=columns).model_dump()
+        chosen["experiments"]["unetpp"] |= changed
+        settings = Settings.model_validate({"datasets": {"d": chosen}})
+        return stage_settings(settings, "tabulate", "d", "parts")
+
+    assert seen(["dice", "macs"]) != seen(["dice", "macs"], width=32)
+    assert seen(["dice"]) == seen(["dice"], width=32)
+    assert seen(["dice", "macs"]) == seen(["dice", "macs"], training={"epochs": 3})

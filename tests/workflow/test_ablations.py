@@ -53,9 +53,13 @@ def test_settings_are_those_of_the_paper_s_experiment(atlas):
     paper = load_settings(CONFIG.with_name("atlas.yaml")).datasets["atlas"]
     for part in ("slices", "split", "postprocess", "evaluation"):
         assert getattr(atlas, part) == getattr(paper, part)
-    for kind in ("mae", "residuals", "experiments"):
-        for name, chosen in getattr(paper, kind).items():
-            assert getattr(atlas, kind)[name] == chosen
+    for kind, least in (("mae", 2), ("residuals", 1), ("experiments", 3)):
+        ours, theirs = getattr(atlas, kind), getattr(paper, kind)
+        shared = ours.keys() & theirs.keys()
+        assert len(shared) == least
+        for name in shared:
+            plain = [one[name].model_dump(exclude={"subsets"}) for one in (ours, theirs)]
+            assert plain[0] == plain[1], name
     assert len({str(experiment.training) for experiment in atlas.experiments.values()}) == 1
 
 

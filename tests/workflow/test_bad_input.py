@@ -43,7 +43,7 @@ def test_a_target_of_an_unknown_name(project, config, target, message):
 CONTAINER = ROOT / "envs" / "grcsf"
 NO_CONTAINER = f"{CONTAINER}.sif: not there; apptainer build {CONTAINER}.sif {CONTAINER}.def"
 NO_TABLES = "configuration: found no datasets.<name>.tables, expected at least one; "
-NO_TABLES += "config/ablations.yaml has some"
+NO_TABLES += "config/atlas.yaml and config/ablations.yaml have some"
 NO_WIDTH = "datasets={images: {experiments: {unet++: {width: 0}}}}"
 
 

@@ -57,14 +57,14 @@ def test_the_network_really_is_refused(project):
     assert "the network is blocked" in project.python("-m", "caller").communicate()
 
 
-@pytest.mark.parametrize("dataset", tiny.configuration()["datasets"])
+@pytest.mark.parametrize("dataset", tiny.with_untrained()["datasets"])
 def test_every_stage_left_its_results(finished, dataset):
     results = finished.folder / "results" / dataset
     page = (results / "report" / "report.html").read_text("utf-8")
     assert "data:image/png;base64," in page
     assert not re.search(r"(src|href)=[\"']https?://", page)
     table = (results / "compare" / "table.md").read_text("utf-8")
-    for experiment in tiny.configuration()["datasets"][dataset]["experiments"]:
+    for experiment in tiny.with_untrained()["datasets"][dataset]["experiments"]:
         assert experiment in table
         assert (results / "evaluate" / f"{experiment}.csv").exists()
 
@@ -109,7 +109,7 @@ def test_a_record_names_the_inputs_that_its_rule_declares(finished):
     folder = finished.folder
     table = finished.call("--detailed-summary", *CALL).output
     rows = [line.split("\t") for line in table.splitlines() if line.startswith("results/")]
-    assert len(rows) == 17 + 11, table
+    assert len(rows) == 21 + 15, table
     for output, _, rule, _, inputs, *_ in rows:
         if rule == "phantom":
             continue
@@ -137,6 +137,18 @@ def test_a_table_is_traced_to_the_images(finished):
     assert images
     for image in images:
         assert f"{image.relative_to(results)} as recorded, SHA-256 {file_digest(image)}" in output
+
+
+def test_sam_is_traced_to_its_weights_and_to_what_prompts_it(finished):
+    table = "results/heart/compare/table.md"
+    trace = finished.python("-m", "pipeline", "trace", table, "--experiment", "sam")
+    output = " ".join(trace.communicate().split())
+    assert trace.returncode == 0, output
+    weights = file_digest(finished.folder / "sam.pth")
+    assert f"../sam.pth as recorded, SHA-256 {weights}" in output
+    assert "postprocess heart experiment unet subset 1" in output
+    assert "train_segmentation heart experiment unet subset 1" in output
+    assert "evaluate heart experiment unet" not in output
 
 
 def test_snakemake_s_report_needs_no_network(again):

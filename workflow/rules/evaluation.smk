@@ -62,7 +62,7 @@ rule tabulate:
     log:
         LOGS / "tabulate" / "{table}.log",
     conda:
-        "../../envs/report.yaml"
+        "../../envs/torch.yaml"
     threads: 1
     message:
         "tabulate {wildcards.dataset}: {wildcards.table}"
@@ -70,7 +70,20 @@ rule tabulate:
         command("tabulate --table {wildcards.table}")
 
 
-# A target: `snakemake ablations` makes the tables, and what they need.
+# Targets: `snakemake table1` and `snakemake ablations` make the configuration's tables, and what
+# they need.
+localrules:
+    table1,
+    ablations,
+
+
+rule table1:
+    input:
+        wanted_tables,
+    message:
+        "all tables"
+
+
 rule ablations:
     input:
         wanted_tables,

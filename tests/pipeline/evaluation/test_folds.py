@@ -80,7 +80,7 @@ def test_seconds_a_patient_are_those_of_the_maps_that_were_used(folds, dataset):
     summary = {"patients": 2, "subsets": [1, 2], "scores": {"dice": scores}}
     write_json(folds.layout.summary("grcsf"), summary)
     folds.add_model("grcsf", 1, 7)
-    table = build_table(folds.layout, dataset, dataset.tables["one"], 0)
+    table = build_table(folds.layout, dataset, dataset.tables["one"], 0, {})
     assert table.numbers[0]["residual_seconds"] == 1
     note = "Means over 2 test patients, each tested once, in the folds 1, 2 of 2; in brackets"
     assert table.notes[0].startswith(note)

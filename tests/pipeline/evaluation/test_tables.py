@@ -4,6 +4,7 @@ import csv
 
 import pytest
 
+from pipeline.evaluation.pages import emphasis
 from pipeline.evaluation.score_files import read_scores
 from pipeline.evaluation.tables import TextTable, aligned, cell, text_of, write_csv, write_table
 from pipeline.storage.layout import Layout
@@ -51,3 +52,10 @@ def test_a_page_shows_names_as_they_are_and_keeps_its_own_emphasis(tmp_path):
 
 def test_a_table_of_the_terminal_is_as_given():
     assert aligned([["a", "b"], ["train_mae", "1"]]).splitlines()[2] == "| train_mae | 1 |"
+
+
+def test_a_page_shows_the_best_two_figures_and_no_markup_of_names():
+    small = "<small>[0.31, 0.52]</small>"
+    assert emphasis(r"<u>0.412</u>\* [0.31, 0.52]") == f"<u>0.412</u>* {small}"
+    assert emphasis("**0.412** [0.31, 0.52]") == f"<strong>0.412</strong> {small}"
+    assert emphasis("<u>x</u>") == "&lt;u&gt;x&lt;/u&gt;"

@@ -2,7 +2,10 @@
 
 import json
 import logging
+import os
 import sys
+from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,14 +15,20 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.errors import PipelineError
 from pipeline.networks.build import build_network
-from pipeline.planning.network_costs import PEER_NETWORKS, configured_methods, paper_methods
+from pipeline.planning.network_costs import (
+    PEER_NETWORKS,
+    Method,
+    configured_methods,
+    paper_methods,
+)
 from pipeline.settings import residual_count
 from pipeline.settings.reading import load_settings
-from pipeline.tools.complexity import complexity, table
+from pipeline.tools.complexity import chosen_methods, complexity, table
 
 DEMO = Path(__file__).parents[3] / "config" / "demo.yaml"
 # whose counts, which take seconds each, their own tests compare with Table 1
-ELSEWHERE = ("SwinUnet", "TransUnet", "TransFuse")
+ELSEWHERE = ("SwinUnet", "TransUnet", "TransFuse", "SAM, image encoder")
+TEN = ("UNet", "UNet++", *PEER_NETWORKS, "SAM", "GRCSF")
 
 
 def call(*arguments):
@@ -63,6 +72,58 @@ def test_the_table_shows_table_1_s_figures(paper_costs):
         "SPiN": ("5,165,984", "6.23"),
         "UTNet": ("80,770,949", "81.83"),
     }
+
+
+def test_all_ten_methods_of_table_1_are_measured():
+    names = {method.name.partition(",")[0] for method in paper_methods((224, 224))}
+    assert names == {*TEN, "UNet++ with GCU"}
+    assert len(TEN) == 10
+
+
+class Telling(torch.nn.Module):
+    """Adds to a file which process runs it; elsewhere than in `parent` it may end that."""
+
+    def __init__(self, path, parent, *, dies):
+        super().__init__()
+        self.path, self.parent, self.dies = path, parent, dies
+        self.layer = torch.nn.Conv2d(1, 1, 1)
+
+    def forward(self, image):
+        if self.dies and os.getpid() != self.parent:
+            os._exit(1)
+        with self.path.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        return self.layer(image)
+
+
+def telling(path, parent, *, dies=False):
+    return Telling(path, parent, dies=dies), (torch.rand(1, 1, 8, 8),)
+
+
+def test_each_network_is_timed_in_a_process_of_its_own_after_one_warm_up(tmp_path):
+    path = tmp_path / "processes"
+    methods = [Method(name, (8, 8), partial(telling, path, os.getpid())) for name in "ab"]
+    complexity(methods, repeats=3, gpus=0)
+    calls = Counter(map(int, path.read_text().split()))
+    del calls[os.getpid()]  # which counts
+    assert list(calls.values()) == [1 + 3, 1 + 3]
+
+
+def test_a_process_that_is_ended_is_told_with_its_network(tmp_path):
+    build = partial(telling, tmp_path / "processes", os.getpid(), dies=True)
+    with pytest.raises(
+        PipelineError, match=r"^a at input size \(8, 8\): its process was ended; see"
+    ):
+        complexity([Method("a", (8, 8), build)], repeats=1, gpus=0)
+
+
+def test_only_the_methods_that_are_asked_for():
+    methods = paper_methods((224, 224))
+    chosen = chosen_methods(methods, ["SPiN", "GRCSF", "UNet"], {})
+    assert [method.name[:5] for method in chosen] == ["UNet", *["GRCSF"] * 5, "SPiN"]
+    one = "GRCSF, patches 8, 4, 16"
+    assert [method.name for method in chosen_methods(methods, [one], {})] == [one]
+    assert chosen_methods(methods, [], {}) == methods
 
 
 def test_networks_that_cannot_take_the_size_are_left_out():
@@ -145,6 +206,8 @@ def test_without_thop_the_rest_is_shown_and_the_extra_named(monkeypatch, caplog)
         (["--config", DEMO, "--dataset", "heart", "--input-size", 64, 64], "slices.size"),
         (["--config", DEMO], "it has: heart, head"),
         (["--input-size", 16, 224], "found 16 224, expected sides of at least 32 pixels"),
+        (["--only", "spin"], "--only: found 'spin'; did you mean 'SPiN'. expected any of UNet, "),
+        (["--only", "SwinUnet", "--input-size", 64, 96], "--only SwinUnet: found 64×96, expected"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(arguments, message):
