@@ -12,7 +12,7 @@ from pipeline.evaluation.contrast import IMAGE
 from pipeline.evaluation.summary import patients_interval
 from pipeline.evaluation.tables import TextTable
 from pipeline.settings import Dataset, Evaluation
-from pipeline.settings.score_columns import DICE
+from pipeline.settings.tables import DICE
 
 RECOMMENDED = "recommended"  # the method that is tested against each other one
 TITLES = {

@@ -21,7 +21,7 @@ from pipeline.evaluation.tables import TextTable, escaped, write_table
 from pipeline.settings import COSTS, Dataset, Table
 from pipeline.settings.configuration import table_experiments
 from pipeline.settings.instances import residual_instance
-from pipeline.settings.score_columns import COLUMNS, Column
+from pipeline.settings.tables import COLUMNS, Column
 from pipeline.storage.layout import Layout
 from pipeline.storage.roles import labelled_test_cases
 from pipeline.storage.zarr_store import open_store

@@ -17,7 +17,7 @@ from pipeline.evaluation.summary import patients_interval
 from pipeline.evaluation.table_notes import table_notes
 from pipeline.evaluation.tables import TextTable
 from pipeline.settings import Evaluation
-from pipeline.settings.score_columns import DICE, TABLE_1, TABLE_2, Column
+from pipeline.settings.tables import DICE, TABLE_1, TABLE_2, Column
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import Layout
 

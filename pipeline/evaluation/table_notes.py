@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.evaluation.tables import escaped
 from pipeline.settings import Evaluation
-from pipeline.settings.score_columns import DICE, Column
+from pipeline.settings.tables import DICE, Column
 
 Numbers = Mapping[str, Mapping[str, Any]]
 

@@ -10,8 +10,8 @@ result depends on exactly the dictionary that `stage_settings` returns for it.
 - `recipes`: what others have published: trainings, and weights to start from.
 - `residual_sets`: which residual maps a set holds, and what its presets fill in.
 - `resources`: what a job may use; nothing in it changes a result.
-- `score_columns`: the columns of comparison tables.
-- `tables`: tables of chosen experiments beside published figures.
+- `untrained`: experiments without a training of their own: SAM, and masks made elsewhere.
+- `tables`: columns of comparison tables; chosen experiments beside published figures.
 - `configuration`: the whole configuration, and the checks across sections.
 - `paths`: the files and folders that a configuration names.
 - `stage_settings`: the part of the configuration that a stage's result depends on.
@@ -61,3 +61,7 @@ from pipeline.settings.tables import Table as Table
 from pipeline.settings.training import Augment as Augment
 from pipeline.settings.training import Plateau as Plateau
 from pipeline.settings.training import Training as Training
+from pipeline.settings.untrained import AnyExperiment as AnyExperiment
+from pipeline.settings.untrained import GivenPredictions as GivenPredictions
+from pipeline.settings.untrained import SamExperiment as SamExperiment
+from pipeline.settings.untrained import Untrained as Untrained

@@ -9,13 +9,22 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from grcsf.models.peer_sizes import PEERS, size_fault
+from pipeline.errors import PipelineError
 from pipeline.settings.data import Evaluation, Postprocess, Slices, Source, Split
 from pipeline.settings.method import Experiment, Mae
 from pipeline.settings.residual_sets import GradCam, Residuals, ResidualSet
 from pipeline.settings.resources import Resources
-from pipeline.settings.score_columns import TABLE_1, TABLE_2
-from pipeline.settings.section import CONTROL, Count, Name, Section, repeat_name, require
-from pipeline.settings.tables import COSTS, Table
+from pipeline.settings.section import (
+    CONTROL,
+    Count,
+    Name,
+    Section,
+    configured,
+    repeat_name,
+    require,
+)
+from pipeline.settings.tables import COSTS, TABLE_1, TABLE_2, Table
+from pipeline.settings.untrained import AnyExperiment, SamExperiment, Untrained
 
 
 class Dataset(Section):
@@ -26,7 +35,7 @@ class Dataset(Section):
     split: Split = Split()
     mae: dict[Name, Mae] = Field(default_factory=dict)
     residuals: dict[Name, ResidualSet] = Field(default_factory=dict)
-    experiments: Annotated[dict[Name, Experiment], Field(min_length=1)]
+    experiments: Annotated[dict[Name, AnyExperiment], Field(min_length=1)]
     postprocess: Postprocess = Postprocess()
     evaluation: Evaluation = Evaluation()
     tables: Annotated[dict[Name, Table], Field(default_factory=dict)]
@@ -62,6 +71,27 @@ class Dataset(Section):
         repeats = range(1, self.experiments[experiment].repeats + 1)
         return [repeat_name(experiment, repeat) for repeat in repeats]
 
+    def trained(self, name: str, purpose: str) -> Experiment:
+        """An experiment, or that behind the name of a repeat, whose network is trained here.
+
+        Raises:
+            PipelineError: nothing is trained for it; `purpose` says what a network is needed for.
+        """
+        experiment = self.experiments[configured(name)]
+        if isinstance(experiment, Untrained):
+            found = f"experiments.{configured(name)}: found {experiment.what}"
+            raise PipelineError(f"{found}, expected a network that is trained here, {purpose}")
+        return experiment
+
+    @property
+    def networks(self) -> dict[str, Experiment]:
+        """The experiments whose networks are trained here, by name."""
+        return {
+            name: experiment
+            for name, experiment in self.experiments.items()
+            if isinstance(experiment, Experiment)
+        }
+
     @property
     def all_subsets(self) -> tuple[int, ...]:
         """Numbers of the split's subsets or folds, from 1."""
@@ -84,6 +114,8 @@ class Dataset(Section):
     def _check_grad_cam(self, key: str, network: str, subsets: tuple[int, ...]) -> None:
         _must_exist(key, network, "experiments", self.experiments)
         chosen, key = self.experiments[network], f"{key}: {network!r}"
+        if isinstance(chosen, Untrained):
+            raise ValueError(f"{key} is {chosen.what}, expected a network that is trained here")
         expected = "expected an experiment that takes none"
         require(chosen.residuals is None, f"{key} itself needs residual maps, {expected}")
         expected = "expected an experiment with a convolutional one"
@@ -94,10 +126,26 @@ class Dataset(Section):
             message = f"{key} is not trained on subset {subset}, which needs these maps"
             require(subset in self.subsets_of(network), message)
 
-    def _check_experiment(self, key: str, experiment: Experiment) -> None:
+    def _check_experiment(self, key: str, experiment: AnyExperiment) -> None:
         known = self.split.parts
         for subset in experiment.subsets or ():
             require(subset <= known, f"{key}.subsets: found {subset}, but split has {known}")
+        if isinstance(experiment, SamExperiment):
+            self._check_prompts(key, experiment)
+        elif isinstance(experiment, Experiment):
+            self._check_network(key, experiment)
+
+    def _check_prompts(self, key: str, experiment: SamExperiment) -> None:
+        name = experiment.prompts
+        _must_exist(f"{key}.prompts", name, "experiments", self.experiments)
+        found = f"{key}.prompts: found {name!r}, which is SAM itself"
+        is_sam = isinstance(self.experiments[name], SamExperiment)
+        require(not is_sam, f"{found}, expected a trained network or given predictions")
+        for subset in self.subsets_of(key.rpartition(".")[2]):
+            found = f"{key}.prompts: {name!r} has no subset {subset}, whose masks SAM needs"
+            require(subset in self.subsets_of(name), f"{found}; give both the same subsets")
+
+    def _check_network(self, key: str, experiment: Experiment) -> None:
         if experiment.mae_encoder:
             self._check_encoder(f"{key}.mae_encoder.mae", experiment.mae_encoder.mae)
         if experiment.residuals is not None:
@@ -169,7 +217,7 @@ class Settings(Section):
         for dataset, chosen in self.datasets.items():
             for name, mae in chosen.mae.items():
                 self._check_batch(f"datasets.{dataset}.mae.{name}", mae, mae.batch_size)
-            for name, experiment in chosen.experiments.items():
+            for name, experiment in chosen.networks.items():
                 key, size = f"experiments.{name}.training", experiment.training.batch_size
                 self._check_batch(f"datasets.{dataset}.{key}", experiment, size)
         return self

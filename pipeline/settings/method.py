@@ -29,6 +29,7 @@ from pipeline.settings.section import (
     Name,
     NotNegative,
     Optimizer,
+    OrSam,
     Positive,
     Precision,
     Rate,
@@ -38,6 +39,7 @@ from pipeline.settings.section import (
     Section,
     Side,
     Start,
+    Subsets,
     Warmup,
     require,
 )
@@ -218,7 +220,7 @@ class Experiment(Section):
     `training.recipe: own` are for other networks of Table 1.
     """
 
-    model: Literal["unet", "unetpp", "mae_unet", "grcsf", Peer]
+    model: Annotated[Literal["unet", "unetpp", "mae_unet", "grcsf", Peer], OrSam]
     backbone: Literal["unetpp", "unet"] = "unetpp"
     encoder: Literal["convolutional", "mobilenet"] = "convolutional"
     mae_encoder: MaeEncoder | None = None
@@ -228,7 +230,7 @@ class Experiment(Section):
     residual_input: ResidualInput = False
     width: Annotated[int, Field(ge=1, le=LARGEST_WIDTH, strict=True)] = 64
     pretrained: Pretrained = None
-    subsets: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
+    subsets: Subsets = None
     labelled_cases: LabelledCases = None
     repeats: Repeats = 1
     training: Training = Training()

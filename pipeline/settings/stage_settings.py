@@ -9,6 +9,7 @@ from pipeline.settings.instances import subsets_served, subsets_that_predict_unl
 from pipeline.settings.method import Mae
 from pipeline.settings.residual_sets import GradCam
 from pipeline.settings.section import Section, configured, repeat_seed
+from pipeline.settings.untrained import SamExperiment, Untrained
 
 # the keys of an MAE that decide which weights fit it; the weights themselves are an input
 MAE_SHAPE = {"architecture", "preset", "image_size", "patch_size"}
@@ -40,8 +41,11 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
             own = {"seed": repeat_seed(settings.seed, name)}
             return {**_network_settings(chosen, name), **slices, **own}
         case "predict":
+            further = _who_predicts_unlabelled(chosen)
+            if isinstance(untrained := chosen.experiments[configured(name)], Untrained):
+                return {**_untrained_settings(chosen, untrained), **further}
             network = _network_settings(chosen, name, *OF_TRAINING)
-            return {**network, **slices, **_who_predicts_unlabelled(chosen)}
+            return {**network, **slices, **further}
         case "postprocess":
             return {"postprocess": _plain(chosen.postprocess)}
         case "evaluate":
@@ -70,12 +74,22 @@ def _network_settings(chosen: Dataset, name: str, *without: str) -> dict[str, An
     """An experiment, and the other settings that decide its network's shape."""
     # the choice of subsets changes no result of any subset, nor do more repeats any repeat's
     ignored = {"subsets", "repeats", *without}
-    experiment = chosen.experiments[configured(name)]
+    experiment = chosen.trained(name, "whose settings decide its weights")
     return {
         "experiment": experiment.model_dump(mode="json", exclude=ignored),
         "residual_maps": residual_count(chosen, name),
         "mae": _plain(encoder_mae(chosen, name), MAE_SHAPE),
     }
+
+
+def _untrained_settings(chosen: Dataset, experiment: Untrained) -> dict[str, Any]:
+    """An experiment of which nothing is trained; the files that it is given are inputs."""
+    given = {"subsets", "checkpoint", "predictions"}
+    settings = {"experiment": experiment.model_dump(mode="json", exclude=given)}
+    if isinstance(experiment, SamExperiment):
+        # it sees slices at their own size
+        settings["slices"] = _plain(chosen.slices, {"window", "percentiles"})
+    return settings
 
 
 def _who_predicts_unlabelled(chosen: Dataset) -> dict[str, int]:

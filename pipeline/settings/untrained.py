@@ -1,0 +1,72 @@
+"""Experiments whose network is not trained here: SAM, and masks that were made elsewhere."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from pipeline.settings.method import Experiment
+from pipeline.settings.resources import TrainingResources
+from pipeline.settings.section import Name, Section, Subsets, require
+
+OF_TRAININGS = ("nodes", "workers", "cache_mb")  # resources that a prediction has no use for
+
+
+class Untrained(Section):
+    """What these experiments share with those that are trained."""
+
+    subsets: Subsets = None
+    resources: TrainingResources = Field(default=TrainingResources(), exclude=True)
+    # neither sees residual maps, starts from an MAE or is repeated
+    residuals: ClassVar[None] = None
+    mae_encoder: ClassVar[None] = None
+    repeats: ClassVar[int] = 1
+    what: ClassVar[str]
+
+    @model_validator(mode="after")
+    def _check_resources(self) -> Self:
+        for key in OF_TRAININGS:
+            found = getattr(self.resources, key)
+            message = f"resources.{key}: found {found}, which is for trainings; leave it out"
+            require(found is None, message)
+        return self
+
+
+class SamExperiment(Untrained):
+    """SAM, zero-shot (Table 1), in boxes round what the masks of another experiment show."""
+
+    model: Literal["sam"]
+    prompts: Name
+    checkpoint: str | None = None
+    boxes: Literal["component", "slice"] = "component"
+    what: ClassVar[str] = "SAM, whose weights are given"
+
+
+class GivenPredictions(Untrained):
+    """Masks that another tool or person has made, a file a case in the folder `predictions`."""
+
+    predictions: Annotated[str, Field(min_length=1)]
+    resample: bool = False
+    what: ClassVar[str] = "given predictions"
+
+
+def _experiment_tag(given: Any) -> str:
+    if isinstance(given, Section):
+        return f"[{type(given).__name__}]"
+    keys = given if isinstance(given, dict) else {}
+    if "model" not in keys:
+        # also where the key is misspelt, so that the right one is named
+        words = [key for key in keys if isinstance(key, str)]
+        near = difflib.get_close_matches("predictions", words, n=1, cutoff=0.7)
+        return "[GivenPredictions]" if near else "[Experiment]"
+    return "[SamExperiment]" if keys["model"] == "sam" else "[Experiment]"
+
+
+AnyExperiment = Annotated[
+    Annotated[Experiment, Tag("[Experiment]")]
+    | Annotated[SamExperiment, Tag("[SamExperiment]")]
+    | Annotated[GivenPredictions, Tag("[GivenPredictions]")],
+    Discriminator(_experiment_tag),
+]
