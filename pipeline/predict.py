@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -16,7 +16,19 @@ from pipeline.errors import PipelineError
 from pipeline.networks.build import arranged, beyond_of, build_network, context_of
 from pipeline.networks.devices import compute_device
 from pipeline.networks.weights import load_weights
-from pipeline.settings import Experiment, Mae, Resources, Slices
+from pipeline.prediction.given import given_predictor
+from pipeline.prediction.predictor import Predictor, Probability
+from pipeline.prediction.sam import sam_predictor
+from pipeline.settings import (
+    AnyExperiment,
+    Experiment,
+    GivenPredictions,
+    Mae,
+    Resources,
+    SamExperiment,
+    Slices,
+    Untrained,
+)
 from pipeline.storage.files import fingerprint, read_json, write_json
 from pipeline.storage.intensity import image_key, intensity_range
 from pipeline.storage.layout import Layout
@@ -33,7 +45,7 @@ def predict(
     layout: Layout,
     name: str,
     subset: int,
-    settings: Experiment,
+    settings: AnyExperiment,
     residual_count: int,
     slices: Slices,
     resources: Resources,
@@ -44,37 +56,92 @@ def predict(
 ) -> None:
     """Write a probability store for each case to predict, and their manifest.
 
-    They are the subset's test cases and, if asked for, the cases without reference.
+    They are the subset's test cases and, if asked for, the cases without reference. A network, SAM
+    or given masks fill the stores.
+
+    Raises:
+        PipelineError: what predicts is missing, damaged or of no use; of given masks, all faults.
     """
     split = read_json(layout.split)
-    cases = [*split["subsets"][str(subset)]["test"], *(split["unlabelled"] if unlabelled else ())]
-    network = build_network(settings, residual_count, slices, mae)
-    weights = load_weights(network, layout.model(name, subset))["weights_sha256"]
-    device = compute_device(resources.gpus)
-    arranged(network, settings.training).to(device).eval()
-    keys, residuals = {}, instance or settings.residuals
-    for case in cases:
+    tested = split["subsets"][str(subset)]["test"]
+    further = split["unlabelled"] if unlabelled else []
+    match settings:
+        case GivenPredictions():
+            predictor = given_predictor(layout, name, subset, settings, tested, further)
+        case SamExperiment():
+            cases = [*tested, *further]
+            predictor = sam_predictor(layout, name, subset, settings, slices, resources, cases)
+        case Experiment():
+            network = build_network(settings, residual_count, slices, mae)
+            residuals = instance or settings.residuals
+            given = (layout, name, subset, network, residuals, settings, slices, resources)
+            predictor = _network_predictor(*given, [*tested, *further])
+    keys = _write_stores(layout, name, subset, predictor)
+    outputs = [f"subset-{subset}/{case}.zarr" for case in keys]
+    manifest: dict[str, Any] = {"cases": keys, "outputs": outputs}
+    if isinstance(settings, Untrained):
+        stores = (open_store(layout.prediction_store(name, subset, case)) for case in keys)
+        manifest["parameters"] = next((store.attrs.get("parameters") for store in stores), None)
+    write_json(layout.predictions(name, subset), manifest)
+
+
+def _write_stores(layout: Layout, name: str, subset: int, predictor: Predictor) -> dict[str, str]:
+    """Write the stores that are not there yet; the fingerprint of each case's."""
+    keys, faults = {}, list(predictor.faults or ())
+    for case in predictor.cases:
         store = open_store(layout.case_store(case))
-        key = {
-            "weights": weights,
-            **image_key(store.attrs, slices),
-            "geometry": [store.attrs[name] for name in GEOMETRY],
-            "residuals": residual_fingerprint(layout, residuals, case) if residuals else None,
-            "slices": slices.of_networks(),
-            "version": VERSION,
-        }
+        geometry = {name: store.attrs[name] for name in GEOMETRY}
+        known = {"geometry": list(geometry.values()), "version": VERSION}
+        key: dict[str, Any] = {**predictor.key(case, store), **known}
         keys[case] = fingerprint(key)
         path = layout.prediction_store(name, subset, case)
         if is_current(path, keys[case]):
             continue
-        maps = open_store(layout.residual_store(residuals, case)) if residuals else None
-        probability = predict_case(network, store, maps, slices, device, resources.slices_at_once)
-        geometry = {name: store.attrs[name] for name in GEOMETRY}
-        attributes = {**geometry, "case": case, "fingerprint": keys[case], "made_by": key}
+        try:
+            probability = predictor.probability(case, store)
+        except PipelineError as error:
+            if predictor.faults is None:
+                raise
+            faults += error.findings
+            continue
+        attributes = {"case": case, "fingerprint": keys[case], "made_by": key}
+        attributes |= {**geometry, **predictor.attributes()}
         write_store(path, {"probability": probability}, attributes)
         log.info("%s, subset %d: predicted %s", name, subset, case)
-    outputs = [f"subset-{subset}/{case}.zarr" for case in cases]
-    write_json(layout.predictions(name, subset), {"cases": keys, "outputs": outputs})
+    if faults:
+        raise PipelineError(*faults)
+    return keys
+
+
+def _network_predictor(
+    layout: Layout,
+    name: str,
+    subset: int,
+    network: nn.Module,
+    residuals: str | None,
+    settings: Experiment,
+    slices: Slices,
+    resources: Resources,
+    cases: Sequence[str],
+) -> Predictor:
+    """The experiment's trained network, which sees these residual maps."""
+    weights = load_weights(network, layout.model(name, subset))["weights_sha256"]
+    device = compute_device(resources.gpus)
+    arranged(network, settings.training).to(device).eval()
+
+    def key(case: str, store: Store) -> dict[str, Any]:
+        return {
+            "weights": weights,
+            **image_key(store.attrs, slices),
+            "residuals": residual_fingerprint(layout, residuals, case) if residuals else None,
+            "slices": slices.of_networks(),
+        }
+
+    def probability(case: str, store: Store) -> Probability:
+        maps = open_store(layout.residual_store(residuals, case)) if residuals else None
+        return predict_case(network, store, maps, slices, device, resources.slices_at_once)
+
+    return Predictor(cases, key, probability)
 
 
 def predict_case(
@@ -84,7 +151,7 @@ def predict_case(
     slices: Slices,
     device: torch.device,
     batch: int,
-) -> npt.NDArray[np.float16]:
+) -> Probability:
     """Probabilities `(z, y, x)` in [0, 1] on the source's grid, computed in batches of slices.
 
     Raises:

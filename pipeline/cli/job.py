@@ -16,8 +16,8 @@ import typer
 
 from pipeline.errors import PipelineError, one_line
 from pipeline.settings import (
+    AnyExperiment,
     Dataset,
-    Experiment,
     Mae,
     Resources,
     Settings,
@@ -75,7 +75,7 @@ def open_job(
     if training:
         kind, name = next(iter(asked.items()))
         maes, experiments = job.dataset.mae, job.dataset.experiments
-        known: Mapping[str, Mae | Experiment] = maes if kind == "mae" else experiments
+        known: Mapping[str, Mae | AnyExperiment] = maes if kind == "mae" else experiments
         if own := known.get(configured(str(name))):
             job = replace(job, resources=own.resources.over(job.resources))
     bound_threads(job.resources.threads)  # before the check, which imports numpy

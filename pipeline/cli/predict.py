@@ -5,6 +5,7 @@ Heavy imports stay inside the command, so that `--help` is instant.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ import typer
 
 from pipeline.cli.job import Override, app, bound_threads, open_job, recorded
 from pipeline.errors import PipelineError
-from pipeline.settings import Resources, configured, encoder_mae, residual_count
+from pipeline.settings import Resources, Untrained, configured, encoder_mae, residual_count
 from pipeline.settings.instances import instances_of, subsets_that_predict_unlabelled
 
 
@@ -64,9 +65,11 @@ def _predict_test_cases(
     config: Path, override: str, dataset: str, experiment: str, subset: int
 ) -> None:
     job = open_job(config, override, dataset, experiment=experiment, subset=subset)
+    chosen, slices = job.dataset.experiments[configured(experiment)], job.dataset.slices
+    if isinstance(chosen, Untrained):  # which has no other job that its resources could be for
+        job = replace(job, resources=chosen.resources.over(job.resources))
     from pipeline.predict import predict as run
 
-    chosen, slices = job.dataset.experiments[configured(experiment)], job.dataset.slices
     maps, mae = residual_count(job.dataset, experiment), encoder_mae(job.dataset, experiment)
     with recorded(job, "predict", experiment=experiment, subset=subset):
         used = instances_of(job.dataset, experiment, subset).residuals

@@ -92,7 +92,7 @@ def residual_maps(
         if isinstance(chosen, GradCam):
             from pipeline.networks.grad_cam import grad_cam_maps
 
-            source = job.dataset.experiments[chosen.grad_cam]
+            source = job.dataset.trained(chosen.grad_cam, "for Grad-CAM")
             grad_cam_maps(layout, residuals, batch, chosen, source, subsets, slices, resources)
             return
         from pipeline.residual_maps import residual_maps as run
@@ -112,6 +112,7 @@ def train_segmentation(
 ) -> None:
     """Train an experiment's network on one subset."""
     job = open_job(config, override, dataset, training=True, experiment=experiment, subset=subset)
+    chosen = job.dataset.trained(experiment, "to train it")
     with recorded(job, "train_segmentation", experiment=experiment, subset=subset):
         if is_to_be_spread(job.resources):
             train_on_nodes(f"{experiment}, subset {subset}", job.resources)
@@ -119,7 +120,6 @@ def train_segmentation(
         from pipeline.train_segmentation import train_segmentation as run
 
         layout, slices, seed = job.layout, job.dataset.slices, job.settings.seed
-        chosen = job.dataset.experiments[configured(experiment)]
         maps, mae = residual_count(job.dataset, experiment), encoder_mae(job.dataset, experiment)
         used = instances_of(job.dataset, experiment, subset)
         run(layout, experiment, subset, chosen, maps, slices, seed, job.resources, mae, used)

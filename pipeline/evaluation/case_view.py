@@ -14,11 +14,11 @@ import numpy.typing as npt
 from grcsf.components import component_sizes, label_lesions
 from grcsf.intensity import scale_window
 from pipeline.evaluation.orientation import Orientation, orientation_of
-from pipeline.settings import Dataset
+from pipeline.settings import Dataset, Untrained
 from pipeline.settings.instances import residual_instance
 from pipeline.storage.intensity import intensity_range
 from pipeline.storage.layout import Layout
-from pipeline.storage.masks import Mask, read_mask
+from pipeline.storage.masks import Mask, has_mask, read_mask, store_geometry
 from pipeline.storage.zarr_store import open_store, read_array, store_attributes
 
 Plane = npt.NDArray[np.float32]
@@ -52,12 +52,17 @@ def view_case(
     store = open_store(layout.case_store(case))
     attributes: Any = store.attrs
     orientation = orientation_of(attributes["direction"])
-    masks = {name: read_mask(layout, name, subset, case, store) for name in dataset.experiments}
+    masks = {
+        name: read_mask(layout, name, subset, case, store)
+        for name, experiment in dataset.experiments.items()
+        if not isinstance(experiment, Untrained) or has_mask(layout, name, subset, case)
+    }
     label = read_array(store, "label") > 0 if attributes["labelled"] else None
     if label is not None and label.any():
         target = _largest(label)
     else:
-        target = np.any(np.stack(list(masks.values())), axis=0)
+        nothing = np.zeros(store_geometry(store).shape, bool)
+        target = np.any(np.stack([nothing, *masks.values()]), axis=0)
     if z is None:
         z = int(target.sum(axis=(1, 2)).argmax()) if target.any() else len(target) // 2
     limits, shown = intensity_range(attributes, dataset.slices), shown_residuals(dataset)

@@ -67,7 +67,8 @@ def _rows(
     }
     for name, row in numbers.items():
         cells = [score_cell(column, row, best[column.key], evaluation) for column in columns]
-        table.rows.append([name, *cells, f"{row['parameters'] / 1e6:.2f} M"])
+        count = row["parameters"]
+        table.rows.append([name, *cells, "–" if count is None else f"{count / 1e6:.2f} M"])
         table.numbers.append(row)
     return table
 
@@ -103,11 +104,18 @@ def experiment_numbers(
             spread = reduce(getitem, where, summary[part]["sd_over_repeats"]) if repeated else None
         if repeated:
             numbers[f"{column.key}_sd"] = spread
-    model = read_json(layout.model(name, summary["subsets"][0]))
+    model = _model(layout, name, summary["subsets"][0])
     numbers["parameters"] = model["parameters"]
     if fewer := model.get("settings", {}).get("experiment", {}).get("labelled_cases"):
         numbers["labelled_cases"] = fewer
     return numbers
+
+
+def _model(layout: Layout, name: str, subset: int) -> Mapping[str, Any]:
+    """What is recorded of an experiment's network: by its training or, without one, by predict."""
+    predictions = layout.predictions(name, subset)
+    recorded = read_json(predictions) if predictions.exists() else {}
+    return recorded if "parameters" in recorded else read_json(layout.model(name, subset))
 
 
 def tell_repeats(numbers: Mapping[str, dict[str, Any]]) -> None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.settings import Dataset, configured
+from pipeline.settings import Dataset, Untrained, configured
 from pipeline.settings.instances import all_maes, shown
 from pipeline.settings.paths import file_refusal
 from pipeline.storage.files import read_json
@@ -95,13 +95,18 @@ def training_histories(
 ) -> tuple[dict[str, dict[str, History]], list[str]]:
     """Histories by title and run, and a line for each training that has none."""
     missing = {f"MAE {name}": "not trained here, used as its checkpoint is" for name in dataset.mae}
-    missing |= dict.fromkeys(dataset.experiments, "no training history is left")
+    missing |= {
+        name: f"{each.what}, nothing is trained"
+        if isinstance(each, Untrained)
+        else "no training history is left"
+        for name, each in dataset.experiments.items()
+    }
     part = "fold" if dataset.split.folds else "subset"
     runs = [
         (f"MAE {configured(name)}", shown(name).partition(", ")[2], layout.mae(name))
         for name in all_maes(dataset)
     ]
-    for name in dataset.experiments:
+    for name in dataset.networks:
         runs += [(name, f"{part} {n}", layout.model(name, n)) for n in dataset.subsets_of(name)]
     histories: dict[str, dict[str, History]] = {}
     for title, run, manifest in runs:

@@ -5,7 +5,7 @@ Planning writes nothing, so several calls may plan at once. Files are repaired u
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -55,19 +55,17 @@ class Plan:
 
 
 class Call:
-    """One call on several data sets; `pretrained` names what starts from given weights in each.
+    """One call on several data sets.
 
-    That is the name of an MAE, or a name and the subset of an experiment's training.
+    `fed` gives the manifests of a data set's jobs that, like ingest, read what no stage has made.
     """
 
     def __init__(
-        self,
-        layouts: Collection[Layout],
-        pretrained: Mapping[str, Collection[str | tuple[str, int]]],
+        self, layouts: Collection[Layout], fed: Callable[[Layout], Collection[Path]]
     ) -> None:
         self.due: set[Path] = set()  # manifests whose jobs run, whatever Snakemake thinks of them
         self._layouts = layouts
-        self._pretrained = pretrained
+        self._fed = fed
         self._code = source_state()
         self._changed: list[Path] = []
         self._postponed: list[Callable[[], None]] = []  # until the data sets are locked
@@ -142,13 +140,8 @@ class Call:
             yield from result.messages
 
     def _check_sources(self, layout: Layout, running: Collection[str]) -> Iterator[str]:
-        # these jobs read files which no stage has made
-        paths = [
-            layout.mae(name) if isinstance(name, str) else layout.model(*name)
-            for name in self._pretrained[layout.dataset]
-        ]
-        trainings = {layout.work_of(path): path for path in paths}
-        for work, manifest in {"ingest": layout.cases, **trainings}.items():
+        fed = {layout.work_of(path): path for path in self._fed(layout)}
+        for work, manifest in {"ingest": layout.cases, **fed}.items():
             if work in running or not manifest.exists():
                 continue
             note = layout.sources(work)

@@ -12,7 +12,16 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.datasets import ListingError, list_cases
-from pipeline.settings import HEALTHY, Dataset, FurtherImage, GradCam, configured
+from pipeline.prediction.inputs import prediction_inputs
+from pipeline.settings import (
+    HEALTHY,
+    Dataset,
+    FurtherImage,
+    GradCam,
+    SamExperiment,
+    Untrained,
+    configured,
+)
 from pipeline.settings.configuration import table_experiments
 from pipeline.settings.instances import (
     instances_of,
@@ -72,6 +81,9 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
             start = pretrained_weights(dataset, configured(first))
             return [*both, *_residuals(layout, used.residuals), *maes, *start]
         case "predict":
+            experiment = dataset.experiments[configured(first)]
+            if isinstance(experiment, Untrained):
+                return [*both, *prediction_inputs(layout, first, subset, experiment)]
             used = instances_of(dataset, first, subset)
             return [*both, layout.model(first, subset), *_residuals(layout, used.residuals)]
         case "postprocess":
@@ -85,10 +97,10 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
             return [*both, *_scores(layout, [row.experiment for row in rows])]
         case "report":
             # curves and pictures are of the first repeat
-            own = [(name, n) for name in dataset.experiments for n in dataset.subsets_of(name)]
-            subsets = [path(*job) for path in (layout.model, layout.masks) for job in own]
+            models = _of_first_repeats(dataset, dataset.networks, layout.model)
+            masks = _of_first_repeats(dataset, dataset.experiments, layout.masks)
             scores = _scores(layout, dataset.experiments)
-            return [*both, *_tables(layout.table), *scores, *subsets]
+            return [*both, *_tables(layout.table), *scores, *models, *masks]
     raise ValueError(f"no stage is called {stage!r}")
 
 
@@ -144,6 +156,12 @@ def _of_subsets(
     return [path(*job) for path in paths for job in jobs]
 
 
+def _of_first_repeats(
+    dataset: Dataset, experiments: Iterable[str], path: Callable[[str, int], Path]
+) -> list[Path]:
+    return [path(name, number) for name in experiments for number in dataset.subsets_of(name)]
+
+
 def _scores(layout: Layout, experiments: Iterable[str]) -> list[Path]:
     names = dict.fromkeys(experiments)
     return [path for name in names for path in (layout.scores(name), layout.summary(name))]
@@ -170,15 +188,20 @@ def _ways(
     layout: Layout, chosen: Dataset, experiments: Sequence[str], batches: Sequence[str]
 ) -> list[Path]:
     """The experiments' scores and every manifest on the way to them, and all chosen tables."""
-    residuals = residual_instances(chosen, experiments)
+    prompting = (chosen.experiments[name] for name in experiments)
+    prompts = [each.prompts for each in prompting if isinstance(each, SamExperiment)]
+    predicting = list(dict.fromkeys([*experiments, *prompts]))
+    networks = [name for name in predicting if name in chosen.networks]
+    residuals = residual_instances(chosen, predicting)
     models = {path for name in residuals for path in models_behind(layout, chosen, name)}
-    models |= {layout.mae(name) for name in mae_instances(chosen, experiments)}
+    models |= {layout.mae(name) for name in mae_instances(chosen, predicting)}
     paths = [
         layout.cases,
         layout.split,
         *sorted(models),
         *(layout.residual_batch(name, batch) for name in residuals for batch in batches),
-        *_of_subsets(chosen, experiments, layout.model, layout.predictions, layout.masks),
+        *_of_subsets(chosen, networks, layout.model),
+        *_of_subsets(chosen, predicting, layout.predictions, layout.masks),
         *_scores(layout, experiments),
         *(path for name in chosen.tables for path in _tables(partial(layout.chosen_table, name))),
     ]

@@ -21,7 +21,7 @@ def disk_needed(dataset: Dataset, cases: Sequence[Sized]) -> dict[str, int]:
     autoencoders = [dataset.mae[configured(name)] for name in instances]
     networks = sum(
         network_parameters(dataset, name) * len(dataset.subsets_of(name)) * experiment.repeats
-        for name, experiment in dataset.experiments.items()
+        for name, experiment in dataset.networks.items()
     )
     maes = sum(mae_parameters(mae) * (KEPT_COPIES if mae.is_trained else 1) for mae in autoencoders)
     return {

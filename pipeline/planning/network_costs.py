@@ -29,6 +29,7 @@ from pipeline.settings import (
     Slices,
     Training,
     TrainingResources,
+    Untrained,
     encoder_mae,
     residual_count,
 )
@@ -130,7 +131,10 @@ def paper_methods(size: tuple[int, int]) -> list[Method]:
 def configured_methods(dataset: Dataset) -> list[Method]:
     """A data set's experiments, and the passes behind its residual sets that have MAEs."""
     methods = []
-    for name, settings in dataset.experiments.items():
+    for name, experiment in dataset.experiments.items():
+        if isinstance(experiment, Untrained):
+            log.info("%s is left out: %s", name, experiment.what)
+    for name, settings in dataset.networks.items():
         maps, mae = residual_count(dataset, name), encoder_mae(dataset, name)
         methods.append(network_method(name, settings, maps, dataset.slices, mae))
     return methods + [
@@ -213,7 +217,7 @@ def _mae_macs(settings: Mae, mask_ratio: float) -> int:
 
 def _network_shape(dataset: Dataset, name: str) -> Shape:
     """All that an experiment's cost depends on; experiments of equal shape are counted once."""
-    chosen = dataset.experiments[name]
+    chosen = dataset.networks[name]
     # of a training only the heads that help it are part of the network
     training = Training(auxiliary=chosen.training.auxiliary)
     no_shape: dict[str, Any] = {"training": training, "resources": TrainingResources()}

@@ -103,7 +103,7 @@ def check_split(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> None
             "their labels, or use grcsf predict with a trained run"
         )
     subsets = split_cases(labelled, dataset.split, seed)
-    for name, experiment in dataset.experiments.items():
+    for name, experiment in dataset.networks.items():
         for number in dataset.subsets_of(name):
             labelled_part(subsets[number - 1], name, experiment, seed)
     if dataset.split.by == "group":

@@ -2,7 +2,7 @@
 
 It assumes that no slice is empty or holds a lesion, and that no training stops early. A training
 step counts as three forward passes, as is customary: one for the forward and two for the backward
-pass. Resizing, reading and a PatchGAN are not counted.
+pass. Resizing, reading and a PatchGAN are not counted, nor is SAM, which sees prompted slices only.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def stage_work(
         mapped = _count(slices, cases_due) + unlabelled
         work["residual_maps", resources.device, kind] += mapped * macs
     predicting = subsets_that_predict_unlabelled(dataset)
-    for name, settings in dataset.experiments.items():
+    for name, settings in dataset.networks.items():
         forward = network_macs(dataset, name)
         device = settings.resources.over(resources).device
         for number in dataset.subsets_of(name):

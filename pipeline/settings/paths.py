@@ -117,13 +117,13 @@ def source_root(settings: Settings, dataset: str) -> Path:
     source = settings.datasets[dataset].source
     if source.root is None:
         return Path(settings.results) / dataset / "phantom"
-    return _expanded(source.root, f"datasets.{dataset}.source.root")
+    return expanded(source.root, f"datasets.{dataset}.source.root")
 
 
 def store_root(settings: Settings) -> Path | None:
     """The folder of residual stores that several projects share; errors as in `source_root`."""
     root = settings.store.root
-    return None if root is None else _expanded(root, "store.root")
+    return None if root is None else expanded(root, "store.root")
 
 
 class FurtherImage(NamedTuple):
@@ -136,12 +136,13 @@ class FurtherImage(NamedTuple):
 def further_images(settings: Settings, dataset: str) -> list[FurtherImage]:
     """Images of `source.also_predict`, predicted but not scored, and those of `source.healthy`."""
     source, key = settings.datasets[dataset].source, f"datasets.{dataset}.source"
-    predicted = [_expanded(image, f"{key}.also_predict") for image in source.also_predict]
-    healthy = [_expanded(image, f"{key}.healthy") for image in source.healthy]
+    predicted = [expanded(image, f"{key}.also_predict") for image in source.also_predict]
+    healthy = [expanded(image, f"{key}.healthy") for image in source.healthy]
     return [*map(FurtherImage, predicted), *(FurtherImage(path, HEALTHY) for path in healthy)]
 
 
-def _expanded(given: str, key: str) -> Path:
+def expanded(given: str, key: str) -> Path:
+    """A path of the configuration with its variables and `~` filled in; errors: `source_root`."""
     path = os.path.expandvars(given)
     if "$" in path:
         problem = "whose environment variable is not set; set it or write the path out"

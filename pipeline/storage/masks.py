@@ -81,6 +81,11 @@ def read_mask(layout: Layout, experiment: str, subset: int, case: str, store: St
     return to_working_grid(volume.array > 0, source, store_geometry(store), nearest=True)
 
 
+def has_mask(layout: Layout, experiment: str, subset: int, case: str) -> bool:
+    """Whether postprocess lists a mask: given predictions may lack those of unlabelled cases."""
+    return case in read_json(layout.masks(experiment, subset))["cases"]
+
+
 def grid_differences(mask: Geometry, source: Geometry) -> list[str]:
     """What differs between a mask's grid and its source's: nothing, their shape, or the rest."""
     if mask.shape != source.shape:

@@ -41,8 +41,14 @@ def submission(layout: Layout, experiment: str, subset: int, output: Path) -> No
     Raises:
         PipelineError: there is no test scan, a mask is missing, or see `check_submission`.
     """
+    scans, masks = _test_scans(layout), layout.masks(experiment, subset)
+    made = read_json(masks)["cases"]
+    remedy = "run predict and postprocess, where predictions are given after adding its file"
+    missing = [f"case {case}: no mask in {masks}; {remedy}" for case in scans if case not in made]
+    if missing:
+        raise PipelineError(*missing)
     make_output(output)
-    for case in _test_scans(layout):
+    for case in scans:
         store = open_store(layout.case_store(case))
         mask = read_mask(layout, experiment, subset, case, store)
         source = source_geometry(store)

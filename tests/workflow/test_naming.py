@@ -30,8 +30,8 @@ OUTPUTS = {
 METHOD = sorted(ROOT.glob("grcsf/**/*.py"))
 PIPELINE = sorted(ROOT.glob("pipeline/**/*.py"))
 # Each room may import those before it. Stages do not import one another.
-ROOMS = ["errors", "settings", "storage", "datasets", "networks", "evaluation", "stages"]
-ROOMS += ["orchestration", "planning", "tools", "cli"]
+ROOMS = ["errors", "settings", "storage", "datasets", "networks", "prediction", "evaluation"]
+ROOMS += ["stages", "orchestration", "planning", "tools", "cli"]
 # A room of more modules than a reader takes in at once is two rooms.
 MODULES_A_ROOM = 14
 

@@ -55,18 +55,24 @@ def note_failure(record):
         record.input = [*record.input[:SHOWN_INPUTS], f"and {further} more"]
 
 
-def pretrained(dataset):
-    """The MAEs, those of each fold, and the experiments' trainings that start from given weights."""
-    chosen = SETTINGS.datasets[dataset]
+def fed_from_elsewhere(layout):
+    """Manifests of jobs that read files which no stage makes: given weights or predictions."""
+    chosen = SETTINGS.datasets[layout.dataset]
     maes = [name for name in all_maes(chosen) if chosen.mae[configured(name)].checkpoint]
-    started = [name for name, settings in chosen.experiments.items() if settings.pretrained]
     trainings = [
-        (name, subset)
-        for experiment in started
+        layout.model(name, subset)
+        for experiment, settings in chosen.networks.items()
+        if settings.pretrained
         for name in chosen.trainings_of(experiment)
         for subset in chosen.subsets_of(experiment)
     ]
-    return [*maes, *trainings]
+    predictions = [
+        layout.predictions(name, subset)
+        for name in chosen.experiments
+        if name not in chosen.networks
+        for subset in chosen.subsets_of(name)
+    ]
+    return [*map(layout.mae, maes), *trainings, *predictions]
 
 
 def plan_of_call():
@@ -116,7 +122,7 @@ if workflow.is_main_process:
     logger.addFilter(is_worth_showing)
     UNWRITABLE = or_exit(preflight.results_fault, RESULTS)
     UNSHARED = or_exit(preflight.store_fault, SETTINGS)
-    CALL = Call(LAYOUTS.values(), {dataset: pretrained(dataset) for dataset in LAYOUTS})
+    CALL = Call(LAYOUTS.values(), fed_from_elsewhere)
     # Snakemake refuses to plan what is due and write-protected: an archive counts as it stands
     lines = [UNWRITABLE] if UNWRITABLE else or_exit(list, CALL.check())
     told = [fold_note(dataset, chosen) for dataset, chosen in SETTINGS.datasets.items()]

@@ -1,7 +1,7 @@
 """What jobs ask a cluster for, and what a run that was killed has left there."""
 
 from pipeline.orchestration.cluster_jobs import job_comment, cancel_leftover_jobs
-from pipeline.settings import configured
+from pipeline.settings import Untrained, configured
 
 # With `--profile`, the default profile holds beside the cluster's, which puts cards out of its reach;
 # its number of cores, too, is that of this machine.
@@ -58,6 +58,29 @@ def training_tasks(wildcards):
     """Processes as SLURM's executor takes them: for each card, or in all; 0 leaves it to SLURM."""
     own = training(wildcards)
     return 0 if own.nodes == 1 else 1 if own.gpus else own.nodes
+
+
+def prediction(wildcards):
+    """What a prediction may use: that of SAM and the like, which have no training, their own."""
+    chosen = SETTINGS.datasets[wildcards.dataset].experiments[configured(wildcards.experiment)]
+    own = isinstance(chosen, Untrained)
+    return chosen.resources.over(SETTINGS.resources) if own else SETTINGS.resources
+
+
+def prediction_threads(wildcards):
+    return prediction(wildcards).threads
+
+
+def prediction_memory_mb(wildcards, attempt):
+    return attempt * prediction(wildcards).memory_mb
+
+
+def prediction_minutes(wildcards, attempt):
+    return attempt * prediction(wildcards).minutes
+
+
+def prediction_gpus(wildcards):
+    return min(1, prediction(wildcards).gpus)
 
 
 def prepare_cluster():

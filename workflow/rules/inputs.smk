@@ -8,7 +8,8 @@ from pipeline.datasets.configured import planned_cases
 from pipeline.orchestration import job_files
 from pipeline.orchestration.last_run import results_there
 from pipeline.planning.sizes import predictable
-from pipeline.settings import HEALTHY, configured, further_images, source_root
+from pipeline.prediction.inputs import prediction_inputs
+from pipeline.settings import HEALTHY, Untrained, configured, further_images, source_root
 from pipeline.settings.configuration import table_experiments
 from pipeline.settings.instances import instances_of
 from pipeline.settings.paths import checkpoint_files
@@ -115,6 +116,7 @@ def experiment_residuals(wildcards):
 def experiment_mae(wildcards):
     """The MAE whose encoder a network starts from."""
     chosen, layout = SETTINGS.datasets[wildcards.dataset], LAYOUTS[wildcards.dataset]
+    or_exit(chosen.trained, wildcards.experiment, "to train it")
     used = instances_of(chosen, wildcards.experiment, int(wildcards.subset)).mae
     return [layout.mae(used)] if used else []
 
@@ -123,6 +125,16 @@ def pretrained_weights(wildcards):
     """The files of public weights that a network starts from."""
     chosen = known_dataset(wildcards)
     return or_exit(job_files.pretrained_weights, chosen, configured(wildcards.experiment))
+
+
+def predicting(wildcards):
+    """What predicts: the trained network, or what an experiment without training is given."""
+    chosen, layout = known_dataset(wildcards), LAYOUTS[wildcards.dataset]
+    name, subset = wildcards.experiment, int(wildcards.subset)
+    experiment = chosen.experiments[configured(name)]
+    if isinstance(experiment, Untrained):
+        return or_exit(prediction_inputs, layout, name, subset, experiment)
+    return [layout.model(name, subset)]
 
 
 def experiments_of(wildcards):
@@ -138,7 +150,7 @@ def experiments_of(wildcards):
 def subset_files(path, repeated=True):
     """Files of every subset and repeat of a job's experiments, as an input function.
 
-    Without `repeated`, those of the first repeat alone.
+    Without `repeated`, those of the first repeat alone. Only what is trained has a `model`.
     """
 
     def files(wildcards):
@@ -147,6 +159,7 @@ def subset_files(path, repeated=True):
         return [
             of(name, subset)
             for experiment in experiments_of(wildcards)
+            if path != "model" or experiment in chosen.networks
             for name in (chosen.trainings_of(experiment) if repeated else [experiment])
             for subset in chosen.subsets_of(experiment)
         ]

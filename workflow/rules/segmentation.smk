@@ -35,7 +35,7 @@ rule predict:
     input:
         LAYOUT.cases,
         LAYOUT.split,
-        LAYOUT.model("{experiment}", "{subset}"),
+        predicting,
         experiment_residuals,
     output:
         LAYOUT.predictions("{experiment}", "{subset}"),
@@ -48,11 +48,11 @@ rule predict:
         BENCHMARKS / "predict" / "{experiment}-{subset}.tsv"
     conda:
         "../../envs/torch.yaml"
-    threads: SETTINGS.resources.threads
+    threads: prediction_threads
     resources:
-        mem_mb=memory_mb,
-        runtime=minutes,
-        gpu=a_card,
+        mem_mb=prediction_memory_mb,
+        runtime=prediction_minutes,
+        gpu=prediction_gpus,
     message:
         "predict {wildcards.dataset}: {wildcards.experiment}, subset {wildcards.subset}"
     shell:

@@ -25,6 +25,7 @@ from pipeline.tools.explain.picture import explain_picture
 from pipeline.tools.explain.view import Subject, view_slice
 
 log = logging.getLogger(__name__)
+TO_LOOK_INTO = "to look into it"
 
 
 def explain(
@@ -42,6 +43,7 @@ def explain(
     Raises:
         PipelineError: no such case or slice, or an earlier stage has not been run.
     """
+    settings = dataset.trained(experiment, TO_LOOK_INTO)
     store = ingested_store(layout, case)
     slices: Any = store.attrs["slices"]
     for number in numbers:
@@ -50,7 +52,7 @@ def explain(
             raise PipelineError(f"--slice: {fault}")
     chosen = [number - 1 for number in numbers] or [_fullest_slice(store)]
     _tell_learnt(layout, case, subset)
-    name = dataset.experiments[configured(experiment)].residuals
+    name = settings.residuals
     maps_of = residual_instance(dataset, name, subset) if name else None
     network = _network(layout, dataset, experiment, subset)
     subject = Subject(
@@ -90,7 +92,7 @@ def _slices(
 
 
 def _network(layout: Layout, dataset: Dataset, experiment: str, subset: int) -> nn.Module:
-    settings, mae = dataset.experiments[configured(experiment)], encoder_mae(dataset, experiment)
+    settings, mae = dataset.trained(experiment, TO_LOOK_INTO), encoder_mae(dataset, experiment)
     network = build_network(settings, residual_count(dataset, experiment), dataset.slices, mae)
     load_weights(network, layout.model(experiment, subset))
     return network.eval()

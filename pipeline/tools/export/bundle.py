@@ -81,6 +81,7 @@ def export_run(
     if output.exists():
         raise PipelineError(f"{output}: already there; give another name or remove it")
     experiment, repeat = configured(name), repeat_of(name)
+    dataset.trained(experiment, "to export it")
     chosen = _settings(layout, dataset, experiment)
     manifests = _manifests(layout, chosen, experiment, subset)
     manifests["network.safetensors"] = layout.model(name, subset)

@@ -89,7 +89,8 @@ def expected_networks(dataset: Dataset, experiment: str) -> dict[str, nn.Module]
         f"mae-{name}.safetensors": empty_masked_model(mae) for name, mae in dataset.mae.items()
     }
     with torch.device("meta"):
-        for name, chosen in dataset.experiments.items():
+        for name in dataset.experiments:
+            chosen = dataset.trained(name, "which alone a bundle holds")
             file = "network" if name == experiment else f"network-{name}"
             maps, mae = residual_count(dataset, name), encoder_mae(dataset, name)
             networks[f"{file}.safetensors"] = build_network(chosen, maps, dataset.slices, mae)

@@ -14,7 +14,7 @@ SHOWN_SCORES |= {"voe": "VOE", "fpr_percent": "FPR (%)"}
 
 def model_card(record: Mapping[str, Any], dataset: Dataset) -> str:
     """The card as Markdown, from a bundle's description and settings."""
-    name, experiment = record["experiment"], dataset.experiments[record["experiment"]]
+    name, experiment = record["experiment"], dataset.networks[record["experiment"]]
     cases = record["cases"]
     size = " × ".join(map(str, dataset.slices.size))
     folds = dataset.split.folds

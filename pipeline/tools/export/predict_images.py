@@ -156,7 +156,7 @@ def _make_maps(layout: Layout, bundle: Bundle, name: str, resources: Resources) 
     chosen, slices = dataset.residuals[name], dataset.slices
     instance = residual_instance(dataset, name, bundle.subset)
     if isinstance(chosen, GradCam):
-        source = dataset.experiments[chosen.grad_cam]
+        source = dataset.trained(chosen.grad_cam, "for Grad-CAM")
         grad_cam_maps(layout, instance, "1of1", chosen, source, subsets, slices, resources)
         return
     maes = {part.mae: dataset.mae[part.mae] for part in chosen.maps}

@@ -19,7 +19,7 @@ from pipeline.planning.folds import fold_note
 from pipeline.planning.preflight import check_healthy, check_split, check_units
 from pipeline.planning.rates import Rates
 from pipeline.planning.sizes import CaseSize, case_sizes, predictable, stores_needed
-from pipeline.settings import Dataset, Settings
+from pipeline.settings import Dataset, SamExperiment, Settings
 from pipeline.storage.layout import Layout, batch_names
 
 MADE_BY = {
@@ -55,6 +55,7 @@ class DatasetPlan:
     assumed: tuple[int, int, int] | None  # voxels (z, y, x) of the others, if any
     stages: dict[str, StagePlan]  # in the data's order
     folds: str | None = None  # what each has of its own, in words
+    left_out: str | None = None  # whose hours are not estimated, in words
 
     @property
     def total(self) -> StagePlan:
@@ -110,8 +111,18 @@ def _dataset_plan(settings: Settings, name: str, rates: Mapping[str, Rates] | No
     assumed = [case.shape for case in cases if not case.known]
     known = len(cases) - len(assumed)
     first = assumed[0] if assumed else None
-    folds = fold_note(name, dataset)
-    return DatasetPlan(name, len(cases), labelled, slices, known, first, stages, folds)
+    told = fold_note(name, dataset), _left_out(dataset) if rates else None
+    return DatasetPlan(name, len(cases), labelled, slices, known, first, stages, *told)
+
+
+def _left_out(dataset: Dataset) -> str | None:
+    """That SAM's hours hang on masks that are not there yet; None without it."""
+    found = dataset.experiments.items()
+    names = [name for name, experiment in found if isinstance(experiment, SamExperiment)]
+    if not names:
+        return None
+    why = "it sees only slices in which the prompting masks show something"
+    return f"hours of predict without {', '.join(names)} (SAM): {why}"
 
 
 def _hours(

@@ -23,7 +23,7 @@ def table(plans: Sequence[DatasetPlan], rates: Mapping[str, Rates]) -> str:
         rows = [["stage", "jobs", *(UNITS[device] for device in rates), "disk"]]
         rows += [_cells(name, stage, rates) for name, stage in plan.stages.items()]
         rows.append(_cells("together", plan.total, rates))
-        told = [_wrapped(plan.folds)] if plan.folds else []
+        told = [_wrapped(line) for line in (plan.folds, plan.left_out) if line]
         parts += [_wrapped(f"{plan.dataset}: {_sizes(plan)}"), *told, "", aligned(rows), ""]
     if len(plans) > 1:
         total = together([plan.total for plan in plans])
@@ -47,7 +47,8 @@ def as_records(plans: Sequence[DatasetPlan], rates: Mapping[str, Rates]) -> str:
 
 def _record(plan: DatasetPlan) -> dict[str, Any]:
     content = {**asdict(plan), "total": asdict(plan.total)}
-    return content if plan.folds else {key: content[key] for key in content if key != "folds"}
+    untold = {key for key in ("folds", "left_out") if content[key] is None}
+    return {key: content[key] for key in content if key not in untold}
 
 
 def _sizes(plan: DatasetPlan) -> str:

@@ -160,7 +160,9 @@ def _wanted(chain: Chain, stage: str, path: Path) -> bool:
         return True
     if chain.only and path.is_relative_to(chain.root):
         below = path.relative_to(chain.root).parts[1:]
-        named = below[1].partition(".")[0] if below[0] in OF_EXPERIMENTS else chain.only[0]
+        # what a prediction reads of another experiment prompts it
+        other = below[0] in OF_EXPERIMENTS and stage != "predict"
+        named = below[1].partition(".")[0] if other else chain.only[0]
         if named not in chain.only:
             return False
     if chain.case and stage in ("evaluate", "report", "postprocess", "predict"):

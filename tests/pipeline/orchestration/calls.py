@@ -11,14 +11,16 @@ from pipeline.orchestration.call import Call, Plan, Planned
 from pipeline.orchestration.locks import locked
 from pipeline.storage.files import write_json
 
-PRETRAINED = {"heart": ["m"], "head": []}
+
+def pretrained(layout):
+    return [layout.mae("m")] if layout.dataset == "heart" else []
 
 
 def check(layouts):
     return planned(layouts)[0]
 
 
-def planned(layouts, pretrained=PRETRAINED):
+def planned(layouts, pretrained=pretrained):
     """What a plan says, and the manifests whose jobs have to run."""
     call = Call(layouts, pretrained)
     return list(call.check()), call.due
@@ -50,7 +52,7 @@ def partial(*jobs):
 
 def ran(layouts, plan):
     """What a call without a failure says of what it has found and done."""
-    call = Call(layouts, PRETRAINED)
+    call = Call(layouts, pretrained)
     lines = list(call.check())
     call.lock()
     lines += call.prepare(plan)
@@ -59,7 +61,7 @@ def ran(layouts, plan):
 
 def made(layout):
     """A call that ends with a data set ingested."""
-    call, plan = Call([layout], PRETRAINED), whole(job(layout, "ingest", layout.cases))
+    call, plan = Call([layout], pretrained), whole(job(layout, "ingest", layout.cases))
     call.lock()
     assert list(call.prepare(plan)) == []
     write_json(layout.cases, {"cases": {}, "outputs": []})

@@ -12,12 +12,12 @@ from pipeline.orchestration.locks import list_locks, lock_dataset, locked
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.source_notes import file_stats, write_source_note
 from tests.pipeline.orchestration.calls import (
-    PRETRAINED,
     check,
     job,
     made,
     partial,
     planned,
+    pretrained,
     ran,
     stop,
     whole,
@@ -38,7 +38,7 @@ def test_only_what_a_call_does_is_taken_up_and_the_rest_is_not_forgotten(layouts
     assert lines == [line, "taken up where it stood: heart train_mae m, head split"]
     assert check(layouts) == ["stopped half-way: heart predict unet 2"]
     # a call that finds nothing to do forgets what is made, or what no configuration has
-    assert list(Call(layouts, PRETRAINED).finish(whole(ingest))) == []
+    assert list(Call(layouts, pretrained).finish(whole(ingest))) == []
     assert check(layouts) == []
     assert list_locks(layouts[0]) == []
 
@@ -94,18 +94,18 @@ def test_of_a_stage_that_still_runs_only_its_own_outputs_are_left_alone(layouts,
 
 
 def test_two_calls_on_one_data_set_are_one_too_many(layouts):
-    first = Call(layouts[:1], PRETRAINED)
+    first = Call(layouts[:1], pretrained)
     first.lock()
-    Call(layouts[1:], PRETRAINED).lock()
+    Call(layouts[1:], pretrained).lock()
     with pytest.raises(PipelineError, match="data set heart: another call works on its results"):
-        Call(layouts, PRETRAINED).lock()
-    idle = Call(layouts, PRETRAINED).finish(whole())
+        Call(layouts, pretrained).lock()
+    idle = Call(layouts, pretrained).finish(whole())
     assert list(idle) == [], "nothing was to be done, and nothing is noted"
     list(first.finish(whole()))
 
 
 def test_results_of_a_call_that_failed_are_recorded_here_all_the_same(layouts):
-    call = Call(layouts, PRETRAINED)
+    call = Call(layouts, pretrained)
     call.lock()
     list(call.prepare(whole(job(layouts[0], "ingest", layouts[0].cases))))
     write_json(layouts[0].cases, {"cases": {}, "outputs": []})
@@ -121,9 +121,9 @@ def test_a_call_marks_the_data_sets_that_it_makes_something_of_and_no_other(layo
         made(layout)
     before = [mark(layout) for layout in layouts]
     idle = job(layouts[0], "ingest", layouts[0].cases, due=False)
-    assert list(Call(layouts, PRETRAINED).finish(whole(idle))) == []
+    assert list(Call(layouts, pretrained).finish(whole(idle))) == []
     assert [mark(layout) for layout in layouts] == before, "nothing was to be done"
-    call, plan = Call(layouts, PRETRAINED), whole(idle, job(layouts[1], "split", layouts[1].split))
+    call, plan = Call(layouts, pretrained), whole(idle, job(layouts[1], "split", layouts[1].split))
     list(call.check())
     assert [mark(layout) for layout in layouts] == before, "a plan changes nothing"
     call.lock()

@@ -8,12 +8,12 @@ from pipeline.orchestration.call import Call
 from pipeline.storage.files import file_digest, read_json, write, write_json
 from pipeline.storage.source_notes import file_stats, write_source_note
 from tests.pipeline.orchestration.calls import (
-    PRETRAINED,
     check,
     job,
     made,
     partial,
     planned,
+    pretrained,
     ran,
     set_later,
     whole,
@@ -63,7 +63,7 @@ def test_a_plan_writes_nothing_and_a_call_notes_what_was_touched(layouts, edited
 
 @pytest.mark.parametrize("meanwhile", [False, True])
 def test_it_is_set_aside_by_the_call_that_makes_it_unless_another_has(layouts, edited, meanwhile):
-    call = Call(layouts, PRETRAINED)
+    call = Call(layouts, pretrained)
     assert len(list(call.check())) == 1
     if meanwhile:
         edited.write_bytes(b"mask")
@@ -81,7 +81,7 @@ def test_a_manifest_of_no_job_is_withdrawn_by_a_whole_call_alone(layouts):
     ingest = job(layouts[0], "ingest", layouts[0].cases, due=False)
     assert len(ran(layouts, partial(ingest))) == 1
     assert manifest.exists()
-    call = Call(layouts, PRETRAINED)
+    call = Call(layouts, pretrained)
     list(call.check())
     aside, line = call.finish(whole(ingest))  # there was nothing to do
     assert aside.startswith("set aside as ")
@@ -107,7 +107,10 @@ def test_files_replaced_since_they_were_read_have_their_job_planned(layouts, tmp
     line = f"heart: replaced since {work} read it: {files[0]} and 1 more"
     manifests = [layout.cases, layout.mae("m"), training]
     due = {manifest for manifest in manifests if layout.work_of(manifest) == work}
-    pretrained = {"heart": ["m", ("u/repeat-2", 1)], "head": []}
-    assert planned(layouts, pretrained) == planned(layouts, pretrained) == ([line], due)
-    without, _ = planned(layouts, {"heart": [], "head": []})
+
+    def fed(layout):
+        return [layout.mae("m"), layout.model("u/repeat-2", 1)] if layout == layouts[0] else []
+
+    assert planned(layouts, fed) == planned(layouts, fed) == ([line], due)
+    without, _ = planned(layouts, lambda _: [])
     assert without == ([line] if work == "ingest" else [])

@@ -14,7 +14,7 @@ from pipeline.storage.files import file_digest, read_json, remove, write, write_
 from pipeline.storage.layout import record_of
 from pipeline.storage.source_notes import file_stats, write_source_note
 from tests.pipeline.damages import DAMAGES
-from tests.pipeline.orchestration.calls import PRETRAINED, check, job, made, planned, ran, whole
+from tests.pipeline.orchestration.calls import check, job, made, planned, pretrained, ran, whole
 from tests.pipeline.orchestration.test_small_results import write_small
 
 BOOKKEEPING = {
@@ -114,4 +114,4 @@ def test_a_damaged_note_beside_a_mask_has_the_mask_made_again(worked, damage):
     write_json(mask.with_name("a.json"), {"sha256": "x", "fingerprint": "f", "voxels": 1})
     write(mask, b"mask")
     DAMAGES[damage](mask.with_name("a.json"))
-    assert layout.masks("unet", 1) in Call([layout], PRETRAINED).due | planned([layout])[1]
+    assert layout.masks("unet", 1) in Call([layout], pretrained).due | planned([layout])[1]

@@ -1,0 +1,11 @@
+"""Predictions of experiments whose network is not trained here, in the stores that networks fill.
+
+This room may import `grcsf`, errors, settings, storage, datasets and networks; evaluation, the
+stages and every later room may import it. A plan asks it for inputs, so it imports torch and
+SimpleITK only where it predicts.
+
+- `predictor`: what stage `predict` has to know of any way of predicting.
+- `inputs`: the files that the predictions of such an experiment rest on.
+- `sam`: SAM, in boxes round the masks of another experiment.
+- `given`: masks that another tool or person has made.
+"""

@@ -1,0 +1,60 @@
+"""The files that the predictions of an experiment rest on which is not trained here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+from pipeline.settings import AnyExperiment, GivenPredictions, SamExperiment
+from pipeline.settings.paths import expanded, sam_files
+from pipeline.storage.images.headers import data_files
+from pipeline.storage.images.names import SUFFIXES, looks_like_image
+from pipeline.storage.layout import Layout
+
+SAVED = f"a folder with one mask a case, named after it ({', '.join(SUFFIXES)})"
+
+
+def prediction_inputs(
+    layout: Layout, name: str, subset: int, experiment: AnyExperiment
+) -> list[Path]:
+    """What stage `predict` reads in place of a trained network; nothing where there is one.
+
+    Raises:
+        PipelineError: the checkpoint or the folder is not given or not there.
+    """
+    match experiment:
+        case SamExperiment():
+            masks = layout.masks(experiment.prompts, subset)
+            return [masks, *checkpoint_of(layout.dataset, name, experiment)]
+        case GivenPredictions():
+            images = given_images(layout.dataset, name, experiment)
+            return list(dict.fromkeys(file for image in images for file in data_files(image)))
+        case _:
+            return []
+
+
+def checkpoint_of(dataset: str, name: str, experiment: SamExperiment) -> list[Path]:
+    """The files of SAM's checkpoint; errors: `sam_files`."""
+    key = checkpoint_key(dataset, name)
+    given = experiment.checkpoint
+    return sam_files(expanded(given, key) if given else None, key)
+
+
+def checkpoint_key(dataset: str, name: str) -> str:
+    """Where the configuration names SAM's checkpoint."""
+    return f"datasets.{dataset}.experiments.{name}.checkpoint"
+
+
+def given_images(dataset: str, name: str, experiment: GivenPredictions) -> list[Path]:
+    """The images in the folder of given predictions, in order.
+
+    Raises:
+        PipelineError: there is no such folder.
+    """
+    key = f"datasets.{dataset}.experiments.{name}.predictions"
+    folder = expanded(experiment.predictions, key)
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing there"
+        raise PipelineError(f"{key}: {folder}: found {found}, expected {SAVED}; correct the path")
+    files = (path for path in folder.iterdir() if looks_like_image(path.name))
+    return sorted(path for path in files if path.is_file())

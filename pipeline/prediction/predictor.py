@@ -1,0 +1,34 @@
+"""What stage `predict` has to know of a way of predicting: a network's, SAM's, or given masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import Finding
+from pipeline.storage.zarr_store import Store
+
+Probability = npt.NDArray[np.float16]  # (z, y, x) in [0, 1], on the grid of the case's store
+
+
+def nothing() -> dict[str, Any]:
+    """No further attributes."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """One way of predicting the cases of one subset."""
+
+    cases: Sequence[str]
+    # what a case's prediction depends on, beside the stage's version and the case's geometry
+    key: Callable[[str, Store], Mapping[str, Any]]
+    probability: Callable[[str, Store], Probability]
+    # of each store that is written, known once the first case is predicted
+    attributes: Callable[[], Mapping[str, Any]] = nothing
+    # those found before any case; None where a case's fault concerns all others, and ends the stage
+    faults: Sequence[Finding] | None = None
