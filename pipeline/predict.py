@@ -69,8 +69,8 @@ def predict(
         case GivenPredictions():
             predictor = given_predictor(layout, name, subset, settings, tested, further)
         case SamExperiment():
-            cases = [*tested, *further]
-            predictor = sam_predictor(layout, name, subset, settings, slices, resources, cases)
+            chosen = (layout, name, subset, settings, slices, resources)
+            predictor = sam_predictor(*chosen, tested, further)
         case Experiment():
             network = build_network(settings, residual_count, slices, mae)
             residuals = instance or settings.residuals

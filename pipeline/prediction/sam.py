@@ -38,9 +38,10 @@ def sam_predictor(
     settings: SamExperiment,
     slices: Slices,
     resources: Resources,
-    cases: Sequence[str],
+    tested: Sequence[str],
+    further: Sequence[str],
 ) -> Predictor:
-    """SAM for these cases, as far as the prompting experiment has masks of them.
+    """SAM for all `tested` cases, and those of the `further` ones that the prompts have a mask of.
 
     Raises:
         PipelineError: SAM's checkpoint, or the masks that prompt it, are not given or not there.
@@ -54,6 +55,10 @@ def sam_predictor(
     checkpoint = fingerprint({"files": list(digests.values())})
     prompts = layout.masks(settings.prompts, subset)
     masks = read_json(prompts)["cases"]
+    remedy = f"which prompts {name}; run predict and postprocess of {settings.prompts} again"
+    if lacking := [case for case in tested if case not in masks]:
+        raise PipelineError(*(f"case {case}: no mask in {prompts}, {remedy}" for case in lacking))
+    cases = [*tested, *(case for case in further if case in masks)]
 
     @cache
     def network() -> Sam:
@@ -76,7 +81,7 @@ def sam_predictor(
     def attributes() -> dict[str, Any]:
         return {"parameters": sum(value.numel() for value in network().parameters())}
 
-    return Predictor([case for case in cases if case in masks], key, probability, attributes)
+    return Predictor(cases, key, probability, attributes)
 
 
 def segment_case(
