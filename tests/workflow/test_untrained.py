@@ -2,8 +2,6 @@
 
 import pytest
 
-from tests.workflow.conftest import configuration
-
 SAM = {"model": "sam", "prompts": "unet++", "checkpoint": "sam.pth"}
 
 
@@ -23,6 +21,12 @@ def rivals(project, config):
     return project
 
 
+def planned(project, *targets):
+    plan = project.call(*targets, "-n", "--configfile", "config.yaml")
+    assert plan.code == 0, plan.output
+    return plan
+
+
 def refusal(project, *targets):
     (line,) = project.call(*targets, "-n", "--configfile", "config.yaml").errors
     return line
@@ -36,7 +40,7 @@ def test_neither_is_trained_and_sam_waits_for_the_masks_that_prompt_it(rivals):
         "postprocess": 3,
         "evaluate": 3,
     }
-    alone = rivals.plan("results/images/evaluate/sam.csv")
+    alone = planned(rivals, "results/images/evaluate/sam.csv")
     assert sorted(job for job in alone.jobs if "subset" in job) == [
         "postprocess images: sam, subset 1",
         "postprocess images: unet++, subset 1",
@@ -44,7 +48,7 @@ def test_neither_is_trained_and_sam_waits_for_the_masks_that_prompt_it(rivals):
         "predict images: unet++, subset 1",
         "train_segmentation images: unet++, subset 1",
     ]
-    alone = rivals.plan("results/images/evaluate/nnunet.csv")
+    alone = planned(rivals, "results/images/evaluate/nnunet.csv")
     assert sorted(alone.counts) == ["evaluate", "ingest", "postprocess", "predict", "split"]
 
 
@@ -60,7 +64,7 @@ def test_a_table_of_sam_alone_asks_for_what_prompts_it(rivals):
     row = {"labels": ["SAM"], "experiment": "sam"}
     table = {"title": "t", "headings": ["Method"], "columns": ["dice"], "rows": [row]}
     rivals.change("datasets.images.tables", {"t": table})
-    plan = rivals.plan("ablations")
+    plan = planned(rivals, "ablations")
     assert "train_segmentation images: unet++, subset 1" in plan.jobs
     assert not any("nnunet" in job for job in plan.jobs)
 
@@ -84,11 +88,3 @@ def test_a_training_of_one_is_refused(rivals):
         "trained here, to train it"
     )
     assert "found given predictions" in refusal(rivals, target.format("nnunet"))
-
-
-def test_its_own_resources_are_those_of_its_prediction(rivals):
-    rivals.change("datasets.images.experiments.sam.resources", {"memory_mb": 32_000, "threads": 3})
-    config = configuration("atlas")
-    assert "memory_mb" not in config["resources"]
-    lines = rivals.plan("--verbose", "results/images/predict/sam/subset-1.json").output
-    assert "mem_mb=32000" in lines
