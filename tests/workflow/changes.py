@@ -25,6 +25,8 @@ GRCSF = r"\w+ head(: (grcsf|mrm)\b.*)?$"
 MAE_ON = r"train_mae head|" + GRCSF
 MORE = r"\w+ head(: more\b.*)?$"
 OF_GRCSF = "datasets.head.experiments.grcsf"
+GIVEN = r"\w+ head(: given\b.*)?$"
+SAM = r"\w+ heart(: sam\b.*)?$"
 SECOND_REPEAT = r"\w+ head$|evaluate head: unet$|(?!evaluate)\w+ head: unet/repeat-2,"
 LONG_AGO = (1_577_836_800, 1_577_836_800)
 HEAD_KEYS = tiny.configuration()["datasets"]["head"]
@@ -150,6 +152,30 @@ def move_start(project):
     begin_from(project)
     (project.folder / "start.pth").rename(project.folder / "moved.pth")
     project.change("datasets.head.experiments.more.pretrained", "moved.pth")
+
+
+def move_sam(project):
+    (project.folder / "sam.pth").rename(project.folder / "moved.pth")
+    project.change("datasets.heart.experiments.sam.checkpoint", "moved.pth")
+
+
+def edit_given(project):
+    shutil.copy(*(project.folder / "given" / f"c{number}.nii.gz" for number in (4, 3)))
+
+
+def put_older_given(project):
+    edit_given(project)
+    os.utime(project.folder / "given" / "c3.nii.gz", LONG_AGO)
+
+
+def add_test_case(project):
+    listed([0, 1, 2, 3, 4, 6])(project)
+    tiny.give(project.folder, 6)
+
+
+def remove_test_case(project):
+    listed(range(4))(project)
+    (project.folder / "given" / "c4.nii.gz").unlink()
 
 
 def move_experiment(project):
@@ -280,6 +306,19 @@ CHANGES = {
     "the weights that an MAE starts from replaced by others": Change(
         lambda project: tiny.write_weights(project.folder, seed=4), MAE_ON
     ),
+    "the weights of SAM moved to another path": Change(move_sam, SAM),
+    "the weights of SAM replaced by others": Change(
+        lambda project: tiny.write_sam(project.folder, seed=2), SAM
+    ),
+    "`boxes` of SAM": Change(setting("datasets.heart.experiments.sam.boxes", "slice"), SAM),
+    "a file of given predictions edited": Change(edit_given, GIVEN),
+    "a file of given predictions replaced by an older file": Change(
+        put_older_given, GIVEN, "head: replaced since predict given 1 read it: given/c3.nii.gz"
+    ),
+    "a file of given predictions added, of a case that is not tested": Change(
+        lambda project: tiny.give(project.folder, 0), GIVEN
+    ),
+    "a file of given predictions removed": Change(deleted(Path("given/c3.nii.gz")), GIVEN),
     "number of passes": Change(setting("datasets.head.residuals.mrm.maps", PASSES), GRCSF),
     "threshold of the post-processing": Change(
         setting("datasets.head.postprocess.probability", 0.4)
@@ -309,10 +348,10 @@ CHANGES = {
     ),
     "an experiment removed": Change(setting("datasets.head.experiments.grcsf", None)),
     "a stage's `VERSION` raised": Change(raise_version, BOTH),
-    "a new test case": Change(listed([0, 1, 2, 3, 4, 6])),
+    "a new test case": Change(add_test_case),
     "a new training case": Change(listed(range(6))),
     "a healthy scan added": Change(add_healthy),
-    "a test case removed": Change(listed(range(4))),
+    "a test case removed": Change(remove_test_case),
     "a test case's label edited": Change(replaced(tiny.label_of)),
     "a test case's image edited": Change(replaced(tiny.image_of)),
     "a test case's image replaced by an older file": Change(

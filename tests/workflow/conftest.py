@@ -244,7 +244,10 @@ def finished(tmp_path_factory) -> Project:
         if not (project.folder / "results").exists():
             tiny.write_images(project.folder / "images")
             tiny.write_weights(project.folder, seed=3)
-            project.configure(tiny.configuration())
+            tiny.write_sam(project.folder, seed=6)
+            for tested in (3, 4):
+                tiny.give(project.folder, tested)
+            project.configure(tiny.with_untrained())
             project.run()
     return project
 

@@ -57,14 +57,14 @@ def test_the_network_really_is_refused(project):
     assert "the network is blocked" in project.python("-m", "caller").communicate()
 
 
-@pytest.mark.parametrize("dataset", tiny.configuration()["datasets"])
+@pytest.mark.parametrize("dataset", tiny.with_untrained()["datasets"])
 def test_every_stage_left_its_results(finished, dataset):
     results = finished.folder / "results" / dataset
     page = (results / "report" / "report.html").read_text("utf-8")
     assert "data:image/png;base64," in page
     assert not re.search(r"(src|href)=[\"']https?://", page)
     table = (results / "compare" / "table.md").read_text("utf-8")
-    for experiment in tiny.configuration()["datasets"][dataset]["experiments"]:
+    for experiment in tiny.with_untrained()["datasets"][dataset]["experiments"]:
         assert experiment in table
         assert (results / "evaluate" / f"{experiment}.csv").exists()
 
@@ -109,7 +109,7 @@ def test_a_record_names_the_inputs_that_its_rule_declares(finished):
     folder = finished.folder
     table = finished.call("--detailed-summary", *CALL).output
     rows = [line.split("\t") for line in table.splitlines() if line.startswith("results/")]
-    assert len(rows) == 17 + 11, table
+    assert len(rows) == 21 + 15, table
     for output, _, rule, _, inputs, *_ in rows:
         if rule == "phantom":
             continue

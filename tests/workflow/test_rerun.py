@@ -30,6 +30,7 @@ COMPUTES = (
     "epochs of an MAE",
     "the recipe of an MAE",
     "the weights that an MAE starts from replaced by others",
+    "a file of given predictions edited",
     "number of passes",
     "threshold of the post-processing",
     "a stage's `VERSION` raised",

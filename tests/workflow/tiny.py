@@ -1,6 +1,7 @@
 """Two tiny data sets: phantoms as anybody's own images, and phantoms that the workflow writes."""
 
 import csv
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -42,6 +43,23 @@ def write_start(path: Path, seed: int) -> None:
 def started(path: str, network: dict) -> dict:
     """An experiment that starts from public weights, of the training of `network`."""
     return {**network, "model": "trans_fuse", "width": 1, "pretrained": path}
+
+
+def write_sam(folder: Path, seed: int) -> None:
+    """Weights for `sam` of `with_untrained`."""
+    import torch
+
+    from tests.grcsf.models.peers.public_sam import public_state, random_sam
+
+    torch.save(public_state(random_sam(seed)), folder / "sam.pth")
+
+
+def give(folder: Path, number: int) -> Path:
+    """The mask of a case among the given predictions of `with_untrained`: the reference itself."""
+    given = folder / "given" / f"c{number}.nii.gz"
+    given.parent.mkdir(exist_ok=True)
+    shutil.copy(label_of(folder / "images", number), given)
+    return given
 
 
 def list_images(folder: Path, numbers: Iterable[int]) -> None:
@@ -95,3 +113,12 @@ def configuration() -> dict:
         "evaluation": {"metrics": "calcium", "bootstrap_samples": 100, "baseline": "unet"},
     }
     return {"resources": {"threads": 1}, "datasets": {"head": head, "heart": heart}}
+
+
+def with_untrained() -> dict:
+    """The same with an experiment more in each data set, of which nothing is trained."""
+    whole = configuration()
+    head, heart = (whole["datasets"][name]["experiments"] for name in ("head", "heart"))
+    head["given"] = {"predictions": "given"}
+    heart["sam"] = {"model": "sam", "prompts": "unet", "checkpoint": "sam.pth"}
+    return whole
