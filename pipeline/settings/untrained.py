@@ -11,8 +11,6 @@ from pipeline.settings.method import Experiment
 from pipeline.settings.resources import TrainingResources
 from pipeline.settings.section import Name, Section, Subsets, require
 
-OF_TRAININGS = ("nodes", "workers", "cache_mb")  # resources that a prediction has no use for
-
 
 class Untrained(Section):
     """What these experiments share with those that are trained."""
@@ -24,13 +22,14 @@ class Untrained(Section):
     mae_encoder: ClassVar[None] = None
     repeats: ClassVar[int] = 1
     what: ClassVar[str]
+    useless: ClassVar[tuple[str, ...]] = ("nodes", "workers", "cache_mb")  # resources
 
     @model_validator(mode="after")
     def _check_resources(self) -> Self:
-        for key in OF_TRAININGS:
+        for key in self.useless:
             found = getattr(self.resources, key)
-            message = f"resources.{key}: found {found}, which is for trainings; leave it out"
-            require(found is None, message)
+            message = f"resources.{key}: found {found}, which its prediction does not use"
+            require(found is None, f"{message}; leave it out")
         return self
 
 
@@ -50,6 +49,7 @@ class GivenPredictions(Untrained):
     predictions: Annotated[str, Field(min_length=1)]
     resample: bool = False
     what: ClassVar[str] = "given predictions"
+    useless: ClassVar[tuple[str, ...]] = (*Untrained.useless, "gpus")
 
 
 def _experiment_tag(given: Any) -> str:

@@ -139,6 +139,18 @@ def test_a_table_is_traced_to_the_images(finished):
         assert f"{image.relative_to(results)} as recorded, SHA-256 {file_digest(image)}" in output
 
 
+def test_sam_is_traced_to_its_weights_and_to_what_prompts_it(finished):
+    table = "results/heart/compare/table.md"
+    trace = finished.python("-m", "pipeline", "trace", table, "--experiment", "sam")
+    output = " ".join(trace.communicate().split())
+    assert trace.returncode == 0, output
+    weights = file_digest(finished.folder / "sam.pth")
+    assert f"../sam.pth as recorded, SHA-256 {weights}" in output
+    assert "postprocess heart experiment unet subset 1" in output
+    assert "train_segmentation heart experiment unet subset 1" in output
+    assert "evaluate heart experiment unet" not in output
+
+
 def test_snakemake_s_report_needs_no_network(again):
     done = again.call("--report", "page.html", *CALL)
     assert done.code == 0, done.output[-3000:]

@@ -28,6 +28,7 @@ from pipeline.tools.trace.lineage import Chain, Link, State, Step
 from pipeline.tools.trace.patients import OF_A_CASE, case_of, cases_of, is_about_its_case
 
 # stages whose results have the experiment's name
+OF_SEVERAL = ("compare", "tabulate", "report")  # stages that read of several experiments
 OF_EXPERIMENTS = ("train_segmentation", "predict", "postprocess", "evaluate")
 
 
@@ -158,11 +159,10 @@ def _wanted(chain: Chain, stage: str, path: Path) -> bool:
     """Whether an input belongs to the experiments and the case that the chain follows."""
     if stage not in OF_A_CASE:
         return True
-    if chain.only and path.is_relative_to(chain.root):
+    # the stages below read of one experiment alone, or of the one that prompts it
+    if chain.only and stage in OF_SEVERAL and path.is_relative_to(chain.root):
         below = path.relative_to(chain.root).parts[1:]
-        # what a prediction reads of another experiment prompts it
-        other = below[0] in OF_EXPERIMENTS and stage != "predict"
-        named = below[1].partition(".")[0] if other else chain.only[0]
+        named = below[1].partition(".")[0] if below[0] in OF_EXPERIMENTS else chain.only[0]
         if named not in chain.only:
             return False
     if chain.case and stage in ("evaluate", "report", "postprocess", "predict"):
