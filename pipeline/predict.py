@@ -90,7 +90,7 @@ def _write_stores(layout: Layout, name: str, subset: int, predictor: Predictor) 
     keys, faults = {}, list(predictor.faults or ())
     for case in predictor.cases:
         store = open_store(layout.case_store(case))
-        geometry = {name: store.attrs[name] for name in GEOMETRY}
+        geometry: dict[str, Any] = {part: store.attrs[part] for part in GEOMETRY}
         known = {"geometry": list(geometry.values()), "version": VERSION}
         key: dict[str, Any] = {**predictor.key(case, store), **known}
         keys[case] = fingerprint(key)
@@ -104,7 +104,7 @@ def _write_stores(layout: Layout, name: str, subset: int, predictor: Predictor) 
                 raise
             faults += error.findings
             continue
-        attributes = {"case": case, "fingerprint": keys[case], "made_by": key}
+        attributes: dict[str, Any] = {"case": case, "fingerprint": keys[case], "made_by": key}
         attributes |= {**geometry, **predictor.attributes()}
         write_store(path, {"probability": probability}, attributes)
         log.info("%s, subset %d: predicted %s", name, subset, case)
