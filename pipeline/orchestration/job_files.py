@@ -124,7 +124,8 @@ def raw_files(
 
 def pretrained_weights(dataset: Dataset, experiment: str) -> list[Path]:
     """The files of weights that an experiment's trainings start from."""
-    chosen, key = dataset.experiments[experiment], f"experiments.{experiment}.pretrained"
+    chosen = dataset.trained(experiment, "to train it")
+    key = f"experiments.{experiment}.pretrained"
     return pretrained_files(chosen.model, chosen.pretrained or (), key)
 
 

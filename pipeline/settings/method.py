@@ -9,13 +9,9 @@ from pydantic import (
     AfterValidator,
     Field,
     SerializerFunctionWrapHandler,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
     model_serializer,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from grcsf.models.peer_sizes import PEERS, width_fault
 from pipeline.settings.recipes.published import MASKED, WEIGHT_DECAY, own_training, training_fault
@@ -33,6 +29,7 @@ from pipeline.settings.section import (
     Name,
     NotNegative,
     Optimizer,
+    OrSam,
     Positive,
     Precision,
     Rate,
@@ -60,16 +57,6 @@ def _each_once(levels: tuple[int, ...]) -> tuple[int, ...]:
 
 Levels = Annotated[tuple[Level, ...], AfterValidator(_each_once)]
 Peer = Literal["deeplabv3", "swin_unet", "trans_unet", "spin", "trans_fuse", "ut_net"]
-
-
-def _or_sam(value: Any, known: ValidatorFunctionWrapHandler) -> Any:
-    """Name SAM, too, where a model is unknown: it has a section of its own."""
-    try:
-        return known(value)
-    except ValidationError as error:
-        expected = error.errors()[0]["ctx"]["expected"].replace(" or ", ", ")
-        named = {"expected": f"{expected} or 'sam'"}
-        raise PydanticCustomError("literal_error", "expected {expected}", named) from None
 
 
 class Adversarial(Section):
@@ -233,7 +220,7 @@ class Experiment(Section):
     `training.recipe: own` are for other networks of Table 1.
     """
 
-    model: Annotated[Literal["unet", "unetpp", "mae_unet", "grcsf", Peer], WrapValidator(_or_sam)]
+    model: Annotated[Literal["unet", "unetpp", "mae_unet", "grcsf", Peer], OrSam]
     backbone: Literal["unetpp", "unet"] = "unetpp"
     encoder: Literal["convolutional", "mobilenet"] = "convolutional"
     mae_encoder: MaeEncoder | None = None

@@ -4,7 +4,15 @@ import hashlib
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic_core import PydanticCustomError
 
 
@@ -55,6 +63,19 @@ ResidualInput = Annotated[bool, Field(exclude_if=lambda given: not given)]
 Repeats = Annotated[int, Field(ge=1, le=MOST_REPEATS, strict=True, exclude_if=lambda n: n == 1)]
 Subsets = Annotated[tuple[Positive, ...], Field(min_length=1)] | None
 LabelledCases = Annotated[Annotated[int, Field(ge=2, strict=True)] | None, UNSET]
+
+
+def _or_sam(value: Any, known: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return known(value)
+    except ValidationError as error:
+        expected = error.errors()[0]["ctx"]["expected"].replace(" or ", ", ")
+        named = {"expected": f"{expected} or 'sam'"}
+        raise PydanticCustomError("literal_error", "expected {expected}", named) from None
+
+
+# names SAM, too, where a model is unknown: it has a section of its own
+OrSam = WrapValidator(_or_sam)
 
 
 class Section(BaseModel):

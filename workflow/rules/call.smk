@@ -59,10 +59,10 @@ def fed_from_elsewhere(layout):
     """Manifests of jobs that read files which no stage makes: given weights or predictions."""
     chosen = SETTINGS.datasets[layout.dataset]
     maes = [name for name in all_maes(chosen) if chosen.mae[configured(name)].checkpoint]
-    started = [name for name, settings in chosen.networks.items() if settings.pretrained]
     trainings = [
         layout.model(name, subset)
-        for experiment in started
+        for experiment, settings in chosen.networks.items()
+        if settings.pretrained
         for name in chosen.trainings_of(experiment)
         for subset in chosen.subsets_of(experiment)
     ]

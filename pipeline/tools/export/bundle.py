@@ -175,13 +175,13 @@ def open_bundle(path: Path, into: Path) -> Bundle:
 
 def _settings(layout: Layout, dataset: Dataset, experiment: str) -> Dataset:
     """The settings that the experiment's predictions depend on, without any folder's name."""
-    kept = {experiment: dataset.experiments[experiment].model_copy(update={"repeats": 1})}
-    maps = dataset.experiments[experiment].residuals
+    kept = {experiment: dataset.networks[experiment].model_copy(update={"repeats": 1})}
+    maps = dataset.networks[experiment].residuals
     residuals = {} if maps is None else {maps: dataset.residuals[maps]}
     maes = set()
     for settings in residuals.values():
         if isinstance(settings, GradCam):
-            network = dataset.experiments[settings.grad_cam]
+            network = dataset.networks[settings.grad_cam]
             kept[settings.grad_cam] = network.model_copy(update={"repeats": 1})
         else:
             maes |= {part.mae for part in settings.maps}
