@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.errors import PipelineError
 from pipeline.settings import AnyExperiment, GivenPredictions, SamExperiment
 from pipeline.settings.paths import expanded, sam_files
+from pipeline.settings.untrained import RANDOM_SAM
 from pipeline.storage.images.headers import data_files
 from pipeline.storage.images.names import SUFFIXES, looks_like_image
 from pipeline.storage.layout import Layout
@@ -34,7 +35,9 @@ def prediction_inputs(
 
 
 def checkpoint_of(dataset: str, name: str, experiment: SamExperiment) -> list[Path]:
-    """The files of SAM's checkpoint; errors: `sam_files`."""
+    """The files of SAM's checkpoint, none of random weights; errors: `sam_files`."""
+    if experiment.checkpoint == RANDOM_SAM:
+        return []
     key = checkpoint_key(dataset, name)
     given = experiment.checkpoint
     return sam_files(expanded(given, key) if given else None, key)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from grcsf.intensity import scale_window
-from grcsf.models.peers.sam import Boxes, Sam, prompt_boxes
+from grcsf.models.peers.sam import Boxes, Sam, prompt_boxes, random_sam
 from pipeline.errors import PipelineError
 from pipeline.networks.devices import compute_device
 from pipeline.networks.public_checkpoints import load_public_sam
@@ -28,6 +28,7 @@ from pipeline.storage.masks import Mask, read_mask
 from pipeline.storage.source_notes import file_stats, write_source_note
 from pipeline.storage.zarr_store import Store, read_array
 
+SEED = 0  # of `checkpoint: random`; recorded with each prediction
 log = logging.getLogger(__name__)
 
 
@@ -52,7 +53,7 @@ def sam_predictor(
     note = layout.sources(layout.work_of(layout.predictions(name, subset)))
     write_source_note(note, stats, digests)
     # its content counts, and neither path nor names
-    checkpoint = fingerprint({"files": list(digests.values())})
+    checkpoint = fingerprint({"files": list(digests.values())}) if files else f"random, {SEED}"
     prompts = layout.masks(settings.prompts, subset)
     masks = read_json(prompts)["cases"]
     remedy = f"which prompts {name}; run predict and postprocess of {settings.prompts} again"
@@ -62,6 +63,9 @@ def sam_predictor(
 
     @cache
     def network() -> Sam:
+        if not files:
+            log.warning("%s: a small SAM of random weights: its masks mean nothing", name)
+            return random_sam(SEED).to(compute_device(resources.gpus))
         weights = files[0] if files[0].suffix == ".pth" else files[0].parent
         sam = load_public_sam(weights, checkpoint_key(layout.dataset, name))
         return sam.to(compute_device(resources.gpus))

@@ -33,6 +33,10 @@ class Untrained(Section):
         return self
 
 
+RANDOM_SAM = "random"
+"""In place of a checkpoint: a small SAM of random weights, for trials without SAM's own."""
+
+
 class SamExperiment(Untrained):
     """SAM, zero-shot (Table 1), in boxes round what the masks of another experiment show."""
 

@@ -81,9 +81,6 @@ def test_the_small_comparison_has_the_same_methods_on_both_kinds_of_phantoms():
 
 
 def test_the_small_comparison_is_planned_whole(project):
-    checkpoint = project.folder / "results" / "table1-small" / "small-random-sam.pth"
-    checkpoint.parent.mkdir(parents=True)
-    checkpoint.touch()
     plan = project.call("table1", "-n", "--configfile", str(SMALL))
     assert plan.code == 0, plan.output
     each = dict.fromkeys(
@@ -96,9 +93,6 @@ def test_the_small_comparison_is_planned_whole(project):
 @pytest.mark.slow
 def test_a_table_of_three_methods_is_made(project):
     """The cheapest two, for one epoch on few small phantoms, and SAM, prompted by one of them."""
-    # imported here: it takes seconds, and the other tests do without
-    from small_sam import write_sam
-
     head = yaml.safe_load(SMALL.read_text("utf-8"))["datasets"]["head"]
     chosen = ("unet", "trans-fuse", "sam")
     head["source"]["phantom"] = {"kind": "head", "cases": 4, "seed": 2, "shape": [8, 64, 64]}
@@ -107,7 +101,6 @@ def test_a_table_of_three_methods_is_made(project):
     head["experiments"] = {name: head["experiments"][name] for name in chosen}
     sam = head["experiments"]["sam"]
     head["experiments"]["sam"] = {**sam, "prompts": "unet"}
-    write_sam(project.folder / sam["checkpoint"], seed=0)
     for name in ("unet", "trans-fuse"):
         experiment = head["experiments"][name]
         experiment["training"] = {**experiment["training"], "epochs": 1}

@@ -50,6 +50,29 @@ class SamSizes(NamedTuple):
     iou_width: int = 256
 
 
+SMALL = SamSizes(
+    image_size=128,
+    width=48,
+    depth=2,
+    heads=2,
+    mlp=96,
+    window=3,  # of a grid of 8, so that maps are padded, as SAM's are
+    global_blocks=(1,),
+    prompt_width=32,
+    decoder_mlp=32,
+    iou_width=16,
+)
+
+
+def random_sam(seed: int, sizes: SamSizes = SMALL) -> Sam:
+    """A SAM that knows nothing, for trials: its weights are drawn from this seed."""
+    torch.manual_seed(seed)
+    sam = Sam(sizes)
+    for value in sam.parameters():
+        value.normal_(std=0.3)  # transformers starts positions and biases at 0
+    return sam
+
+
 class Sam(nn.Module):
     """transformers' `SamModel`, given slices and boxes. Nothing of it is trained.
 

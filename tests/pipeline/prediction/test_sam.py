@@ -207,3 +207,13 @@ def test_an_output_that_is_no_number_is_no_empty_mask(tree):
     prompts = read_array(store, "label") > 0
     with pytest.raises(PipelineError, match="case a: SAM's output is no number in slice 1"):
         segment_case(Filled(float("nan")), store, prompts, SLICES, "component")
+
+
+def test_a_random_sam_needs_no_file_and_is_always_the_same(tree, caplog):
+    first = predicted(tree, "random")
+    assert "random weights: its masks mean nothing" in caplog.text
+    masks = mask_of(tree, "a")
+    again = predicted(tree, "random", name="again")
+    assert again == first
+    np.testing.assert_array_equal(mask_of(tree, "a", name="again"), masks)
+    assert mask_of(tree, "a").any()

@@ -2,9 +2,8 @@
 
 import re
 
-import torch
-
-from grcsf.models.peers.sam import Sam, SamSizes
+from grcsf.models.peers import sam
+from grcsf.models.peers.sam import SamSizes
 
 # a window of 3 does not divide the grid of 4, so that maps are padded
 SMALL = SamSizes(
@@ -48,16 +47,12 @@ PUBLIC = [
 
 
 def random_sam(seed=0, sizes=SMALL):
-    torch.manual_seed(seed)
-    sam = Sam(sizes)
-    for value in sam.parameters():
-        value.normal_(std=0.3)  # transformers starts positions and biases at 0
-    return sam
+    return sam.random_sam(seed, sizes)
 
 
-def public_state(sam):
+def public_state(network):
     state = {}
-    for name, value in sam.network.state_dict().items():
+    for name, value in network.network.state_dict().items():
         if name.startswith("shared_image_embedding"):
             continue  # the same matrix again
         for ours, public in PUBLIC:
