@@ -13,7 +13,8 @@ from pipeline.orchestration.changed_results import set_aside
 from pipeline.orchestration.job_files import written_files
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import STAGES, Layout
-from tests.workflow.changes import CHANGES, HEAD, MASKS, STORE, edit_code
+from tests.workflow.changes import CHANGES
+from tests.workflow.edits import HEAD, MASKS, STORE, edit_code
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "rerun.md"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
