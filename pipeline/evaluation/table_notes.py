@@ -35,10 +35,11 @@ def table_notes(
 
 def repeat_notes(numbers: Numbers) -> list[str]:
     """What ± means, and how often each experiment was trained; nothing if each was once."""
-    repeats = {name: row["repeats"] for name, row in numbers.items() if "repeats" in row}
-    if not repeats:
+    repeats = {name: row.get("repeats", 1) for name, row in numbers.items()}
+    several = [f"{escaped(name)} {count}" for name, count in repeats.items() if count > 1]
+    if not several:
         return []
-    listed = ", ".join(f"{escaped(name)} {count}" for name, count in repeats.items())
+    listed = ", ".join(several) + ("; no other has any" if len(several) < len(repeats) else "")
     return [
         f"Repeats, trainings that differ by their seed alone: {listed}. A patient's score is the "
         "mean over the repeats: means, intervals and tests rest on it, so brackets tell the spread "

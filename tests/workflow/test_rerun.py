@@ -165,7 +165,7 @@ def test_one_more_repeat_is_trained_and_scored_with_those_before_it(again):
     again.change("datasets.head.experiments.unet.repeats", 2)
     again.run()
     table = (again.folder / HEAD.table(".md")).read_text("utf-8")
-    assert "differ by their seed alone: unet 2, grcsf 1." in table
+    assert "differ by their seed alone: unet 2; no other has any." in table
     scores = (again.folder / HEAD.scores("unet")).read_text("utf-8").splitlines()
     assert scores[0].startswith("case,group,subset,repeat,")
     assert [row.split(",")[0] for row in scores[1:]] == ["c3", "c4"] * 2

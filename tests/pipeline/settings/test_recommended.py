@@ -30,10 +30,14 @@ def differing(left, right, above=()):
 
 @pytest.mark.parametrize("name", ["atlas", "lung", "orcascore"])
 def test_a_recommended_configuration_differs_from_the_paper_s_in_these_keys_alone(name):
+    """Of the methods of Table 1 it has UNet++ and GRCSF."""
     paper, recommended = (
         yaml.safe_load((CONFIG / f"{stem}.yaml").read_text("utf-8"))
         for stem in (name, f"recommended-{name}")
     )
+    methods = paper["datasets"][name]["experiments"]
+    paper["datasets"][name]["experiments"] = {key: methods[key] for key in ("unetpp", "grcsf")}
+    del paper["datasets"][name]["tables"]
     keys = differing(paper, recommended)
     assert {path[:2] for path in keys} == {("datasets", name)}
     assert {".".join((path[2], *path[4:])) for path in keys} == DEVIATIONS
