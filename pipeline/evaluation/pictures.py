@@ -63,7 +63,9 @@ def case_picture(view: CaseView) -> bytes:
     if view.signed and view.residuals:
         told = ((DARKER, "darker than foreseen"), (BRIGHTER, "brighter than foreseen"))
         legend += [Patch(color=colour, label=label) for colour, label in told]
-    figure.legend(handles=legend, loc="lower center", ncol=len(legend), frameon=False, fontsize=7.5)
+    if legend:  # a case without reference may have no prediction either
+        place: dict[str, Any] = {"loc": "lower center", "ncol": len(legend)}
+        figure.legend(handles=legend, **place, frameon=False, fontsize=7.5)
     return as_png(figure)
 
 

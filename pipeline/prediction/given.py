@@ -50,7 +50,7 @@ def given_predictor(
     Raises:
         PipelineError: there is no such folder.
     """
-    images = given_images(layout.dataset, name, settings)
+    images = given_images(layout, name, settings)
     by_case = _by_case(images)
     known = read_json(layout.cases)
     faults = [
@@ -129,7 +129,7 @@ def _value_faults(array: npt.NDArray[Any]) -> list[Finding]:
     if not others.size:
         return []
     values = np.unique(others)
-    shown = ", ".join(f"{value:g}" for value in values[:SHOWN_VALUES].tolist())
+    shown = ", ".join(f"{value:.9g}" for value in values[:SHOWN_VALUES].tolist())
     more = ", …" if values.size > SHOWN_VALUES else ""
     found = f"{others.size} voxels of value {shown}{more}"
     return [Finding(found, "0 and 1 alone", "export the lesion as 1 and all else as 0")]

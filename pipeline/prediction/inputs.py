@@ -28,7 +28,7 @@ def prediction_inputs(
             masks = layout.masks(experiment.prompts, subset)
             return [masks, *checkpoint_of(layout.dataset, name, experiment)]
         case GivenPredictions():
-            images = given_images(layout.dataset, name, experiment)
+            images = given_images(layout, name, experiment)
             return list(dict.fromkeys(file for image in images for file in data_files(image)))
         case _:
             return []
@@ -48,16 +48,21 @@ def checkpoint_key(dataset: str, name: str) -> str:
     return f"datasets.{dataset}.experiments.{name}.checkpoint"
 
 
-def given_images(dataset: str, name: str, experiment: GivenPredictions) -> list[Path]:
+def given_images(layout: Layout, name: str, experiment: GivenPredictions) -> list[Path]:
     """The images in the folder of given predictions, in order.
 
     Raises:
-        PipelineError: there is no such folder.
+        PipelineError: there is no such folder, or it lies in the data set's own results.
     """
-    key = f"datasets.{dataset}.experiments.{name}.predictions"
+    key = f"datasets.{layout.dataset}.experiments.{name}.predictions"
     folder = expanded(experiment.predictions, key)
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing there"
         raise PipelineError(f"{key}: {folder}: found {found}, expected {SAVED}; correct the path")
+    results = (layout.root / layout.dataset).resolve()
+    if folder.resolve().is_relative_to(results):
+        # a call would read them before it has made them anew
+        fault = f"{key}: {folder}: found a folder of this data set's own results"
+        raise PipelineError(f"{fault}, expected {SAVED}; copy the masks elsewhere")
     files = (path for path in folder.iterdir() if looks_like_image(path.name))
     return sorted(path for path in files if path.is_file())

@@ -28,7 +28,7 @@ class Predictor:
     # what a case's prediction depends on, beside the stage's version and the case's geometry
     key: Callable[[str, Store], Mapping[str, Any]]
     probability: Callable[[str, Store], Probability]
-    # of each store that is written, known once the first case is predicted
+    # of each store that is written; what predicts is loaded at the first call
     attributes: Callable[[], Mapping[str, Any]] = nothing
     # those found before any case; None where a case's fault concerns all others, and ends the stage
     faults: Sequence[Finding] | None = None

@@ -150,6 +150,9 @@ class Training(Section):
             idle = chosen not in values and key in self.model_fields_set
             given = idle and getattr(self, key) is not None
             require(not given, f"{key} is for {decides} {' or '.join(values)}, found {chosen}")
+        rising = self.schedule != "polynomial" or self.warmup_epochs < self.epochs
+        expected = f"expected less than epochs {self.epochs}, or no epoch had the rate itself"
+        require(rising, f"warmup_epochs: found {self.warmup_epochs}, {expected}")
         epochs = [epoch for epoch, _ in self.later_rates or ()]
         expected = f"expected epochs that rise, and are below epochs {self.epochs}"
         rising = epochs == sorted(set(epochs)) and all(epoch < self.epochs for epoch in epochs)

@@ -78,8 +78,8 @@ OWN: dict[str, dict[str, Any]] = {
 def own_training(model: object, training: Any) -> Any:
     """The keys of a training with those of the method's own recipe where none are given.
 
-    What is given wins. As the recipe's epochs are all trained, and its later rates are for them,
-    both follow `epochs`.
+    What is given wins. As the recipe's epochs are all trained, and its warm-up and later rates are
+    for them, these follow `epochs`.
 
     Raises:
         ValueError: the model has no recipe of its own.
@@ -89,11 +89,16 @@ def own_training(model: object, training: Any) -> Any:
     if not isinstance(training, Mapping) or training.get("recipe") != "own":
         return training
     found = f"training.recipe: found 'own' with model {model!r}"
-    require(model in OWN, f"{found}, expected paper; a recipe of their own have {', '.join(OWN)}")
+    require(
+        isinstance(model, str) and model in OWN,
+        f"{found}, expected paper; a recipe of their own have {', '.join(OWN)}",
+    )
     filled = {**OWN[str(model)], **training}
     epochs = filled["epochs"]
     if isinstance(epochs, int) and epochs >= 1:
         filled.setdefault("patience", epochs)
+        if "warmup_epochs" in filled and "warmup_epochs" not in training:
+            filled["warmup_epochs"] = min(filled["warmup_epochs"], epochs - 1)
         if "later_rates" in filled and "later_rates" not in training:
             rates = tuple(step for step in filled["later_rates"] if step[0] < epochs)
             filled["later_rates"] = rates or None

@@ -71,6 +71,14 @@ def test_a_case_s_picture_shows_the_sign(box, signed):
     assert sides == [signed, signed]
 
 
+def test_a_case_without_reference_and_prediction_is_drawn_without_legend(box):
+    image = box((20, 20), (2, 18), (2, 18)) * np.float32(0.5)
+    nothing = {"reference": None, "predictions": {}, "target": np.zeros((20, 20), bool)}
+    facts = {**nothing, "edges": tuple("RLAP"), "pixel_mm": (1.0, 1.0)}
+    picture = case_picture(CaseView("a", 0, 1, image, {}, False, **facts))
+    assert imread(io.BytesIO(picture), format="png")[..., :3].min() < 0.1
+
+
 def test_body_window_leaves_air_out_and_keeps_an_empty_slice_whole(box):
     image = box((100, 80), (20, 60), (10, 70)) * 0.5
     assert body_window(image, (2.0, 1.0)) == pytest.approx((7.6, 72.4, 34.0, 126.0))

@@ -171,3 +171,12 @@ def test_a_folder_that_is_not_there_is_one_line(tree, tmp_path):
     (tmp_path / "file").touch()
     (line,) = refusal(tree, tmp_path / "file")
     assert "found a file, expected a folder with one mask a case" in line
+
+
+def test_a_folder_of_the_data_set_s_own_results_is_refused(tree):
+    own = tree.layout.stage("postprocess") / "unet"
+    own.mkdir(parents=True)
+    with pytest.raises(
+        PipelineError, match=r"rival\.predictions: .*unet: found a folder of this .*"
+    ):
+        predicted(tree, own)

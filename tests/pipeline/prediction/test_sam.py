@@ -1,5 +1,7 @@
 """SAM in the pipeline: prompted by another experiment's masks, slice by slice."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -217,3 +219,12 @@ def test_a_random_sam_needs_no_file_and_is_always_the_same(tree, caplog):
     assert again == first
     np.testing.assert_array_equal(mask_of(tree, "a", name="again"), masks)
     assert mask_of(tree, "a").any()
+
+
+def test_the_time_to_load_sam_is_no_patient_s(tree, filled, checkpoint, monkeypatch):
+    loaded, started = [], []
+    clock = SimpleNamespace(monotonic=lambda: started.append(len(loaded)) or 0.0)
+    monkeypatch.setattr("pipeline.predict.time", clock)
+    monkeypatch.setattr(module, "load_public_sam", lambda *_: loaded.append(filled) or filled)
+    predicted(tree, checkpoint)
+    assert set(started) == {1}

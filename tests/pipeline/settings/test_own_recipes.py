@@ -129,3 +129,16 @@ def test_the_start_concerns_the_training_and_no_prediction(changed, part):
     train = part(given, "train_segmentation", "u")["experiment"]
     assert train["pretrained"] == ["a.pth"]
     assert "pretrained" not in part(given, "predict", "u")["experiment"]
+
+
+def test_a_short_training_still_reaches_the_recipe_s_rate():
+    assert written("ut_net", recipe="own", epochs=3)["warmup_epochs"] == 2
+    assert written("ut_net", recipe="own", epochs=1)["warmup_epochs"] == 0
+    with pytest.raises(ValidationError, match="warmup_epochs: found 5, expected less than epochs"):
+        written("unet", schedule="polynomial", epochs=5)
+
+
+@pytest.mark.parametrize("model", [["spin"], {}, None])
+def test_a_model_that_is_no_name_is_told_with_its_recipe(model):
+    with pytest.raises(ValidationError, match="expected paper; a recipe of their own have"):
+        written(model, recipe="own")
