@@ -4,7 +4,7 @@ Other rooms open files; a state dict here is a mapping of names to tensors.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +14,8 @@ from grcsf.mae.model import MaskedAutoencoder
 
 StateDict = dict[str, Tensor]
 SHOWN = 3
+WHOLE_NUMBERS = ("num_batches_tracked", "relative_position_index")
+"""Ends of the names whose values are counts and indices; all others are weights."""
 
 
 class Normalisation(NamedTuple):
@@ -89,18 +91,33 @@ def load_mae_state(
 
 
 def unwrap(checkpoint: Mapping[str, Any]) -> StateDict:
-    """The state dict itself, out of a `{"model": …}` wrapper if there is one.
+    """The state dict itself in float32, out of a `{"model": …}` wrapper if there is one.
 
     Raises:
-        ValueError: neither is a mapping of names to tensors.
+        ValueError: neither is a mapping of names to dense tensors of floating-point values.
     """
     state = checkpoint.get("model", checkpoint)
     if not isinstance(state, Mapping) or not state:
         raise ValueError(f"checkpoint holds no state dict but {type(state).__name__}")
     for key, value in state.items():
-        if not isinstance(value, Tensor):
-            raise ValueError(f"checkpoint entry {key!r} is {type(value).__name__}, not a tensor")
-    return dict(state)
+        if fault := _entry_fault(key, value):
+            raise ValueError(f"checkpoint entry {key!r} is {fault}")
+    return {
+        key: value.float() if value.is_floating_point() else value for key, value in state.items()
+    }
+
+
+def _entry_fault(key: Any, value: Any) -> str:
+    """Why an entry is no network's, or ""."""
+    if not isinstance(key, str):
+        return f"named by {type(key).__name__}, not by text"
+    if not isinstance(value, Tensor):
+        return f"{type(value).__name__}, not a tensor"
+    if value.is_meta or value.layout != torch.strided:
+        return f"{'without values' if value.is_meta else 'sparse'}, expected a dense tensor"
+    if value.is_floating_point() or (value.dtype == torch.int64 and key.endswith(WHOLE_NUMBERS)):
+        return ""
+    return f"of {value.dtype}, expected floating-point values"
 
 
 def fold_to_grey(state: StateDict, normalisation: Normalisation) -> StateDict:
@@ -126,10 +143,12 @@ def fold_to_grey(state: StateDict, normalisation: Normalisation) -> StateDict:
         raise ValueError(f"cannot fold to one channel without {', '.join(missing)}")
     weight = state["patch_embed.proj.weight"]  # (D, 3, p, p)
     head = state["decoder_pred.weight"]  # (p·p·3, D')
-    if len(head) != 3 * weight[0, 0].numel():
+    values = 3 * weight.shape[2:].numel()
+    forms = [tuple(state[key].shape) for key in _FOLDED[1:]]
+    if forms != [(len(weight),), (values, *head.shape[1:2]), (values,)] or not head.numel():
         raise ValueError(
-            f"decoder_pred predicts {len(head)} values for patches of "
-            f"{tuple(weight.shape[-2:])} pixels, expected {3 * weight[0, 0].numel()}"
+            f"{', '.join(_FOLDED[1:])} have the shapes {forms}, which do not fit patches "
+            f"of {tuple(weight.shape[2:])} pixels, expected {len(weight)}, {values} and {values}"
         )
     # In float64, because the sums cancel and the fold must not lose precision.
     mean = torch.tensor(normalisation.mean, dtype=torch.float64, device=weight.device)
@@ -200,11 +219,17 @@ def from_hugging_face(state: Mapping[str, Tensor]) -> StateDict:
             continue
         stem, _, kind = match.groups()
         parts = [f"{stem}{name}.{kind}" for name in "qkv"]
-        if all(part in renamed for part in parts):
+        if can_join(renamed, parts):
             joined[f"{stem}qkv.{kind}"] = torch.cat([renamed[part] for part in parts])
         else:
             joined[key] = value
     return joined
+
+
+def can_join(state: Mapping[str, Tensor], parts: Collection[str]) -> bool:
+    """Whether these queries, keys and values are all there, in one shape."""
+    shapes = {state[part].shape if part in state else () for part in parts}
+    return len(shapes) == 1 and () not in shapes
 
 
 def to_hugging_face(state: Mapping[str, Tensor]) -> StateDict:

@@ -84,15 +84,24 @@ def load_public_weights(network: nn.Module, model: str, paths: Sequence[Path], k
         key: where in the configuration they stand, for errors.
 
     Raises:
-        PipelineError: one is damaged, or of another network; says which are taken, and from where.
+        PipelineError: one is damaged, of another network, or fills what another one has filled;
+            says which are taken, and from where.
     """
+    origins: dict[str, Path] = {}
     for path in paths:
+        own = network.state_dict()
         try:
             state = public_state(model, cast(SegmentationNetwork, network), _read_weights(path))
+            # what stays as it is shares the network's memory
+            filled = [name for name in state if state[name].data_ptr() != own[name].data_ptr()]
+            if twice := [name for name in filled if name in origins]:
+                expected = f"as {origins[twice[0]]} does, expected a branch of its own for each"
+                raise ValueError(f"fills {twice[0]}, {expected}")
         except ValueError as error:
             fault = f"{key}: {path}: {one_line(error)}"
             raise PipelineError(f"{fault}; it takes {PRETRAINED[model]}") from error
         network.load_state_dict(state)
+        origins |= dict.fromkeys(filled, path)
         log.info("%s starts from %s", model, path)
 
 

@@ -95,10 +95,10 @@ def pretrained_files(model: str, given: Sequence[str], key: str) -> list[Path]:
         key: where in the configuration.
 
     Raises:
-        PipelineError: one is not there, or of a kind that is not read.
+        PipelineError: one is not there, or of a kind that is not read; see also `source_root`.
     """
     kinds = [*WEIGHT_KINDS, ".npz"] if model == "trans_unet" else WEIGHT_KINDS
-    files = [Path(name) for name in given]
+    files = [expanded(name, key) for name in given]
     for file in files:
         refusal = file_refusal(file)
         if not refusal and file.suffix not in kinds:

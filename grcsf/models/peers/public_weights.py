@@ -1,8 +1,10 @@
 """Public weights under our names: what has to be there, what may stay as it was made."""
 
+import math
 from collections.abc import Collection, Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 SHOWN = 3
@@ -19,6 +21,7 @@ def filled(
     network: str,
     kept: tuple[str, ...] = (),
     widened: Collection[str] = (),
+    maps: int = 0,
 ) -> dict[str, Tensor]:
     """A network's state dict with public weights in place.
 
@@ -27,8 +30,9 @@ def filled(
         given: public weights under its names.
         network: its name, for the error.
         kept: starts of the names that the public weights lack; they stay as they are.
-        widened: first convolutions. Where they have more input channels than the public ones
-            (residual maps), those stay as they are.
+        widened: first convolutions, whose public kernels may lack the residual maps' channels;
+            those stay as they are.
+        maps: residual maps, the last input channels of these convolutions.
 
     Raises:
         ValueError: one line with the count and the first of the missing, unexpected, mis-shaped
@@ -36,10 +40,9 @@ def filled(
     """
     given, kept = dict(given), (*kept, NORMALISATION)
     for name in widened:
-        if name in given and name in own and given[name].ndim == own[name].ndim:
-            further = own[name][:, given[name].shape[1] :].to(given[name])
-            if further.shape[0] == given[name].shape[0]:
-                given[name] = torch.cat([given[name], further], dim=1)
+        without, further = own[name].tensor_split([own[name].shape[1] - maps], dim=1)
+        if name in given and given[name].shape == without.shape:
+            given[name] = torch.cat([given[name], further], dim=1)
     faults = {
         "missing": [
             name
@@ -58,6 +61,18 @@ def filled(
     if counts:
         raise ValueError(f"weights do not fit {network}: {'; '.join(counts)}")
     return {name: given.get(name, value) for name, value in own.items()}
+
+
+def on_grid(positions: Tensor, grid: tuple[int, int]) -> Tensor:
+    """A square table of positions, `(1, L, D)`, for another grid; other tables stay as they are."""
+    if positions.ndim != 3 or positions.shape[1] in (0, grid[0] * grid[1]):
+        return positions
+    side = math.isqrt(positions.shape[1])
+    if side**2 != positions.shape[1]:
+        return positions
+    square = positions.transpose(1, 2).unflatten(2, (side, side))
+    resized = F.interpolate(square, grid, mode="bilinear", align_corners=True)
+    return resized.flatten(2).transpose(1, 2).contiguous()
 
 
 def _first(names: list[str]) -> str:

@@ -72,7 +72,7 @@ def sam_from_state(checkpoint: Mapping[str, Any], *, decoder_heads: int = 8) -> 
     with torch.device("meta"):  # 2.6 GB of weights that nobody wants to have drawn
         sam = Sam(sizes)
     check_state_dict(sam.network, state, "SAM")
-    sam.network.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
+    sam.network.load_state_dict(state, assign=True)
     sam.network.tie_weights()
     return sam.requires_grad_(False)
 
@@ -104,7 +104,7 @@ def sam_sizes(state: Mapping[str, Tensor], *, decoder_heads: int = 8) -> SamSize
         raise ValueError("no weights of SAM: vision_encoder.layers.0.attn.rel_pos_h is empty")
     windows = [field for field in fields if field != grid]
     decoder = "mask_decoder.transformer.layers"
-    return SamSizes(
+    sizes = SamSizes(
         image_size=grid * patch,
         patch_size=patch,
         width=width,
@@ -120,6 +120,9 @@ def sam_sizes(state: Mapping[str, Tensor], *, decoder_heads: int = 8) -> SamSize
         decoder_mlp=_shape(state, f"{decoder}.0.mlp.lin1.weight", 2)[0],
         iou_width=_shape(state, "mask_decoder.iou_prediction_head.proj_in.weight", 2)[0],
     )
+    if nothing := [name for name, size in sizes._asdict().items() if size == 0]:
+        raise ValueError(f"no weights of SAM: its shapes tell {', '.join(nothing)} of 0")
+    return sizes
 
 
 def _renamed(name: str) -> str:

@@ -206,7 +206,7 @@ def reference_state(network: SPiN, public: Mapping[str, Any]) -> dict[str, Tenso
     idle = [name for name in given if name.endswith("projection.weight") and name not in own]
     given = {name: value for name, value in given.items() if name not in idle}
     first = ["embedding.first.0.weight", "encoder.first.0.weight"]
-    return filled(own, given, network="SPiN", widened=first)
+    return filled(own, given, network="SPiN", widened=first, maps=network.input_maps)
 
 
 def _joined(public: Mapping[str, Any]) -> Mapping[str, Any]:

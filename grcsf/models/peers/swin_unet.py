@@ -5,6 +5,7 @@ timm's. Between blocks a map is `(B, h, w, C)`. The state dict has the names of 
 """
 
 import itertools
+import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -162,7 +163,8 @@ def reference_state(network: SwinUnet, public: Mapping[str, Any]) -> dict[str, T
     buffers = ("attn_mask", "relative_position_index")  # ours make them anew
     state = {key: value for key, value in unwrap(public).items() if not key.endswith(buffers)}
     if any(key.startswith("layers_up.") for key in state):
-        return filled(own, _fitted(state, own), network="SwinUnet", widened=_WIDENED)
+        given = _fitted(state, own)
+        return filled(own, given, network="SwinUnet", widened=_WIDENED, maps=network.input_maps)
     last = max(int(key.split(".")[1]) for key in own if key.startswith("layers."))
     if f"layers.{last}.downsample.norm.weight" in state:  # timm merges before a stage, not after it
         rules = [(rf"^layers\.{n + 1}\.downsample", f"layers.{n}.downsample") for n in range(last)]
@@ -176,16 +178,26 @@ def reference_state(network: SwinUnet, public: Mapping[str, Any]) -> dict[str, T
             for key, value in given.items()
             if key.startswith(blocks)
         }
-    return filled(own, given, network="SwinUnet's encoder", kept=_DECODER, widened=_WIDENED)
+    return filled(
+        own,
+        given,
+        network="SwinUnet's encoder",
+        kept=_DECODER,
+        widened=_WIDENED,
+        maps=network.input_maps,
+    )
 
 
 def _fitted(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state with tables of relative positions, `((2w − 1)², heads)`, for our windows."""
+    """The state with tables of relative positions, `((2w − 1)², heads)`, for our windows.
+
+    Other tables stay as they are.
+    """
     fitted = dict(state)
     for key, table in state.items():
-        if key.endswith("relative_position_bias_table") and key in own:
-            before, after = (round(len(each) ** 0.5) for each in (table, own[key]))
-            if before != after:
+        if key.endswith("relative_position_bias_table") and key in own and table.ndim == 2:
+            before, after = (math.isqrt(len(each)) for each in (table, own[key]))
+            if before not in (0, after) and before**2 == len(table) and table.numel():
                 square = table.T.reshape(1, -1, before, before)
                 square = F.interpolate(square, (after, after), mode="bicubic", align_corners=False)
                 fitted[key] = square[0].flatten(1).T.contiguous()

@@ -4,7 +4,6 @@ Zhang et al. 2021. The branches are a ResNet-50 without its last stage, of torch
 bottlenecks, and DeiT-B; the state dict has the names of torchvision and timm.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from grcsf.mae.checkpoint import unwrap
 from grcsf.models.blocks import SegmentationNetwork
-from grcsf.models.peers.public_weights import filled
+from grcsf.models.peers.public_weights import filled, on_grid
 from grcsf.models.peers.renaming import renamed
 from grcsf.models.peers.slices import COLOURS, pad_to_size, repeat_slice
 from grcsf.models.peers.trans_fuse_parts import (
@@ -189,7 +188,7 @@ def reference_state(network: TransFuse, public: Mapping[str, Any]) -> dict[str, 
             state["pos_embed"] = state["pos_embed"][:, 1:]
         given, branch = _under("transformer.", state, ("cls_token", "head.")), "transformer"
     if POSITIONS in given:
-        given[POSITIONS] = _on_grid(given[POSITIONS], network.grid)
+        given[POSITIONS] = on_grid(given[POSITIONS], network.grid)
     others = [f"{name}." for name, _ in network.named_children() if branch and name != branch]
     return filled(
         network.state_dict(),
@@ -197,23 +196,13 @@ def reference_state(network: TransFuse, public: Mapping[str, Any]) -> dict[str, 
         network=f"TransFuse's {branch}" if branch else "TransFuse",
         kept=tuple(others),
         widened=("cnn.conv1.weight", "transformer.patch_embed.proj.weight"),
+        maps=network.input_maps,
     )
 
 
 def _under(prefix: str, state: Mapping[str, Tensor], dropped: tuple[str, ...]) -> dict[str, Tensor]:
     """A branch's weights under the network's names, without those that it has no place for."""
     return {prefix + key: value for key, value in state.items() if not key.startswith(dropped)}
-
-
-def _on_grid(positions: Tensor, grid: tuple[int, int]) -> Tensor:
-    """A square table of positions, `(1, L, D)`, for another grid; other tables stay as they are."""
-    if positions.ndim != 3 or positions.shape[1] == grid[0] * grid[1]:
-        return positions
-    side = math.isqrt(positions.shape[1])
-    if side**2 != positions.shape[1]:
-        return positions
-    square = positions.transpose(1, 2).reshape(1, -1, side, side)
-    return _resized(square, grid).flatten(2).transpose(1, 2).contiguous()
 
 
 def _convolved(inputs: int, outputs: int, kernel: int) -> nn.Sequential:

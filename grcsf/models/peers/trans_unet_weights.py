@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from grcsf.mae.checkpoint import unwrap
-from grcsf.models.peers.public_weights import filled
+from grcsf.mae.checkpoint import can_join, unwrap
+from grcsf.models.peers.public_weights import filled, on_grid
 from grcsf.models.peers.renaming import renamed
 from grcsf.models.peers.slices import COLOURS
 from grcsf.models.peers.trans_unet import TransUnet
@@ -79,17 +78,17 @@ def reference_state(network: TransUnet, public: Mapping[str, Any]) -> dict[str, 
         ValueError: if entries are missing, unexpected, mis-shaped or not finite, in one line.
     """
     own = network.state_dict()
-    if "conv_root/kernel" in public:
-        arrays = {key: _from_array(key, torch.as_tensor(value)) for key, value in public.items()}
+    state = unwrap(public)
+    if "conv_root/kernel" in state:
+        arrays = {key: _from_array(key, value) for key, value in state.items()}
         state = renamed(_counted_from_0(arrays), _ARRAYS)
     else:
-        state = unwrap(public)
         if any(key.startswith("transformer.") for key in state):
             state = renamed(_counted_from_0(state), _PUBLISHED)
             return filled(own, _fitted(state, network), network="TransUnet")
         state = renamed(state, _TIMM)
     state = {key: value for key, value in state.items() if not _CLASSIFIER.match(key)}
-    if "pos_embed" in state:
+    if "pos_embed" in state and state["pos_embed"].ndim == 3:
         state["pos_embed"] = state["pos_embed"][:, 1:]  # the first is the class token's
     kept = ("decoder.", "head.")
     return filled(own, _fitted(state, network), network="TransUnet's encoder", kept=kept)
@@ -107,9 +106,11 @@ def _from_array(key: str, array: Tensor) -> Tensor:
     """Inputs come first in the archive, and heads and norms have axes of their own."""
     if not key.endswith("/kernel"):
         return array if key.endswith("pos_embedding") else array.flatten()
+    if array.ndim < 2:
+        return array  # no kernel, for `filled` to report
     if array.ndim == 4:
         return array.permute(3, 2, 0, 1)  # (h, w, inputs, outputs)
-    if key.endswith("/out/kernel"):
+    if key.endswith("/out/kernel") and array.ndim == 3:
         array = array.flatten(0, 1)  # (heads, d, outputs)
     return array.flatten(1).T  # (inputs, heads, d), or without heads
 
@@ -119,19 +120,16 @@ def _fitted(state: Mapping[str, Tensor], network: TransUnet) -> dict[str, Tensor
     fitted = dict(state)
     for key in [key for key in state if ".attn.query." in key]:
         parts = [key.replace("query", part) for part in ("query", "key", "value")]
-        if all(part in fitted for part in parts):
+        if can_join(fitted, parts):
             joined = torch.cat([fitted.pop(part) for part in parts])
             fitted[key.replace("query", "qkv")] = joined
     stem, positions = fitted.get("resnet.stem.conv.weight"), fitted.get("pos_embed")
-    if stem is not None:
-        missing = COLOURS + network.input_maps - stem.shape[1]
+    if stem is not None and stem.ndim == 4 and stem.shape[1] == COLOURS:
         # Filters are standardised as wholes, so random channels would change the published ones.
         # Their mean is what becomes zero.
-        mean = stem.mean(dim=(1, 2, 3), keepdim=True).expand(-1, max(missing, 0), *stem.shape[2:])
+        mean = stem.mean(dim=(1, 2, 3), keepdim=True)
+        mean = mean.expand(-1, network.input_maps, *stem.shape[2:])
         fitted["resnet.stem.conv.weight"] = torch.cat([stem, mean], dim=1)
-    if positions is not None and positions.shape[1] != network.pos_embed.shape[1]:
-        side = round(positions.shape[1] ** 0.5)
-        square = positions.transpose(1, 2).reshape(1, -1, side, side)
-        square = F.interpolate(square, network.grid, mode="bilinear", align_corners=True)
-        fitted["pos_embed"] = square.flatten(2).transpose(1, 2)
+    if positions is not None:
+        fitted["pos_embed"] = on_grid(positions, network.grid)
     return fitted

@@ -178,6 +178,32 @@ def test_parity_with_transformers_both_ways(shape, sizes):
     assert largest_difference(ours, theirs) <= 1e-5
 
 
+@pytest.mark.parametrize(
+    ("entry", "found"),
+    [
+        ({3: torch.ones(1)}, "entry 3 is named by int, not by text"),
+        ({"mask_token": torch.ones(1, 1, 16).to_sparse()}, "'mask_token' is sparse"),
+        (
+            {"mask_token": torch.full((1, 1, 16), 1e300, dtype=torch.float64)},
+            r"1 not finite \(mask_token\)",
+        ),
+    ],
+)
+def test_entries_that_are_no_weights_are_refused(entry, found):
+    state = random_mae().state_dict() | entry
+    with pytest.raises(ValueError, match=found):
+        load_mae_state(random_mae(), state, normalisation=IMAGENET)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_entries_of_another_form_are_refused(channels):
+    state = to_hugging_face(random_mae(in_channels=channels).state_dict())
+    for key in ("vit.layers.0.attention.q_proj.weight", "decoder.decoder_pred.bias"):
+        other = state | {key: torch.tensor(1.0)}
+        with pytest.raises(ValueError, match=r"does not fit|decoder_pred.bias have the shapes"):
+            load_mae_state(random_mae(), other, normalisation=IMAGENET)
+
+
 def test_names_written_before_transformers_5_are_read():
     state = random_mae(in_channels=3).state_dict()
     older = {}

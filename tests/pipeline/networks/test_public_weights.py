@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from pipeline import train_segmentation as stage
 from pipeline.errors import PipelineError
@@ -142,6 +142,13 @@ def test_files_are_inputs_of_the_training_alone_and_cost_nothing(ingested, two_f
     assert network_parameters(chosen, "one") == network_parameters(chosen, "plain")
 
 
+def read_weights(path):
+    """What `write_public` has written."""
+    if path.suffix == ".npz":
+        return {name: torch.as_tensor(array) for name, array in np.load(path).items()}
+    return load_file(path) if path.suffix == ".safetensors" else torch.load(path)
+
+
 def refusal(model, path):
     network = network_of(model, 1)
     with pytest.raises(PipelineError) as raised:
@@ -151,6 +158,72 @@ def refusal(model, path):
     assert text.startswith(f"{KEY}: {path}: ")
     assert text.endswith(f"; it takes {PRETRAINED[model]}")
     return text.removeprefix(f"{KEY}: {path}: ").removesuffix(f"; it takes {PRETRAINED[model]}")
+
+
+@pytest.mark.parametrize("model", PRETRAINED)
+def test_entries_that_are_no_weights_are_refused_in_one_line(tmp_path, model):
+    path = tmp_path / "a.pth"
+    for entry, found in (
+        ({3: torch.ones(1)}, "entry 3 is named by int, not by text"),
+        ({"a": torch.ones(2).to_sparse()}, "entry 'a' is sparse, expected a dense tensor"),
+        ({"a": torch.ones(2, device="meta")}, "entry 'a' is without values, expected a dense"),
+        ({"a": torch.ones(2, dtype=torch.int8)}, "'a' is of torch.int8, expected floating-point"),
+        ({"a": torch.ones(2, dtype=torch.bool)}, "'a' is of torch.bool, expected floating-point"),
+        ({"a": torch.ones(2) * 1j}, "'a' is of torch.complex64, expected floating-point"),
+    ):
+        torch.save(entry, path)
+        assert found in refusal(model, path)
+
+
+@pytest.mark.parametrize(
+    ("model", "table"),
+    [
+        ("swin_unet", "layers.0.blocks.0.attn.relative_position_bias_table"),
+        ("trans_unet", "Transformer/posembed_input/pos_embedding"),
+    ],
+)
+def test_a_table_of_another_form_is_refused_in_one_line(tmp_path, model, table):
+    written, _ = write_public(model, network_of(model, 1), tmp_path)
+    state, path = read_weights(written), tmp_path / "changed.pth"
+    state = state.get("model", state)
+    for form in ((), (7,), (1, 0, 2), (170, 3)):
+        torch.save(state | {table: torch.ones(form)}, path)
+        assert "1 mis-shaped" in refusal(model, path)
+
+
+@pytest.mark.parametrize("model", PRETRAINED)
+def test_values_beyond_float32_are_refused_in_one_line(tmp_path, model):
+    written, _ = write_public(model, network_of(model, 1), tmp_path)
+    state, path = read_weights(written), tmp_path / "changed.pth"
+    state = state.get("model", state)
+    name = next(name for name, value in state.items() if value.ndim == 4)
+    large = torch.full(state[name].shape, 1e300, dtype=torch.float64)
+    torch.save(state | {name: large}, path)
+    assert "1 not finite" in refusal(model, path)
+
+
+def test_a_colour_network_refuses_a_resnet_of_one_channel(tmp_path):
+    state, path = under("cnn.", network_of("trans_fuse", 1)), tmp_path / "a.pth"
+    torch.save(state | {"conv1.weight": state["conv1.weight"][:, :1].clone()}, path)
+    assert "1 mis-shaped (cnn.conv1.weight (1, 1, 7, 7)" in refusal("trans_fuse", path)
+
+
+def test_two_files_for_one_branch_are_refused_in_one_line_that_names_both(two_files, tmp_path):
+    paths = [Path(two_files[0][0]), tmp_path / "other.pth"]
+    torch.save(torch.load(paths[0]), paths[1])
+    with pytest.raises(
+        PipelineError, match=f"{paths[1]}: fills cnn.* as {paths[0]} does"
+    ) as raised:
+        load_public_weights(network_of("trans_fuse", 1), "trans_fuse", paths, KEY)
+    assert "\n" not in str(raised.value)
+
+
+def test_variables_in_a_path_are_filled_in(tmp_path, monkeypatch):
+    monkeypatch.setenv("WEIGHTS", str(tmp_path))
+    (tmp_path / "a.pth").touch()
+    assert pretrained_files("spin", ["$WEIGHTS/a.pth"], KEY) == [tmp_path / "a.pth"]
+    with pytest.raises(PipelineError, match=rf"{KEY}: found '\$NOWHERE_SET/a.pth'"):
+        pretrained_files("spin", ["$NOWHERE_SET/a.pth"], KEY)
 
 
 def test_files_that_are_no_start_are_refused_in_one_line_that_names_those_that_are(tmp_path):

@@ -17,6 +17,13 @@ def given(**changes):
     return {name: value for name, value in (ours | changes).items() if value is not None}
 
 
+def test_only_a_kernel_without_residual_maps_is_widened():
+    for channels, maps in ((1, 0), (1, 1), (2, 1)):
+        other = given(**{"first.weight": torch.ones(2, channels, 3, 3)})
+        with pytest.raises(ValueError, match=rf"1 mis-shaped \(first.weight \(2, {channels}, 3, 3"):
+            filled(OWN, other, network="N", widened=["first.weight"], maps=maps)
+
+
 def test_all_is_taken_but_what_older_files_lack():
     state = filled(OWN, given(), network="N")
     assert list(state) == list(OWN)
@@ -26,7 +33,7 @@ def test_all_is_taken_but_what_older_files_lack():
 
 def test_what_may_stay_stays_and_further_channels_too():
     narrow = given(**{"first.weight": torch.ones(2, 3, 3, 3), "head.weight": None})
-    state = filled(OWN, narrow, network="N", kept=("head.",), widened=["first.weight"])
+    state = filled(OWN, narrow, network="N", kept=("head.",), widened=["first.weight"], maps=1)
     assert not state["head.weight"].any()
     assert state["first.weight"][:, :3].all()
     assert not state["first.weight"][:, 3:].any()

@@ -223,11 +223,18 @@ def test_weights_in_half_precision_are_read_as_float32(small, image):
             "1 not finite (mask_decoder.iou_token.weight)",
         ),
         ({"prompt_encoder.no_mask_embed.weight": "text"}, "is str, not a tensor"),
+        ({3: torch.zeros(1)}, "entry 3 is named by int, not by text"),
+        ({"image_encoder.patch_embed.proj.weight": torch.zeros(24, 3, 0, 0)}, "patch_size of 0"),
+        ({"image_encoder.blocks.0.attn.rel_pos_h": torch.zeros(5, 25)}, "tell heads of 0"),
+        (
+            {"mask_decoder.iou_token.weight": torch.full((1, 32), 1e300, dtype=torch.float64)},
+            "1 not finite (mask_decoder.iou_token.weight)",
+        ),
     ],
 )
 def test_an_unfit_state_is_refused_in_one_line(small, change, refusal):
     state = public_state(small) | change
-    with pytest.raises(ValueError, match=r"SAM|tensor") as raised:
+    with pytest.raises(ValueError, match=r"SAM|tensor|text") as raised:
         sam_from_state({name: value for name, value in state.items() if value is not None})
     assert refusal in str(raised.value)
     assert "\n" not in str(raised.value)

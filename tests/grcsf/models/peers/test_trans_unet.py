@@ -91,7 +91,7 @@ def as_archive(state):
             archive[name.replace("weight", "scale")] = value[None, None, None].numpy()
         else:
             archive[name.replace("weight", "scale")] = value.numpy()
-    return archive
+    return {name: torch.as_tensor(array) for name, array in archive.items()}
 
 
 def as_timm(state):
