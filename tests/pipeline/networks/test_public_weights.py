@@ -202,10 +202,14 @@ def test_values_beyond_float32_are_refused_in_one_line(tmp_path, model):
     assert "1 not finite" in refusal(model, path)
 
 
-def test_a_colour_network_refuses_a_resnet_of_one_channel(tmp_path):
+def test_colour_networks_refuse_a_resnet_of_one_channel(tmp_path):
     state, path = under("cnn.", network_of("trans_fuse", 1)), tmp_path / "a.pth"
     torch.save(state | {"conv1.weight": state["conv1.weight"][:, :1].clone()}, path)
     assert "1 mis-shaped (cnn.conv1.weight (1, 1, 7, 7)" in refusal("trans_fuse", path)
+    written, _ = write_public("trans_unet", network_of("trans_unet", 1), tmp_path)
+    state = read_weights(written)
+    torch.save(state | {"conv_root/kernel": state["conv_root/kernel"][:, :, :1].clone()}, path)
+    assert "1 mis-shaped (resnet.stem.conv.weight (" in refusal("trans_unet", path)
 
 
 def test_two_files_for_one_branch_are_refused_in_one_line_that_names_both(two_files, tmp_path):
