@@ -84,7 +84,17 @@ def test_the_small_comparison_is_planned_whole(project):
     plan = project.call("table1", "-n", "--configfile", str(SMALL))
     assert plan.code == 0, plan.output
     each = dict.fromkeys(
-        ("phantom", "ingest", "split", "train_mae", "residual_maps", "tabulate"), 2
+        (
+            "phantom",
+            "ingest",
+            "split",
+            "train_mae",
+            "residual_maps",
+            "tabulate",
+            "compare",
+            "report",
+        ),
+        2,
     )
     stages = dict.fromkeys(("predict", "postprocess", "evaluate"), 2 * len(MODELS))
     assert plan.counts == each | stages | {"train_segmentation": 2 * (len(MODELS) - 1)}

@@ -71,7 +71,7 @@ rule tabulate:
 
 
 # Targets: `snakemake table1` and `snakemake ablations` make the configuration's tables, and what
-# they need.
+# they need; `table1` the reports, too.
 localrules:
     table1,
     ablations,
@@ -80,8 +80,9 @@ localrules:
 rule table1:
     input:
         wanted_tables,
+        reports_beside_tables,
     message:
-        "all tables"
+        "all tables, and their reports"
 
 
 rule ablations:

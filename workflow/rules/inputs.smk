@@ -193,6 +193,11 @@ def wanted_tables(wildcards):
     return paths
 
 
+def reports_beside_tables(wildcards):
+    """The report of every data set that has a table of chosen experiments."""
+    return [LAYOUTS[name].report for name, chosen in SETTINGS.datasets.items() if chosen.tables]
+
+
 def targets_of_all(paths):
     """Paths of all data sets, with a warning where a disk is too small for their stores."""
     if workflow.is_main_process and not UNWRITABLE and not UNSHARED:
