@@ -65,12 +65,12 @@ def filled(
 
 def on_grid(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     """A square table of positions, `(1, L, D)`, for another grid; other tables stay as they are."""
-    if positions.ndim != 3 or positions.shape[1] in (0, grid[0] * grid[1]):
+    if positions.ndim != 3 or positions.shape[1] == grid[0] * grid[1] or not positions.numel():
         return positions
     side = math.isqrt(positions.shape[1])
     if side**2 != positions.shape[1]:
         return positions
-    square = positions.transpose(1, 2).unflatten(2, (side, side))
+    square = positions.transpose(1, 2).reshape(*positions.shape[::2], side, side)
     resized = F.interpolate(square, grid, mode="bilinear", align_corners=True)
     return resized.flatten(2).transpose(1, 2).contiguous()
 
