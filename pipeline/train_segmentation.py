@@ -226,9 +226,8 @@ def _loader(
     if used.residuals is not None:
         residual_stores = {case: layout.residual_store(used.residuals, case) for case in names}
     size, stores = settings.training.batch_size, {case: layout.case_store(case) for case in names}
-    sizes = PEERS.get(settings.model)
-    context, least = (sizes.context, sizes.least_batch) if sizes else (0, 1)
-    shown: Any = {"context": context, "beyond": beyond}
+    least = PEERS[settings.model].least_batch if settings.model in PEERS else 1
+    shown: Any = {"context": settings.neighbours, "beyond": beyond}
     if role != "train":
         # a fixed mix of slices, because the Dice loss of a batch without any lesion means nothing;
         # every process validates on all of them, in the batches of a single process

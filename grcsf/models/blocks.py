@@ -102,7 +102,9 @@ class SegmentationNetwork(nn.Module, ABC):
     """Pixels; 1 for a network that takes every size as it is."""
     context: int = 0
     """Neighbours on each side of a slice that are input channels too: c. A class whose method needs
-    them sets it; any network may be built with them, then its constructor does."""
+    them sets it; any other network sees them by `see_neighbours`."""
+    own_slice_first: bool = False
+    """Whether the neighbours follow the own slice, else all stand in the volume's order."""
     input_maps: int = 0
     """Residual maps that follow the image as input channels: all that it is given, or none."""
     colours: bool = False
@@ -111,6 +113,24 @@ class SegmentationNetwork(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.normalisation: Normalisation | None = None
+
+    @property
+    def further_inputs(self) -> int:
+        """Input channels after the slices that its method shows: neighbours and residual maps."""
+        return self.input_maps + (2 * self.context if self.own_slice_first else 0)
+
+    def see_neighbours(self, context: int) -> None:
+        """Make the first 2c of a new network's further input channels those of c neighbours a side.
+
+        Raises:
+            ValueError: its method has neighbours of its own, or it has too few further channels.
+        """
+        if self.context:
+            raise ValueError(f"this network sees {self.context} neighbours on each side already")
+        if context < 1 or self.input_maps < 2 * context:
+            raise ValueError(f"found {self.input_maps} further channels for {context} neighbours")
+        self.context, self.own_slice_first = context, True
+        self.input_maps -= 2 * context
 
     def forward(self, image: Tensor, residuals: Tensor | None = None) -> Tensor:
         """Segment a batch of slices.
@@ -172,6 +192,9 @@ class SegmentationNetwork(nn.Module, ABC):
         """`(B, 1 + 2c + M, h, w)`: the image, then M = `input_maps` maps in their set's order."""
         if self.normalisation is not None and not self.colours:
             image = self.normalisation(image)
+        if self.own_slice_first:
+            own = self.context
+            image = torch.cat([image[:, own : own + 1], image[:, :own], image[:, own + 1 :]], dim=1)
         if not self.input_maps or residuals is None:
             return image
         if residuals.shape[1] != self.input_maps:
@@ -184,7 +207,8 @@ class SegmentationNetwork(nn.Module, ABC):
     def segment(self, image: Tensor, residuals: Tensor | None) -> Tensor:
         """`(B, 1 + 2c + M, h, w)` and `(B, R, h, w)` → logits `(B, 1, h, w)`, h and w padded.
 
-        c = `context`, M = `input_maps`: the image comes first, its own slice at channel c.
+        c = `context`, M = `input_maps`: the image comes first, its own slice at channel c, or
+        before its neighbours where `own_slice_first`.
         """
 
     def segment_supervised(

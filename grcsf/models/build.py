@@ -9,7 +9,7 @@ from torch import nn
 
 from grcsf.mae.model import build_mae
 from grcsf.models.attention import CoordinateAttention, SpatialAttention
-from grcsf.models.blocks import LEVELS, Backbone
+from grcsf.models.blocks import LEVELS, Backbone, SegmentationNetwork
 from grcsf.models.build_peers import build_peer
 from grcsf.models.gcu import GlobalCompensationUnit, SkipUnit
 from grcsf.models.grcsf import GRCSF
@@ -117,7 +117,8 @@ def build_segmentation_model(
     residual_input: bool = False,
     mae: PretrainedEncoder | None = None,
     auxiliary: bool = False,
-) -> nn.Module:
+    context: int = 0,
+) -> SegmentationNetwork:
     """Build a network whose weights come from torch's global generator.
 
     Every network maps an image `(B, 1 + 2c, h, w)` in [0, 1] and residual maps `(B, R, h, w)`, or
@@ -137,6 +138,7 @@ def build_segmentation_model(
         residual_input: give the maps to the first layer too, as channels that follow the image.
         mae: only for `mae_unet`, which needs it.
         auxiliary: with heads that help training; only for `ut_net`.
+        context: c, neighbours on each side as further input channels; `spin` has its own.
 
     Raises:
         ValueError: if a name is unknown, a level or size out of range, `grcsf` has no unit, or
@@ -145,22 +147,26 @@ def build_segmentation_model(
     _check_name("model", name, MODELS)
     if residual_input and residual_maps < 1:
         raise ValueError(f"residual_maps must be at least 1, found {residual_maps}")
-    input_maps = residual_maps if residual_input else 0
+    inputs = 2 * context + (residual_maps if residual_input else 0)
+    network: SegmentationNetwork
     if name in PEERS:
         if encoder != "convolutional":
             raise ValueError(f"{name} has an encoder of its own, found {encoder!r}")
-        return build_peer(name, width, input_size, input_maps, auxiliary=auxiliary)
-    if auxiliary:
+        network = build_peer(name, width, input_size, inputs, auxiliary=auxiliary)
+    elif auxiliary:
         raise ValueError(f"{name} has no auxiliary heads to switch on")
-    if name == "mae_unet":
-        return _mae_unet(mae, encoder, width, input_maps)
-    if name != "grcsf":
-        return _backbone(name, encoder, width, input_maps)
-    if gcu is None and rcu is None:
-        raise ValueError(f"grcsf without gcu and rcu is its backbone: build {backbone!r}")
-    network = _backbone(backbone, encoder, width, input_maps)
-    gcus = _gcus(network, gcu)
-    return GRCSF(network, gcus, _rcus(network, rcu, residual_maps, input_size))
+    elif name == "mae_unet":
+        network = _mae_unet(mae, encoder, width, inputs)
+    else:
+        network = _backbone(backbone if name == "grcsf" else name, encoder, width, inputs)
+    if name == "grcsf" and isinstance(network, Backbone):
+        if gcu is None and rcu is None:
+            raise ValueError(f"grcsf without gcu and rcu is its backbone: build {backbone!r}")
+        gcus = _gcus(network, gcu)
+        network = GRCSF(network, gcus, _rcus(network, rcu, residual_maps, input_size))
+    if context:
+        network.see_neighbours(context)
+    return network
 
 
 def _mae_unet(mae: PretrainedEncoder | None, encoder: str, width: int, input_maps: int) -> MaeUNet:

@@ -37,11 +37,19 @@ PEERS = {
 
 def width_fault(name: str, width: int) -> str:
     """What is wrong with a width for the network of this name; "" if nothing is."""
-    multiple = PEERS[name].multiple
+    multiple = PEERS[name].multiple if name in PEERS else 1
     if width >= 1 and width % multiple == 0:
         return ""
     some = " or more" if multiple == 1 else f", {2 * multiple}, {3 * multiple} … for {name}"
     return f"width: found {width}, expected {multiple}{some}"
+
+
+def context_fault(name: str, context: int | None) -> str:
+    """What is wrong with so many neighbours for the network of this name; "" if nothing is."""
+    own = PEERS[name].context if name in PEERS else 0
+    if own and context not in (None, own):
+        return f"context: found {context}, expected {own}, which {name} sees by its method"
+    return ""
 
 
 def size_fault(name: str, size: tuple[int, int]) -> str:

@@ -50,6 +50,7 @@ def build_network(
         residual_input=settings.residual_input,
         mae=pretrained,
         auxiliary=settings.training.auxiliary,
+        context=0 if settings.model == "spin" else settings.neighbours,
     )
     normalise = settings.training.normalise
     if normalise and isinstance(network, SegmentationNetwork):

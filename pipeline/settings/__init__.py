@@ -32,7 +32,6 @@ from pipeline.settings.data import Postprocess as Postprocess
 from pipeline.settings.data import Slices as Slices
 from pipeline.settings.data import Source as Source
 from pipeline.settings.data import Split as Split
-from pipeline.settings.method import Adversarial as Adversarial
 from pipeline.settings.method import Experiment as Experiment
 from pipeline.settings.method import Gcu as Gcu
 from pipeline.settings.method import Mae as Mae
@@ -58,6 +57,7 @@ from pipeline.settings.stage_settings import residual_count as residual_count
 from pipeline.settings.stage_settings import stage_settings as stage_settings
 from pipeline.settings.tables import COSTS as COSTS
 from pipeline.settings.tables import Table as Table
+from pipeline.settings.training import Adversarial as Adversarial
 from pipeline.settings.training import Augment as Augment
 from pipeline.settings.training import Plateau as Plateau
 from pipeline.settings.training import Training as Training

@@ -122,6 +122,8 @@ class Dataset(Section):
         require(not chosen.mae_encoder, f"{key} has the encoder of an MAE, {expected}")
         expected = "expected model unet, unetpp or grcsf, whose deepest features it can look at"
         require(chosen.model not in PEERS, f"{key} has model {chosen.model!r}, {expected}")
+        expected = "expected an experiment that sees single slices"
+        require(not chosen.neighbours, f"{key} has context {chosen.context}, {expected}")
         for subset in subsets:
             message = f"{key} is not trained on subset {subset}, which needs these maps"
             require(subset in self.subsets_of(network), message)

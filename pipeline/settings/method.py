@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from grcsf.models.peer_sizes import PEERS, width_fault
+from grcsf.models.peer_sizes import PEERS, context_fault, width_fault
 from pipeline.settings.recipes.published import MASKED, WEIGHT_DECAY, own_training, training_fault
 from pipeline.settings.recipes.start import Pretrained, start_fault
 from pipeline.settings.resources import TrainingResources
@@ -23,6 +23,7 @@ from pipeline.settings.section import (
     NO_TRUTH,
     UNSET,
     Betas,
+    Context,
     Count,
     Fraction,
     LabelledCases,
@@ -43,7 +44,7 @@ from pipeline.settings.section import (
     Warmup,
     require,
 )
-from pipeline.settings.training import Augmentation, Training
+from pipeline.settings.training import Adversarial, Augmentation, Training
 
 Scans = Annotated[Literal["all", "healthy"], Field(exclude_if=lambda scans: scans == "all")]
 Level = Annotated[int, Field(ge=0, le=3, strict=True)]  # 0 is full scale, 3 is 1/8
@@ -57,14 +58,6 @@ def _each_once(levels: tuple[int, ...]) -> tuple[int, ...]:
 
 Levels = Annotated[tuple[Level, ...], AfterValidator(_each_once)]
 Peer = Literal["deeplabv3", "swin_unet", "trans_unet", "spin", "trans_fuse", "ut_net"]
-
-
-class Adversarial(Section):
-    """A PatchGAN term that joins a masked model's loss after its first epochs (section 4.3)."""
-
-    weight: Rate = 0.01
-    learning_rate: Rate = 2e-4
-    start_epoch: Count = 10
 
 
 class Mae(Section):
@@ -228,6 +221,7 @@ class Experiment(Section):
     rcu: Rcu | None = Rcu()
     residuals: Name | None = None
     residual_input: ResidualInput = False
+    context: Context = None
     width: Annotated[int, Field(ge=1, le=LARGEST_WIDTH, strict=True)] = 64
     pretrained: Pretrained = None
     subsets: Subsets = None
@@ -268,7 +262,7 @@ class Experiment(Section):
         if self.model in ("mae_unet", *PEERS) and "encoder" in self.model_fields_set:
             whose = "the MAE's" if self.model == "mae_unet" else "part of the network"
             raise ValueError(f"model {self.model!r} takes no encoder: its encoder is {whose}")
-        if self.model in PEERS and (fault := width_fault(self.model, self.width)):
+        if fault := context_fault(self.model, self.context) or width_fault(self.model, self.width):
             raise ValueError(fault)
         if self.encoder == "mobilenet" and self.width % 2:
             raise ValueError(f"width: found {self.width}, expected an even one with a mobilenet")
@@ -292,6 +286,12 @@ class Experiment(Section):
             given = " with residual_input" if self.residual_input else ""
             raise ValueError(f"model {self.model!r}{without}{given} {wants}")
         return self
+
+    @property
+    def neighbours(self) -> int:
+        """Slices on each side that the network sees: those of its method, or `context`."""
+        own = PEERS[self.model].context if self.model in PEERS else 0
+        return own or self.context or 0
 
     @property
     def uses_residuals(self) -> bool:

@@ -85,6 +85,14 @@ ONLY_WITH = {
 }
 
 
+class Adversarial(Section):
+    """A PatchGAN term that joins a masked model's loss after its first epochs (section 4.3)."""
+
+    weight: Rate = 0.01
+    learning_rate: Rate = 2e-4
+    start_epoch: Count = 10
+
+
 class Training(Section):
     """Segmentation training (section 4.3), or another method's own.
 

@@ -122,14 +122,15 @@ def test_a_slice_is_shown_between_its_neighbours_in_training_and_in_prediction(i
     assert torch.equal(torch.cat(network.shown), expected)
 
 
-def test_spin_is_trained_predicts_and_is_counted(ingested):
-    chosen = Experiment(**SPIN, training=TRAINING)
+@pytest.mark.parametrize("network", [SPIN, {"model": "unet", "width": 2, "context": 1}])
+def test_neighbours_are_trained_on_predicted_with_and_counted(ingested, network):
+    chosen = Experiment(**network, training=TRAINING)
     train_segmentation(ingested, "spin", 1, chosen, 0, WIDE, SEED, RESOURCES)
     predict(ingested, "spin", 1, chosen, 0, WIDE, RESOURCES)
     predicted = read_array(open_store(ingested.prediction_store("spin", 1, "d")), "probability")
     assert np.isfinite(predicted.astype(float)).all()
     assert predicted.std() > 0
-    settings = dataset(SPIN, WIDE.size)
+    settings = dataset(network, WIDE.size)
     count = read_json(ingested.model("spin", 1))["parameters"]
     assert network_parameters(settings, "one") == count
     assert network_macs(settings, "one") > 0

@@ -92,6 +92,7 @@ CHANGES = {
     "`training.augment` of an experiment": Change(
         setting(f"{OF_GRCSF}.training.augment", {"flip": 0.5}), GRCSF
     ),
+    "`context` of an experiment": Change(setting(f"{OF_GRCSF}.context", 1), GRCSF),
     "`training.channels_last` of an experiment": Change(
         setting(f"{OF_GRCSF}.training.channels_last", True), GRCSF
     ),

@@ -97,7 +97,7 @@ def reference_state(network: DeepLabv3, public: Mapping[str, Any]) -> dict[str, 
         network="DeepLabv3",
         kept=("network.classifier.4." if whole else "network.classifier.",),
         widened=["network.backbone.conv1.weight"],
-        maps=network.input_maps,
+        maps=network.further_inputs,
     )
 
 

@@ -164,7 +164,7 @@ def reference_state(network: SwinUnet, public: Mapping[str, Any]) -> dict[str, T
     state = {key: value for key, value in unwrap(public).items() if not key.endswith(buffers)}
     if any(key.startswith("layers_up.") for key in state):
         given = _fitted(state, own)
-        return filled(own, given, network="SwinUnet", widened=_WIDENED, maps=network.input_maps)
+        return filled(own, given, network="SwinUnet", widened=_WIDENED, maps=network.further_inputs)
     last = max(int(key.split(".")[1]) for key in own if key.startswith("layers."))
     if f"layers.{last}.downsample.norm.weight" in state:  # timm merges before a stage, not after it
         rules = [(rf"^layers\.{n + 1}\.downsample", f"layers.{n}.downsample") for n in range(last)]
@@ -184,7 +184,7 @@ def reference_state(network: SwinUnet, public: Mapping[str, Any]) -> dict[str, T
         network="SwinUnet's encoder",
         kept=_DECODER,
         widened=_WIDENED,
-        maps=network.input_maps,
+        maps=network.further_inputs,
     )
 
 

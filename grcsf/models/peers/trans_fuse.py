@@ -196,7 +196,7 @@ def reference_state(network: TransFuse, public: Mapping[str, Any]) -> dict[str, 
         network=f"TransFuse's {branch}" if branch else "TransFuse",
         kept=tuple(others),
         widened=("cnn.conv1.weight", "transformer.patch_embed.proj.weight"),
-        maps=network.input_maps,
+        maps=network.further_inputs,
     )
 
 

@@ -128,7 +128,7 @@ def _fitted(state: Mapping[str, Tensor], network: TransUnet) -> dict[str, Tensor
         # Filters are standardised as wholes, so random channels would change the published ones.
         # Their mean is what becomes zero.
         mean = stem.mean(dim=(1, 2, 3), keepdim=True)
-        mean = mean.expand(-1, network.input_maps, *stem.shape[2:])
+        mean = mean.expand(-1, network.further_inputs, *stem.shape[2:])
         fitted["resnet.stem.conv.weight"] = torch.cat([stem, mean], dim=1)
     if positions is not None:
         fitted["pos_embed"] = on_grid(positions, network.grid)

@@ -32,6 +32,37 @@ def test_channels_are_the_neighbours_around_the_slice_then_the_maps():
     assert torch.equal(network.shown, torch.cat([image, maps], dim=1))
 
 
+def test_neighbours_of_other_networks_follow_the_slice_before_the_maps():
+    image, maps = torch.rand(2, 5, 16, 32), torch.rand(2, 3, 16, 32)
+    network = Channels(input_maps=4 + 3)
+    network.see_neighbours(2)
+    assert (network.context, network.input_maps, network.further_inputs) == (2, 3, 7)
+    network(image, maps)
+    slices = [image[:, place : place + 1] for place in (2, 0, 1, 3, 4)]
+    assert torch.equal(network.shown, torch.cat([*slices, maps], dim=1))
+    with pytest.raises(ValueError, match="sees 2 neighbours on each side already"):
+        network.see_neighbours(1)
+
+
+@pytest.mark.parametrize("name", ["unet", "grcsf", "trans_fuse"])
+def test_a_network_whose_weights_pass_over_neighbours_sees_its_slice_alone(name):
+    settings = {"width": 4, "input_size": (32, 32)}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        alone = build_segmentation_model(name, **settings).eval()
+        around = build_segmentation_model(name, **settings, context=1).eval()
+    state = alone.state_dict()
+    for key, value in around.state_dict().items():
+        if value.shape != state[key].shape:  # the first convolution's kernel
+            more = value.shape[1] - state[key].shape[1]
+            nothing = torch.zeros(len(value), more, *value.shape[2:])
+            state[key] = torch.cat([state[key], nothing], dim=1)
+    around.load_state_dict(state)
+    image, maps = torch.rand(1, 3, 32, 32), torch.rand(1, 2, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(around(image, maps), alone(image[:, 1:2], maps))
+
+
 @pytest.mark.parametrize("channels", [1, 4, 6])
 @pytest.mark.parametrize("call", ["forward", "supervised"])
 def test_a_missing_neighbour_is_refused(call, channels):

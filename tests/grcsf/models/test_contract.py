@@ -39,6 +39,9 @@ VARIANTS = {
     "maps into mobilenet": MAPS_IN | {"name": "unet", "encoder": "mobilenet"},
     "maps into mae_unet": MAPS_IN
     | {"name": "mae_unet", "mae": networks.PretrainedEncoder("tiny", 64, 16)},
+    "neighbours of unetpp": {"name": "unetpp", "context": 1},
+    "neighbours and maps into grcsf": MAPS_IN | GRCSF | {"context": 2},
+    "neighbours of trans_fuse": {"name": "trans_fuse", "width": 8, "context": 1} | PEER,
     # tested by themselves, too, so at a small width
     **{name: PEER | {"name": name, "width": max(8, peer.multiple)} for name, peer in PEERS.items()},
 }
@@ -75,7 +78,8 @@ def cancels(variant, key):
 
 def batch(variant, size, count=2, seed=1):
     generator = torch.Generator().manual_seed(seed)
-    slices = 1 + 2 * PEERS[variant["name"]].context if variant["name"] in PEERS else 1
+    own = PEERS[variant["name"]].context if variant["name"] in PEERS else 0
+    slices = 1 + 2 * (own or variant.get("context", 0))
     image = torch.rand(count, slices, *size, generator=generator)
     maps = variant.get("residual_maps", 2)
     return image, torch.rand(count, maps, *size, generator=generator)
@@ -106,7 +110,8 @@ def test_gradient_reaches_every_parameter(name, size):
     model = build(variant)
     revive(model)
     image, residuals = batch(variant, size)
-    label = (image[:, :1] > 0.8).float()
+    own = image.shape[1] // 2
+    label = (image[:, own : own + 1] > 0.8).float()
     heads = model.supervised(image, residuals)
     assert {logits.shape for _, logits in heads} == {label.shape}
     sum(weight * mixed_loss(logits, label) for weight, logits in heads).backward()
