@@ -226,7 +226,11 @@ def user_fault(error: Exception, title: str, checkpoint: Path | None) -> Pipelin
     if isinstance(error, PipelineError):  # of a reading process: torch wraps it in a traceback
         _, raised, line = str(error).rpartition(f"{PipelineError.__name__}: ")
         return PipelineError(line.strip()) if raised else None
-    if "DataLoader worker (pid" in str(error):
+    # torch raises it in a signal's handler, wherever the program is: in a lock another error follows
+    causes: list[BaseException] = [error]
+    while (before := causes[-1].__context__) is not None:
+        causes.append(before)
+    if any("DataLoader worker (pid" in str(cause) for cause in causes):
         return PipelineError(
             f"{title}: a process that loads slices was killed, mostly for want of memory; lower "
             "resources.workers or resources.cache_mb, or give more memory, and run again: the "

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline.errors import PipelineError
-from pipeline.networks.trainer import per_process
+from pipeline.networks.trainer import per_process, user_fault
 from pipeline.settings import Resources
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.layout import folder_of
@@ -122,3 +122,14 @@ def test_a_batch_is_shared_out_evenly_or_refused():
     assert per_process(21, Resources()) == 21
     with pytest.raises(PipelineError, match="found 21, expected a multiple of the 2 processes"):
         per_process(21, Resources(gpus=2))
+
+
+def test_a_killed_loading_process_is_told_where_its_error_broke_a_lock():
+    with pytest.raises(RuntimeError) as raised:
+        try:
+            raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+        finally:
+            raise RuntimeError("release unlocked lock")
+    told = user_fault(raised.value, "unet, subset 1", None)
+    assert str(told).startswith("unet, subset 1: a process that loads slices was killed")
+    assert user_fault(RuntimeError("release unlocked lock"), "unet", None) is None
