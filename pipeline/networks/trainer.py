@@ -226,7 +226,7 @@ def user_fault(error: Exception, title: str, checkpoint: Path | None) -> Pipelin
     if isinstance(error, PipelineError):  # of a reading process: torch wraps it in a traceback
         _, raised, line = str(error).rpartition(f"{PipelineError.__name__}: ")
         return PipelineError(line.strip()) if raised else None
-    # torch raises it in a signal's handler, wherever the program is: in a lock another error follows
+    # raised in a signal's handler, wherever the program is: inside a lock another error follows
     causes: list[BaseException] = [error]
     while (before := causes[-1].__context__) is not None:
         causes.append(before)

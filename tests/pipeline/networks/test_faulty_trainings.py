@@ -125,11 +125,8 @@ def test_a_batch_is_shared_out_evenly_or_refused():
 
 
 def test_a_killed_loading_process_is_told_where_its_error_broke_a_lock():
-    with pytest.raises(RuntimeError) as raised:
-        try:
-            raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
-        finally:
-            raise RuntimeError("release unlocked lock")
-    told = user_fault(raised.value, "unet, subset 1", None)
+    error = RuntimeError("release unlocked lock")
+    error.__context__ = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+    told = user_fault(error, "unet, subset 1", None)
     assert str(told).startswith("unet, subset 1: a process that loads slices was killed")
     assert user_fault(RuntimeError("release unlocked lock"), "unet", None) is None
