@@ -113,11 +113,17 @@ def move_weights(project):
 
 
 def begin_from(project):
-    """A finished experiment `more` that starts from public weights."""
+    """A finished experiment `more` that starts from public weights; made once, and copied."""
+    begun = project.folder.parent.parent / "begun-project"
+    if begun.exists():
+        shutil.rmtree(project.folder)
+        subprocess.run(["cp", "-a", begun, project.folder], check=True)
+        return
     tiny.write_start(project.folder / "start.pth", seed=3)
     more = tiny.started("start.pth", HEAD_KEYS["experiments"]["unet"])
     project.change("datasets.head.experiments.more", more)
     project.run()
+    subprocess.run(["cp", "-a", project.folder, begun], check=True)
 
 
 def replace_start(project):
