@@ -6,9 +6,15 @@ from matplotlib.colors import LinearSegmentedColormap
 
 REFERENCE = "#2fd36b"
 # distinct with any colour vision (after Okabe and Ito), bright enough on black
-ON_BLACK = ("#ff9f1c", "#5bc0f8", "#f78fc6", "#f5e663", "#ff6b4a", "#b9a5ff", "#ffffff")
+ON_BLACK = (
+    *("#ff9f1c", "#5bc0f8", "#f78fc6", "#f5e663", "#ff6b4a", "#b9a5ff", "#ffffff"),
+    *("#a6a6a6", "#b5793a", "#3f6fff"),
+)
 # the same, dark enough on white
-ON_WHITE = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+ON_WHITE = (
+    *("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"),
+    *("#882255", "#999933", "#332288"),  # after Tol
+)
 # of signed maps: two hues as bright as one another, told apart with any colour vision; grey is 0
 DARKER, FORESEEN, BRIGHTER = ON_BLACK[1], "#4d4d4d", ON_BLACK[0]
 SIGNED = LinearSegmentedColormap.from_list("signed", [DARKER, FORESEEN, BRIGHTER])

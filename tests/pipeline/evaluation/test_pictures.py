@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize, to_rgb
 from matplotlib.image import imread
 
 from pipeline.evaluation.case_view import CaseView
-from pipeline.evaluation.colours import BRIGHTER, DARKER, ON_WHITE
+from pipeline.evaluation.colours import BRIGHTER, DARKER, ON_BLACK, ON_WHITE, colours_of
 from pipeline.evaluation.pictures import body_window, case_picture, close_up, map_style
 from pipeline.evaluation.score_pictures import SCORES, agreement_picture, group_picture
 
@@ -77,6 +77,13 @@ def test_a_case_without_reference_and_prediction_is_drawn_without_legend(box):
     facts = {**nothing, "edges": tuple("RLAP"), "pixel_mm": (1.0, 1.0)}
     picture = case_picture(CaseView("a", 0, 1, image, {}, False, **facts))
     assert imread(io.BytesIO(picture), format="png")[..., :3].min() < 0.1
+
+
+@pytest.mark.parametrize("palette", [ON_BLACK, ON_WHITE])
+def test_the_ten_methods_of_table_1_have_a_colour_each(palette):
+    colours = [to_rgb(colour) for colour in colours_of("abcdefghij", palette).values()]
+    apart = [math.dist(one, other) for one in colours for other in colours if one is not other]
+    assert min(apart) > 0.2
 
 
 def test_body_window_leaves_air_out_and_keeps_an_empty_slice_whole(box):
