@@ -74,21 +74,18 @@ def train_segmentation(
     seed = repeat_seed(seed, name)
     manifest = layout.model(name, subset)
     record = _record(settings, residual_count, slices, seed, roles)
-    encoder = settings.mae_encoder
-    used = instances or Instances(settings.residuals, encoder.mae if encoder else None)
+    used = instances or _configured_instances(settings)
     start = _pretrained(layout, name, subset, settings)
     key = _training_key(layout, used, slices, cases, roles, record, list(start.values()))
     if reuse_finished(manifest, key):
         return
     seed_generators(seed)
     network = build_network(settings, residual_count, slices, mae)
-    # a resumed training replaces these by its checkpoint's weights
-    if used.mae and mae:
+    if used.mae and mae:  # a resumed training replaces these, and public ones, by its checkpoint's
         load_mae_encoder(network, layout, used.mae, mae)
     load_public_weights(network, settings.model, list(start), _pretrained_key(name))
     if settings.training.normalise == "dataset":
-        figures = _normalise(network, layout, roles["train"], cases, slices)
-        record["normalisation"] = figures
+        record["normalisation"] = _normalise(network, layout, roles["train"], cases, slices)
     module = SegmentationTraining(network, settings.training, seed)
     beyond = beyond_of(network)
     train, validation = (
@@ -110,10 +107,20 @@ def train_segmentation(
         further=module.unit_columns,
     )
     if is_first_process():
-        for line in idle_units(read_history(folder_of(manifest) / "history.csv")):
-            log.warning("%s: %s", title, line)
         load_best(module, best)
-        keep_model(network, manifest, key, record)
+        _keep(network, manifest, key, record, title)
+
+
+def _configured_instances(settings: Experiment) -> Instances:
+    encoder = settings.mae_encoder
+    return Instances(settings.residuals, encoder.mae if encoder else None)
+
+
+def _keep(network: nn.Module, manifest: Path, key: str, record: dict[str, Any], title: str) -> None:
+    """Write the trained network, and tell which of its units have learnt nothing."""
+    for line in idle_units(read_history(folder_of(manifest) / "history.csv")):
+        log.warning("%s: %s", title, line)
+    keep_model(network, manifest, key, record)
 
 
 def _pretrained_key(name: str) -> str:

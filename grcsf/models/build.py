@@ -145,28 +145,35 @@ def build_segmentation_model(
             `mae_unet` no MAE.
     """
     _check_name("model", name, MODELS)
+    _check_parts(name, encoder, auxiliary=auxiliary)
+    if name == "grcsf" and gcu is None and rcu is None:
+        raise ValueError(f"grcsf without gcu and rcu is its backbone: build {backbone!r}")
     if residual_input and residual_maps < 1:
         raise ValueError(f"residual_maps must be at least 1, found {residual_maps}")
     inputs = 2 * context + (residual_maps if residual_input else 0)
     network: SegmentationNetwork
     if name in PEERS:
-        if encoder != "convolutional":
-            raise ValueError(f"{name} has an encoder of its own, found {encoder!r}")
         network = build_peer(name, width, input_size, inputs, auxiliary=auxiliary)
-    elif auxiliary:
-        raise ValueError(f"{name} has no auxiliary heads to switch on")
     elif name == "mae_unet":
         network = _mae_unet(mae, encoder, width, inputs)
     else:
         network = _backbone(backbone if name == "grcsf" else name, encoder, width, inputs)
     if name == "grcsf" and isinstance(network, Backbone):
-        if gcu is None and rcu is None:
-            raise ValueError(f"grcsf without gcu and rcu is its backbone: build {backbone!r}")
-        gcus = _gcus(network, gcu)
-        network = GRCSF(network, gcus, _rcus(network, rcu, residual_maps, input_size))
+        network = _with_units(network, gcu, rcu, residual_maps, input_size)
     if context:
         network.see_neighbours(context)
     return network
+
+
+def _with_units(
+    network: Backbone,
+    gcu: GlobalUnits | None,
+    rcu: RegionalUnits | None,
+    residual_maps: int,
+    input_size: tuple[int, int],
+) -> GRCSF:
+    gcus = _gcus(network, gcu)  # whose weights are drawn before those of the regional units
+    return GRCSF(network, gcus, _rcus(network, rcu, residual_maps, input_size))
 
 
 def _mae_unet(mae: PretrainedEncoder | None, encoder: str, width: int, input_maps: int) -> MaeUNet:
@@ -214,6 +221,13 @@ def _rcus(
             channels, patch_size, importance, residual_maps, start=rcu.start
         )
     return units
+
+
+def _check_parts(name: str, encoder: str, *, auxiliary: bool) -> None:
+    if name in PEERS and encoder != "convolutional":
+        raise ValueError(f"{name} has an encoder of its own, found {encoder!r}")
+    if auxiliary and name not in PEERS:
+        raise ValueError(f"{name} has no auxiliary heads to switch on")
 
 
 def _check_name(kind: str, name: str, known: Collection[str]) -> None:
