@@ -37,7 +37,7 @@ def main() -> None:
     print(f"batch {options.batch}, {options.size} × {options.size}, bf16 autocast, width 64\n")
     figures: dict[str, float] = {}
     for name in ("unetpp", "grcsf"):
-        with shapes_only():
+        with shapes_only(as_on_cpu=True):
             network = build_segmentation_model(name)
             batch = random_batch(options.batch, options.size, torch.device("cpu"))
         kept = kept_by(network, batch)

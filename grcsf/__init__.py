@@ -15,6 +15,7 @@ From slices to masks:
 - `losses`, `schedule`: losses and learning rates of training
 - `augmentation`: slices varied for training, with their maps and label
 - `transfer`: tensors to a device without waiting
+- `autocast`: parts that lower precision leaves alone
 
 From masks to scores:
 

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
+from grcsf.autocast import without_autocast
+
 BEND_POINTS = 5  # of elastic deformations, along each side
 
 
@@ -92,7 +94,7 @@ def varied(
     """
     image = batch["image"]
     # under autocast, coordinates of 16 bits would miss pixels
-    with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
+    with torch.no_grad(), without_autocast(image):
         made = dict(batch)
         for key in {"image", "residuals", "label"} & batch.keys():
             slices = zip(batch[key], variations, strict=True)

@@ -40,13 +40,18 @@ class _FalseTensors(TorchFunctionMode):
 
 
 @contextmanager
-def shapes_only() -> Iterator[None]:
+def shapes_only(*, as_on_cpu: bool = False) -> Iterator[None]:
     """Tensors made in this context have a shape and no content, and take no memory.
 
     The functions below count networks of such tensors at once, whatever their size. Call them
     after the context is left.
+
+    Args:
+        as_on_cpu: autocast changes their type as it does the CPU's, and they meet tensors that have
+            a content, such as masks. Counting takes three times as long.
     """
-    with FakeTensorMode(allow_non_fake_inputs=True), _FalseTensors():
+    mode = FakeTensorMode(allow_non_fake_inputs=True) if as_on_cpu else torch.device("meta")
+    with mode, _FalseTensors():
         yield
 
 

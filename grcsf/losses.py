@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from grcsf.autocast import without_autocast
+
 SMOOTHING = 1e-5
 ALPHA = 0.25
 GAMMA = 2.0
@@ -33,7 +35,7 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
         ValueError: if the shapes differ.
     """
     _check_shapes(logits, target)
-    with torch.autocast(logits.device.type, enabled=False):
+    with without_autocast(logits):
         predicted, reference = torch.sigmoid(logits.float()), target.float()
         axes = (0, 2, 3)  # a sum for the one channel
         common = (predicted * reference).sum(axes)
@@ -67,7 +69,7 @@ def focal_loss(
         ValueError: if the shapes differ.
     """
     _check_shapes(logits, target)
-    with torch.autocast(logits.device.type, enabled=False):
+    with without_autocast(logits):
         values, reference = logits.float(), target.float()
         log_right = values * reference - values + F.logsigmoid(values)  # log p_t
         log_wrong = F.logsigmoid(-values * (reference * 2 - 1))  # log (1 − p_t)
@@ -106,7 +108,7 @@ def cross_entropy_loss(
         ValueError: if the shapes differ.
     """
     _check_shapes(logits, target)
-    with torch.autocast(logits.device.type, enabled=False):
+    with without_autocast(logits):
         weight = torch.tensor(lesion_weight, dtype=torch.float32, device=logits.device)
         return F.binary_cross_entropy_with_logits(logits.float(), target.float(), pos_weight=weight)
 
@@ -147,7 +149,7 @@ def tversky_cross_entropy_loss(logits: Tensor, target: Tensor) -> Tensor:
         ValueError: if the shapes differ.
     """
     _check_shapes(logits, target)
-    with torch.autocast(logits.device.type, enabled=False):
+    with without_autocast(logits):
         values, reference = logits.float(), target.float()
         weight = BACKGROUND_WEIGHT + (1 - BACKGROUND_WEIGHT) * reference
         each = F.binary_cross_entropy_with_logits(values, reference, reduction="none")
@@ -179,7 +181,7 @@ def structure_loss(logits: Tensor, target: Tensor) -> Tensor:
         ValueError: if the shapes differ.
     """
     _check_shapes(logits, target)
-    with torch.autocast(logits.device.type, enabled=False):
+    with without_autocast(logits):
         values, reference = logits.float(), target.float()
         mean = F.avg_pool2d(reference, EDGE, stride=1, padding=EDGE // 2)
         weight = 1 + EDGE_WEIGHT * (mean - reference).abs()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from grcsf.autocast import without_autocast
 from grcsf.mae.patches import patchify, unpatchify
 from grcsf.mae.transformer import PatchEmbedding, TransformerLayer
 from grcsf.transfer import send
@@ -99,7 +100,7 @@ class MaskedAutoencoder(nn.Module):
         expected = (self.in_channels, self.image_size, self.image_size)
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
             raise ValueError(f"images are {tuple(images.shape)}, expected (B, {expected})")
-        with torch.autocast(images.device.type, enabled=False):
+        with without_autocast(images):
             tokens: Tensor = self.patch_embed(images)
             return tokens + self.pos_embed[:, 1:]
 
@@ -139,7 +140,7 @@ class MaskedAutoencoder(nn.Module):
         tokens = torch.cat([tokens[:, :1], filled], dim=1) + self.decoder_pos_embed
         for block in self.decoder_blocks:
             tokens = block(tokens)
-        with torch.autocast(tokens.device.type, enabled=False):
+        with without_autocast(tokens):
             tokens = tokens[:, 1:].to(self.decoder_pred.weight.dtype)
             predictions: Tensor = self.decoder_pred(self.decoder_norm(tokens))
         return predictions
@@ -282,4 +283,4 @@ def _blocks(width: int, depth: int, heads: int) -> nn.ModuleList:
 
 
 def _fixed(values: Tensor) -> nn.Parameter:
-    return nn.Parameter(values, requires_grad=False)
+    return nn.Parameter(values.to(torch.get_default_device()), requires_grad=False)

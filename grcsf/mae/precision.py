@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from grcsf.autocast import without_autocast
 from grcsf.mae.build import MaskedModel
 from grcsf.mae.model import MaskedAutoencoder
 from grcsf.mae.transformer import Attention
@@ -98,7 +99,7 @@ class InFloat32(nn.Module):
 
     def forward(self, tokens: Tensor, **options: Any) -> Tensor:
         """(N, L, D) of any precision → (N, L, D) float32."""
-        with torch.autocast(tokens.device.type, enabled=False), _tf32():
+        with without_autocast(tokens), _tf32():
             output: Tensor = self.layer(tokens.float(), **options)
         return output
 

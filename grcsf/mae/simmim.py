@@ -7,6 +7,7 @@ that training and residual maps work with either.
 import torch
 from torch import Tensor, nn
 
+from grcsf.autocast import without_autocast
 from grcsf.mae.patches import patchify, unpatchify
 from grcsf.transfer import send
 
@@ -81,7 +82,7 @@ class SimMim(nn.Module):
         tokens = hidden.last_hidden_state[:, 1:]  # (B, L, D)
         grid = self.image_size // self.patch_size
         latents = tokens.transpose(1, 2).reshape(len(images), -1, grid, grid)  # (B, D, g, g)
-        with torch.autocast(latents.device.type, enabled=False):
+        with without_autocast(latents):
             decoder = self.network.decoder
             return self.patchify(decoder(latents.to(decoder[0].weight.dtype)))
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from grcsf.autocast import without_autocast
 from grcsf.models.blocks import initialise
 
 SQUARED_NORM_FLOOR = 1e-6
@@ -23,7 +24,7 @@ def cosine_over_channels(first: Tensor, second: Tensor) -> Tensor:
         `(B, 1, h, w)` in [−1, 1], float32 whatever autocast says; 0 where a vector is zero.
     """
     # torch's own function divides by max(norm, eps), whose gradient at zero is 1 / eps.
-    with torch.autocast(first.device.type, enabled=False):
+    with without_autocast(first):
         first, second = first.float(), second.float()
         product = (first * second).sum(1, keepdim=True)
         first_norm = first.square().sum(1, keepdim=True) + SQUARED_NORM_FLOOR

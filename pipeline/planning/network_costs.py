@@ -64,6 +64,7 @@ class Method:
     name: str
     size: tuple[int, int]
     build: Callable[[], Built]
+    masked: bool = False  # its masks have content, whatever the network has
 
 
 class ResidualPasses(nn.Module):
@@ -179,7 +180,8 @@ def _sam_encoder() -> Built:
 def _passes(name: str, settings: Residuals, dataset: Dataset) -> Method:
     count = sum(part.passes for part in settings.maps)
     build = partial(_built_passes, settings, dataset.mae, dataset.slices.size)
-    return Method(f"residual maps {name}, {count} passes", dataset.slices.size, build)
+    name = f"residual maps {name}, {count} passes"
+    return Method(name, dataset.slices.size, build, masked=True)
 
 
 def _built_passes(settings: Residuals, known: Mapping[str, Mae], size: tuple[int, int]) -> Built:
@@ -225,7 +227,7 @@ def _network_macs(shape: Shape) -> int:
 
 @cache
 def _mae(settings: Mae) -> tuple[MaskedModel, Tensor]:
-    with shapes_only():
+    with shapes_only(as_on_cpu=True):
         return masked_model(settings), torch.rand(1, 1, settings.image_size, settings.image_size)
 
 

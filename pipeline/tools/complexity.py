@@ -93,7 +93,7 @@ def as_records(costs: Sequence[Cost]) -> str:
 def _cost(method: Method, repeats: int, gpus: int, with_thop: bool) -> Cost:
     log.info("%s", method.name)
     try:
-        with shapes_only():
+        with shapes_only(as_on_cpu=method.masked):
             network, inputs = method.build()
     except ValueError as error:
         raise PipelineError(f"{method.name} at input size {method.size}: {error}") from error
@@ -122,7 +122,9 @@ def _measured_alone(method: Method, repeats: int, gpus: int) -> tuple[int, float
     What a network leaves behind (memory that is kept for the next, kernels that were chosen) would
     otherwise be part of what the next one takes.
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
+    fresh = get_context("forkserver")
+    fresh.set_forkserver_preload([__name__])  # which takes seconds, and runs nothing
+    with ProcessPoolExecutor(1, mp_context=fresh) as alone:
         try:
             return alone.submit(_measure, method, repeats, gpus).result()
         except BrokenProcessPool:

@@ -132,7 +132,7 @@ def training_step(width, count, size):
 
 def test_what_is_kept_without_content_is_what_is_kept_with_it():
     kept = []
-    for context in (nullcontext(), shapes_only()):
+    for context in (nullcontext(), shapes_only(as_on_cpu=True)):
         with context:
             _, owned, run = training_step(width=8, count=2, size=64)
         # one number a channel of batch norm's has another type where there is no content
@@ -145,7 +145,7 @@ def test_what_is_kept_without_content_is_what_is_kept_with_it():
 def test_an_rcu_at_full_scale_keeps_fourteen_token_maps():
     # On paper, docs/complexity.md: for each of two maps the lifted map, query, key, value, attended
     # and scaled tokens; once the tokens of U, and the sum that the importance weighs.
-    with shapes_only():
+    with shapes_only(as_on_cpu=True):
         unit = RegionalCompensationUnit(64, 16, ImportanceScore(64, 16, 64))
         features = torch.rand(21, 64, 224, 224, dtype=torch.bfloat16, requires_grad=True)
         maps = torch.rand(21, 2, 224, 224)
@@ -161,7 +161,7 @@ def test_an_rcu_at_full_scale_keeps_fourteen_token_maps():
 
 
 def test_a_step_of_21_slices_at_full_width_fits_into_24_gb():
-    with shapes_only():
+    with shapes_only(as_on_cpu=True):
         network, owned, run = training_step(width=64, count=21, size=224)
     kept = sum(one.size for one in kept_for_backward(run, owned))
     assert kept == pytest.approx(13.72e9, rel=0.01)

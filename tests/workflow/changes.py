@@ -1,4 +1,8 @@
-"""For each row of docs/rerun.md what makes its change in a project."""
+"""For each row of docs/rerun.md what makes its change in a project.
+
+Of the settings that a row names one is changed; that a stage depends on each of them is held by
+tests/pipeline/settings/test_stage_settings.py.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -82,23 +86,9 @@ CHANGES = {
     # every row works on a copy of the project
     "the whole project moved to another path": Change(lambda project: project.copy_checkout()),
     "files copied without their times": Change(forget_times),
-    "learning rate of an experiment": Change(
-        setting(f"{OF_GRCSF}.training.learning_rate", 3e-4), GRCSF
-    ),
-    "`rcu.start` or `gcu.start` of an experiment": Change(
-        setting(f"{OF_GRCSF}.rcu.start", 0), GRCSF
-    ),
-    "`residual_input` of an experiment": Change(setting(f"{OF_GRCSF}.residual_input", True), GRCSF),
-    "`training.augment` of an experiment": Change(
-        setting(f"{OF_GRCSF}.training.augment", {"flip": 0.5}), GRCSF
-    ),
-    "`context` of an experiment": Change(setting(f"{OF_GRCSF}.context", 1), GRCSF),
-    "`training.channels_last` of an experiment": Change(
-        setting(f"{OF_GRCSF}.training.channels_last", True), GRCSF
-    ),
-    "`training.recipe: own`, or a part of it, of an experiment": Change(
-        setting(f"{OF_GRCSF}.training.normalise", "dataset"), GRCSF
-    ),
+    "a setting of an experiment's network or training: `learning_rate`, `augment`, `recipe` or a "
+    "part of it, `channels_last`, `rcu.start`, `gcu.start`, `residual_input`, `context`, "
+    "`labelled_cases`": Change(setting(f"{OF_GRCSF}.training.learning_rate", 3e-4), GRCSF),
     "the weights that an experiment starts from touched, same content": Change(touch_start),
     "the weights that an experiment starts from moved to another path": Change(
         move_start, MORE, adds=("unet", "more")
@@ -106,16 +96,13 @@ CHANGES = {
     "the weights that an experiment starts from replaced by others": Change(
         replace_start, MORE, adds=("unet", "more")
     ),
-    "`labelled_cases` of an experiment": Change(setting(f"{OF_GRCSF}.labelled_cases", 2), GRCSF),
     "`repeats` of an experiment raised": Change(
         setting("datasets.head.experiments.unet.repeats", 2),
         SECOND_REPEAT,
         adds=("unet", "unet/repeat-2"),
     ),
-    "epochs of an MAE": Change(setting("datasets.head.mae.shared.epochs", 2), MAE_ON),
-    "the recipe of an MAE": Change(setting("datasets.head.mae.shared.recipe", "mae"), MAE_ON),
-    "`augment` of an MAE": Change(
-        setting("datasets.head.mae.shared.augment", {"flip": 0.5}), MAE_ON
+    "a setting of an MAE's training: `epochs`, `recipe` or a part of it, `augment`": Change(
+        setting("datasets.head.mae.shared.epochs", 2), MAE_ON
     ),
     "the weights that an MAE starts from moved to another path": Change(move_weights, MAE_ON),
     "the weights that an MAE starts from replaced by others": Change(

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from grcsf.autocast import without_autocast
 from grcsf.transfer import send
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class Sam(nn.Module):
     @torch.no_grad()
     def box_logits(self, embedding: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
         """The logits of each box: (1, C, s/p, s/p), (k, 4) → (k, h, w)."""
-        with torch.autocast(embedding.device.type, enabled=False):
+        with without_autocast(embedding):
             low, _ = self.decode(embedding, boxes, size)
             return restore_size(low, size, self.sizes.image_size)
 
