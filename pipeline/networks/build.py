@@ -77,10 +77,10 @@ def beyond_of(network: nn.Module) -> float:
     That is 0, or the mean of a data set, which normalisation makes 0. ImageNet's is of the three
     colours alone, and leaves neighbours as they are.
     """
-    normalisation = network.normalisation if isinstance(network, SegmentationNetwork) else None
-    if normalisation is None or len(normalisation.mean) < _shown_channels(network):
+    if not isinstance(network, SegmentationNetwork) or network.normalisation is None:
         return 0.0
-    return float(normalisation.mean[0])
+    mean = network.normalisation.mean
+    return float(mean[0]) if len(mean) == _shown_channels(network) else 0.0
 
 
 def arranged(network: nn.Module, settings: Training) -> nn.Module:
