@@ -44,9 +44,14 @@ def width_fault(name: str, width: int) -> str:
     return f"width: found {width}, expected {multiple}{some}"
 
 
+def own_context(name: str) -> int:
+    """Neighbours on each side that the network of this name sees by its method, or 0."""
+    return PEERS[name].context if name in PEERS else 0
+
+
 def context_fault(name: str, context: int | None) -> str:
     """What is wrong with so many neighbours for the network of this name; "" if nothing is."""
-    own = PEERS[name].context if name in PEERS else 0
+    own = own_context(name)
     if own and context not in (None, own):
         return f"context: found {context}, expected {own}, which {name} sees by its method"
     return ""

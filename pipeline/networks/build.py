@@ -62,17 +62,25 @@ def _normalisation(network: SegmentationNetwork, kind: str) -> Normalisation:
     """ImageNet's, or one for training to fill, which comes with a trained network's weights."""
     if kind == "imagenet":
         return Normalisation(IMAGENET_MEAN, IMAGENET_DEVIATION)
-    channels = COLOURS if network.colours else 1 + 2 * network.context
+    channels = _shown_channels(network)
     return Normalisation([0.0] * channels, [1.0] * channels)
+
+
+def _shown_channels(network: SegmentationNetwork) -> int:
+    """Channels that show the slice, in colours or not, and its neighbours."""
+    return (COLOURS if network.colours else 1) + 2 * network.context
 
 
 def beyond_of(network: nn.Module) -> float:
     """What slices hold that lie beyond a volume's ends: nothing, as its network takes it.
 
-    That is 0, or the mean of a data set, which normalisation makes 0.
+    That is 0, or the mean of a data set, which normalisation makes 0. ImageNet's is of the three
+    colours alone, and leaves neighbours as they are.
     """
-    normalisation = network.normalisation if isinstance(network, SegmentationNetwork) else None
-    return 0.0 if normalisation is None else float(normalisation.mean[0])
+    if not isinstance(network, SegmentationNetwork) or network.normalisation is None:
+        return 0.0
+    mean = network.normalisation.mean
+    return float(mean[0]) if len(mean) == _shown_channels(network) else 0.0
 
 
 def arranged(network: nn.Module, settings: Training) -> nn.Module:

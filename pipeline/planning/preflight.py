@@ -14,6 +14,7 @@ from pathlib import Path
 from pipeline.datasets import CaseFiles
 from pipeline.datasets.subsets import healthy_roles, labelled_part, split_cases
 from pipeline.errors import PipelineError
+from pipeline.orchestration.job_files import pretrained_weights
 from pipeline.planning.sizes import (
     case_sizes,
     mapped_share,
@@ -21,9 +22,11 @@ from pipeline.planning.sizes import (
     size_text,
     stores_needed,
 )
+from pipeline.prediction.inputs import prediction_inputs
 from pipeline.settings import HEALTHY, Dataset, Settings, configured, store_root
 from pipeline.settings.configuration import used_maes
 from pipeline.settings.instances import all_maes, all_residuals, residual_instances
+from pipeline.settings.paths import checkpoint_files
 from pipeline.storage.files import READ_ONLY, nearest_there
 from pipeline.storage.layout import Layout
 
@@ -150,6 +153,21 @@ def check_healthy(dataset: Dataset, files: Sequence[CaseFiles]) -> None:
                 healthy_roles(scans, 0)
             except PipelineError as error:
                 raise PipelineError(f"mae.{name}.slices_of: healthy: {error}") from None
+
+
+def check_given(layout: Layout, dataset: Dataset) -> None:
+    """Refuse weights and predictions that jobs would read and that are not there.
+
+    Raises:
+        PipelineError: of the first of them, as its job would say.
+    """
+    for name in used_maes(dataset, list(dataset.experiments)):
+        if checkpoint := dataset.mae[name].checkpoint:
+            checkpoint_files(Path(checkpoint))
+    for name in dataset.networks:
+        pretrained_weights(dataset, name)
+    for name, experiment in dataset.experiments.items():
+        prediction_inputs(layout, name, 1, experiment)  # of any subset: the folder is the same
 
 
 def check_names(settings: Settings, asked: Mapping[str, str | int]) -> None:

@@ -22,9 +22,10 @@ from pipeline.errors import Finding, PipelineError, findings_of
 from pipeline.prediction.inputs import given_images
 from pipeline.prediction.predictor import Predictor, Probability
 from pipeline.settings import GivenPredictions
+from pipeline.settings.paths import file_refusal
 from pipeline.storage.files import file_digest, read_json
 from pipeline.storage.images.headers import data_files
-from pipeline.storage.images.names import SUFFIXES, image_name
+from pipeline.storage.images.names import SUFFIXES, without_suffix
 from pipeline.storage.images.nearest import nearest_on_grid
 from pipeline.storage.images.source_grid import to_working_grid
 from pipeline.storage.images.volumes import Volume, read_volume
@@ -61,10 +62,12 @@ def given_predictor(
     wanted = [case for case in (*tested, *further) if len(by_case.get(case, ())) == 1]
     if passed := sorted((by_case.keys() & known["cases"].keys()) - {*tested, *further}):
         log.info("%s, subset %d: not tested here: %s", name, subset, shortened(passed))
-    files = {case: data_files(by_case[case][0]) for case in wanted}
+    strange = _no_files({case: by_case[case][0] for case in wanted})
+    odd = {fault.case for fault in strange}
+    files = {case: data_files(by_case[case][0]) for case in wanted if case not in odd}
     stats = file_stats(file for each in files.values() for file in each)
     digests, unreadable = _digests(files)
-    closed = {fault.case for fault in unreadable}
+    closed = odd | {fault.case for fault in unreadable}
     wanted = [case for case in wanted if case not in closed]
     note = layout.sources(layout.work_of(layout.predictions(name, subset)))
     write_source_note(note, stats, digests)
@@ -85,7 +88,7 @@ def given_predictor(
             found = findings_of(error, path, case)
             raise PipelineError(*(replace(each, case=case) for each in found)) from error
 
-    return Predictor(wanted, key, probability, faults=[*faults, *unreadable])
+    return Predictor(wanted, key, probability, faults=[*faults, *strange, *unreadable])
 
 
 def given_mask(
@@ -138,7 +141,7 @@ def _value_faults(array: npt.NDArray[Any]) -> list[Finding]:
 def _by_case(images: Iterable[Path]) -> dict[str, list[Path]]:
     found = defaultdict(list)
     for path in images:
-        found[image_name(path)].append(path)
+        found[without_suffix(path.name)].append(path)
     return dict(found)
 
 
@@ -177,6 +180,17 @@ def _doubled(by_case: Mapping[str, Sequence[Path]]) -> list[Finding]:
         for case, files in sorted(by_case.items())
         if len(files) > 1
     ]
+
+
+def _no_files(masks: Mapping[str, Path]) -> list[Finding]:
+    """A fault for each case whose mask is a folder, a link to nothing or another thing."""
+    remedy, faults = "put the mask itself there", []
+    for case, path in masks.items():
+        if refusal := file_refusal(path):
+            gone = refusal == "not there"
+            found = "found a link to what is not there, expected a file" if gone else refusal
+            faults.append(Finding(found, "", remedy, str(path), case))
+    return faults
 
 
 def _digests(files: Mapping[str, Sequence[Path]]) -> tuple[dict[Path, str], list[Finding]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.errors import PipelineError
 from pipeline.settings import AnyExperiment, GivenPredictions, SamExperiment
-from pipeline.settings.paths import expanded, sam_files
+from pipeline.settings.paths import expanded, file_refusal, sam_files
 from pipeline.settings.untrained import RANDOM_SAM
 from pipeline.storage.images.headers import data_files
 from pipeline.storage.images.names import SUFFIXES, looks_like_image
@@ -29,6 +29,7 @@ def prediction_inputs(
             return [masks, *checkpoint_of(layout.dataset, name, experiment)]
         case GivenPredictions():
             images = given_images(layout, name, experiment)
+            images = [image for image in images if not file_refusal(image)]
             return list(dict.fromkeys(file for image in images for file in data_files(image)))
         case _:
             return []
@@ -49,7 +50,9 @@ def checkpoint_key(dataset: str, name: str) -> str:
 
 
 def given_images(layout: Layout, name: str, experiment: GivenPredictions) -> list[Path]:
-    """The images in the folder of given predictions, in order.
+    """What is named like an image in the folder of given predictions, in order.
+
+    It may be a folder or a link to nothing, for `predict` to tell beside all other faults.
 
     Raises:
         PipelineError: there is no such folder, or it lies in the data set's own results.
@@ -64,5 +67,4 @@ def given_images(layout: Layout, name: str, experiment: GivenPredictions) -> lis
         # a call would read them before it has made them anew
         fault = f"{key}: {folder}: found a folder of this data set's own results"
         raise PipelineError(f"{fault}, expected {SAVED}; copy the masks elsewhere")
-    files = (path for path in folder.iterdir() if looks_like_image(path.name))
-    return sorted(path for path in files if path.is_file())
+    return sorted(path for path in folder.iterdir() if looks_like_image(path.name))

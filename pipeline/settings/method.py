@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from grcsf.models.peer_sizes import PEERS, context_fault, width_fault
+from grcsf.models.peer_sizes import PEERS, context_fault, own_context, width_fault
 from pipeline.settings.recipes.published import MASKED, WEIGHT_DECAY, own_training, training_fault
 from pipeline.settings.recipes.start import Pretrained, start_fault
 from pipeline.settings.resources import TrainingResources
@@ -239,9 +239,10 @@ class Experiment(Section):
 
     @model_serializer(mode="wrap")
     def _without_refused_keys(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out keys that this model refuses, so that the output can be read again."""
+        """Leave out keys that this model refuses or fixes, so that the output can be read again."""
         refused = set() if self.model == "grcsf" else {"backbone", "gcu", "rcu"}
         refused |= {"encoder"} if self.model in ("mae_unet", *PEERS) else set()
+        refused |= {"context"} if own_context(self.model) else set()
         return {key: value for key, value in written(self).items() if key not in refused}
 
     @model_validator(mode="after")
@@ -290,8 +291,7 @@ class Experiment(Section):
     @property
     def neighbours(self) -> int:
         """Slices on each side that the network sees: those of its method, or `context`."""
-        own = PEERS[self.model].context if self.model in PEERS else 0
-        return own or self.context or 0
+        return own_context(self.model) or self.context or 0
 
     @property
     def uses_residuals(self) -> bool:

@@ -59,7 +59,9 @@ Warmup = Annotated[float, Field(ge=0, lt=1, exclude_if=lambda share: share == 0)
 UNSET = Field(exclude_if=lambda value: value is None)
 # keys of experiments, left out likewise
 Start = Annotated[Literal[0, 1], Field(exclude_if=lambda start: start == 1)]
-Context = Annotated[int | None, Field(ge=0, le=8, strict=True), UNSET]
+Context = Annotated[
+    int | None, Field(ge=0, le=8, strict=True, exclude_if=lambda context: not context)
+]
 ResidualInput = Annotated[bool, Field(exclude_if=lambda given: not given)]
 Repeats = Annotated[int, Field(ge=1, le=MOST_REPEATS, strict=True, exclude_if=lambda n: n == 1)]
 Subsets = Annotated[tuple[Positive, ...], Field(min_length=1)] | None

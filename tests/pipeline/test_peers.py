@@ -9,7 +9,7 @@ from grcsf.losses import mixed_loss
 from grcsf.models.blocks import SegmentationNetwork
 from grcsf.models.peer_sizes import PEERS
 from grcsf.neighbours import with_neighbours
-from pipeline.networks.build import build_network
+from pipeline.networks.build import beyond_of, build_network
 from pipeline.networks.segmentation_training import SegmentationTraining
 from pipeline.planning.network_costs import network_macs, network_parameters
 from pipeline.predict import predict, predict_case
@@ -22,6 +22,7 @@ from tests.pipeline.results import RESOURCES, TRAINING
 from tests.pipeline.trainings import SEED
 
 SPIN = {"model": "spin", "width": 16}
+FUSE = {"model": "trans_fuse", "width": 1}
 WIDE = Slices(size=(32, 40), window=(0, 150))
 
 
@@ -134,6 +135,28 @@ def test_neighbours_are_trained_on_predicted_with_and_counted(ingested, network)
     count = read_json(ingested.model("spin", 1))["parameters"]
     assert network_parameters(settings, "one") == count
     assert network_macs(settings, "one") > 0
+
+
+@pytest.mark.parametrize(("normalise", "seen"), [(None, 0.4), ("dataset", 0.5), ("imagenet", 0.4)])
+def test_colours_are_shown_beside_neighbours_and_nothing_beyond_the_volume(normalise, seen):
+    chosen = dataset({**FUSE, "context": 1, "training": {"normalise": normalise}})
+    network = build_network(chosen.experiments["one"], 0, chosen.slices).eval()
+    if normalise == "dataset":
+        network.normalisation.fill(0.3, 0.2)
+    shown = []
+    network.cnn.conv1.register_forward_pre_hook(lambda _, given: shown.append(given[0]))
+    beyond = beyond_of(network)
+    with torch.inference_mode():
+        network(with_neighbours(torch.full((2, 1, 32, 32), 0.4), 1, 1, 1, beyond))
+    (first,) = shown  # of each slice: three colours, the neighbour before it, the one behind it
+    assert first[:, 3:, 0, 0].tolist() == [pytest.approx([0, seen]), pytest.approx([seen, 0])]
+
+
+@pytest.mark.parametrize(("model", "neighbours"), [("unet", 0), ("spin", 2)])
+def test_neighbours_that_a_network_has_anyway_are_no_other_setting(model, neighbours):
+    given = Experiment(model=model, context=neighbours)
+    assert given.neighbours == neighbours
+    assert given.model_dump() == Experiment(model=model).model_dump()
 
 
 def test_every_network_of_table_1_can_be_chosen_and_its_settings_read_again():

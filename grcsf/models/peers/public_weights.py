@@ -30,9 +30,9 @@ def filled(
         given: public weights under its names.
         network: its name, for the error.
         kept: starts of the names that the public weights lack; they stay as they are.
-        widened: first convolutions, whose public kernels may lack the residual maps' channels;
-            those stay as they are.
-        maps: residual maps, the last input channels of these convolutions.
+        widened: first convolutions and norms of the input, which may lack the channels of
+            neighbours and residual maps in public; those stay as they are.
+        maps: of these channels, the last of the input.
 
     Raises:
         ValueError: one line with the count and the first of the missing, unexpected, mis-shaped
@@ -40,9 +40,10 @@ def filled(
     """
     given, kept = dict(given), (*kept, NORMALISATION)
     for name in widened:
-        without, further = own[name].tensor_split([own[name].shape[1] - maps], dim=1)
+        inputs = min(1, own[name].ndim - 1)  # the axis: a norm has no other
+        without, further = own[name].tensor_split([own[name].shape[inputs] - maps], dim=inputs)
         if name in given and given[name].shape == without.shape:
-            given[name] = torch.cat([given[name], further], dim=1)
+            given[name] = torch.cat([given[name], further], dim=inputs)
     faults = {
         "missing": [
             name

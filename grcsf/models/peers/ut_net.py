@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from grcsf.mae.checkpoint import unwrap
 from grcsf.models.blocks import LEVELS, SegmentationNetwork
-from grcsf.models.peers.public_weights import filled
+from grcsf.models.peers.public_weights import UNCOUNTED, filled
 from grcsf.models.peers.renaming import renamed
 from grcsf.models.peers.ut_net_attention import DecoderAttention, EncoderAttention, resized
 
@@ -187,4 +187,10 @@ def reference_state(network: UTNet, public: Mapping[str, Any]) -> dict[str, Tens
     if not network.auxiliary:
         given = {name: value for name, value in given.items() if not name.startswith(heads)}
     kept = () if any(name.startswith(heads) for name in given) else (heads,)
-    return filled(network.state_dict(), given, network="UTNet", kept=kept)
+    own = network.state_dict()
+    first = [name for name in own if name.startswith(_SEES_INPUT) and not name.endswith(UNCOUNTED)]
+    further: Any = {"widened": first, "maps": network.further_inputs}
+    return filled(own, given, network="UTNet", kept=kept, **further)
+
+
+_SEES_INPUT = ("first.0.norm1.", "first.0.conv1.", "first.0.shortcut.")

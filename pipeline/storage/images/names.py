@@ -15,7 +15,12 @@ def looks_like_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
+def without_suffix(name: str) -> str:
+    """A name without the suffix of an image, if it has one."""
+    ending = next((end for end in SUFFIXES if name.lower().endswith(end)), "")
+    return name[: len(name) - len(ending)]
+
+
 def image_name(path: Path) -> str:
     """A file's name without its suffix, and a folder's whole name: a UID holds dots, too."""
-    ending = next((end for end in SUFFIXES if path.name.lower().endswith(end)), "")
-    return path.name if path.is_dir() else path.name[: len(path.name) - len(ending)]
+    return path.name if path.is_dir() else without_suffix(path.name)

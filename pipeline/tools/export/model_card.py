@@ -23,7 +23,7 @@ def model_card(record: Mapping[str, Any], dataset: Dataset) -> str:
 
 Lesion segmentation, slice by slice, of 3D {dataset.source.modality or "medical"} images:
 `{experiment.model}` of width {experiment.width}, {record["parameters"]:,} parameters, on slices of
-{size} pixels scaled by {_scaling(dataset)}.
+{size} pixels scaled by {_scaling(dataset)}.{_neighbours(experiment)}
 {_maps(dataset, experiment)}
 
 ## Use
@@ -75,6 +75,12 @@ def _scaling(dataset: Dataset) -> str:
         return f"the window {low:g} to {high:g} HU"
     low, high = dataset.slices.percentiles or (0, 100)
     return f"the image's own percentiles {low:g} and {high:g}"
+
+
+def _neighbours(experiment: Experiment) -> str:
+    count = experiment.neighbours
+    plural = "s" if count > 1 else ""
+    return f" Of each slice it sees {count} neighbour{plural} on each side, too." if count else ""
 
 
 def _maps(dataset: Dataset, experiment: Experiment) -> str:

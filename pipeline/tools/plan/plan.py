@@ -16,7 +16,7 @@ from pipeline.datasets.configured import planned_cases
 from pipeline.datasets.subsets import split_cases
 from pipeline.orchestration.job_files import job_counts
 from pipeline.planning.folds import fold_note
-from pipeline.planning.preflight import check_healthy, check_split, check_units
+from pipeline.planning.preflight import check_given, check_healthy, check_split, check_units
 from pipeline.planning.rates import Rates
 from pipeline.planning.sizes import CaseSize, case_sizes, predictable, stores_needed
 from pipeline.settings import Dataset, SamExperiment, Settings
@@ -80,7 +80,8 @@ def plan(settings: Settings, rates: Mapping[str, Rates] | None = None) -> list[D
     them, hours and the disk of trained networks are not estimated.
 
     Raises:
-        PipelineError: a data set cannot be listed or split, or its units do not fit.
+        PipelineError: a data set cannot be listed or split, its units do not fit, or weights or
+            predictions that its jobs read are not there.
     """
     return [_dataset_plan(settings, name, rates) for name in settings.datasets]
 
@@ -92,10 +93,12 @@ def _dataset_plan(settings: Settings, name: str, rates: Mapping[str, Rates] | No
     check_split(dataset, files, settings.seed)
     check_units(dataset, files)
     check_healthy(dataset, files)
+    layout = Layout(Path(settings.results), name)
+    check_given(layout, dataset)
     shape = source.phantom.shape if source.phantom else None
     cases = case_sizes(files, source.adapter, dataset.slices, shape=shape)
     batches = batch_names(len(predictable(cases)), settings.resources.cases_per_job)
-    jobs = job_counts(Layout(Path(settings.results), name), dataset, batches)
+    jobs = job_counts(layout, dataset, batches)
     disk, hours = stores_needed(dataset, cases), {}
     if rates:
         from pipeline.planning.disk import disk_needed

@@ -12,6 +12,7 @@ from pipeline.errors import PipelineError
 from pipeline.evaluate import evaluate
 from pipeline.postprocess import postprocess
 from pipeline.predict import predict
+from pipeline.prediction.inputs import prediction_inputs
 from pipeline.settings import Evaluation, GivenPredictions, Postprocess
 from pipeline.storage.files import file_digest, read_json
 from pipeline.storage.images.geometry import Geometry
@@ -122,6 +123,20 @@ def test_every_fault_of_every_file_is_told_at_once(tree, folder):
     assert "unseen.nii: 3 voxels of value 2, 3, expected 0 and 1 alone; export the lesion" in said
     assert len(lines) == 9
     assert not tree.layout.predictions("rival", 1).exists()
+
+
+def test_what_is_named_like_a_mask_and_is_no_file_is_told_as_what_it_is(tree, folder):
+    tree.write_split([["a", "b"]])
+    for name in ("a.nii.gz", "b.mha"):
+        (folder / name).unlink()
+    (folder / "a.nii.gz").symlink_to("away.nii.gz")
+    (folder / "b.mha").mkdir()
+    assert refusal(tree, folder) == [
+        f"case a: {folder}/a.nii.gz: found a link to what is not there, expected a file; put the "
+        "mask itself there",
+        f"case b: {folder}/b.mha: found a folder, expected a file; put the mask itself there",
+    ]
+    assert prediction_inputs(tree.layout, "rival", 1, given(folder)) == []
 
 
 def test_a_grid_within_rounding_of_the_image_s_is_the_image_s(tree, folder, box):

@@ -45,6 +45,10 @@ def test_a_bundle_names_no_folder_and_holds_only_what_is_needed(run, tmp_path):
     record["settings"]["residuals"]["mrm"]["difference"] = "signed"
     signed = model_card(record, Dataset.model_validate(record["settings"]))
     assert "sees 2 signed residual maps" in signed
+    assert "neighbour" not in signed
+    record["settings"]["experiments"]["grcsf"]["context"] = 1
+    around = model_card(record, Dataset.model_validate(record["settings"]))
+    assert "Of each slice it sees 1 neighbour on each side, too." in around
 
 
 def test_a_network_of_table_1_comes_with_its_recipe_s_parts_and_no_folder(run, tmp_path):

@@ -195,7 +195,11 @@ def test_without_hours_no_network_is_built(tmp_path):
 
 def test_nothing_is_trained_from_a_checkpoint_that_is_only_used(tmp_path):
     given = tiny(tmp_path)
-    given["datasets"]["own"]["mae"]["mae"] |= {"epochs": 0, "checkpoint": "mae.pth"}
+    checkpoint = tmp_path / "mae.pth"
+    given["datasets"]["own"]["mae"]["mae"] |= {"epochs": 0, "checkpoint": str(checkpoint)}
+    with pytest.raises(PipelineError, match=r"checkpoint .*mae.pth: not there; correct mae.check"):
+        plan(validate(given, "test"))
+    checkpoint.touch()
     (found,) = plan(validate(given, "test"), {"cpu": load_rates(SHIPPED, "cpu")})
     assert found.stages["train_mae"].hours == {"cpu": 0}
     assert found.stages["residual_maps"].hours["cpu"] > 0

@@ -18,7 +18,9 @@ from pipeline.tools.plan.table import as_records, table
 from pipeline.tools.submission import submission
 
 SHAPE = (10, 8, 6)
-UNTRAINED = {"sam": {"model": "sam", "prompts": "unet"}, "given": {"predictions": "masks"}}
+UNET = {"model": "unet", "width": 4}
+SAM = {"model": "sam", "prompts": "unet", "checkpoint": "random"}
+UNTRAINED = ("sam", "given")
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def config(tmp_path):
         "source": {"adapter": "manifest", "root": str(tmp_path)},
         "slices": {"size": [32, 32], "percentiles": [0, 100]},
         "split": {"test": 1, "validation": 1},
-        "experiments": {"unet": {"model": "unet", "width": 4}, **UNTRAINED},
+        "experiments": {"unet": UNET, "sam": SAM, "given": {"predictions": str(tmp_path)}},
     }
     content = {"results": str(tmp_path / "results"), "datasets": {"own": dataset}}
     path = tmp_path / "config.yaml"
@@ -84,6 +86,21 @@ def test_a_plan_has_no_training_of_them_and_says_whose_hours_are_missing(config)
     (alone,) = plan(validate(content, "test"), rates)
     assert alone.stages["predict"].hours == with_hours.stages["predict"].hours
     assert "left_out" not in json.loads(as_records([alone], rates))["datasets"][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "experiment", "message"),
+    [
+        ("sam", {**SAM, "checkpoint": "away.pth"}, "checkpoint: away.pth: away.pth: not there"),
+        ("given", {"predictions": "away"}, "predictions: away: found nothing there, expected a f"),
+        ("peer", {"model": "ut_net", "pretrained": "a.pth"}, "pretrained: a.pth: not there; it t"),
+    ],
+)
+def test_a_plan_refuses_what_is_not_there_as_the_workflow_does(config, name, experiment, message):
+    content = json.loads(config.read_text("utf-8"))
+    content["datasets"]["own"]["experiments"][name] = experiment
+    with pytest.raises(PipelineError, match=rf"experiments\.{name}\.{message}"):
+        plan(validate(content, "test"))
 
 
 def test_a_submission_of_given_masks_names_the_scans_without_one(results_tree, tmp_path):

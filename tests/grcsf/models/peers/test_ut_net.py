@@ -168,6 +168,19 @@ def test_auxiliary_heads_may_be_in_one_of_file_and_network_alone():
     assert torch.equal(state["head.weight"], without.state_dict()["head.weight"])
 
 
+def test_weights_of_single_slices_fill_a_network_that_sees_more():
+    alone, wide = network().eval(), network(1, inputs=2).eval()
+    wide.see_neighbours(1)
+    state = reference_state(wide, alone.state_dict())
+    wide.load_state_dict(state)
+    for name in ("first.0.conv1.weight", "first.0.shortcut.2.weight"):
+        assert state[name][:, 1:].all()  # as the network starts
+        wide.get_parameter(name).data[:, 1:] = 0
+    image = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(wide(image), alone(image[:, 1:2]))
+
+
 def test_other_weights_are_refused():
     model = network()
     with pytest.raises(ValueError, match=r"UTNet: \d+ missing \(first\.0.*; 1 unexpected \(conv1"):
