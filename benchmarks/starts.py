@@ -36,6 +36,7 @@ OPTIONS = {
     "postprocess": ("--experiment", "grcsf"),
     "evaluate": ("--experiment", "grcsf"),
     "tabulate": ("--table", "scores"),
+    "draw": ("--figure", "methods"),
 }
 JOB = """
 import atexit, json, pathlib, sys

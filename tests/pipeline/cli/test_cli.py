@@ -162,6 +162,7 @@ RARE = ("timm", "transformers", "torchvision", "monai", "scipy")
             ("postprocess", "evaluate", "compare", "tabulate"),
             ("torch", "SimpleITK", "scipy.stats", "skimage", "matplotlib"),
         ),
+        (("draw",), ("lightning", "torchmetrics", "torch._dynamo", "matplotlib.pyplot", *RARE)),
         (("report",), ("torch", "scipy.stats", "skimage", "matplotlib.pyplot")),
         (
             ("residual_maps", "predict"),

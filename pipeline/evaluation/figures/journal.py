@@ -1,0 +1,159 @@
+"""The sheet that a journal prints: sizes in mm, type, lines, letters, and a figure's files."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
+
+SINGLE_MM, DOUBLE_MM, TALLEST_MM = 88.0, 180.0, 225.0  # widths of columns; a page less its caption
+INCH_MM, POINT_MM = 25.4, 25.4 / 72
+POINTS, FEWEST_POINTS = 8.0, 5.0
+FEW_COLUMNS = 3  # of panels, which one column of text is wide enough for
+GAP, HEAD, MARGIN, FOOT = 0.8, 4.2, 5.0, 6.0  # mm: between panels, above, left of and below them
+FONT = "DejaVu Sans"  # comes with matplotlib, so that every machine draws the same
+STYLE = {
+    **{"font.family": "sans-serif", "font.sans-serif": [FONT], "font.size": POINTS},
+    **{f"{part}.titlesize": POINTS for part in ("axes", "figure")},
+    **{"axes.labelsize": POINTS, "legend.fontsize": 7.0, "axes.linewidth": 0.5},
+    **{"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False},
+    **{f"{axis}tick.labelsize": 7.0 for axis in "xy"},
+    **{f"{axis}tick.major.width": 0.5 for axis in "xy"},
+    **{f"{axis}tick.major.size": 2.0 for axis in "xy"},
+    **{"savefig.dpi": 300, "figure.dpi": 300, "savefig.facecolor": "white"},
+    # text stays text in SVG and PDF; identifiers come from the content alone
+    **{"svg.fonttype": "none", "svg.hashsalt": "grcsf", "pdf.fonttype": 42},
+}
+UNDATED: Mapping[str, dict[str, Any]] = {
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
+    ".png": {},
+}
+
+
+@contextmanager
+def journal_style() -> Iterator[None]:
+    """Draw in this style, whatever a user's own matplotlib settings say."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+def files_of(figure: Figure) -> dict[str, bytes]:
+    """A figure's SVG, PDF and PNG by suffix; equal figures have equal bytes."""
+    files = {}
+    for suffix, metadata in UNDATED.items():
+        content = io.BytesIO()
+        figure.savefig(content, format=suffix[1:], metadata=metadata)
+        files[suffix] = content.getvalue()
+    return files
+
+
+def sheet(width_mm: float, height_mm: float) -> Figure:
+    """An empty figure of the printed size."""
+    return Figure(figsize=(width_mm / INCH_MM, height_mm / INCH_MM))
+
+
+def panel_at(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes at a place in mm from the figure's top left corner."""
+    whole_width, whole_height = figure.get_size_inches() * INCH_MM
+    bottom = whole_height - top - height
+    place = (left / whole_width, bottom / whole_height, width / whole_width, height / whole_height)
+    return figure.add_axes(place)
+
+
+def text_at(figure: Figure, left: float, top: float, text: str, **style: Any) -> None:
+    """Text whose upper left corner lies at a place in mm, unless the style says otherwise."""
+    width, height = figure.get_size_inches() * INCH_MM
+    place: dict[str, Any] = {"ha": "left", "va": "top"}
+    figure.text(left / width, 1 - top / height, text, **(place | style))
+
+
+def letter_at(figure: Figure, left: float, top: float, index: int) -> None:
+    """A panel's letter, a for index 0."""
+    text_at(figure, left, top, letter_of(index), fontweight="bold", fontsize=POINTS + 1)
+
+
+def letter_of(index: int) -> str:
+    """The letter of a panel, from 0; a1 follows z."""
+    rounds, place = divmod(index, 26)
+    return chr(ord("a") + place) + (str(rounds) if rounds else "")
+
+
+def heading(axes: Axes, text: str, width_mm: float) -> None:
+    """A title as wide as its panel: smaller or in two lines where it has to be."""
+    lines, points = fitted(text, width_mm)
+    axes.set_title("\n".join(lines), fontsize=points, pad=1.5, linespacing=0.95)
+
+
+def fitted(text: str, width_mm: float) -> tuple[list[str], float]:
+    """The lines of a text, one or two, and the points in which they fit into a width."""
+    candidates = [[text]]
+    for gap in re.finditer(r"(?<=[-_+, ])(?=\S)", text):
+        candidates.append([text[: gap.start()].rstrip(), text[gap.start() :]])
+    sizes = [POINTS * width_mm / max(map(text_width_mm, lines)) for lines in candidates]
+    if sizes[0] >= POINTS * 0.8 or len(sizes) == 1:
+        return candidates[0], min(POINTS, max(FEWEST_POINTS, sizes[0]))
+    best = max(range(1, len(sizes)), key=sizes.__getitem__)
+    # two lines share the height of one
+    return candidates[best], min(POINTS * 0.75, max(FEWEST_POINTS, sizes[best]))
+
+
+def text_width_mm(text: str) -> float:
+    """The width of a line of text in the figures' type."""
+    path = TextPath((0, 0), text or " ", prop=FontProperties(family=FONT, size=POINTS))
+    return max(0.1, float(path.get_extents().width) * POINT_MM)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Square panels on a sheet, in rows and columns."""
+
+    figure: Figure
+    side: float  # mm of a panel
+    tops: tuple[float, ...]  # mm from the sheet's top to each row
+    columns: int
+
+    def panel(self, row: int, column: int) -> Axes:
+        """The axes of one panel."""
+        left = MARGIN + column * (self.side + GAP)
+        return panel_at(self.figure, left, self.tops[row], self.side, self.side)
+
+    @property
+    def right(self) -> float:
+        """Where the last column ends, in mm."""
+        return MARGIN + self.columns * (self.side + GAP) - GAP
+
+
+def grid_of(columns: int, heads: Sequence[float], beside: float = 0.0, foot: float = FOOT) -> Grid:
+    """A sheet of square panels, one or two columns of text wide and at most a page high.
+
+    `heads` is the room above each row, `beside` that right of the panels, `foot` that below, in mm.
+    """
+    width = SINGLE_MM if columns <= FEW_COLUMNS else DOUBLE_MM
+    side = largest_side(columns, heads, beside, foot)
+    tops, down = [], 0.0
+    for head in heads:
+        tops.append(down + head)
+        down += head + side + GAP
+    return Grid(sheet(width, down - GAP + foot), side, tuple(tops), columns)
+
+
+def largest_side(
+    columns: int, heads: Sequence[float], beside: float = 0.0, foot: float = FOOT
+) -> float:
+    """The side in mm of the panels of such a sheet."""
+    width = SINGLE_MM if columns <= FEW_COLUMNS else DOUBLE_MM
+    across = (width - MARGIN - beside - GAP * (columns - 1)) / columns
+    down = (TALLEST_MM - foot - sum(heads) - GAP * (len(heads) - 1)) / len(heads)
+    return min(across, down)
