@@ -31,6 +31,7 @@ def draw(layout: Layout, name: str, dataset: Dataset, seed: int) -> None:
     Raises:
         PipelineError: a result that it shows is missing or damaged, or a chosen case has none.
     """
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells every table of a font
     title, figure_of = FIGURES[name]
     with journal_style():
         figure, caption = figure_of(layout, dataset, seed)

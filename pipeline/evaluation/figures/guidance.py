@@ -41,12 +41,11 @@ def guidance_figure(layout: Layout, dataset: Dataset, seed: int) -> tuple[Figure
     assert pair
     (name,) = sets_shown(dataset, "residual-guidance")
     cases, titles = shown_cases(layout, dataset), dataset.residuals[name].titles
-    grid = grid_of(1 + len(titles) + 3, [HEAD + 0.6] * len(cases), BAR_MM)
+    handles = [TRUTH_LINE, PREDICTED_LINE]
+    grid = grid_of(1 + len(titles) + 3, [HEAD] * len(cases), handles, BAR_MM)
     for row, case in enumerate(cases):
         letter_at(grid.figure, 0.3, grid.tops[row] - HEAD, row)
         _draw_case(grid, row, case, pair, _maps(layout, dataset, name, case))
-    handles = [TRUTH_LINE, PREDICTED_LINE]
-    grid.figure.legend(handles=handles, loc="lower center", ncols=2, borderpad=0.2)
     return grid.figure, _caption(dataset, pair, name, cases)
 
 
@@ -74,7 +73,7 @@ def _draw_case(
     for column, (title, plane) in enumerate(maps.items(), start=1):
         panel = grid.panel(row, column)
         show(panel, view, plane, whole, **style)
-        heading(panel, title, grid.side)
+        heading(panel, title.removeprefix("Residual, "), grid.side)
     for column, name in enumerate((*pair, None), start=grid.columns - 3):
         panel = grid.panel(row, column)
         show_masks(panel, view, near, view.predictions.get(name) if name else None)

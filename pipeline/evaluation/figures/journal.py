@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -19,7 +21,8 @@ SINGLE_MM, DOUBLE_MM, TALLEST_MM = 88.0, 180.0, 225.0  # widths of columns; a pa
 INCH_MM, POINT_MM = 25.4, 25.4 / 72
 POINTS, FEWEST_POINTS = 8.0, 5.0
 FEW_COLUMNS = 3  # of panels, which one column of text is wide enough for
-GAP, HEAD, MARGIN, FOOT = 0.8, 4.2, 5.0, 6.0  # mm: between panels, above, left of and below them
+GAP, HEAD, MARGIN = 0.8, 4.8, 5.0  # mm: between panels, above and left of them
+LEGEND_LINE, LEGEND_MARK = 4.0, 9.0  # mm: height of a legend's line, width of a mark with its gaps
 FONT = "DejaVu Sans"  # comes with matplotlib, so that every machine draws the same
 STYLE = {
     **{"font.family": "sans-serif", "font.sans-serif": [FONT], "font.size": POINTS},
@@ -92,8 +95,8 @@ def letter_of(index: int) -> str:
 
 def heading(axes: Axes, text: str, width_mm: float) -> None:
     """A title as wide as its panel: smaller or in two lines where it has to be."""
-    lines, points = fitted(text, width_mm)
-    axes.set_title("\n".join(lines), fontsize=points, pad=1.5, linespacing=0.95)
+    lines, points = fitted(text, width_mm - GAP)
+    axes.set_title("\n".join(lines), fontsize=points, pad=2.5, linespacing=0.95)
 
 
 def fitted(text: str, width_mm: float) -> tuple[list[str], float]:
@@ -102,7 +105,7 @@ def fitted(text: str, width_mm: float) -> tuple[list[str], float]:
     for gap in re.finditer(r"(?<=[-_+, ])(?=\S)", text):
         candidates.append([text[: gap.start()].rstrip(), text[gap.start() :]])
     sizes = [POINTS * width_mm / max(map(text_width_mm, lines)) for lines in candidates]
-    if sizes[0] >= POINTS * 0.8 or len(sizes) == 1:
+    if sizes[0] >= POINTS * 0.85 or len(sizes) == 1:
         return candidates[0], min(POINTS, max(FEWEST_POINTS, sizes[0]))
     best = max(range(1, len(sizes)), key=sizes.__getitem__)
     # two lines share the height of one
@@ -135,25 +138,51 @@ class Grid:
         return MARGIN + self.columns * (self.side + GAP) - GAP
 
 
-def grid_of(columns: int, heads: Sequence[float], beside: float = 0.0, foot: float = FOOT) -> Grid:
+def legend_shape(labels: Sequence[str], width_mm: float) -> tuple[int, float]:
+    """In how many columns a legend of this width stands, and how high it is in mm."""
+    entry = LEGEND_MARK + max(map(text_width_mm, labels))
+    columns = max(1, min(len(labels), int(width_mm / entry)))
+    return columns, 2.0 + LEGEND_LINE * math.ceil(len(labels) / columns)
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
+    """A legend at the foot of a figure, as wide as this."""
+    width = float(figure.get_size_inches()[0]) * INCH_MM
+    columns, _ = legend_shape([str(handle.get_label()) for handle in handles], width)
+    figure.legend(handles=handles, loc="lower center", ncols=columns, borderpad=0.2)
+
+
+def width_of(columns: int) -> float:
+    """The width in mm of a sheet with these columns of panels."""
+    return SINGLE_MM if columns <= FEW_COLUMNS else DOUBLE_MM
+
+
+def grid_of(
+    columns: int, heads: Sequence[float], handles: Sequence[Artist] = (), beside: float = 0.0
+) -> Grid:
     """A sheet of square panels, one or two columns of text wide and at most a page high.
 
-    `heads` is the room above each row, `beside` that right of the panels, `foot` that below, in mm.
+    `heads` is the room above each row, `beside` that right of the panels, in mm; `handles` are
+    those of the legend below them.
     """
-    width = SINGLE_MM if columns <= FEW_COLUMNS else DOUBLE_MM
+    width = width_of(columns)
+    labels = [str(handle.get_label()) for handle in handles]
+    foot = legend_shape(labels, width)[1] if labels else 2 * GAP
     side = largest_side(columns, heads, beside, foot)
     tops, down = [], 0.0
     for head in heads:
         tops.append(down + head)
         down += head + side + GAP
-    return Grid(sheet(width, down - GAP + foot), side, tuple(tops), columns)
+    figure = sheet(width, down - GAP + foot)
+    if handles:
+        legend_below(figure, handles)
+    return Grid(figure, side, tuple(tops), columns)
 
 
 def largest_side(
-    columns: int, heads: Sequence[float], beside: float = 0.0, foot: float = FOOT
+    columns: int, heads: Sequence[float], beside: float = 0.0, foot: float = 0.0
 ) -> float:
-    """The side in mm of the panels of such a sheet."""
-    width = SINGLE_MM if columns <= FEW_COLUMNS else DOUBLE_MM
-    across = (width - MARGIN - beside - GAP * (columns - 1)) / columns
+    """The side in mm of the panels of such a sheet; `foot` is the room below them."""
+    across = (width_of(columns) - MARGIN - beside - GAP * (columns - 1)) / columns
     down = (TALLEST_MM - foot - sum(heads) - GAP * (len(heads) - 1)) / len(heads)
     return min(across, down)

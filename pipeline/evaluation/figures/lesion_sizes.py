@@ -12,14 +12,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pipeline.evaluation.colours import ON_WHITE, colours_of
-from pipeline.evaluation.figures.journal import DOUBLE_MM, panel_at, sheet, text_width_mm
+from pipeline.evaluation.figures.journal import (
+    DOUBLE_MM,
+    legend_below,
+    legend_shape,
+    panel_at,
+    sheet,
+)
 from pipeline.evaluation.report_parts import dice_by_size
 from pipeline.evaluation.score_files import read_scores
 from pipeline.settings import Dataset
 from pipeline.storage.layout import Layout
 
 TITLE = "Dice by lesion size"
-HEIGHT_MM, LEGEND_LINE_MM = 62.0, 4.0
+HEIGHT_MM = 62.0  # without the legend
 FEWEST_OF_A_BOX = 5  # patients; quartiles of fewer say nothing
 GROUP = 0.84  # of the distance between two groups that the methods of one take
 MARKERS = "osD^v"  # where there are more methods than colours
@@ -38,10 +44,7 @@ def lesion_size_figure(layout: Layout, dataset: Dataset, seed: int) -> tuple[Fig
     voxels = next(iter(scores.values()))["reference_voxels"]
     with_lesion = voxels.index[voxels > 0]
     groups["all"] = {name: rows["dice"].loc[with_lesion].tolist() for name, rows in scores.items()}
-    longest = max(map(text_width_mm, names)) + 8
-    columns = max(1, min(len(names), int((DOUBLE_MM - 12) / longest)))
-    legend = LEGEND_LINE_MM * math.ceil(len(names) / columns) + 2
-    figure = sheet(DOUBLE_MM, HEIGHT_MM + legend)
+    figure = sheet(DOUBLE_MM, HEIGHT_MM + legend_shape(names, DOUBLE_MM)[1])
     axes = panel_at(figure, 12, 2, DOUBLE_MM - 14, HEIGHT_MM - 12)
     for place, dice in enumerate(groups.values()):
         _draw_group(axes, place, dice)
@@ -53,7 +56,7 @@ def lesion_size_figure(layout: Layout, dataset: Dataset, seed: int) -> tuple[Fig
     for border in range(1, len(groups)):
         axes.axvline(border - 0.5, color="#cccccc", linewidth=0.4)
     handles = [Line2D([], [], linestyle="", label=name, **_dot(names, name)) for name in names]
-    figure.legend(handles=handles, loc="lower center", ncols=columns, handletextpad=0.2)
+    legend_below(figure, handles)
     return figure, _caption(dataset)
 
 
@@ -83,11 +86,12 @@ def _draw_group(axes: Axes, place: int, dice: dict[str, list[float]]) -> None:
 
 
 def _caption(dataset: Dataset) -> list[str]:
-    part = "folds" if dataset.split.folds else "subsets"
-    listed = ", ".join(map(str, dataset.shared_subsets))
+    numbers = dataset.shared_subsets
+    part = ("fold" if dataset.split.folds else "subset") + "s" * (len(numbers) > 1)
+    listed = ", ".join(map(str, numbers))
     return [
         "Dice of every method by lesion size, as in the paper's Fig. 9: voxels of the reference, "
-        f"of the test patients of the {part} {listed} whose reference is not empty. Dots are "
+        f"of the test patients of {part} {listed} whose reference is not empty. Dots are "
         "patients (means over repeats where there are several), thick lines means, boxes the "
         f"quartiles of groups of at least {FEWEST_OF_A_BOX}."
     ]

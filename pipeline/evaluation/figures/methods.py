@@ -62,14 +62,13 @@ def methods_figure(layout: Layout, dataset: Dataset, seed: int) -> tuple[Figure,
     blocks = [block for case in cases for block in _blocks(layout, dataset, case)]
     rows = [1 if block.case.view.reference is None else 2 for block in blocks]
     lines = best_lines(len(names), rows)
-    grid = grid_of(1 + math.ceil(len(names) / lines), heads_of(rows, lines))
+    handles = [TRUTH_LINE, PREDICTED_LINE, *(ERRORS if 2 in rows else ())]
+    grid = grid_of(1 + math.ceil(len(names) / lines), heads_of(rows, lines), handles)
     row = 0
     for index, (block, height) in enumerate(zip(blocks, rows, strict=True)):
         letter_at(grid.figure, 0.3, grid.tops[row] - HEAD, index)
         _draw_block(grid, row, block, names, lines, height)
         row += lines * height
-    handles = [TRUTH_LINE, PREDICTED_LINE, *(ERRORS if 2 in rows else ())]
-    grid.figure.legend(handles=handles, loc="lower center", ncols=len(handles), borderpad=0.2)
     return grid.figure, _caption(dataset, blocks)
 
 

@@ -20,7 +20,7 @@ from pipeline.evaluation.figures.journal import GAP, panel_at
 from pipeline.evaluation.pictures import Window, body_window, close_up, draw_contour
 from pipeline.storage.masks import Mask
 
-LINE = 0.7  # points of a contour
+LINE, RIM = 0.7, 1.5  # points of a contour, and of the reference's below a prediction's
 DIMMED = 0.6  # of an image's brightness below an error map
 LENGTHS_MM = (1, 2, 5, 10, 20, 50, 100)  # of scale bars
 BAR_MM = 10.0  # width that a colour bar takes with its figures
@@ -77,7 +77,9 @@ def show_masks(
     """The slice with the contours of a prediction and of the reference, where there are any."""
     show(axes, view, view.image, window)
     if truth and view.reference is not None:
-        draw_contour(axes, view.reference, view.pixel_mm, TRUTH, LINE)
+        # a thin line over a thick one, so that equal contours both stay visible
+        width = LINE if prediction is None else RIM
+        draw_contour(axes, view.reference, view.pixel_mm, TRUTH, width)
     if prediction is not None:
         draw_contour(axes, prediction, view.pixel_mm, PREDICTED, LINE)
 
@@ -93,6 +95,13 @@ def show_whole(axes: Axes, view: CaseView, near: Window | None = None) -> None:
     scale_bar(axes, window)
 
 
+def corner(axes: Axes, text: str) -> None:
+    """A few words in a panel's upper left corner."""
+    rim = [withStroke(linewidth=1.6, foreground="black")]
+    place: dict[str, Any] = {"transform": axes.transAxes, "ha": "left", "va": "top"}
+    axes.text(0.03, 0.97, text, color="white", fontsize=6.5, path_effects=rim, **place)
+
+
 def scale_bar(axes: Axes, window: Window) -> None:
     """A line of a round length, about a quarter of the panel, with its mm."""
     side = window[1] - window[0]
@@ -101,7 +110,7 @@ def scale_bar(axes: Axes, window: Window) -> None:
     rim = [withStroke(linewidth=1.6, foreground="black")]
     line: dict[str, Any] = {"color": "white", "solid_capstyle": "butt", "path_effects": rim}
     axes.plot([left, left + length], [low, low], linewidth=0.9, **line)
-    place: dict[str, Any] = {"ha": "left", "va": "bottom", "color": "white", "fontsize": 5.0}
+    place: dict[str, Any] = {"ha": "left", "va": "bottom", "color": "white", "fontsize": 6.0}
     axes.text(left, low - 0.02 * side, f"{length} mm", path_effects=rim, **place)
 
 

@@ -9,21 +9,28 @@ from matplotlib.figure import Figure
 
 from pipeline.errors import PipelineError
 from pipeline.evaluation.case_view import CaseView, residual_planes
-from pipeline.evaluation.colours import TRUTH
 from pipeline.evaluation.figures.contents import sets_shown
-from pipeline.evaluation.figures.journal import HEAD, Grid, grid_of, heading, letter_at, letter_of
+from pipeline.evaluation.figures.journal import (
+    GAP,
+    HEAD,
+    Grid,
+    grid_of,
+    heading,
+    letter_at,
+    letter_of,
+)
 from pipeline.evaluation.figures.panels import (
     BAR_MM,
-    LINE,
-    TRUTH_LINE,
     colour_bar,
+    corner,
     show,
+    show_masks,
     show_whole,
     whole_window,
 )
 from pipeline.evaluation.figures.shown_cases import ShownCase, case_notes, shown_cases
 from pipeline.evaluation.orientation import orientation_of
-from pipeline.evaluation.pictures import draw_contour, map_style
+from pipeline.evaluation.pictures import map_style
 from pipeline.evaluation.tables import escaped
 from pipeline.networks.reconstruction import Passes, models_of_maps, slice_passes
 from pipeline.settings import Dataset, Residuals
@@ -34,7 +41,7 @@ from pipeline.storage.slices import network_slices
 from pipeline.storage.zarr_store import open_store, read_array
 
 TITLE = "Reconstructions and residual maps"
-COLUMNS = ("image", "masked input", "reconstruction", "mean", "residual map", "reference")
+COLUMNS = ("image", "masked input", "reconstruction", "mean", "residual map")
 HIDDEN = {"cmap": colormaps["gray"].with_extremes(bad="#8c8c8c")}
 
 
@@ -49,14 +56,14 @@ def reconstruction_figure(layout: Layout, dataset: Dataset, seed: int) -> tuple[
     cases = shown_cases(layout, dataset)
     count = len(dataset.residuals[name].titles)
     heads = [HEAD if row == 0 else 0.0 for _ in cases for row in range(count)]
-    grid = grid_of(len(COLUMNS), heads, BAR_MM)
+    # the reference stands below the image; below a single map there is no row
+    grid = grid_of(len(COLUMNS) + (count == 1), heads, beside=BAR_MM)
     for index, case in enumerate(cases):
         letter_at(grid.figure, 0.3, grid.tops[index * count] - HEAD, index)
         passes = passes_of(layout, dataset, name, case, seed)
         maps = residual_planes(layout, dataset, name, case.view.case, case.subset, case.view.z)
         signed = dataset.residuals[name].signed
         _draw_case(grid, index * count, case.view, passes, maps, signed=signed)
-    grid.figure.legend(handles=[TRUTH_LINE], loc="lower center", borderpad=0.2)
     return grid.figure, _caption(dataset, name, cases)
 
 
@@ -92,6 +99,12 @@ def _draw_case(
     signed: bool,
 ) -> None:
     window, style = whole_window(view), map_style(maps, signed=signed)
+    panel = grid.panel(first, 0)
+    show_whole(panel, view)
+    heading(panel, COLUMNS[0], grid.side)
+    panel = grid.panel(first + 1, 0) if len(passes) > 1 else grid.panel(first, len(COLUMNS))
+    show_masks(panel, view, window, None)
+    corner(panel, "no reference" if view.reference is None else "reference")
     for row, (ratio, residual) in enumerate(zip(passes, maps.values(), strict=True), start=first):
         planes = (ratio.masked, ratio.reconstructed, ratio.mean, residual)
         for column, plane in enumerate(planes, start=1):
@@ -103,16 +116,8 @@ def _draw_case(
             if row == first:
                 heading(panel, COLUMNS[column], grid.side)
             if column == 1:
-                panel.set_ylabel(ratio.title, fontsize=7, labelpad=2)
-        if row == first:
-            ends = (grid.panel(row, 0), grid.panel(row, len(COLUMNS) - 1))
-            show_whole(ends[0], view)
-            show(ends[1], view, view.image, window)
-            if view.reference is not None:
-                draw_contour(ends[1], view.reference, view.pixel_mm, TRUTH, LINE)
-            for panel, title in zip(ends, (COLUMNS[0], COLUMNS[-1]), strict=True):
-                heading(panel, title, grid.side)
-    height = len(passes) * grid.side
+                corner(panel, ratio.title)
+    height = len(passes) * (grid.side + GAP) - GAP
     colour_bar(grid.figure, grid.right, grid.tops[first], height, style)
 
 

@@ -34,10 +34,10 @@ def sources_figure(layout: Layout, dataset: Dataset, seed: int) -> tuple[Figure,
     count = 1 + sum(len(dataset.residuals[name].titles) for name in names)
     lines = math.ceil(count / COLUMNS)
     columns = math.ceil(count / lines)
-    grid = grid_of(columns, [HEAD + 1.2] * (lines * len(cases)))
+    grid = grid_of(columns, [HEAD] * (lines * len(cases)), [TRUTH_LINE])
     for index, case in enumerate(cases):
         first = index * lines
-        letter_at(grid.figure, 0.3, grid.tops[first] - HEAD - 1, index)
+        letter_at(grid.figure, 0.3, grid.tops[first] - HEAD, index)
         panel = grid.panel(first, 0)
         show_whole(panel, case.view)
         _outline(panel, case)
@@ -48,7 +48,6 @@ def sources_figure(layout: Layout, dataset: Dataset, seed: int) -> tuple[Figure,
             show(panel, case.view, plane, whole_window(case.view), **style)
             _outline(panel, case)
             heading(panel, title, grid.side)
-    grid.figure.legend(handles=[TRUTH_LINE], loc="lower center", borderpad=0.2)
     return grid.figure, _caption(dataset, names, cases)
 
 
