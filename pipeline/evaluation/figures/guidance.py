@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from pipeline.evaluation.case_view import residual_planes
 from pipeline.evaluation.figures.contents import guided_pair, sets_shown
-from pipeline.evaluation.figures.journal import HEAD, Grid, grid_of, heading, letter_at, letter_of
+from pipeline.evaluation.figures.journal import HEAD, Grid, grid_of, heading, letter_of
 from pipeline.evaluation.figures.panels import (
     BAR_MM,
     PREDICTED_LINE,
@@ -44,7 +44,7 @@ def guidance_figure(layout: Layout, dataset: Dataset, seed: int) -> tuple[Figure
     handles = [TRUTH_LINE, PREDICTED_LINE]
     grid = grid_of(1 + len(titles) + 3, [HEAD] * len(cases), handles, BAR_MM)
     for row, case in enumerate(cases):
-        letter_at(grid.figure, 0.3, grid.tops[row] - HEAD, row)
+        grid.letter(row, row)
         _draw_case(grid, row, case, pair, _maps(layout, dataset, name, case))
     return grid.figure, _caption(dataset, pair, name, cases)
 

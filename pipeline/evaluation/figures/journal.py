@@ -82,11 +82,6 @@ def text_at(figure: Figure, left: float, top: float, text: str, **style: Any) ->
     figure.text(left / width, 1 - top / height, text, **(place | style))
 
 
-def letter_at(figure: Figure, left: float, top: float, index: int) -> None:
-    """A panel's letter, a for index 0."""
-    text_at(figure, left, top, letter_of(index), fontweight="bold", fontsize=POINTS + 1)
-
-
 def letter_of(index: int) -> str:
     """The letter of a panel, from 0; a1 follows z."""
     rounds, place = divmod(index, 26)
@@ -123,19 +118,25 @@ class Grid:
     """Square panels on a sheet, in rows and columns."""
 
     figure: Figure
+    left: float  # mm to the first column
     side: float  # mm of a panel
     tops: tuple[float, ...]  # mm from the sheet's top to each row
     columns: int
 
     def panel(self, row: int, column: int) -> Axes:
         """The axes of one panel."""
-        left = MARGIN + column * (self.side + GAP)
+        left = self.left + column * (self.side + GAP)
         return panel_at(self.figure, left, self.tops[row], self.side, self.side)
+
+    def letter(self, row: int, index: int) -> None:
+        """The letter of what begins with this row, a for index 0."""
+        place = self.left - MARGIN + 0.3, self.tops[row] - HEAD
+        text_at(self.figure, *place, letter_of(index), fontweight="bold", fontsize=POINTS + 1)
 
     @property
     def right(self) -> float:
         """Where the last column ends, in mm."""
-        return MARGIN + self.columns * (self.side + GAP) - GAP
+        return self.left + self.columns * (self.side + GAP) - GAP
 
 
 def legend_shape(labels: Sequence[str], width_mm: float) -> tuple[int, float]:
@@ -176,7 +177,9 @@ def grid_of(
     figure = sheet(width, down - GAP + foot)
     if handles:
         legend_below(figure, handles)
-    return Grid(figure, side, tuple(tops), columns)
+    # what is as high as a page may be narrower than its sheet
+    left = MARGIN + (width - MARGIN - beside - columns * (side + GAP) + GAP) / 2
+    return Grid(figure, left, side, tuple(tops), columns)
 
 
 def largest_side(

@@ -17,7 +17,6 @@ from pipeline.evaluation.figures.journal import (
     grid_of,
     heading,
     largest_side,
-    letter_at,
     letter_of,
 )
 from pipeline.evaluation.figures.panels import (
@@ -66,7 +65,7 @@ def methods_figure(layout: Layout, dataset: Dataset, seed: int) -> tuple[Figure,
     grid = grid_of(1 + math.ceil(len(names) / lines), heads_of(rows, lines), handles)
     row = 0
     for index, (block, height) in enumerate(zip(blocks, rows, strict=True)):
-        letter_at(grid.figure, 0.3, grid.tops[row] - HEAD, index)
+        grid.letter(row, index)
         _draw_block(grid, row, block, names, lines, height)
         row += lines * height
     return grid.figure, _caption(dataset, blocks)

@@ -16,7 +16,6 @@ from pipeline.evaluation.figures.journal import (
     Grid,
     grid_of,
     heading,
-    letter_at,
     letter_of,
 )
 from pipeline.evaluation.figures.panels import (
@@ -59,7 +58,7 @@ def reconstruction_figure(layout: Layout, dataset: Dataset, seed: int) -> tuple[
     # the reference stands below the image; below a single map there is no row
     grid = grid_of(len(COLUMNS) + (count == 1), heads, beside=BAR_MM)
     for index, case in enumerate(cases):
-        letter_at(grid.figure, 0.3, grid.tops[index * count] - HEAD, index)
+        grid.letter(index * count, index)
         passes = passes_of(layout, dataset, name, case, seed)
         maps = residual_planes(layout, dataset, name, case.view.case, case.subset, case.view.z)
         signed = dataset.residuals[name].signed

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from pipeline.evaluation.case_view import residual_planes
 from pipeline.evaluation.colours import TRUTH
 from pipeline.evaluation.figures.contents import sets_shown
-from pipeline.evaluation.figures.journal import HEAD, grid_of, heading, letter_at, letter_of
+from pipeline.evaluation.figures.journal import HEAD, grid_of, heading, letter_of
 from pipeline.evaluation.figures.panels import LINE, TRUTH_LINE, show, show_whole, whole_window
 from pipeline.evaluation.figures.shown_cases import ShownCase, case_notes, shown_cases
 from pipeline.evaluation.pictures import draw_contour, map_style
@@ -37,7 +37,7 @@ def sources_figure(layout: Layout, dataset: Dataset, seed: int) -> tuple[Figure,
     grid = grid_of(columns, [HEAD] * (lines * len(cases)), [TRUTH_LINE])
     for index, case in enumerate(cases):
         first = index * lines
-        letter_at(grid.figure, 0.3, grid.tops[first] - HEAD, index)
+        grid.letter(first, index)
         panel = grid.panel(first, 0)
         show_whole(panel, case.view)
         _outline(panel, case)

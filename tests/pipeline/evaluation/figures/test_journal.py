@@ -36,7 +36,8 @@ def test_a_grid_fills_the_width_of_a_column_of_text(columns, rows, width):
 def test_a_sheet_is_never_higher_than_a_page():
     grid = grid_of(4, [4.0] * 12)
     assert grid.figure.get_size_inches()[1] * 25.4 == pytest.approx(TALLEST_MM)
-    assert grid.right < DOUBLE_MM - MARGIN
+    assert grid.left - MARGIN == pytest.approx(DOUBLE_MM - grid.right), "in the middle"
+    assert grid.left > 2 * MARGIN
 
 
 def test_a_title_is_8_pt_or_smaller_or_in_two_lines():
