@@ -103,7 +103,8 @@ def residual_planes(
     path = layout.residual_store(residual_instance(dataset, name, subset), case)
     if store_attributes(path) is None:
         return {}
-    orientation = orientation_of(open_store(layout.case_store(case)).attrs["direction"])
+    attributes: Any = open_store(layout.case_store(case)).attrs
+    orientation = orientation_of(attributes["direction"])
     maps = read_array(open_store(path), "residual", (slice(None), z))
     planes = [orientation.plane(plane.astype(np.float32)) for plane in maps]
     return dict(zip(dataset.residuals[name].titles, planes, strict=True))

@@ -24,7 +24,7 @@ FEW_COLUMNS = 3  # of panels, which one column of text is wide enough for
 GAP, HEAD, MARGIN = 0.8, 4.8, 5.0  # mm: between panels, above and left of them
 LEGEND_LINE, LEGEND_MARK = 4.0, 9.0  # mm: height of a legend's line, width of a mark with its gaps
 FONT = "DejaVu Sans"  # comes with matplotlib, so that every machine draws the same
-STYLE = {
+STYLE: dict[Any, Any] = {
     **{"font.family": "sans-serif", "font.sans-serif": [FONT], "font.size": POINTS},
     **{f"{part}.titlesize": POINTS for part in ("axes", "figure")},
     **{"axes.labelsize": POINTS, "legend.fontsize": 7.0, "axes.linewidth": 0.5},
@@ -102,7 +102,7 @@ def fitted(text: str, width_mm: float) -> tuple[list[str], float]:
     sizes = [POINTS * width_mm / max(map(text_width_mm, lines)) for lines in candidates]
     if sizes[0] >= POINTS * 0.85 or len(sizes) == 1:
         return candidates[0], min(POINTS, max(FEWEST_POINTS, sizes[0]))
-    best = max(range(1, len(sizes)), key=sizes.__getitem__)
+    best = max(range(1, len(sizes)), key=lambda place: sizes[place])
     # two lines share the height of one
     return candidates[best], min(POINTS * 0.75, max(FEWEST_POINTS, sizes[best]))
 

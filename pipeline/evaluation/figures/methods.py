@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -96,7 +97,8 @@ def _blocks(layout: Layout, dataset: Dataset, case: ShownCase) -> list[Block]:
 def raw_masks(layout: Layout, dataset: Dataset, case: ShownCase) -> dict[str, Mask]:
     """Each experiment's mask of the slice before post-processing, turned for display."""
     view = case.view
-    orientation = orientation_of(open_store(layout.case_store(view.case)).attrs["direction"])  # type: ignore[arg-type]
+    attributes: Any = open_store(layout.case_store(view.case)).attrs
+    orientation = orientation_of(attributes["direction"])
     masks = {}
     for name in dataset.experiments:
         place = (name, case.subset, view.case)

@@ -121,6 +121,6 @@ def colour_bar(
     axes = panel_at(figure, left + 2 * GAP, top, 1.8, height)
     shown = ScalarMappable(Normalize(style["vmin"], style["vmax"]), style["cmap"])
     bar = figure.colorbar(shown, cax=axes)
-    bar.outline.set_linewidth(0.4)  # type: ignore[operator]
+    axes.spines["outline"].set_linewidth(0.4)
     bar.ax.locator_params(nbins=4)
     bar.ax.tick_params(labelsize=6, length=1.5, width=0.4, pad=1)

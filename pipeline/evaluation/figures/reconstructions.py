@@ -41,7 +41,7 @@ from pipeline.storage.zarr_store import open_store, read_array
 
 TITLE = "Reconstructions and residual maps"
 COLUMNS = ("image", "masked input", "reconstruction", "mean", "residual map")
-HIDDEN = {"cmap": colormaps["gray"].with_extremes(bad="#8c8c8c")}
+HIDDEN: dict[str, Any] = {"cmap": colormaps["gray"].with_extremes(bad="#8c8c8c")}
 
 
 def reconstruction_figure(layout: Layout, dataset: Dataset, seed: int) -> tuple[Figure, list[str]]:
@@ -69,7 +69,7 @@ def reconstruction_figure(layout: Layout, dataset: Dataset, seed: int) -> tuple[
 def passes_of(
     layout: Layout, dataset: Dataset, name: str, case: ShownCase, seed: int
 ) -> list[Passes]:
-    """The passes of the shown slice at each ratio, as stored, not yet turned for display."""
+    """The first pass and the mean of the shown slice at each ratio, turned for display."""
     view, residuals = case.view, dataset.residuals[name]
     store = open_store(layout.case_store(view.case))
     plane = read_array(store, "image", slice(view.z, view.z + 1))
@@ -92,7 +92,7 @@ def _draw_case(
     grid: Grid,
     first: int,
     view: CaseView,
-    passes: list[Passes],  # of each ratio; of the first pass alone, turned for display
+    passes: list[Passes],  # of each ratio, as `passes_of` has them
     maps: dict[str, Any],
     *,
     signed: bool,
@@ -107,9 +107,7 @@ def _draw_case(
     for row, (ratio, residual) in enumerate(zip(passes, maps.values(), strict=True), start=first):
         planes = (ratio.masked, ratio.reconstructed, ratio.mean, residual)
         for column, plane in enumerate(planes, start=1):
-            how: dict[str, Any] = {1: HIDDEN, 4: style | {"interpolation": "nearest"}}.get(
-                column, {}
-            )
+            how: dict[str, Any] = {1: HIDDEN, 4: style}.get(column, {})
             panel = grid.panel(row, column)
             show(panel, view, plane, window, **how)
             if row == first:
