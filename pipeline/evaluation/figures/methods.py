@@ -121,8 +121,9 @@ def _draw_block(
         show_masks(panel, view, near, mask)
         heading(panel, name if mask is not None else f"{name} (none)", grid.side)
         if view.reference is not None:
-            errors = view.image * 0 if mask is None else error_map(view.image, mask, view.reference)
-            show(grid.panel(row + 1, column + 1), view, errors, near)
+            nothing = np.zeros_like(view.reference)
+            pair = (nothing, nothing) if mask is None else (mask, view.reference)
+            show(grid.panel(row + 1, column + 1), view, error_map(view.image, *pair), near)
     whole = grid.panel(first, 0)
     show_whole(whole, view, near)
     heading(whole, "slice", grid.side)
