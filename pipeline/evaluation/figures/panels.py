@@ -24,6 +24,12 @@ LINE, RIM = 0.7, 1.5  # points of a contour, and of the reference's below a pred
 DIMMED = 0.6  # of an image's brightness below an error map
 LENGTHS_MM = (1, 2, 5, 10, 20, 50, 100)  # of scale bars
 BAR_MM = 10.0  # width that a colour bar takes with its figures
+# on a dark ground: matplotlib would write a text with a rim as paths
+ON_PANEL: dict[str, Any] = {
+    "color": "white",
+    "fontsize": 6.0,
+    "bbox": {"facecolor": "black", "edgecolor": "none", "alpha": 0.6, "pad": 0.6},
+}
 TRUTH_LINE = Line2D([], [], color=TRUTH, linewidth=1.2, label="reference")
 PREDICTED_LINE = Line2D([], [], color=PREDICTED, linewidth=1.2, label="prediction")
 ERRORS = tuple(
@@ -97,9 +103,8 @@ def show_whole(axes: Axes, view: CaseView, near: Window | None = None) -> None:
 
 def corner(axes: Axes, text: str) -> None:
     """A few words in a panel's upper left corner."""
-    rim = [withStroke(linewidth=1.6, foreground="black")]
     place: dict[str, Any] = {"transform": axes.transAxes, "ha": "left", "va": "top"}
-    axes.text(0.03, 0.97, text, color="white", fontsize=6.5, path_effects=rim, **place)
+    axes.text(0.04, 0.96, text, **(place | ON_PANEL))
 
 
 def scale_bar(axes: Axes, window: Window) -> None:
@@ -110,8 +115,7 @@ def scale_bar(axes: Axes, window: Window) -> None:
     rim = [withStroke(linewidth=1.6, foreground="black")]
     line: dict[str, Any] = {"color": "white", "solid_capstyle": "butt", "path_effects": rim}
     axes.plot([left, left + length], [low, low], linewidth=0.9, **line)
-    place: dict[str, Any] = {"ha": "left", "va": "bottom", "color": "white", "fontsize": 6.0}
-    axes.text(left, low - 0.02 * side, f"{length} mm", path_effects=rim, **place)
+    axes.text(left, low - 0.03 * side, f"{length} mm", ha="left", va="bottom", **ON_PANEL)
 
 
 def colour_bar(
