@@ -25,7 +25,7 @@ DATASET = "heart"
 GOALS = {
     **dict.fromkeys(STAGES, 0.8),
     **dict.fromkeys(("train_mae", "train_segmentation"), 2.5),
-    **dict.fromkeys(("residual_maps", "predict"), 1.9),
+    **dict.fromkeys(("residual_maps", "predict", "draw"), 1.9),
 }
 HELP, HELP_GOAL = "grcsf --help", 0.5
 OPTIONS = {
@@ -36,6 +36,7 @@ OPTIONS = {
     "postprocess": ("--experiment", "grcsf"),
     "evaluate": ("--experiment", "grcsf"),
     "tabulate": ("--table", "scores"),
+    "draw": ("--figure", "methods"),
 }
 JOB = """
 import atexit, json, pathlib, sys

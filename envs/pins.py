@@ -18,8 +18,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 STAGES = {
     "data": ("phantom", "ingest", "split", "postprocess", "evaluate"),
-    # to tabulate, too, as the table may count the networks' MACs
-    "torch": ("train_mae", "residual_maps", "train_segmentation", "predict", "tabulate"),
+    # to tabulate, as the table may count the networks' MACs; to draw passes of the MAE again
+    "torch": ("train_mae", "residual_maps", "train_segmentation", "predict", "tabulate", "draw"),
     "report": ("compare", "report"),
 }
 PYTHON = "3.11.13"

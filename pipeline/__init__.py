@@ -12,6 +12,7 @@ A module that lies directly in this folder is a stage, in the data's order:
     evaluate           masks and references → scores per patient
     compare            scores of all experiments → one table
     tabulate           chosen experiments → a publication's table
+    draw               scores, masks and maps → a publication's figure
     report             everything above → one page
 
 A stage is called as its command, its rule and the folder of its results. One more module lies

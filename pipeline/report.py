@@ -14,6 +14,7 @@ from pipeline.evaluation.case_view import CaseView, view_case
 from pipeline.evaluation.colours import ON_BLACK, REFERENCE, colours_of
 from pipeline.evaluation.comparison import build_comparison
 from pipeline.evaluation.contrast import contrast_table
+from pipeline.evaluation.figures.shown_cases import typical_case
 from pipeline.evaluation.pages import embedded, rendered
 from pipeline.evaluation.pictures import case_picture, curves_picture
 from pipeline.evaluation.score_files import read_scores, read_summary
@@ -88,13 +89,6 @@ def _score_parts(scores: Scores, summaries: Mapping[str, Any], *, calcium: bool)
         "agatston": parts.agatston_table(scores) if calcium else None,
         "agreement": embedded(agreement_picture(scores)) if calcium else "",
     }
-
-
-def typical_case(scores: Scores) -> str:
-    """The case of median Dice, averaged over the experiments: neither the best nor the worst."""
-    means = pd.concat([rows["dice"] for rows in scores.values()], axis=1).mean(axis=1)
-    ordered = means.sort_values(kind="stable")
-    return str(ordered.index[len(ordered) // 2])
 
 
 def _pictures(

@@ -190,6 +190,21 @@ def tabulate(
 
 
 @app.command()
+def draw(
+    config: Config,
+    dataset: DatasetName,
+    figure: Annotated[str, typer.Option(help="a figure of the data set")],
+    override: Override = "",
+) -> None:
+    """Draw a figure of the paper from the results, as a journal prints it."""
+    job = open_job(config, override, dataset, figure=figure)
+    from pipeline.draw import draw as run
+
+    with recorded(job, "draw", figure=figure):
+        run(job.layout, figure, job.dataset, job.settings.seed)
+
+
+@app.command()
 def report(config: Config, dataset: DatasetName, override: Override = "") -> None:
     """Write one self-contained page: settings, tables, curves, a picture per test case."""
     from pipeline.report import report as run

@@ -11,8 +11,9 @@ a page computes no score.
 - `contrast`: how well residual maps show lesions.
 - `tables`: tables as Markdown and CSV.
 - `orientation`, `case_view`: a slice with its maps and masks, turned for display.
-- `colours`: the colours of the report.
+- `colours`: the colours of pictures and figures.
 - `pictures`, `score_pictures`: figures of cases and trainings, and of scores.
 - `report_parts`: the smaller tables of the report.
+- `figures/`: the paper's figures, for print.
 - `pages`: HTML from the templates in `templates/`.
 """

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from grcsf.components import component_sizes, label_lesions
 from grcsf.intensity import scale_window
-from pipeline.evaluation.orientation import Orientation, orientation_of
+from pipeline.evaluation.orientation import orientation_of
 from pipeline.settings import Dataset, Untrained
 from pipeline.settings.instances import residual_instance
 from pipeline.storage.intensity import intensity_range
@@ -71,7 +71,7 @@ def view_case(
         z=z,
         slices=len(target),
         image=orientation.plane(scale_window(read_array(store, "image", z), *limits)),
-        residuals=_residuals(layout, dataset, case, subset, z, orientation),
+        residuals=residual_planes(layout, dataset, shown, case, subset, z) if shown else {},
         signed=shown is not None and dataset.residuals[shown].signed,
         reference=None if label is None else orientation.plane(label[z]),
         predictions={name: orientation.plane(mask[z]) for name, mask in masks.items()},
@@ -92,15 +92,19 @@ def _largest(label: Mask) -> Mask:
     return np.asarray(lesions == 1 + int(component_sizes(lesions, number).argmax()))
 
 
-def _residuals(
-    layout: Layout, dataset: Dataset, case: str, subset: int, z: int, orientation: Orientation
+def residual_planes(
+    layout: Layout, dataset: Dataset, name: str, case: str, subset: int, z: int
 ) -> dict[str, Plane]:
-    name = shown_residuals(dataset)
-    if name is None:
-        return {}
+    """The maps of a residual set of a slice by title, turned for display; none without a store.
+
+    Raises:
+        PipelineError: a store is damaged.
+    """
     path = layout.residual_store(residual_instance(dataset, name, subset), case)
     if store_attributes(path) is None:
         return {}
+    attributes: Any = open_store(layout.case_store(case)).attrs
+    orientation = orientation_of(attributes["direction"])
     maps = read_array(open_store(path), "residual", (slice(None), z))
     planes = [orientation.plane(plane.astype(np.float32)) for plane in maps]
     return dict(zip(dataset.residuals[name].titles, planes, strict=True))

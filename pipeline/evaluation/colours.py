@@ -1,4 +1,4 @@
-"""The colours of the report's figures; those of its page stand in `templates/report.html.j2`."""
+"""The colours of pictures and figures; those of the page stand in `templates/report.html.j2`."""
 
 from collections.abc import Sequence
 
@@ -18,6 +18,11 @@ ON_WHITE = (
 # of signed maps: two hues as bright as one another, told apart with any colour vision; grey is 0
 DARKER, FORESEEN, BRIGHTER = ON_BLACK[1], "#4d4d4d", ON_BLACK[0]
 SIGNED = LinearSegmentedColormap.from_list("signed", [DARKER, FORESEEN, BRIGHTER])
+
+# of printed figures, after Okabe and Ito: told apart with any colour vision
+TRUTH, PREDICTED = "#56b4e9", "#e69f00"  # lines
+FALSE_POSITIVE, FALSE_NEGATIVE = "#d55e00", "#009e73"  # the paper's red and green
+HIT = "#d9d9d9"
 
 
 def colours_of(experiments: Sequence[str], palette: Sequence[str]) -> dict[str, str]:

@@ -47,7 +47,7 @@ def case_picture(view: CaseView) -> bytes:
         1, len(panels), gridspec_kw={**grid, **margins, "top": 1 - 0.25 / size[1]}
     )
     _show(axes[0], view.image, extent, body, "Image")
-    _edges(axes[0], view.edges, body)
+    draw_edges(axes[0], view.edges, body)
     if view.target.any():
         corner, sides = (near[0], near[2]), (near[1] - near[0], near[3] - near[2])
         axes[0].add_patch(Rectangle(corner, *sides, fill=False, edgecolor="white", linewidth=0.8))
@@ -55,7 +55,7 @@ def case_picture(view: CaseView) -> bytes:
     for panel, (title, residual) in zip(axes[1:-2], view.residuals.items(), strict=True):
         _show(panel, residual, extent, body, title, **style)
         if view.reference is not None:
-            _contour(panel, view.reference, view.pixel_mm, REFERENCE, 0.8)
+            draw_contour(panel, view.reference, view.pixel_mm, REFERENCE, 0.8)
     _show(axes[-2], view.image, extent, near, "Close-up" if view.target.any() else "Image")
     title = "Predictions" if view.reference is None else "Reference and predictions"
     _show(axes[-1], view.image, extent, near, title)
@@ -164,15 +164,16 @@ def _outlines(panel: Any, view: CaseView) -> list[Line2D]:
     drawn += [(name, mask, colours[name], 1.2) for name, mask in view.predictions.items()]
     handles = []
     for name, mask, colour, width in drawn:
-        _contour(panel, mask, view.pixel_mm, colour, width)
+        draw_contour(panel, mask, view.pixel_mm, colour, width)
         label = name if mask.any() else f"{name} (nothing here)"
         handles.append(Line2D([], [], color=colour, linewidth=width + 0.4, label=label))
     return handles
 
 
-def _contour(
+def draw_contour(
     panel: Any, mask: Mask, pixel_mm: tuple[float, float], colour: str, width: float
 ) -> None:
+    """A line around the marked pixels of a plane that lies at (0, 0); nothing around none."""
     if not mask.any():
         return
     # around the marked pixels, with a rim that closes contours at the slice's edge; finer than
@@ -187,14 +188,17 @@ def _contour(
     panel.contour(right, down, fine, levels=[0.5], colors=[colour], linewidths=[width])
 
 
-def _edges(panel: Any, edges: tuple[str, str, str, str], window: Window) -> None:
+def draw_edges(
+    panel: Any, edges: tuple[str, str, str, str], window: Window, points: float = 8
+) -> None:
+    """Letters of the patient's sides along the edges of a panel, `points` high."""
     left, right, top, bottom = window
     middle, centre = (top + bottom) / 2, (left + right) / 2
     gap_x, gap_y = 0.03 * (right - left), 0.03 * (bottom - top)
     across = (left + gap_x, right - gap_x, centre, centre)
     down = (middle, middle, top + gap_y, bottom - gap_y)
     for x, y, letter in zip(across, down, edges, strict=True):
-        text = panel.text(x, y, letter, color="white", fontsize=8, ha="center", va="center")
+        text = panel.text(x, y, letter, color="white", fontsize=points, ha="center", va="center")
         text.set_path_effects([withStroke(linewidth=1.2, foreground="#000000")])
 
 

@@ -12,7 +12,7 @@ every later room may import it.
 - `resume`: how an interrupted training continues.
 - `history`: the epochs of a training, what its units did, and how its last one compares.
 - `nodes`: a training on several nodes of a cluster.
-- `reconstruction`: cases, slices and masks on their way to residual maps.
+- `reconstruction`: cases, slices and masks on their way to residual maps; the passes of a slice.
 - `grad_cam`: Grad-CAM of a trained network in place of residual maps.
 - `lazy_torchmetrics`: Lightning without all the metrics that it imports.
 - `prefetch`: reads ahead and writes behind in threads.

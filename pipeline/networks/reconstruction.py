@@ -1,4 +1,4 @@
-"""Prepares cases for reconstruction, and hands on their slices one by one."""
+"""Prepares cases for reconstruction, hands on their slices, and shows the passes of one slice."""
 
 from __future__ import annotations
 
@@ -13,16 +13,22 @@ import numpy.typing as npt
 import torch
 from toolz import partition_all
 
+from grcsf.mae.adversarial import pasted
 from grcsf.mae.build import MaskedModel
 from grcsf.mae.masking import coverage, slice_masks, tissue_masks
-from grcsf.residuals import tissue_patches
+from grcsf.resampling import resize
+from grcsf.residuals import mean_reconstruction, tissue_patches
 from pipeline.errors import PipelineError
-from pipeline.settings import MaskScheme, ResidualMap, Residuals, Slices
+from pipeline.networks.build import masked_models
+from pipeline.networks.weights import weights_digest
+from pipeline.settings import Dataset, MaskScheme, ResidualMap, Residuals, Slices, configured
+from pipeline.settings.instances import maes_behind
 from pipeline.storage.intensity import image_key, intensity_range
 from pipeline.storage.layout import Layout
 from pipeline.storage.slices import network_slices
 from pipeline.storage.zarr_store import array_digest, open_store, read_array
 
+Plane = npt.NDArray[np.float32]
 # Slices resized together: one at a time takes eight times as long, all at once take memory.
 PREPARED = 32
 
@@ -55,6 +61,16 @@ class SliceTask:
     z: int
     image: torch.Tensor
     passes: list[PassMasks]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The reconstructions of one slice at one mask ratio, at the masked model's size."""
+
+    title: str
+    masked: Plane  # the input of each pass, (K, H, W); hidden patches are NaN
+    reconstructed: Plane  # the output of each pass, with visible patches pasted, (K, H, W)
+    mean: Plane  # the mean reconstruction, (H, W)
 
 
 def prepare_case(
@@ -151,3 +167,60 @@ def pass_masks(
     ratio, passes = chosen.mask_ratio, chosen.passes
     masks = draw(seed=seed, case=case, slice_index=z, mask_ratio=ratio, passes=passes)
     return PassMasks(torch.from_numpy(masks), counted)
+
+
+def models_of_maps(
+    layout: Layout, dataset: Dataset, name: str, case: str, seed: int
+) -> list[MaskedModel]:
+    """The masked model behind each map of an instance of a residual set; none for Grad-CAM.
+
+    Raises:
+        PipelineError: the case's store was made by others, or one of them is missing or damaged.
+    """
+    residuals = dataset.residuals[configured(name)]
+    if not isinstance(residuals, Residuals):
+        return []
+    maes = {part.mae: dataset.mae[part.mae] for part in residuals.maps}
+    instances = maes_behind(name, maes)
+    models = masked_models(layout, {instances[mae]: chosen for mae, chosen in maes.items()})
+    path = layout.residual_store(name, case)
+    made_by = open_store(path).attrs
+    wanted = {
+        "weights": {mae: weights_digest(layout.mae(instances[mae])) for mae in maes},
+        "residuals": residuals.model_dump(mode="json"),
+        "slices": dataset.slices.of_networks(),
+        "seed": seed,
+    }
+    if any(made_by[key] != value for key, value in wanted.items()):
+        raise PipelineError(
+            f"case {case}: {path} was made by another MAE or with other settings than it would be "
+            "now, so the passes behind it cannot be shown; run residual_maps first"
+        )
+    return [models[instances[part.mae]] for part in residuals.maps]
+
+
+def slice_passes(
+    models: Sequence[MaskedModel],  # of each map
+    residuals: Residuals,
+    image: torch.Tensor,  # (1, 1, h, w), in [0, 1]
+    case: str,
+    z: int,  # from 0
+    seed: int,
+) -> list[Passes]:
+    """The passes behind each residual map of a slice, with the masks of stage residual_maps."""
+    passes = []
+    for part, model in zip(residuals.maps, models, strict=True):
+        small = resize(image, (model.image_size,) * 2)
+        masks, counted = pass_masks(case, z, image[0], part, residuals.masks, model, seed)  # (K, L)
+        with torch.inference_mode():
+            predictions = model.predict_passes(small, masks[None])  # (K, L, p·p)
+        many = small.expand(len(masks), -1, -1, -1)
+        hidden = model.unpatchify(masks.unsqueeze(-1).expand(-1, -1, model.patch_size**2))
+        mean = mean_reconstruction(
+            model, small, masks[None], visible=residuals.visible, counted=counted[None]
+        )
+        masked = torch.where(hidden, torch.nan, many)[:, 0].numpy()
+        reconstructed = pasted(predictions, many, masks)[:, 0].clamp(0, 1).numpy()
+        title = f"{part.mask_ratio:.0%} masked"
+        passes.append(Passes(title, masked, reconstructed, mean[0, 0].numpy()))
+    return passes

@@ -9,9 +9,11 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from pipeline.datasets import ListingError, list_cases
+from pipeline.evaluation.figures.contents import figures_of, sets_shown
 from pipeline.prediction.inputs import prediction_inputs
 from pipeline.settings import (
     HEALTHY,
@@ -27,6 +29,7 @@ from pipeline.settings.instances import (
     instances_of,
     mae_instances,
     maes_behind,
+    residual_instance,
     residual_instances,
     subsets_served,
 )
@@ -53,6 +56,7 @@ def written_files(layout: Layout, stage: str, names: Names) -> list[Path]:
         "evaluate": lambda: _scores(layout, [first]),
         "compare": lambda: _tables(layout.table),
         "tabulate": lambda: _tables(partial(layout.chosen_table, first)),
+        "draw": lambda: _figure(layout, first),
         "report": lambda: [layout.report, layout.report.with_name("example.png")],
     }
     if stage not in files:
@@ -95,6 +99,9 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
         case "tabulate":
             rows = dataset.tables[first].rows
             return [*both, *_scores(layout, [row.experiment for row in rows])]
+        case "draw":
+            maps = (_residuals(layout, name) for name in figure_residuals(dataset, first))
+            return [*figure_inputs(layout, dataset, first), *chain.from_iterable(maps)]
         case "report":
             # curves and pictures are of the first repeat
             models = _of_first_repeats(dataset, dataset.networks, layout.model)
@@ -168,6 +175,10 @@ def _scores(layout: Layout, experiments: Iterable[str]) -> list[Path]:
     return [path for name in names for path in (layout.scores(name), layout.summary(name))]
 
 
+def _figure(layout: Layout, name: str) -> list[Path]:
+    return [layout.figure(name, suffix) for suffix in (".md", ".svg", ".pdf", ".png")]
+
+
 def _tables(path: Callable[[str], Path]) -> list[Path]:
     return [path(suffix) for suffix in (".md", ".csv")]
 
@@ -188,7 +199,7 @@ def models_behind(layout: Layout, chosen: Dataset, residuals: str) -> list[Path]
 def _ways(
     layout: Layout, chosen: Dataset, experiments: Sequence[str], batches: Sequence[str]
 ) -> list[Path]:
-    """The experiments' scores and every manifest on the way to them, and all chosen tables."""
+    """The experiments' scores and every manifest on the way to them."""
     prompting = (chosen.experiments[name] for name in experiments)
     prompts = [each.prompts for each in prompting if isinstance(each, SamExperiment)]
     predicting = list(dict.fromkeys([*experiments, *prompts]))
@@ -204,21 +215,51 @@ def _ways(
         *_of_subsets(chosen, networks, layout.model),
         *_of_subsets(chosen, predicting, layout.predictions, layout.masks),
         *_scores(layout, experiments),
-        *(path for name in chosen.tables for path in _tables(partial(layout.chosen_table, name))),
     ]
     return list(dict.fromkeys(paths))
+
+
+def _chosen_tables(layout: Layout, chosen: Dataset) -> list[Path]:
+    return [path for name in chosen.tables for path in _tables(partial(layout.chosen_table, name))]
 
 
 def all_results(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> list[Path]:
     """The report, every table, and every manifest on the way to them, each once."""
     ways = _ways(layout, chosen, list(chosen.experiments), batches)
-    return [*ways, *_tables(layout.table), layout.report]
+    return [*ways, *_chosen_tables(layout, chosen), *_tables(layout.table), layout.report]
 
 
 def table_results(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> list[Path]:
     """Every table of chosen experiments, and every manifest on the way to it; none without one."""
     rows = [name for table in chosen.tables.values() for name in table_experiments(table)]
-    return _ways(layout, chosen, list(dict.fromkeys(rows)), batches) if rows else []
+    ways = _ways(layout, chosen, list(dict.fromkeys(rows)), batches) if rows else []
+    return [*ways, *_chosen_tables(layout, chosen)]
+
+
+def figure_results(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> list[Path]:
+    """Every figure that the data set has, and every manifest on the way to it."""
+    ways = _ways(layout, chosen, list(chosen.experiments), batches)
+    return [*ways, *(path for name in figures_of(chosen) for path in _figure(layout, name))]
+
+
+def figure_inputs(layout: Layout, chosen: Dataset, figure: str) -> list[Path]:
+    """What a figure is drawn from, but for residual stores; pictures are of first repeats."""
+    drawn = [layout.cases, layout.split, *_scores(layout, chosen.experiments)]
+    if figure == "lesion-size":
+        return drawn
+    drawn += _of_first_repeats(chosen, chosen.experiments, layout.masks)
+    if figure == "methods":
+        return [*drawn, *_of_first_repeats(chosen, chosen.experiments, layout.predictions)]
+    if figure == "reconstruction":
+        sets = figure_residuals(chosen, figure)
+        drawn += sorted({path for name in sets for path in models_behind(layout, chosen, name)})
+    return drawn
+
+
+def figure_residuals(chosen: Dataset, figure: str) -> list[str]:
+    """The instances of residual sets whose maps a figure shows."""
+    shown = ((name, n) for name in sets_shown(chosen, figure) for n in chosen.shared_subsets)
+    return list(dict.fromkeys(residual_instance(chosen, *each) for each in shown))
 
 
 def job_counts(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> dict[str, int]:

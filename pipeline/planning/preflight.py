@@ -14,6 +14,7 @@ from pathlib import Path
 from pipeline.datasets import CaseFiles
 from pipeline.datasets.subsets import healthy_roles, labelled_part, split_cases
 from pipeline.errors import PipelineError
+from pipeline.evaluation.figures.contents import figures_of
 from pipeline.orchestration.job_files import pretrained_weights
 from pipeline.planning.sizes import (
     case_sizes,
@@ -33,7 +34,13 @@ from pipeline.storage.layout import Layout
 PROBE_BYTES = 1 << 16  # a full disk still takes a file's name
 LEAST_FREE = 100 * 10**6  # both stores of one case take up to 72 MB (docs/stores.md)
 HEADERS = 12  # read for an estimate; on a cluster's disk each may take milliseconds
-KINDS = {"mae": "mae", "residuals": "residuals", "experiment": "experiments", "table": "tables"}
+KINDS = {
+    "mae": "mae",
+    "residuals": "residuals",
+    "experiment": "experiments",
+    "table": "tables",
+    "figure": "figures",
+}
 
 
 def results_fault(results: Path) -> str | None:
@@ -173,11 +180,11 @@ def check_given(layout: Layout, dataset: Dataset) -> None:
 def check_names(settings: Settings, asked: Mapping[str, str | int]) -> None:
     """Refuse names that the configuration does not have; the error lists the known ones.
 
-    `asked` has `dataset`, and any of `mae`, `residuals`, `experiment`, `table`, `subset`. What has
-    subsets has repeats, too, whose names are known.
+    `asked` has `dataset`, and any of `mae`, `residuals`, `experiment`, `table`, `figure`, `subset`.
+    What has subsets has repeats, too, whose names are known.
     """
     chosen = settings.datasets[str(asked["dataset"])]
-    instances = {"mae": all_maes, "residuals": all_residuals}
+    instances = {"mae": all_maes, "residuals": all_residuals, "figure": figures_of}
     for kind, section in KINDS.items():
         if kind not in asked:
             continue

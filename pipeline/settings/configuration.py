@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from grcsf.models.peer_sizes import PEERS, size_fault
 from pipeline.errors import PipelineError
-from pipeline.settings.data import Evaluation, Postprocess, Slices, Source, Split
+from pipeline.settings.data import Evaluation, Figures, Postprocess, Slices, Source, Split
 from pipeline.settings.method import Experiment, Mae
 from pipeline.settings.residual_sets import GradCam, Residuals, ResidualSet
 from pipeline.settings.resources import Resources
@@ -39,6 +39,8 @@ class Dataset(Section):
     postprocess: Postprocess = Postprocess()
     evaluation: Evaluation = Evaluation()
     tables: Annotated[dict[Name, Table], Field(default_factory=dict)]
+    # left out where it is not set, so that pages from before it was known stay valid
+    figures: Annotated[Figures, Field(exclude_if=lambda chosen: not chosen.cases)] = Figures()
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:

@@ -1,4 +1,4 @@
-"""The sections about data: source, slices, split, written masks and their scores."""
+"""The sections about data: source, slices, split, written masks, their scores and figures."""
 
 from __future__ import annotations
 
@@ -37,6 +37,9 @@ Folds = Annotated[
     Field(exclude_if=lambda folds: folds is None),
 ]
 LabelValue = Annotated[int, Field(ge=1, le=255, strict=True)]
+
+
+MOST_CASES = 6  # of a figure, which has one page
 
 
 class Phantom(Section):
@@ -168,3 +171,16 @@ class Evaluation(Section):
     agatston_slice_mm: Rate = 3.0
     bootstrap_samples: Annotated[int, Field(ge=100, strict=True)] = 2000
     confidence: Fraction = 0.95
+
+
+class FigureCase(Section):
+    """A case that figures show, and its slice, from 1; without one, that with most lesion."""
+
+    case: Annotated[str, Field(min_length=1)]
+    slice: Positive | None = None
+
+
+class Figures(Section):
+    """Which cases figures show; none stands for those that a rule chooses by their Dice."""
+
+    cases: Annotated[tuple[FigureCase, ...], Field(max_length=MOST_CASES)] = ()

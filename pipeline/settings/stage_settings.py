@@ -60,6 +60,10 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
             networks = {one: _network_settings(chosen, one, *OF_TRAINING) for one in counted}
             macs = {"networks": networks, **slices} if networks else {}
             return {"table": _plain(table), **evaluation, **seed, **macs}
+        case "draw":
+            plain = _plain(chosen)
+            plain.pop("tables")
+            return {"dataset": _ordered(plain), **seed}
         case "report":
             return {"dataset": _ordered(_plain(chosen)), **seed}
     raise ValueError(f"no stage is called {stage!r}")

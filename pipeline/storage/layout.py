@@ -1,7 +1,8 @@
 """Where every result lies: `results/<dataset>/<stage>/…`, and which batch a case belongs to.
 
-Files ending in `.json`, `.csv`, `.md` or `.html` are declared to Snakemake; stores, checkpoints and
-masks are not, because Snakemake deletes the declared outputs of a job that fails or runs again.
+Files ending in `.json`, `.csv`, `.md` or `.html`, and figures, are declared to Snakemake; stores,
+checkpoints and masks are not, because Snakemake deletes the declared outputs of a job that fails or
+runs again.
 What an experiment's further repeats make lies a folder deeper, as their name says: `unet/repeat-2`.
 """
 
@@ -53,6 +54,10 @@ RESULTS = (
     Result("compare", "table.csv", "declared"),
     Result("tabulate", "*.md", "small"),
     Result("tabulate", "*.csv", "declared"),
+    Result("draw", "*.md", "small"),
+    Result("draw", "*.svg", "declared"),
+    Result("draw", "*.pdf", "declared"),
+    Result("draw", "*.png", "declared"),
     Result("report", "report.html", "declared"),
 )
 STAGES = tuple(dict.fromkeys(result.stage for result in RESULTS))
@@ -179,6 +184,10 @@ class Layout:
     def chosen_table(self, name: str, suffix: str) -> Path:
         """A table of chosen experiments, `.md` or `.csv`."""
         return self.stage("tabulate") / f"{name}{suffix}"
+
+    def figure(self, name: str, suffix: str) -> Path:
+        """A figure, `.svg`, `.pdf` or `.png`, or its caption, `.md`."""
+        return self.stage("draw") / f"{name}{suffix}"
 
     @property
     def report(self) -> Path:

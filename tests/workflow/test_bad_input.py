@@ -21,6 +21,8 @@ def the_one_line(plan) -> str:
     return line
 
 
+NO_FIGURE = "figures has no 'residual-sources'; it has: methods, lesion-size, reconstruction, "
+NO_FIGURE += "residual-guidance"
 NO_BATCH = "there is no batch 9of9 with resources.cases_per_job 8; the first are: 1of1"
 
 
@@ -32,6 +34,7 @@ NO_BATCH = "there is no batch 9of9 with resources.cases_per_job 8; the first are
         ("train_mae/mae90.json", "mae has no 'mae90'; it has: m50, m75, spare"),
         ("residual_maps/ssim/batch-1of1.json", "residuals has no 'ssim'; it has: mrm, unused"),
         ("residual_maps/mrm/batch-9of9.json", NO_BATCH),
+        ("draw/residual-sources.pdf", NO_FIGURE),
     ],
 )
 def test_a_target_of_an_unknown_name(project, config, target, message):

@@ -181,6 +181,16 @@ def test_the_tables_target_plans_their_rows_and_what_they_share_once(project, co
     assert not any("wide" in job for job in plan.jobs)
 
 
+def test_the_figures_target_plans_what_a_data_set_can_have_and_tells_the_rest(project, config):
+    project.configure(config, 6)
+    plan = project.call("figures", "-n", "--configfile", "config.yaml")
+    assert plan.code == 0, plan.output
+    behind = {stage: n for stage, n in ONE_SUBSET.items() if stage not in ("compare", "report")}
+    assert plan.counts == {**behind, "draw": 4}
+    assert "draw images: reconstruction" in plan.jobs
+    assert "images: no figure residual-sources: it takes two residual sets" in plan.output
+
+
 def test_grad_cam_waits_for_the_network_that_it_looks_at(project, config):
     images = config["datasets"]["images"]
     images["experiments"]["plain"] = {"model": "unet"}

@@ -13,7 +13,7 @@ RULE_FILES = sorted(ROOT.glob("workflow/rules/*.smk"))
 RULE_TEXTS = {
     name: text for path in RULE_FILES for name, text in RULES.findall(path.read_text("utf-8"))
 }
-TARGETS = ("table1", "ablations")
+TARGETS = ("table1", "ablations", "figures")
 # The folders that the paths of a stage's outputs start in, by method of Layout.
 OUTPUTS = {
     "ingest": ["cases", "case_store"],
@@ -26,6 +26,7 @@ OUTPUTS = {
     "evaluate": ["scores", "summary"],
     "compare": ["table"],
     "tabulate": ["chosen_table"],
+    "draw": ["figure"],
     "report": ["report"],
 }
 METHOD = sorted(ROOT.glob("grcsf/**/*.py"))
@@ -118,6 +119,7 @@ def test_a_stage_s_outputs_lie_in_its_folder():
         "summary": ["e"],
         "table": [".md"],
         "chosen_table": ["t", ".md"],
+        "figure": ["f", ".md"],
     }
     for stage in STAGES:
         for name in OUTPUTS[stage]:

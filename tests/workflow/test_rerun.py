@@ -24,7 +24,7 @@ FOUND = re.compile(
 )
 # a store is remade where its manifest is asked for, as `all` does: masks that are made need it not
 WAY = (str(HEAD.residual_batch("mrm", "1of1")), MASKS)
-BY_CASE = set(STAGES) - {"split", "evaluate", "compare", "tabulate", "report"}
+BY_CASE = set(STAGES) - {"split", "evaluate", "compare", "tabulate", "draw", "report"}
 # rows that tell nothing of looking, but whose work is done here all the same
 COMPUTES = (
     "a setting of an experiment's network or training",

@@ -65,6 +65,7 @@ wildcard_constraints:
     residuals=r"[\w+-]+(/fold-\d+)?",
     experiment=r"[\w+-]+(/repeat-\d+)?",
     table=r"[\w+-]+",
+    figure=r"[\w+-]+",
     subset=r"\d+",
     batch=r"\d+of\d+",
 

@@ -92,6 +92,45 @@ rule ablations:
         "all tables"
 
 
+rule draw:
+    input:
+        figure_files,
+    output:
+        LAYOUT.figure("{figure}", ".md"),
+        LAYOUT.figure("{figure}", ".svg"),
+        LAYOUT.figure("{figure}", ".pdf"),
+        report(LAYOUT.figure("{figure}", ".png"), **shown_in_report("Figures", "figure")),
+    params:
+        settings=settings_of("draw"),
+        version=stage_version("draw"),
+    log:
+        LOGS / "draw" / "{figure}.log",
+    benchmark:
+        BENCHMARKS / "draw" / "{figure}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: SETTINGS.resources.threads
+    resources:
+        mem_mb=memory_mb,
+        runtime=minutes,
+    message:
+        "draw {wildcards.dataset}: {wildcards.figure}"
+    shell:
+        command("draw --figure {wildcards.figure}")
+
+
+# Target: `snakemake figures` draws every figure that a data set has, after what it needs.
+localrules:
+    figures,
+
+
+rule figures:
+    input:
+        wanted_figures,
+    message:
+        "all figures"
+
+
 rule report:
     input:
         LAYOUT.cases,

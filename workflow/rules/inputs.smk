@@ -5,6 +5,7 @@ from snakemake.io import IOFile
 from pipeline.datasets import ListingError
 from pipeline.datasets.cases import list_files, source_files
 from pipeline.datasets.configured import planned_cases
+from pipeline.evaluation.figures.contents import figure_faults
 from pipeline.orchestration import job_files
 from pipeline.orchestration.last_run import results_there
 from pipeline.planning.sizes import predictable
@@ -191,6 +192,24 @@ def wanted_tables(wildcards):
             "config/atlas.yaml and config/ablations.yaml have some"
         )
     return paths
+
+
+def wanted_figures(wildcards):
+    """Every figure, and every manifest on the way to it; a line for those that cannot be."""
+    if workflow.is_main_process:
+        for dataset, chosen in SETTINGS.datasets.items():
+            for figure, fault in figure_faults(chosen).items():
+                if fault:
+                    logger.info(f"{dataset}: no figure {figure}: {fault}")
+    return targets_of_all(job_files.figure_results)
+
+
+def figure_files(wildcards):
+    """What a figure is drawn from."""
+    chosen, layout = known_dataset(wildcards), LAYOUTS[wildcards.dataset]
+    sets = job_files.figure_residuals(chosen, wildcards.figure)
+    maps = (layout.residual_batch(name, n) for name in sets for n in batches(wildcards.dataset))
+    return [*job_files.figure_inputs(layout, chosen, wildcards.figure), *maps]
 
 
 def reports_beside_tables(wildcards):

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from grcsf.mae.build import MaskedModel
 from pipeline.errors import PipelineError
-from pipeline.networks.build import beyond_of, build_network, context_of, masked_models
-from pipeline.networks.weights import load_weights, weights_digest
-from pipeline.settings import Dataset, Residuals, configured, encoder_mae, residual_count
-from pipeline.settings.instances import maes_behind, residual_instance
+from pipeline.networks.build import beyond_of, build_network, context_of
+from pipeline.networks.reconstruction import models_of_maps
+from pipeline.networks.weights import load_weights
+from pipeline.settings import Dataset, encoder_mae, residual_count
+from pipeline.settings.instances import residual_instance
 from pipeline.storage.files import write
 from pipeline.storage.layout import Layout
 from pipeline.storage.roles import has_folds, ingested_store, subset_that_tests
 from pipeline.storage.slices import SliceDataset
-from pipeline.storage.zarr_store import Store, open_store, read_array
+from pipeline.storage.zarr_store import Store, read_array
 from pipeline.tools.explain.picture import explain_picture
 from pipeline.tools.explain.view import Subject, view_slice
 
@@ -62,7 +62,7 @@ def explain(
         experiment=experiment,
         network=network,
         residuals=dataset.residuals[name] if name else None,
-        models=_masked_models(layout, dataset, maps_of, case, seed) if maps_of else [],
+        models=models_of_maps(layout, dataset, maps_of, case, seed) if maps_of else [],
         seed=seed,
     )
     written = [folder / f"{case}-slice-{z + 1:03d}.png" for z in chosen]
@@ -96,32 +96,6 @@ def _network(layout: Layout, dataset: Dataset, experiment: str, subset: int) -> 
     network = build_network(settings, residual_count(dataset, experiment), dataset.slices, mae)
     load_weights(network, layout.model(experiment, subset))
     return network.eval()
-
-
-def _masked_models(
-    layout: Layout, dataset: Dataset, name: str, case: str, seed: int
-) -> list[MaskedModel]:
-    """The masked model behind each map of a residual set; none for Grad-CAM."""
-    residuals = dataset.residuals[configured(name)]
-    if not isinstance(residuals, Residuals):
-        return []
-    maes = {part.mae: dataset.mae[part.mae] for part in residuals.maps}
-    instances = maes_behind(name, maes)
-    models = masked_models(layout, {instances[mae]: chosen for mae, chosen in maes.items()})
-    path = layout.residual_store(name, case)
-    made_by = open_store(path).attrs
-    wanted = {
-        "weights": {mae: weights_digest(layout.mae(instances[mae])) for mae in maes},
-        "residuals": residuals.model_dump(mode="json"),
-        "slices": dataset.slices.of_networks(),
-        "seed": seed,
-    }
-    if any(made_by[key] != value for key, value in wanted.items()):
-        raise PipelineError(
-            f"case {case}: {path} was made by another MAE or with other settings than it would be "
-            "now, so the passes behind it cannot be shown; run residual_maps first"
-        )
-    return [models[instances[part.mae]] for part in residuals.maps]
 
 
 def _fullest_slice(store: Store) -> int:

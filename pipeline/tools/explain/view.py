@@ -7,16 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 
 from grcsf.inside import Inside, look_inside
-from grcsf.mae.adversarial import pasted
 from grcsf.mae.build import MaskedModel
-from grcsf.resampling import resize
-from grcsf.residuals import mean_reconstruction
 from pipeline.evaluation.orientation import Orientation, orientation_of
-from pipeline.networks.reconstruction import pass_masks
+from pipeline.networks.reconstruction import Passes, slice_passes
 from pipeline.settings import GradCam, Residuals
 from pipeline.storage.slices import SliceDataset
 from pipeline.storage.zarr_store import Store, read_array
@@ -36,16 +32,6 @@ class Subject:
     residuals: Residuals | GradCam | None  # those that the network sees
     models: Sequence[MaskedModel]  # behind each map; none for Grad-CAM
     seed: int  # of the masks
-
-
-@dataclass(frozen=True)
-class Passes:
-    """The reconstructions of one slice at one mask ratio, at the masked model's size."""
-
-    title: str
-    masked: Plane  # the input of each pass, (K, H, W); hidden patches are NaN
-    reconstructed: Plane  # the output of each pass, with visible patches pasted, (K, H, W)
-    mean: Plane  # the mean reconstruction, (H, W)
 
 
 @dataclass(frozen=True)
@@ -96,30 +82,3 @@ def view_slice(subject: Subject, z: int) -> SliceView:
         inside=look_inside(subject.network, seen, None if maps is None else maps[None]),
         passes=passes,
     )
-
-
-def slice_passes(
-    models: Sequence[MaskedModel],  # of each map
-    residuals: Residuals,
-    image: torch.Tensor,  # (1, 1, h, w), in [0, 1]
-    case: str,
-    z: int,  # from 0
-    seed: int,
-) -> list[Passes]:
-    """The passes behind each residual map of a slice, with the masks of stage residual_maps."""
-    passes = []
-    for part, model in zip(residuals.maps, models, strict=True):
-        small = resize(image, (model.image_size,) * 2)
-        masks, counted = pass_masks(case, z, image[0], part, residuals.masks, model, seed)  # (K, L)
-        with torch.inference_mode():
-            predictions = model.predict_passes(small, masks[None])  # (K, L, p·p)
-        many = small.expand(len(masks), -1, -1, -1)
-        hidden = model.unpatchify(masks.unsqueeze(-1).expand(-1, -1, model.patch_size**2))
-        mean = mean_reconstruction(
-            model, small, masks[None], visible=residuals.visible, counted=counted[None]
-        )
-        masked = torch.where(hidden, torch.nan, many)[:, 0].numpy()
-        reconstructed = pasted(predictions, many, masks)[:, 0].clamp(0, 1).numpy()
-        title = f"{part.mask_ratio:.0%} masked"
-        passes.append(Passes(title, masked, reconstructed, mean[0, 0].numpy()))
-    return passes

@@ -14,7 +14,7 @@ from pipeline.storage.layout import RECORD, Layout
 from pipeline.tools.trace.lineage import Chain
 
 # what one patient's result passes through; a training is of many patients
-OF_A_CASE = ("compare", "tabulate", "report", "evaluate", "postprocess", "predict")
+OF_A_CASE = ("compare", "tabulate", "draw", "report", "evaluate", "postprocess", "predict")
 OF_THE_SCORED = ("compare", "tabulate", "evaluate", "report")
 
 

@@ -28,7 +28,7 @@ from pipeline.tools.trace.lineage import Chain, Link, State, Step
 from pipeline.tools.trace.patients import OF_A_CASE, case_of, cases_of, is_about_its_case
 
 # stages whose results have the experiment's name
-OF_SEVERAL = ("compare", "tabulate", "report")  # stages that read of several experiments
+OF_SEVERAL = ("compare", "tabulate", "draw", "report")  # stages that read of several experiments
 OF_EXPERIMENTS = ("train_segmentation", "predict", "postprocess", "evaluate")
 
 

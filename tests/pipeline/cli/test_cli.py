@@ -162,6 +162,10 @@ RARE = ("timm", "transformers", "torchvision", "monai", "scipy")
             ("postprocess", "evaluate", "compare", "tabulate"),
             ("torch", "SimpleITK", "scipy.stats", "skimage", "matplotlib"),
         ),
+        (
+            ("draw",),
+            ("lightning", "torchmetrics", "torch._dynamo", "scipy.stats", "matplotlib.pyplot"),
+        ),
         (("report",), ("torch", "scipy.stats", "skimage", "matplotlib.pyplot")),
         (
             ("residual_maps", "predict"),

@@ -19,6 +19,7 @@ NAMES = {
     **{"train_segmentation": SUBSET, "predict": SUBSET, "postprocess": SUBSET},
     "evaluate": {"experiment": "e"},
     "tabulate": {"table": "t"},
+    "draw": {"figure": "methods"},
 }
 
 

@@ -14,6 +14,7 @@ SMALL = {
     "evaluate": lambda layout: [layout.scores("unet++"), layout.summary("unet++")],
     "compare": lambda layout: [layout.table(".md"), layout.table(".csv")],
     "tabulate": lambda layout: [layout.chosen_table("t", suffix) for suffix in (".md", ".csv")],
+    "draw": lambda layout: [layout.figure("f", suffix) for suffix in (".md", ".svg", ".png")],
 }
 
 
@@ -30,7 +31,7 @@ def write_small(layout: Layout, stage: str, *, killed: bool = False, text: str =
 
 @pytest.fixture
 def small(tmp_path, monkeypatch) -> Layout:
-    """A split, scores, a comparison and a table, with their records."""
+    """A split, scores, a comparison, a table and a figure, with their records."""
     for slow in ("source_state", "loaded_packages"):
         monkeypatch.setattr(f"pipeline.orchestration.record_writer.{slow}", dict)
     layout = Layout(tmp_path, "heart")
