@@ -31,6 +31,7 @@ LONG = "a-very-long-name" * 11
 SECTIONS = ["comparison", "size", "cohorts", "residuals", "cases", "data", "check", "training"]
 SECTIONS += ["settings"]
 PAPER = {"width": 718, "height": 1000}  # A4 at 96 pixels an inch, less 1 cm on either side
+PATIENCE_MS = 300_000  # on a machine that is busy
 SMALLEST = 11.0  # pixels of letters
 SETTINGS = {
     "source": {"adapter": "nnunet", "root": "somewhere"},
@@ -91,7 +92,7 @@ def pages(tree):
 @pytest.fixture(scope="module")
 def browser():
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM)
+        browser = driver.chromium.launch(executable_path=CHROMIUM, timeout=PATIENCE_MS)
         yield browser
         browser.close()
 
@@ -100,6 +101,7 @@ def browser():
 def page(browser):
     """A new page, which collects what it complains of, shows by itself, and asks for."""
     context = browser.new_context()
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     page.heard, page.asked = [], []
     page.on("console", lambda message: page.heard.append(message.text))
@@ -173,6 +175,7 @@ def test_the_arrow_keys_lead_through_the_slices(page, pages):
 
 def test_without_script_the_fullest_slice_is_shown(browser, pages):
     context = browser.new_context(java_script_enabled=False)
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     page.goto(pages[0])
     assert page.locator(".place").all_inner_texts() == [f"Slice {z} of 5" for z in (3, 2, 3)]

@@ -17,6 +17,7 @@ from pipeline.evaluation.case_view import CaseView, CaseVolumes, view_slice
 from pipeline.evaluation.pages import embedded
 from pipeline.evaluation.pictures import Window, body_window, close_up, map_style
 from pipeline.evaluation.report_page.outlines import outline
+from pipeline.storage.masks import Mask
 
 QUALITY = 80  # of WebP: its faults are smaller than a pixel's noise
 METHOD = 2  # of 6: a tenth more bytes than the slowest, in a third of its time
@@ -56,11 +57,12 @@ def shown_case(volumes: CaseVolumes) -> ShownCase:
     Raises:
         PipelineError: a store is damaged.
     """
-    target = volumes.orientation.plane(volumes.target.any(axis=0))
+    lesion = volumes.target.any(axis=0) & (volumes.label is not None and volumes.label.any())
+    lesion = volumes.orientation.plane(lesion)
     slices, bodies, planes = [], [], []
     for z in volumes.marked:
         view = view_slice(volumes, z)
-        slices.append(_slice(view, target))
+        slices.append(_slice(view, lesion))
         bodies.append(body_window(view.image, view.pixel_mm))
         planes.append({title: plane.astype(np.float16) for title, plane in view.residuals.items()})
     for shown, maps in zip(slices, _coloured(planes, signed=volumes.signed), strict=True):
@@ -81,11 +83,12 @@ def shown_case(volumes: CaseVolumes) -> ShownCase:
     )
 
 
-def _slice(view: CaseView, target: npt.NDArray[np.bool_]) -> ShownSlice:
-    """A slice without its maps; `target`: all pixels of the case's largest lesion."""
+def _slice(view: CaseView, lesion: Mask) -> ShownSlice:
+    """A slice without its maps; `lesion`: the pixels of the case's largest lesion in any slice."""
     masks = [*view.predictions.values(), *([] if view.reference is None else [view.reference])]
     # through a lesion the close-up stays where it is; elsewhere it shows all that is marked
-    marked = target if view.target.any() else np.any([view.target, *masks], axis=0)
+    through = bool(lesion.any() and view.target.any())
+    marked = lesion if through else np.any([view.target, *masks], axis=0)
     grey = np.round(np.clip(view.image, 0, 1) * 255).astype(np.uint8)
     return ShownSlice(
         number=view.z + 1,
