@@ -50,7 +50,7 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
     comparison = build_comparison(layout, experiments, subsets, evaluation, seed)
     histories, untrained = training_histories(layout, dataset)
     colours = colours_of(experiments, ON_BLACK)
-    content = {
+    content: dict[str, Any] = {
         "title": layout.dataset,
         "comparison": comparison,
         **_score_parts(scores, summaries, calcium=evaluation.metrics == "calcium"),

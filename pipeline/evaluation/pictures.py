@@ -79,7 +79,7 @@ def case_picture(view: CaseView) -> bytes:
     return as_png(figure)
 
 
-def map_style(residuals: Mapping[str, npt.NDArray[np.float32]], *, signed: bool) -> dict[str, Any]:
+def map_style(residuals: Mapping[str, npt.NDArray[Any]], *, signed: bool) -> dict[str, Any]:
     """Colours of residual maps, the same for all of a slice; grey is 0 of signed ones.
 
     They end at the value furthest from 0, but for outliers.
