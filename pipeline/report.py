@@ -1,37 +1,43 @@
-"""Stage `report`: one self-contained page with tables, curves, and a picture of every test case."""
+"""Stage `report`: a self-contained page with tables, curves, and the slices of every test case."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import yaml
 
 from pipeline.evaluation import report_parts as parts
-from pipeline.evaluation.case_view import CaseView, view_case
+from pipeline.evaluation.case_view import CaseVolumes, open_case, view_case
 from pipeline.evaluation.colours import ON_BLACK, REFERENCE, colours_of
 from pipeline.evaluation.comparison import build_comparison
 from pipeline.evaluation.contrast import contrast_table
 from pipeline.evaluation.figures.shown_cases import typical_case
 from pipeline.evaluation.pages import embedded, rendered
 from pipeline.evaluation.pictures import case_picture, curves_picture
+from pipeline.evaluation.report_page.case_figures import CaseFigure, case_figures
+from pipeline.evaluation.report_page.lead import lead
+from pipeline.evaluation.report_page.slices import shown_case
 from pipeline.evaluation.score_files import read_scores, read_summary
 from pipeline.evaluation.score_pictures import agreement_picture, group_picture
+from pipeline.evaluation.tables import TextTable
 from pipeline.networks.history import training_histories, validation_losses
 from pipeline.settings import Dataset
 from pipeline.storage.files import read_json, write
 from pipeline.storage.layout import STAGES, Layout, stage_version
 from pipeline.storage.roles import labelled_test_cases
 
-VERSION = 6
+VERSION = 7
 log = logging.getLogger(__name__)
 Scores = Mapping[str, pd.DataFrame]
 
 
 def report(layout: Layout, dataset: Dataset, seed: int) -> None:
     """Write `report.html`, and beside it `example.png`, the picture of a typical case.
+
+    Where the slices of all cases are too large for one page, `cases/` has a page for each case.
 
     Raises:
         PipelineError: the results of an earlier stage are missing or damaged.
@@ -42,23 +48,18 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
     scores = {name: read_scores(layout, name, subsets) for name in experiments}
     asked = (evaluation, seed, subsets)
     summaries = {name: read_summary(layout, name, *asked) for name in experiments}
-    # pictures show a repeat, and what they are called has to fit them
-    first = {name: read_scores(layout, name, subsets, repeat=1) for name in experiments}
-    pictures, example = _pictures(layout, dataset, split["unlabelled"], first)
-    write(layout.report.with_name("example.png"), example)
+    comparison = build_comparison(layout, experiments, subsets, evaluation, seed)
     histories, untrained = training_histories(layout, dataset)
     colours = colours_of(experiments, ON_BLACK)
-    content = {
+    content: dict[str, Any] = {
         "title": layout.dataset,
-        "experiments": experiments,
-        "comparison": build_comparison(layout, experiments, subsets, evaluation, seed),
+        "comparison": comparison,
         **_score_parts(scores, summaries, calcium=evaluation.metrics == "calcium"),
         "residual_note": parts.residual_note(dataset),
         "contrast": contrast_table(layout, dataset),
         "key": [("reference", REFERENCE), *colours.items()],
-        "pictures": pictures,
+        **_case_parts(layout, dataset, comparison, scores),
         "data_summary": parts.data_summary(dataset, cases),
-        "unlabelled": len(split["unlabelled"]),
         "split": parts.split_table(split, cases["cases"]),
         "groups": parts.group_table(split, cases["cases"]),
         "set_aside": [(name, "; ".join(why)) for name, why in cases["set_aside"].items()],
@@ -73,14 +74,13 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
     }
     write(layout.report, rendered("report.html.j2", content))
     size_mb = layout.report.stat().st_size / 1e6
-    log.info("report: %s, %d pictures, %.1f MB", layout.report, len(pictures), size_mb)
+    log.info("report: %s, %d cases, %.1f MB", layout.report, len(content["figures"]), size_mb)
 
 
 def _score_parts(scores: Scores, summaries: Mapping[str, Any], *, calcium: bool) -> dict[str, Any]:
     """Tables and figures of the patients' scores, by their name in the template."""
     cohorts = parts.cohort_table(summaries)
     return {
-        "scored": len(next(iter(scores.values()))),
         "repeats": parts.repeat_table(summaries),
         "sizes": parts.size_table(summaries),
         "sizes_picture": embedded(group_picture(parts.dice_by_size(scores))),
@@ -91,27 +91,44 @@ def _score_parts(scores: Scores, summaries: Mapping[str, Any], *, calcium: bool)
     }
 
 
-def _pictures(
-    layout: Layout, dataset: Dataset, unlabelled: Sequence[str], scores: Scores
-) -> tuple[list[dict[str, str]], bytes]:
-    """Every test case's picture and caption, and the typical case's once more by itself."""
-    typical, example, pictures = typical_case(scores), b"", []
+def _case_parts(
+    layout: Layout, dataset: Dataset, comparison: TextTable, scores: Scores
+) -> dict[str, Any]:
+    """The cases' figures, and the sentences that lead to them, by their name in the template."""
     subsets = dataset.shared_subsets
-    # every subset's networks predict the unlabelled cases; one picture is enough
+    # pictures show a repeat, and what they are called has to fit them
+    first = {name: read_scores(layout, name, subsets, repeat=1) for name in scores}
+    unlabelled = read_json(layout.split)["unlabelled"]
+    # every subset's networks predict the unlabelled cases; one figure is enough
     others = [(subsets[0], case) for case in unlabelled]
-    for subset, case in [*labelled_test_cases(layout, subsets), *others]:
-        view = view_case(layout, dataset, case, subset)
-        png = case_picture(view)
-        if case == typical:
-            example = png
-        pictures.append({"case": case, "caption": _caption(view, scores), "png": embedded(png)})
-    return pictures, example
+    shown = [*labelled_test_cases(layout, subsets), *others]
+    typical = typical_case(first)
+    subset = next(subset for subset, case in shown if case == typical)
+    example = case_picture(view_case(layout, dataset, typical, subset))
+    write(layout.report.with_name("example.png"), example)
+    pages = layout.report.with_name("cases")
+    places = {case: f"#case-{number}" for number, (_, case) in enumerate(shown, start=1)}
+    told = (comparison.numbers, scores, places, len(unlabelled))
+    return {
+        "figures": case_figures(_drawn(layout, dataset, shown, first), pages, layout.dataset),
+        "apart": pages.exists(),
+        "lead": lead(layout.dataset, dataset, *told),
+    }
 
 
-def _caption(view: CaseView, scores: Scores) -> str:
-    place = f"slice {view.z + 1} of {view.slices}"
-    if view.reference is None:
-        return f"{place} · no reference"
-    dice = [f"{name} {rows['dice'].loc[view.case]:.3f}" for name, rows in scores.items()]
-    voxels = int(next(iter(scores.values()))["reference_voxels"].loc[view.case])
-    return f"{place} · {voxels:,} lesion voxels · Dice of the whole volume: {', '.join(dice)}"
+def _drawn(
+    layout: Layout, dataset: Dataset, shown: Sequence[tuple[int, str]], scores: Scores
+) -> Iterator[CaseFigure]:
+    """The figure of every case of `shown`, each with its subset."""
+    colours = colours_of(list(scores), ON_BLACK)
+    for number, (subset, case) in enumerate(shown, start=1):
+        volumes = open_case(layout, dataset, case, subset)
+        yield CaseFigure(shown_case(volumes), number, _caption(volumes, scores), colours)
+
+
+def _caption(volumes: CaseVolumes, scores: Scores) -> str:
+    if volumes.label is None:
+        return "no reference"
+    dice = [f"{name} {rows['dice'].loc[volumes.case]:.3f}" for name, rows in scores.items()]
+    voxels = int(next(iter(scores.values()))["reference_voxels"].loc[volumes.case])
+    return f"{voxels:,} lesion voxels · Dice of the whole volume: {', '.join(dice)}"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from matplotlib.colors import LinearSegmentedColormap
 
 REFERENCE = "#2fd36b"
+GROUND = "#1b1f23"  # of the legends of pictures, whose outlines lie on black
 # distinct with any colour vision (after Okabe and Ito), bright enough on black
 ON_BLACK = (
     *("#ff9f1c", "#5bc0f8", "#f78fc6", "#f5e663", "#ff6b4a", "#b9a5ff", "#ffffff"),

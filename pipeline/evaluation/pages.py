@@ -1,10 +1,11 @@
-"""HTML pages from the templates beside this module; a page embeds everything that it shows."""
+"""HTML from the templates beside this module; a page embeds everything that it shows."""
 
 from __future__ import annotations
 
 import base64
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ from markupsafe import Markup, escape
 
 def rendered(template: str, content: Mapping[str, Any]) -> str:
     """A template with its content; text is escaped, and a name that is not given is an error."""
+    return _environment().get_template(template).render(content)
+
+
+@cache
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -21,7 +27,7 @@ def rendered(template: str, content: Mapping[str, Any]) -> str:
         trim_blocks=True,
     )
     environment.filters["emphasis"] = emphasis
-    return environment.get_template(template).render(content)
+    return environment
 
 
 def emphasis(text: str) -> Markup:
@@ -32,6 +38,6 @@ def emphasis(text: str) -> Markup:
     return Markup(marked.replace("\\*", "*"))
 
 
-def embedded(png: bytes) -> str:
+def embedded(picture: bytes) -> str:
     """A picture as base64, for a `data:` address."""
-    return base64.b64encode(png).decode("ascii")
+    return base64.b64encode(picture).decode("ascii")

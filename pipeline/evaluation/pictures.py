@@ -17,7 +17,15 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.evaluation.case_view import CaseView
-from pipeline.evaluation.colours import BRIGHTER, DARKER, ON_BLACK, REFERENCE, SIGNED, colours_of
+from pipeline.evaluation.colours import (
+    BRIGHTER,
+    DARKER,
+    GROUND,
+    ON_BLACK,
+    REFERENCE,
+    SIGNED,
+    colours_of,
+)
 from pipeline.storage.masks import Mask
 
 DPI = 110
@@ -64,12 +72,14 @@ def case_picture(view: CaseView) -> bytes:
         told = ((DARKER, "darker than foreseen"), (BRIGHTER, "brighter than foreseen"))
         legend += [Patch(color=colour, label=label) for colour, label in told]
     if legend:  # a case without reference may have no prediction either
-        place: dict[str, Any] = {"loc": "lower center", "ncol": len(legend)}
-        figure.legend(handles=legend, **place, frameon=False, fontsize=7.5)
+        place: dict[str, Any] = {"loc": "lower center", "ncol": len(legend), "borderaxespad": 0.1}
+        # dark, as the colours of the lines are bright and one of them is white
+        look: dict[str, Any] = {"facecolor": GROUND, "edgecolor": "none", "framealpha": 1}
+        figure.legend(handles=legend, **place, **look, labelcolor="white", fontsize=7.5)
     return as_png(figure)
 
 
-def map_style(residuals: Mapping[str, npt.NDArray[np.float32]], *, signed: bool) -> dict[str, Any]:
+def map_style(residuals: Mapping[str, npt.NDArray[Any]], *, signed: bool) -> dict[str, Any]:
     """Colours of residual maps, the same for all of a slice; grey is 0 of signed ones.
 
     They end at the value furthest from 0, but for outliers.

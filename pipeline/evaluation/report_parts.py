@@ -194,7 +194,7 @@ def residual_note(dataset: Dataset) -> str:
     return (
         f"Residual maps ({name}): {formula} by a masked autoencoder that has learned lesion-free "
         f"slices only, averaged over {passes} passes of {chosen.masks} masks. {look} what the "
-        "autoencoder could not foresee: lesions, and also edges and fine texture. Both maps of a "
+        "autoencoder could not foresee: lesions, and also edges and fine texture. All maps of a "
         "case share one scale; the green line is the reference."
     )
 

@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
+from PIL import Image
 
 from grcsf.contrast import lesion_contrast
 from pipeline.compare import compare
 from pipeline.evaluate import evaluate
+from pipeline.evaluation.case_view import view_case
 from pipeline.evaluation.colours import BRIGHTER, DARKER
 from pipeline.evaluation.contrast import contrast_table
+from pipeline.evaluation.pictures import case_picture
 from pipeline.postprocess import postprocess
 from pipeline.report import report
 from pipeline.settings import Dataset
-from pipeline.storage.files import write_json
+from pipeline.storage.files import write, write_json
 from pipeline.storage.layout import folder_of
 from pipeline.storage.zarr_store import open_store, read_array, write_store
 from tests.pipeline.results import RESIDUALS, copy_results
@@ -91,8 +94,7 @@ def page(tree):
 def test_same_results_give_the_same_page_also_after_a_check(tree, page):
     example = tree.layout.report.with_name("example.png").read_bytes()
     # the picture of the median case: Dice over both experiments is 0.75, 0.87 and 1
-    picture = page[page.index("Case big") : page.index("<b>big</b>")]
-    assert base64.b64encode(example).decode() in picture
+    assert example == case_picture(view_case(tree.layout, settings(), "big", 1))
     assert '<a href="../check/check.html">' in page
     check = tree.layout.check(".html")
     check.parent.mkdir()
@@ -108,15 +110,50 @@ def test_page_holds_everything_and_asks_for_nothing(page):
     assert "url(" not in page
     assert "@import" not in page
     images = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
-    assert len(images) == 4 + 2  # four cases, Dice by size, and the curves
+    assert len(images) == 2  # Dice by size, and the curves
     for image in images:
         assert imread(io.BytesIO(base64.b64decode(image)), format="png").std() > 0.05
 
 
+def test_a_case_is_shown_in_every_slice_with_lesion_or_prediction(page):
+    numbers = {"big": [2, 5], "small": [2], "none": [3], "unseen": [2]}
+    for figure in re.findall(r'<figure class="case".*?</figure>', page, re.DOTALL):
+        (case,) = re.findall(r"<figcaption><b>(\w+)</b>", figure)
+        places = [int(number) for number in re.findall(r"Slice (\d) of 6", figure)]
+        # the largest lesion's slice is shown, the others wait; of nothing, the middle slice
+        assert sorted(places) == numbers[case]
+        assert places[0] == max(numbers[case])
+        assert len(re.findall(r"<template>", figure)) == len(places) - 1
+        pictures = [base64.b64decode(webp) for webp in re.findall(r"webp;base64,([^\"]+)", figure)]
+        sizes = [Image.open(io.BytesIO(picture)).size for picture in pictures]
+        assert sizes == [(20, 24), (16, 16), (16, 16)] * len(places)
+
+
+def test_cases_too_large_for_one_page_have_a_page_each_and_none_stays(tree, tmp_path, monkeypatch):
+    copy = SimpleNamespace(layout=copy_results(tree.layout, tmp_path))
+    folder = copy.layout.report.with_name("cases")
+    monkeypatch.setattr("pipeline.evaluation.report_page.case_figures.LARGEST_MB", 0.008)
+    main = page_of(copy, settings())
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("big.html", "none.html", "small.html", "unseen.html")
+    ]
+    assert "<template>" not in main
+    assert '<a href="cases/big.html">' in main
+    apart = (folder / "big.html").read_text("utf-8")
+    assert re.findall(r"Slice (\d) of 6", apart) == ["5", "2"]
+    assert '<a href="../report.html#case-1">' in apart
+    write(folder / "gone.html", "of a case that was renamed")
+    page_of(copy, settings())
+    assert not (folder / "gone.html").exists()
+    monkeypatch.undo()
+    assert "<template>" in page_of(copy, settings())
+    assert not folder.exists()
+
+
 def test_page_names_cases_faults_notes_and_settings(page):
-    assert "<b>big</b> · slice 5 of 6 · 40 lesion voxels" in page
+    assert "<b>big</b> · 40 lesion voxels" in page
     assert re.search(r"<b>small</b>.*unetpp 0\.500, grcsf 1\.000", page)
-    assert "<b>unseen</b> · slice 2 of 6 · no reference" in page
+    assert "<b>unseen</b> · no reference" in page
     assert "case bad: truncated" in page
     assert "header &amp; body differ" in page
     assert "R&lt;1&gt;" in page

@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize, to_rgb
 from matplotlib.image import imread
 
 from pipeline.evaluation.case_view import CaseView
-from pipeline.evaluation.colours import BRIGHTER, DARKER, ON_BLACK, ON_WHITE, colours_of
+from pipeline.evaluation.colours import BRIGHTER, DARKER, GROUND, ON_BLACK, ON_WHITE, colours_of
 from pipeline.evaluation.pictures import body_window, case_picture, close_up, map_style
 from pipeline.evaluation.score_pictures import SCORES, agreement_picture, group_picture
 
@@ -69,6 +69,22 @@ def test_a_case_s_picture_shows_the_sign(box, signed):
     found = [np.abs(picture - to_rgb(colour)).max(axis=-1) < 0.02 for colour in (DARKER, BRIGHTER)]
     sides = [mask.sum() > 2000 for mask in found]  # more than a patch of the legend
     assert sides == [signed, signed]
+
+
+def test_the_lines_of_a_legend_lie_on_its_dark_ground(box):
+    empty, width = np.zeros((20, 20), bool), 15
+    facts = {"reference": None, "target": empty, "edges": tuple("RLAP"), "pixel_mm": (1.0, 1.0)}
+    image = box((20, 20), (2, 18), (2, 18)) * np.float32(0.5)
+    view = CaseView(
+        "a", 0, 1, image, {}, False, predictions=dict.fromkeys("abcdefg", empty), **facts
+    )
+    legend = imread(io.BytesIO(case_picture(view)), format="png")[-28:, :, :3]
+    dark = np.abs(legend - to_rgb(GROUND)).max(axis=-1) < 0.02
+    for colour in ON_BLACK[:7]:
+        line = np.abs(legend - to_rgb(colour)).max(axis=-1) < 0.02
+        ends = line.shape[1] - width
+        level = np.all([line[:, start : ends + start] for start in range(width)], axis=0)
+        assert (level[:-3] & dark[3:, :ends]).any(), colour
 
 
 def test_a_case_without_reference_and_prediction_is_drawn_without_legend(box):

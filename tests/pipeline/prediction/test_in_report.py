@@ -55,7 +55,7 @@ def test_it_is_drawn_and_compared_and_has_no_curves(described):
     page = layout.report.read_text("utf-8")
     assert "reader: given predictions, nothing is trained." in page
     assert "reader − unet, Dice: +1.000" in page
-    assert page.count("data:image/png;base64,") >= 2
+    assert page.count("data:image/webp;base64,") == 4  # both slices of each case
     shown = view_case(layout, dataset, "a", 1)
     assert list(shown.predictions) == ["unet", "reader"]
 

@@ -1,0 +1,7 @@
+"""What only the report's page has: its opening sentences, and cases to scroll through.
+
+- `lead`: the sentences at the top.
+- `outlines`: masks as SVG paths.
+- `slices`: a case's slices, as its figure embeds them.
+- `case_figures`: the figures in the main page, or on a page for each case.
+"""
