@@ -57,8 +57,8 @@ def shown_case(volumes: CaseVolumes) -> ShownCase:
     Raises:
         PipelineError: a store is damaged.
     """
-    lesion = volumes.target.any(axis=0) & (volumes.label is not None and volumes.label.any())
-    lesion = volumes.orientation.plane(lesion)
+    known = volumes.label is not None and bool(volumes.label.any())
+    lesion = volumes.orientation.plane(volumes.target.any(axis=0) & known)
     slices, bodies, planes = [], [], []
     for z in volumes.marked:
         view = view_slice(volumes, z)
