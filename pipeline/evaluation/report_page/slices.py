@@ -58,7 +58,7 @@ def shown_case(volumes: CaseVolumes) -> ShownCase:
         PipelineError: a store is damaged.
     """
     known = volumes.label is not None and bool(volumes.label.any())
-    lesion = volumes.orientation.plane(volumes.target.any(axis=0) & known)
+    lesion = volumes.orientation.plane(np.asarray(volumes.target.any(axis=0) & known))
     slices, bodies, planes = [], [], []
     for z in volumes.marked:
         view = view_slice(volumes, z)
