@@ -116,7 +116,7 @@ def test_page_holds_everything_and_asks_for_nothing(page):
 
 
 def test_a_case_is_shown_in_every_slice_with_lesion_or_prediction(page):
-    numbers = {"big": [2, 5], "small": [2], "none": [3], "unseen": [2]}
+    numbers = {"big": [2, 5], "small": [2], "none": [4], "unseen": [2]}
     for figure in re.findall(r'<figure class="case".*?</figure>', page, re.DOTALL):
         (case,) = re.findall(r"<figcaption><b>(\w+)</b>", figure)
         places = [int(number) for number in re.findall(r"Slice (\d) of 6", figure)]
