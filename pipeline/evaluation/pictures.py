@@ -30,6 +30,8 @@ from pipeline.storage.masks import Mask
 
 DPI = 110
 HEIGHT = 2.25  # inches of a panel
+LINE = 0.25  # inches of a title, and of a line of the legend
+SAMPLE, LETTER = 0.5, 0.065  # inches of a line's sample in the legend, and of a letter
 WIDEST = 8 * HEIGHT  # inches of all panels together: panels of long planes are lower
 CLOSE_UP_MM = 40.0  # shortest side of the close-up
 FINER = 5  # points of a contour along a pixel
@@ -47,12 +49,12 @@ def case_picture(view: CaseView) -> bytes:
     panels = [body] * (1 + len(view.residuals)) + [near, near]
     widths = [HEIGHT * (right - left) / (bottom - top) for left, right, top, bottom in panels]
     shrink = min(1.0, WIDEST / sum(widths))
-    size = (shrink * sum(widths) + 0.06 * (len(panels) - 1), shrink * HEIGHT + 0.5)
+    size = (shrink * sum(widths) + 0.06 * (len(panels) - 1), shrink * HEIGHT + 2 * LINE)
     figure = Figure(figsize=size, dpi=DPI, facecolor="white")
     grid: dict[str, Any] = {"width_ratios": widths, "wspace": 0.03}
-    margins: dict[str, Any] = {"left": 0, "right": 1, "bottom": 0.25 / size[1]}
+    margins: dict[str, Any] = {"left": 0, "right": 1, "bottom": LINE / size[1]}
     axes = figure.subplots(
-        1, len(panels), gridspec_kw={**grid, **margins, "top": 1 - 0.25 / size[1]}
+        1, len(panels), gridspec_kw={**grid, **margins, "top": 1 - LINE / size[1]}
     )
     _show(axes[0], view.image, extent, body, "Image")
     draw_edges(axes[0], view.edges, body)
@@ -72,11 +74,23 @@ def case_picture(view: CaseView) -> bytes:
         told = ((DARKER, "darker than foreseen"), (BRIGHTER, "brighter than foreseen"))
         legend += [Patch(color=colour, label=label) for colour, label in told]
     if legend:  # a case without reference may have no prediction either
-        place: dict[str, Any] = {"loc": "lower center", "ncol": len(legend), "borderaxespad": 0.1}
-        # dark, as the colours of the lines are bright and one of them is white
-        look: dict[str, Any] = {"facecolor": GROUND, "edgecolor": "none", "framealpha": 1}
-        figure.legend(handles=legend, **place, **look, labelcolor="white", fontsize=7.5)
+        _add_legend(figure, legend)
     return as_png(figure)
+
+
+def _add_legend(figure: Figure, entries: Sequence[Artist]) -> None:
+    """A legend below the panels; the figure grows by the lines that the longest label needs."""
+    width, height = figure.get_size_inches()
+    longest = max(len(str(entry.get_label())) for entry in entries)
+    columns = min(len(entries), max(1, int(width / (SAMPLE + LETTER * longest))))
+    lines = math.ceil(len(entries) / columns)
+    grown = height + LINE * (lines - 1)
+    figure.set_size_inches(width, grown)
+    figure.subplots_adjust(bottom=LINE * lines / grown, top=1 - LINE / grown)
+    place: dict[str, Any] = {"loc": "lower center", "ncol": columns, "borderaxespad": 0.1}
+    # dark, as the colours of the lines are bright and one of them is white
+    look: dict[str, Any] = {"facecolor": GROUND, "edgecolor": "none", "framealpha": 1}
+    figure.legend(handles=list(entries), **place, **look, labelcolor="white", fontsize=7.5)
 
 
 def map_style(residuals: Mapping[str, npt.NDArray[Any]], *, signed: bool) -> dict[str, Any]:
