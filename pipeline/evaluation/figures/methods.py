@@ -6,7 +6,7 @@ Calcium is shown before post-processing, too.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -91,7 +91,8 @@ def _blocks(layout: Layout, dataset: Dataset, case: ShownCase) -> list[Block]:
     if dataset.postprocess.method != "calcium":
         return [Block(case, written, "")]
     after = Block(case, written, "after post-processing")
-    return [after, Block(case, raw_masks(layout, dataset, case), "before post-processing")]
+    before = replace(case, dice=case.raw_dice)
+    return [after, Block(before, raw_masks(layout, dataset, case), "before post-processing")]
 
 
 def raw_masks(layout: Layout, dataset: Dataset, case: ShownCase) -> dict[str, Mask]:

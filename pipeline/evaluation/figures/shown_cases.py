@@ -34,6 +34,7 @@ class ShownCase:
     why: str  # this case
     slice_why: str
     dice: dict[str, float]  # of the whole volume by experiment; none without a reference
+    raw_dice: dict[str, float]  # the same before post-processing
 
 
 def shown_cases(layout: Layout, dataset: Dataset) -> list[ShownCase]:
@@ -55,13 +56,16 @@ def shown_cases(layout: Layout, dataset: Dataset) -> list[ShownCase]:
         _check(layout, case, number, predicted)
         view = view_case(layout, dataset, case, predicted[case], number and number - 1)
         scored = scores.items() if case in tested else ()
-        dice = {name: float(rows["dice"].loc[case]) for name, rows in scored}
+        dice, raw_dice = (
+            {name: float(rows[column].loc[case]) for name, rows in scored}
+            for column in ("dice", "raw_dice")
+        )
         slice_why = "the slice with most of the largest lesion"
         if number:
             slice_why = GIVEN
         elif view.reference is None or not view.target.any():
             slice_why = "the slice with most predicted, or the middle one where nothing is"
-        shown.append(ShownCase(view, predicted[case], why, slice_why, dice))
+        shown.append(ShownCase(view, predicted[case], why, slice_why, dice, raw_dice))
     return shown
 
 
