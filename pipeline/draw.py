@@ -13,7 +13,7 @@ from pipeline.settings import Dataset
 from pipeline.storage.files import write
 from pipeline.storage.layout import Layout
 
-VERSION = 1
+VERSION = 2
 log = logging.getLogger(__name__)
 Draw = Callable[[Layout, Dataset, int], tuple[Figure, list[str]]]
 FIGURES: dict[str, tuple[str, Draw]] = {

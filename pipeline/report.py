@@ -29,7 +29,7 @@ from pipeline.storage.files import read_json, write
 from pipeline.storage.layout import STAGES, Layout, stage_version
 from pipeline.storage.roles import labelled_test_cases
 
-VERSION = 7
+VERSION = 8
 log = logging.getLogger(__name__)
 Scores = Mapping[str, pd.DataFrame]
 
@@ -104,7 +104,8 @@ def _case_parts(
     shown = [*labelled_test_cases(layout, subsets), *others]
     typical = typical_case(first)
     subset = next(subset for subset, case in shown if case == typical)
-    example = case_picture(view_case(layout, dataset, typical, subset))
+    colours = colours_of(list(dataset.experiments), ON_BLACK)
+    example = case_picture(view_case(layout, dataset, typical, subset), colours)
     write(layout.report.with_name("example.png"), example)
     pages = layout.report.with_name("cases")
     places = {case: f"#case-{number}" for number, (_, case) in enumerate(shown, start=1)}

@@ -17,15 +17,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.evaluation.case_view import CaseView
-from pipeline.evaluation.colours import (
-    BRIGHTER,
-    DARKER,
-    GROUND,
-    ON_BLACK,
-    REFERENCE,
-    SIGNED,
-    colours_of,
-)
+from pipeline.evaluation.colours import BRIGHTER, DARKER, GROUND, REFERENCE, SIGNED
 from pipeline.storage.masks import Mask
 
 DPI = 110
@@ -40,8 +32,11 @@ Window = tuple[float, float, float, float]  # mm: left, right, top, bottom
 History = Sequence[Mapping[str, float]]
 
 
-def case_picture(view: CaseView) -> bytes:
-    """A PNG: slice, residual maps, and the largest lesion's close-up without and with contours."""
+def case_picture(view: CaseView, colours: Mapping[str, str]) -> bytes:
+    """A PNG: slice, residual maps, and the largest lesion's close-up without and with contours.
+
+    `colours`: experiment → that of its contour, also of experiments that the case lacks.
+    """
     height, width = view.image.shape
     extent = (0.0, width * view.pixel_mm[1], height * view.pixel_mm[0], 0.0)
     body = body_window(view.image, view.pixel_mm)
@@ -69,7 +64,7 @@ def case_picture(view: CaseView) -> bytes:
     _show(axes[-2], view.image, extent, near, "Close-up" if view.target.any() else "Image")
     title = "Predictions" if view.reference is None else "Reference and predictions"
     _show(axes[-1], view.image, extent, near, title)
-    legend: list[Artist] = [*_outlines(axes[-1], view)]
+    legend: list[Artist] = [*_outlines(axes[-1], view, colours)]
     if view.signed and view.residuals:
         told = ((DARKER, "darker than foreseen"), (BRIGHTER, "brighter than foreseen"))
         legend += [Patch(color=colour, label=label) for colour, label in told]
@@ -181,9 +176,8 @@ def _show(
     panel.set_axis_off()
 
 
-def _outlines(panel: Any, view: CaseView) -> list[Line2D]:
+def _outlines(panel: Any, view: CaseView, colours: Mapping[str, str]) -> list[Line2D]:
     """Draw the contours, thin ones over thick ones, so that equal contours all stay visible."""
-    colours = colours_of(list(view.predictions), ON_BLACK)
     drawn = [] if view.reference is None else [("reference", view.reference, REFERENCE, 2.4)]
     drawn += [(name, mask, colours[name], 1.2) for name, mask in view.predictions.items()]
     handles = []

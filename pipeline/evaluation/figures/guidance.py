@@ -10,9 +10,9 @@ from pipeline.evaluation.case_view import residual_planes
 from pipeline.evaluation.figures.contents import guided_pair, sets_shown
 from pipeline.evaluation.figures.journal import HEAD, Grid, grid_of, heading, letter_of
 from pipeline.evaluation.figures.panels import (
-    BAR_MM,
     PREDICTED_LINE,
     TRUTH_LINE,
+    bar_room,
     colour_bar,
     near_window,
     scale_bar,
@@ -41,11 +41,12 @@ def guidance_figure(layout: Layout, dataset: Dataset, seed: int) -> tuple[Figure
     assert pair
     (name,) = sets_shown(dataset, "residual-guidance")
     cases, titles = shown_cases(layout, dataset), dataset.residuals[name].titles
-    handles = [TRUTH_LINE, PREDICTED_LINE]
-    grid = grid_of(1 + len(titles) + 3, [HEAD] * len(cases), handles, BAR_MM)
+    maps = [_maps(layout, dataset, name, case) for case in cases]
+    handles, beside = [TRUTH_LINE, PREDICTED_LINE], bar_room(style for _, style in maps)
+    grid = grid_of(1 + len(titles) + 3, [HEAD] * len(cases), handles, beside)
     for row, case in enumerate(cases):
         grid.letter(row, row)
-        _draw_case(grid, row, case, pair, _maps(layout, dataset, name, case))
+        _draw_case(grid, row, case, pair, maps[row])
     return grid.figure, _caption(dataset, pair, name, cases)
 
 

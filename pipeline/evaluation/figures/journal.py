@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +15,17 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 
 SINGLE_MM, DOUBLE_MM, TALLEST_MM = 88.0, 180.0, 225.0  # widths of columns; a page less its caption
 INCH_MM, POINT_MM = 25.4, 25.4 / 72
 POINTS, FEWEST_POINTS = 8.0, 5.0
 FEW_COLUMNS = 3  # of panels, which one column of text is wide enough for
-GAP, HEAD, MARGIN = 0.8, 4.8, 5.0  # mm: between panels, above and left of them
+GAP, MARGIN = 0.8, 5.0  # mm: between panels, and left of them
+EDGE = 0.3  # mm that a sheet keeps free of text along its edges
+TITLE_GAP, LINE_SPACING = 2.5, 0.95  # points between a title and its panel; of a line's height
+SMALL = 0.75 * POINTS  # points of a title in two lines
+HEAD = (TITLE_GAP + 2 * SMALL) * POINT_MM + EDGE  # mm above panels: a title's two lines
 LEGEND_LINE, LEGEND_MARK = 4.0, 9.0  # mm: height of a legend's line, width of a mark with its gaps
 FONT = "DejaVu Sans"  # comes with matplotlib, so that every machine draws the same
 STYLE: dict[Any, Any] = {
@@ -91,26 +95,37 @@ def letter_of(index: int) -> str:
 def heading(axes: Axes, text: str, width_mm: float) -> None:
     """A title as wide as its panel: smaller or in two lines where it has to be."""
     lines, points = fitted(text, width_mm - GAP)
-    axes.set_title("\n".join(lines), fontsize=points, pad=2.5, linespacing=0.95)
+    text = "\n".join(lines)
+    axes.set_title(text, fontsize=points, pad=TITLE_GAP, linespacing=LINE_SPACING)
 
 
 def fitted(text: str, width_mm: float) -> tuple[list[str], float]:
     """The lines of a text, one or two, and the points in which they fit into a width."""
-    candidates = [[text]]
-    for gap in re.finditer(r"(?<=[-_+, ])(?=\S)", text):
-        candidates.append([text[: gap.start()].rstrip(), text[gap.start() :]])
-    sizes = [POINTS * width_mm / max(map(text_width_mm, lines)) for lines in candidates]
-    if sizes[0] >= POINTS * 0.85 or len(sizes) == 1:
-        return candidates[0], min(POINTS, max(FEWEST_POINTS, sizes[0]))
-    best = max(range(1, len(sizes)), key=lambda place: sizes[place])
-    # two lines share the height of one
-    return candidates[best], min(POINTS * 0.75, max(FEWEST_POINTS, sizes[best]))
+    gaps = [gap.start() for gap in re.finditer(r"(?<=[-_+, ])(?=\S)", text)]
+    lines = _two_lines(text, gaps, width_mm)
+    if _points(lines, width_mm) < FEWEST_POINTS:
+        # a name broken anywhere is still read; one that is cut is not, so it may be smaller, too
+        lines = _two_lines(text, range(1, len(text)), width_mm)
+    whole, points = _points([text], width_mm), min(SMALL, _points(lines, width_mm))
+    return ([text], min(POINTS, whole)) if whole >= points else (lines, points)
 
 
-def text_width_mm(text: str) -> float:
+def _two_lines(text: str, places: Iterable[int], width_mm: float) -> list[str]:
+    """The text broken at that place where it can be printed largest; whole where there is none."""
+    broken = [[text[:place].rstrip(), text[place:]] for place in places]
+    return max(broken, key=lambda lines: _points(lines, width_mm), default=[text])
+
+
+def _points(lines: Sequence[str], width_mm: float) -> float:
+    """In how many points the longest of these lines is as wide."""
+    return POINTS * width_mm / max(map(text_width_mm, lines))
+
+
+def text_width_mm(text: str, points: float = POINTS) -> float:
     """The width of a line of text in the figures' type."""
-    path = TextPath((0, 0), text or " ", prop=FontProperties(family=FONT, size=POINTS))
-    return max(0.1, float(path.get_extents().width) * POINT_MM)
+    font = FontProperties(family=FONT, size=points)
+    width, _, _ = text_to_path.get_text_width_height_descent(text or " ", font, ismath=False)
+    return float(width) * POINT_MM
 
 
 @dataclass(frozen=True)
@@ -130,8 +145,16 @@ class Grid:
 
     def letter(self, row: int, index: int) -> None:
         """The letter of what begins with this row, a for index 0."""
-        place = self.left - MARGIN + 0.3, self.tops[row] - HEAD
+        place = self.left - MARGIN + EDGE, self.tops[row] - HEAD + EDGE
         text_at(self.figure, *place, letter_of(index), fontweight="bold", fontsize=POINTS + 1)
+
+    def label(self, first: int, last: int, text: str) -> None:
+        """A text that runs upwards left of these rows, in one line or two."""
+        top, bottom = self.tops[first], self.tops[last] + self.side
+        lines, points = fitted(text, bottom - top)
+        how = {"ha": "right", "va": "center", "ma": "center", "rotation": 90}
+        look = {"fontsize": points, "linespacing": LINE_SPACING}
+        text_at(self.figure, self.left - GAP, (top + bottom) / 2, "\n".join(lines), **how, **look)
 
     @property
     def right(self) -> float:

@@ -51,6 +51,7 @@ def lesion_size_figure(layout: Layout, dataset: Dataset, seed: int) -> tuple[Fig
     counts = [len(next(iter(dice.values()))) for dice in groups.values()]
     ticks = [f"{title}\n(n = {count})" for title, count in zip(groups, counts, strict=True)]
     axes.set_xticks(range(len(groups)), ticks)
+    axes.set_yticks(np.linspace(0, 1, 6))  # none beyond the panel
     axes.tick_params(axis="x", length=0)
     axes.set(xlim=(-0.5, len(groups) - 0.5), ylim=(-0.03, 1.03), ylabel="Dice")
     for border in range(1, len(groups)):

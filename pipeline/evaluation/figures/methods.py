@@ -47,7 +47,7 @@ class Block:
 
     case: ShownCase
     masks: dict[str, Mask]  # experiment → (rows, columns), 1 = lesion; it may lack some
-    about: str  # the masks, for the caption
+    about: str  # the masks, beside them and in the caption
 
 
 def methods_figure(layout: Layout, dataset: Dataset, seed: int) -> tuple[Figure, list[str]]:
@@ -67,6 +67,8 @@ def methods_figure(layout: Layout, dataset: Dataset, seed: int) -> tuple[Figure,
     row = 0
     for index, (block, height) in enumerate(zip(blocks, rows, strict=True)):
         grid.letter(row, index)
+        if block.about:
+            grid.label(row, row + lines * height - 1, block.about)
         _draw_block(grid, row, block, names, lines, height)
         row += lines * height
     return grid.figure, _caption(dataset, blocks)

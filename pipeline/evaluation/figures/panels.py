@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,17 +14,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 
 from pipeline.evaluation.case_view import CaseView
 from pipeline.evaluation.colours import FALSE_NEGATIVE, FALSE_POSITIVE, HIT, PREDICTED, TRUTH
-from pipeline.evaluation.figures.journal import GAP, panel_at
+from pipeline.evaluation.figures.journal import EDGE, GAP, POINT_MM, panel_at, text_width_mm
 from pipeline.evaluation.pictures import Window, body_window, close_up, draw_contour
 from pipeline.storage.masks import Mask
 
 LINE, RIM = 0.7, 1.5  # points of a contour, and of the reference's below a prediction's
 DIMMED = 0.6  # of an image's brightness below an error map
 LENGTHS_MM = (1, 2, 5, 10, 20, 50, 100)  # of scale bars
-BAR_MM = 10.0  # width that a colour bar takes with its figures
+BAR_MM, TICK, TICK_GAP = 1.8, 1.5, 1.0  # a colour bar's width; its ticks, their gap, in points
+BAR_POINTS, DECIMALS = 6.0, 9  # of a colour bar's figures; decimals that rounding leaves right
 # on a dark ground: matplotlib would write a text with a rim as paths
 ON_PANEL: dict[str, Any] = {
     "color": "white",
@@ -118,13 +121,30 @@ def scale_bar(axes: Axes, window: Window) -> None:
     axes.text(left, low - 0.03 * side, f"{length} mm", ha="left", va="bottom", **ON_PANEL)
 
 
+def bar_room(styles: Iterable[dict[str, Any]]) -> float:
+    """The width in mm that colour bars of these styles take right of panels, figures and all."""
+    labels = [label for style in styles for label in bar_figures(style).values()]
+    figures = max(text_width_mm(label, BAR_POINTS) for label in labels)
+    return 2 * GAP + BAR_MM + (TICK + TICK_GAP) * POINT_MM + figures + EDGE
+
+
+def bar_figures(style: dict[str, Any]) -> dict[float, str]:
+    """The values that a colour bar tells, each as it is written: all with as many decimals."""
+    low, high = style["vmin"], style["vmax"]
+    values = np.round(MaxNLocator(nbins=4).tick_values(low, high), DECIMALS)
+    shown = [float(value) for value in values if low <= value <= high]
+    digits = max(len(f"{value:.{DECIMALS}f}".rstrip("0").partition(".")[2]) for value in shown)
+    return {value: f"{value:.{digits}f}".replace("-", "−") for value in shown}
+
+
 def colour_bar(
     figure: Figure, left: float, top: float, height: float, style: dict[str, Any]
 ) -> None:
     """The scale of residual maps right of their panels, at a place in mm."""
-    axes = panel_at(figure, left + 2 * GAP, top, 1.8, height)
+    axes = panel_at(figure, left + 2 * GAP, top, BAR_MM, height)
     shown = ScalarMappable(Normalize(style["vmin"], style["vmax"]), style["cmap"])
+    figures = bar_figures(style)
     bar = figure.colorbar(shown, cax=axes)
     axes.spines["outline"].set_linewidth(0.4)
-    bar.ax.locator_params(nbins=4)
-    bar.ax.tick_params(labelsize=6, length=1.5, width=0.4, pad=1)
+    bar.set_ticks(list(figures), labels=list(figures.values()))
+    bar.ax.tick_params(labelsize=BAR_POINTS, length=TICK, width=0.4, pad=TICK_GAP)

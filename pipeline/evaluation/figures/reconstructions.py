@@ -19,7 +19,7 @@ from pipeline.evaluation.figures.journal import (
     letter_of,
 )
 from pipeline.evaluation.figures.panels import (
-    BAR_MM,
+    bar_room,
     colour_bar,
     corner,
     show,
@@ -53,16 +53,19 @@ def reconstruction_figure(layout: Layout, dataset: Dataset, seed: int) -> tuple[
     """
     (name,) = sets_shown(dataset, "reconstruction")
     cases = shown_cases(layout, dataset)
-    count = len(dataset.residuals[name].titles)
+    count, signed = len(dataset.residuals[name].titles), dataset.residuals[name].signed
+    maps = [
+        residual_planes(layout, dataset, name, case.view.case, case.subset, case.view.z)
+        for case in cases
+    ]
+    styles = [map_style(planes, signed=signed) for planes in maps]
     heads = [HEAD if row == 0 else 0.0 for _ in cases for row in range(count)]
     # the reference stands below the image; below a single map there is no row
-    grid = grid_of(len(COLUMNS) + (count == 1), heads, beside=BAR_MM)
+    grid = grid_of(len(COLUMNS) + (count == 1), heads, beside=bar_room(styles))
     for index, case in enumerate(cases):
         grid.letter(index * count, index)
         passes = passes_of(layout, dataset, name, case, seed)
-        maps = residual_planes(layout, dataset, name, case.view.case, case.subset, case.view.z)
-        signed = dataset.residuals[name].signed
-        _draw_case(grid, index * count, case.view, passes, maps, signed=signed)
+        _draw_case(grid, index * count, case.view, passes, (maps[index], styles[index]))
     return grid.figure, _caption(dataset, name, cases)
 
 
@@ -93,11 +96,9 @@ def _draw_case(
     first: int,
     view: CaseView,
     passes: list[Passes],  # of each ratio, as `passes_of` has them
-    maps: dict[str, Any],
-    *,
-    signed: bool,
+    shown: tuple[dict[str, Any], dict[str, Any]],  # maps by title, and their colours
 ) -> None:
-    window, style = whole_window(view), map_style(maps, signed=signed)
+    window, (maps, style) = whole_window(view), shown
     panel = grid.panel(first, 0)
     show_whole(panel, view)
     heading(panel, COLUMNS[0], grid.side)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from pipeline.evaluation.case_view import view_case
+from pipeline.evaluation.colours import ON_BLACK, colours_of
 from pipeline.evaluation.pictures import DPI, as_png, case_picture
 from pipeline.storage.layout import Layout
 from pipeline.storage.masks import Mask
@@ -28,9 +29,10 @@ def prediction_page(
     """
     experiments = {bundle.experiment: bundle.dataset.experiments[bundle.experiment]}
     alone = bundle.dataset.model_copy(update={"experiments": experiments})
+    colours = colours_of([bundle.experiment], ON_BLACK)
     rows = []
     for z in shown_slices(mask):
-        picture = case_picture(view_case(layout, alone, name, bundle.subset, z=z))
+        picture = case_picture(view_case(layout, alone, name, bundle.subset, z=z), colours)
         rows.append((z, imread(io.BytesIO(picture), format="png")))
     width = max(row.shape[1] for _, row in rows)
     height = sum(row.shape[0] for _, row in rows) / DPI + HEADER_INCHES
