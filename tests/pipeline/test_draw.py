@@ -10,11 +10,14 @@ from matplotlib.image import imread
 from pipeline.draw import FIGURES, draw
 from pipeline.errors import PipelineError
 from pipeline.evaluate import evaluate
+from pipeline.evaluation.figures import guidance, reconstructions
 from pipeline.evaluation.figures.contents import figure_faults, figures_of
+from pipeline.evaluation.figures.journal import journal_style
 from pipeline.postprocess import postprocess
 from pipeline.settings import Dataset
 from pipeline.storage.zarr_store import open_store, read_array, write_store
 from tests.pipeline.results import MAE, RESIDUALS, ResultsTree, copy_results
+from tests.pipeline.sheets import cut_texts
 
 SEED = 5  # of the trained MAE and its maps
 CASES = ("d", "e")  # tested, and without reference
@@ -29,8 +32,10 @@ SETTINGS = {
         "with-cam": {"model": "grcsf", "residuals": "cam", "rcu": {"patch_sizes": (4, 4, 8)}},
         "given": {"predictions": "elsewhere"},
     },
+    "postprocess": {"method": "components", "min_volume_mm3": 2},  # a voxel has 1.92
     "evaluation": {"baseline": "unet", "bootstrap_samples": 100},
 }
+CALCIUM = {"method": "calcium"}  # after which figures show the masks, and before it
 
 
 def settings(**over):
@@ -39,7 +44,10 @@ def settings(**over):
 
 @pytest.fixture(scope="module")
 def layout(residuals_once, tmp_path_factory):
-    """Masks and scores of four experiments; the given one lacks the case without reference."""
+    """Masks and scores of four experiments; the given one lacks the case without reference.
+
+    Every mask has one voxel more before post-processing than after it.
+    """
     layout = copy_results(residuals_once, tmp_path_factory.mktemp("drawn"))
     tree, dataset = ResultsTree(layout.root), settings()
     tree.layout = layout
@@ -50,6 +58,8 @@ def layout(residuals_once, tmp_path_factory):
         write_store(store, {"residual": maps}, {"fingerprint": case}, slice_axis=1)
     for shift, name in enumerate(dataset.experiments):
         predicted = {case: np.roll(lesion * 0.9, shift, axis=2) for case in CASES}
+        for probability in predicted.values():
+            probability[5, 0, 0] = 0.9  # which post-processing drops
         if name == "given":
             del predicted["e"]
         tree.add_predictions(name, 1, predicted)
@@ -93,6 +103,16 @@ def test_each_figure_is_drawn_at_its_printed_size_and_tells_what_it_shows(layout
         assert "Dice of the whole volume: unet 1.000, grcsf 0.8" in made.caption
 
 
+@pytest.mark.parametrize("figure", FIGURES)
+def test_no_text_of_a_figure_is_cut(layout, figure, monkeypatch):
+    small = {"cmap": "magma", "vmin": -0.0123, "vmax": 0.0123}  # a scale of long figures
+    for module in (guidance, reconstructions):
+        monkeypatch.setattr(module, "map_style", lambda *_, **__: small)
+    with journal_style():
+        sheet, _ = FIGURES[figure][1](layout, settings(postprocess=CALCIUM), SEED)
+        assert cut_texts(sheet) == []
+
+
 def test_equal_results_give_equal_files(layout):
     first, second = (drawn(layout, "lesion-size", settings()) for _ in range(2))
     assert first.content == second.content
@@ -100,13 +120,23 @@ def test_equal_results_give_equal_files(layout):
 
 def test_chosen_cases_are_shown_also_without_reference_and_calcium_twice(layout):
     chosen = {"cases": [{"case": "e", "slice": 4}, {"case": "d"}]}
-    calcium = {"method": "calcium"}
-    made = drawn(layout, "methods", settings(figures=chosen, postprocess=calcium))
+    made = drawn(layout, "methods", settings(figures=chosen, postprocess=CALCIUM))
     told = "**a**, after post-processing: case e, slice 4 of 6 (chosen in `figures.cases`"
     assert told in made.caption
     assert "no reference" in made.caption
     assert "**d**, before post-processing: case d, slice 3 of 6" in made.caption
     assert "given (none)" in " ".join(made.text)
+    # beside each case's masks, also where they are a single row
+    sides = [text for text in made.text if text.endswith(" post-processing")]
+    assert sides == ["after post-processing", "before post-processing"] * 2
+
+
+def test_masks_before_post_processing_are_told_with_their_own_dice(layout):
+    made = drawn(layout, "methods", settings(postprocess=CALCIUM))
+    after, before = re.findall(r"\*\*, (\w+) post-processing: .*: unet (\S+),", made.caption)
+    lesion = np.count_nonzero(read_array(open_store(layout.case_store("d")), "label"))
+    assert after == ("after", "1.000")
+    assert before == ("before", f"{2 * lesion / (2 * lesion + 1):.3f}")
 
 
 @pytest.mark.parametrize(

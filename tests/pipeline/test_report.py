@@ -15,7 +15,7 @@ from grcsf.contrast import lesion_contrast
 from pipeline.compare import compare
 from pipeline.evaluate import evaluate
 from pipeline.evaluation.case_view import view_case
-from pipeline.evaluation.colours import BRIGHTER, DARKER
+from pipeline.evaluation.colours import BRIGHTER, DARKER, ON_BLACK, colours_of
 from pipeline.evaluation.contrast import contrast_table
 from pipeline.evaluation.pictures import case_picture
 from pipeline.postprocess import postprocess
@@ -94,7 +94,8 @@ def page(tree):
 def test_same_results_give_the_same_page_also_after_a_check(tree, page):
     example = tree.layout.report.with_name("example.png").read_bytes()
     # the picture of the median case: Dice over both experiments is 0.75, 0.87 and 1
-    assert example == case_picture(view_case(tree.layout, settings(), "big", 1))
+    view, colours = view_case(tree.layout, settings(), "big", 1), colours_of(NAMES, ON_BLACK)
+    assert example == case_picture(view, colours)
     assert '<a href="../check/check.html">' in page
     check = tree.layout.check(".html")
     check.parent.mkdir()

@@ -65,22 +65,23 @@ def test_a_case_s_picture_shows_the_sign(box, signed):
         "edges": tuple("RLAP"),
     }
     view = CaseView("a", 0, 1, image, maps, signed, **facts, pixel_mm=(1.0, 1.0))
-    picture = imread(io.BytesIO(case_picture(view)), format="png")[..., :3]
+    picture = imread(io.BytesIO(case_picture(view, {"u": "white"})), format="png")[..., :3]
     found = [np.abs(picture - to_rgb(colour)).max(axis=-1) < 0.02 for colour in (DARKER, BRIGHTER)]
     sides = [mask.sum() > 2000 for mask in found]  # more than a patch of the legend
     assert sides == [signed, signed]
 
 
-def test_every_line_of_a_legend_is_there_on_its_dark_ground(box):
+def test_every_line_of_a_legend_is_there_on_its_dark_ground_in_its_experiment_s_colour(box):
     empty, width = np.zeros((20, 20), bool), 15
     facts = {"reference": None, "target": empty, "edges": tuple("RLAP"), "pixel_mm": (1.0, 1.0)}
     image = box((20, 20), (2, 18), (2, 18)) * np.float32(0.5)
-    view = CaseView(
-        "a", 0, 1, image, {}, False, predictions=dict.fromkeys("abcdefg", empty), **facts
-    )
-    legend = imread(io.BytesIO(case_picture(view)), format="png")[-90:, :, :3]
+    colours = colours_of("zabcdefg", ON_BLACK)
+    # the case lacks the first experiment, whose colour no other takes
+    predictions = dict.fromkeys("abcdefg", empty)
+    view = CaseView("a", 0, 1, image, {}, False, predictions=predictions, **facts)
+    legend = imread(io.BytesIO(case_picture(view, colours)), format="png")[-90:, :, :3]
     dark = np.abs(legend - to_rgb(GROUND)).max(axis=-1) < 0.02
-    for colour in ON_BLACK[:7]:
+    for colour in ON_BLACK[1:8]:
         line = np.abs(legend - to_rgb(colour)).max(axis=-1) < 0.02
         ends = line.shape[1] - width
         level = np.all([line[:, start : ends + start] for start in range(width)], axis=0)
@@ -91,7 +92,7 @@ def test_a_case_without_reference_and_prediction_is_drawn_without_legend(box):
     image = box((20, 20), (2, 18), (2, 18)) * np.float32(0.5)
     nothing = {"reference": None, "predictions": {}, "target": np.zeros((20, 20), bool)}
     facts = {**nothing, "edges": tuple("RLAP"), "pixel_mm": (1.0, 1.0)}
-    picture = case_picture(CaseView("a", 0, 1, image, {}, False, **facts))
+    picture = case_picture(CaseView("a", 0, 1, image, {}, False, **facts), {})
     assert imread(io.BytesIO(picture), format="png")[..., :3].min() < 0.1
 
 

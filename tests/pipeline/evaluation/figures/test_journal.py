@@ -7,6 +7,7 @@ import pytest
 from pipeline.evaluation.figures.journal import (
     DOUBLE_MM,
     FEWEST_POINTS,
+    HEAD,
     MARGIN,
     POINTS,
     SINGLE_MM,
@@ -19,6 +20,7 @@ from pipeline.evaluation.figures.journal import (
     text_width_mm,
 )
 from pipeline.evaluation.figures.methods import best_lines
+from tests.pipeline.sheets import cut_texts
 
 
 @pytest.mark.parametrize(("columns", "rows", "width"), [(3, 2, SINGLE_MM), (11, 8, DOUBLE_MM)])
@@ -47,6 +49,18 @@ def test_a_title_is_8_pt_or_smaller_or_in_two_lines():
     assert len(lines) == 2
     assert FEWEST_POINTS <= points < POINTS
     assert max(map(text_width_mm, lines)) * points / POINTS <= 16.01
+
+
+def test_a_title_of_any_length_stays_above_its_panel_and_on_the_sheet():
+    with journal_style():
+        grid = grid_of(11, [HEAD, HEAD])
+        for row, name in enumerate(("grcsf-of-the-second-reader", "Unbroken" * 4)):
+            panel = grid.panel(row, 10)
+            panel.set(xticks=[], yticks=[])
+            heading(panel, name, grid.side)
+        grid.letter(0, 1)
+        grid.label(1, 1, "before post-processing")
+        assert cut_texts(grid.figure) == []
 
 
 def test_methods_take_as_many_lines_as_give_the_largest_panels():
