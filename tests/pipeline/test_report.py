@@ -133,7 +133,7 @@ def test_a_case_is_shown_in_every_slice_with_lesion_or_prediction(page):
 def test_cases_too_large_for_one_page_have_a_page_each_and_none_stays(tree, tmp_path, monkeypatch):
     copy = SimpleNamespace(layout=copy_results(tree.layout, tmp_path))
     folder = copy.layout.report.with_name("cases")
-    monkeypatch.setattr("pipeline.evaluation.report_page.case_figures.LARGEST_MB", 0.008)
+    monkeypatch.setattr("pipeline.evaluation.report_page.case_figures.LARGEST_MB", 0.016)
     main = page_of(copy, settings())
     assert sorted(path.name for path in folder.iterdir()) == [
         *("big.html", "none.html", "small.html", "unseen.html")
@@ -146,6 +146,14 @@ def test_cases_too_large_for_one_page_have_a_page_each_and_none_stays(tree, tmp_
     write(folder / "gone.html", "of a case that was renamed")
     page_of(copy, settings())
     assert not (folder / "gone.html").exists()
+    assert "data:image/webp" in main, "a slice of each case"
+    monkeypatch.setattr("pipeline.evaluation.report_page.case_figures.LARGEST_MB", 0.008)
+    links = page_of(copy, settings())
+    assert "data:image/webp" not in links, "even these are too large"
+    assert re.findall(r'id="(case-\d)".*?href="(.*?)"', links, re.DOTALL) == [
+        *[("case-1", "cases/big.html"), ("case-2", "cases/small.html")],
+        *[("case-3", "cases/none.html"), ("case-4", "cases/unseen.html")],
+    ]
     monkeypatch.undo()
     assert "<template>" in page_of(copy, settings())
     assert not folder.exists()

@@ -31,11 +31,13 @@ class CaseFigure:
 def case_figures(cases: Iterable[CaseFigure], folder: Path, title: str) -> list[Markup]:
     """The figures for the main page: with all slices, or with one and a link to a page with all.
 
-    Pages are written into `folder`, which lies beside the main page and is replaced whole, so that
-    none of a case that is gone stays; there is no folder where all slices are in the main page.
+    Where even one slice of each case is too large, it is the link alone. Pages are written into
+    `folder`, which lies beside the main page and is replaced whole, so that none of a case that is
+    gone stays; there is no folder where all slices are in the main page.
     """
     whole: list[Markup] = []
     single: list[Markup] = []
+    bare: list[Markup] = []
     waiting: list[tuple[CaseFigure, Markup]] = []
     size = 0
     with replacing(folder) as fresh:
@@ -44,14 +46,15 @@ def case_figures(cases: Iterable[CaseFigure], folder: Path, title: str) -> list[
             drawn = _figure(case)
             size += len(drawn)
             waiting.append((case, drawn))
-            linked = f"{folder.name}/{quote(page_name(case))}"
-            single.append(_figure(_with_one_slice(replace(case, page=linked))))
+            linked = replace(case, page=f"{folder.name}/{quote(page_name(case))}")
+            single.append(_figure(_with_one_slice(linked)))
+            bare.append(_figure(_without_slices(linked)))
             if size > LARGEST_MB * 1e6:
                 _write_pages(fresh, waiting, title)
                 waiting.clear()
         whole = [drawn for _, drawn in waiting]
     if size > LARGEST_MB * 1e6:
-        return single
+        return single if sum(map(len, single)) <= LARGEST_MB * 1e6 else bare
     remove(folder)
     return whole
 
@@ -70,6 +73,10 @@ def _write_pages(folder: Path, cases: Iterable[tuple[CaseFigure, Markup]], title
 def _with_one_slice(case: CaseFigure) -> CaseFigure:
     first = case.shown.slices[case.shown.first]
     return replace(case, shown=replace(case.shown, slices=[first], first=0))
+
+
+def _without_slices(case: CaseFigure) -> CaseFigure:
+    return replace(case, shown=replace(case.shown, slices=[], first=0))
 
 
 def _figure(case: CaseFigure) -> Markup:
