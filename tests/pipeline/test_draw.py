@@ -121,7 +121,7 @@ def test_equal_results_give_equal_files(layout):
 def test_chosen_cases_are_shown_also_without_reference_and_calcium_twice(layout):
     chosen = {"cases": [{"case": "e", "slice": 4}, {"case": "d"}]}
     made = drawn(layout, "methods", settings(figures=chosen, postprocess=CALCIUM))
-    told = "**a**, after post-processing: case e, slice 4 of 6 (chosen in `figures.cases`"
+    told = "**a**, after post-processing: case e, slice 4 of 6 (chosen in `figures.cases`);"
     assert told in made.caption
     assert "no reference" in made.caption
     assert "**d**, before post-processing: case d, slice 3 of 6" in made.caption

@@ -80,7 +80,8 @@ def pages(tree):
     """Every page of both reports: the one that is whole, the one that is not, its cases' pages."""
     dataset, folder = Dataset.model_validate(SETTINGS), tree.layout.report.parent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.evaluation.report_page.case_figures.LARGEST_MB", 0)
+        # too little for all slices, which take 0.020, and enough for one of each case
+        patch.setattr("pipeline.evaluation.report_page.case_figures.LARGEST_MB", 0.016)
         report(tree.layout, dataset, seed=0)
         apart = folder.rename(folder.with_name("apart"))
     report(tree.layout, dataset, seed=0)

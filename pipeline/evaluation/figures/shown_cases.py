@@ -101,7 +101,8 @@ def case_notes(shown: ShownCase) -> str:
     """A case, its slice and the rules that chose them, as Markdown."""
     view = shown.view
     place = f"case {escaped(view.case)}, slice {view.z + 1} of {view.slices}"
-    text = f"{place} ({shown.why}; {shown.slice_why})"
+    reasons = "; ".join(dict.fromkeys((shown.why, shown.slice_why)))
+    text = f"{place} ({reasons})"
     if not shown.dice:
         return f"{text}; no reference"
     values = [f"{escaped(name)} {value:.3f}" for name, value in shown.dice.items()]
