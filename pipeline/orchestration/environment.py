@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import re
@@ -27,10 +28,33 @@ def device() -> tuple[dict[str, Any], int | None]:
 
 def loaded_packages() -> dict[str, str]:
     """The version of every installed package of which the process has imported anything."""
-    providers = metadata.packages_distributions()
     loaded = {name.partition(".")[0] for name in sys.modules}
-    packages = {package for name in loaded for package in providers.get(name, ())}
-    return {package: metadata.version(package) for package in sorted(packages, key=str.lower)}
+    packages: dict[str, str] = {}
+    for modules, package, version in _installed_packages():
+        if loaded & modules:
+            # of a package that is installed twice the first is the one that is imported
+            packages.setdefault(package, version)
+    return dict(sorted(packages.items(), key=lambda package: package[0].lower()))
+
+
+@functools.cache
+def _installed_packages() -> list[tuple[set[str], str, str]]:
+    """The modules, name and version of each."""
+    return [
+        (_modules_of(distribution), distribution.metadata["Name"], distribution.version)
+        for distribution in metadata.distributions()
+    ]
+
+
+def _modules_of(distribution: metadata.Distribution) -> set[str]:
+    """What can be imported of a package, by its own list.
+
+    `metadata.packages_distributions` also looks whether each file is there: half a second a job.
+    """
+    if listed := distribution.read_text("top_level.txt"):
+        return set(listed.split())
+    files = (distribution.read_text("RECORD") or "").splitlines()
+    return {re.split(r"[/.,]", file, maxsplit=1)[0] for file in files}
 
 
 def source_state() -> dict[str, Any] | None:

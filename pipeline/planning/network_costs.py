@@ -246,7 +246,8 @@ def _network_shape(dataset: Dataset, name: str) -> Shape:
     no_shape |= {"subsets": None, "residuals": None, "pretrained": None}
     settings = chosen.model_copy(update=no_shape)
     mae, maps = encoder_mae(dataset, name), residual_count(dataset, name)
-    return settings, maps, dataset.slices, mae and _mae_shape(mae)
+    slices = Slices(size=dataset.slices.size, percentiles=(0, 100))  # only the size matters here
+    return settings, maps, slices, mae and _mae_shape(mae)
 
 
 def _mae_shape(settings: Mae) -> Mae:

@@ -1,5 +1,6 @@
 """docs/rerun.md, row by row: what is planned and made after a change of a project that has run."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -9,7 +10,6 @@ from typing import NamedTuple
 import pytest
 import SimpleITK
 
-from pipeline.orchestration.changed_results import set_aside
 from pipeline.orchestration.job_files import written_files
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import STAGES, Layout
@@ -43,6 +43,17 @@ SHOWN_ELSEWHERE = (
     "a residual store's file deleted",
     "results copied to another machine",
 )
+# the jobs of a row in one process, each of which would be a fork that looks for a moment
+IN_TURN = """
+import json, sys
+from pathlib import Path
+from pipeline.cli import app
+from pipeline.orchestration.changed_results import set_aside
+for manifest, arguments in json.loads(sys.argv[1]):
+    set_aside(Path(manifest))  # as a call does when it begins
+    Path(manifest).unlink(missing_ok=True)
+    app(arguments, standalone_mode=False)
+"""
 RESIDUAL_STORE = Path(*STORE.parts[1:])
 
 
@@ -124,13 +135,12 @@ def work_off(project, commands: list[str]) -> None:
     words = [shlex.split(command.partition(" 2>&1")[0])[3:] for command in commands]
     order = [stage.replace("_", "-") for stage in STAGES[: STAGES.index("evaluate")]]
     calls = [call for call in words if call[0] in order]
-    for arguments in sorted(calls, key=lambda call: order.index(call[0])):
-        manifest = declared(project.folder, arguments)
-        set_aside(manifest)  # as a call does when it begins
-        manifest.unlink(missing_ok=True)
-        job = project.python("-m", "pipeline", *arguments)
-        output = job.communicate()
-        assert job.returncode == 0, output
+    calls.sort(key=lambda call: order.index(call[0]))
+    jobs = [(str(declared(project.folder, arguments)), arguments) for arguments in calls]
+    (project.folder / "in_turn.py").write_text(IN_TURN, "utf-8")
+    process = project.python("-m", "in_turn", json.dumps(jobs))
+    output = process.communicate()
+    assert process.returncode == 0, output
 
 
 def test_changed_code_is_told_in_one_line_until_a_whole_call_has_ended(again):

@@ -2,7 +2,6 @@
 
 import atexit
 import ctypes
-import functools
 import gc
 import importlib
 import json
@@ -15,7 +14,6 @@ import sys
 import threading
 import weakref
 from contextlib import suppress
-from importlib import metadata
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -175,9 +173,6 @@ def prepare() -> None:
     for module in [*PRELOADED, *(f"pipeline.{stage}" for stage in stages)]:
         importlib.import_module(module)
     importlib.import_module("snakemake.cli").get_argument_parser()  # looks for plugins
-    # half a second for every record
-    for name in ("packages_distributions", "version"):
-        setattr(metadata, name, functools.cache(getattr(metadata, name)))
     importlib.import_module("pipeline.orchestration.environment").loaded_packages()
     for finalizer in list(weakref.finalize._registry):  # torch's, which take time at every end
         finalizer.atexit = False
