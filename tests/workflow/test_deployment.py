@@ -16,7 +16,6 @@ import venv
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from subprocess import Popen
 
 import pytest
 import yaml
@@ -132,31 +131,28 @@ def activated(conda, tmp_path):
     }
 
 
-def snakemake(folder: Path, *arguments: str, variables: dict, checkout: Path = ROOT) -> str:
-    process = started(folder, *arguments, variables=variables, checkout=checkout)
-    try:
-        told, _ = process.communicate(timeout=300)
-    finally:
-        process.kill()
-    assert process.returncode == 0, told[-4000:]
-    return told
-
-
-def started(folder: Path, *arguments: str, variables: dict, checkout: Path = ROOT) -> Popen:
+def heart_alone() -> dict:
     from tests.workflow import tiny  # here, for the stand-in of conda imports this file, too
 
-    heart = tiny.configuration()["datasets"]["heart"]
-    (folder / "config.yaml").write_text(yaml.safe_dump({"datasets": {"heart": heart}}))
+    return {"datasets": {"heart": tiny.configuration()["datasets"]["heart"]}}
+
+
+def snakemake(folder: Path, *arguments: str, variables: dict, checkout: Path = ROOT) -> str:
+    (folder / "config.yaml").write_text(yaml.safe_dump(heart_alone()))
     command = [sys.executable, "-m", "snakemake", "-s", str(checkout / "workflow" / "Snakefile")]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return Popen(
+    done = subprocess.run(
         [*command, "--cores", "1", "--configfile", "config.yaml", *arguments],
         cwd=folder,
         env=environment | variables,
         encoding="utf-8",
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        timeout=300,
+        check=False,
     )
+    assert done.returncode == 0, done.stdout[-4000:]
+    return done.stdout
 
 
 def packages_of(declared: Path) -> dict[str, str]:
@@ -184,18 +180,23 @@ def test_the_first_stages_run_in_conda_s_environment(activated, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("conda", ["stand-in"], indirect=True)
-def test_two_calls_make_an_environment_one_after_the_other(activated, tmp_path):
-    prefix = tmp_path / "shared"
-    make = ("--use-conda", "--conda-prefix", str(prefix), *FIRST)
-    held = lock_environments(prefix, print)
-    with started(tmp_path, *make, "--conda-create-envs-only", variables=activated) as call, held:
+def test_two_calls_make_an_environment_one_after_the_other(activated, project, monkeypatch):
+    project.configure(heart_alone())
+    for name, value in activated.items():
+        monkeypatch.setenv(name, value)
+    prefix = project.folder / "shared"
+    make = (*FIRST, "--use-conda", "--conda-prefix", str(prefix), "--configfile", "config.yaml")
+    with lock_environments(prefix, print) as held:
+        call = project.start(*make, "--conda-create-envs-only", "--cores", "1")
         while "waiting for" not in (line := call.stdout.readline()):
             assert line, "it did not wait"
         assert f"{prefix}: waiting for process {os.getpid()} on " in line
-        assert "waiting for" not in snakemake(tmp_path, *make, "-n", variables=activated)
+        planned = project.call(*make, "-n")
+        assert planned.code == 0, planned.output
+        assert "waiting for" not in planned.output
         assert [path.name for path in prefix.iterdir()] == ["environments.claim"]
         release(held)
-        assert "envs/data.yaml created" in call.stdout.read()
+    assert "envs/data.yaml created" in call.communicate()
 
 
 @pytest.mark.slow
