@@ -25,6 +25,8 @@ PRELOADED = ["snakemake.cli", "snakemake.report.html_reporter", "smart_open", "y
 PRELOADED += ["pipeline.cli", "pipeline.planning.preflight", "pipeline.orchestration.call"]
 PRELOADED += ["pipeline.datasets.configured", "pipeline.datasets.phantoms.phantom"]
 PRELOADED += ["torch.utils.tensorboard", "matplotlib.backends.backend_agg"]
+PRELOADED += ["SimpleITK", "scipy.stats", "transformers.models.sam.modeling_sam"]
+PRELOADED += ["grcsf.models.peers.trans_fuse"]
 
 
 def serve(listener: socket.socket, owner: int, kill):
