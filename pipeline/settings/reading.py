@@ -62,10 +62,11 @@ def read_configuration(path: Path) -> dict[str, Any]:
     """
     try:
         text = _read_text(path)
-        nodes = yaml.compose(text, yaml.SafeLoader)
+        loader = yaml.SafeLoader(text)
+        nodes = loader.get_single_node()
         _check_nodes(nodes)
         twice = _key_given_twice(nodes)
-        given = yaml.safe_load(text)
+        given = None if nodes is None else loader.construct_document(nodes)
     except OSError as error:
         fault = f"{error.strerror or error}; expected a readable YAML file"
     except UnicodeDecodeError as error:
