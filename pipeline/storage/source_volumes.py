@@ -1,4 +1,4 @@
-"""A case's image, reference and residual maps as volumes on its source's grid, as viewers take them.
+"""A case's image, reference and residual maps as volumes on its source's grid, for viewers.
 
 No NIfTI file is tilted, so all that belongs to a tilted source lies on the working grid instead.
 """
