@@ -25,6 +25,8 @@ const chosen = new Map(); // title of a layer → whether it is on, and its opac
 let list = { cases: [], columns: [], by: "" };
 let shown = { number: 0, layers: [], volumes: new Map() }; // layer's number → its volume, once it was on
 let queue = Promise.resolve(); // one change of the picture at a time, in the order of the clicks
+let waiting = 0; // changes in the queue
+let target = 0; // the number of the case that was asked for last
 
 function element(tag, text = "", kind = "") {
   const made = document.createElement(tag);
@@ -34,16 +36,25 @@ function element(tag, text = "", kind = "") {
 }
 
 async function fetched(path) {
-  const answer = await fetch(path);
+  const answer = await fetch(path).catch(() => {
+    throw new Error("grcsf view does not answer: has it ended?");
+  });
   if (!answer.ok) throw new Error(await answer.text());
-  return answer.json();
+  return answer;
 }
 
 function after(change) {
-  queue = queue.then(change).catch((error) => {
-    by("status").textContent = String(error.message || error);
-  });
-  return queue;
+  waiting += 1;
+  by("main").ariaBusy = "true";
+  queue = queue
+    .then(change)
+    .then(() => "")
+    .catch((error) => String(error.message || error))
+    .then((fault) => {
+      waiting -= 1;
+      by("main").ariaBusy = String(waiting > 0);
+      by("status").textContent = fault;
+    });
 }
 
 function settingOf(layer) {
@@ -63,58 +74,55 @@ function addColours(layer, name) {
   viewer.addColormap(name, { R: part(0), G: part(1), B: part(2), A: part(3), I: places });
 }
 
-function optionsOf(number) {
+async function loaded(number, opacity) {
+  by("status").textContent = "loading …";
   const layer = shown.layers[number];
-  const { on, opacity } = settingOf(layer);
+  const path = `volumes/${shown.number}/${number}.nii`;
+  const buffer = await (await fetched(path)).arrayBuffer();
   const colormap = `layer${number}`;
   addColours(layer, colormap);
-  return {
-    url: `volumes/${shown.number}/${number}.nii`,
-    colormap,
-    opacity: on ? opacity : 0,
-    cal_min: layer.low,
-    cal_max: layer.high,
-  };
+  const ends = { cal_min: layer.low, cal_max: layer.high };
+  return niivue.NVImage.loadFromUrl({ url: path, buffer, colormap, opacity, ...ends });
 }
 
 async function showCase(number) {
-  by("status").textContent = "loading …";
-  const told = await fetched(`cases/${number}.json`);
-  shown = { number, layers: told.layers, volumes: new Map() };
-  const wanted = told.layers.flatMap((layer, index) => (index === 0 || settingOf(layer).on ? [index] : []));
+  shown = { number, layers: [], volumes: new Map() };
+  describe({ case: list.cases[number].case, layers: [], scores: [] });
+  viewer.volumes = [];
+  viewer.drawScene();
+  const told = await (await fetched(`cases/${number}.json`)).json();
+  shown.layers = told.layers;
   describe(told);
-  try {
-    await viewer.loadVolumes(wanted.map(optionsOf));
-  } catch {
-    // one that cannot be read shall not hide the others
-    await viewer.loadVolumes([optionsOf(0)]);
-  }
-  viewer.volumes.forEach((volume, place) => shown.volumes.set(wanted[place], volume));
-  if (told.place) viewer.scene.crosshairPos = viewer.mm2frac(told.place);
-  viewer.updateGLVolume();
-  viewer.createOnLocationChange();
+  await draw(0);
+  if (viewer.volumes.length === 0) return; // there is nothing to lay the others over
+  if (told.place) viewer.scene.crosshairPos = viewer.mm2frac(told.place, 0, true);
   showWindow(viewer.volumes[0]);
-  by("status").textContent = "";
-  for (const index of wanted) if (!shown.volumes.has(index)) await draw(index);
+  for (let index = 1; index < told.layers.length; index += 1) await draw(index);
+  viewer.createOnLocationChange();
+  viewer.drawScene();
 }
 
-// Loads a layer when it is first on; from then on it is only made visible or not.
+// Loads a layer when it is first on; from then on it is only made visible or not. The image is below all.
 async function draw(number) {
   const { on, opacity } = settingOf(shown.layers[number]);
-  if (on && !shown.volumes.has(number)) {
-    by("status").textContent = "loading …";
-    const options = optionsOf(number);
-    const answer = await fetch(options.url);
-    if (!answer.ok) throw new Error(await answer.text());
-    const volume = await viewer.addVolumeFromUrl({ ...options, buffer: await answer.arrayBuffer() });
-    shown.volumes.set(number, volume);
-    const below = [...shown.volumes.keys()].filter((other) => other < number).length;
-    viewer.setVolume(volume, below);
-    by("status").textContent = "";
-    viewer.createOnLocationChange();
-  }
   const volume = shown.volumes.get(number);
   if (volume) viewer.setOpacity(viewer.volumes.indexOf(volume), on ? opacity : 0);
+  else if (number === 0 || (on && shown.volumes.has(0))) await add(number, on ? opacity : 0);
+}
+
+async function add(number, opacity) {
+  const fault = by("layers").children[number].querySelector(".fault");
+  fault.textContent = "";
+  try {
+    const volume = await loaded(number, opacity);
+    shown.volumes.set(number, volume);
+    const below = [...shown.volumes.keys()].filter((other) => other < number).length;
+    viewer.volumes = viewer.volumes.toSpliced(below, 0, volume);
+    viewer.setVolume(volume, below);
+    viewer.createOnLocationChange();
+  } catch (error) {
+    fault.textContent = error.message; // it hides none of the others
+  }
 }
 
 function describe(told) {
@@ -146,6 +154,8 @@ function swatch(colours) {
 
 function layerRow(layer, number) {
   const setting = settingOf(layer);
+  const layers = shown.layers;
+  const redraw = () => after(() => shown.layers === layers && draw(number));
   const row = element("li");
   const label = element("label");
   const box = element("input");
@@ -153,7 +163,7 @@ function layerRow(layer, number) {
   box.checked = setting.on;
   box.addEventListener("change", () => {
     setting.on = box.checked;
-    after(() => draw(number));
+    redraw();
   });
   const opacity = element("input");
   opacity.type = "range";
@@ -161,7 +171,7 @@ function layerRow(layer, number) {
   opacity.setAttribute("aria-label", `Opacity of ${layer.title}`);
   opacity.addEventListener("input", () => {
     setting.opacity = Number(opacity.value);
-    after(() => draw(number));
+    redraw();
   });
   const colours = layer.colours.map(([red, green, blue]) => `rgb(${red}, ${green}, ${blue})`);
   const filled = layer.kind === "reference" || layer.kind === "mask";
@@ -173,6 +183,7 @@ function layerRow(layer, number) {
     ends.append(layer.low.toFixed(2), swatch(colours), layer.high.toFixed(2));
     row.append(ends);
   }
+  row.append(element("span", "", "fault"));
   return row;
 }
 
@@ -208,15 +219,17 @@ function showLocation(location) {
 }
 
 function go(number) {
-  if (number >= 0 && number < list.cases.length) after(() => showCase(number));
+  if (number < 0 || number >= list.cases.length) return;
+  target = number;
+  after(() => target === number && showCase(number)); // those passed over in haste are not loaded
 }
 
 function pressed(event) {
   const typing = event.target.matches("input[type=number], select");
   if (typing || event.ctrlKey || event.altKey || event.metaKey) return;
   const digit = /^[1-9]$/.test(event.key) ? Number(event.key) - 1 : -1;
-  if (event.key === "n") go(shown.number + 1);
-  else if (event.key === "p") go(shown.number - 1);
+  if (event.key === "n") go(target + 1);
+  else if (event.key === "p") go(target - 1);
   else if (digit >= 0) by("layers").children[digit]?.querySelector("input").click();
 }
 
@@ -225,7 +238,7 @@ async function start() {
   viewer.onIntensityChange = (volume) => volume === viewer.volumes[0] && showWindow(volume);
   await viewer.attachToCanvas(by("planes"));
   viewer.setSliceType(viewer.sliceTypeMultiplanar);
-  list = await fetched("cases.json");
+  list = await (await fetched("cases.json")).json();
   by("order").textContent = list.cases.some((each) => each.dice !== null)
     ? `In the order of the Dice of ${list.by}, the lowest first.`
     : `No Dice of ${list.by} yet: in the order of the split.`;
@@ -237,12 +250,12 @@ async function start() {
     }),
   );
   by("cases").addEventListener("change", () => go(Number(by("cases").value)));
-  by("previous").addEventListener("click", () => go(shown.number - 1));
-  by("next").addEventListener("click", () => go(shown.number + 1));
+  by("previous").addEventListener("click", () => go(target - 1));
+  by("next").addEventListener("click", () => go(target + 1));
   for (const field of ["window", "level"]) by(field).addEventListener("input", readWindow);
   by("reset").addEventListener("click", () => {
-    const { low, high } = shown.layers[0];
-    setWindow(low, high);
+    if (viewer.volumes.length === 0) return;
+    setWindow(shown.layers[0].low, shown.layers[0].high);
     showWindow(viewer.volumes[0]);
   });
   by("smooth").addEventListener("change", () => viewer.setInterpolation(!by("smooth").checked));
