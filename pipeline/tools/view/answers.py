@@ -38,6 +38,7 @@ class Shown:
     by: str  # the experiment whose Dice gives their order
     repeat: int
     one_at_a_time: Lock = field(default_factory=Lock)  # whole volumes are large
+    last: dict[str, list[Layer]] = field(default_factory=dict)  # of the case asked for last
 
 
 def answer_of(shown: Shown, path: str) -> Answer | None:
@@ -91,7 +92,11 @@ def _case(shown: Shown, listed: ListedCase) -> dict[str, Any]:
 
 
 def _layers(shown: Shown, listed: ListedCase) -> list[Layer]:
-    return case_layers(shown.layout, shown.dataset, listed, shown.repeat)
+    """A case's layers, kept until another case is opened: the ends of its maps take seconds."""
+    layers = case_layers(shown.layout, shown.dataset, listed, shown.repeat)
+    shown.last.clear()
+    shown.last[listed.case] = layers
+    return layers
 
 
 def _described(layer: Layer) -> dict[str, Any]:
@@ -105,7 +110,7 @@ def _described(layer: Layer) -> dict[str, Any]:
 
 
 def _volume(shown: Shown, listed: ListedCase, number: int) -> Answer | None:
-    layers = _layers(shown, listed)
+    layers = shown.last.get(listed.case) or _layers(shown, listed)
     if number >= len(layers):
         return None
     store = open_store(shown.layout.case_store(listed.case))

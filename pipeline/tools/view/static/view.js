@@ -66,6 +66,11 @@ function settingOf(layer) {
   return chosen.get(key);
 }
 
+function opacityOf(number) {
+  const { on, opacity } = settingOf(shown.layers[number]);
+  return on ? opacity : 0;
+}
+
 // Colours in even steps from the lowest value to the highest, under a name of their own.
 function addColours(layer, name) {
   const steps = layer.colours.length - 1;
@@ -74,15 +79,15 @@ function addColours(layer, name) {
   viewer.addColormap(name, { R: part(0), G: part(1), B: part(2), A: part(3), I: places });
 }
 
-async function loaded(number, opacity) {
+async function loaded(number) {
   by("status").textContent = "loading …";
   const layer = shown.layers[number];
   const path = `volumes/${shown.number}/${number}.nii`;
   const buffer = await (await fetched(path)).arrayBuffer();
   const colormap = `layer${number}`;
   addColours(layer, colormap);
-  const ends = { cal_min: layer.low, cal_max: layer.high };
-  return niivue.NVImage.loadFromUrl({ url: path, buffer, colormap, opacity, ...ends });
+  const look = { colormap, opacity: opacityOf(number), cal_min: layer.low, cal_max: layer.high };
+  return niivue.NVImage.loadFromUrl({ url: path, buffer, ...look });
 }
 
 async function showCase(number) {
@@ -93,36 +98,43 @@ async function showCase(number) {
   const told = await (await fetched(`cases/${number}.json`)).json();
   shown.layers = told.layers;
   describe(told);
-  await draw(0);
-  if (viewer.volumes.length === 0) return; // there is nothing to lay the others over
+  await add(0);
+  if (!shown.volumes.has(0)) return; // there is nothing to lay the others over
+  for (let index = 1; index < told.layers.length; index += 1) if (settingOf(told.layers[index]).on) await add(index);
+  combine();
   if (told.place) viewer.scene.crosshairPos = viewer.mm2frac(told.place, 0, true);
   showWindow(viewer.volumes[0]);
-  for (let index = 1; index < told.layers.length; index += 1) await draw(index);
   viewer.createOnLocationChange();
   viewer.drawScene();
 }
 
-// Loads a layer when it is first on; from then on it is only made visible or not. The image is below all.
+// Loads a layer when it is first on; from then on it is only made visible or not.
 async function draw(number) {
-  const { on, opacity } = settingOf(shown.layers[number]);
   const volume = shown.volumes.get(number);
-  if (volume) viewer.setOpacity(viewer.volumes.indexOf(volume), on ? opacity : 0);
-  else if (number === 0 || (on && shown.volumes.has(0))) await add(number, on ? opacity : 0);
+  if (volume) viewer.setOpacity(viewer.volumes.indexOf(volume), opacityOf(number));
+  else if (settingOf(shown.layers[number]).on && shown.volumes.has(0)) {
+    await add(number);
+    combine();
+    viewer.createOnLocationChange();
+  }
 }
 
-async function add(number, opacity) {
+async function add(number) {
   const fault = by("layers").children[number].querySelector(".fault");
   fault.textContent = "";
   try {
-    const volume = await loaded(number, opacity);
-    shown.volumes.set(number, volume);
+    const volume = await loaded(number);
     const below = [...shown.volumes.keys()].filter((other) => other < number).length;
     viewer.volumes = viewer.volumes.toSpliced(below, 0, volume);
-    viewer.setVolume(volume, below);
-    viewer.createOnLocationChange();
+    shown.volumes.set(number, volume);
   } catch (error) {
     fault.textContent = error.message; // it hides none of the others
   }
+}
+
+// Lays the volumes over one another, once for all that are new: without a graphics card it takes seconds.
+function combine() {
+  viewer.setVolume(viewer.volumes[0], 0);
 }
 
 function describe(told) {
