@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from grcsf.resampling import source_slices
 from pipeline.errors import PipelineError
 from pipeline.settings import GradCam, Residuals
 from pipeline.storage.images.geometry import Geometry, is_tilted
@@ -53,6 +51,10 @@ def residual_volume(
     Raises:
         PipelineError: the maps are missing, damaged, or of other settings or another case.
     """
+    import torch  # here: without maps nothing needs it, and it takes seconds
+
+    from grcsf.resampling import source_slices
+
     maps, geometry = open_store(path), store_geometry(store)
     made_with = maps.attrs.get("residuals")
     if made_with is not None and made_with != settings.model_dump(mode="json"):

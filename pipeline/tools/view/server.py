@@ -106,7 +106,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """A refusal or a fault as plain text; faults of a request that is none come here, too."""
-        self._send(code, TEXT, (message or explain or HTTPStatus(code).phrase).encode())
+        self._send(
+            code, TEXT, (message or explain or HTTPStatus(code).phrase).encode(errors="replace")
+        )
 
     def _send(self, code: int, kind: str, content: bytes) -> None:
         self.send_response(code)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import queue
 import re
 import tomllib
 from http.client import HTTPConnection
@@ -204,7 +205,7 @@ def test_before_any_prediction_image_maps_and_reference_are_seen(config, monkeyp
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Server, "serve_forever", look)
-    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("webbrowser.open", pytest.fail)
     ended = call(config, "a", "--no-browser")
     assert ended.exit_code == 0, ended.exception
     address, last = ended.output.splitlines()
@@ -214,6 +215,18 @@ def test_before_any_prediction_image_maps_and_reference_are_seen(config, monkeyp
     titles = ["image", "Residual, 50% masked", "Residual, 75% masked", "reference"]
     assert [layer["title"] for layer in case["layers"]] == titles
     assert case["scores"] == []
+
+
+def test_a_browser_is_opened_at_the_printed_address(config, monkeypatch):
+    asked_for = queue.Queue()
+
+    def wait(server, *_):
+        assert asked_for.get(timeout=60) == server.address
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("webbrowser.open", asked_for.put)
+    monkeypatch.setattr(Server, "serve_forever", wait)
+    assert call(config, "a").exit_code == 0
 
 
 @pytest.mark.parametrize(
