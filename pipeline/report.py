@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -34,8 +35,11 @@ log = logging.getLogger(__name__)
 Scores = Mapping[str, pd.DataFrame]
 
 
-def report(layout: Layout, dataset: Dataset, seed: int) -> None:
+def report(layout: Layout, dataset: Dataset, seed: int, configured_by: Sequence[str] = ()) -> None:
     """Write `report.html`, and beside it `example.png`, the picture of a typical case.
+
+    `configured_by` are the options that give a command this configuration; with them, each case
+    names the command that shows it in three planes.
 
     Where the slices of all cases are too large for one page, `cases/` has a page for each case.
 
@@ -58,7 +62,7 @@ def report(layout: Layout, dataset: Dataset, seed: int) -> None:
         "residual_note": parts.residual_note(dataset),
         "contrast": contrast_table(layout, dataset),
         "key": [("reference", REFERENCE), *colours.items()],
-        **_case_parts(layout, dataset, comparison, scores),
+        **_case_parts(layout, dataset, comparison, scores, configured_by),
         "data_summary": parts.data_summary(dataset, cases),
         "split": parts.split_table(split, cases["cases"]),
         "groups": parts.group_table(split, cases["cases"]),
@@ -92,7 +96,11 @@ def _score_parts(scores: Scores, summaries: Mapping[str, Any], *, calcium: bool)
 
 
 def _case_parts(
-    layout: Layout, dataset: Dataset, comparison: TextTable, scores: Scores
+    layout: Layout,
+    dataset: Dataset,
+    comparison: TextTable,
+    scores: Scores,
+    configured_by: Sequence[str],
 ) -> dict[str, Any]:
     """The cases' figures, and the sentences that lead to them, by their name in the template."""
     subsets = dataset.shared_subsets
@@ -109,22 +117,39 @@ def _case_parts(
     write(layout.report.with_name("example.png"), example)
     pages = layout.report.with_name("cases")
     places = {case: f"#case-{number}" for number, (_, case) in enumerate(shown, start=1)}
+    commands = {case: _view_command(case, layout, configured_by) for case in places}
+    figures = _drawn(layout, dataset, shown, first, commands)
     told = (comparison.numbers, scores, places, len(unlabelled))
     return {
-        "figures": case_figures(_drawn(layout, dataset, shown, first), pages, layout.dataset),
+        "figures": case_figures(figures, pages, layout.dataset),
         "apart": pages.exists(),
         "lead": lead(layout.dataset, dataset, *told),
     }
 
 
 def _drawn(
-    layout: Layout, dataset: Dataset, shown: Sequence[tuple[int, str]], scores: Scores
+    layout: Layout,
+    dataset: Dataset,
+    shown: Sequence[tuple[int, str]],
+    scores: Scores,
+    commands: Mapping[str, str],
 ) -> Iterator[CaseFigure]:
     """The figure of every case of `shown`, each with its subset."""
     colours = colours_of(list(scores), ON_BLACK)
     for number, (subset, case) in enumerate(shown, start=1):
         volumes = open_case(layout, dataset, case, subset)
-        yield CaseFigure(shown_case(volumes), number, _caption(volumes, scores), colours)
+        caption, command = _caption(volumes, scores), commands[case]
+        yield CaseFigure(shown_case(volumes), number, caption, colours, command=command)
+
+
+def _view_command(case: str, layout: Layout, configured_by: Sequence[str]) -> str:
+    """How a shell shows a case in three planes; "" where the configuration is not known."""
+    if not configured_by:
+        return ""
+    options = [*configured_by, "--dataset", layout.dataset]
+    if case.startswith("-"):  # or it would be an option
+        return shlex.join(["grcsf", "view", *options, "--", case])
+    return shlex.join(["grcsf", "view", case, *options])
 
 
 def _caption(volumes: CaseVolumes, scores: Scores) -> str:

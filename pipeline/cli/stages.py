@@ -210,5 +210,6 @@ def report(config: Config, dataset: DatasetName, override: Override = "") -> Non
     from pipeline.report import report as run
 
     job = open_job(config, override, dataset)
+    configured_by = ["--config", str(config), *(["--set", override] if override else [])]
     with recorded(job, "report"):
-        run(job.layout, job.dataset, job.settings.seed)
+        run(job.layout, job.dataset, job.settings.seed, configured_by)

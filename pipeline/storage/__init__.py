@@ -14,6 +14,7 @@ because a plan imports them, too.
 - `zarr_faults`: which faults of a store mean that it may be replaced.
 - `residual_store`: residual stores of a case, links into a shared folder among them.
 - `masks`: masks of predicted cases: thresholded, read and checked.
+- `source_volumes`: image, reference and maps of a case on its source's grid, for viewers.
 - `slices`: slices of cases as training batches.
 - `roles`: the cases of a subset, and which of them are scored.
 """

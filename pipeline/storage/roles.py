@@ -57,6 +57,12 @@ def ingested_store(layout: Layout, case: str) -> Store:
     Raises:
         PipelineError: there is no such case, or its store cannot be used.
     """
+    check_ingested(layout, case)
+    return open_store(layout.case_store(case))
+
+
+def check_ingested(layout: Layout, case: str) -> None:
+    """Refuse a case that a person named and that is not there; the error has the nearest name."""
     known = list(read_json(layout.cases)["cases"])
     if case not in known:
         near = difflib.get_close_matches(case, known, n=1)
@@ -64,4 +70,3 @@ def ingested_store(layout: Layout, case: str) -> Store:
         raise PipelineError(
             f"case {case}: not among the {len(known)} ingested cases; {hint}see {layout.cases}"
         )
-    return open_store(layout.case_store(case))

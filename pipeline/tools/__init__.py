@@ -12,6 +12,7 @@ imports it, one command at a time and inside the command.
 - `store`: lists, verifies and prunes stores, and exports residual maps.
 - `submission`: the masks of orCaScore's test scans in the challenge's form.
 - `trace`: a result's way back to the raw files.
+- `view`: cases in three planes with their layers, in a browser.
 
-A new command is a module here, and its verb in `pipeline/cli/tools.py`.
+A new command is a module here, and its verb in `pipeline/cli/`.
 """

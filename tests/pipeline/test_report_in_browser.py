@@ -5,6 +5,7 @@ of the cases are such as would be markup, if anything took them for it.
 """
 
 import re
+import shlex
 import shutil
 from urllib.parse import unquote, urlsplit
 
@@ -30,6 +31,7 @@ ADDRESS = "50%20#top?a=b&c"  # in a link it is neither a place in a page nor a q
 LONG = "a-very-long-name" * 11
 SECTIONS = ["comparison", "size", "cohorts", "residuals", "cases", "data", "check", "training"]
 SECTIONS += ["settings"]
+CONFIGURED_BY = ["--config", "my study.yaml", "--set", '{"seed": 1}']
 PAPER = {"width": 718, "height": 1000}  # A4 at 96 pixels an inch, less 1 cm on either side
 PATIENCE_MS = 300_000  # on a machine that is busy
 SMALLEST = 11.0  # pixels of letters
@@ -82,9 +84,9 @@ def pages(tree):
     with pytest.MonkeyPatch.context() as patch:
         # too little for all slices, which take 0.020, and enough for one of each case
         patch.setattr("pipeline.evaluation.report_page.case_figures.LARGEST_MB", 0.016)
-        report(tree.layout, dataset, seed=0)
+        report(tree.layout, dataset, 0, CONFIGURED_BY)
         apart = folder.rename(folder.with_name("apart"))
-    report(tree.layout, dataset, seed=0)
+    report(tree.layout, dataset, 0, CONFIGURED_BY)
     cases = sorted(apart.glob("cases/*.html"))
     assert len(cases) == 3
     return [path.as_uri() for path in (folder / "report.html", apart / "report.html", *cases)]
@@ -122,6 +124,9 @@ def test_a_page_asks_for_nothing_has_no_error_and_takes_no_name_for_markup(page,
         own = unquote(urlsplit(address).path).rpartition("/")[2].removesuffix(".html")
         assert shown == ([SCRIPT, ADDRESS, LONG] if own == "report" else [own])
         assert page.locator("img[src=x], b b, em, td i").count() == 0
+        commands = map(shlex.split, page.locator("code", has_text="grcsf view").all_inner_texts())
+        options = [*CONFIGURED_BY, "--dataset", "tiny"]
+        assert [*commands] == [["grcsf", "view", case, *options] for case in shown]
     assert page.heard == []
 
 

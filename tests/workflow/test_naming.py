@@ -164,7 +164,7 @@ def test_no_room_is_too_large_and_each_says_what_it_is_for():
 
 def test_every_command_is_a_stage_the_phantom_a_question_or_an_export():
     # asks something of networks, configurations and results; makes none that a rule could wait for
-    questions = {"check", "complexity", "explain", "plan", "trace"}
+    questions = {"check", "complexity", "explain", "plan", "trace", "view"}
     # takes results out, for others to use
     exports = {"export", "submission"}
     assert commands() == {*STAGES, "phantom", *questions, *exports}

@@ -26,6 +26,7 @@ class CaseFigure:
     caption: str
     colours: Mapping[str, str]  # experiment → that of its outline
     page: str = ""  # its own page as the main page links it; "" if it has none
+    command: str = ""  # that shows it in three planes; "" where nothing says how
 
 
 def case_figures(cases: Iterable[CaseFigure], folder: Path, title: str) -> list[Markup]:

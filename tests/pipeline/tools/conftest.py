@@ -1,6 +1,7 @@
 """A tiny project that has really run, made once and copied."""
 
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,12 @@ from pipeline.storage.files import read_json, write_json
 from pipeline.storage.layout import Layout
 from pipeline.storage.residual_store import write_residuals
 from pipeline.storage.zarr_store import write_store
+from pipeline.tools.view.view import open_view
 from tests.pipeline.results import copy_results
 from tests.pipeline.tools.bundles import exported
 from tests.pipeline.tools.calls import STAGES, stage, write_phantoms
+from tests.pipeline.tools.viewed import DATASET as VIEWED
+from tests.pipeline.tools.viewed import write_results
 from tests.workflow import tiny
 
 
@@ -140,3 +144,21 @@ def untrained(ingested, mae, residuals, experiment, slices):
     split = read_json(ingested.split)
     write_json(ingested.split, {**split, "digest": "0123456789abcdef01"})
     return ingested, dataset
+
+
+@pytest.fixture(scope="session")
+def viewed(tmp_path_factory):
+    """The layout of finished results that `grcsf view` shows."""
+    return write_results(tmp_path_factory.mktemp("viewed") / "results")
+
+
+@pytest.fixture(scope="session")
+def page_server(viewed):
+    """The server of their page, at work."""
+    server = open_view(viewed, VIEWED, [])
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
