@@ -8,12 +8,15 @@ import re
 import resource
 import subprocess
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parents[1]
 SOURCES = ("pipeline", "grcsf", "workflow")
+# the first part of a module's path, at the beginning of its row in the list of installed files
+MODULE = re.compile(r'^"?([^/,."\n]+)(?:/[^,\n]*)?\.py"?,', re.MULTILINE)
 
 
 def device() -> tuple[dict[str, Any], int | None]:
@@ -27,10 +30,35 @@ def device() -> tuple[dict[str, Any], int | None]:
 
 def loaded_packages() -> dict[str, str]:
     """The version of every installed package of which the process has imported anything."""
-    providers = metadata.packages_distributions()
     loaded = {name.partition(".")[0] for name in sys.modules}
-    packages = {package for name in loaded for package in providers.get(name, ())}
-    return {package: metadata.version(package) for package in sorted(packages, key=str.lower)}
+    versions: dict[str, str] = {}
+    for package, modules in _installed():
+        if not loaded.isdisjoint(modules):
+            name, version = _name_and_version(package)
+            versions.setdefault(name, version)  # the first on the path is imported
+    return dict(sorted(versions.items(), key=lambda item: item[0].lower()))
+
+
+@cache
+def _installed() -> list[tuple[metadata.Distribution, set[str]]]:
+    """Every installed package, and the names that it gives to import."""
+    # `packages_distributions` makes a path of every file, which takes every job half a second
+    return [(package, _modules(package)) for package in metadata.distributions()]
+
+
+def _modules(package: metadata.Distribution) -> set[str]:
+    if declared := (package.read_text("top_level.txt") or "").split():
+        return set(declared)
+    files = package.read_text("RECORD")
+    if files is None:
+        files = "".join(f"{file},\n" for file in package.files or ())
+    return set(MODULE.findall(files))
+
+
+@cache
+def _name_and_version(package: metadata.Distribution) -> tuple[str, str]:
+    about = package.metadata
+    return about["Name"], about["Version"]
 
 
 def source_state() -> dict[str, Any] | None:
