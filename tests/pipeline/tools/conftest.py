@@ -52,7 +52,17 @@ def finished(tmp_path_factory):
         write_phantoms("images")
         for arguments in STAGES:
             stage(*arguments)
+        log = Path("results", "heart", "logs", "ingest.log")  # which the workflow writes
+        log.parent.mkdir()
+        log.touch()
     return folder
+
+
+@pytest.fixture
+def untouched(finished, monkeypatch):
+    """The layout of the results themselves, in the working directory: nothing may change them."""
+    monkeypatch.chdir(finished)
+    return Layout(Path("results"), "heart")
 
 
 @pytest.fixture
