@@ -1,7 +1,8 @@
 """What all trainings share: the Lightning trainer, its callbacks, and the lines for its errors.
 
-A training has a folder beside its manifest, with `checkpoints/last.ckpt` (every epoch) and
-`best.ckpt`, `history.csv` (a row for each epoch), `tensorboard/`, and at the end
+A training has a folder beside its manifest, with `checkpoints/last.ckpt` (every epoch) and, where
+the best epoch's weights are kept, these in `best.ckpt`, `history.csv` (a row for each epoch),
+`tensorboard/`, and at the end
 `model.safetensors` with `model.json`. Snakemake does not know the folder, so a failed or
 interrupted job keeps it.
 """
@@ -164,7 +165,11 @@ def fit(
         max_epochs=epochs,
         strategy=strategy_of(module, resources.processes),
         precision=PRECISIONS[precision],
-        callbacks=_callbacks(folder, title, patience, further),
+        callbacks=[
+            EpochHistory(folder / "history.csv", title, further),
+            *_checkpoints(folder / "checkpoints", kept),
+            *([] if patience is None else [Patience("validation_loss", patience=patience)]),
+        ],
     )
     try:
         trainer.fit(module, *loaders, ckpt_path=checkpoint, weights_only=True)
@@ -196,21 +201,19 @@ def _trainer(folder: Path, resources: Resources, **options: Any) -> lightning.Tr
     )
 
 
-def _callbacks(
-    folder: Path, title: str, patience: int | None, further: Sequence[str]
-) -> list[Callback]:
-    best, last = (
-        # `save_last` would write the last epoch only if it is also the best
-        MovableCheckpoint(
-            folder / "checkpoints", filename=name, monitor=monitor, enable_version_counter=False
-        )
-        for name, monitor in (("best", "validation_loss"), ("last", None))
+def _checkpoints(folder: Path, kept: Literal["best", "last"]) -> list[Callback]:
+    # `save_last` would write the last epoch only if it is also the best
+    last = MovableCheckpoint(folder, filename="last", enable_version_counter=False)
+    if kept == "last":
+        return [last]
+    best = MovableCheckpoint(
+        folder,
+        filename="best",
+        monitor="validation_loss",
+        save_weights_only=True,  # a training resumes from the last
+        enable_version_counter=False,
     )
-    history = EpochHistory(folder / "history.csv", title, further)
-    callbacks: list[Callback] = [history, best, last]
-    if patience is not None:
-        callbacks.append(Patience("validation_loss", patience=patience))
-    return callbacks
+    return [best, last]  # the last one remembers which was best
 
 
 def user_fault(error: Exception, title: str, checkpoint: Path | None) -> PipelineError | None:

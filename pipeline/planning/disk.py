@@ -10,8 +10,10 @@ from pipeline.settings import Dataset, configured
 from pipeline.settings.instances import mae_instances
 
 FLOAT = 4
-# a finished training keeps its weights, and two checkpoints of weights and both moments of Adam
-KEPT_COPIES = 1 + 2 * 3
+# what a finished training keeps, in copies of its weights: them, and the last checkpoint with both
+# moments of Adam; an experiment's the best epoch's weights, too
+MAE_COPIES = 1 + 3
+NETWORK_COPIES = 1 + 3 + 1
 
 
 def disk_needed(dataset: Dataset, cases: Sequence[Sized]) -> dict[str, int]:
@@ -23,11 +25,11 @@ def disk_needed(dataset: Dataset, cases: Sequence[Sized]) -> dict[str, int]:
         network_parameters(dataset, name) * len(dataset.subsets_of(name)) * experiment.repeats
         for name, experiment in dataset.networks.items()
     )
-    maes = sum(mae_parameters(mae) * (KEPT_COPIES if mae.is_trained else 1) for mae in autoencoders)
+    maes = sum(mae_parameters(mae) * (MAE_COPIES if mae.is_trained else 1) for mae in autoencoders)
     return {
         "case stores": stores["case stores"],
         "trained MAEs": FLOAT * maes,
         "residual stores": stores["residual stores"],
-        "trained networks": FLOAT * KEPT_COPIES * networks,
+        "trained networks": FLOAT * NETWORK_COPIES * networks,
         "predictions": stores["predictions"],
     }

@@ -15,7 +15,7 @@ from pipeline.storage.roles import cases_of_other_subsets, subset_that_tests
 from pipeline.storage.zarr_store import open_store
 from pipeline.train_segmentation import train_segmentation
 from tests.pipeline.conftest import write_disc
-from tests.pipeline.results import GRCSF, MAE, RESIDUALS, RESOURCES, SLICES
+from tests.pipeline.results import GRCSF, MAE, RESIDUALS, RESOURCES, SLICES, TRAINING
 
 SEED = 5
 ONE_EPOCH = MAE.model_copy(update={"epochs": 1})
@@ -62,8 +62,9 @@ def test_each_fold_s_maps_are_its_own_mae_s_which_has_seen_no_tested_case(folds,
         made_by = open_store(folds.residual_store(name, "a")).attrs["weights"]
         assert made_by == {"shared": weights[fold - 1]}
     used = Instances("mrm/fold-2", None)
-    train_segmentation(folds, "grcsf", 2, GRCSF, 2, SLICES, SEED, RESOURCES, None, used)
-    predict(folds, "grcsf", 2, GRCSF, 2, SLICES, RESOURCES, None, "mrm/fold-2", unlabelled=False)
+    once = GRCSF.model_copy(update={"training": TRAINING.model_copy(update={"epochs": 1})})
+    train_segmentation(folds, "grcsf", 2, once, 2, SLICES, SEED, RESOURCES, None, used)
+    predict(folds, "grcsf", 2, once, 2, SLICES, RESOURCES, None, "mrm/fold-2", unlabelled=False)
     keys = read_json(folds.predictions("grcsf", 2))["cases"]
     assert sorted(keys) == tested["2"]["test"], "another fold predicts the unlabelled case"
     made_by = open_store(folds.prediction_store("grcsf", 2, sorted(keys)[0])).attrs["made_by"]
@@ -87,8 +88,8 @@ def test_an_mae_of_healthy_scans_sees_no_other_case(ingested, fingerprinted):
 def test_an_mae_in_place_of_the_folds_leaves_those_of_the_folds_where_they_are(folds):
     stage.train_mae(folds, "shared/fold-1", ONE_EPOCH, SLICES, SEED, RESOURCES)
     split(folds, Split(test=1, validation=1), SEED)
-    for epochs in (1, 2):
-        changed = MAE.model_copy(update={"epochs": epochs})
+    for rate in (1e-3, 1e-2):
+        changed = ONE_EPOCH.model_copy(update={"learning_rate": rate})
         stage.train_mae(folds, "shared", changed, SLICES, SEED, RESOURCES)
     fold = folds.mae("shared/fold-1")
     assert fold.is_file()

@@ -214,9 +214,9 @@ def test_a_resumed_training_from_public_weights_ends_in_the_same_bits(ingested, 
     torch.manual_seed(9)
     save_file(build_network(Experiment(**SPIN), 0, WIDE).state_dict(), tmp_path / "a.safetensors")
     start = {"pretrained": str(tmp_path / "a.safetensors")}
-    own = Experiment(**SPIN, **start, training={**OWN, "epochs": 3})
+    own = Experiment(**SPIN, **start, training=OWN)
     whole = weights(trained(ingested, own))
-    with killed_before_epoch(2):
+    with killed_before_epoch(1):
         trained(ingested, own, "other")
     assert_same(whole, weights(trained(ingested, own, "other")))
 

@@ -3,19 +3,16 @@
 import shutil
 
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline.networks.history import read_history
-from pipeline.networks.mae_training import MaeTraining
 from pipeline.storage.files import read_json, write_json
-from pipeline.storage.layout import Layout, folder_of
+from pipeline.storage.layout import folder_of
 from pipeline.train_mae import lesion_free_slices, train_mae
 from tests.pipeline.results import MAE, RESOURCES, SLICES
 from tests.pipeline.trainings import (
     SEED,
     assert_same,
-    at_epoch_start,
     differing,
     killed_before_epoch,
     nothing_trained,
@@ -64,35 +61,6 @@ def test_an_interrupted_mae_training_ends_in_the_same_bits(ingested, trained_onc
     assert epochs_of(resumed) == [0, 1]
 
 
-@pytest.mark.parametrize(
-    ("losses", "stop", "best"),
-    [((0.0, 1.0, 2.0, 3.0), 3, 0), ((3.0, 1.0, 2.5, 2.0), 2, 1)],
-    ids=["first is best", "second is best"],
-)
-def test_a_training_goes_on_from_its_last_epoch_and_keeps_its_best_where_it_was_moved_to(
-    ingested, monkeypatch, losses, stop, best
-):
-    def given(self, batch, _):
-        loss = losses[self.current_epoch]
-        self.log("validation_loss", loss, batch_size=len(batch["image"]))
-
-    monkeypatch.setattr(MaeTraining, "validation_step", given)
-    chosen = MAE.model_copy(update={"epochs": 4})
-    with killed_before_epoch(stop):
-        train(ingested, chosen)
-    moved = ingested.root.with_name("moved")
-    ingested.root.rename(moved)
-    started = []
-    at_epoch_start(monkeypatch, started.append)
-    manifest = train(Layout(moved, ingested.dataset), chosen)
-    assert started == list(range(stop, 4))
-    rows = read_history(folder_of(manifest) / "history.csv")
-    assert [row["validation_loss"] for row in rows] == list(losses)
-    checkpoint = folder_of(manifest) / "checkpoints" / "best.ckpt"
-    assert torch.load(checkpoint, weights_only=True)["epoch"] == best
-    assert not ingested.root.exists()
-
-
 def test_a_finished_mae_is_not_trained_again_and_other_settings_start_anew(with_mae):
     manifest = with_mae.mae("shared")
     first = weights(manifest)
@@ -107,11 +75,12 @@ def test_a_finished_mae_is_not_trained_again_and_other_settings_start_anew(with_
     assert not list(manifest.parent.glob(".*")), "nothing is left of the one that was replaced"
 
 
-def test_an_mae_without_its_best_checkpoint_is_taken_from_its_last(with_mae):
+def test_a_lost_mae_is_taken_from_its_last_checkpoint(with_mae):
     manifest = with_mae.mae("shared")
     before = weights(manifest)
-    for name in ("model.safetensors", "checkpoints/best.ckpt"):
-        (folder_of(manifest) / name).unlink()
+    checkpoints = folder_of(manifest) / "checkpoints"
+    assert [file.name for file in checkpoints.iterdir()] == ["last.ckpt"]
+    (folder_of(manifest) / "model.safetensors").unlink()
     with nothing_trained():
         assert_same(before, weights(train(with_mae, MAE)))
 

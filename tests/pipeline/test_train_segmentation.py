@@ -4,16 +4,20 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from pipeline.errors import PipelineError
 from pipeline.networks.history import read_history
+from pipeline.networks.segmentation_training import SegmentationTraining
 from pipeline.settings import Experiment, repeat_seed
 from pipeline.storage.files import read_json, write_json
-from pipeline.storage.layout import folder_of
+from pipeline.storage.layout import Layout, folder_of
 from tests.pipeline.results import GRCSF, UNET
 from tests.pipeline.trainings import (
     SEED,
     assert_same,
+    at_epoch_start,
     differing,
     killed_before_epoch,
     nothing_trained,
@@ -24,23 +28,41 @@ from tests.pipeline.trainings import (
 PLAIN = ["epoch", "train_loss", "validation_loss", "learning_rate", "seconds"]
 
 
-def test_an_interrupted_training_ends_in_the_same_bits(with_residuals, tmp_path):
+def test_an_interrupted_training_ends_in_the_same_bits_also_where_its_begin_told_no_units(
+    with_residuals, tmp_path
+):
     plateau = {"plateau": {"factor": 0.5, "patience": 1}, "epochs": 3, "warmup_epochs": 1}
     training = GRCSF.training.model_validate({**GRCSF.training.model_dump(), **plateau})
     chosen = GRCSF.model_copy(update={"training": training})
-    manifest = segment(with_residuals, chosen)
-    whole = weights(manifest)
-    folder_of(manifest).rename(tmp_path / "whole")
+    folder = folder_of(segment(with_residuals, chosen))
+    whole, history = ended(folder)
+    assert len(history) == 3
+    shutil.rmtree(folder)
     with killed_before_epoch(2):
         segment(with_residuals, chosen)
-    assert_same(whole, weights(segment(with_residuals, chosen)))
-    # learning rates and what the units contributed, too
-    histories = [
-        [{**row, "seconds": 0} for row in read_history(folder / "history.csv")]
-        for folder in (tmp_path / "whole", folder_of(manifest))
-    ]
-    assert histories[0] == histories[1]
-    assert len(histories[0]) == 3
+    shutil.copytree(folder, tmp_path / "stopped")
+    segment(with_residuals, chosen)
+    resumed, rows = ended(folder)
+    assert_same(whole, resumed)
+    assert rows == history, "learning rates and what the units contributed, too"
+    # as versions before have begun it
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "stopped", folder)
+    path = folder / "history.csv"
+    lines = path.read_text("utf-8").splitlines()
+    path.write_text("\n".join(",".join(line.split(",")[: len(PLAIN)]) for line in lines) + "\n")
+    segment(with_residuals, chosen)
+    resumed, rows = ended(folder)
+    assert_same(whole, resumed)
+    assert rows[2] == history[2]
+    assert list(rows[0]) == list(rows[2])
+    assert np.isnan(rows[0]["rcu_1"])
+
+
+def ended(folder):
+    """What a training ended with: its weights, and its history without times."""
+    rows = [{**row, "seconds": 0} for row in read_history(folder / "history.csv")]
+    return load_file(folder / "model.safetensors"), rows
 
 
 def test_units_are_told_epoch_by_epoch_and_those_that_stay_at_nothing(with_residuals, caplog):
@@ -64,19 +86,35 @@ def test_units_are_told_epoch_by_epoch_and_those_that_stay_at_nothing(with_resid
     assert b"rcu_2_w1" in events.read_bytes()
 
 
-def test_a_training_begun_before_units_were_told_goes_on(with_residuals):
-    manifest = segment(with_residuals, GRCSF)
-    whole, path = weights(manifest), folder_of(manifest) / "history.csv"
-    shutil.rmtree(folder_of(manifest))
-    with killed_before_epoch(1):
-        segment(with_residuals, GRCSF)
-    lines = path.read_text("utf-8").splitlines()
-    path.write_text("\n".join(",".join(line.split(",")[: len(PLAIN)]) for line in lines) + "\n")
-    assert_same(whole, weights(segment(with_residuals, GRCSF)))
-    first, second = read_history(path)
-    assert list(first) == list(second)
-    assert np.isnan(first["rcu_1"])
-    assert second["rcu_1"] > 0
+@pytest.mark.parametrize(
+    ("losses", "stop", "best"),
+    [((0.0, 1.0, 2.0, 3.0), 3, 0), ((3.0, 1.0, 2.5, 2.0), 2, 1)],
+    ids=["first is best", "second is best"],
+)
+def test_a_training_goes_on_from_its_last_epoch_and_keeps_its_best_where_it_was_moved_to(
+    ingested, monkeypatch, losses, stop, best
+):
+    def given(self, batch, _):
+        loss = losses[self.current_epoch]
+        self.log("validation_loss", loss, batch_size=len(batch["image"]))
+
+    monkeypatch.setattr(SegmentationTraining, "validation_step", given)
+    training = UNET.training.model_copy(update={"epochs": 4})
+    chosen = UNET.model_copy(update={"training": training})
+    with killed_before_epoch(stop):
+        segment(ingested, chosen)
+    moved = ingested.root.with_name("moved")
+    ingested.root.rename(moved)
+    started = []
+    at_epoch_start(monkeypatch, started.append)
+    manifest = segment(Layout(moved, ingested.dataset), chosen)
+    assert started == list(range(stop, 4))
+    rows = read_history(folder_of(manifest) / "history.csv")
+    assert [row["validation_loss"] for row in rows] == list(losses)
+    checkpoint = torch.load(folder_of(manifest) / "checkpoints" / "best.ckpt", weights_only=True)
+    assert checkpoint["epoch"] == best
+    assert "optimizer_states" not in checkpoint, "three times the bytes"
+    assert not ingested.root.exists()
 
 
 def test_a_model_without_its_best_checkpoint_is_trained_anew(ingested, caplog):

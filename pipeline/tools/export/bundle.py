@@ -113,17 +113,23 @@ def _write_zip(
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as temporary:
         folder = Path(temporary) / "bundle"
         folder.mkdir()
+        digests = {}
         for name, manifest in manifests.items():
             shutil.copyfile(folder_of(manifest) / "model.safetensors", folder / name)
-            if file_digest(folder / name) != read_json(manifest)["weights_sha256"]:
+            digests[name] = file_digest(folder / name)
+            if digests[name] != read_json(manifest)["weights_sha256"]:
                 raise PipelineError(
                     f"model {folder_of(manifest)}: not what training wrote; train it again"
                 )
-        record["files"] = {name: file_digest(folder / name) for name in manifests}
+        record["files"] = digests
         write_json(folder / DESCRIPTION, record)
         (folder / CARD).write_text(model_card(record, settings), "utf-8")
-        zipped = shutil.make_archive(str(folder), "zip", folder)
-        Path(zipped).rename(output)
+        zipped = folder.with_suffix(".zip")
+        # weights hardly shrink: 7 % for a minute a gigabyte
+        with zipfile.ZipFile(zipped, "w", zipfile.ZIP_STORED) as archive:
+            for file in sorted(folder.iterdir()):
+                archive.write(file, file.name)
+        zipped.rename(output)
 
 
 def open_bundle(path: Path, into: Path) -> Bundle:

@@ -152,55 +152,55 @@ def test_help_needs_no_heavy_library(tmp_path):
 
 # What a few stages import for a few of their settings, with all that it brings along.
 RARE = ("timm", "transformers", "torchvision", "monai", "scipy")
-
-
-@pytest.mark.parametrize(
-    ("stages", "left_out"),
-    [
-        (("ingest", "split"), ("torch", "SimpleITK", "scipy", "pandas", "matplotlib")),
-        (
-            ("postprocess", "evaluate", "compare", "tabulate"),
-            ("torch", "SimpleITK", "scipy.stats", "skimage", "matplotlib"),
-        ),
-        (
-            ("draw",),
-            ("lightning", "torchmetrics", "torch._dynamo", "scipy.stats", "matplotlib.pyplot"),
-        ),
-        (("report",), ("torch", "scipy.stats", "skimage", "matplotlib.pyplot")),
-        (
-            ("residual_maps", "predict"),
-            ("lightning", "torchmetrics", "torch._dynamo", *RARE),
-        ),
-        (("train_mae", "train_segmentation"), ("torchmetrics.functional", *RARE)),
-    ],
+# A network and a masked model without values: torch makes tensors of them with its compiler.
+MADE_EMPTY = (
+    "import torch\n"
+    "from grcsf.models.build import build_segmentation_model\n"
+    "from pipeline.networks.build import empty_masked_model\n"
+    "from pipeline.settings import Mae\n"
+    "empty_masked_model(Mae(preset='tiny', image_size=32, patch_size=8))\n"
+    "with torch.device('meta'):\n"
+    "    build_segmentation_model('unetpp', width=1, input_size=(32, 32))"
 )
-def test_stages_start_without_what_they_do_not_need(tmp_path, stages, left_out):
-    modules = ", ".join(f"pipeline.{stage}" for stage in stages)
-    assert loaded(f"import {modules}", left_out, tmp_path) == set()
 
 
-def test_a_masked_model_is_made_for_its_weights_without_torchs_compiler(tmp_path):
+# In a process: what is imported or done in turn, and what has not been imported after it.
+FIRST = [
+    ("ingest, split", ("torch", "SimpleITK", "scipy", "pandas", "matplotlib")),
+    (
+        "postprocess, evaluate, compare, tabulate",
+        ("torch", "SimpleITK", "scipy.stats", "skimage", "matplotlib"),
+    ),
+    ("report", ("torch", "scipy.stats", "skimage", "matplotlib.pyplot")),
+]
+WITH_NETWORKS = [
+    ("residual_maps, predict", ("lightning", "torchmetrics", "torch._dynamo", *RARE)),
+    (MADE_EMPTY, ("torch._dynamo",)),
+    (
+        "draw",
+        ("lightning", "torchmetrics", "torch._dynamo", "scipy.stats", "matplotlib.pyplot"),
+    ),
+]
+TRAINING = [("train_mae, train_segmentation", ("torchmetrics.functional", *RARE))]
+
+
+def importing(steps):
+    """The code of these steps, which ends at the first that imports what it should not."""
+    lines = ["import sys"]
+    for step, left_out in steps:
+        lines.append(step if "import" in step else f"from pipeline import {step}")
+        lines += [f"found = {set(left_out)} & set(sys.modules)", "assert not found, found"]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("steps", [FIRST, WITH_NETWORKS])
+def test_stages_start_without_what_they_do_not_need(tmp_path, steps):
+    assert loaded(importing(steps), (), tmp_path) == set()
+
+
+def test_trainings_start_with_a_torchmetrics_that_is_whole_where_more_is_asked_for(tmp_path):
     code = (
-        "from pipeline.networks.build import empty_masked_model\n"
-        "from pipeline.settings import Mae\n"
-        "empty_masked_model(Mae(preset='tiny', image_size=32, patch_size=8))"
-    )
-    assert loaded(code, ("torch._dynamo",), tmp_path) == set()
-
-
-def test_a_network_without_values_is_made_without_torchs_compiler(tmp_path):
-    code = (
-        "import torch\n"
-        "from grcsf.models.build import build_segmentation_model\n"
-        "with torch.device('meta'):\n"
-        "    build_segmentation_model('unetpp', width=1, input_size=(32, 32))"
-    )
-    assert loaded(code, ("torch._dynamo",), tmp_path) == set()
-
-
-def test_torchmetrics_is_whole_where_more_of_it_is_asked_for(tmp_path):
-    code = (
-        "import pipeline.networks, lightning\n"
+        f"{importing(TRAINING)}\n"
         "from torchmetrics.functional.image import structural_similarity_index_measure\n"
         "from torchmetrics import Metric, SumMetric\n"
         "assert issubclass(SumMetric, Metric) and float(SumMetric()(2.0)) == 2.0"

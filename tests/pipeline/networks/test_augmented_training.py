@@ -10,7 +10,7 @@ from pipeline.networks import trainer
 from pipeline.networks.trainer import augmented
 from pipeline.settings import Augment, Experiment, Mae
 from pipeline.storage.layout import folder_of
-from tests.pipeline.results import GRCSF, MAE
+from tests.pipeline.results import GRCSF, MAE, UNET
 from tests.pipeline.trainings import (
     SEED,
     assert_same,
@@ -25,32 +25,36 @@ AUGMENT = {"flip": 0.5, "rotate": 30, "scale": 0.2, "shift": 0.1}
 AUGMENT |= {"elastic": 0.03, "gamma": 0.2, "noise": 0.05}
 
 
-def train_networks(layout, augment):
-    training = {**GRCSF.training.model_dump(), "augment": augment}
-    return segment(layout, Experiment(**{**GRCSF.model_dump(), "training": training}))
+def train_grcsf(layout, augment, experiment=GRCSF):
+    training = {**experiment.training.model_dump(), "augment": augment}
+    return segment(layout, Experiment(**{**experiment.model_dump(), "training": training}))
+
+
+def train_network(layout, augment):
+    return train_grcsf(layout, augment, UNET)
 
 
 def train_model(layout, augment):
     return train(layout, Mae.model_validate({**MAE.model_dump(), "augment": augment}), name="own")
 
 
-@pytest.mark.parametrize("trained", [train_networks, train_model])
-def test_a_stopped_training_varies_its_slices_as_before(with_residuals, trained):
-    manifest = trained(with_residuals, AUGMENT)
+@pytest.mark.parametrize("trained", [train_network, train_model])
+def test_a_stopped_training_varies_its_slices_as_before(ingested, trained):
+    manifest = trained(ingested, AUGMENT)
     whole = weights(manifest)
     shutil.rmtree(folder_of(manifest))
     with killed_before_epoch(1):
-        trained(with_residuals, AUGMENT)
-    assert_same(whole, weights(trained(with_residuals, AUGMENT)))
-    assert differing(whole, weights(trained(with_residuals, {"flip": 1.0}))) != []
+        trained(ingested, AUGMENT)
+    assert_same(whole, weights(trained(ingested, AUGMENT)))
+    assert differing(whole, weights(trained(ingested, {"flip": 1.0}))) != []
 
 
 @pytest.mark.parametrize(
     ("trained", "augment", "batches"),
     [
-        (train_networks, AUGMENT, 3),
+        (train_grcsf, AUGMENT, 3),
         (train_model, AUGMENT, 2),
-        (train_networks, {}, 0),
+        (train_network, {}, 0),
         (train_model, {"flip": 0}, 0),
     ],
 )

@@ -1,6 +1,5 @@
 """Residual maps are the slice's own: what else is computed beside it changes nothing."""
 
-import shutil
 from contextlib import suppress
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from pipeline import residual_maps as stage
 from pipeline.storage.layout import batch_names
 from pipeline.storage.zarr_store import open_store, read_array
-from tests.pipeline.results import MAE, RESIDUALS, RESOURCES, SLICES
+from tests.pipeline.results import MAE, RESIDUALS, RESOURCES, SLICES, copy_results
 
 CASES = "abcde"
 
@@ -53,14 +52,19 @@ class Runs:
         return {case: read_array(store, "residual") for case, store in stores.items()}
 
 
-@pytest.fixture
-def runs(with_mae):
-    """One job has made all maps, in batches of four slices, and has to make them again."""
-    runs = Runs(with_mae)
+@pytest.fixture(scope="module")
+def expected(trained_once, tmp_path_factory):
+    """What one job makes of all slices, in batches of four, and what it stores."""
+    runs = Runs(copy_results(trained_once, tmp_path_factory.mktemp("whole")))
     runs.run()
-    runs.expected = runs.computed, runs.stored()
-    shutil.rmtree(with_mae.stage("residual_maps"))
-    runs.computed = {}
+    return runs.computed, runs.stored()
+
+
+@pytest.fixture
+def runs(with_mae, expected):
+    """All maps have to be made again."""
+    runs = Runs(with_mae)
+    runs.expected = expected
     return runs
 
 

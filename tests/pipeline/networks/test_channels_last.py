@@ -16,7 +16,7 @@ from tests.pipeline.trainings import segment
 
 
 def arranged(channels_last):
-    training = {**GRCSF.training.model_dump(), "channels_last": channels_last}
+    training = {**GRCSF.training.model_dump(), "channels_last": channels_last, "epochs": 1}
     return Experiment(**{**GRCSF.model_dump(), "training": training})
 
 

@@ -8,7 +8,7 @@ from pipeline.storage.layout import folder_of
 from tests.pipeline.results import RESOURCES, SLICES, TRAINING
 from tests.pipeline.trainings import SEED, assert_same, killed_before_epoch, weights
 
-SWIN = Experiment(model="swin_unet", width=6, training=TRAINING)
+SWIN = Experiment(model="swin_unet", width=2, training=TRAINING)
 WINDOWED = SLICES.model_copy(update={"size": (64, 64)})
 
 
@@ -17,9 +17,9 @@ def trained(layout):
     return layout.model("swin", 1)
 
 
-def test_a_stopped_training_drops_out_as_before(with_residuals):
-    whole = weights(trained(with_residuals))
-    shutil.rmtree(folder_of(with_residuals.model("swin", 1)))
+def test_a_stopped_training_drops_out_as_before(ingested):
+    whole = weights(trained(ingested))
+    shutil.rmtree(folder_of(ingested.model("swin", 1)))
     with killed_before_epoch(1):
-        trained(with_residuals)
-    assert_same(whole, weights(trained(with_residuals)))
+        trained(ingested)
+    assert_same(whole, weights(trained(ingested)))

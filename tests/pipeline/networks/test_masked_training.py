@@ -22,10 +22,10 @@ from tests.pipeline.trainings import (
 )
 
 
-def judged(start_epoch, epochs=2):
+def judged(start_epoch):
     """An MAE with an adversarial term from this epoch on."""
     term = Adversarial(weight=0.5, start_epoch=start_epoch)
-    return MAE.model_copy(update={"adversarial": term, "epochs": epochs})
+    return MAE.model_copy(update={"adversarial": term})
 
 
 def test_the_adversarial_term_changes_training_from_its_first_epoch_on(ingested, trained_once):
@@ -51,9 +51,9 @@ def test_an_adversarial_training_that_runs_away_falls_back_to_the_masked_loss(
 
 
 def test_an_interrupted_adversarial_training_ends_in_the_same_bits(ingested):
-    chosen = judged(start_epoch=0, epochs=3)
+    chosen = judged(start_epoch=0)
     whole = weights(train(ingested, chosen, "whole"))
-    with killed_before_epoch(2):
+    with killed_before_epoch(1):
         train(ingested, chosen)
     assert differing(whole, weights(train(ingested, chosen))) == []
 

@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from importlib import metadata
 from types import SimpleNamespace
 
 import pytest
 
 from pipeline.orchestration import environment
-from pipeline.orchestration.environment import device, peak_resident, source_state
+from pipeline.orchestration.environment import device, loaded_packages, peak_resident, source_state
 
 CHILD = "from pipeline.orchestration.environment import peak_resident; print(peak_resident())"
 
@@ -35,6 +36,13 @@ def test_a_gpu_that_was_used_is_named_with_its_memory(monkeypatch):
     where, memory = device()
     assert (where["type"], memory) == ("cpu", None)
     assert where["name"]
+
+
+def test_packages_are_those_that_anything_was_imported_of():
+    providers = metadata.packages_distributions()
+    loaded = {name.partition(".")[0] for name in sys.modules} & providers.keys()
+    packages = {package for name in loaded for package in providers[name]}
+    assert loaded_packages() == {package: metadata.version(package) for package in packages}
 
 
 @pytest.fixture

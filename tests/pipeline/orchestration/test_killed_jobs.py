@@ -26,7 +26,7 @@ from pipeline.tools.store.inventory import list_stores
 from pipeline.train_mae import train_mae
 from pipeline.train_segmentation import train_segmentation
 
-KILLS = 5
+KILLS = 3
 CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree", "os.symlink")
 SOURCE = Source(adapter="orcascore", root="raw")
 RESOURCES = Resources(threads=1, slices_per_batch=7, cache_mb=50)

@@ -13,8 +13,8 @@ GRCSF = {"model": "grcsf", "residuals": "mrm", "width": 4, "rcu": {"patch_sizes"
 TRAINING = {"epochs": 1, "batch_size": 8, "warmup_epochs": 0, "lesion_free_fraction": 0.3}
 HEART = {
     "source": {"adapter": "orcascore", "root": "images"},
-    "slices": {"size": [96, 96], "window": [-200, 800]},
-    "split": {"test": 2, "validation": 2},
+    "slices": {"size": [64, 64], "window": [-200, 800]},
+    "split": {"test": 2, "validation": 1},
     "mae": {"shared": MAE},
     "residuals": {"mrm": {"preset": "fast", "maps": MAPS}},
     "experiments": {"grcsf": {**GRCSF, "training": TRAINING}},
@@ -26,7 +26,7 @@ def test_what_a_run_takes_is_known_within_a_fifth(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"datasets": {"heart": HEART}}), "utf-8")
     common = ["--config", "config.yaml", "--dataset", "heart"]
-    written = ["heart", "images", "--cases", "8", "--seed", "11", "--shape", "20", "96", "96"]
+    written = ["heart", "images", "--cases", "4", "--seed", "11", "--shape", "20", "96", "96"]
     app(["phantom", *written], standalone_mode=False)
     stages = ["ingest", "split", "train-mae --mae shared", "residual-maps --residuals mrm"]
     stages += [f"{stage} --experiment grcsf" for stage in ("train-segmentation", "predict")]

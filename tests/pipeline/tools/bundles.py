@@ -28,12 +28,12 @@ def altered(model, **changes):
     (model / "bundle.json").write_text(json.dumps({**record, **changes}), "utf-8")
 
 
-def rezipped(unpacked, folder, damage=lambda _: None):
+def rezipped(unpacked, folder, damage=lambda _: None, compression=zipfile.ZIP_STORED):
     """A bundle of these files, after `damage` has changed a copy of them in `folder`."""
     shutil.copytree(unpacked, folder)
     damage(folder)
     model = folder.with_suffix(".zip")
-    with zipfile.ZipFile(model, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for file in sorted(folder.iterdir()):
-            archive.write(file, file.name)
+    with zipfile.ZipFile(model, "w", compression, compresslevel=1) as archive:
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, file.relative_to(folder))
     return model

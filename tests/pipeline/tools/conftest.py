@@ -56,7 +56,17 @@ def finished(tmp_path_factory):
         write_phantoms("images")
         for arguments in STAGES:
             stage(*arguments)
+        log = Path("results", "heart", "logs", "ingest.log")  # which the workflow writes
+        log.parent.mkdir()
+        log.touch()
     return folder
+
+
+@pytest.fixture
+def untouched(finished, monkeypatch):
+    """The layout of the results themselves, in the working directory: nothing may change them."""
+    monkeypatch.chdir(finished)
+    return Layout(Path("results"), "heart")
 
 
 @pytest.fixture
@@ -102,24 +112,30 @@ def config(ingested):
     return file
 
 
+@pytest.fixture(scope="session")
+def run_once(ingested_once, tmp_path_factory, mae, residuals, experiment, slices):
+    """What `run` copies."""
+    layout = copy_results(ingested_once, tmp_path_factory.mktemp("untrained"))
+    return untrained(layout, mae, residuals, experiment, slices)
+
+
 @pytest.fixture
-def run(ingested, mae, residuals, experiment, slices):
+def run(run_once, tmp_path):
     """A tree with an MAE and three networks, none of them trained, and its settings."""
-    return untrained(ingested, mae, residuals, experiment, slices)
+    layout, dataset = run_once
+    return copy_results(layout, tmp_path), dataset
 
 
 @pytest.fixture(scope="session")
-def unpacked(ingested_once, tmp_path_factory, mae, residuals, experiment, slices):
+def unpacked(run_once, tmp_path_factory):
     """The files of a bundle of GRCSF, made once."""
     folder = tmp_path_factory.mktemp("bundle")
-    layout = copy_results(ingested_once, folder)
-    made = untrained(layout, mae, residuals, experiment, slices)
-    shutil.unpack_archive(exported(made, folder / "run.zip"), folder / "run")
+    shutil.unpack_archive(exported(run_once, folder / "run.zip"), folder / "run")
     return folder / "run"
 
 
 def untrained(ingested, mae, residuals, experiment, slices):
-    """See `run`."""
+    """See `run_once`."""
     torch.set_num_threads(1)
     torch.manual_seed(1)
     shape = {"image_size": mae.image_size, "patch_size": mae.patch_size}

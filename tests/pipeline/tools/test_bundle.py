@@ -3,7 +3,6 @@
 import json
 import shutil
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from pipeline.storage.files import read_json, write_json
 from pipeline.storage.layout import Layout
 from pipeline.tools.export.bundle import open_bundle
 from pipeline.tools.export.model_card import model_card
-from tests.pipeline.tools.bundles import altered, exported
+from tests.pipeline.tools.bundles import altered, exported, rezipped
 
 WEIGHTS = "network.safetensors"
 NAMES = ("grcsf", "grcsf/repeat-2")
@@ -123,39 +122,34 @@ def test_a_bundle_is_a_zip_and_replaces_nothing(run, tmp_path):
         (lambda model: (model / WEIGHTS).write_bytes(b"x" * 99), f"{WEIGHTS} is damaged"),
     ],
 )
-def test_a_bundle_that_is_not_whole_is_one_line(run, tmp_path, damage, said):
-    model = exported(run, tmp_path / "run.zip")
-    shutil.unpack_archive(model, tmp_path / "run")
-    damage(tmp_path / "run")
-    shutil.make_archive(str(tmp_path / "run"), "zip", tmp_path / "run")
+def test_a_bundle_that_is_not_whole_is_one_line(unpacked, tmp_path, damage, said):
+    model = rezipped(unpacked, tmp_path / "run", damage)
     with pytest.raises(PipelineError, match=said) as raised:
         open_bundle(model, tmp_path / "tree")
     assert len(str(raised.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("folders", [("run",), ("run", "again")])
-def test_a_zip_may_hold_one_bundle_in_a_folder(run, tmp_path, folders):
-    model = exported(run, tmp_path / "run.zip")
+def test_a_zip_may_hold_one_bundle_in_a_folder(unpacked, tmp_path, folders):
     for folder in folders:
-        shutil.unpack_archive(model, tmp_path / "whole" / folder)
+        shutil.copytree(unpacked, tmp_path / "whole" / folder)
     (tmp_path / "whole" / "__MACOSX").mkdir()
     (tmp_path / "whole" / "__MACOSX" / "._bundle.json").touch()
-    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "whole")
+    packed = rezipped(tmp_path / "whole", tmp_path / "packed")
     if len(folders) == 1:
-        assert open_bundle(Path(packed), tmp_path / "tree").experiment == "grcsf"
+        assert open_bundle(packed, tmp_path / "tree").experiment == "grcsf"
     else:
         with pytest.raises(PipelineError, match=r"in the folders .*, expected one bundle a zip"):
-            open_bundle(Path(packed), tmp_path / "tree")
+            open_bundle(packed, tmp_path / "tree")
 
 
 def test_a_byte_changed_in_a_zip_is_found(run, tmp_path):
     model = exported(run, tmp_path / "run.zip", "unet")
     whole = model.read_bytes()
     with zipfile.ZipFile(model) as archive:
-        one = archive.getinfo("network.safetensors")
-    start = one.header_offset + 30 + len(one.filename)
-    # the last bits of a compressed stream are padding
-    for at in np.linspace(start, start + one.compress_size - 9, 5).astype(int):
+        stored = archive.getinfo("network.safetensors")
+    start = stored.header_offset + 30 + len(stored.filename)
+    for at in np.linspace(start, start + stored.file_size - 1, 5).astype(int):
         model.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
         with pytest.raises(PipelineError, match=r"network.safetensors is damaged"):
             open_bundle(model, tmp_path / "tree")

@@ -115,7 +115,7 @@ def test_a_file_of_weights_is_not_inflated_beyond_what_its_settings_need(unpacke
         with (folder / WEIGHTS).open("ab") as file:
             file.truncate(file.tell() + MORE)
 
-    model = rezipped(unpacked, tmp_path / "run", inflated)
+    model = rezipped(unpacked, tmp_path / "run", inflated, ZIP_DEFLATED)
     assert "bytes, expected" in refusal(model, tmp_path)
     # a zip may also claim less than it holds
     data = model.read_bytes()

@@ -27,6 +27,12 @@ from tests.pipeline.tools.bundles import SEED, exported, raw
 STAGE = ("--config", "c", "--dataset", "d", "--experiment", "e")
 
 
+@pytest.fixture
+def without_pages(monkeypatch):
+    """Pages, which take seconds for all images, are empty."""
+    monkeypatch.setattr(images_module, "prediction_page", lambda *_: b"")
+
+
 @pytest.mark.parametrize("chosen", ["grcsf", "looked"])
 def test_an_image_is_predicted_as_the_stages_would(
     run, tmp_path, resources, residuals, mae, chosen
@@ -60,6 +66,7 @@ def test_an_image_is_predicted_as_the_stages_would(
     assert imread(tmp_path / "out" / "d.png").shape[1] > 300
 
 
+@pytest.mark.usefixtures("without_pages")
 def test_an_image_stored_in_another_plane_gets_the_same_mask_on_its_own_grid(
     run, tmp_path, resources
 ):
@@ -81,6 +88,7 @@ def test_an_image_stored_in_another_plane_gets_the_same_mask_on_its_own_grid(
         assert grid_differences(other.geometry, sagittal[1]) == []
 
 
+@pytest.mark.usefixtures("without_pages")
 def test_every_format_is_read(run, tmp_path, resources):
     model = exported(run, tmp_path / "run.zip", "unet")
     images = [raw(run, tmp_path / f"image-{end[1:]}{end}") for end in (".mhd", ".nrrd", ".nii")]
@@ -106,6 +114,7 @@ def test_every_format_is_read(run, tmp_path, resources):
     assert all((mask == masks[0]).all() for mask in masks)
 
 
+@pytest.mark.usefixtures("without_pages")
 def test_faulty_images_are_named_and_the_others_done(run, tmp_path, resources):
     model = exported(run, tmp_path / "run.zip", "unet")
     good = raw(run, tmp_path / "good.nii.gz")
@@ -123,6 +132,7 @@ def test_faulty_images_are_named_and_the_others_done(run, tmp_path, resources):
     assert (tmp_path / "out" / "good.nii.gz").exists()
 
 
+@pytest.mark.usefixtures("without_pages")
 def test_an_image_that_a_stage_refuses_leaves_the_others(run, tmp_path, resources, monkeypatch):
     model = exported(run, tmp_path / "run.zip", "unet")
     images = [raw(run, tmp_path / name) for name in ("second.nii", "third.nii")]
@@ -152,6 +162,7 @@ def test_an_image_is_never_replaced_by_its_mask(run, tmp_path, resources):
     assert list((tmp_path / "scans").iterdir()) == [image]
 
 
+@pytest.mark.usefixtures("without_pages")
 def test_names_must_tell_images_apart_and_keep_no_other_from_its_mask(run, tmp_path, resources):
     model = exported(run, tmp_path / "run.zip", "unet")
     names = ["a/x.nii.gz", "b/x.nii", "a/é.nii", "good.nii.gz"]
@@ -205,6 +216,7 @@ def test_the_agatston_score_is_that_of_whole_candidates(run, tmp_path):
     assert claimed_agatston(bundle, mask, hu, (3.0, 0.5, 0.5)) == pytest.approx(4 * 0.25 * 3)
 
 
+@pytest.mark.usefixtures("without_pages")
 def test_whatever_one_image_raises_the_others_are_predicted(run, tmp_path, resources, monkeypatch):
     model = exported(run, tmp_path / "run.zip", "unet")
     good = [raw(run, tmp_path / f"good-{n}.nii.gz", case) for n, case in enumerate("abcdea")]
@@ -222,7 +234,6 @@ def test_whatever_one_image_raises_the_others_are_predicted(run, tmp_path, resou
         return read(path, *others, **chosen)
 
     monkeypatch.setattr(loading, "read_volume", reading)
-    monkeypatch.setattr(images_module, "prediction_page", lambda *_: b"")  # seconds for all
     mixed = [*good[:2], *bad.values(), *good[2:]]
     with pytest.raises(PipelineError) as raised:
         predict_images(mixed, model, tmp_path / "out", resources)

@@ -12,16 +12,16 @@ from tests.pipeline.tools.calls import STAGES, flat, stage, trace
 pytestmark = pytest.mark.slow
 
 
-def test_every_result_has_its_record(results):
-    written = list(results.root.rglob("*.provenance.json"))
+def test_every_result_has_its_record(untouched):
+    written = list(untouched.root.rglob("*.provenance.json"))
     assert len(written) == len(STAGES)
     assert all(is_record(path) for path in written)
-    assert record_of(results.cases) in written
-    assert record_of(results.table(".md")) in written
+    assert record_of(untouched.cases) in written
+    assert record_of(untouched.table(".md")) in written
 
 
-def test_the_chain_of_a_table_ends_at_the_raw_files(results):
-    code, output = trace(results.table(".csv"))
+def test_the_chain_of_a_table_ends_at_the_raw_files(untouched):
+    code, output = trace(untouched.table(".csv"))
     assert code == 0, output
     lines = output.splitlines()
     depths = {line.split()[0]: len(line) - len(line.lstrip()) for line in reversed(lines) if line}
@@ -36,11 +36,11 @@ def test_the_chain_of_a_table_ends_at_the_raw_files(results):
     assert max(map(len, lines)) < 80
 
 
-def test_a_case_leads_to_its_mask_its_stores_and_its_raw_files(results):
-    case = read_json(results.split)["subsets"]["1"]["test"][0]
-    code, told = trace(results.scores("grcsf"), "--case", case)
+def test_a_case_leads_to_its_mask_its_stores_and_its_raw_files(untouched):
+    case = read_json(untouched.split)["subsets"]["1"]["test"][0]
+    code, told = trace(untouched.scores("grcsf"), "--case", case)
     assert code == 0, told
-    records = json.loads(trace(results.scores("grcsf"), "--case", case, "--json")[1])
+    records = json.loads(trace(untouched.scores("grcsf"), "--case", case, "--json")[1])
     steps = {step["stage"]: step for step in records["steps"].values()}
     made = {link["file"] for link in steps["postprocess"]["results"]}
     mask = f"heart/postprocess/grcsf/subset-1/{case}.mha"
@@ -50,12 +50,12 @@ def test_a_case_leads_to_its_mask_its_stores_and_its_raw_files(results):
     assert [one for one in raw if f" {one}:" in told] == [case]
     assert "raw files of other cases: as recorded" in told
     # a mask is of one case by itself
-    assert "raw files of other cases" in trace(results.root / mask)[1]
+    assert "raw files of other cases" in trace(untouched.root / mask)[1]
 
 
-def test_any_result_may_be_asked_about(results):
-    case = next(iter(read_json(results.cases)["cases"]))
-    test = read_json(results.split)["subsets"]["1"]["test"][0]
+def test_any_result_may_be_asked_about(untouched):
+    case = next(iter(read_json(untouched.cases)["cases"]))
+    test = read_json(untouched.split)["subsets"]["1"]["test"][0]
     shard = f"{case}.zarr/residual/c/0/0/0/0"
     for file, first in (
         ("train_mae/shared/model.safetensors", "train_mae heart mae shared"),
@@ -63,7 +63,7 @@ def test_any_result_may_be_asked_about(results):
         (f"predict/plain/subset-1/{test}.zarr", "predict heart experiment plain subset 1"),
         (f"ingest/{case}.zarr", "ingest heart"),
     ):
-        code, output = trace(results.root / "heart" / file)
+        code, output = trace(untouched.root / "heart" / file)
         assert code == 0, output
         assert output.startswith(first)
 
@@ -90,23 +90,21 @@ def test_a_stage_that_finds_all_made_keeps_the_seconds_of_the_work(results):
         (["results/heart/compare/table.csv", "--experiment", "x"], "has nothing of 'x'"),
     ],
 )
-@pytest.mark.usefixtures("results")
+@pytest.mark.usefixtures("untouched")
 def test_faults_are_one_line(options, told):
-    Path("results/heart/logs").mkdir()
-    Path("results/heart/logs/ingest.log").touch()
     code, error = trace(*options)
     assert code == 1
     assert told in error
     assert "\n" not in error.strip()
 
 
-def test_a_training_case_in_a_table_and_another_than_the_mask_s_are_refused(results):
-    roles = read_json(results.split)["subsets"]["1"]
+def test_a_training_case_in_a_table_and_another_than_the_mask_s_are_refused(untouched):
+    roles = read_json(untouched.split)["subsets"]["1"]
     trained, (case, other) = roles["train"][0], roles["test"]
-    code, error = trace(results.table(".csv"), "--case", trained)
+    code, error = trace(untouched.table(".csv"), "--case", trained)
     assert code == 1
     assert f"nothing of a case {trained!r}" in error
-    code, error = trace(results.mask("plain", 1, case, ".mha"), "--case", other)
+    code, error = trace(untouched.mask("plain", 1, case, ".mha"), "--case", other)
     assert code == 1
     assert f"--case: found {other!r}, but " in error
     assert f"is of {case!r}" in error
