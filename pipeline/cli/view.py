@@ -15,7 +15,7 @@ from pipeline.errors import PipelineError
 def view(
     config: Config,
     cases: Annotated[
-        list[str] | None, typer.Argument(metavar="[CASE]...", help="these alone, not all tested")
+        list[str] | None, typer.Argument(metavar="CASE", help="these alone, not all tested")
     ] = None,
     dataset: Annotated[
         str, typer.Option("--dataset", help="of the configuration, where it has several")

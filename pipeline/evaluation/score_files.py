@@ -51,6 +51,12 @@ def _read_rows(layout: Layout, experiment: str, subsets: Sequence[int]) -> pd.Da
         raise _fault(path, str(error), experiment) from None
     if missing := {"case", "subset"} - set(scores):
         raise _fault(path, f"no column {min(missing)}", experiment)
+    row = [column for column in ("case", "subset", "repeat") if column in scores]
+    if (again := scores.duplicated(row)).any():
+        raise _fault(path, f"case {scores['case'][again].iloc[0]} twice", experiment)
+    numbers = scores.drop(columns=[*names, *risks], errors="ignore")
+    if len(scores) and (texts := list(numbers.select_dtypes(exclude="number"))):
+        raise _fault(path, f"text in column {texts[0]}", experiment)
     return scores[scores["subset"].isin(list(subsets))]
 
 

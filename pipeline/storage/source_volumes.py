@@ -49,7 +49,8 @@ def residual_volume(
     It is in [0, 1], or [−1, 1] if signed. `key` names the settings in errors.
 
     Raises:
-        PipelineError: the maps are missing, damaged, or of other settings or another case.
+        PipelineError: the maps are missing, damaged, or of other settings or another case, or
+            hold what is no number, which viewers show as 0: nothing conspicuous.
     """
     import torch  # here: without maps nothing needs it, and it takes seconds
 
@@ -67,5 +68,9 @@ def residual_volume(
             f"store {path}: found {stored.shape[0]} maps of {stored.shape[1]} slices, expected "
             f"{len(titles)} of {geometry.shape[0]}; run residual-maps again"
         )
-    slices = torch.from_numpy(read_part(stored, place).astype(np.float32)).unsqueeze(1)
+    values = read_part(stored, place)
+    if not np.isfinite(values).all():
+        fault = f"store {path}: residual holds values that are no finite numbers"
+        raise PipelineError(f"{fault}; delete it and run residual-maps again")
+    slices = torch.from_numpy(values.astype(np.float32)).unsqueeze(1)
     return viewed_volume(source_slices(slices, geometry.shape[1:])[:, 0].numpy(), store)

@@ -9,6 +9,7 @@ need neither them nor numpy, because a plan asks them, too.
 - `formats`: a module for each format's header, and for its data.
 - `dicom`: DICOM files and folders.
 - `volumes`: images and masks: reading and writing.
+- `nifti_bytes`: a volume as a NIfTI file in memory.
 - `nearest`: a mask on another grid, by nearest neighbour.
 - `source_grid`: from the grid of a file to the one that the stages work on, and back.
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -14,11 +13,12 @@ import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.colors import Colormap, to_rgb
 
+from pipeline.errors import PipelineError
 from pipeline.evaluation.colours import ON_BLACK, REFERENCE, colours_of
 from pipeline.evaluation.pictures import map_style
 from pipeline.settings import Dataset, repeat_name
 from pipeline.settings.instances import residual_instance
-from pipeline.storage.images.volumes import write_volume
+from pipeline.storage.images.nifti_bytes import nifti_bytes
 from pipeline.storage.intensity import intensity_range
 from pipeline.storage.layout import Layout
 from pipeline.storage.masks import has_mask, read_mask, store_geometry
@@ -28,7 +28,7 @@ from pipeline.storage.source_volumes import (
     viewed_geometry,
     viewed_volume,
 )
-from pipeline.storage.zarr_store import Store, open_store, read_array, store_attributes
+from pipeline.storage.zarr_store import Store, open_store, read_array
 from pipeline.tools.view.cases import ListedCase, shown_repeat
 
 Array = npt.NDArray[Any]  # (z, y, x)
@@ -52,8 +52,10 @@ class Layer:
 def case_layers(layout: Layout, dataset: Dataset, listed: ListedCase, repeat: int) -> list[Layer]:
     """The layers of a case that are there: image, maps, reference, then a mask of each method.
 
+    What is there and damaged is a layer, too: reading it says what is wrong with it.
+
     Raises:
-        PipelineError: a store or a manifest is damaged.
+        PipelineError: the case's own store is damaged.
     """
     store = open_store(layout.case_store(listed.case))
     low, high = intensity_range(store.attrs, dataset.slices)
@@ -71,21 +73,20 @@ def nifti(layer: Layer, store: Store) -> bytes:
     Raises:
         PipelineError: a store or a mask is damaged, or is not as it was written.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "volume.nii"
-        write_volume(path, layer.read(), viewed_geometry(store))
-        return path.read_bytes()
+    return nifti_bytes(layer.read(), viewed_geometry(store))
 
 
 def marked_place(store: Store) -> list[float] | None:
     """A voxel of the slice with most lesion, near its middle: x, y, z in mm as NIfTI counts them.
 
-    None without lesion.
-
-    Raises:
-        PipelineError: the store is damaged.
+    None without lesion, or where the reference is damaged, which its layer says.
     """
-    label = read_array(store, "label") > 0 if store.attrs["labelled"] else np.zeros((1, 1, 1), bool)
+    if not store.attrs["labelled"]:
+        return None
+    try:
+        label = read_array(store, "label") > 0
+    except PipelineError:
+        return None
     if not label.any():
         return None
     z = int(label.sum(axis=(1, 2)).argmax())
@@ -109,15 +110,23 @@ def _maps(layout: Layout, dataset: Dataset, listed: ListedCase, store: Store) ->
     for name, settings in dataset.residuals.items():
         subset = listed.subset or dataset.subsets_with(name)[0]
         path = layout.residual_store(residual_instance(dataset, name, subset), listed.case)
-        if store_attributes(path) is None:
+        if not path.exists():
             continue
-        stored = read_array(open_store(path), "residual")  # (R, z, h, w)
-        planes = {str(place): maps for place, maps in enumerate(stored)}
-        style = map_style(planes, signed=settings.signed)
+        style = map_style(_stored_maps(path), signed=settings.signed)
         colours, of_set = _sampled(style["cmap"]), f", {name}" if len(dataset.residuals) > 1 else ""
         for place, title in enumerate(settings.titles):
             read = partial(residual_volume, path, f"residuals.{name}", settings, place, store)
             yield Layer("map", title + of_set, colours, style["vmin"], style["vmax"], read)
+
+
+def _stored_maps(path: Path) -> dict[str, Array]:
+    """The maps whose values decide their colours' ends; none of a damaged store."""
+    try:
+        stored = read_array(open_store(path), "residual")  # (R, z, h, w)
+    except PipelineError:
+        return {}
+    whole = bool(np.isfinite(stored).all())
+    return {str(place): maps for place, maps in enumerate(stored)} if whole else {}
 
 
 def _sampled(colours: str | Colormap) -> list[Colour]:
@@ -134,10 +143,19 @@ def _masks(
         return
     for name, colour in method_colours(dataset).items():
         training = repeat_name(name, shown_repeat(dataset, name, repeat))
-        made = layout.masks(training, subset).exists()
-        if made and has_mask(layout, training, subset, listed.case):
+        if _is_listed(layout, training, subset, listed.case):
             mask = partial(_predicted, layout, training, subset, listed.case, store)
             yield _mask("mask", training, colour, mask)
+
+
+def _is_listed(layout: Layout, training: str, subset: int, case: str) -> bool:
+    """Whether there should be a mask, also where a damaged manifest does not say so."""
+    if not layout.masks(training, subset).exists():
+        return False
+    try:
+        return has_mask(layout, training, subset, case)
+    except PipelineError:
+        return True
 
 
 def _predicted(layout: Layout, training: str, subset: int, case: str, store: Store) -> Array:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock
 from typing import Any
 
 from pipeline.errors import PipelineError, one_line
@@ -28,9 +29,14 @@ HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-PATIENCE_S = 60  # for a request that was begun
+PATIENCE_S = 60  # for a request that was begun, and for each piece of its answer
+PIECE_BYTES = 2**16
 TEXT = "text/plain; charset=utf-8"
 log = logging.getLogger(__name__)
+
+
+# path below the token → media type and content; None: not there
+Answers = Callable[[str], tuple[str, bytes] | None]
 
 
 class Server(ThreadingHTTPServer):
@@ -38,8 +44,9 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, port: int, answer: Callable[[str], tuple[str, bytes] | None]) -> None:
-        self.answer = answer  # path below the token → media type and content; None: not there
+    def __init__(self, port: int, answer: Answers, at_work: Lock) -> None:
+        self.answer = answer
+        self.at_work = at_work
         self.token = secrets.token_urlsafe(32)
         super().__init__((HOST, port), Handler)
 
@@ -53,6 +60,11 @@ class Server(ThreadingHTTPServer):
         """How a browser on this machine names the server."""
         return f"{HOST}:{self.server_port}", f"localhost:{self.server_port}"
 
+    def server_close(self) -> None:
+        """Wait for a volume that is being made: C++ aborts when Python ends around it."""
+        super().server_close()
+        self.at_work.acquire()  # for good: none is begun any more
+
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """Say in one line what ended a request."""
         error = sys.exc_info()[1]
@@ -60,14 +72,16 @@ class Server(ThreadingHTTPServer):
             log.error("not answered: %s: %s", type(error).__name__, one_line(error or ""))
 
 
-def open_server(port: int, answer: Callable[[str], tuple[str, bytes] | None]) -> Server:
+def open_server(port: int, answer: Answers, at_work: Lock) -> Server:
     """A server that listens; port 0 chooses a free one.
+
+    `at_work` is held by `answer` while it makes what takes long.
 
     Raises:
         PipelineError: the port is taken, or not permitted.
     """
     try:
-        return Server(port, answer)
+        return Server(port, answer, at_work)
     except OSError as error:
         found = f"found {port}, which cannot be used ({error.strerror})"
         raise PipelineError(f"--port: {found}; leave it out for a free one") from None
@@ -83,15 +97,20 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer a path that begins with the token."""
-        _, token, path = [*self.path.partition("?")[0].split("/", 2), "", ""][:3]
+        token, slash, path = self.path.partition("?")[0].removeprefix("/").partition("/")
         known = hmac.compare_digest(token.encode(), self.server.token.encode())
-        if not known or not self._is_from_here():
+        # without the slash, the page would ask for its script and style at other paths
+        if not known or not slash or not self._is_from_here():
             self.send_error(HTTPStatus.FORBIDDEN, "open the address that grcsf view printed")
             return
         try:
             content = self.server.answer(path)
         except (PipelineError, OSError) as error:
             self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+            return
+        except Exception as error:  # such as too little memory: the page says it of this layer
+            fault = f"{type(error).__name__}: {one_line(error)}"
+            self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, fault)
             return
         if content is None:
             self.send_error(HTTPStatus.NOT_FOUND, "there is nothing here")
@@ -116,7 +135,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        # the timeout is one of each write: a whole volume may take minutes through a tunnel
+        for start in range(0, len(content), PIECE_BYTES):
+            self.wfile.write(memoryview(content)[start : start + PIECE_BYTES])
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
         """Requests are not told: their paths hold the token."""

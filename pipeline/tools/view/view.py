@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import webbrowser
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from pipeline.errors import PipelineError
@@ -37,19 +38,18 @@ def open_view(
     listed = listed_cases(layout, dataset, cases, subset, repeat, by)
     if not listed:
         raise PipelineError(f"{layout.dataset}: no case is tested; name cases to look at them")
-    return open_server(port, partial(answer_of, Shown(layout, dataset, listed, by, repeat)))
+    shown = Shown(layout, dataset, listed, by, repeat)
+    return open_server(port, partial(answer_of, shown), shown.one_at_a_time)
 
 
 def serve(server: Server, *, browser: bool, tell: Callable[[str], object]) -> None:
     """Tell the address, and answer until Ctrl-C."""
-    with server:
+    with suppress(KeyboardInterrupt), server:
         tell(f"{server.address}  (Ctrl-C ends it)")
-        try:
-            if browser:
-                # beside the serving: a browser in the terminal returns when it is closed
-                opened = threading.Thread(target=webbrowser.open, args=[server.address])
-                opened.daemon = True
-                opened.start()
-            server.serve_forever()
-        except KeyboardInterrupt:
-            tell("view ended")
+        if browser:
+            # beside the serving: a browser in the terminal returns when it is closed
+            opened = threading.Thread(target=webbrowser.open, args=[server.address])
+            opened.daemon = True
+            opened.start()
+        server.serve_forever()
+    tell("view ended")

@@ -4,6 +4,7 @@ import csv
 
 import pytest
 
+from pipeline.errors import PipelineError
 from pipeline.evaluation.pages import emphasis
 from pipeline.evaluation.score_files import read_scores
 from pipeline.evaluation.tables import TextTable, aligned, cell, text_of, write_csv, write_table
@@ -24,6 +25,21 @@ def test_a_name_begins_no_formula_and_is_read_as_it_was(tmp_path, name):
     read = read_scores(layout, "e", [1])
     assert read["group"].to_dict() == {"01": name, "2": "g"}
     assert read["dice"].tolist()[0] == -0.5
+
+
+@pytest.mark.parametrize(
+    ("rows", "fault"),
+    [
+        ([["01", 1, "much"]], "text in column dice"),
+        ([["01", 1, 0.5], ["01", 1, 0.6]], "case 01 twice"),
+    ],
+)
+def test_a_damaged_table_of_scores_is_refused(tmp_path, rows, fault):
+    layout = Layout(tmp_path, "d")
+    records = [dict(zip(("case", "subset", "dice"), row, strict=True)) for row in rows]
+    write_csv(layout.scores("e"), records)
+    with pytest.raises(PipelineError, match=f"e.csv: {fault}, expected the scores .* delete it"):
+        read_scores(layout, "e", [1])
 
 
 @pytest.mark.parametrize("number", ["-0.5", "+3", "-inf", "-1e-3", -2, 1.5])

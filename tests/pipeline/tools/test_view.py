@@ -1,11 +1,10 @@
-"""`grcsf view`: who may ask, what is shown of which case, and in which order."""
+"""`grcsf view`: what is shown of which case, and in which order."""
 
 import hashlib
 import json
 import queue
 import re
 import tomllib
-from http.client import HTTPConnection
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +20,13 @@ from pipeline.storage.files import read_json
 from pipeline.storage.images.volumes import read_volume
 from pipeline.storage.layout import folder_of
 from pipeline.storage.masks import grid_differences
+from pipeline.storage.zarr_store import write_store
 from pipeline.tools.view.cases import listed_cases
 from pipeline.tools.view.server import Server
 from pipeline.tools.view.view import open_view
 from tests.pipeline.results import copy_results
 from tests.pipeline.storage.images.grids import turned
-from tests.pipeline.tools.viewed import DATASET, GRID, SCRIPT, images
+from tests.pipeline.tools.viewed import DATASET, GRID, SCRIPT, asked, images, values
 
 ROOT = Path(__file__).parents[3]
 STATIC = ROOT / "pipeline" / "tools" / "view" / "static"
@@ -34,74 +34,10 @@ WORST_FIRST = ["turned", SCRIPT, "good", "unseen"]
 MAPS = [f"Residual, {ratio}% masked, {name}" for name in ("mrm", "signed") for ratio in (50, 75)]
 
 
-def asked(server, path, *, token=None, method="GET", **headers):
-    """Status, headers and body of a request for a path below the token."""
-    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=60)
-    whole = f"/{server.token if token is None else token}/{path}"
-    host = {} if "Host" in headers else {"Host": f"127.0.0.1:{server.server_port}"}
-    connection.putrequest(method, whole, skip_host=True)
-    for name, value in {**host, **headers}.items():
-        connection.putheader(name, value)
-    connection.endheaders()
-    answer = connection.getresponse()
-    body = answer.read()
-    connection.close()
-    return answer.status, answer.headers, body
-
-
 def told(server, path):
     status, _, body = asked(server, path)
     assert status == 200, body
     return json.loads(body)
-
-
-def test_only_the_printed_address_is_answered(page_server):
-    port = page_server.server_port
-    paths = ["", "view.js", "cases.json", "cases/0.json", "volumes/0/0.nii", "elsewhere"]
-    for path in paths:
-        for token in ("", "x", page_server.token[:-1], page_server.token + "a"):
-            assert asked(page_server, path, token=token)[0] == 403
-        refused = [
-            {"Host": "127.0.0.1"},
-            {"Host": f"elsewhere.example:{port}"},
-            {"Host": f"127.0.0.1:{port + 1}"},
-            {"Origin": "http://elsewhere.example"},
-            {"Origin": "null"},
-            {"Origin": f"http://127.0.0.1:{port + 1}"},
-            {"Origin": f"https://127.0.0.1:{port}"},
-        ]
-        for headers in refused:
-            assert asked(page_server, path, **headers)[0] == 403, headers
-    for host in (f"127.0.0.1:{port}", f"localhost:{port}"):
-        assert asked(page_server, "cases.json", Host=host, Origin=f"http://{host}")[0] == 200
-    assert asked(page_server, "cases.json", method="POST")[0] == 501
-    assert page_server.server_address[0] == "127.0.0.1"
-
-
-def test_no_path_leads_to_a_file(page_server):
-    for path in (
-        "../cases.json",
-        "..%2f..%2fingest/manifest.json",
-        "//etc/passwd",
-        "page.html",
-        "cases/4.json",
-        "cases/-1.json",
-        "volumes/0/99.nii",
-        f"cases/{SCRIPT.replace(' ', '%20')}.json",
-        "volumes/../0/0.nii",
-    ):
-        assert asked(page_server, path)[0] == 404, path
-
-
-def test_every_answer_keeps_the_page_to_itself(page_server):
-    for path, token in (("", None), ("cases.json", None), ("none", None), ("", "wrong")):
-        headers = asked(page_server, path, token=token)[1]
-        policy = headers["Content-Security-Policy"]
-        assert "default-src 'none'" in policy
-        assert set(re.findall(r"\S+:|\*|'unsafe-\S+", policy)) == {"data:", "blob:"}
-        assert headers["X-Content-Type-Options"] == "nosniff"
-        assert headers["Referrer-Policy"] == "no-referrer"
-        assert headers["Cache-Control"] == "no-store"
 
 
 def test_cases_are_led_through_from_the_worst_dice(viewed, page_server):
@@ -140,7 +76,8 @@ def test_a_case_has_its_layers_in_the_report_s_colours_and_every_method_s_scores
     assert (unseen["scores"], unseen["place"]) == ([], None)
 
 
-def test_a_volume_lies_in_its_source_s_geometry_with_its_values(page_server, tmp_path):
+def test_a_volume_lies_in_its_source_s_geometry_with_its_values(page_server, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")  # a killed view would leave images behind
     number = WORST_FIRST.index("turned")
     image, lesion = images()["turned"]
     maps = np.broadcast_to(-(np.arange(5) / 8 + 1 / 16)[:, None, None], image.shape)
@@ -165,16 +102,37 @@ def test_the_first_place_is_in_the_lesion(page_server):
     assert images()["turned"][1][z, y, x]
 
 
-def test_a_mask_that_was_changed_is_told_and_nothing_else_is_lost(viewed, tmp_path):
+def test_what_is_damaged_is_told_and_nothing_else_is_lost(viewed, tmp_path):
     layout = copy_results(viewed, tmp_path)
     masks = layout.masks("unetpp", 1)
     mask = folder_of(masks) / read_json(masks)["cases"]["good"]["file"]
     mask.write_bytes(mask.read_bytes() + b"x")
-    answer = open_view(layout, DATASET, ["good"])
-    with answer:
-        assert answer.answer("volumes/0/7.nii")[1]
-        with pytest.raises(PipelineError, match=r"case good: mask .* is not as postprocess wrote"):
-            answer.answer("volumes/0/6.nii")
+    layout.masks("grcsf", 1).write_text("{", "utf-8")
+    for array in (layout.case_store("good") / "label", layout.residual_store("mrm", "good")):
+        shard = max(array.rglob("0"), key=lambda path: path.is_file())
+        shard.write_bytes(bytes(shard.stat().st_size))
+    maps = np.stack([values(0), np.full_like(values(0), np.nan)])
+    signed = layout.residual_store("signed", "good")
+    write_store(signed, {"residual": maps}, {"fingerprint": "x"}, slice_axis=1)
+    faults = {
+        1: "mrm/good.zarr: residual cannot be read",
+        2: "mrm/good.zarr: residual cannot be read",
+        4: "signed/good.zarr: residual holds values that are no finite numbers",
+        5: "ingest/good.zarr: label cannot be read",
+        6: "case good: mask .* is not as postprocess wrote",
+        7: "grcsf/subset-1.json: damaged",
+    }
+    with open_view(layout, DATASET, ["good"]) as server:
+        case = json.loads(server.answer("cases/0.json")[1])
+        assert [layer["title"] for layer in case["layers"]] == [
+            *("image", *MAPS, "reference", "unetpp", "grcsf")
+        ]
+        for layer in range(8):
+            if layer not in faults:
+                assert server.answer(f"volumes/0/{layer}.nii")[1]
+                continue
+            with pytest.raises(PipelineError, match=faults[layer]):
+                server.answer(f"volumes/0/{layer}.nii")
 
 
 def test_a_repeat_is_chosen(viewed, tmp_path):
@@ -243,11 +201,6 @@ def test_what_cannot_be_shown_is_one_line(config, arguments, reason):
     assert isinstance(error, PipelineError)
     assert reason in str(error)
     assert "\n" not in str(error)
-
-
-def test_a_taken_port_is_one_line(viewed, page_server):
-    with pytest.raises(PipelineError, match=r"--port: found .* cannot be used .*; leave it out"):
-        open_view(viewed, DATASET, [], port=page_server.server_port)
 
 
 def test_niivue_is_the_file_that_its_note_names_and_is_installed_with_its_licence():

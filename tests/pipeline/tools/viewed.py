@@ -1,5 +1,7 @@
 """Finished results of four cases, as `grcsf view` shows them, made from arrays alone."""
 
+from http.client import HTTPConnection
+
 import numpy as np
 
 from pipeline.evaluate import evaluate
@@ -71,3 +73,18 @@ def write_results(root):
         postprocess(tree.layout, name, 1, DATASET.postprocess)
         evaluate(tree.layout, name, (1,), DATASET.evaluation, DATASET.postprocess, 0, 1)
     return tree.layout
+
+
+def asked(server, path, *, token=None, method="GET", **headers):
+    """Status, headers and body of a request for a path below the token."""
+    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=60)
+    whole = f"/{server.token if token is None else token}/{path}"
+    host = {} if "Host" in headers else {"Host": f"127.0.0.1:{server.server_port}"}
+    connection.putrequest(method, whole, skip_host=True)
+    for name, value in {**host, **headers}.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    return answer.status, answer.headers, body
