@@ -1,4 +1,4 @@
-# demo, test, test-slurm, lint, real, evidence and bench: each sets itself up in .venv, once.
+# demo, test, test-cold, test-slurm, lint, real, evidence and bench: each sets itself up in .venv, once.
 
 PYTHON ?= python3
 CORES ?= $(shell nproc)
@@ -9,12 +9,13 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 CONFIGS := $(wildcard config/*.yaml)
 EVIDENCE := results/evidence
 
-.PHONY: help demo test test-slurm lint lint-style lint-types lint-rules format real evidence bench bench-gpu clean
+.PHONY: help demo test test-cold test-slurm lint lint-style lint-types lint-rules format real evidence bench bench-gpu clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    run the whole pipeline on synthetic images (config/demo.yaml)"
-	@echo "make test    run all tests"
+	@echo "make test    run the tests"
+	@echo "make test-cold   run those that start Python, environments and containers from nothing"
 	@echo "make test-slurm  run the pipeline on a private SLURM of two nodes, where SLURM is installed"
 	@echo "make lint    check style, types, rules and configurations"
 	@echo "make format  bring the sources into the style that lint asks for"
@@ -30,7 +31,10 @@ demo: .venv/.ready
 
 # The trainings of several tests run side by side, so each keeps to one thread.
 test: .venv/.ready
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(CORES) --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(CORES) --dist worksteal -m "not cold"
+
+test-cold: .venv/.ready
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(CORES) --dist worksteal -m cold
 
 # Two clusters side by side, one for each file of tests.
 test-slurm:

@@ -8,7 +8,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from monai.metrics import DiceMetric, MeanIoU
 from sklearn import metrics as sklearn_metrics
 
 from grcsf.metrics import (
@@ -96,6 +95,8 @@ def test_table_2_voe_without_post_processing_misses_in_one_row():
 
 @given(masks, masks, st.permutations(range(60)))
 def test_agrees_with_sklearn_and_monai_and_is_blind_to_order(prediction, reference, order):
+    from monai.metrics import DiceMetric, MeanIoU  # here: it takes seconds
+
     counts = count_voxels(prediction, reference)
     tn, fp, fn, tp = sklearn_metrics.confusion_matrix(
         reference.ravel(), prediction.ravel(), labels=[False, True]

@@ -25,6 +25,7 @@ from snakemake.deployment.conda import MIN_CONDA_VER
 from pipeline.orchestration.locks import lock_environments, release
 from pipeline.storage.layout import Layout, record_of
 
+pytestmark = pytest.mark.cold
 ROOT = Path(__file__).parents[2]
 FIRST = ["results/heart/split/split.json"]
 STAND_IN_CONDA = """#!{python}
@@ -161,7 +162,6 @@ def packages_of(declared: Path) -> dict[str, str]:
     return run["packages"]
 
 
-@pytest.mark.slow
 def test_the_first_stages_run_in_conda_s_environment(activated, tmp_path):
     told = snakemake(tmp_path, "--use-conda", *FIRST, variables=activated)
     assert "envs/data.yaml created" in told
@@ -178,7 +178,6 @@ def test_the_first_stages_run_in_conda_s_environment(activated, tmp_path):
         assert {f"{name}=={one}" for name, one in named.items()} <= set(pinned["pip"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("conda", ["stand-in"], indirect=True)
 def test_two_calls_make_an_environment_one_after_the_other(activated, project, monkeypatch):
     project.configure(heart_alone())
@@ -199,7 +198,6 @@ def test_two_calls_make_an_environment_one_after_the_other(activated, project, m
     assert "envs/data.yaml created" in call.communicate()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["data", "torch", "report"])
 def test_every_stage_s_modules_are_found_with_the_listed_packages_alone(name, tmp_path):
     file = ROOT / "envs" / f"{name}.yaml"
@@ -216,7 +214,6 @@ def test_every_stage_s_modules_are_found_with_the_listed_packages_alone(name, tm
     assert done.stdout.decode().strip() == str(tmp_path / "env")
 
 
-@pytest.mark.slow
 def test_a_container_runs_its_own_python(project, tmp_path):
     project.copy_checkout()
     image = project.checkout / "envs" / "grcsf.sif"

@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from monai.losses.adversarial_loss import PatchAdversarialLoss
-from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
 from torch import nn
 
 from grcsf.mae.adversarial import build_discriminator, discriminator_loss, generator_term, pasted
@@ -37,6 +35,9 @@ def test_each_term_trains_its_own_network():
 
 
 def test_weights_values_and_gradients_are_monais_to_the_bit():
+    from monai.losses import PatchAdversarialLoss  # here: it takes seconds
+    from monai.networks.nets import PatchDiscriminator
+
     torch.manual_seed(0)
     theirs = PatchDiscriminator(
         spatial_dims=2, channels=32, in_channels=1, out_channels=1, num_layers_d=3
