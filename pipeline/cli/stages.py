@@ -210,6 +210,8 @@ def report(config: Config, dataset: DatasetName, override: Override = "") -> Non
     from pipeline.report import report as run
 
     job = open_job(config, override, dataset)
-    configured_by = ["--config", str(config), *(["--set", override] if override else [])]
+    # as a user would type it: pages are passed on, without the way to the project
+    typed = config.relative_to(Path.cwd()) if config.is_relative_to(Path.cwd()) else config
+    configured_by = ["--config", str(typed), *(["--set", override] if override else [])]
     with recorded(job, "report"):
         run(job.layout, job.dataset, job.settings.seed, configured_by)
