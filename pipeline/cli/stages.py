@@ -5,6 +5,7 @@ Heavy imports stay inside the commands, so that `--help` is instant.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
