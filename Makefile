@@ -1,4 +1,4 @@
-# demo, test, test-cold, test-slurm, lint, real, evidence and bench: each sets itself up in .venv, once.
+# demo, test, test-processes, test-slurm, lint, real, evidence and bench: each sets itself up in .venv, once.
 
 PYTHON ?= python3
 CORES ?= $(shell nproc)
@@ -6,16 +6,20 @@ export GRCSF_SHARED ?= ../shared
 BIN := .venv/bin
 
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+# Trainings of several tests run side by side, so each keeps to one thread; one process more than
+# there are cores, for some wait. Many Pythons start, which should not all compile the same modules.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/pytest --dist worksteal \
+    --numprocesses $(shell expr $(CORES) + 1)
 CONFIGS := $(wildcard config/*.yaml)
 EVIDENCE := results/evidence
 
-.PHONY: help demo test test-cold test-slurm lint lint-style lint-types lint-rules format real evidence bench bench-gpu clean
+.PHONY: help demo test test-processes test-slurm lint lint-style lint-types lint-rules format real evidence bench bench-gpu clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    run the whole pipeline on synthetic images (config/demo.yaml)"
 	@echo "make test    run the tests"
-	@echo "make test-cold   run those that start Python, environments and containers from nothing"
+	@echo "make test-processes   run those that start Python and environments from nothing, or kill jobs"
 	@echo "make test-slurm  run the pipeline on a private SLURM of two nodes, where SLURM is installed"
 	@echo "make lint    check style, types, rules and configurations"
 	@echo "make format  bring the sources into the style that lint asks for"
@@ -29,12 +33,11 @@ demo: .venv/.ready
 	$(SNAKEMAKE)
 	@echo "reports:" && ls -1 $(CURDIR)/results/*/report/report.html
 
-# The trainings of several tests run side by side, so each keeps to one thread.
 test: .venv/.ready
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(CORES) --dist worksteal -m "not cold"
+	$(PYTEST) -m "not processes"
 
-test-cold: .venv/.ready
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(CORES) --dist worksteal -m cold
+test-processes: .venv/.ready
+	$(PYTEST) -m processes
 
 # Two clusters side by side, one for each file of tests.
 test-slurm:

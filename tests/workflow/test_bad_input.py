@@ -187,7 +187,7 @@ def mounted_results(project, config):
     return call
 
 
-@pytest.mark.cold
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("mounted", "told"),
     [
@@ -206,7 +206,7 @@ def test_results_on_a_disk_that_takes_nothing(mounted_results, project, mounted,
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.cold
+@pytest.mark.processes
 def test_a_plan_needs_no_disk_that_takes_something(mounted_results):
     done = mounted_results("size=1m,ro", "-n")
     assert done.returncode == 0, done.stderr

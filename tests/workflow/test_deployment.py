@@ -25,7 +25,7 @@ from snakemake.deployment.conda import MIN_CONDA_VER
 from pipeline.orchestration.locks import lock_environments, release
 from pipeline.storage.layout import Layout, record_of
 
-pytestmark = pytest.mark.cold
+pytestmark = pytest.mark.processes
 ROOT = Path(__file__).parents[2]
 FIRST = ["results/heart/split/split.json"]
 STAND_IN_CONDA = """#!{python}

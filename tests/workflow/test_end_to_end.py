@@ -23,7 +23,7 @@ CALL = ("--cores", "2", "--configfile", "config.yaml")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-@pytest.mark.cold
+@pytest.mark.processes
 def test_the_first_stages_run_from_a_shell(project):
     """In Pythons of their own, unlike all the others here, and on the other kind of phantoms."""
     phantom = {"kind": "head", "cases": 6, "seed": 3, "shape": [8, 32, 32], "unlabelled": 1}

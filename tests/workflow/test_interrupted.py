@@ -19,7 +19,7 @@ MODEL = str(HEAD.model("unet", 1))
 CALL = ("--cores", "2", "--configfile", "config.yaml")
 STOPPED = "stopped half-way: head train_segmentation unet 1"
 TAKEN_UP = "taken up where it stood: head train_segmentation unet 1"
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.processes, pytest.mark.timeout(1200)]
 
 
 def configuration(workers: int = 0) -> dict:

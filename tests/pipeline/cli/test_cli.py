@@ -89,7 +89,7 @@ def test_the_machines_faults_name_the_file_and_the_remedy(message_after, number,
     assert remedy in said
 
 
-@pytest.mark.cold
+@pytest.mark.processes
 def test_a_name_that_the_terminal_cannot_show_ends_no_command(tmp_path):
     code = (
         "import sys, typer; from pipeline import cli; from pipeline.cli.job import app\n"
@@ -145,7 +145,7 @@ def loaded(code: str, names: tuple[str, ...], folder: Path) -> set[str]:
     return set(ended.stdout.split())
 
 
-@pytest.mark.cold
+@pytest.mark.processes
 def test_help_needs_no_heavy_library(tmp_path):
     heavy = ("torch", "zarr", "SimpleITK", "numpy")
     assert loaded("import pipeline.cli", heavy, tmp_path) == set()
@@ -195,13 +195,13 @@ def importing(steps):
     return "\n".join(lines)
 
 
-@pytest.mark.cold
+@pytest.mark.processes
 @pytest.mark.parametrize("steps", [FIRST, WITH_NETWORKS])
 def test_stages_start_without_what_they_do_not_need(tmp_path, steps):
     assert loaded(importing(steps), (), tmp_path) == set()
 
 
-@pytest.mark.cold
+@pytest.mark.processes
 def test_trainings_start_with_a_torchmetrics_that_is_whole_where_more_is_asked_for(tmp_path):
     code = (
         f"{importing(TRAINING)}\n"
@@ -213,7 +213,7 @@ def test_trainings_start_with_a_torchmetrics_that_is_whole_where_more_is_asked_f
     assert loaded(code, names, tmp_path) == set(names)
 
 
-@pytest.mark.cold
+@pytest.mark.processes
 def test_threads_are_bound_before_numpy_is_imported(tmp_path):
     code = (
         "import sys; from pathlib import Path; from pipeline.cli import job\n"

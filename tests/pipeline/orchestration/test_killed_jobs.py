@@ -118,6 +118,7 @@ def start(ingested_once, trained_once, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_job_killed_at_any_moment_goes_on_and_ends_with_the_same_bits(stage, start, tmp_path):
     origin = start[stage]
