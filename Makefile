@@ -6,10 +6,8 @@ export GRCSF_SHARED ?= ../shared
 BIN := .venv/bin
 
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
-# Trainings of several tests run side by side, so each keeps to one thread; one process more than
-# there are cores, for some wait. Many Pythons start, which should not all compile the same modules.
-PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/pytest --dist worksteal \
-    --numprocesses $(shell expr $(CORES) + 1)
+# Trainings of several tests run side by side, so each keeps to one thread.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(CORES) --dist worksteal
 CONFIGS := $(wildcard config/*.yaml)
 EVIDENCE := results/evidence
 
