@@ -102,6 +102,7 @@ $(EVIDENCE)/images:
 bench: .venv/.ready
 	$(BIN)/python benchmarks/residual_maps.py --slices 2
 	$(BIN)/python benchmarks/reading.py
+	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python benchmarks/postprocess.py --slices 400
 	$(BIN)/python benchmarks/memory.py
@@ -113,6 +114,7 @@ bench-gpu: .venv/.ready
 	$(BIN)/python benchmarks/residual_maps.py --device cuda --slices 189
 	$(BIN)/python benchmarks/residual_stage.py --device cuda --cases 40
 	$(BIN)/python benchmarks/residual_stage.py --device cuda --cases 40 --compile
+	$(BIN)/python benchmarks/training.py --device cuda --width 64 --size 224 --batch 21 --preset large --mae-batch 32 --compile
 	$(BIN)/python benchmarks/memory.py --measure
 	$(BIN)/python benchmarks/rates.py --device cuda
 

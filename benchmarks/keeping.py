@@ -1,4 +1,4 @@
-"""Where the benchmarks keep their figures: a JSON file each, with the machine that they are of."""
+"""Where the benchmarks keep their figures: one JSON file, with the machine that they are of."""
 
 import json
 import os
@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+FIGURES = RESULTS / "figures.json"
 
 
 def keep(name: str, figures: Any) -> None:
-    """Write `results/<name>.json`."""
+    """Put a benchmark's figures into `results/figures.json`, and leave the others'."""
     import torch  # here: processes whose memory is measured import the script, too
 
     RESULTS.mkdir(exist_ok=True)
@@ -21,8 +22,9 @@ def keep(name: str, figures: Any) -> None:
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }
-    text = json.dumps({"machine": machine, "figures": figures}, indent=1, default=str)
-    (RESULTS / f"{name}.json").write_text(text + "\n", "utf-8")
+    known = json.loads(FIGURES.read_text("utf-8")) if FIGURES.exists() else {}
+    known[name] = {"machine": machine, "figures": figures}
+    FIGURES.write_text(json.dumps(known, indent=1, default=str) + "\n", "utf-8")
 
 
 def processor() -> str:

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from variants import RATIOS, in_batches, random_model
 
 from grcsf.losses import mixed_loss
+from grcsf.mae.losses import masked_mse
 from grcsf.mae.masking import training_masks
-from grcsf.mae.model import PRESETS, build_mae, masked_mse
+from grcsf.mae.model import PRESETS, build_mae
 from grcsf.mae.precision import Precision, at_precision
 from grcsf.models.build import build_segmentation_model
 from pipeline.networks.devices import multiplies_bf16
@@ -109,16 +110,16 @@ def build_work(options: argparse.Namespace, device: torch.device) -> list[Work]:
     ]
 
 
-def grcsf_macs() -> int:
-    """Of a slice's forward pass through the paper's network."""
+def grcsf_macs(width: int = 64, side: int = SIDE) -> int:
+    """Of a slice's forward pass through GRCSF, by default the paper's."""
     maps = [{"mae": "mae", "mask_ratio": ratio} for ratio in RATIOS]
     dataset = Dataset.model_validate(
         {
             "source": {"adapter": "atlas", "root": "."},
-            "slices": {"size": [SIDE, SIDE], "percentiles": [0, 100]},
+            "slices": {"size": [side, side], "percentiles": [0, 100]},
             "mae": {"mae": {}},
             "residuals": {"mrm": {"preset": "paper", "maps": maps}},
-            "experiments": {"grcsf": {"model": "grcsf", "residuals": "mrm"}},
+            "experiments": {"grcsf": {"model": "grcsf", "residuals": "mrm", "width": width}},
         }
     )
     return network_macs(dataset, "grcsf")

@@ -37,7 +37,7 @@ from pipeline.storage.residual_store import residual_fingerprint
 from pipeline.storage.slices import network_residuals, slices_in_context
 from pipeline.storage.zarr_store import Store, is_current, open_store, read_array, write_store
 
-VERSION = 1
+VERSION = 2
 log = logging.getLogger(__name__)
 GEOMETRY = ("spacing", "origin", "direction")
 
@@ -159,25 +159,32 @@ def predict_case(
 ) -> Probability:
     """Probabilities `(z, y, x)` in [0, 1] on the source's grid, computed in batches of slices.
 
+    A slice of one intensity shows no lesion: it has probability 0, and no network sees it.
+
     Raises:
         PipelineError: residual maps have a hole, or the network's output is not finite.
     """
     image: Any = store["image"]
     limits = intensity_range(store.attrs, slices)
     context, beyond = context_of(network), beyond_of(network)
-    probability = np.empty(image.shape, np.float16)
+    probability = np.zeros(image.shape, np.float16)
     for start in range(0, image.shape[0], batch):
         part = slice(start, min(start + batch, image.shape[0]))
         read = partial(read_array, store, "image")
         depth = image.shape[0]
         shown = slices_in_context(read, part, depth, context, limits, slices.size, beyond)
-        images = shown.to(device)
+        own = shown[:, context].flatten(1)  # (b, h · w)
+        filled = own.amax(dim=1) > own.amin(dim=1)
+        if not bool(filled.any()):
+            continue
+        images = shown[filled].to(device)
         residuals = None
         if residual_store is not None:
             maps = read_array(residual_store, "residual", (slice(None), part))  # (R, b, h, w)
             # the path of a shared store does not end in the case's name
             case, path = str(store.attrs.get("case")), residual_store.store_path
-            residuals = network_residuals(maps, slices.size, case, path, start).to(device)
+            maps_shown = network_residuals(maps, slices.size, case, path, start)
+            residuals = maps_shown[filled].to(device)
         with torch.inference_mode():
             # (b, 1, h, w) → (b, 1, y, x)
             predicted = source_slices(torch.sigmoid(network(images, residuals)), image.shape[1:])
@@ -186,5 +193,5 @@ def predict_case(
                 f"case {store.attrs.get('case', store.store_path)}: the network's output is no "
                 f"number in slices {start} to {part.stop - 1}; train with precision fp32"
             )
-        probability[part] = predicted[:, 0].half().cpu().numpy()
+        probability[part][filled.numpy()] = predicted[:, 0].half().cpu().numpy()
     return probability

@@ -22,6 +22,7 @@ from grcsf.residuals import multi_ratio_residuals
 from grcsf.transfer import send
 from pipeline.errors import PipelineError
 from pipeline.networks.build import empty_masked_model, masked_models
+from pipeline.networks.compiling import compile_fault
 from pipeline.networks.devices import compute_device, fetch, multiplies_bf16
 from pipeline.networks.prefetch import ahead, behind, one_behind
 from pipeline.networks.reconstruction import CaseInProgress, SliceTask, prepare_case, slice_tasks
@@ -194,23 +195,12 @@ def _queue(
             dtype=torch.float32 if precision == "fp32" else torch.bfloat16,
             fitting=fitting,
         )
-    # named in full: torch imports its compiler, most of a second, only where this line is reached
-    except torch._dynamo.exc.TorchDynamoException as error:
-        raise PipelineError(
-            f"resources.compile: torch cannot compile here ({_reason(error)}); install what is "
-            "missing, or set resources.compile: false"
-        ) from error
+    except RuntimeError as error:
+        if (fault := compile_fault(error)) is None:
+            raise
+        raise fault from error
     # rounded on the device: numpy is slow, and this thread would meanwhile queue nothing
     return fetch(residuals.half())
-
-
-def _reason(error: Exception) -> str:
-    """The line that gives the reason, in the output of a compiler, Triton or torch itself."""
-    cause = getattr(error, "inner_exception", error)
-    output = getattr(cause, "output", "") or getattr(cause, "details", "") or str(cause)
-    lines = [line.strip() for line in str(output).splitlines() if line.strip()]
-    errors = [line for line in lines if "error:" in line.lower()]
-    return [type(cause).__name__, *lines[-1:], *errors[:1]][-1][:300]
 
 
 def _keep(

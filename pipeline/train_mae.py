@@ -111,8 +111,9 @@ def _train(
         )
     length = f"{settings.steps} steps in {epochs} epochs" if settings.steps else f"{epochs} epochs"
     log.info("%s: %d training, %d validation slices; %s", title, train, validation, length)
+    pictures = folder_of(manifest) / "pictures"
     fit(
-        MaeTraining(model, settings, seed, folder_of(manifest) / "pictures"),
+        MaeTraining(model, settings, seed, pictures, compiled=resources.compile),
         loaders,
         manifest,
         key,

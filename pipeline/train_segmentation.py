@@ -86,7 +86,7 @@ def train_segmentation(
     load_public_weights(network, settings.model, list(start), _pretrained_key(name))
     if settings.training.normalise == "dataset":
         record["normalisation"] = _normalise(network, layout, roles["train"], cases, slices)
-    module = SegmentationTraining(network, settings.training, seed)
+    module = SegmentationTraining(network, settings.training, seed, compiling=resources.compile)
     beyond = beyond_of(network)
     train, validation = (
         _loader(layout, roles[role], cases, settings, used, slices, seed, resources, role, beyond)

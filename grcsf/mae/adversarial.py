@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from grcsf.mae.patches import patchify, unpatchify
+from grcsf.transfer import send
 
 CHANNELS = 32
 LAYERS = 3
@@ -56,7 +57,7 @@ def pasted(predictions: Tensor, images: Tensor, masks: Tensor) -> Tensor:
     """
     patch_size = round(predictions.shape[-1] ** 0.5)
     patches = patchify(images.float(), patch_size)
-    hidden = masks.to(predictions.device).unsqueeze(-1)
+    hidden = send(masks, predictions.device).unsqueeze(-1)
     return unpatchify(torch.where(hidden, predictions.float(), patches), patch_size)
 
 

@@ -1,11 +1,7 @@
-"""Masked models by name: architectures, sizes, and the training loss of each."""
+"""Masked models by name: architectures and sizes."""
 
-from collections.abc import Callable
-
-from torch import Tensor, nn
-
-from grcsf.mae.model import PRESETS, MaskedAutoencoder, build_mae, masked_mse
-from grcsf.mae.patches import patchify
+from grcsf.mae.losses import MASKED_LOSSES
+from grcsf.mae.model import PRESETS, MaskedAutoencoder, build_mae
 from grcsf.mae.simmim import SimMim
 
 MaskedModel = MaskedAutoencoder | SimMim
@@ -36,24 +32,3 @@ def build_masked_model(
     return SimMim(
         shape.width, shape.depth, shape.heads, image_size=image_size, patch_size=patch_size
     )
-
-
-def masked_l1(model: Callable[[Tensor, Tensor], Tensor], images: Tensor, masks: Tensor) -> Tensor:
-    """Mean absolute error over the masked patches' pixels, SimMIM's training loss.
-
-    Args:
-        model: predicts (B, L, p·p) of images and masks.
-        images: (B, 1, H, W), in [0, 1].
-        masks: (B, L) bool, 1 = masked.
-
-    Returns:
-        A scalar, in float32 whatever the model computes in.
-    """
-    predictions = model(images, masks).float()
-    targets = patchify(images.float(), round(predictions.shape[-1] ** 0.5))
-    chosen = masks.to(predictions.device)
-    return nn.functional.l1_loss(predictions[chosen], targets[chosen])
-
-
-MASKED_LOSSES = {"mae": masked_mse, "simmim": masked_l1}
-"""The loss of each architecture: (model, images, masks) → scalar."""

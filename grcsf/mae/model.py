@@ -4,7 +4,6 @@ He et al. 2022; paper, section 3.3.1. The state dict has the public MAE's key na
 checkpoints load as they are.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -202,26 +201,6 @@ def build_mae(
     return MaskedAutoencoder(
         PRESETS[preset], image_size=image_size, patch_size=patch_size, in_channels=in_channels
     )
-
-
-def masked_mse(model: Callable[[Tensor, Tensor], Tensor], images: Tensor, masks: Tensor) -> Tensor:
-    """Mean squared error over the masked patches' pixels, the MAE's training loss (section 4.3).
-
-    Args:
-        model: a `MaskedAutoencoder`.
-        images: (B, C, H, W), in [0, 1].
-        masks: (B, L) bool, 1 = masked.
-
-    Returns:
-        A scalar, in float32 whatever the model computes in.
-    """
-    predictions = model(images, masks).float()
-    # Derived from shapes, not read from the model, so that a wrapped (DDP, compiled) model serves.
-    patch_values, channels = predictions.shape[-1], images.shape[1]
-    patch_size = round((patch_values // channels) ** 0.5)
-    targets = patchify(images.float(), patch_size)
-    chosen = masks.to(predictions.device)
-    return nn.functional.mse_loss(predictions[chosen], targets[chosen])
 
 
 def visible_indices(masks: Tensor) -> Tensor:

@@ -21,7 +21,13 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 
 
 def build_optimiser(
-    model: nn.Module, kind: str, rate: float, betas: tuple[float, float], weight_decay: float
+    model: nn.Module,
+    kind: str,
+    rate: float,
+    betas: tuple[float, float],
+    weight_decay: float,
+    *,
+    fused: bool = True,
 ) -> torch.optim.Optimizer:
     """Adam, or AdamW with its decay on all weights but norms and biases.
 
@@ -31,12 +37,16 @@ def build_optimiser(
         rate: learning rate.
         betas: decay of the first and second moment.
         weight_decay: of AdamW only.
+        fused: update all weights in one pass over them, which changes nothing but rounding. Not
+            where gradients are scaled, as for fp16: it would unscale them itself, after clipping.
 
     Raises:
         ValueError: another kind.
     """
     if kind == "adamw":
-        return torch.optim.AdamW(decay_groups(model, weight_decay), lr=rate, betas=betas)
+        return torch.optim.AdamW(
+            decay_groups(model, weight_decay), lr=rate, betas=betas, fused=fused
+        )
     if kind != "adam":
         raise ValueError(f"no optimiser is called {kind!r}; there are: adam, adamw")
-    return torch.optim.Adam(model.parameters(), lr=rate, betas=betas)
+    return torch.optim.Adam(model.parameters(), lr=rate, betas=betas, fused=fused)

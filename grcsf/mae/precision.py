@@ -52,12 +52,15 @@ def at_precision(model: MaskedModel, precision: Precision) -> MaskedModel:
         exact = copy.deepcopy(model.get_submodule(last)).requires_grad_(False)
         lowered.set_submodule(last, InFloat32(exact))
     if next(lowered.parameters()).device.type == "cpu":
-        _multiply_attention(lowered)
+        multiply_attention(lowered)
     return lowered
 
 
-def _multiply_attention(model: nn.Module) -> None:
-    """Attention as two products: on a CPU faster than the fused call for some hundred tokens."""
+def multiply_attention(model: nn.Module) -> None:
+    """Attention as two products: on a CPU faster than the fused call for some hundred tokens.
+
+    In training it saves the more, as the fused call computes its scores once more for gradients.
+    """
     for part in model.modules():
         if isinstance(part, Attention):
             part.fused = False

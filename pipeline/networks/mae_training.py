@@ -14,9 +14,11 @@ from PIL import Image
 
 from grcsf.mae.adversarial import build_discriminator, discriminator_loss, generator_term, pasted
 from grcsf.mae.baselines import average_image, predict_average, predict_patch_means
-from grcsf.mae.build import MASKED_LOSSES, MaskedModel
+from grcsf.mae.build import MaskedModel
+from grcsf.mae.losses import MASKED_LOSSES
 from grcsf.mae.masking import slice_masks, training_masks
 from grcsf.mae.optimiser import build_optimiser
+from grcsf.mae.precision import compile_layers, multiply_attention
 from grcsf.resampling import resize
 from grcsf.schedule import cosine_to_zero, linear_warmup, step_decay
 from pipeline.networks.trainer import augmented
@@ -30,10 +32,19 @@ SHOWN = 4  # validation slices in a picture
 class MaeTraining(lightning.LightningModule):
     """Masked training; (seed, epoch, batch) decides each batch's mask ratio and masks.
 
-    `pictures` is the folder for pictures of validation slices.
+    `pictures` is the folder for pictures of validation slices; `compiled` is whether the model's
+    layers are compiled first.
     """
 
-    def __init__(self, model: MaskedModel, settings: Mae, seed: int, pictures: Path) -> None:
+    def __init__(
+        self,
+        model: MaskedModel,
+        settings: Mae,
+        seed: int,
+        pictures: Path,
+        *,
+        compiled: bool = False,
+    ) -> None:
         super().__init__()
         self.model = model
         self.discriminator = build_discriminator() if settings.adversarial else None
@@ -42,17 +53,26 @@ class MaeTraining(lightning.LightningModule):
         self._settings = settings
         self._seed = seed
         self._pictures = pictures
+        self._compiled = compiled
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """The recipe's optimiser, and Adam at a rate of its own for the discriminator, if any."""
         settings = self._settings
         rates = settings.learning_rate, settings.betas, settings.weight_decay or 0.0
-        optimisers = [build_optimiser(self.model, settings.optimizer, *rates)]
+        fused = settings.precision != "fp16"
+        optimisers = [build_optimiser(self.model, settings.optimizer, *rates, fused=fused)]
         chosen, judge = settings.adversarial, self.discriminator
         if chosen is not None and judge is not None:
             rate = chosen.learning_rate
             optimisers.append(torch.optim.Adam(judge.parameters(), lr=rate, betas=(0.5, 0.999)))
         return list(optimisers)
+
+    def on_fit_start(self) -> None:
+        """Choose how the device computes the model's layers."""
+        if self.device.type == "cpu":
+            multiply_attention(self.model)
+        if self._compiled:
+            compile_layers(self.model)
 
     def on_train_batch_start(self, _batch: dict[str, Any], index: int) -> None:
         """Set the step's learning rate."""
@@ -86,7 +106,7 @@ class MaeTraining(lightning.LightningModule):
         # which the sampler deals out in turn
         whole = len(images) * self.trainer.world_size
         masks = training_masks(generator, whole, self.model.num_patches, ratio)
-        masks = masks[self.global_rank :: self.trainer.world_size].to(images.device)
+        masks = masks[self.global_rank :: self.trainer.world_size]
         if self.automatic_optimization:
             loss = self._loss(self.model, images, masks)
         else:
@@ -99,7 +119,6 @@ class MaeTraining(lightning.LightningModule):
         images = resize(batch["image"], (self._settings.image_size,) * 2)
         for ratio in self._settings.train_mask_ratios:
             masks = validation_masks(self._seed, index, ratio, len(images), self.model.num_patches)
-            masks = masks.to(images.device)
             loss = self._loss(self.model, images, masks)
             self.log("validation_loss", loss, batch_size=len(images), sync_dist=True)
             if index == 0 and self._is_picture_due():
@@ -194,7 +213,7 @@ def reconstruction_picture(
     `images` and `reconstructions` are (B, 1, H, W) in [0, 1], `masks` is (B, L), 1 = masked; the
     picture is (B·H, 3·W) float32 in [0, 1].
     """
-    hidden = masks.unsqueeze(-1).expand(-1, -1, model.patch_size**2)
+    hidden = masks.to(images.device).unsqueeze(-1).expand(-1, -1, model.patch_size**2)
     shown = torch.where(model.unpatchify(hidden), torch.full_like(images, 0.5), images)
     columns = torch.cat([images, shown, reconstructions.clamp(0, 1)], dim=-1)  # (B, 1, H, 3·W)
     rows = columns[:, 0].flatten(0, 1)  # (B·H, 3·W)

@@ -16,6 +16,7 @@ from grcsf.losses import LOSSES
 from grcsf.models.blocks import SegmentationNetwork
 from grcsf.schedule import constant, plateau_reductions, polynomial, warmup_cosine
 from pipeline.networks.build import arranged
+from pipeline.networks.compiling import compiled
 from pipeline.networks.trainer import augmented
 from pipeline.settings import Training
 
@@ -23,14 +24,20 @@ from pipeline.settings import Training
 class SegmentationTraining(lightning.LightningModule):
     """The loss of section 3.4 under the schedule of section 4.3, or another method's own.
 
-    (seed, epoch, batch) decides how slices are varied and what drops out, if anything does.
+    (seed, epoch, batch) decides how slices are varied and what drops out, if anything does. With
+    `compiling`, the network is compiled for training batches of full size: a smaller last one and
+    the validation go through it as it is, since every further shape would be compiled anew.
     """
 
-    def __init__(self, network: nn.Module, settings: Training, seed: int) -> None:
+    def __init__(
+        self, network: nn.Module, settings: Training, seed: int, *, compiling: bool = False
+    ) -> None:
         super().__init__()
         self.network = arranged(network, settings)
         self._settings = settings
         self._seed = seed
+        whole = cast(SegmentationNetwork, network).supervised
+        self._of_full_batches = compiled(whole) if compiling else whole
         self._loss = loss_of(settings)
         self._validation_losses: list[float] = []
 
@@ -44,7 +51,9 @@ class SegmentationTraining(lightning.LightningModule):
         chosen, rate = self._settings, self._settings.learning_rate
         weights = [value for value in self.network.parameters() if value.requires_grad]
         if chosen.optimizer == "adam":
-            return torch.optim.Adam(weights, lr=rate, betas=chosen.betas)
+            # gradients that are scaled, as for fp16, it would unscale itself, after clipping
+            fused = chosen.precision != "fp16"
+            return torch.optim.Adam(weights, lr=rate, betas=chosen.betas, fused=fused)
         momentum, decay = chosen.momentum or 0.0, chosen.weight_decay or 0.0
         return torch.optim.SGD(weights, lr=rate, momentum=momentum, weight_decay=decay)
 
@@ -68,8 +77,7 @@ class SegmentationTraining(lightning.LightningModule):
         # what drops out is the same in a resumed training
         drawn = np.random.SeedSequence([self._seed, self.current_epoch, number, self.global_rank])
         torch.manual_seed(int(drawn.generate_state(1)[0]))
-        network = cast(SegmentationNetwork, self.network)
-        heads, label = network.supervised(batch["image"], batch.get("residuals")), batch["label"]
+        heads, label = self._heads(batch["image"], batch.get("residuals")), batch["label"]
         if self.trainer.world_size > 1:
             # Dice needs the foreground of the whole batch, of which a process sees a part
             heads = [(weight, self._gathered(logits, sync_grads=True)) for weight, logits in heads]
@@ -107,6 +115,13 @@ class SegmentationTraining(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the losses that the plateau rule has seen."""
         self._validation_losses = list(checkpoint["validation_losses"])
+
+    def _heads(
+        self, image: torch.Tensor, residuals: torch.Tensor | None
+    ) -> list[tuple[float, torch.Tensor]]:
+        full = len(image) * self.trainer.world_size == self._settings.batch_size
+        network = cast(SegmentationNetwork, self.network)
+        return (self._of_full_batches if full else network.supervised)(image, residuals)
 
     def _gathered(self, part: torch.Tensor, sync_grads: bool = False) -> torch.Tensor:
         """The slices of all processes, (B, 1, h, w)."""

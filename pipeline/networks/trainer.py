@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader
 
 from grcsf.augmentation import Strengths, draw_variations, varied
 from pipeline.errors import PipelineError
+from pipeline.networks.compiling import compile_fault
 from pipeline.networks.devices import compute_device
 from pipeline.networks.history import read_history
 from pipeline.networks.resume import (
@@ -153,7 +154,7 @@ def fit(
         PipelineError: the checkpoint is damaged, a GPU is missing, or memory is too small.
     """
     compute_device(resources.gpus)  # refuses a missing GPU before anything is written
-    share_cache(loaders, resources.cache_mb, resources.readers)
+    share_cache(loaders, resources.cache_mb, resources.readers, resources.cache_device)
     folder = folder_of(manifest)
     if not is_first_process():
         await_start(folder, wanted_fingerprint)
@@ -221,6 +222,8 @@ def user_fault(error: Exception, title: str, checkpoint: Path | None) -> Pipelin
 
     `checkpoint` is the file that torch was reading, if any.
     """
+    if (fault := compile_fault(error)) is not None:
+        return fault
     if isinstance(error, torch.OutOfMemoryError):
         return PipelineError(
             f"{title}: the graphics card's memory is too small for this training; choose a smaller "

@@ -227,7 +227,12 @@ class Settings(Section):
         return self
 
     def _check_batch(self, key: str, training: Mae | Experiment, size: int) -> None:
-        processes = training.resources.over(self.resources).processes
+        resources = training.resources.over(self.resources)
+        onto_card = resources.cache == "device" and resources.workers > 0
+        found = f"{key}: found resources.cache: device with workers: {resources.workers}"
+        expected = "expected workers: 0, since only the training's own process puts slices there"
+        require(not onto_card, f"{found}, {expected}")
+        processes = resources.processes
         expected = f"a multiple of the {processes} processes (nodes × gpus) that train together"
         require(size % processes == 0, f"{key}.batch_size: found {size}, expected {expected}")
         model = training.model if isinstance(training, Experiment) else ""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pipeline.settings.section import Count, Positive, Section
+
+Cache = Literal["memory", "device"]
 
 
 class Resources(Section):
@@ -13,6 +17,7 @@ class Resources(Section):
     nodes: Positive = 1
     workers: Count = 0
     cache_mb: Count = 2_000
+    cache: Cache = "memory"
     slices_per_batch: Positive | None = None
     compile: bool = False
     cases_per_job: Positive = 40
@@ -23,6 +28,11 @@ class Resources(Section):
     def device(self) -> str:
         """The device for networks: `cuda`, or `cpu` without a GPU."""
         return "cuda" if self.gpus else "cpu"
+
+    @property
+    def cache_device(self) -> str:
+        """The device on which a training's slices stay."""
+        return self.device if self.cache == "device" else "cpu"
 
     @property
     def slices_at_once(self) -> int:
@@ -48,6 +58,8 @@ class TrainingResources(Section):
     nodes: Positive | None = None
     workers: Count | None = None
     cache_mb: Count | None = None
+    cache: Cache | None = None
+    compile: bool | None = None
     memory_mb: Positive | None = None
     minutes: Positive | None = None
 

@@ -22,7 +22,13 @@ class Untrained(Section):
     mae_encoder: ClassVar[None] = None
     repeats: ClassVar[int] = 1
     what: ClassVar[str]
-    useless: ClassVar[tuple[str, ...]] = ("nodes", "workers", "cache_mb")  # resources
+    useless: ClassVar[tuple[str, ...]] = (  # keys of resources
+        "nodes",
+        "workers",
+        "cache_mb",
+        "cache",
+        "compile",
+    )
 
     @model_validator(mode="after")
     def _check_resources(self) -> Self:

@@ -18,6 +18,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 from grcsf.intensity import scale_window
 from grcsf.neighbours import reach, with_neighbours
 from grcsf.resampling import resize
+from grcsf.transfer import send
 from pipeline.errors import PipelineError
 from pipeline.settings import Slices
 from pipeline.storage import zarr_store
@@ -97,6 +98,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         self._opened_by = os.getpid()
         self._limits: dict[str, tuple[float, float]] = {}
         self._cache_bytes = 0
+        self._device = torch.device("cpu")
         self._kept: dict[int, dict[str, Any]] = {}
 
     def __len__(self) -> int:
@@ -105,16 +107,20 @@ class SliceDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         if index in self._kept:
             return self._kept[index]
-        item = self._read(*self.slices[index])
+        read = self._read(*self.slices[index])
+        item = {name: send(tensor, self._device) for name, tensor in read.items()}
         size = sum(tensor.nbytes for tensor in item.values())
         if size <= self._cache_bytes:
             self._cache_bytes -= size
             self._kept[index] = item
         return item
 
-    def keep(self, size: int) -> None:
-        """Keep up to `size` bytes of items in memory, in each process that reads."""
-        self._cache_bytes = size
+    def keep(self, size: int, device: str = "cpu") -> None:
+        """Keep up to `size` bytes of items on a device, in each process that reads.
+
+        All items come from there, also those that there is no room for.
+        """
+        self._cache_bytes, self._device = size, torch.device(device)
 
     def _read(self, case: str, z: int) -> dict[str, Any]:
         path = self._case_stores[case]
@@ -202,12 +208,14 @@ def slice_loader(
     )
 
 
-def share_cache(loaders: Sequence[DataLoader[Any]], cache_mb: int, readers: int) -> None:
-    """Divide `cache_mb` among a training's loaders, by their sizes, and among its readers."""
+def share_cache(
+    loaders: Sequence[DataLoader[Any]], cache_mb: int, readers: int, device: str
+) -> None:
+    """Divide `cache_mb` of a device among a training's loaders, by their sizes, and its readers."""
     parts = [loader.dataset for loader in loaders if isinstance(loader.dataset, SliceDataset)]
     slices = max(1, sum(map(len, parts)))
     for part in parts:
-        part.keep(cache_mb * 1_000_000 * len(part) // slices // readers)
+        part.keep(cache_mb * 1_000_000 * len(part) // slices // readers, device)
 
 
 class SliceSampler(Sampler[int]):

@@ -129,3 +129,10 @@ def test_cross_entropy_by_hand_counts_a_lesion_pixel_one_and_a_half_times():
     assert value == pytest.approx((1.5 * lesion + background) / 4, rel=1e-6)
     plain = cross_entropy_loss(logits, target, lesion_weight=1).item()
     assert plain == pytest.approx((lesion + background) / 4, rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", ALL)
+def test_no_loss_asks_the_device_for_a_value(loss):
+    logits = torch.empty(2, 1, 4, 4, device="meta", requires_grad=True)
+    loss(logits, torch.empty_like(logits)).backward()
+    assert logits.grad.is_meta

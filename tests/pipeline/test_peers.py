@@ -120,7 +120,10 @@ def test_a_slice_is_shown_between_its_neighbours_in_training_and_in_prediction(i
     assert data[0]["label"].shape == (1, *WIDE.size)
     network = Shown()
     predict_case(network, open_store(stores["a"]), None, WIDE, torch.device("cpu"), 3)
-    assert torch.equal(torch.cat(network.shown), expected)
+    # what is empty is not looked at
+    filled = torch.stack([plane.min() < plane.max() for plane in alone])
+    assert 0 < filled.sum() < depth
+    assert torch.equal(torch.cat(network.shown), expected[filled])
 
 
 @pytest.mark.parametrize("network", [SPIN, {"model": "unet", "width": 2, "context": 1}])

@@ -40,7 +40,21 @@ class Diverged(nn.Module):
 
 def test_a_diverged_network_is_told(tmp_path):
     with pytest.raises(PipelineError, match="output is no number in slices 0 to 1"):
-        predicted(Diverged(), tmp_path, np.ones((2, 20, 20), np.int16))
+        predicted(Diverged(), tmp_path, np.arange(800, dtype=np.int16).reshape(2, 20, 20))
+
+
+def test_a_slice_of_one_intensity_holds_no_lesion_and_is_not_looked_at(tmp_path):
+    seen = []
+
+    def certain(image, _residuals):
+        seen.append(len(image))
+        return torch.full_like(image, 40.0)
+
+    image = np.zeros((6, 20, 20), np.int16)
+    image[1], image[4, 0, 0] = 100, 100  # slice 1 is empty, too
+    probability = predicted(certain, tmp_path, image)
+    assert probability.reshape(6, -1).min(axis=1).tolist() == [0, 0, 0, 0, 1, 0]
+    assert seen == [1]
 
 
 class Brightness(nn.Module):

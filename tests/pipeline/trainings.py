@@ -34,9 +34,9 @@ def train(layout, mae=MAE, name="shared", resources=RESOURCES):
     return layout.mae(name)
 
 
-def segment(layout, experiment, name="grcsf"):
+def segment(layout, experiment, name="grcsf", resources=RESOURCES):
     maps = 2 if experiment.residuals else 0
-    train_segmentation(layout, name, 1, experiment, maps, SLICES, SEED, RESOURCES)
+    train_segmentation(layout, name, 1, experiment, maps, SLICES, SEED, resources)
     return layout.model(name, 1)
 
 

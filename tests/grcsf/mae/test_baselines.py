@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from grcsf.mae.baselines import average_image, predict_average, predict_patch_means
-from grcsf.mae.build import masked_l1
-from grcsf.mae.model import masked_mse
+from grcsf.mae.losses import masked_l1, masked_mse
 
 # 4 × 4 in patches of 2: the left half dark, the right half bright
 STEPPED = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(1, 1, 4, 4)

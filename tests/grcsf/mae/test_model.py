@@ -3,13 +3,13 @@
 import pytest
 import torch
 
+from grcsf.mae.losses import masked_mse
 from grcsf.mae.masking import training_masks
 from grcsf.mae.model import (
     PRESETS,
     MaeShape,
     MaskedAutoencoder,
     build_mae,
-    masked_mse,
     sincos_position_embedding,
     visible_indices,
 )

@@ -34,8 +34,9 @@ def test_adamw_steps_as_torch_s_own_does_with_decay_on_the_weights_alone():
     layer, inputs = nn.Linear(3, 2), torch.rand(4, 3)
     twin = copy.deepcopy(layer)
     ours = build_optimiser(layer, "adamw", 0.1, (0.9, 0.95), 0.5)
-    decayed = torch.optim.AdamW([twin.weight], lr=0.1, betas=(0.9, 0.95), weight_decay=0.5)
-    plain = torch.optim.AdamW([twin.bias], lr=0.1, betas=(0.9, 0.95), weight_decay=0.0)
+    alike = {"lr": 0.1, "betas": (0.9, 0.95), "fused": True}
+    decayed = torch.optim.AdamW([twin.weight], weight_decay=0.5, **alike)
+    plain = torch.optim.AdamW([twin.bias], weight_decay=0.0, **alike)
     for _ in range(5):
         for network, steps in ((layer, [ours]), (twin, [decayed, plain])):
             network.zero_grad()

@@ -126,6 +126,20 @@ def test_gradient_reaches_every_parameter(name, size):
             assert reach > (0 if little else GRADIENT_FLOOR), key
 
 
+@pytest.mark.parametrize("name", [*PARTS, *PEERS])
+def test_no_training_step_asks_the_device_for_a_value(name):
+    # a graphics card would have to end its work first; tensors on `meta` have no value to give
+    variant = VARIANTS[name]
+    with torch.device("meta"):
+        model = build(variant)
+    image, residuals = (each.to("meta") for each in batch(variant, (48, 64)))
+    heads = model.supervised(image, residuals)
+    sum(
+        weight * mixed_loss(logits, torch.empty_like(logits)) for weight, logits in heads
+    ).backward()
+    assert all(value.grad.is_meta for value in learnt(variant, model).values())
+
+
 @pytest.mark.parametrize("content", ["black", "white", "a batch of one"])
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("name", PARTS)

@@ -55,6 +55,16 @@ def test_the_cache_changes_nothing_and_stays_out_of_pickles(ingested):
     assert len(pickle.loads(pickle.dumps(cached))) == 6
 
 
+def test_slices_are_kept_on_the_device_of_the_cache_and_all_come_from_there(ingested):
+    data = dataset(ingested, [("a", z) for z in range(6)])
+    size = sum(tensor.nbytes for tensor in data[0].values())
+    loader = slice_loader(data, 6, None, 0)
+    data.keep(2 * size, "meta")
+    (batch,) = loader
+    assert all(tensor.is_meta and len(tensor) == 6 for tensor in batch.values())
+    assert [data[index] is data[index] for index in range(6)] == [True] * 2 + [False] * 4
+
+
 @pytest.mark.parametrize(
     # an item has 8192 bytes, and the larger part gets three quarters of a reader's
     ("readers", "kept"),
@@ -64,7 +74,12 @@ def test_the_cache_is_one_for_all_processes_that_read_a_training_s_slices(ingest
     parts = [
         dataset(ingested, [(case, z) for case in cases for z in range(6)]) for cases in ("abc", "d")
     ]
-    share_cache([slice_loader(part, 2, None, 0) for part in parts], cache_mb=1, readers=readers)
+    share_cache(
+        [slice_loader(part, 2, None, 0) for part in parts],
+        cache_mb=1,
+        readers=readers,
+        device="cpu",
+    )
     for part in parts:
         for index in range(len(part)):
             part[index]
