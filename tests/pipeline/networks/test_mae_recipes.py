@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from grcsf.mae.build import build_masked_model
 from grcsf.mae.masking import slice_masks
 from pipeline.errors import PipelineError
 from pipeline.networks.history import compare_losses, read_history
@@ -81,6 +82,23 @@ def test_rates_by_hand_step_by_step():
         assert found == pytest.approx([0.001 * share for share in shares], rel=1e-4)
     stepped = rates(epochs=5, decay=0.5, decay_epochs=2)
     assert stepped == pytest.approx([5e-4, *[1e-3] * 3, *[5e-4] * 4, *[2.5e-4] * 2])
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "decays"),
+    [
+        ({}, torch.optim.Adam, [0]),
+        ({"optimizer": "adamw", "weight_decay": 0.3}, torch.optim.AdamW, [0.3, 0]),
+    ],
+)
+def test_the_optimiser_its_moments_and_its_decay_are_the_chosen_ones(tmp_path, given, kind, decays):
+    model = build_masked_model("mae", "tiny", image_size=32, patch_size=8)
+    settings = chosen(**given, betas=(0.7, 0.8), learning_rate=0.5)
+    (optimiser,) = MaeTraining(model, settings, 0, tmp_path).configure_optimizers()
+    assert type(optimiser) is kind
+    assert [group["weight_decay"] for group in optimiser.param_groups] == decays
+    of_all = {(group["lr"], group["betas"]) for group in optimiser.param_groups}
+    assert of_all == {(0.5, (0.7, 0.8))}
 
 
 @pytest.mark.parametrize("adversarial", [None, {**JUDGED, "start_epoch": 0}], ids=["", "judged"])
