@@ -75,7 +75,7 @@ def test_the_optimiser_has_the_rates_of_section_4_3(tmp_path, special, rates):
     assert rates_of(module, slices, 15, tmp_path) == pytest.approx(rates, rel=1e-5)
 
 
-def test_rates_follow_the_chosen_warm_up_and_plateau():
+def test_rates_follow_the_chosen_warm_up_plateau_and_steps():
     rising = {"learning_rate": 0.01, "warmup_epochs": 2, "warmup_factor": 3, "epochs": 4}
     settings = Training(**rising, plateau={"factor": 0.2, "patience": 2})
     rates = [learning_rate(epoch, settings, ()) for epoch in range(4)]
@@ -86,6 +86,8 @@ def test_rates_follow_the_chosen_warm_up_and_plateau():
     # e^−10 at first, and half of the epochs left to the power of 0.9
     rates = [learning_rate(epoch, Training(**fading), ()) for epoch in (0, 2)]
     assert rates == pytest.approx([4.53999e-7, 0.00535887])
+    stepped = Training(schedule="constant", learning_rate=0.01, later_rates=[[2, 0.001]], epochs=4)
+    assert [learning_rate(epoch, stepped, ()) for epoch in (1, 2)] == [0.01, 0.001]
 
 
 @pytest.mark.parametrize("special", [{}, {"adversarial": {}}], ids=["MSE", "with a GAN term"])

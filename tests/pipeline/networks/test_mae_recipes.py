@@ -1,6 +1,7 @@
 """Recipes in a training: rates, clipping, exact steps, and what it learns beyond an average."""
 
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -99,6 +100,17 @@ def test_the_optimiser_its_moments_and_its_decay_are_the_chosen_ones(tmp_path, g
     assert [group["weight_decay"] for group in optimiser.param_groups] == decays
     of_all = {(group["lr"], group["betas"]) for group in optimiser.param_groups}
     assert of_all == {(0.5, (0.7, 0.8))}
+
+
+def test_a_training_step_masks_as_much_as_is_chosen(tmp_path, monkeypatch):
+    model, masked = build_masked_model("mae", "tiny", image_size=32, patch_size=8), set()
+    module = MaeTraining(model, chosen(train_mask_ratios=[0.25, 0.625]), 0, tmp_path)
+    monkeypatch.setattr(MaeTraining, "trainer", SimpleNamespace(world_size=1))
+    monkeypatch.setattr(module, "_log", lambda *_: None)
+    model.register_forward_pre_hook(lambda _, given: masked.update(given[1].sum(dim=1).tolist()))
+    for number in range(8):
+        module.training_step({"image": torch.rand(2, 1, 32, 32)}, number)
+    assert masked == {4, 10}, "of 16 patches"
 
 
 @pytest.mark.parametrize("adversarial", [None, {**JUDGED, "start_epoch": 0}], ids=["", "judged"])
