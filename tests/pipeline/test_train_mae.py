@@ -5,14 +5,18 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
+from pipeline import train_mae as stage
 from pipeline.networks.history import read_history
+from pipeline.settings import Mae
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.layout import folder_of
 from pipeline.train_mae import lesion_free_slices, train_mae
 from tests.pipeline.results import MAE, RESOURCES, SLICES
 from tests.pipeline.trainings import (
     SEED,
+    KilledError,
     assert_same,
+    begins,
     differing,
     killed_before_epoch,
     nothing_trained,
@@ -46,6 +50,18 @@ def test_a_batch_holds_slices_of_labelled_cases_and_of_healthy_scans(ingested):
     mixed = MAE.model_copy(update={"epochs": 1, "batch_size": 11})
     history = read_history(folder_of(train(ingested, mixed)) / "history.csv")
     assert [row["epoch"] for row in history] == [0]
+
+
+@pytest.mark.parametrize(("length", "epochs"), [({"epochs": 7}, 7), ({"steps": 3}, 2)])
+def test_a_training_begins_with_the_batches_epochs_and_precision_that_are_chosen(
+    ingested, monkeypatch, length, epochs
+):
+    begun = begins(monkeypatch, stage)
+    small = {"preset": "tiny", "image_size": 32, "patch_size": 8, "batch_size": 3}
+    with pytest.raises(KilledError):
+        train(ingested, Mae(**small, **length, precision="bf16"))
+    assert begun.items() >= {"epochs": epochs, "precision": "bf16"}.items()
+    assert [loader.batch_size for loader in begun["loaders"]] == [3, 3]
 
 
 def epochs_of(manifest):

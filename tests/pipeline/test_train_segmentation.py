@@ -7,17 +7,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pipeline import train_segmentation as stage
 from pipeline.errors import PipelineError
 from pipeline.networks.history import read_history
 from pipeline.networks.segmentation_training import SegmentationTraining
-from pipeline.settings import Experiment, repeat_seed
+from pipeline.settings import Experiment, Training, repeat_seed
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.layout import Layout, folder_of
 from tests.pipeline.results import GRCSF, UNET
 from tests.pipeline.trainings import (
     SEED,
+    KilledError,
     assert_same,
     at_epoch_start,
+    begins,
     differing,
     killed_before_epoch,
     nothing_trained,
@@ -137,6 +140,25 @@ def test_a_missing_residual_store_names_its_case(with_residuals):
     shutil.rmtree(with_residuals.residual_store("mrm", "b"))
     with pytest.raises(PipelineError, match=r"case b: residual store .* run residual-maps again"):
         segment(with_residuals, GRCSF)
+
+
+@pytest.mark.parametrize(
+    # of 6 slices of both cases 2 have a lesion, and a quarter of the others is shown
+    ("order", "shown"),
+    [({}, 2 * 2 + 2), ({"slice_per_case": 0.5}, 2)],
+)
+def test_a_training_begins_with_the_slices_epochs_and_patience_that_are_chosen(
+    ingested, monkeypatch, order, shown
+):
+    begun = begins(monkeypatch, stage)
+    chosen = {"epochs": 7, "patience": 3, "precision": "bf16"}
+    training = Training(**chosen, **order, batch_size=5, lesion_free_fraction=0.25)
+    with pytest.raises(KilledError):
+        segment(ingested, UNET.model_copy(update={"training": training}))
+    assert begun.items() >= chosen.items()
+    train, validation = begun["loaders"]
+    assert [len(train.sampler), len(validation.dataset)] == [shown, 2 + 1]
+    assert [loader.batch_size for loader in (train, validation)] == [5, 5]
 
 
 def test_a_training_on_fewer_labelled_cases_lists_them_and_leaves_the_others_alone(ingested):

@@ -86,8 +86,9 @@ CHANGES = {
     # every row works on a copy of the project
     "the whole project moved to another path": Change(lambda project: project.copy_checkout()),
     "files copied without their times": Change(forget_times),
-    "a setting of an experiment's network or training: `learning_rate`, `augment`, `recipe` or a "
-    "part of it, `channels_last`, `rcu.start`, `gcu.start`, `residual_input`, `context`, "
+    "a setting of an experiment's network or training: `learning_rate`, `warmup_epochs`, "
+    "`warmup_factor`, `lesion_free_fraction`, `augment`, `recipe` or a part of it, "
+    "`channels_last`, `rcu.start`, `gcu.start`, `residual_input`, `context`, "
     "`labelled_cases`": Change(setting(f"{OF_GRCSF}.training.learning_rate", 3e-4), GRCSF),
     "the weights that an experiment starts from touched, same content": Change(touch_start),
     "the weights that an experiment starts from moved to another path": Change(
@@ -101,9 +102,8 @@ CHANGES = {
         SECOND_REPEAT,
         adds=("unet", "unet/repeat-2"),
     ),
-    "a setting of an MAE's training: `epochs`, `recipe` or a part of it, `augment`": Change(
-        setting("datasets.head.mae.shared.epochs", 2), MAE_ON
-    ),
+    "a setting of an MAE's training: `epochs`, `steps`, `slices_of`, `recipe` or a part of it, "
+    "`augment`": Change(setting("datasets.head.mae.shared.epochs", 2), MAE_ON),
     "the weights that an MAE starts from moved to another path": Change(move_weights, MAE_ON),
     "the weights that an MAE starts from replaced by others": Change(
         lambda project: tiny.write_weights(project.folder, seed=4), MAE_ON
@@ -121,7 +121,9 @@ CHANGES = {
         lambda project: tiny.give(project.folder, 0), GIVEN
     ),
     "a file of given predictions removed": Change(deleted(Path("given/c3.nii.gz")), GIVEN),
-    "number of passes": Change(setting("datasets.head.residuals.mrm.maps", PASSES), GRCSF),
+    "a setting of a residual set: number of passes, `difference`": Change(
+        setting("datasets.head.residuals.mrm.maps", PASSES), GRCSF
+    ),
     "threshold of the post-processing": Change(
         setting("datasets.head.postprocess.probability", 0.4)
     ),

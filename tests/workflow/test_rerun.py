@@ -30,7 +30,7 @@ COMPUTES = (
     "a setting of an experiment's network or training",
     "a setting of an MAE's training",
     "a file of given predictions edited",
-    "number of passes",
+    "a setting of a residual set",
     "threshold of the post-processing",
     "a stage's `VERSION` raised",
     "a new training case",

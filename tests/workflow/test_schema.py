@@ -1,6 +1,7 @@
-"""The schema file follows the settings, and accepts what they accept."""
+"""The schema file and the README of config/ follow the settings, and the schema takes what fits."""
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -9,7 +10,25 @@ import yaml
 
 from pipeline.settings.write_schema import SCHEMA, schema_text, settings_schema
 
-CONFIGS = sorted((Path(__file__).parents[2] / "config").glob("*.yaml"))
+CONFIG = Path(__file__).parents[2] / "config"
+CONFIGS = sorted(CONFIG.glob("*.yaml"))
+# parts of the schema by the heading of the README under which their keys stand
+DESCRIBED = {
+    "store": ["Store"],
+    "resources": ["Resources"],
+    "source": ["Source"],
+    "slices": ["Slices"],
+    "split": ["Split"],
+    "mae.<name>": ["Mae"],
+    "residuals.<name>": ["Residuals"],
+    "experiments.<name>": ["Experiment", "Training", "Gcu", "Rcu"],
+    "augment": ["Augment"],
+    "postprocess": ["Postprocess"],
+    "evaluation": ["Evaluation"],
+    "figures": ["Figures"],
+    "tables.<name>": ["Table"],
+}
+ELSEWHERE = {"resources", "training"}  # sections, whose keys stand by themselves
 
 
 def faults(config: object) -> list[str]:
@@ -36,3 +55,13 @@ def test_schema_refuses_what_the_settings_refuse():
     assert any("'sedd'" in fault for fault in faults({**config, "sedd": 1}))
     del residuals["preset"]
     assert faults(config), "without a preset, masks and visible have to be given"
+
+
+@pytest.mark.parametrize(("heading", "parts"), DESCRIBED.items())
+def test_the_readme_has_a_row_for_every_key_and_for_no_other(heading, parts):
+    text, section = (CONFIG / "README.md").read_text("utf-8"), re.escape(heading)
+    ((rows, _),) = re.findall(rf"^##+ `{section}`(.*?)(^##|\Z)", text, re.MULTILINE | re.DOTALL)
+    cells = re.findall(r"^\| (`[^|]+) \|", rows, re.MULTILINE)
+    named = {key.rpartition(".")[2] for cell in cells for key in re.findall(r"`([\w.]+)`", cell)}
+    known = settings_schema()["$defs"]
+    assert named == {key for part in parts for key in known[part]["properties"]} - ELSEWHERE

@@ -1,6 +1,7 @@
 """Trainings that vary their slices: to the same bits after a stop, and in training steps alone."""
 
 import shutil
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
@@ -65,6 +66,7 @@ def test_training_steps_vary_their_slices_and_nothing_else_does(
     seeds, original = [], trainer.draw_variations
 
     def noted(strengths, count, seed):
+        assert asdict(strengths) == augment, "each as it was chosen"
         seeds.append(tuple(seed))
         return original(strengths, count, seed)
 

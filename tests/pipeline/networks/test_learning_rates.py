@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from grcsf.mae.build import build_masked_model
 from pipeline.networks.mae_training import MaeTraining
-from pipeline.networks.segmentation_training import SegmentationTraining
+from pipeline.networks.segmentation_training import SegmentationTraining, learning_rate
 from pipeline.settings import Mae, Training
 
 # As in tests/grcsf/test_schedule.py: five epochs up to tenfold, ten down to nothing.
@@ -73,6 +73,21 @@ def test_the_optimiser_has_the_rates_of_section_4_3(tmp_path, special, rates):
     module = SegmentationTraining(Stuck(), Training(epochs=15, **special), seed=0)
     slices = DataLoader([{"image": torch.zeros(1, 4, 4), "label": torch.eye(4)[None]}])
     assert rates_of(module, slices, 15, tmp_path) == pytest.approx(rates, rel=1e-5)
+
+
+def test_rates_follow_the_chosen_warm_up_plateau_and_steps():
+    rising = {"learning_rate": 0.01, "warmup_epochs": 2, "warmup_factor": 3, "epochs": 4}
+    settings = Training(**rising, plateau={"factor": 0.2, "patience": 2})
+    rates = [learning_rate(epoch, settings, ()) for epoch in range(4)]
+    assert rates == pytest.approx([0.01, 0.02, 0.03, 0.015])
+    # two epochs without a lower loss than the first
+    assert learning_rate(3, settings, [1, 1, 2]) == pytest.approx(0.2 * 0.015)
+    fading = {"schedule": "polynomial", "learning_rate": 0.01, "warmup_epochs": 2, "epochs": 4}
+    # e^−10 at first, and half of the epochs left to the power of 0.9
+    rates = [learning_rate(epoch, Training(**fading), ()) for epoch in (0, 2)]
+    assert rates == pytest.approx([4.53999e-7, 0.00535887])
+    stepped = Training(schedule="constant", learning_rate=0.01, later_rates=[[2, 0.001]], epochs=4)
+    assert [learning_rate(epoch, stepped, ()) for epoch in (1, 2)] == [0.01, 0.001]
 
 
 @pytest.mark.parametrize("special", [{}, {"adversarial": {}}], ids=["MSE", "with a GAN term"])

@@ -1,11 +1,13 @@
 """Recipes in a training: rates, clipping, exact steps, and what it learns beyond an average."""
 
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from grcsf.mae.build import build_masked_model
 from grcsf.mae.masking import slice_masks
 from pipeline.errors import PipelineError
 from pipeline.networks.history import compare_losses, read_history
@@ -81,6 +83,34 @@ def test_rates_by_hand_step_by_step():
         assert found == pytest.approx([0.001 * share for share in shares], rel=1e-4)
     stepped = rates(epochs=5, decay=0.5, decay_epochs=2)
     assert stepped == pytest.approx([5e-4, *[1e-3] * 3, *[5e-4] * 4, *[2.5e-4] * 2])
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "decays"),
+    [
+        ({}, torch.optim.Adam, [0]),
+        ({"optimizer": "adamw", "weight_decay": 0.3}, torch.optim.AdamW, [0.3, 0]),
+    ],
+)
+def test_the_optimiser_its_moments_and_its_decay_are_the_chosen_ones(tmp_path, given, kind, decays):
+    model = build_masked_model("mae", "tiny", image_size=32, patch_size=8)
+    settings = chosen(**given, betas=(0.7, 0.8), learning_rate=0.5)
+    (optimiser,) = MaeTraining(model, settings, 0, tmp_path).configure_optimizers()
+    assert type(optimiser) is kind
+    assert [group["weight_decay"] for group in optimiser.param_groups] == decays
+    of_all = {(group["lr"], group["betas"]) for group in optimiser.param_groups}
+    assert of_all == {(0.5, (0.7, 0.8))}
+
+
+def test_a_training_step_masks_as_much_as_is_chosen(tmp_path, monkeypatch):
+    model, masked = build_masked_model("mae", "tiny", image_size=32, patch_size=8), set()
+    module = MaeTraining(model, chosen(train_mask_ratios=[0.25, 0.625]), 0, tmp_path)
+    monkeypatch.setattr(MaeTraining, "trainer", SimpleNamespace(world_size=1))
+    monkeypatch.setattr(module, "_log", lambda *_: None)
+    model.register_forward_pre_hook(lambda _, given: masked.update(given[1].sum(dim=1).tolist()))
+    for number in range(8):
+        module.training_step({"image": torch.rand(2, 1, 32, 32)}, number)
+    assert masked == {4, 10}, "of 16 patches"
 
 
 @pytest.mark.parametrize("adversarial", [None, {**JUDGED, "start_epoch": 0}], ids=["", "judged"])

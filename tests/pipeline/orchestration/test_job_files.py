@@ -99,17 +99,21 @@ def test_a_table_reads_the_scores_of_its_rows_once(layout, atlas):
     assert len(files) == len(set(files))
 
 
-def test_batches_of_another_number_are_left_out(layout, atlas):
+# a and b are in the second of two batches, and c would be in the first
+@pytest.mark.parametrize(
+    ("mapped", "healthy", "made"), [("abcdefgh", "sound", (1, 2)), ("ab", "c", (2,))]
+)
+def test_batches_of_another_number_are_left_out(layout, atlas, mapped, healthy, made):
     name = next(key for key, known in atlas.experiments.items() if known.residuals)
     residuals = atlas.experiments[name].residuals
-    cases = dict.fromkeys("abcdefgh", "fingerprint")
-    ingested = {case: {"role": ""} for case in cases} | {"sound": {"role": "healthy"}}
+    cases = dict.fromkeys(mapped, "fingerprint")
+    ingested = {case: {"role": ""} for case in cases} | {healthy: {"role": "healthy"}}
     write_json(layout.cases, {"cases": ingested})
-    for second, batch in enumerate(("1of1", "1of2", "2of2")):
+    for second, batch in enumerate(("1of1", *(f"{n}of2" for n in made))):
         manifest = layout.residual_batch(residuals, batch)
         write_json(manifest, {"cases": cases})
         write_json(record_of(manifest), {})
         os.utime(manifest, (second, second))
     files = read_files(layout, atlas, "predict", {"experiment": name, "subset": 1})
-    batches = {f"residual_maps/{residuals}/batch-{n}of2.json" for n in (1, 2)}
+    batches = {f"residual_maps/{residuals}/batch-{n}of2.json" for n in made}
     assert {file for file in relative(layout, files) if "batch" in file} == batches

@@ -6,6 +6,8 @@ import pytest
 import yaml
 
 from pipeline.cli import app
+from pipeline.planning.disk import disk_needed
+from pipeline.settings import Dataset
 
 MAE = {"preset": "tiny", "image_size": 32, "patch_size": 8, "epochs": 1}
 MAPS = [{"mae": "shared", "mask_ratio": 0.5}, {"mae": "shared", "mask_ratio": 0.75}]
@@ -19,6 +21,17 @@ HEART = {
     "residuals": {"mrm": {"preset": "fast", "maps": MAPS}},
     "experiments": {"grcsf": {**GRCSF, "training": TRAINING}},
 }
+
+
+def test_each_fold_keeps_an_mae_and_each_of_its_repeats_a_network():
+    def kept(split, repeats):
+        experiments = {"grcsf": {**HEART["experiments"]["grcsf"], "repeats": repeats}}
+        dataset = Dataset.model_validate({**HEART, "split": split, "experiments": experiments})
+        needed = disk_needed(dataset, [])
+        return needed["trained networks"], needed["trained MAEs"]
+
+    networks, maes = kept({}, 1)
+    assert kept({"folds": 3}, 2) == (6 * networks, 3 * maes)
 
 
 @pytest.mark.slow

@@ -158,6 +158,14 @@ def test_an_impossible_split_is_refused(tmp_path, split, groups, told):
     preflight.check_split(chosen, cases(40, 8), seed=1)
 
 
+def test_more_labelled_cases_than_a_subset_has_are_refused(tmp_path):
+    few = {"few": {"model": "unet", "labelled_cases": 8}}
+    chosen = settings(tmp_path, split={"test": 2, "validation": 2}, experiments=few)
+    preflight.check_split(chosen.datasets["head"], cases(10), seed=1)
+    with pytest.raises(PipelineError, match=r"few\.labelled_cases: found 8, expected at most 7"):
+        preflight.check_split(chosen.datasets["head"], cases(9), seed=1)
+
+
 def test_a_healthy_scan_of_a_tested_group_is_refused(tmp_path):
     chosen = settings(tmp_path, split={"by": "group", "folds": 2, "validation": 1})
     healthy = [

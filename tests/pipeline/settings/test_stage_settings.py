@@ -12,26 +12,40 @@ TRAIN, MAPS = ("train_mae", "shared"), ("residual_maps", "mrm")
 SEGMENT, PREDICT, SCORE = ("train_segmentation", "g"), ("predict", "g"), ("evaluate", "g")
 REPEAT = ("train_segmentation", "g/repeat-2")
 OTHER_NETWORK = ("train_segmentation", "u")
-INGEST = ("ingest", "")
+INGEST, SPLIT = ("ingest", ""), ("split", "")
 SECOND_AND_THIRD = ("/repeat-2", "/repeat-3")
-REST = [INGEST, ("split", ""), ("postprocess", "")]
+REST = [INGEST, SPLIT, ("postprocess", "")]
+# keys of a masked training, beside `optimizer: adamw`, and of a network's
+OF_MAE = {
+    **{"recipe": "mae", "optimizer": "adam", "betas": [0.5, 0.9], "weight_decay": 0.1},
+    **{"warmup": 0.1, "clip": 2, "schedule": "cosine", "decay": 0.5, "decay_epochs": 5},
+    **{"epochs": 7, "steps": 7, "batch_size": 4, "learning_rate": 0.5, "slices_of": "healthy"},
+    **{"train_mask_ratios": [0.6], "precision": "bf16", "adversarial": {}},
+}
+OF_NETWORK = {
+    **{"warmup_epochs": 2, "warmup_factor": 3, "epochs": 7, "patience": 3, "plateau": {}},
+    **{"lesion_free_fraction": 0.5, "batch_size": 4, "learning_rate": 0.5, "loss": "focal"},
+    "precision": "bf16",
+}
+STRENGTHS = {"flip": 0.5, "rotate": 9, "scale": 0.1, "shift": 0.1}
+STRENGTHS |= {"elastic": 0.01, "gamma": 0.1, "noise": 0.1}
 
 
 @pytest.mark.parametrize(
     ("path", "value", "dependent", "independent"),
     [
         ("evaluation.bootstrap_samples", 500, [SCORE], [TRAIN, MAPS, SEGMENT, PREDICT, *REST]),
-        ("mae.shared.epochs", 7, [TRAIN], [MAPS]),
         ("mae.shared.picture_epochs", 3, [], [TRAIN]),
         ("mae.shared.architecture", "simmim", [TRAIN, MAPS], []),
-        ("experiments.g.training.learning_rate", 0.5, [SEGMENT], [OTHER_NETWORK, PREDICT]),
-        ("experiments.g.training.augment", {"flip": 0.5}, [SEGMENT], [OTHER_NETWORK, PREDICT]),
         ("experiments.g.training.channels_last", True, [SEGMENT], [OTHER_NETWORK]),
         ("experiments.g.training.normalise", "dataset", [SEGMENT], [OTHER_NETWORK]),
         ("experiments.g.context", 1, [SEGMENT, PREDICT], [OTHER_NETWORK, MAPS, SCORE]),
-        ("mae.shared.recipe", "mae", [TRAIN], [MAPS]),
-        ("mae.shared.augment", {"flip": 0.5}, [TRAIN], [MAPS]),
         ("experiments.g.subsets", [1], [], [SEGMENT, SCORE]),
+        ("residuals.mrm.difference", "signed", [MAPS], [TRAIN, SEGMENT, PREDICT]),
+        ("source.healthy", ["sound"], [INGEST], [SPLIT, TRAIN, MAPS, SEGMENT, PREDICT]),
+        ("split.by", "group", [SPLIT], [INGEST, TRAIN, MAPS, SEGMENT, PREDICT]),
+        ("split.folds", 3, [SPLIT, MAPS, PREDICT, SCORE], [INGEST, TRAIN, SEGMENT]),
+        ("split.validation", 2, [SPLIT], [INGEST, TRAIN, MAPS, SEGMENT, PREDICT]),
         ("slices.plane", "axial", [INGEST], [TRAIN, MAPS, SEGMENT, PREDICT]),
         ("source.tilted", "resample", [INGEST], [TRAIN, MAPS, SEGMENT, PREDICT]),
         ("slices.size", [96, 96], [TRAIN, MAPS, SEGMENT, PREDICT], [INGEST]),
@@ -61,6 +75,37 @@ def test_a_stage_depends_on_its_own_section_only(
     stages = [*dependent, *independent]
     differ = [stage for stage in stages if part(before, *stage) != part(after, *stage)]
     assert differ == dependent
+
+
+@pytest.mark.parametrize(("key", "value"), OF_MAE.items())
+def test_a_masked_training_depends_on_each_of_its_keys_and_maps_on_its_weights(
+    changed, part, key, value
+):
+    plain = {"preset": "tiny", "optimizer": "adamw"} | ({"steps": 5} if key == "steps" else {})
+    before, after = (changed({"mae.shared": {**plain, **more}}) for more in ({}, {key: value}))
+    assert part(before, *TRAIN) != part(after, *TRAIN)
+    assert part(before, *MAPS) == part(after, *MAPS)
+
+
+@pytest.mark.parametrize(("key", "value"), OF_NETWORK.items())
+def test_a_network_s_training_depends_on_each_of_its_keys_and_predictions_on_its_weights(
+    changed, part, key, value
+):
+    before, after = changed(), changed({f"experiments.g.training.{key}": value})
+    assert part(before, *SEGMENT) != part(after, *SEGMENT)
+    assert part(before, *PREDICT) == part(after, *PREDICT)
+
+
+@pytest.mark.parametrize("key", STRENGTHS)
+@pytest.mark.parametrize(
+    ("path", "training"), [("mae.shared", TRAIN), ("experiments.g.training", SEGMENT)]
+)
+def test_a_training_depends_on_how_far_it_varies_its_slices(changed, part, path, training, key):
+    weak, strong = (
+        changed({f"{path}.augment": {"flip": 0.1, "rotate": 1, key: share * STRENGTHS[key]}})
+        for share in (0.5, 1)
+    )
+    assert part(weak, *training) != part(strong, *training)
 
 
 def test_repeats_differ_in_their_seed_alone_and_the_first_has_the_configuration_s(changed, part):

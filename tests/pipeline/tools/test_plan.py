@@ -93,6 +93,8 @@ def test_fewer_labelled_cases_shorten_a_training_and_repeats_are_as_many_of_them
     assert repeated == {"train_segmentation", "predict", "postprocess"}
     assert all(new.stages[stage].jobs == 4 for stage in repeated)
     assert new.stages["predict"].size == 4 * old.stages["predict"].size
+    hours = [one.stages["predict"].hours["cpu"] for one in (new, old)]
+    assert hours[0] == pytest.approx(4 * hours[1])
     given["datasets"]["own"]["experiments"]["grcsf"]["labelled_cases"] = 7
     with pytest.raises(PipelineError, match=r"grcsf\.labelled_cases: found 7, expected at most 6"):
         plan(validate(given, "test"))
