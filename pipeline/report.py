@@ -11,13 +11,12 @@ import pandas as pd
 import yaml
 
 from pipeline.evaluation import report_parts as parts
-from pipeline.evaluation.case_view import CaseVolumes, open_case, view_case
+from pipeline.evaluation.case_view import CaseVolumes, open_case
 from pipeline.evaluation.colours import ON_BLACK, REFERENCE, colours_of
 from pipeline.evaluation.comparison import build_comparison
 from pipeline.evaluation.contrast import contrast_table
-from pipeline.evaluation.figures.shown_cases import typical_case
 from pipeline.evaluation.pages import embedded, rendered
-from pipeline.evaluation.pictures import case_picture, curves_picture
+from pipeline.evaluation.pictures import curves_picture
 from pipeline.evaluation.report_page.case_figures import CaseFigure, case_figures
 from pipeline.evaluation.report_page.lead import lead
 from pipeline.evaluation.report_page.slices import shown_case
@@ -30,13 +29,13 @@ from pipeline.storage.files import read_json, write
 from pipeline.storage.layout import STAGES, Layout, stage_version
 from pipeline.storage.roles import labelled_test_cases
 
-VERSION = 8
+VERSION = 9
 log = logging.getLogger(__name__)
 Scores = Mapping[str, pd.DataFrame]
 
 
 def report(layout: Layout, dataset: Dataset, seed: int, configured_by: Sequence[str] = ()) -> None:
-    """Write `report.html`, and beside it `example.png`, the picture of a typical case.
+    """Write `report.html`.
 
     `configured_by` are the options that give a command this configuration; with them, each case
     names the command that shows it in three planes.
@@ -110,11 +109,6 @@ def _case_parts(
     # every subset's networks predict the unlabelled cases; one figure is enough
     others = [(subsets[0], case) for case in unlabelled]
     shown = [*labelled_test_cases(layout, subsets), *others]
-    typical = typical_case(first)
-    subset = next(subset for subset, case in shown if case == typical)
-    colours = colours_of(list(dataset.experiments), ON_BLACK)
-    example = case_picture(view_case(layout, dataset, typical, subset), colours)
-    write(layout.report.with_name("example.png"), example)
     pages = layout.report.with_name("cases")
     places = {case: f"#case-{number}" for number, (_, case) in enumerate(shown, start=1)}
     commands = {case: _view_command(case, layout, configured_by) for case in places}

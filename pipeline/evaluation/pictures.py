@@ -1,4 +1,4 @@
-"""The report's figures, drawn off screen: the picture of a case, and training curves."""
+"""Pictures drawn off screen: a predicted case, and the report's training curves."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def written_files(layout: Layout, stage: str, names: Names) -> list[Path]:
         "compare": lambda: _tables(layout.table),
         "tabulate": lambda: _tables(partial(layout.chosen_table, first)),
         "draw": lambda: _figure(layout, first),
-        "report": lambda: [layout.report, layout.report.with_name("example.png")],
+        "report": lambda: [layout.report],
     }
     if stage not in files:
         raise ValueError(f"no stage is called {stage!r}")

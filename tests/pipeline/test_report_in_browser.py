@@ -214,6 +214,7 @@ def test_it_is_readable_at_any_width(page, pages, width):
             "(all) => all.map((one) => one.getBoundingClientRect().width)"
         )
         assert min(panels) > 100
+        assert max(panels) - min(panels) < 1, "a case's pictures are equally wide"
 
 
 CUT = """() => [...document.querySelectorAll("body *")].filter((one) => {
