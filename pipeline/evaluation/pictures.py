@@ -76,9 +76,7 @@ def case_picture(view: CaseView, colours: Mapping[str, str]) -> bytes:
 def _add_legend(figure: Figure, entries: Sequence[Artist]) -> None:
     """A legend below the panels; the figure grows by the lines that the longest label needs."""
     width, height = figure.get_size_inches()
-    longest = max(len(str(entry.get_label())) for entry in entries)
-    columns = min(len(entries), max(1, int(width / (SAMPLE + LETTER * longest))))
-    lines = math.ceil(len(entries) / columns)
+    columns, lines = legend_shape([str(entry.get_label()) for entry in entries], width)
     grown = height + LINE * (lines - 1)
     figure.set_size_inches(width, grown)
     figure.subplots_adjust(bottom=LINE * lines / grown, top=1 - LINE / grown)
@@ -86,6 +84,12 @@ def _add_legend(figure: Figure, entries: Sequence[Artist]) -> None:
     # dark, as the colours of the lines are bright and one of them is white
     look: dict[str, Any] = {"facecolor": GROUND, "edgecolor": "none", "framealpha": 1}
     figure.legend(handles=list(entries), **place, **look, labelcolor="white", fontsize=7.5)
+
+
+def legend_shape(labels: Sequence[str], width: float) -> tuple[int, int]:
+    """The columns and lines of a legend that fits into a width in inches."""
+    columns = min(len(labels), max(1, int(width / (SAMPLE + LETTER * max(map(len, labels))))))
+    return columns, math.ceil(len(labels) / columns)
 
 
 def map_style(residuals: Mapping[str, npt.NDArray[Any]], *, signed: bool) -> dict[str, Any]:

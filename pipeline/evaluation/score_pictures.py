@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,13 +13,15 @@ from matplotlib.lines import Line2D
 
 from grcsf.agreement import limits_of_agreement
 from pipeline.evaluation.colours import ON_WHITE, colours_of
-from pipeline.evaluation.pictures import DPI, as_png
+from pipeline.evaluation.pictures import DPI, LETTER, LINE, as_png, legend_shape
 
 SCORES = {
     "Agatston score": ("agatston_reference", "agatston_prediction"),
     "Calcium volume, mm³": ("calcium_volume_reference_mm3", "calcium_volume_prediction_mm3"),
 }
 LEAST_SHOWN = 1e-3  # of the highest score: smaller differences are drawn as 0
+HEIGHT, NAME_LINE = 2.8, 0.14  # inches of a figure of groups; of a further line of their names
+FEWEST_LETTERS = 5  # of a group's name in a line
 SPREAD = 0.16  # of a category's width that one experiment's dots take
 
 
@@ -29,8 +32,10 @@ def group_picture(values: Mapping[str, Mapping[str, Sequence[float]]]) -> bytes:
     """
     experiments = list(next(iter(values.values())))
     colours = colours_of(experiments, ON_WHITE)
-    width = max(4.0, 1.1 * len(values) + 0.25 * len(values) * len(experiments))
-    figure = Figure(figsize=(min(width, 13), 2.8), dpi=DPI, layout="constrained")
+    width = min(max(4.0, 1.1 * len(values) + 0.25 * len(values) * len(experiments)), 13.0)
+    names = _broken(list(values), width)
+    height = HEIGHT + NAME_LINE * max(name.count("\n") for name in names)
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     panel = figure.subplots()
     for place, by_experiment in enumerate(values.values()):
         for index, (name, dice) in enumerate(by_experiment.items()):
@@ -45,12 +50,19 @@ def group_picture(values: Mapping[str, Mapping[str, Sequence[float]]]) -> bytes:
             reach = 0.3 / len(experiments)
             ends = middle - reach, middle + reach
             panel.hlines(defined.mean(), *ends, color=colours[name], linewidth=2)
-    panel.set_xticks(range(len(values)), list(values), fontsize=8)
+    # a group's name may have dollars, which are no formula
+    panel.set_xticks(range(len(values)), names, fontsize=8, parse_math=False)
     panel.set_xlim(-0.6, len(values) - 0.4)
     panel.set_ylim(-0.03, 1.03)
     panel.set_ylabel("Dice", fontsize=8)
     _finish(figure, [panel], experiments)
     return as_png(figure)
+
+
+def _broken(names: Sequence[str], width: float) -> list[str]:
+    """Names of groups in as many lines as it takes side by side in a width in inches."""
+    letters = max(FEWEST_LETTERS, int((width - 1) / len(names) / LETTER) - 1)
+    return [textwrap.fill(name, letters) for name in names]
 
 
 def agreement_picture(scores: Mapping[str, pd.DataFrame]) -> bytes:
@@ -99,6 +111,9 @@ def _finish(figure: Figure, panels: Sequence[Any], experiments: Sequence[str]) -
         Line2D([], [], marker="o", linestyle="", color=colour, label=name)
         for name, colour in colours_of(experiments, ON_WHITE).items()
     ]
+    width, height = figure.get_size_inches()
+    columns, lines = legend_shape(experiments, width)
+    figure.set_size_inches(width, height + LINE * (lines - 1))
     figure.legend(
-        handles=handles, loc="outside upper left", ncols=len(handles), fontsize=8, frameon=False
+        handles=handles, loc="outside upper left", ncols=columns, fontsize=8, frameon=False
     )

@@ -103,8 +103,9 @@ def _certainty(first: str, rival: str, numbers: Mapping[str, Row], dataset: Data
     if p < level:
         return f"{shown}, more than chance among patients easily makes."
     if row["dice_smallest_p"] >= level:
-        few = _counted(row["dice_differing"])
-        return f"{shown}; with {few} that differ, no difference could be told from chance."
+        count = row["dice_differing"]
+        few = f"{_counted(count)} that differ{'s' if count == 1 else ''}"
+        return f"{shown}; with {few}, no difference could be told from chance."
     return f"{shown}, not told apart from chance among patients."
 
 

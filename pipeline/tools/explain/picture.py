@@ -50,7 +50,9 @@ def explain_picture(view: SliceView) -> bytes:
     wide = PANEL * max(width / height, NARROWEST) * columns + MARGIN
     tall = PANEL * 1.19 * len(rows) + 0.3
     figure = Figure(figsize=(wide, tall), dpi=DPI, facecolor="white")
-    figure.suptitle(view.title, fontsize=10, x=0.01, ha="left", y=0.997)
+    place: dict[str, Any] = {"x": 0.01, "ha": "left", "y": 0.997}
+    # a case's name may have dollars, which are no formula
+    figure.suptitle(view.title, fontsize=10, parse_math=False, **place)
     axes = np.atleast_2d(figure.subplots(len(rows), columns, squeeze=False))
     edges = {"left": MARGIN / wide, "right": 0.998, "bottom": 0.004, "top": 1 - 0.5 / tall}
     figure.subplots_adjust(**edges, wspace=0.04, hspace=0.2)

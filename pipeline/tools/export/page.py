@@ -37,9 +37,10 @@ def prediction_page(
     width = max(row.shape[1] for _, row in rows)
     height = sum(row.shape[0] for _, row in rows) / DPI + HEADER_INCHES
     figure = Figure(figsize=(width / DPI, height), dpi=DPI, facecolor="white")
-    figure.text(0.01, 1 - 0.25 / height, name, fontsize=12, va="center")
+    style: dict[str, Any] = {"va": "center", "parse_math": False}  # dollars are no formula
+    figure.text(0.01, 1 - 0.25 / height, name, fontsize=12, **style)
     line = f"{bundle.experiment} of {bundle.name}: {_measures(measured)}. Not for diagnosis."
-    figure.text(0.01, 1 - 0.55 / height, line, fontsize=8, va="center")
+    figure.text(0.01, 1 - 0.55 / height, line, fontsize=8, **style)
     top = round(height * DPI) - round(HEADER_INCHES * DPI)
     for z, row in rows:
         figure.figimage(row, 0, top - row.shape[0])

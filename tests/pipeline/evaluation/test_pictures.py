@@ -27,6 +27,19 @@ def test_a_size_group_s_picture_has_a_dot_for_every_patient():
     assert coloured(values).sum() > coloured(fewer).sum() > 0, "the legend keeps its dot"
 
 
+def test_many_methods_and_names_of_groups_like_formulas_are_shown_whole():
+    names = [f"a-method-of-a-long-name-{number}" for number in range(10)]
+    values = {group: dict.fromkeys(names, [math.nan]) for group in (r"$\foo{$", "a $x_1$ " * 9)}
+    picture = imread(io.BytesIO(group_picture(values)), format="png")[..., :3]
+    for colour in ON_WHITE:  # there is nothing in these colours but the legend
+        assert (np.abs(picture - to_rgb(colour)).max(axis=-1) < 0.02).sum() > 20, colour
+    # no name runs into the next or off the picture: between them, and at the sides, all is white
+    labels = picture[-40:].min(axis=(0, 2)) < 0.9
+    assert not labels[[0, -1]].any()
+    middle = len(labels) // 2
+    assert not labels[middle - 10 : middle + 10].any()
+
+
 def test_scores_that_agree_but_for_rounding_lie_on_the_line():
     columns = [name for pair in SCORES.values() for name in pair]
     exact = pd.DataFrame([[value] * 4 for value in (0.0, 60.0, 2485.0)], columns=columns)

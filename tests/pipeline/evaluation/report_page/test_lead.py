@@ -69,6 +69,10 @@ def test_where_the_baseline_leads_the_difference_is_turned_round():
             {"dice_smallest_p": 0.25, "dice_p": 0.25},
             "with 3 test patients that differ, no differen",
         ),
+        (
+            {"dice_smallest_p": 1.0, "dice_p": 1.0, "dice_differing": 1},
+            "with 1 test patient that differs, no differen",
+        ),
         ({"dice_p": nan}, "no patient has a Dice of both, so the difference cannot be tested."),
         ({"dice_difference_low": nan, "dice_difference_high": nan}, ": +0.183, p = 0.31"),
     ],
