@@ -58,7 +58,8 @@ def _compared(title: str, dataset: Dataset, numbers: Mapping[str, Row], unlabell
     verb = "was scored" if len(names) == 1 else "were compared"
     synthetic = ", synthetic images" if dataset.source.phantom else ""
     folds = f", each tested once in {dataset.split.folds} folds" if dataset.split.folds else ""
-    further = f"; {unlabelled} more without reference are shown" if unlabelled else ""
+    shown = "is shown" if unlabelled == 1 else "are shown"
+    further = f"; {unlabelled} more without reference {shown}" if unlabelled else ""
     return f"{listed} {verb} on {_counted(patients)} of {title}{synthetic}{folds}{further}."
 
 

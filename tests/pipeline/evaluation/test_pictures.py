@@ -29,7 +29,8 @@ def test_a_size_group_s_picture_has_a_dot_for_every_patient():
 
 def test_many_methods_and_names_of_groups_like_formulas_are_shown_whole():
     names = [f"a-method-of-a-long-name-{number}" for number in range(10)]
-    values = {group: dict.fromkeys(names, [math.nan]) for group in (r"$\foo{$", "a $x_1$ " * 9)}
+    dice = {name: [math.nan] for name in names}
+    values = {r"$\foo{$": dice, "a $x_1$ " * 9: dice}
     picture = imread(io.BytesIO(group_picture(values)), format="png")[..., :3]
     for colour in ON_WHITE:  # there is nothing in these colours but the legend
         assert (np.abs(picture - to_rgb(colour)).max(axis=-1) < 0.02).sum() > 20, colour
