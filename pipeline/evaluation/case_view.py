@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from grcsf.components import component_sizes, label_lesions
 from grcsf.intensity import scale_window
+from pipeline.errors import PipelineError
 from pipeline.evaluation.orientation import Orientation, orientation_of
 from pipeline.settings import Dataset, Untrained
 from pipeline.settings.instances import residual_instance
@@ -138,7 +139,7 @@ def view_slice(volumes: CaseVolumes, z: int) -> CaseView:
         PipelineError: a store is damaged.
     """
     turned = volumes.orientation.plane
-    maps: Any = () if volumes.maps is None else read_part(volumes.maps, (slice(None), z))
+    maps: Any = () if volumes.maps is None else _planes(volumes.maps, volumes.case, z)
     titles = volumes.titles if len(maps) else ()
     return CaseView(
         case=volumes.case,
@@ -182,7 +183,7 @@ def residual_planes(
         return {}
     attributes: Any = open_store(layout.case_store(case)).attrs
     orientation = orientation_of(attributes["direction"])
-    maps: Any = read_part(stored, (slice(None), z))
+    maps = _planes(stored, case, z)
     planes = [orientation.plane(plane.astype(np.float32)) for plane in maps]
     return dict(zip(dataset.residuals[name].titles, planes, strict=True))
 
@@ -192,3 +193,15 @@ def _maps(
 ) -> StoredArray | None:
     path = layout.residual_store(residual_instance(dataset, name, subset), case)
     return None if store_attributes(path) is None else stored_array(open_store(path), "residual")
+
+
+def _planes(maps: StoredArray, case: str, z: int) -> npt.NDArray[Any]:
+    """The maps (maps, h, w) of slice `z` from 0, which no picture shows with holes."""
+    planes = read_part(maps, (slice(None), z))
+    if not np.isfinite(planes).all():
+        store = str(maps.store_path).removeprefix("file://").removesuffix("/residual")
+        raise PipelineError(
+            f"store {store}: found residuals that are no finite numbers in slice {z + 1} of case "
+            f"{case}; delete it and run residual-maps again"
+        )
+    return planes

@@ -12,7 +12,9 @@ from PIL import Image
 
 from grcsf.contrast import lesion_contrast
 from pipeline.compare import compare
+from pipeline.errors import PipelineError
 from pipeline.evaluate import evaluate
+from pipeline.evaluation.case_view import residual_planes
 from pipeline.evaluation.colours import BRIGHTER
 from pipeline.evaluation.contrast import contrast_table
 from pipeline.postprocess import postprocess
@@ -206,6 +208,21 @@ def test_signed_maps_are_explained_and_both_directions_are_told(tree, page, tmp_
     patches = f'<i class="patch" style="border-color: {BRIGHTER}"></i>brighter than foreseen'
     assert patches in other
     assert patches not in page
+
+
+def test_maps_with_holes_are_refused_in_a_line_that_names_the_case(tree, tmp_path):
+    layout = copy_results(tree.layout, tmp_path)
+    path = layout.residual_store("mrm", "big")
+    maps = read_array(open_store(path), "residual").copy()
+    maps[1, 4, 3, 3] = np.nan
+    write_store(path, {"residual": maps}, {"fingerprint": "big"}, slice_axis=1)
+    told = (
+        r"big\.zarr: found residuals that are no finite numbers in slice 5 of case big; delete it"
+    )
+    with pytest.raises(PipelineError, match=told):
+        report(layout, settings(), seed=0)
+    with pytest.raises(PipelineError, match=told):
+        residual_planes(layout, settings(), "mrm", "big", 1, 4)
 
 
 def test_page_tells_what_the_autoencoders_have_learnt(tree, page):
