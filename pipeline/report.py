@@ -61,7 +61,7 @@ def report(layout: Layout, dataset: Dataset, seed: int, configured_by: Sequence[
         "residual_note": parts.residual_note(dataset),
         "contrast": contrast_table(layout, dataset),
         "key": [("reference", REFERENCE), *colours.items()],
-        **_case_parts(layout, dataset, comparison, scores, configured_by),
+        **_case_parts(layout, dataset, comparison, configured_by),
         "data_summary": parts.data_summary(dataset, cases),
         "split": parts.split_table(split, cases["cases"]),
         "groups": parts.group_table(split, cases["cases"]),
@@ -98,13 +98,12 @@ def _case_parts(
     layout: Layout,
     dataset: Dataset,
     comparison: TextTable,
-    scores: Scores,
     configured_by: Sequence[str],
 ) -> dict[str, Any]:
     """The cases' figures, and the sentences that lead to them, by their name in the template."""
     subsets = dataset.shared_subsets
     # pictures show a repeat, and what they are called has to fit them
-    first = {name: read_scores(layout, name, subsets, repeat=1) for name in scores}
+    first = {name: read_scores(layout, name, subsets, repeat=1) for name in dataset.experiments}
     unlabelled = read_json(layout.split)["unlabelled"]
     # every subset's networks predict the unlabelled cases; one figure is enough
     others = [(subsets[0], case) for case in unlabelled]
@@ -113,7 +112,7 @@ def _case_parts(
     places = {case: f"#case-{number}" for number, (_, case) in enumerate(shown, start=1)}
     commands = {case: _view_command(case, layout, configured_by) for case in places}
     figures = _drawn(layout, dataset, shown, first, commands)
-    told = (comparison.numbers, scores, places, len(unlabelled))
+    told = (comparison.numbers, first, places, len(unlabelled))
     return {
         "figures": case_figures(figures, pages, layout.dataset),
         "apart": pages.exists(),

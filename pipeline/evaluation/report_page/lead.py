@@ -24,7 +24,7 @@ def lead(
     title: str,
     dataset: Dataset,
     rows: Sequence[Row],
-    scores: Mapping[str, pd.DataFrame],  # experiment → a row for each patient, by case
+    scores: Mapping[str, pd.DataFrame],  # experiment → a row for each patient, as it is shown
     places: Mapping[str, str],  # case → where the page shows it, such as `#case-3`
     unlabelled: int,  # cases without reference that are shown, too
 ) -> list[Markup]:
@@ -35,7 +35,7 @@ def lead(
     return [
         Markup("{}").format(_compared(title, dataset, numbers, unlabelled)),
         Markup("{}").format(_ahead(best, rival, numbers, dataset)),
-        _look(best, rival, scores, places),
+        _look(best, rival, scores, places) + _of_repeats([*best[:1], rival], dataset) + ".",
     ]
 
 
@@ -116,9 +116,9 @@ def _look(
     scores: Mapping[str, pd.DataFrame],
     places: Mapping[str, str],
 ) -> Markup:
-    """The case where first and rival differ most, and the first's worst."""
+    """The case where first and rival differ most, and the first's worst; without full stop."""
     if not best:
-        return Markup('Look first at <a href="#cases">the cases</a>: none of them has a Dice.')
+        return Markup('Look first at <a href="#cases">the cases</a>: none of them has a Dice')
     first = best[0]
     dice = scores[first]["dice"]
     worst = str(dice.idxmin())
@@ -126,14 +126,20 @@ def _look(
     theirs = scores[rival]["dice"] if rival else dice
     apart = (dice - theirs).abs()
     if not apart.max() > 0:  # nor where no case has both
-        return Markup("Look first at {}, {}.").format(_link(worst, places), lowest)
+        return Markup("Look first at {}, {}").format(_link(worst, places), lowest)
     most = str(apart.idxmax())
     values = f"{first} {dice.loc[most]:.3f}, {rival} {theirs.loc[most]:.3f}"
     told = Markup("Look first at {}, where the Dice of these two differ most ({})")
-    ending = Markup(", which is also the lowest of {}.").format(first)
+    ending = Markup(", which is also the lowest of {}").format(first)
     if most != worst:
-        ending = Markup(", and at {}, {}.").format(_link(worst, places), lowest)
+        ending = Markup(", and at {}, {}").format(_link(worst, places), lowest)
     return told.format(_link(most, places), values) + ending
+
+
+def _of_repeats(names: Sequence[str | None], dataset: Dataset) -> str:
+    """Which repeat the Dice of single cases is of, if one of these is repeated."""
+    repeated = any(name and dataset.experiments[name].repeats > 1 for name in names)
+    return " (Dice of the first repeat, which is shown)" if repeated else ""
 
 
 def _link(case: str, places: Mapping[str, str]) -> Markup:

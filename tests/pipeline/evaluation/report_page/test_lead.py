@@ -20,9 +20,9 @@ TESTED = {
 }
 
 
-def sentences(dice, baseline="unet", **tested):
+def sentences(dice, baseline="unet", repeats=1, **tested):
     """The lead of these Dice by method; all have been tested against the baseline."""
-    unet, source = {"model": "unet"}, {"adapter": "manifest", "root": "r"}
+    unet, source = {"model": "unet", "repeats": repeats}, {"adapter": "manifest", "root": "r"}
     dataset = Dataset.model_validate(
         {
             "source": source,
@@ -52,6 +52,12 @@ def test_three_sentences_say_what_was_compared_who_is_ahead_and_where_to_look():
         '(grcsf 0.800, unet 0.200), and at <a href="#case-2">b</a>, with the lowest Dice of grcsf, '
         "0.400.",
     ]
+
+
+def test_of_repeats_it_is_told_that_the_dice_of_a_case_is_the_first_s():
+    assert sentences(DICE, repeats=2)[2] == (
+        f"{sentences(DICE)[2].removesuffix('.')} (Dice of the first repeat, which is shown)."
+    )
 
 
 def test_where_the_baseline_leads_the_difference_is_turned_round():
