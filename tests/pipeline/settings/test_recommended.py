@@ -7,6 +7,7 @@ import yaml
 
 CONFIG = Path(__file__).parents[3] / "config"
 DEVIATIONS = {
+    "experiments.training.channels_last",
     "mae.recipe",
     "mae.augment",
     "mae.decay",
