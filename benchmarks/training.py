@@ -27,7 +27,7 @@ from grcsf.mae.optimiser import build_optimiser
 from grcsf.mae.precision import compile_layers, multiply_attention
 from grcsf.models.build import build_segmentation_model
 from pipeline.networks.build import arranged
-from pipeline.networks.compiling import compiled
+from pipeline.networks.devices import compiled
 from pipeline.planning.network_costs import mae_macs
 from pipeline.planning.workload import TRAINED
 from pipeline.settings import Mae, Training

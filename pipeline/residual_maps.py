@@ -22,8 +22,7 @@ from grcsf.residuals import multi_ratio_residuals
 from grcsf.transfer import send
 from pipeline.errors import PipelineError
 from pipeline.networks.build import empty_masked_model, masked_models
-from pipeline.networks.compiling import compile_fault
-from pipeline.networks.devices import compute_device, fetch, multiplies_bf16
+from pipeline.networks.devices import compile_fault, compute_device, fetch, multiplies_bf16
 from pipeline.networks.prefetch import ahead, behind, one_behind
 from pipeline.networks.reconstruction import CaseInProgress, SliceTask, prepare_case, slice_tasks
 from pipeline.networks.weights import weights_digest

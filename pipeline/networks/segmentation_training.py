@@ -16,7 +16,7 @@ from grcsf.losses import LOSSES
 from grcsf.models.blocks import SegmentationNetwork
 from grcsf.schedule import constant, plateau_reductions, polynomial, warmup_cosine
 from pipeline.networks.build import arranged
-from pipeline.networks.compiling import compiled
+from pipeline.networks.devices import compiled
 from pipeline.networks.trainer import augmented
 from pipeline.settings import Training
 

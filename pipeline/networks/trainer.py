@@ -28,8 +28,7 @@ from torch.utils.data import DataLoader
 
 from grcsf.augmentation import Strengths, draw_variations, varied
 from pipeline.errors import PipelineError
-from pipeline.networks.compiling import compile_fault
-from pipeline.networks.devices import compute_device
+from pipeline.networks.devices import compile_fault, compute_device
 from pipeline.networks.history import read_history
 from pipeline.networks.resume import (
     UNREADABLE,
