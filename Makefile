@@ -41,7 +41,7 @@ test-processes: .venv/.ready
 test-slurm:
 	@missing=$$(tests/slurm/cluster.sh missing); \
 	if [ -n "$$missing" ]; then \
-	    echo "skipped: $$missing (see docs/slurm.md)"; \
+	    echo "skipped: $$missing (see docs/how-to/slurm.md)"; \
 	else \
 	    $(MAKE) --no-print-directory .venv/.ready && $(BIN)/pytest --numprocesses 2 --dist loadfile tests/slurm; \
 	fi

@@ -1,4 +1,6 @@
-"""What a residual map is worth and costs, by how slices are masked: docs/residuals.md's evidence.
+"""What a residual map is worth and costs, by how slices are masked.
+
+docs/explanation/residuals.md shows its figures.
 
 Run as `python benchmarks/masking.py CONFIG:DATASET:RESULTS … [--seeds 5] [--output DIR]` on results
 whose MAEs are trained, such as `config/demo.yaml:heart:results`. Slices with lesion of the cases
@@ -74,7 +76,7 @@ Key = tuple[str, int]  # scheme, passes
 
 
 def main() -> None:
-    """Measure, and write what docs/residuals.md shows."""
+    """Measure, and write what docs/explanation/residuals.md shows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("trees", nargs="+", metavar="CONFIG:DATASET:RESULTS")
     parser.add_argument("--seeds", type=int, default=5)

@@ -4,7 +4,7 @@ Run as `python benchmarks/memory.py [--batch 21] [--card-gb 24] [--measure]`. Wh
 keeps for backward is counted on shapes alone, at full width and batch, so it needs neither the
 memory nor the card. `--measure` runs real steps: on a GPU the whole batch, on the CPU batches of 1
 and 2, from which the batch's peak is extended (what grows with the batch grows linearly).
-docs/complexity.md explains the figures.
+docs/reference/complexity.md explains the figures.
 """
 
 import argparse

@@ -1,4 +1,6 @@
-"""What a network costs: parameters, multiply-accumulates, memory [Table 1; docs/complexity.md].
+"""What a network costs: parameters, multiply-accumulates, memory [Table 1].
+
+docs/reference/complexity.md explains the figures.
 
 A MAC is one multiplication with its addition; the paper's "GFLOPs" are billions of MACs.
 """

@@ -30,7 +30,7 @@ from pipeline.storage.layout import Layout
 from pipeline.storage.roles import labelled_test_cases
 from pipeline.storage.zarr_store import open_store, store_attributes
 
-VERSION = 2
+VERSION = 3
 log = logging.getLogger(__name__)
 
 TITLES = {
@@ -204,7 +204,7 @@ def _notes(
     if "macs" in chosen.columns:
         macs = "MACs, multiplications with their additions, are of one slice and one pass of the"
         note = f"{macs} network, without the passes behind residual maps; all are counted."
-        thop = " Published ones were counted by thop (docs/complexity.md)."
+        thop = " Published ones were counted by thop (docs/reference/complexity.md)."
         notes.append(note + thop * ("macs" in published))
     if {"residual_seconds", "network_seconds"} & set(chosen.columns):
         seconds = "Seconds a patient are those that the stores of residual maps and of predictions"

@@ -1,4 +1,4 @@
-"""The scores of one patient: a row of evaluate's table. docs/metrics.md explains every column."""
+"""A patient's scores, a row of a table; docs/reference/metrics.md explains every column."""
 
 from __future__ import annotations
 

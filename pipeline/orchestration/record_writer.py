@@ -1,7 +1,7 @@
 """The record beside every result: what made it, from what, with what, where, and at what cost.
 
 Nothing depends on a record: it is declared to no rule, and a result without one is as good.
-`docs/provenance.md` explains its keys.
+`docs/reference/provenance.md` explains its keys.
 """
 
 from __future__ import annotations

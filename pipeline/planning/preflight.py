@@ -32,7 +32,7 @@ from pipeline.storage.files import READ_ONLY, nearest_there
 from pipeline.storage.layout import Layout
 
 PROBE_BYTES = 1 << 16  # a full disk still takes a file's name
-LEAST_FREE = 100 * 10**6  # both stores of one case take up to 72 MB (docs/stores.md)
+LEAST_FREE = 100 * 10**6  # both stores of one case take up to 72 MB (docs/reference/stores.md)
 HEADERS = 12  # read for an estimate; on a cluster's disk each may take milliseconds
 KINDS = {
     "mae": "mae",

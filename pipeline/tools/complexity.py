@@ -1,6 +1,6 @@
 """`grcsf complexity`: what each method costs, counted as the paper does and truly (Table 1).
 
-It reads no data and writes nothing. docs/complexity.md explains the columns.
+It reads no data and writes nothing. docs/reference/complexity.md explains the columns.
 """
 
 from __future__ import annotations

@@ -143,8 +143,8 @@ def test_what_is_kept_without_content_is_what_is_kept_with_it():
 
 
 def test_an_rcu_at_full_scale_keeps_fourteen_token_maps():
-    # On paper, docs/complexity.md: for each of two maps the lifted map, query, key, value, attended
-    # and scaled tokens; once the tokens of U, and the sum that the importance weighs.
+    # On paper, docs/reference/complexity.md: for each of two maps the lifted map, query, key,
+    # value, attended and scaled tokens; once U's tokens, and the sum that the importance weighs.
     with shapes_only(as_on_cpu=True):
         unit = RegionalCompensationUnit(64, 16, ImportanceScore(64, 16, 64))
         features = torch.rand(21, 64, 224, 224, dtype=torch.bfloat16, requires_grad=True)

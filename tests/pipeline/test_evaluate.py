@@ -222,7 +222,7 @@ def test_threads_do_not_change_the_result(head):
 
 def test_every_column_is_documented(heart):
     rows, _ = scored(heart, CALCIUM, Postprocess(method="calcium"))
-    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "metrics.md").read_text("utf-8")
     documented = set(re.findall(r"`(\w+)`", text))
     plain = {re.sub(r"^(raw|threshold)_|_(LCX|RCA)$", "", name) for name in rows.columns}
     plain = {

@@ -1,4 +1,4 @@
-"""For each row of docs/rerun.md what makes its change in a project.
+"""For each row of docs/reference/rerun.md what makes its change in a project.
 
 Of the settings that a row names one is changed; that a stage depends on each of them is held by
 tests/pipeline/settings/test_stage_settings.py.

@@ -85,7 +85,7 @@ def commands() -> set[str]:
 
 
 def test_a_stage_is_a_module_a_function_a_command_a_rule_and_a_section():
-    sections = (ROOT / "docs" / "stages.md").read_text("utf-8")
+    sections = (ROOT / "docs" / "reference" / "stages.md").read_text("utf-8")
     for stage in STAGES:
         tree = ast.parse((ROOT / "pipeline" / f"{stage}.py").read_text("utf-8"))
         assert stage in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}

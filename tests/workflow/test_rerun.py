@@ -1,4 +1,4 @@
-"""docs/rerun.md, row by row: what is planned and made after a change of a project that has run."""
+"""docs/reference/rerun.md, row by row: what a change of a project that has run plans and makes."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from pipeline.storage.layout import STAGES, Layout
 from tests.workflow.changes import CHANGES
 from tests.workflow.edits import HEAD, MASKS, STORE, edit_code
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "rerun.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "reference" / "rerun.md"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 # what a plan tells of outputs, and of results from elsewhere
 FOUND = re.compile(

@@ -1,4 +1,4 @@
-"""The three data sets at full size, as empty files: their plans, and what docs/scale.md says."""
+"""The three data sets at full size, as empty files: their plans, and docs/reference/scale.md."""
 
 import json
 import re
@@ -104,7 +104,7 @@ def test_only_the_batches_at_full_size_depend_on_the_number_of_cases(project, na
 
 @pytest.fixture(scope="module")
 def documented():
-    return dict(TABLES.findall((ROOT / "docs" / "scale.md").read_text("utf-8")))
+    return dict(TABLES.findall((ROOT / "docs" / "reference" / "scale.md").read_text("utf-8")))
 
 
 def test_every_reference_configuration_has_its_table(documented):
@@ -142,4 +142,4 @@ def test_the_documented_table_and_hours_are_what_the_command_prints(
     found = {stage: hours for stage, _, hours, _ in planned(file, images, capsys, "--rates", rates)}
     stages = ("train_mae", "residual_maps", "train_segmentation", "predict", "together")
     row = " | ".join([f"| `config/{file}.yaml`", *(found[one] for one in stages)])
-    assert f"{row} |\n" in (ROOT / "docs" / "scale.md").read_text("utf-8")
+    assert f"{row} |\n" in (ROOT / "docs" / "reference" / "scale.md").read_text("utf-8")

@@ -2,7 +2,8 @@
 
 It reads names and headers of the images, and where a header cannot be read it assumes a size and
 says so. Only hours, and the disk of trained networks, need the networks themselves: without them
-nothing here imports torch. docs/scale.md tells how to read the figures, and what they leave out.
+nothing here imports torch. docs/reference/scale.md tells how to read the figures,
+and what they leave out.
 """
 
 from __future__ import annotations

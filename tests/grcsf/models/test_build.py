@@ -38,7 +38,7 @@ def build_without_memory(name, **sizes):
         ("grcsf", {"gcu": GlobalUnits("attention_gate"), "rcu": None}, 40_117_773),
         # Table 7 prints 304.93 million
         ("mae_unet", {"width": 16, "mae": PretrainedEncoder("large")}, 304_878_321),
-        # docs/networks.md
+        # docs/reference/networks.md
         ("grcsf", {"gcu": None}, 37_206_293),
         ("grcsf", {"rcu": PAPER_RCU._replace(importance=False)}, 42_531_494),
         ("grcsf", {"gcu": GlobalUnits("coordinate"), "rcu": None}, 42_273_777),

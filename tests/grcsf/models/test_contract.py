@@ -71,7 +71,7 @@ def learnt(variant, model):
 
 
 def cancels(variant, key):
-    """Spatial attention's one gate a pixel, which Eq. 1's cosine cancels (docs/networks.md)."""
+    """Spatial attention's one gate a pixel, which Eq. 1's cosine cancels."""
     spatial = variant.get("gcu") == networks.GlobalUnits("spatial")
     return spatial and "attention" in key
 

@@ -206,7 +206,7 @@ def with_free(monkeypatch, free: int) -> None:
 def test_a_disk_that_is_too_small_is_told_and_a_full_one_refused(monkeypatch, tmp_path):
     chosen, files = settings(tmp_path), cases(655)
     stores = needed(chosen, files)
-    # docs/stores.md: about 7 GB of case stores, and 22 GB for two maps
+    # docs/reference/stores.md: about 7 GB of case stores, and 22 GB for two maps
     assert pytest.approx(stores, rel=0.1) == 7 * GB + 11 * GB
     with_free(monkeypatch, stores + 1)
     assert preflight.check_disk(chosen, {"head": files}) == []

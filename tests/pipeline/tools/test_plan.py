@@ -169,7 +169,7 @@ def test_the_paper_s_seconds_a_case_come_out_again(atlas):
     # 131 test cases; section 4.4.1 and, UNet++ being 105.46 of its 116.49 G
     seconds = 131 * 4.07 * (1 + 105.46 / 116.49)
     assert found.stages["predict"].hours == pytest.approx({"cuda": seconds / 3600}, rel=0.02)
-    # docs/stores.md: about 7 GB and 22 GB
+    # docs/reference/stores.md: about 7 GB and 22 GB
     assert found.stages["ingest"].size == pytest.approx(7e9, rel=0.05)
     assert found.stages["residual_maps"].size == pytest.approx(22e9, rel=0.05)
 
