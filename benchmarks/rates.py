@@ -25,7 +25,8 @@ from grcsf.losses import mixed_loss
 from grcsf.mae.losses import masked_mse
 from grcsf.mae.masking import training_masks
 from grcsf.mae.model import PRESETS, build_mae
-from grcsf.mae.precision import Precision, at_precision
+from grcsf.mae.optimiser import build_optimiser
+from grcsf.mae.precision import Int8Linear, Precision, at_precision, multiply_attention
 from grcsf.models.build import build_segmentation_model
 from pipeline.networks.devices import multiplies_bf16
 from pipeline.planning.network_costs import mae_macs, network_macs
@@ -36,6 +37,7 @@ from pipeline.settings import Dataset, Mae
 SIDE = 224
 # slices in a batch of passes, MAE training, network training, prediction
 BATCHES = {"cpu": (2, 2, 1, 2), "cuda": (64, 32, 21, 64)}
+BIG = {"cpu": 4096, "cuda": 8192}  # side of the matrices whose product shows a device's peak
 KINDS = ("mae_pass", "mae_training", "segmentation_training", "segmentation_prediction")
 Work = tuple[Callable[[], object], float, str]  # what runs, its MACs, what it is
 
@@ -76,7 +78,6 @@ def build_work(options: argparse.Namespace, device: torch.device) -> list[Work]:
     """The four kinds, in the order of `KINDS`."""
     native = multiplies_bf16(device)
     name: Precision = "bf16" if native else "fp32"
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=native)
     passes, mae_batch, batch, predicted = BATCHES[device.type]
     settings = Mae(preset=options.preset)
     by_ratio = [mae_macs(settings, ratio) for ratio in RATIOS]
@@ -88,8 +89,9 @@ def build_work(options: argparse.Namespace, device: torch.device) -> list[Work]:
     maps = torch.rand(predicted, 2, *size, device=device)
     shown = torch.rand(passes, 1, *size, device=device)
     dtype = torch.bfloat16 if native else torch.float32
-    mae_step = training_step(mae_loss(options.preset, mae_batch, device), autocast)
-    step = training_step(network_loss(network, images[:batch], maps[:batch]), autocast)
+    mae_step = training_step(*mae_loss(options.preset, mae_batch, device), device, lower=native)
+    loss = network_loss(network, images[:batch], maps[:batch])
+    step = training_step(network, loss, device, lower=native)
 
     def predict() -> None:
         with torch.inference_mode():
@@ -130,40 +132,59 @@ def mae_loss(
 ) -> tuple[nn.Module, Callable[[], Tensor]]:
     """A fresh MAE and its training loss at 50 %."""
     model = build_mae(preset).to(device)
+    if device.type == "cpu":
+        multiply_attention(model)  # as trainings do
     images = torch.rand(batch, 1, SIDE, SIDE, device=device)
     generator = torch.Generator().manual_seed(0)
     masks = training_masks(generator, batch, model.num_patches, RATIOS[0]).to(device)
     return model, lambda: masked_mse(model, images, masks)
 
 
-def network_loss(
-    network: nn.Module, images: Tensor, maps: Tensor
-) -> tuple[nn.Module, Callable[[], Tensor]]:
-    """A network and the loss of section 3.4 against random lesions."""
+def network_loss(network: nn.Module, images: Tensor, maps: Tensor) -> Callable[[], Tensor]:
+    """The loss of section 3.4 against random lesions."""
     label = (torch.rand_like(images) > 0.9).float()
-    return network, lambda: mixed_loss(network(images, maps), label)
+    return lambda: mixed_loss(network(images, maps), label)
 
 
 def training_step(
-    trained: tuple[nn.Module, Callable[[], Tensor]], autocast: torch.autocast
+    model: nn.Module,
+    loss: Callable[[], Tensor],
+    device: torch.device,
+    *,
+    fused: bool = True,
+    lower: bool = True,
 ) -> Callable[[], None]:
-    """Forward, backward, Adam."""
-    model, loss = trained
-    optimiser = torch.optim.Adam([one for one in model.parameters() if one.requires_grad])
+    """Forward, backward, Adam; `fused` in one pass over all weights, `lower` in bf16."""
+    optimiser = build_optimiser(model, "adam", 1e-4, (0.9, 0.999), 0.0, fused=fused)
 
-    def run() -> None:
+    def step() -> None:
         optimiser.zero_grad()
-        with autocast:
-            found = loss()
-        found.backward()
+        with torch.autocast(device.type, torch.bfloat16, enabled=lower):
+            value = loss()
+        value.backward()
         optimiser.step()
 
-    return run
+    return step
 
 
-def timed(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds of the GPU's work, or of one core's."""
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
+def peak_macs(device: torch.device, precision: Precision, *, wall: bool = False) -> float:
+    """Multiply-accumulates a second of a product of large matrices, the best of several."""
+    side = BIG[device.type]
+    left = torch.rand(side, side, device=device)
+    layer = nn.Linear(side, side, bias=False, device=device)
+    multiply: Callable[[Tensor], Tensor] = layer
+    if precision == "int8":
+        multiply = Int8Linear(layer)
+    elif precision == "bf16":
+        left, multiply = left.bfloat16(), layer.bfloat16()
+    with torch.inference_mode():
+        taken = [timed(lambda: multiply(left), device, wall=wall) for _ in range(10)]
+    return side**3 / min(taken)
+
+
+def timed(run: Callable[[], object], device: torch.device, *, wall: bool = False) -> float:
+    """Seconds of the GPU's work, or of one core's; `wall` counts the clock's on a CPU, too."""
+    clock = time.perf_counter if wall or device.type == "cuda" else time.process_time
     start = clock()
     run()
     if device.type == "cuda":

@@ -2,16 +2,17 @@
 
 Run as `python benchmarks/residual_maps.py [--preset large] [--slices 4] [--trained …]`. The plain
 loop reconstructs one slice under one mask at a time in float32, the paper's 5 + 5 random masks. All
-variants run in turns in one process, on evenly spread slices of a head phantom in ATLAS's geometry
-and random weights, so that a ratio compares runs of the same minute; the table gives the median
-ratio and its range. Deviations are those of a map's values, as shares of the mean residual; with
-`--trained CONFIG:DATASET:RESULTS` they are of the trained MAEs and lesion slices found there.
-On a GPU the matrix rate is measured beside it: how much of the peak the passes reach.
+variants run in turns in one process, on evenly spread slices of a head phantom in ATLAS's geometry,
+or of `--image`, and random weights, so that a ratio compares runs of the same minute; the table
+gives the median ratio and its range. Deviations are those of a map's values, as shares of the mean
+residual; with `--trained CONFIG:DATASET:RESULTS` they are of the trained MAEs and lesion slices
+found there. Beside it stands the device's own rate on large matrices, in each precision, and how
+much of it the passes reach.
 """
 
 import argparse
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from keeping import keep, processor
 from masking import lesion_slices, macs_of_a_pass, trained_models
+from rates import peak_macs, timed
 from scipy import stats
 from torch import Tensor
 from torch._dynamo.utils import counters
@@ -30,21 +32,22 @@ from variants import (
     LOWERED,
     RATIOS,
     SCHEMES,
+    SKIPPING,
     Variant,
     both_ways,
     build_variants,
+    masks_of,
     random_model,
     shown_slices,
 )
 
 from grcsf.mae.build import MaskedModel
 from grcsf.mae.model import PRESETS
+from grcsf.mae.precision import Precision
 from grcsf.residuals import BACKGROUND
 from pipeline.datasets.phantoms.phantom import write_phantom
 from pipeline.storage.images.volumes import read_volume
 from pipeline.storage.slices import network_slices
-
-PRODUCT = 4096  # side of the matrices whose product tells a device's peak
 
 
 def main() -> None:
@@ -53,7 +56,7 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     device = torch.device(options.device)
-    images = phantom_slices(options.slices).to(device)
+    images = spread_slices(options.image, options.slices).to(device)
     model = random_model(options.preset).to(device)
     variants = build_variants([model, model], device)
     middle = images[len(images) // 2 :][:2]
@@ -62,7 +65,7 @@ def main() -> None:
     seconds: dict[str, list[float]] = {name: [] for name in both_ways(variants)}
     for _ in range(options.repeats):
         for name, run in both_ways(variants).items():
-            seconds[name].append(timed(run, images, device) / len(images))
+            seconds[name].append(timed(partial(run, images), device, wall=True) / len(images))
     filled = int(torch.count_nonzero(shown_slices(images)))
     print(f"MAE {options.preset}, 224 × 224, {len(images)} slices of which {filled} not empty")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
@@ -82,8 +85,7 @@ def main() -> None:
         print(f"\ndeviation from the plain loop, {tree.split(':')[1]}'s trained MAEs")
         print_deviations(found)
         figures["deviations"][tree.split(":")[1]] = found
-    if device.type == "cuda":
-        figures["roofline"] = roofline(model, seconds, device)
+    figures["roofline"] = roofline(model, images, seconds, device)
     keep("residual_maps", figures)
 
 
@@ -91,6 +93,7 @@ def read_options() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--preset", choices=list(PRESETS), default="large")
+    parser.add_argument("--image", type=Path, help="a volume in place of the head phantom")
     parser.add_argument("--slices", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
@@ -99,11 +102,12 @@ def read_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def phantom_slices(count: int) -> Tensor:
-    """Evenly spread slices of a head in ATLAS's geometry: (count, 1, 224, 224), in [0, 1]."""
+def spread_slices(path: Path | None, count: int) -> Tensor:
+    """Evenly spread slices of a volume, or a head in ATLAS's geometry: (count, 1, 224, 224)."""
     with tempfile.TemporaryDirectory() as folder:
-        write_phantom("head", Path(folder), cases=1, seed=1)
-        (path,) = Path(folder).rglob("*_T1w.nii.gz")
+        if path is None:
+            write_phantom("head", Path(folder), cases=1, seed=1)
+            (path,) = Path(folder).rglob("*_T1w.nii.gz")
         image = read_volume(path).array
     planes = np.linspace(0, len(image) - 1, count + 2).round().astype(int)[1:-1]
     top = float(np.quantile(image, 0.999))
@@ -117,18 +121,10 @@ def seconds_of_compiling(
     if COMPILED not in variants:
         return None
     variants[LOWERED](images)  # wakes the device's libraries, which is no compiling
+    run = partial(variants[COMPILED], images)
     with fresh_cache():
-        first, second = (timed(variants[COMPILED], images, device) for _ in range(2))
+        first, second = (timed(run, device, wall=True) for _ in range(2))
     return first - second
-
-
-def timed(run: Variant, images: Tensor, device: torch.device) -> float:
-    """Wall-clock seconds of one run, the device's queue included."""
-    start = time.perf_counter()
-    run(images)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
 
 
 def deviation(variants: dict[str, Variant], images: Tensor, name: str) -> dict[str, float] | None:
@@ -178,25 +174,41 @@ def print_deviations(found: dict[str, dict[str, float] | None]) -> None:
 
 
 def roofline(
-    model: MaskedModel, seconds: dict[str, list[float]], device: torch.device
+    model: MaskedModel, images: Tensor, seconds: dict[str, list[float]], device: torch.device
 ) -> dict[str, Any]:
-    """Multiplications of a slice counted, the bf16 peak measured, and the share reached."""
-    macs = sum(
-        5 * macs_of_a_pass(model, round(model.num_patches * (1 - ratio))) for ratio in RATIOS
-    )
-    left, right = (torch.rand(PRODUCT, PRODUCT, device=device).bfloat16() for _ in range(2))
-    rates = []
-    for _ in range(20):
-        torch.cuda.synchronize(device)
-        start = time.perf_counter()
-        left @ right
-        torch.cuda.synchronize(device)
-        rates.append(2 * PRODUCT**3 / (time.perf_counter() - start))
-    print(f"\n{2 * macs / 1e9:.0f} GFLOP a slice; peak {max(rates) / 1e12:.0f} TFLOP/s")
-    reached = {name: 2 * macs / median(seconds[name]) for name in (LOWERED, COMPILED)}
-    for name, rate in reached.items():
-        print(f"{name}: reached {rate / 1e12:.0f} TFLOP/s, {rate / max(rates):.0%}")
-    return {"flop": 2 * macs, "peak": max(rates), "reached": reached}
+    """Multiply-accumulates counted, the device's rate on large matrices, and the share reached."""
+    named = {name: precision_of(name) for name in seconds if SKIPPING not in name}
+    peaks = {
+        precision: peak_macs(device, precision, wall=True) for precision in set(named.values())
+    }
+    macs = {scheme: macs_of_a_slice(model, scheme, images) for scheme in SCHEMES}
+    print("\nlarge matrices, G MACs/s: ", end="")
+    print(", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in sorted(peaks.items())))
+    print(f"{'variant':<44}{'G MACs a slice':>16}{'G MACs/s':>11}{'of its peak':>13}")
+    reached = {}
+    for name, precision in named.items():
+        scheme = next((scheme for scheme in SCHEMES if name.endswith(scheme)), "5 + 5")
+        rate = macs[scheme] / median(seconds[name])
+        reached[name] = rate / peaks[precision]
+        figures = f"{macs[scheme] / 1e9:>16,.0f}{rate / 1e9:>11,.0f}{reached[name]:>13.0%}"
+        print(f"{name:<44}{figures}")
+    return {"macs": macs, "peaks": peaks, "reached": reached}
+
+
+def precision_of(variant: str) -> Precision:
+    """The lowest precision in which a variant multiplies."""
+    names: tuple[Precision, ...] = ("int8", "bf16", "fp32")
+    return next(name for name in names if name in variant)
+
+
+def macs_of_a_slice(model: MaskedModel, scheme: str, images: Tensor) -> float:
+    """Multiply-accumulates of a scheme's passes, in the mean over the slices."""
+    visible = [
+        int(count)
+        for drawn in masks_of(scheme, [model, model], images)
+        for count in (~drawn.masks).sum(dim=-1).flatten()
+    ]
+    return sum(macs_of_a_pass(model, count) for count in visible) / len(images)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 Run as `python benchmarks/training.py [--device cuda] [--width 32] [--size 128] [--compile]`.
 Steps are those of GRCSF's training and of an MAE's at both mask ratios in turn: forward, backward,
 optimiser. All ways of both take turns in one process, so that a ratio compares steps of the same
-minute; the table gives the median and the range of the ratios. A CPU's seconds are those of one
-core; a GPU's are the clock's, beside the share of the card's own bf16 peak on large matrices and
-the memory that the step takes at most.
+minute; the table gives the median and the range of the ratios, and the share of the device's own
+rate on large matrices in that precision. A CPU's seconds are those of one core; a GPU's are the
+clock's, beside the memory that the step takes at most.
 """
 
 import argparse
@@ -15,16 +15,15 @@ from typing import Any
 
 import torch
 from keeping import keep
-from rates import grcsf_macs, timed
-from torch import Tensor, nn
+from rates import grcsf_macs, peak_macs, timed, training_step
+from torch import Tensor
 from variants import RATIOS
 
 from grcsf.losses import mixed_loss
 from grcsf.mae.losses import masked_mse
 from grcsf.mae.masking import training_masks
 from grcsf.mae.model import PRESETS, build_mae
-from grcsf.mae.optimiser import build_optimiser
-from grcsf.mae.precision import compile_layers, multiply_attention
+from grcsf.mae.precision import Precision, compile_layers, multiply_attention
 from grcsf.models.build import build_segmentation_model
 from pipeline.networks.build import arranged
 from pipeline.networks.devices import compiled
@@ -34,7 +33,6 @@ from pipeline.settings import Mae, Training
 
 PLAIN = "float32"
 NETWORK, AUTOENCODER = "GRCSF", "MAE"
-BIG = 8192  # rows of the matrices whose product shows a card's peak
 Ways = dict[str, dict[str, bool]]
 
 
@@ -56,10 +54,11 @@ def main() -> None:
             if repeat:  # the first of each warms up
                 seconds[key].append(taken)
                 memory[key] = bytes_taken
-    peak = peak_macs(device) if device.type == "cuda" else None
-    figures = [row(key, seconds, memory, macs_of(options), peak) for key in steps]
-    print_table(options, figures, peak)
-    keep(f"training-{device.type}", {"options": vars(options), "peak": peak, "ways": figures})
+    precisions: tuple[Precision, ...] = ("fp32", "bf16")
+    peaks = {precision: peak_macs(device, precision) for precision in precisions}
+    figures = [row(key, seconds, memory, macs_of(options), peaks) for key in steps]
+    print_table(options, figures, peaks)
+    keep(f"training-{device.type}", {"options": vars(options), "peaks": peaks, "ways": figures})
 
 
 def read_options() -> argparse.Namespace:
@@ -157,27 +156,6 @@ def mae_step(
     return both
 
 
-def training_step(
-    model: nn.Module,
-    loss: Callable[[], Tensor],
-    device: torch.device,
-    *,
-    fused: bool,
-    lower: bool,
-) -> Callable[[], None]:
-    """Forward, backward, Adam."""
-    optimiser = build_optimiser(model, "adam", 1e-4, (0.9, 0.999), 0.0, fused=fused)
-
-    def step() -> None:
-        optimiser.zero_grad()
-        with torch.autocast(device.type, torch.bfloat16, enabled=lower):
-            value = loss()
-        value.backward()
-        optimiser.step()
-
-    return step
-
-
 def measured(step: Callable[[], None], device: torch.device) -> tuple[float, float]:
     """Seconds of a step, and the bytes of a card's memory that it takes beyond what lies there."""
     if device.type != "cuda":
@@ -196,25 +174,19 @@ def macs_of(options: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def peak_macs(device: torch.device) -> float:
-    """Multiply-accumulates a second that the card reaches in bf16 on large matrices."""
-    left, right = (torch.rand(BIG, BIG, dtype=torch.bfloat16, device=device) for _ in range(2))
-    taken = [timed(lambda: left @ right, device) for _ in range(20)]
-    return BIG**3 / min(taken)
-
-
 def row(
     key: tuple[str, str],
     seconds: Mapping[tuple[str, str], list[float]],
     memory: Mapping[tuple[str, str], float],
     macs: Mapping[str, float],
-    peak: float | None,
+    peaks: Mapping[Precision, float],
 ) -> dict[str, Any]:
     """The figures of one way of one network."""
     kind, way = key
     pairs = zip(seconds[kind, PLAIN], seconds[key], strict=True)
     ratios = sorted(plain / taken for plain, taken in pairs)
     rate = macs[kind] / median(seconds[key])
+    peak = peaks["bf16" if lowers(way) else "fp32"]
     return {
         "network": kind,
         "way": way,
@@ -222,26 +194,33 @@ def row(
         "ratio": median(ratios),
         "range": (ratios[0], ratios[-1]),
         "macs_per_second": rate,
-        "share_of_peak": rate / peak if peak else None,
+        "share_of_peak": rate / peak,
         "memory": memory[key],
     }
 
 
+def lowers(way: str) -> bool:
+    """Whether a way multiplies in bf16: those from that of this name on do."""
+    return way not in (PLAIN, "+ fused Adam", "+ channels last")
+
+
 def print_table(
-    options: argparse.Namespace, figures: list[dict[str, Any]], peak: float | None
+    options: argparse.Namespace, figures: list[dict[str, Any]], peaks: Mapping[Precision, float]
 ) -> None:
-    """Seconds and ratios of each way, on a card with its share of the peak and its memory."""
+    """Seconds, ratios and shares of the peak of each way, on a card with its memory."""
     print(f"GRCSF of width {options.width}, {options.batch} × {options.size} × {options.size};")
     print(f"MAE {options.preset}, {options.mae_batch} slices; {options.repeats} repeats")
-    print(f"{options.device}, torch {torch.__version__}\n")
-    print(f"{'network':<8}{'way':<28}{'s':>8}{'times faster':>22}{'G MACs/s':>11}")
+    rates = ", ".join(f"{name} {rate / 1e9:,.4g}" for name, rate in peaks.items())
+    print(f"{options.device}, torch {torch.__version__}; large matrices, G MACs/s: {rates}\n")
+    heads = f"{'s':>8}{'times faster':>22}{'G MACs/s':>11}{'of its peak':>13}"
+    print(f"{'network':<8}{'way':<28}{heads}")
     for figure in figures:
         spread = "{:.2f}–{:.2f}".format(*figure["range"])
         faster = f"{figure['ratio']:.2f} ({spread})"
         line = f"{figure['network']:<8}{figure['way']:<28}{figure['seconds']:>8.3f}{faster:>22}"
-        line += f"{figure['macs_per_second'] / 1e9:>11,.4g}"
-        if peak:
-            line += f"{figure['share_of_peak']:>8.0%} of the peak, {figure['memory'] / 1e9:.1f} GB"
+        line += f"{figure['macs_per_second'] / 1e9:>11,.4g}{figure['share_of_peak']:>13.0%}"
+        if figure["memory"]:
+            line += f"{figure['memory'] / 1e9:>8.1f} GB"
         print(line)
 
 

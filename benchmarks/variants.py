@@ -4,18 +4,18 @@ import copy
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from grcsf.mae.build import MaskedModel
-from grcsf.mae.masking import Scheme, slice_masks
 from grcsf.mae.model import build_mae
 from grcsf.mae.precision import InFloat32, Precision, at_precision, compile_layers
 from grcsf.mae.transformer import Attention
 from grcsf.reference import reference_residuals
 from grcsf.residuals import Visible, multi_ratio_residuals
 from pipeline.networks.devices import multiplies_bf16
+from pipeline.networks.reconstruction import PassMasks, pass_masks
+from pipeline.settings import MaskScheme, ResidualMap
 
 RATIOS = (0.5, 0.75)
 LOOP = "plain loop, fp32"
@@ -24,10 +24,11 @@ FUSED = f"{LOWERED}, attention fused"
 COMPILED = f"{LOWERED}, compiled"
 THROUGHOUT = f"{LOWERED}, last layer, too"
 SKIPPING = ", empty slices skipped"
-SCHEMES: dict[str, tuple[Scheme, Visible, tuple[int, int]]] = {
+SCHEMES: dict[str, tuple[MaskScheme, Visible, tuple[int, int]]] = {
     "5 + 5": ("random", "paste", (5, 5)),
     "fast 2 + 4": ("stratified", "ignore", (2, 4)),
     "lean 2 + 2": ("stratified", "ignore", (2, 2)),
+    "tissue 2 + 2": ("tissue", "ignore", (2, 2)),
 }
 Variant = Callable[[Tensor], Tensor]  # images (B, 1, h, w) → maps (B, 2, h, w)
 
@@ -95,7 +96,7 @@ def compiled(models: list[MaskedModel]) -> list[MaskedModel]:
 
 def in_turn(models: list[MaskedModel], images: Tensor) -> Tensor:
     """The plain loop."""
-    masks = masks_of("5 + 5", models, images)
+    masks = [drawn.masks for drawn in masks_of("5 + 5", models, images)]
     return reference_residuals(models, images, masks, visible="paste", kind="abs")
 
 
@@ -103,38 +104,33 @@ def in_batches(
     models: list[MaskedModel], scheme: str, dtype: torch.dtype, images: Tensor
 ) -> Tensor:
     """As the stage makes them."""
+    masks, counted = zip(*masks_of(scheme, models, images), strict=True)
     return multi_ratio_residuals(
         models,
         images,
-        masks_of(scheme, models, images),
+        masks,
         visible=SCHEMES[scheme][1],
         kind="abs",
+        counted=counted,
         dtype=dtype,
     )
 
 
-def masks_of(scheme: str, models: list[MaskedModel], images: Tensor) -> list[Tensor]:
-    """Each ratio's masks of all slices, on the CPU: (slices, passes, patches) bool, 1 = masked."""
+def masks_of(scheme: str, models: list[MaskedModel], images: Tensor) -> list[PassMasks]:
+    """Each ratio's masks of all slices, (slices, passes, patches), and the patches that count."""
     way, _, passes = SCHEMES[scheme]
-    return [
-        torch.from_numpy(
-            np.stack(
-                [
-                    slice_masks(
-                        seed=0,
-                        case="benchmark",
-                        slice_index=index,
-                        mask_ratio=ratio,
-                        passes=count,
-                        patches=model.num_patches,
-                        scheme=way,
-                    )
-                    for index in range(len(images))
-                ]
-            )
+    shown = images.cpu()
+    drawn = [
+        [
+            pass_masks("benchmark", z, image, chosen, way, model, seed=0)
+            for z, image in enumerate(shown)
+        ]
+        for chosen, model in (
+            (ResidualMap(mae="mae", mask_ratio=ratio, passes=count), model)
+            for ratio, count, model in zip(RATIOS, passes, models, strict=True)
         )
-        for ratio, count, model in zip(RATIOS, passes, models, strict=True)
     ]
+    return [PassMasks(*map(torch.stack, zip(*of_ratio, strict=True))) for of_ratio in drawn]
 
 
 def shown_slices(images: Tensor) -> Tensor:
