@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from pipeline.cli.job import Override, app, bound_threads, open_job, recorded
+from pipeline.cli.progress import progress
 from pipeline.errors import PipelineError
 from pipeline.settings import Resources, Untrained, configured, encoder_mae, residual_count
 from pipeline.settings.instances import instances_of, subsets_that_predict_unlabelled
@@ -24,6 +25,9 @@ def predict(
     ] = None,
     model: Annotated[Path | None, typer.Option(help="what grcsf export wrote")] = None,
     output: Annotated[Path | None, typer.Option(help="folder of the masks")] = None,
+    mask_format: Annotated[
+        Literal["nifti", "seg"] | None, typer.Option("--format", help="nifti unless given; seg: DICOM SEG")
+    ] = None,
     probabilities: Annotated[bool, typer.Option(help="write them, too")] = False,
     gpus: Annotated[int | None, typer.Option(min=0, max=1, help="1: use the GPU")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="2 unless given")] = None,
@@ -46,17 +50,20 @@ def predict(
         bound_threads(resources.threads)
         from pipeline.tools.export.predict_images import predict_images as run
 
-        run(images, model, output, resources, probabilities=probabilities)
+        given, chosen = (images, model, output, resources), mask_format or "nifti"
+        with progress(len(images)) as tell:
+            run(*given, probabilities=probabilities, mask_format=chosen, tell=tell)
         return
     if config is None or not dataset or not experiment:
         raise PipelineError(
             "predict: expected images with --model and --output, or --config, --dataset and "
             "--experiment"
         )
-    if probabilities or any(option is not None for option in (model, output, gpus, threads)):
+    for_images = (model, output, mask_format, gpus, threads)
+    if probabilities or any(option is not None for option in for_images):
         raise PipelineError(
-            "predict: --model, --output, --probabilities, --gpus and --threads go with images; "
-            "name images, or leave them"
+            "predict: --model, --output, --format, --probabilities, --gpus and --threads go with "
+            "images; name images, or leave them"
         )
     _predict_test_cases(config, override, dataset, experiment, subset or 1)
 

@@ -39,7 +39,7 @@ def prediction_page(
     figure = Figure(figsize=(width / DPI, height), dpi=DPI, facecolor="white")
     style: dict[str, Any] = {"va": "center", "parse_math": False}  # dollars are no formula
     figure.text(0.01, 1 - 0.25 / height, name, fontsize=12, **style)
-    line = f"{bundle.experiment} of {bundle.name}: {_measures(measured)}. Not for diagnosis."
+    line = f"{bundle.experiment} of {bundle.name}: {measures(measured)}. Not for diagnosis."
     figure.text(0.01, 1 - 0.55 / height, line, fontsize=8, **style)
     top = round(height * DPI) - round(HEADER_INCHES * DPI)
     for z, row in rows:
@@ -62,7 +62,8 @@ def shown_slices(mask: Mask) -> list[int]:
     return sorted({most, *(int(side[len(side) // 2]) for side in sides if side.size)})
 
 
-def _measures(measured: Mapping[str, Any]) -> str:
+def measures(measured: Mapping[str, Any]) -> str:
+    """Volume, number of lesions and perhaps the Agatston score as words."""
     lesions = measured["lesions"]
-    line = f"{lesions} lesion{'' if lesions == 1 else 's'}, {measured['lesion_ml']:.3g} ml"
+    line = f"{measured['lesion_ml']:.3g} ml, {lesions} lesion{'' if lesions == 1 else 's'}"
     return f"{line}, Agatston score {measured['agatston']:.1f}" if "agatston" in measured else line

@@ -12,10 +12,12 @@ import logging
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,25 +29,51 @@ from pipeline.datasets.cases import CASE_NAME, NAME_RULE, CaseFiles
 from pipeline.errors import PipelineError, findings_of
 from pipeline.ingest import ingest_case
 from pipeline.networks.grad_cam import grad_cam_maps
+from pipeline.networks.prefetch import ahead, behind
 from pipeline.postprocess import postprocess
 from pipeline.predict import predict
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import GradCam, Resources, encoder_mae
 from pipeline.settings.instances import instances_of, residual_instance
 from pipeline.storage.files import make_output, read_json, replacing, write, write_json
+from pipeline.storage.images.dicom.new_segmentation import SegmentedSeries, segmentation_bytes
 from pipeline.storage.images.names import image_name
 from pipeline.storage.images.source_grid import to_source_grid
-from pipeline.storage.images.volumes import write_volume
+from pipeline.storage.images.volumes import read_volume, write_volume
 from pipeline.storage.layout import Layout, folder_of
 from pipeline.storage.masks import Mask, read_hu, read_mask, source_geometry, store_geometry
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export.bundle import Bundle, open_bundle
-from pipeline.tools.export.page import prediction_page
+from pipeline.tools.export.dicom_seg import check_all_dicom, maker_of, seg_source
+from pipeline.tools.export.page import measures, prediction_page
 from pipeline.tools.export.working_tree import working_tree
 
-PER_IMAGE = ("ingest", "split", "residual_maps", "predict", "postprocess")
 PROBABILITY = "-probability"  # follows the image's name in the name of its probability map
+IMAGES = ".images"  # which no data set is called, and so no bundle
+MODELS = ("train_mae", "train_segmentation")
+MaskFormat = Literal["nifti", "seg"]
 log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Image:
+    """An image on its way through the stages, in a results tree of its own."""
+
+    name: str
+    file: Path
+    layout: Layout
+    entry: dict[str, Any] = field(default_factory=dict)  # of ingest's manifest
+    series: SegmentedSeries | None = None  # to which a DICOM SEG will refer
+    faults: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def faults_kept(self) -> Iterator[None]:
+        """Keep whatever a library raises about this one image."""
+        try:
+            yield
+        except Exception as error:
+            found = findings_of(error, self.file, self.name)
+            self.faults += [str(one) if one.file else f"{self.file}: {one}" for one in found]
 
 
 def predict_images(
@@ -55,44 +83,75 @@ def predict_images(
     resources: Resources,
     *,
     probabilities: bool = False,
+    mask_format: MaskFormat = "nifti",
+    tell: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Write each image's mask, page and measures, and its probabilities if asked for.
 
+    `tell` gets a line with each image's measures once they are written, and "" for each other.
+
     Raises:
-        PipelineError: the bundle cannot be used, masks would lie among the images, or some images
-            cannot be used: the others are predicted first, then each of these gets a line.
+        PipelineError: the bundle cannot be used, masks would lie among the images or cannot be of
+            this format, or some images cannot be used: the others are predicted first, then each
+            of these gets a line.
     """
     files, faults = _named(images)
     if probabilities:
         _check_probabilities(files)
     _check_apart(files, output)
+    if mask_format == "seg":
+        check_all_dicom(files.values())
     make_output(output)
+    for _ in range(len(images) - len(files)):
+        tell("")
     with working_tree(output) as tree:
         bundle = open_bundle(model, tree)
-        layout, dataset = Layout(tree, bundle.name), bundle.dataset
-        for name, image in files.items():
-            modality = dataset.source.modality or ""
-            case = CaseFiles(name, image, None, role="unlabelled", modality=modality)
-            # one by one, so that other images change no bit of a mask, and fill no disk
-            try:
-                entry, _ = ingest_case(layout, dataset.source, case, dataset.slices.plane)
-                if "faults" in entry:
-                    faults[name] = entry["faults"]
-                    continue
-                for note in entry["notes"]:
-                    log.info("note: %s: %s", name, note)
-                _run_stages(layout, bundle, {name: entry}, resources)
-                _hand_over(layout, bundle, name, output, probabilities)
-            except Exception as error:  # whatever a library raises about one image
-                found = findings_of(error, image, name)
-                faults[name] = [str(each) if each.file else f"{image}: {each}" for each in found]
-            finally:
-                for stage in PER_IMAGE:
-                    shutil.rmtree(layout.stage(stage), ignore_errors=True)
+
+        def read(item: tuple[str, Path]) -> _Image:
+            return _read(tree, bundle, *item, mask_format)
+
+        def finish(image: _Image) -> None:
+            line = ""
+            if not image.faults:
+                with image.faults_kept():
+                    line = _hand_over(bundle, image, output, probabilities)
+            if image.faults:
+                faults[image.name] = image.faults
+            shutil.rmtree(image.layout.root, ignore_errors=True)
+            tell(line)
+
+        # one by one, so that other images change no bit of a mask, and fill no disk; yet the next
+        # one is read, and the page of the one before is drawn, while an image is predicted
+        with closing(ahead(read, files.items())) as coming, behind(finish) as finish_later:
+            for image in coming:
+                if not image.faults:
+                    with image.faults_kept():
+                        _run_stages(image.layout, bundle, {image.name: image.entry}, resources)
+                finish_later(image)
     if faults:
         unusable = sum(name in faults for name in files) + len(images) - len(files)
         lines = [f"{unusable} of {len(images)} images could not be used:", *chain(*faults.values())]
         raise PipelineError("\n".join(lines))
+
+
+def _read(tree: Path, bundle: Bundle, name: str, file: Path, mask_format: MaskFormat) -> _Image:
+    """Ingest an image into a tree of its own, beside which the models lie."""
+    models, dataset = Layout(tree, bundle.name), bundle.dataset
+    image = _Image(name, file, Layout(tree / IMAGES / name, bundle.name))
+    with image.faults_kept():
+        for stage in MODELS:
+            if models.stage(stage).exists():
+                image.layout.stage(stage).parent.mkdir(parents=True, exist_ok=True)
+                image.layout.stage(stage).symlink_to(models.stage(stage).absolute())
+        modality = dataset.source.modality or ""
+        case = CaseFiles(name, file, None, role="unlabelled", modality=modality)
+        image.entry, _ = ingest_case(image.layout, dataset.source, case, dataset.slices.plane)
+        image.faults += image.entry.get("faults", ())
+        for note in image.entry.get("notes", ()):
+            log.info("note: %s: %s", name, note)
+        if mask_format == "seg" and not image.faults:
+            image.series = seg_source(file, bundle)
+    return image
 
 
 def _named(images: Sequence[Path]) -> tuple[dict[str, Path], dict[str, list[str]]]:
@@ -103,6 +162,8 @@ def _named(images: Sequence[Path]) -> tuple[dict[str, Path], dict[str, list[str]
     named, faults = defaultdict(list), defaultdict(list)
     for image in images:
         name = image_name(image)
+        if image.is_file():  # a folder's name may be a UID
+            name = name.removesuffix(".dcm")
         if CASE_NAME.fullmatch(name):
             named[name].append(image)
         else:
@@ -163,14 +224,18 @@ def _make_maps(layout: Layout, bundle: Bundle, name: str, resources: Resources) 
     residual_maps(layout, instance, "1of1", chosen, maes, subsets, slices, bundle.seed, resources)
 
 
-def _hand_over(
-    layout: Layout, bundle: Bundle, name: str, output: Path, probabilities: bool
-) -> None:
+def _hand_over(bundle: Bundle, image: _Image, output: Path, probabilities: bool) -> str:
+    """Write all that is asked for of one image; a line with its measures."""
+    layout, name = image.layout, image.name
     store = open_store(layout.case_store(name))
     masks = layout.masks(bundle.experiment, bundle.subset)
     written = folder_of(masks) / read_json(masks)["cases"][name]["file"]
-    with replacing(output / written.name) as temporary:
-        shutil.copyfile(written, temporary)
+    if image.series is not None:
+        array = read_volume(written, tilted=True).array
+        write(output / f"{name}.dcm", segmentation_bytes(image.series, array, maker_of(bundle)))
+    else:
+        with replacing(output / written.name) as temporary:
+            shutil.copyfile(written, temporary)
     if probabilities:
         predicted = open_store(layout.prediction_store(bundle.experiment, bundle.subset, name))
         working, source = store_geometry(store), source_geometry(store)
@@ -191,7 +256,7 @@ def _hand_over(
     write(output / f"{name}.json", json.dumps(measured, indent=1) + "\n")
     page = prediction_page(layout, bundle, name, mask, measured)
     write(output / f"{name}.png", page)
-    log.info("%s: %d lesions, %.3g ml", output / written.name, len(sizes), measured["lesion_ml"])
+    return f"{name}: {measures(measured)}"
 
 
 def claimed_agatston(
