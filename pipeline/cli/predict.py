@@ -26,7 +26,8 @@ def predict(
     model: Annotated[Path | None, typer.Option(help="what grcsf export wrote")] = None,
     output: Annotated[Path | None, typer.Option(help="folder of the masks")] = None,
     mask_format: Annotated[
-        Literal["nifti", "seg"] | None, typer.Option("--format", help="nifti unless given; seg: DICOM SEG")
+        Literal["nifti", "seg"] | None,
+        typer.Option("--format", help="nifti unless given; seg: DICOM SEG"),
     ] = None,
     probabilities: Annotated[bool, typer.Option(help="write them, too")] = False,
     gpus: Annotated[int | None, typer.Option(min=0, max=1, help="1: use the GPU")] = None,

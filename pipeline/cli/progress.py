@@ -43,7 +43,9 @@ def progress(total: int) -> Iterator[Callable[[str], None]]:
             if isinstance(handler, logging.StreamHandler) and handler.stream is screen
         ]
         for handler in logs:
-            handler.setStream(sys.stderr)  # which rich has replaced by one that leaves the bar whole
+            handler.setStream(
+                sys.stderr
+            )  # which rich has replaced by one that leaves the bar whole
         try:
             yield tell
         finally:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import PipelineError, file_fault, one_line
+from pipeline.errors import file_fault, one_line
 from pipeline.storage.images.dicom.planes import GROUPS, Plane, stack
 from pipeline.storage.images.dicom.series import image_series, named_damage, pydicom
 from pipeline.storage.images.geometry import Geometry, tilt_degrees
