@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import uuid
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -21,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import file_fault, one_line
-from pipeline.storage.images.dicom.planes import GROUPS, Plane, stack
+from pipeline.storage.images.dicom.planes import GROUPS, Plane, Vectors, stack
 from pipeline.storage.images.dicom.series import image_series, named_damage, pydicom
-from pipeline.storage.images.geometry import Geometry, tilt_degrees
+from pipeline.storage.images.geometry import Geometry, is_tilted, tilt_degrees
 
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID")
 # DICOM lets these be empty, yet not be left out
@@ -33,6 +32,7 @@ DATES = ("Content", "Acquisition", "Series", "Study")
 NO_DATE = ("19000101", "000000")
 FURTHER_SERIES = 1000  # between a source's series number and that of its segmentation
 SHORTEST, LONG = 16, 64  # characters: of a content label (CS), of a name (LO)
+Vector = npt.NDArray[np.float64]  # x, y, z in mm
 OTHERWISE = "correct the headers, or write the mask with --format nifti"
 
 
@@ -61,10 +61,14 @@ def segmented_series(path: Path, series: str | None = None) -> SegmentedSeries:
     """The image series of a DICOM file or folder, ready to be referred to.
 
     Raises:
-        PipelineError: as of `dicom_volume`; a UID lacks that DICOM requires, or the series is of
-            several files with frames.
+        PipelineError: as of `dicom_volume`; a UID lacks that DICOM requires, slices are tilted, or
+            the series is of several files with frames.
     """
     geometry, planes = stack(path, image_series(path, series)[0].planes)
+    if is_tilted(geometry):
+        found = f"slices tilted by {tilt_degrees(geometry):.3g}°"
+        expected = "upright ones, which is how readers stack the frames of a DICOM SEG"
+        raise file_fault(path, found, expected, "write the mask with --format nifti")
     files = list(dict.fromkeys(plane.file for plane in planes))
     if 1 < len(files) < len(planes):
         fault = f"frames in {len(files)} files"
@@ -75,10 +79,16 @@ def segmented_series(path: Path, series: str | None = None) -> SegmentedSeries:
             headers.append(pydicom().dcmread(file, stop_before_pixels=True, force=True))
         _check_uids(file, headers[-1])
     _check_one_study(path, headers)
-    for header in headers:
-        _complete(header, planes[0], geometry)
     stored = range(len(planes)) if len(files) > 1 else np.argsort([one.frame for one in planes])
-    return SegmentedSeries(path, geometry, tuple(headers), tuple(map(int, stored)))
+    frames = tuple(map(int, stored))
+    steps = geometry.axes[:, :1] * geometry.spacing[0] * np.array(frames)
+    places = (np.array(geometry.origin)[:, None] + steps)[::-1].T  # (frame, x y z), mm
+    if len(files) > 1:
+        for header, place in zip(headers, places, strict=True):
+            _complete_slice(header, planes[0], geometry, place)
+    else:
+        _complete_frames(headers[0], planes[0], geometry, places)
+    return SegmentedSeries(path, geometry, tuple(headers), frames)
 
 
 def segmentation_bytes(source: SegmentedSeries, mask: npt.NDArray[Any], maker: Maker) -> bytes:
@@ -169,46 +179,52 @@ def _check_one_study(path: Path, headers: Sequence[Any]) -> None:
         raise file_fault(path, found, "one, to which a DICOM SEG belongs", OTHERWISE)
 
 
-def _complete(header: Any, first: Plane, geometry: Geometry) -> None:
-    """Bring a header into the form in which it is copied; the values that it gives stay.
+def _complete_slice(header: Any, first: Plane, geometry: Geometry, place: Vector) -> None:
+    """Bring a header into the form in which it is copied.
 
-    What rounding lets differ between slices becomes that of the first, and the distance between
-    slices is told: readers that do not work it out take 1 mm.
+    What rounding lets differ between slices becomes even, as readers take no others for a stack;
+    and the distance between slices is told: those that do not work it out take 1 mm.
     """
+    _fill_in(header)
+    header.ImagePositionPatient = _decimals(place)
+    header.ImageOrientationPatient = _decimals(first.orientation)
+    _measure(header, first, geometry, header.get("SliceThickness"))
+
+
+def _complete_frames(header: Any, first: Plane, geometry: Geometry, places: Vectors) -> None:
+    """The same for the header of a file of frames."""
+    _fill_in(header)
+    frames, shared = (header.get(name) or [pydicom().Dataset()] for name in GROUPS)
+    groups = (shared[0], frames[0])
+    given = [next(iter(group.get("PixelMeasuresSequence") or ()), header) for group in groups]
+    thickness = next(filter(None, (one.get("SliceThickness") for one in given)), None)
+    measures, orientation = pydicom().Dataset(), pydicom().Dataset()
+    _measure(measures, first, geometry, thickness)
+    orientation.ImageOrientationPatient = _decimals(first.orientation)
+    shared[0].PixelMeasuresSequence = [measures]
+    shared[0].PlaneOrientationSequence = [orientation]
+    header.SharedFunctionalGroupsSequence = [shared[0]]
+    for frame, place in zip(frames, places, strict=True):
+        position = pydicom().Dataset()
+        position.ImagePositionPatient = _decimals(place)
+        frame.PlanePositionSequence = [position]
+
+
+def _fill_in(header: Any) -> None:
     for name in MAY_BE_EMPTY:
         if name not in header:
             setattr(header, name, "")
-    tilt = np.radians(tilt_degrees(geometry))
-    apart = _decimal(geometry.spacing[0] * float(np.cos(tilt)))
-    measures = {"PixelSpacing": list(map(_decimal, first.spacing)), "SpacingBetweenSlices": apart}
-    orientation = {"ImageOrientationPatient": list(map(_decimal, first.orientation))}
-    if not any(header.get(name) for name in GROUPS):
-        measures["SliceThickness"] = header.get("SliceThickness") or apart
-        _set(header, {**measures, **orientation})
-        return
-    frames, shared = (header.get(name) or [pydicom().Dataset()] for name in GROUPS)
-    groups = (shared[0], frames[0], header)
-    given = [next(iter(group.get("PixelMeasuresSequence") or ()), group) for group in groups]
-    thickness = filter(None, (one.get("SliceThickness") for one in given))
-    measures["SliceThickness"] = next(thickness, apart)
-    for name, values in (("PixelMeasures", measures), ("PlaneOrientation", orientation)):
-        item = pydicom().Dataset()
-        _set(item, values)
-        setattr(shared[0], f"{name}Sequence", [item])
-    header.SharedFunctionalGroupsSequence = [shared[0]]
-    for frame in frames:
-        place = frame.PlanePositionSequence[0]
-        place.ImagePositionPatient = [_decimal(float(x)) for x in place.ImagePositionPatient]
 
 
-def _decimal(number: float) -> str:
-    """A number in the 16 characters that DICOM has for it; some writers need more."""
-    return f"{number:.10g}"
+def _measure(item: Any, first: Plane, geometry: Geometry, thickness: Any) -> None:
+    (apart,) = _decimals(geometry.spacing[:1])
+    item.PixelSpacing = _decimals(first.spacing)
+    item.SpacingBetweenSlices, item.SliceThickness = apart, thickness or apart
 
 
-def _set(item: Any, values: Mapping[str, Any]) -> None:
-    for name, value in values.items():
-        setattr(item, name, deepcopy(value))
+def _decimals(numbers: Iterable[float]) -> list[str]:
+    """Numbers in the 16 characters that DICOM has for each; some writers need more."""
+    return [f"{number:.10g}" for number in numbers]
 
 
 def _date(header: Any) -> tuple[str, str]:
