@@ -14,7 +14,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -73,7 +73,10 @@ class _Image:
             yield
         except Exception as error:
             found = findings_of(error, self.file, self.name)
-            self.faults += [str(one) if one.file else f"{self.file}: {one}" for one in found]
+            self.faults += [
+                str(replace(one, case=self.name)) if one.file else f"{self.file}: {one}"
+                for one in found
+            ]
 
 
 def predict_images(

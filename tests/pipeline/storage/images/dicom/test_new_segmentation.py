@@ -87,6 +87,32 @@ def test_every_reader_finds_the_lesions_where_they_lie(tmp_path, write, axes):
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
+def test_slices_at_rounded_positions_lie_where_the_image_does_in_every_reader(tmp_path):
+    heights = [round(0.625 * place, 1) for place in range(12)]
+    write_slices(tmp_path / "s", random_values((12, 8, 9)), [(0, 0, height) for height in heights])
+    geometry = read_geometry(tmp_path / "s")
+    file = tmp_path / "mask.dcm"
+    file.write_bytes(seg(tmp_path / "s", np.ones((12, 8, 9))))
+    assert read_segmentation(file, geometry).all()
+    image = SimpleITK.ReadImage(str(file))
+    ends = sorted(image.TransformIndexToPhysicalPoint((0, 0, place))[2] for place in (0, 11))
+    assert ends == pytest.approx([0, 11 * geometry.spacing[0]], abs=1e-6)
+
+
+def test_a_direction_that_each_frame_gives_for_itself_is_read(tmp_path):
+    def moved(made, _):
+        (shared,) = made.SharedFunctionalGroupsSequence
+        for frame in made.PerFrameFunctionalGroupsSequence:
+            frame.PlaneOrientationSequence = shared.PlaneOrientationSequence
+            frame.PixelMeasuresSequence = shared.PixelMeasuresSequence
+        made.SharedFunctionalGroupsSequence = []
+
+    folder = written(write_frames, tmp_path, edit=moved)
+    (tmp_path / "mask.dcm").write_bytes(seg(folder, lesions()))
+    found = read_segmentation(tmp_path / "mask.dcm", read_geometry(folder))
+    np.testing.assert_array_equal(found > 0, lesions())
+
+
 @both
 @pytest.mark.parametrize("mask", [lesions(), np.zeros(SHAPE, bool)], ids=["some", "none"])
 def test_the_file_is_what_the_standard_asks_for(tmp_path, write, mask):
@@ -193,6 +219,13 @@ def test_headers_of_which_none_can_be_made_are_refused_in_one_line(tmp_path, edi
         seg(folder, lesions())
     assert "--format nifti" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_tilted_slices_are_refused_because_readers_would_stack_them_upright(tmp_path):
+    leaning = (1, 0, 0, 0, 0.96, -0.28)
+    write_slices(tmp_path / "s", random_values(SHAPE), orientation=leaning)
+    with pytest.raises(PipelineError, match=r"slices tilted by 16\.3°.* --format nifti"):
+        segmented_series(tmp_path / "s")
 
 
 def test_frames_in_several_files_are_refused(tmp_path):
