@@ -26,12 +26,21 @@ from pipeline.storage.images.geometry import Geometry, is_tilted, tilt_degrees
 
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID")
 # DICOM lets these be empty, yet not be left out
-MAY_BE_EMPTY = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber")
-MAY_BE_EMPTY += ("StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName")
+MAY_BE_EMPTY = (
+    "AccessionNumber",
+    "PatientBirthDate",
+    "PatientID",
+    "PatientName",
+    "PatientSex",
+    "ReferringPhysicianName",
+    "StudyDate",
+    "StudyID",
+    "StudyTime",
+)
 DATES = ("Content", "Acquisition", "Series", "Study")
 NO_DATE = ("19000101", "000000")
 FURTHER_SERIES = 1000  # between a source's series number and that of its segmentation
-SHORTEST, LONG = 16, 64  # characters: of a content label (CS), of a name (LO)
+LONG = 64  # characters of a name (LO) at most
 Vector = npt.NDArray[np.float64]  # x, y, z in mm
 OTHERWISE = "correct the headers, or write the mask with --format nifti"
 
@@ -101,7 +110,9 @@ def segmentation_bytes(source: SegmentedSeries, mask: npt.NDArray[Any], maker: M
         found, expected = f"a mask of shape {mask.shape}", f"{source.geometry.shape} (z, y, x)"
         raise file_fault(source.path, found, expected)
     stored = np.ascontiguousarray(mask[list(source.frames)] != 0)
-    uid = partial(_uid, maker.digest, *_identity(source), hashlib.sha256(stored).hexdigest())
+    uid = partial(
+        _uid, maker.digest, *_identity(source), hashlib.sha256(stored.tobytes()).hexdigest()
+    )
     try:
         made = _segmentation(source, stored, maker, uid("series"), uid("instance"))
         made.DimensionOrganizationSequence[0].DimensionOrganizationUID = uid("dimensions")
