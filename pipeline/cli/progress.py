@@ -7,8 +7,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import typer
-
 
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[str], None]]:
@@ -55,4 +53,6 @@ def progress(total: int) -> Iterator[Callable[[str], None]]:
 
 def _print(line: str) -> None:
     if line:
-        typer.echo(line)
+        # not by click, which would write past rich's stream and so into the bar
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()

@@ -64,6 +64,6 @@ def shown_slices(mask: Mask) -> list[int]:
 
 def measures(measured: Mapping[str, Any]) -> str:
     """Volume, number of lesions and perhaps the Agatston score as words."""
-    lesions = measured["lesions"]
-    line = f"{measured['lesion_ml']:.3g} ml, {lesions} lesion{'' if lesions == 1 else 's'}"
+    lesions, ml = measured["lesions"], float(f"{measured['lesion_ml']:.3g}")
+    line = f"{ml:g} ml, {lesions} lesion{'' if lesions == 1 else 's'}"
     return f"{line}, Agatston score {measured['agatston']:.1f}" if "agatston" in measured else line

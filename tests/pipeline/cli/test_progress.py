@@ -43,6 +43,14 @@ def test_on_a_terminal_a_bar_counts_and_has_colours_unless_they_are_unwanted(
     assert capsys.readouterr().out == "first: 1 ml\n"
 
 
+def test_a_line_on_the_same_terminal_leaves_the_bar_whole(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    shown = told(monkeypatch, terminal)
+    assert "first: 1 ml\n" in shown
+    assert "passedfirst" not in shown.replace("\x1b[0m", "")
+
+
 def test_the_log_is_written_above_the_bar(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
