@@ -8,6 +8,7 @@ from pipeline.storage.images.dicom.segmentation import read_segmentation
 from pipeline.storage.images.volumes import read_geometry, read_volume
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export import predict_images as images_module
+from pipeline.tools.export.page import measures
 from pipeline.tools.export.predict_images import predict_images
 from tests.pipeline.dicom_files import write_frames, write_slices
 from tests.pipeline.tools.bundles import exported, raw
@@ -104,3 +105,9 @@ def test_each_image_has_a_line_and_the_others_change_no_bit_of_its_mask(run, tmp
     assert all_lines.endswith(alone)
     alone_mask, mask = ((tmp_path / name / "d.nii.gz").read_bytes() for name in ("alone", "all"))
     assert mask == alone_mask
+
+
+def test_the_line_of_a_heart_tells_its_agatston_score():
+    measured = {"lesions": 1, "lesion_ml": 0.25, "agatston": 2051.04}
+    assert measures(measured) == "0.25 ml, 1 lesion, Agatston score 2051.0"
+    assert measures({"lesions": 5, "lesion_ml": 2345.6}) == "2350 ml, 5 lesions"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import logging
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -133,6 +134,7 @@ def _segmentation(
     source: SegmentedSeries, stored: npt.NDArray[np.bool_], maker: Maker, series: str, instance: str
 ) -> Any:
     highdicom: Any = importlib.import_module("highdicom")
+    logging.getLogger("highdicom").setLevel(logging.ERROR)  # it tells of each module that it copies
     codes: Any = importlib.import_module("pydicom.sr.codedict").codes
     algorithm = highdicom.AlgorithmIdentificationSequence(
         name=maker.algorithm[:LONG],
