@@ -40,8 +40,8 @@ def test_a_segmentation_holds_the_mask_that_nifti_would_and_is_the_same_again(
     images = [series(run, tmp_path / "slices"), tmp_path / "frames.dcm"]
     series(run, images[1], write_frames)
     predict_images(images, model, tmp_path / "nifti", resources)
-    for output in ("seg", "again"):
-        predict_images(images, model, tmp_path / output, resources, mask_format="seg")
+    for output, chosen in (("seg", images), ("again", images[:1])):
+        predict_images(chosen, model, tmp_path / output, resources, mask_format="seg")
     names = sorted(path.name for path in (tmp_path / "seg").iterdir())
     assert names == [f"{n}.{end}" for n in ("frames", "slices") for end in ("dcm", "json", "png")]
     for image in images:
@@ -49,7 +49,8 @@ def test_a_segmentation_holds_the_mask_that_nifti_would_and_is_the_same_again(
         assert 0 < mask.sum() < mask.size
         file = tmp_path / "seg" / f"{image.stem}.dcm"
         np.testing.assert_array_equal(read_segmentation(file, read_geometry(image)), mask)
-        assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
+    slices = (tmp_path / output / "slices.dcm" for output in ("seg", "again"))
+    assert len({file.read_bytes() for file in slices}) == 1
 
 
 def test_what_is_no_dicom_is_refused_before_anything_is_computed(run, tmp_path):
