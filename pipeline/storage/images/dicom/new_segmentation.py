@@ -150,7 +150,7 @@ def _segmentation(
         algorithm_identification=algorithm,
     )
     content_date, content_time = _date(source.headers[0])
-    return highdicom.seg.Segmentation(
+    made = highdicom.seg.Segmentation(
         source_images=list(source.headers),
         pixel_array=stored,
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
@@ -169,7 +169,12 @@ def _segmentation(
         content_date=content_date,
         content_time=content_time,
         omit_empty_frames=False,
+        # of several, as in Japan, the first may be empty, which the library does not take
+        specific_character_set=None,
     )
+    if characters := source.headers[0].get("SpecificCharacterSet"):
+        made.SpecificCharacterSet = characters
+    return made
 
 
 def _check_uids(file: Path, header: Any) -> None:

@@ -167,6 +167,18 @@ def test_it_belongs_to_the_patient_and_study_and_says_what_made_it(tmp_path):
     assert segment.SegmentedPropertyTypeCodeSequence[0].CodeValue == "52988006"
 
 
+@pytest.mark.parametrize(
+    ("characters", "name"),
+    [("ISO_IR 192", "Ünal^Ö"), (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎")],
+)
+def test_a_name_in_any_characters_stays_as_it_is(tmp_path, characters, name):
+    def named(made, _):
+        made.SpecificCharacterSet, made.PatientName = characters, name
+
+    made = parsed(seg(written(write_slices, tmp_path, edit=named), lesions()))
+    assert str(made.PatientName) == name
+
+
 def test_the_same_mask_of_the_same_images_is_the_same_file_and_no_other_shares_its_uid(tmp_path):
     folder = written(write_slices, tmp_path)
     first, other = lesions(), lesions()
