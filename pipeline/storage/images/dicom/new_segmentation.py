@@ -125,7 +125,8 @@ def segmentation_bytes(source: SegmentedSeries, mask: npt.NDArray[Any], maker: M
         written = BytesIO()
         made.save_as(written, enforce_file_format=True)
     except Exception as error:  # whatever the library finds in headers of any make
-        fault = f"headers of which no DICOM SEG can be made ({one_line(error)})"
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        fault = f"headers of which no DICOM SEG can be made ({reason})"
         raise file_fault(source.path, fault, "values that DICOM allows", OTHERWISE) from error
     return written.getvalue()
 
