@@ -25,6 +25,9 @@ def predict(
     model: Annotated[Path | None, typer.Option(help="what grcsf export wrote")] = None,
     output: Annotated[Path | None, typer.Option(help="folder of the masks")] = None,
     probabilities: Annotated[bool, typer.Option(help="write them, too")] = False,
+    uncertainty: Annotated[
+        bool, typer.Option(help="write it, too, of a model of several networks")
+    ] = False,
     gpus: Annotated[int | None, typer.Option(min=0, max=1, help="1: use the GPU")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="2 unless given")] = None,
     config: Annotated[Path | None, typer.Option(help="of the stage")] = None,
@@ -46,17 +49,18 @@ def predict(
         bound_threads(resources.threads)
         from pipeline.tools.export.predict_images import predict_images as run
 
-        run(images, model, output, resources, probabilities=probabilities)
+        run(images, model, output, resources, probabilities=probabilities, uncertainty=uncertainty)
         return
     if config is None or not dataset or not experiment:
         raise PipelineError(
             "predict: expected images with --model and --output, or --config, --dataset and "
             "--experiment"
         )
-    if probabilities or any(option is not None for option in (model, output, gpus, threads)):
+    options = (model, output, gpus, threads)
+    if probabilities or uncertainty or any(option is not None for option in options):
         raise PipelineError(
-            "predict: --model, --output, --probabilities, --gpus and --threads go with images; "
-            "name images, or leave them"
+            "predict: --model, --output, --probabilities, --uncertainty, --gpus and --threads go "
+            "with images; name images, or leave them"
         )
     _predict_test_cases(config, override, dataset, experiment, subset or 1)
 
@@ -75,4 +79,5 @@ def _predict_test_cases(
         used = instances_of(job.dataset, experiment, subset).residuals
         asked = subset in subsets_that_predict_unlabelled(job.dataset)
         given = (job.layout, experiment, subset, chosen, maps, slices, job.resources, mae, used)
-        run(*given, unlabelled=asked)
+        members = [(name, subset) for name in job.dataset.averaged_by(configured(experiment))]
+        run(*given, unlabelled=asked, members=members)

@@ -173,8 +173,8 @@ def check_given(layout: Layout, dataset: Dataset) -> None:
             checkpoint_files(Path(checkpoint))
     for name in dataset.networks:
         pretrained_weights(dataset, name)
-    for name, experiment in dataset.experiments.items():
-        prediction_inputs(layout, name, 1, experiment)  # of any subset: the folder is the same
+    for name in dataset.experiments:
+        prediction_inputs(layout, dataset, name, 1)  # of any subset: the folder is the same
 
 
 def check_names(settings: Settings, asked: Mapping[str, str | int]) -> None:

@@ -10,7 +10,7 @@ result depends on exactly the dictionary that `stage_settings` returns for it.
 - `recipes`: what others have published: trainings, and weights to start from.
 - `residual_sets`: which residual maps a set holds, and what its presets fill in.
 - `resources`: what a job may use; nothing in it changes a result.
-- `untrained`: experiments without a training of their own: SAM, and masks made elsewhere.
+- `untrained`: experiments without a training: SAM, masks made elsewhere, ensembles of others.
 - `tables`: columns of comparison tables; chosen experiments beside published figures.
 - `configuration`: the whole configuration, and the checks across sections.
 - `paths`: the files and folders that a configuration names.
@@ -62,6 +62,7 @@ from pipeline.settings.training import Augment as Augment
 from pipeline.settings.training import Plateau as Plateau
 from pipeline.settings.training import Training as Training
 from pipeline.settings.untrained import AnyExperiment as AnyExperiment
+from pipeline.settings.untrained import EnsembleExperiment as EnsembleExperiment
 from pipeline.settings.untrained import GivenPredictions as GivenPredictions
 from pipeline.settings.untrained import SamExperiment as SamExperiment
 from pipeline.settings.untrained import Untrained as Untrained

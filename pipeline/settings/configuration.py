@@ -24,7 +24,12 @@ from pipeline.settings.section import (
     require,
 )
 from pipeline.settings.tables import COSTS, TABLE_1, TABLE_2, Table
-from pipeline.settings.untrained import AnyExperiment, SamExperiment, Untrained
+from pipeline.settings.untrained import (
+    AnyExperiment,
+    EnsembleExperiment,
+    SamExperiment,
+    Untrained,
+)
 
 
 class Dataset(Section):
@@ -72,6 +77,12 @@ class Dataset(Section):
         """The names of an experiment's trainings: its own, and that of each further repeat."""
         repeats = range(1, self.experiments[experiment].repeats + 1)
         return [repeat_name(experiment, repeat) for repeat in repeats]
+
+    def averaged_by(self, experiment: str) -> list[str]:
+        """The names of the trainings whose probabilities an ensemble averages; of others none."""
+        chosen = self.experiments[experiment]
+        names = chosen.ensemble if isinstance(chosen, EnsembleExperiment) else ()
+        return [training for name in names for training in self.trainings_of(name)]
 
     def trained(self, name: str, purpose: str) -> Experiment:
         """An experiment, or that behind the name of a repeat, whose network is trained here.
@@ -136,6 +147,8 @@ class Dataset(Section):
             require(subset <= known, f"{key}.subsets: found {subset}, but split has {known}")
         if isinstance(experiment, SamExperiment):
             self._check_prompts(key, experiment)
+        elif isinstance(experiment, EnsembleExperiment):
+            self._check_ensemble(key, experiment)
         elif isinstance(experiment, Experiment):
             self._check_network(key, experiment)
 
@@ -148,6 +161,23 @@ class Dataset(Section):
         for subset in self.subsets_of(key.rpartition(".")[2]):
             found = f"{key}.prompts: {name!r} has no subset {subset}, whose masks SAM needs"
             require(subset in self.subsets_of(name), f"{found}; give both the same subsets")
+
+    def _check_ensemble(self, key: str, experiment: EnsembleExperiment) -> None:
+        names, own = experiment.ensemble, key.rpartition(".")[2]
+        for name in names:
+            _must_exist(f"{key}.ensemble", name, "experiments", self.experiments)
+            found = f"{key}.ensemble: found {name!r}"
+            require(names.count(name) == 1, f"{found} twice; name each experiment once")
+            chosen = self.experiments[name]
+            fits = not isinstance(chosen, SamExperiment | EnsembleExperiment)
+            expected = "expected a trained network or given predictions"
+            require(fits, f"{found}, which is {getattr(chosen, 'what', '')}, {expected}")
+            for subset in self.subsets_of(own):
+                lacks = f"{key}.ensemble: {name!r} has no subset {subset}, which is averaged"
+                require(subset in self.subsets_of(name), f"{lacks}; give both the same subsets")
+        alone = f"{key}.ensemble: found a single network, {names[0]!r}, expected several"
+        remedy = "give it repeats, or name more experiments"
+        require(len(self.averaged_by(own)) > 1, f"{alone}; {remedy}")
 
     def _check_network(self, key: str, experiment: Experiment) -> None:
         if experiment.mae_encoder:

@@ -43,7 +43,7 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
         case "predict":
             further = _who_predicts_unlabelled(chosen)
             if isinstance(untrained := chosen.experiments[configured(name)], Untrained):
-                return {**_untrained_settings(chosen, untrained), **further}
+                return {**_untrained_settings(chosen, name, untrained), **further}
             network = _network_settings(chosen, name, *OF_TRAINING)
             return {**network, **slices, **further}
         case "postprocess":
@@ -91,10 +91,12 @@ def _network_settings(chosen: Dataset, name: str, *without: str) -> dict[str, An
     }
 
 
-def _untrained_settings(chosen: Dataset, experiment: Untrained) -> dict[str, Any]:
+def _untrained_settings(chosen: Dataset, name: str, experiment: Untrained) -> dict[str, Any]:
     """An experiment of which nothing is trained; the files that it is given are inputs."""
-    given = {"subsets", "checkpoint", "predictions"}
+    given = {"subsets", "checkpoint", "predictions", "ensemble"}
     settings = {"experiment": experiment.model_dump(mode="json", exclude=given)}
+    if members := chosen.averaged_by(name):
+        settings["members"] = sorted(members)  # their order changes no mean
     if isinstance(experiment, SamExperiment):
         # it sees slices at their own size
         settings["slices"] = _plain(chosen.slices, {"window", "percentiles"})

@@ -132,9 +132,8 @@ def predicting(wildcards):
     """What predicts: the trained network, or what an experiment without training is given."""
     chosen, layout = known_dataset(wildcards), LAYOUTS[wildcards.dataset]
     name, subset = wildcards.experiment, int(wildcards.subset)
-    experiment = chosen.experiments[configured(name)]
-    if isinstance(experiment, Untrained):
-        return or_exit(prediction_inputs, layout, name, subset, experiment)
+    if isinstance(chosen.experiments[configured(name)], Untrained):
+        return or_exit(prediction_inputs, layout, chosen, name, subset)
     return [layout.model(name, subset)]
 
 

@@ -13,7 +13,7 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +30,19 @@ from pipeline.networks.grad_cam import grad_cam_maps
 from pipeline.postprocess import postprocess
 from pipeline.predict import predict
 from pipeline.residual_maps import residual_maps
-from pipeline.settings import GradCam, Resources, encoder_mae
+from pipeline.settings import EnsembleExperiment, GradCam, Resources, encoder_mae
 from pipeline.settings.instances import instances_of, residual_instance
 from pipeline.storage.files import make_output, read_json, replacing, write, write_json
 from pipeline.storage.images.names import image_name
-from pipeline.storage.images.source_grid import to_source_grid
-from pipeline.storage.images.volumes import write_volume
 from pipeline.storage.layout import Layout, folder_of
-from pipeline.storage.masks import Mask, read_hu, read_mask, source_geometry, store_geometry
+from pipeline.storage.masks import Mask, read_hu, read_mask, write_on_source_grid
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export.bundle import Bundle, open_bundle
 from pipeline.tools.export.page import prediction_page
 from pipeline.tools.export.working_tree import working_tree
 
 PER_IMAGE = ("ingest", "split", "residual_maps", "predict", "postprocess")
-PROBABILITY = "-probability"  # follows the image's name in the name of its probability map
+VOLUMES = ("probability", "uncertainty")  # each may be written as IMAGE-probability and so on
 log = logging.getLogger(__name__)
 
 
@@ -55,20 +53,31 @@ def predict_images(
     resources: Resources,
     *,
     probabilities: bool = False,
+    uncertainty: bool = False,
 ) -> None:
     """Write each image's mask, page and measures, and its probabilities if asked for.
 
+    `uncertainty` is how far the networks of a bundle of several disagree.
+
     Raises:
-        PipelineError: the bundle cannot be used, masks would lie among the images, or some images
-            cannot be used: the others are predicted first, then each of these gets a line.
+        PipelineError: the bundle cannot be used, has a single network of which none is uncertain,
+            masks would lie among the images, or some images cannot be used: the others are
+            predicted first, then each of these gets a line.
     """
     files, faults = _named(images)
-    if probabilities:
-        _check_probabilities(files)
+    volumes = [
+        name for name, asked in zip(VOLUMES, (probabilities, uncertainty), strict=True) if asked
+    ]
+    _check_volumes(files, volumes)
     _check_apart(files, output)
     make_output(output)
     with working_tree(output) as tree:
         bundle = open_bundle(model, tree)
+        if uncertainty and len(bundle.members) == 1:
+            fault = (
+                f"--uncertainty: found one network in {model}, expected several that may disagree"
+            )
+            raise PipelineError(f"{fault}; export it with --repeat all or --subset all")
         layout, dataset = Layout(tree, bundle.name), bundle.dataset
         for name, image in files.items():
             modality = dataset.source.modality or ""
@@ -81,8 +90,8 @@ def predict_images(
                     continue
                 for note in entry["notes"]:
                     log.info("note: %s: %s", name, note)
-                _run_stages(layout, bundle, {name: entry}, resources)
-                _hand_over(layout, bundle, name, output, probabilities)
+                _run_stages(layout, bundle, {name: entry}, resources, uncertainty=uncertainty)
+                _hand_over(layout, bundle, name, output, volumes)
             except Exception as error:  # whatever a library raises about one image
                 found = findings_of(error, image, name)
                 faults[name] = [str(each) if each.file else f"{image}: {each}" for each in found]
@@ -115,12 +124,12 @@ def _named(images: Sequence[Path]) -> tuple[dict[str, Path], dict[str, list[str]
     return {name: sharing[0] for name, sharing in named.items() if len(sharing) == 1}, faults
 
 
-def _check_probabilities(files: Mapping[str, Path]) -> None:
-    """Refuse an image whose mask would have the name of another's probability map."""
-    for name, image in files.items():
-        if other := files.get(name + PROBABILITY):
+def _check_volumes(files: Mapping[str, Path], volumes: Sequence[str]) -> None:
+    """Refuse an image whose mask would have the name of another's probability map, or the like."""
+    for volume, (name, image) in product(volumes, files.items()):
+        if other := files.get(f"{name}-{volume}"):
             raise PipelineError(
-                f"{other}: its mask would be called as the probability map of {image}; rename it"
+                f"{other}: its mask would be called as the {volume} map of {image}; rename it"
             )
 
 
@@ -136,25 +145,41 @@ def _check_apart(files: Mapping[str, Path], output: Path) -> None:
 
 
 def _run_stages(
-    layout: Layout, bundle: Bundle, cases: Mapping[str, Any], resources: Resources
+    layout: Layout,
+    bundle: Bundle,
+    cases: Mapping[str, Any],
+    resources: Resources,
+    *,
+    uncertainty: bool = False,
 ) -> None:
     dataset, subset = bundle.dataset, bundle.subset
     write_json(layout.cases, {"cases": dict(cases), "set_aside": {}, "outputs": []})
     nobody: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
-    write_json(layout.split, {"subsets": {str(subset): nobody}, "unlabelled": list(cases)})
-    experiment = dataset.experiments[bundle.experiment]
-    if experiment.residuals is not None:
-        _make_maps(layout, bundle, experiment.residuals, resources)
-    name, encoder = bundle.experiment, encoder_mae(dataset, bundle.experiment)
-    used = instances_of(dataset, name, subset).residuals
-    predict(layout, name, subset, experiment, bundle.maps, dataset.slices, resources, encoder, used)
-    postprocess(layout, name, subset, dataset.postprocess)
+    subsets = {str(number): nobody for _, number in bundle.members}
+    write_json(layout.split, {"subsets": subsets, "unlabelled": list(cases)})
+    experiment, encoder = (
+        dataset.experiments[bundle.experiment],
+        encoder_mae(dataset, bundle.experiment),
+    )
+    for name, number in bundle.members:
+        if experiment.residuals is not None:  # what members share is there after the first
+            _make_maps(layout, bundle, experiment.residuals, number, resources)
+        used = instances_of(dataset, name, number).residuals
+        given = (bundle.maps, dataset.slices, resources, encoder, used)
+        predict(layout, name, number, experiment, *given)
+    if len(bundle.members) > 1:
+        mean = EnsembleExperiment(ensemble=(bundle.experiment,), uncertainty=uncertainty)
+        given = (mean, bundle.maps, dataset.slices, resources)
+        predict(layout, bundle.result, subset, *given, members=bundle.members)
+    postprocess(layout, bundle.result, subset, dataset.postprocess)
 
 
-def _make_maps(layout: Layout, bundle: Bundle, name: str, resources: Resources) -> None:
-    dataset, subsets = bundle.dataset, (bundle.subset,)
+def _make_maps(
+    layout: Layout, bundle: Bundle, name: str, subset: int, resources: Resources
+) -> None:
+    dataset, subsets = bundle.dataset, (subset,)
     chosen, slices = dataset.residuals[name], dataset.slices
-    instance = residual_instance(dataset, name, bundle.subset)
+    instance = residual_instance(dataset, name, subset)
     if isinstance(chosen, GradCam):
         source = dataset.trained(chosen.grad_cam, "for Grad-CAM")
         grad_cam_maps(layout, instance, "1of1", chosen, source, subsets, slices, resources)
@@ -164,21 +189,18 @@ def _make_maps(layout: Layout, bundle: Bundle, name: str, resources: Resources) 
 
 
 def _hand_over(
-    layout: Layout, bundle: Bundle, name: str, output: Path, probabilities: bool
+    layout: Layout, bundle: Bundle, name: str, output: Path, volumes: Sequence[str]
 ) -> None:
     store = open_store(layout.case_store(name))
-    masks = layout.masks(bundle.experiment, bundle.subset)
+    masks = layout.masks(bundle.result, bundle.subset)
     written = folder_of(masks) / read_json(masks)["cases"][name]["file"]
     with replacing(output / written.name) as temporary:
         shutil.copyfile(written, temporary)
-    if probabilities:
-        predicted = open_store(layout.prediction_store(bundle.experiment, bundle.subset, name))
-        working, source = store_geometry(store), source_geometry(store)
-        array = read_array(predicted, "probability").astype(np.float32)
-        array = to_source_grid(array, source, working)
-        file = f"{name}{PROBABILITY}{written.name.removeprefix(name)}"
-        write_volume(output / file, array, source)
-    mask = read_mask(layout, bundle.experiment, bundle.subset, name, store)
+    predicted = open_store(layout.prediction_store(bundle.result, bundle.subset, name))
+    for volume in volumes:
+        file = output / f"{name}-{volume}{written.name.removeprefix(name)}"
+        write_on_source_grid(file, read_array(predicted, volume), store)
+    mask = read_mask(layout, bundle.result, bundle.subset, name, store)
     spacing = [float(side) for side in store.attrs["spacing"]]  # type: ignore[union-attr,arg-type]
     sizes = lesion_sizes(mask)
     measured: dict[str, Any] = {
