@@ -36,6 +36,7 @@ from pipeline.storage.files import fingerprint, read_json, write_json
 from pipeline.storage.intensity import image_key, intensity_range
 from pipeline.storage.layout import Layout
 from pipeline.storage.residual_store import residual_fingerprint
+from pipeline.storage.roles import external_test_cases
 from pipeline.storage.slices import network_residuals, slices_in_context
 from pipeline.storage.zarr_store import Store, is_current, open_store, read_array, write_store
 
@@ -60,14 +61,16 @@ def predict(
 ) -> None:
     """Write a probability store for each case to predict, and their manifest.
 
-    They are the subset's test cases and, if asked for, the cases without reference. A network, SAM,
+    They are the subset's test cases, those of external data sets and, if asked for, the cases
+    without reference. A network, SAM,
     given masks or the mean of several networks fill the stores.
 
     Raises:
         PipelineError: what predicts is missing, damaged or of no use; of given masks, all faults.
     """
     split = read_json(layout.split)
-    tested = split["subsets"][str(subset)]["test"]
+    external = (case for _, case in external_test_cases(layout, [subset]))
+    tested = [*split["subsets"][str(subset)]["test"], *external]
     further = split["unlabelled"] if unlabelled else []
     match settings:
         case GivenPredictions():

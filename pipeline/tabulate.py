@@ -23,9 +23,8 @@ from pipeline.evaluation.score_files import read_scores, read_summary
 from pipeline.evaluation.table_notes import RANKS, labelled_notes, repeat_notes, test_notes
 from pipeline.evaluation.tables import TextTable, escaped, write_table
 from pipeline.settings import COSTS, Dataset, GivenPredictions, Table, configured
-from pipeline.settings.configuration import table_experiments
 from pipeline.settings.instances import residual_instance
-from pipeline.settings.tables import COLUMNS, Column
+from pipeline.settings.tables import COLUMNS, Column, table_experiments
 from pipeline.storage.layout import Layout
 from pipeline.storage.roles import labelled_test_cases
 from pipeline.storage.zarr_store import open_store, store_attributes

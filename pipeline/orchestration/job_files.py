@@ -23,7 +23,6 @@ from pipeline.settings import (
     Untrained,
     configured,
 )
-from pipeline.settings.configuration import table_experiments
 from pipeline.settings.instances import (
     instances_of,
     mae_instances,
@@ -33,6 +32,7 @@ from pipeline.settings.instances import (
     subsets_served,
 )
 from pipeline.settings.paths import checkpoint_files, pretrained_files
+from pipeline.settings.tables import table_experiments
 from pipeline.settings.untrained import with_sources
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import STAGES, Layout, in_batch, is_record

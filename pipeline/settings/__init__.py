@@ -25,6 +25,7 @@ The package re-exports what other rooms use most.
 from pipeline.settings.configuration import Dataset as Dataset
 from pipeline.settings.configuration import Settings as Settings
 from pipeline.settings.data import HEALTHY as HEALTHY
+from pipeline.settings.data import INTERNAL as INTERNAL
 from pipeline.settings.data import QUANTILES as QUANTILES
 from pipeline.settings.data import Evaluation as Evaluation
 from pipeline.settings.data import Phantom as Phantom
@@ -32,6 +33,7 @@ from pipeline.settings.data import Postprocess as Postprocess
 from pipeline.settings.data import Slices as Slices
 from pipeline.settings.data import Source as Source
 from pipeline.settings.data import Split as Split
+from pipeline.settings.data import external_set as external_set
 from pipeline.settings.method import Experiment as Experiment
 from pipeline.settings.method import Gcu as Gcu
 from pipeline.settings.method import Mae as Mae

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from grcsf.models.peer_sizes import PEERS, size_fault
 from pipeline.errors import PipelineError
-from pipeline.settings.data import Evaluation, Figures, Postprocess, Slices, Source, Split
+from pipeline.settings.data import (
+    Evaluation,
+    External,
+    Figures,
+    Postprocess,
+    Slices,
+    Source,
+    Split,
+    external_set,
+)
 from pipeline.settings.method import Experiment, Mae
 from pipeline.settings.residual_sets import GradCam, Residuals, ResidualSet
-from pipeline.settings.resources import Resources
+from pipeline.settings.resources import Resources, Store
 from pipeline.settings.section import (
     CONTROL,
     Count,
@@ -36,6 +45,8 @@ class Dataset(Section):
     """Everything that one data set's results depend on."""
 
     source: Source
+    # further data sets that are only tested; left out where there is none, as `figures`
+    external: External
     slices: Slices
     split: Split = Split()
     mae: dict[Name, Mae] = Field(default_factory=dict)
@@ -60,6 +71,11 @@ class Dataset(Section):
         if baseline := self.evaluation.baseline:
             _must_exist("evaluation.baseline", baseline, "experiments", self.experiments)
         return self
+
+    def source_of(self, role: str) -> Source:
+        """How a case of this role is read; an external data set without `modality` has ours."""
+        own = self.external.get(external_set(role), self.source)
+        return own.model_copy(update={"modality": own.modality or self.source.modality})
 
     def subsets_of(self, *experiments: str) -> tuple[int, ...]:
         """The subsets of the split on which all of these experiments are trained and tested."""
@@ -167,7 +183,6 @@ class Dataset(Section):
         for name in names:
             _must_exist(f"{key}.ensemble", name, "experiments", self.experiments)
             found = f"{key}.ensemble: found {name!r}"
-            require(names.count(name) == 1, f"{found} twice; name each experiment once")
             chosen = self.experiments[name]
             fits = not isinstance(chosen, SamExperiment | EnsembleExperiment)
             expected = "expected a trained network or given predictions"
@@ -215,13 +230,6 @@ class Dataset(Section):
             _must_exist(f"{key}.rows", name, "experiments", self.experiments)
         shared = self.subsets_of(*names)
         require(shared, f"{key}.rows: found experiments that have no subset in common")
-
-
-class Store(Section):
-    """Where residual stores lie, and how stores are read; nothing in it changes a result."""
-
-    root: str | None = None
-    codecs: Literal["zarr", "zarrs"] = "zarr"
 
 
 class Settings(Section):
@@ -287,8 +295,3 @@ def used_maes(chosen: Dataset, experiments: Sequence[str]) -> list[str]:
     maps = {part.mae for residuals in sets for part in getattr(residuals, "maps", ())}
     encoders = (chosen.experiments[name].mae_encoder for name in experiments)
     return sorted(maps | {encoder.mae for encoder in encoders if encoder})
-
-
-def table_experiments(table: Table) -> list[str]:
-    """The experiments in a table's rows, each once."""
-    return list(dict.fromkeys(row.experiment for row in table.rows))

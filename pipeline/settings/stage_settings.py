@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.settings.configuration import Dataset, Settings, table_experiments
+from pipeline.settings.configuration import Dataset, Settings
 from pipeline.settings.instances import subsets_served, subsets_that_predict_unlabelled
 from pipeline.settings.method import Mae
 from pipeline.settings.residual_sets import GradCam
 from pipeline.settings.section import Section, configured, repeat_seed
+from pipeline.settings.tables import table_experiments
 from pipeline.settings.untrained import SamExperiment, Untrained
 
 # the keys of an MAE that decide which weights fit it; the weights themselves are an input
@@ -27,7 +28,9 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
         case "phantom":
             return {"phantom": _plain(chosen.source.phantom), "adapter": chosen.source.adapter}
         case "ingest":
-            return {"source": _plain(chosen.source), **_plain(chosen.slices, {"plane"})}
+            sets = {name: _plain(source) for name, source in chosen.external.items()}
+            external = {"external": _ordered(sets)} if sets else {}
+            return {"source": _plain(chosen.source), **external, **_plain(chosen.slices, {"plane"})}
         case "split":
             return {"split": _plain(chosen.split), **seed}
         case "train_mae":

@@ -71,6 +71,13 @@ class EnsembleExperiment(Untrained):
     what: ClassVar[str] = "an ensemble of other experiments"
     useless: ClassVar[tuple[str, ...]] = (*Untrained.useless, "gpus")
 
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        for name in self.ensemble:
+            found = f"ensemble: found {name!r} twice"
+            require(self.ensemble.count(name) == 1, f"{found}; name each experiment once")
+        return self
+
 
 # a key that only sections without `model` have, and whose they are
 KEY_OF = {"predictions": "[GivenPredictions]", "ensemble": "[EnsembleExperiment]"}

@@ -44,7 +44,7 @@ def refused(given):
         ({"predictions": 3}, "experiments.x.predictions: found 3 (int), expected text"),
         ({"ensembel": ["u"]}, "x.ensembel: unknown key; did you mean 'ensemble'? known keys"),
         ({"ensemble": ["u"]}, "x.ensemble: found a single network, 'u', expected several; give it"),
-        ({"ensemble": ["u", "u"]}, "experiments.x.ensemble: found 'u' twice; name each"),
+        ({"ensemble": ["u", "u"]}, "experiments.x: ensemble: found 'u' twice; name each"),
         ({"ensemble": ["u", "w"]}, "x.ensemble names 'w', but experiments has only: u, g, x, s"),
         ({"ensemble": ["u", "s"]}, "x.ensemble: found 's', which is SAM, whose weights are given,"),
         ({"ensemble": ["u", "x"]}, "x.ensemble: found 'x', which is an ensemble of other experim"),
