@@ -34,8 +34,8 @@ def read_scores(
     Raises:
         PipelineError: the table is missing or damaged.
     """
-    chosen = subsets[:1] if external and repeat is not None else subsets
-    scores = _read_rows(layout, experiment, chosen, external)
+    tested = subsets[:1] if external and repeat is not None else subsets
+    scores = _read_rows(layout, experiment, tested, external)
     if external and repeat is None:
         scores = pd.DataFrame(by_network(_records(scores)))
     if "repeat" in scores:

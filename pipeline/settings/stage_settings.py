@@ -97,7 +97,7 @@ def _network_settings(chosen: Dataset, name: str, *without: str) -> dict[str, An
 def _untrained_settings(chosen: Dataset, name: str, experiment: Untrained) -> dict[str, Any]:
     """An experiment of which nothing is trained; the files that it is given are inputs."""
     given = {"subsets", "checkpoint", "predictions", "ensemble"}
-    settings = {"experiment": experiment.model_dump(mode="json", exclude=given)}
+    settings: dict[str, Any] = {"experiment": experiment.model_dump(mode="json", exclude=given)}
     if members := chosen.averaged_by(name):
         settings["members"] = sorted(members)  # their order changes no mean
     if isinstance(experiment, SamExperiment):

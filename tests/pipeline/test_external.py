@@ -16,7 +16,9 @@ from pipeline.ingest import ingest
 from pipeline.planning.preflight import check_split, check_units
 from pipeline.planning.sizes import case_sizes, stores_needed
 from pipeline.postprocess import postprocess
+from pipeline.predict import predict
 from pipeline.settings import (
+    EnsembleExperiment,
     Evaluation,
     FurtherImage,
     Postprocess,
@@ -30,7 +32,7 @@ from pipeline.storage.images.volumes import write_volume
 from pipeline.storage.layout import Layout
 from pipeline.storage.roles import external_test_cases, subset_of_cases
 from pipeline.storage.zarr_store import open_store, read_array
-from tests.pipeline.results import ResultsTree
+from tests.pipeline.results import RESOURCES, SLICES, ResultsTree
 
 SHAPE = (3, 16, 16)
 UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -195,6 +197,18 @@ def test_an_external_patient_s_score_is_the_mean_over_the_networks(scored):
     assert anew["scores"]["dice"]["mean"] == pytest.approx(dice(8))
     with pytest.raises(PipelineError, match="no patient of the external data set clinic"):
         read_scores(scored, "grcsf", (1, 2), external="clinic")
+
+
+def test_every_subset_predicts_them(scored):
+    both = EnsembleExperiment(ensemble=("unetpp", "grcsf"))
+    for subset, own in ((1, "a"), (2, "b")):
+        members = [(name, subset) for name in both.ensemble]
+        predict(scored, "both", subset, both, 0, SLICES, RESOURCES, members=members)
+        assert list(read_json(scored.predictions("both", subset))["cases"]) == [
+            own,
+            "hosp-x",
+            "hosp-y",
+        ]
 
 
 def test_the_comparison_has_rows_and_tests_of_each_set(scored):

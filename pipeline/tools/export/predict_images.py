@@ -169,8 +169,8 @@ def _run_stages(
         predict(layout, name, number, experiment, *given)
     if len(bundle.members) > 1:
         mean = EnsembleExperiment(ensemble=(bundle.experiment,), uncertainty=uncertainty)
-        given = (mean, bundle.maps, dataset.slices, resources)
-        predict(layout, bundle.result, subset, *given, members=bundle.members)
+        ensemble = (layout, bundle.result, subset, mean, bundle.maps, dataset.slices, resources)
+        predict(*ensemble, members=bundle.members)
     postprocess(layout, bundle.result, subset, dataset.postprocess)
 
 
