@@ -30,6 +30,9 @@ def predict(
         typer.Option("--format", help="nifti unless given; seg: DICOM SEG"),
     ] = None,
     probabilities: Annotated[bool, typer.Option(help="write them, too")] = False,
+    uncertainty: Annotated[
+        bool, typer.Option(help="write it, too, of a model of several networks")
+    ] = False,
     gpus: Annotated[int | None, typer.Option(min=0, max=1, help="1: use the GPU")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="2 unless given")] = None,
     config: Annotated[Path | None, typer.Option(help="of the stage")] = None,
@@ -51,20 +54,28 @@ def predict(
         bound_threads(resources.threads)
         from pipeline.tools.export.predict_images import predict_images as run
 
-        given, chosen = (images, model, output, resources), mask_format or "nifti"
         with progress(len(images)) as tell:
-            run(*given, probabilities=probabilities, mask_format=chosen, tell=tell)
+            run(
+                images,
+                model,
+                output,
+                resources,
+                probabilities=probabilities,
+                uncertainty=uncertainty,
+                mask_format=mask_format or "nifti",
+                tell=tell,
+            )
         return
     if config is None or not dataset or not experiment:
         raise PipelineError(
             "predict: expected images with --model and --output, or --config, --dataset and "
             "--experiment"
         )
-    for_images = (model, output, mask_format, gpus, threads)
-    if probabilities or any(option is not None for option in for_images):
+    options = (model, output, mask_format, gpus, threads)
+    if probabilities or uncertainty or any(option is not None for option in options):
         raise PipelineError(
-            "predict: --model, --output, --format, --probabilities, --gpus and --threads go with "
-            "images; name images, or leave them"
+            "predict: --model, --output, --format, --probabilities, --uncertainty, --gpus and "
+            "--threads go with images; name images, or leave them"
         )
     _predict_test_cases(config, override, dataset, experiment, subset or 1)
 
@@ -83,4 +94,5 @@ def _predict_test_cases(
         used = instances_of(job.dataset, experiment, subset).residuals
         asked = subset in subsets_that_predict_unlabelled(job.dataset)
         given = (job.layout, experiment, subset, chosen, maps, slices, job.resources, mae, used)
-        run(*given, unlabelled=asked)
+        members = [(name, subset) for name in job.dataset.averaged_by(configured(experiment))]
+        run(*given, unlabelled=asked, members=members)

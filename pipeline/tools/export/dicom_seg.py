@@ -56,14 +56,14 @@ def maker_of(bundle: Bundle) -> Maker:
         "files": dict(bundle.files),
         "settings": bundle.dataset.model_dump(mode="json"),
         "experiment": bundle.experiment,
-        "subset": bundle.subset,
+        "members": list(bundle.members),
         "seed": bundle.seed,
     }
     digest = fingerprint(decides)
     return Maker(
         software=f"GRCSF {metadata.version('grcsf')}",
-        algorithm=f"GRCSF/{bundle.experiment}",
+        algorithm=f"GRCSF/{bundle.result}",
         version=digest[:VERSION_LENGTH],
-        description=f"GRCSF lesions: {bundle.experiment} of {bundle.name}",
+        description=f"GRCSF lesions: {bundle.result} of {bundle.name}",
         digest=digest,
     )

@@ -73,9 +73,9 @@ def test_headers_that_no_segmentation_can_refer_to_are_told_before_the_predictio
     images = [series(run, tmp_path / "bad", edit=without_study), series(run, tmp_path / "good")]
     predicted, stages = [], images_module._run_stages
 
-    def run_stages(layout, bundle, cases, resources):
+    def run_stages(layout, bundle, cases, resources, **chosen):
         predicted.extend(cases)
-        stages(layout, bundle, cases, resources)
+        stages(layout, bundle, cases, resources, **chosen)
 
     monkeypatch.setattr(images_module, "_run_stages", run_stages)
     with pytest.raises(PipelineError) as raised:
