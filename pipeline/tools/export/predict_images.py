@@ -130,8 +130,8 @@ def predict_images(
             for image in coming:
                 if not image.faults:
                     with image.faults_kept():
-                        cases = {image.name: image.entry}
-                        _run_stages(image.layout, bundle, cases, resources, uncertainty=uncertainty)
+                        ingested = image.layout, bundle, {image.name: image.entry}
+                        _run_stages(*ingested, resources, uncertainty=uncertainty)
                 finish_later(image)
     if faults:
         unusable = sum(name in faults for name in files) + len(images) - len(files)
