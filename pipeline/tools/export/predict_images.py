@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, compress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -97,8 +97,7 @@ def predict_images(
             masks would lie among the images or cannot be of this format, or some images cannot be
             used: the others are predicted first, then each of these gets a line.
     """
-    asked = zip(VOLUMES, (probabilities, uncertainty), strict=True)
-    volumes = [name for name, wanted in asked if wanted]
+    volumes = list(compress(VOLUMES, (probabilities, uncertainty)))
     files, faults = named_images(images)
     check_volumes(files, volumes)
     check_apart(files, output)
