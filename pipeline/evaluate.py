@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import dask
 
 from pipeline.errors import PipelineError
-from pipeline.evaluation.patient_scores import Row, calcium_row, voxel_row
-from pipeline.evaluation.summary import summarise
+from pipeline.evaluation.patient_scores import SET, Row, calcium_row, voxel_row
+from pipeline.evaluation.summary import summarise, summarise_external
 from pipeline.evaluation.tables import write_csv
 from pipeline.settings import Evaluation, Postprocess, repeat_name
 from pipeline.storage.files import write_json
 from pipeline.storage.layout import Layout
 from pipeline.storage.masks import read_hu, read_mask, thresholded_mask
-from pipeline.storage.roles import has_folds, labelled_test_cases
+from pipeline.storage.roles import (
+    external_cases,
+    external_test_cases,
+    has_folds,
+    labelled_test_cases,
+)
 from pipeline.storage.zarr_store import open_store, read_array
 
 VERSION = 2
@@ -34,7 +40,8 @@ def evaluate(
 ) -> None:
     """Write a row for each labelled test case of the subsets, and the summary over them.
 
-    With several repeats, each has its rows.
+    With several repeats, each has its rows. Cases of external data sets have a row of each subset,
+    whose networks all test them, and a summary of each set.
 
     Raises:
         PipelineError: there is no labelled test case, or a mask is missing or on another grid.
@@ -44,24 +51,37 @@ def evaluate(
         fault = f"{layout.split} holds no labelled test case, expected at least one to score"
         remedy = "raise split.test or give labelled cases the role test"
         raise PipelineError(f"{layout.dataset}: {fault}; {remedy}")
+    external = external_cases(layout)
+    set_of = {case: name for name, cases in external.items() for case in cases}
     score = dask.delayed(score_case)
     numbers = range(1, repeats + 1) if repeats > 1 else (None,)
     jobs = [
         score(layout, experiment, *test, evaluation, postprocess, repeat)
         for repeat in numbers
-        for test in tested
+        for test in [*tested, *external_test_cases(layout, subsets)]
     ]
-    rows: tuple[Row, ...] = dask.compute(*jobs, scheduler="threads", num_workers=threads)
+    rows: Sequence[Row] = dask.compute(*jobs, scheduler="threads", num_workers=threads)
+    if external:
+        rows = [{**row, SET: set_of.get(row["case"], "")} for row in rows]
     write_csv(layout.scores(experiment), rows)
     above, folds = postprocess.threshold_hu, has_folds(layout)
-    summary = summarise(rows, evaluation, seed, threshold_hu=above, folds=folds)
+    own = [row for row in rows if not row.get(SET)]
+    summary = summarise(own, evaluation, seed, threshold_hu=above, folds=folds)
     dice = summary["scores"]["dice"]["mean"]  # None if no patient has a score
     mean = "undefined" if dice is None else f"{dice:.3f}"
     of = f" of {repeats} repeats" if repeats > 1 else ""
     log.info("%s: %d patients, Dice %s%s", experiment, len(tested), mean, of)
     sections = {"evaluation": evaluation, "postprocess": postprocess}
     settings = {name: section.model_dump(mode="json") for name, section in sections.items()}
-    content = {"experiment": experiment, **summary, "settings": settings, "outputs": []}
+    others = {
+        name: summarise_external(
+            [row for row in rows if row[SET] == name], subsets, evaluation, seed, threshold_hu=above
+        )
+        for name in external
+    }
+    content: dict[str, Any] = {"experiment": experiment, **summary}
+    content |= {"external": others} if others else {}
+    content |= {"settings": settings, "outputs": []}
     write_json(layout.summary(experiment), content)
 
 

@@ -22,7 +22,7 @@ from pipeline.datasets.cases import list_files, source_files
 from pipeline.datasets.left_out import left_out
 from pipeline.datasets.loading import LoadedCase, load_case
 from pipeline.errors import Finding, PipelineError, findings_of
-from pipeline.settings import HEALTHY, QUANTILES, FurtherImage, Source
+from pipeline.settings import HEALTHY, QUANTILES, FurtherImage, Source, external_set
 from pipeline.storage.files import file_digest, fingerprint, write_json
 from pipeline.storage.images.source_grid import working_grid
 from pipeline.storage.layout import Layout
@@ -67,10 +67,18 @@ def ingest(
     """
     files, unlisted = listed_cases(source, root, further, layout.root)
     log.info("%d cases in %s", len(files), root)
-    stats = file_stats([*list_files(root), *_all_files(files)])
-    jobs = [dask.delayed(ingest_case)(layout, source, case, plane) for case in files]
+    sources = {each.role: each.source for each in further if each.source}
+    lists = [
+        *list_files(root),
+        *(file for each in further if each.source for file in list_files(each.path)),
+    ]
+    stats = file_stats([*lists, *_all_files(files)])
+    jobs = [
+        dask.delayed(ingest_case)(layout, sources.get(case.role, source), case, plane)
+        for case in files
+    ]
     results = dask.compute(*jobs, scheduler="threads", num_workers=threads)
-    digests = {path: file_digest(path) for path in list_files(root)}
+    digests = {path: file_digest(path) for path in lists}
     for _, case_digests in results:
         digests |= case_digests
     kept, faulty = _sorted_out(
@@ -82,10 +90,14 @@ def ingest(
         raise PipelineError("\n".join([count, *itertools.chain(*faulty.values())]))
     for faults in faulty.values():
         log.warning("set aside: %s", "; ".join(faults))
-    labelled = sum(case.label is not None for case in files)
-    healthy = sum(case.role == HEALTHY for case in files)
-    unlabelled = len(files) - labelled - healthy
-    log.info("%d cases with reference, %d without, %d healthy", labelled, unlabelled, healthy)
+    external = sum(bool(external_set(case.role)) for case in files)
+    own = [case for case in files if not external_set(case.role)]
+    labelled = sum(case.label is not None for case in own)
+    healthy = sum(case.role == HEALTHY for case in own)
+    unlabelled = len(own) - labelled - healthy
+    told = f", {external} of external data sets" if external else ""
+    counts = (labelled, unlabelled, healthy, told)
+    log.info("%d cases with reference, %d without, %d healthy%s", *counts)
     write_source_note(layout.sources("ingest"), stats, digests)
     outputs = [f"{name}.zarr" for name in kept]
     write_json(layout.cases, {"cases": kept, "set_aside": faulty, "outputs": outputs})
@@ -108,7 +120,13 @@ def listed_cases(
         if not error.cases:
             raise
         files, found = error.cases, error.findings
-    for finding in left_out(source, root, files, found, results):
+    own = [case for case in files if not external_set(case.role)]
+    passed = left_out(source, root, own, found, results)
+    for each in further:
+        if each.source:
+            others = [case for case in files if case.role == each.role]
+            passed += left_out(each.source, each.path, others, found, results)
+    for finding in passed:
         log.log(logging.WARNING if finding.severity == "warning" else logging.INFO, "%s", finding)
     faults: dict[str, list[str]] = defaultdict(list)
     for finding in found:
@@ -126,25 +144,29 @@ def _sorted_out(
     faulty = {case: entry["faults"] for case, entry in entries.items() if "faults" in entry}
     kept = {case: entry for case, entry in entries.items() if case not in faulty}
     facts = ((case, entry["sha256_image"], entry["role"]) for case, entry in kept.items())
-    twins = {twin.case: [str(twin)] for twin in healthy_twins(facts)}
+    twins = {twin.case: [str(twin)] for twin in role_twins(facts)}
     return {case: kept[case] for case in kept if case not in twins}, faulty | twins
 
 
-def healthy_twins(cases: Iterable[tuple[str, str, str]]) -> list[Finding]:
-    """A fault for each healthy scan with the voxels of a case that is none.
+def role_twins(cases: Iterable[tuple[str, str, str]]) -> list[Finding]:
+    """A fault for each healthy or external case with the voxels of a case that is none.
 
     `cases`: name, digest of the voxels, role. Otherwise a masked model would learn what is tested,
-    or take a lesion for healthy.
+    or take a lesion for healthy, and networks would be tested on what they have learnt.
     """
     listed = list(cases)
     others = {digest: name for name, digest, role in listed if role != HEALTHY}
-    remedy = "remove it from the healthy scans: what is tested would be learnt"
-    found = "a healthy scan with the voxels of"
-    return [
-        Finding(f"{found} {others[digest]}", "another image", remedy, case=name)
-        for name, digest, role in listed
-        if role == HEALTHY and digest in others
-    ]
+    inside = {digest: name for name, digest, role in listed if not external_set(role)}
+    scan = "a healthy scan", "remove it from the healthy scans: what is tested would be learnt"
+    case = "an external case", "remove it there: what is learnt from would be tested"
+    findings = []
+    for name, digest, role in listed:
+        known = inside if external_set(role) else others if role == HEALTHY else {}
+        if digest in known:
+            what, remedy = scan if role == HEALTHY else case
+            found = f"{what} with the voxels of {known[digest]}"
+            findings.append(Finding(found, "another image", remedy, case=name))
+    return findings
 
 
 def _all_files(cases: Iterable[CaseFiles]) -> Iterator[Path]:

@@ -23,8 +23,9 @@ from pipeline.storage.masks import (
     source_geometry,
     store_geometry,
     thresholded_mask,
+    write_on_source_grid,
 )
-from pipeline.storage.zarr_store import Store, open_store
+from pipeline.storage.zarr_store import Store, open_store, read_array
 
 VERSION = 1
 log = logging.getLogger(__name__)
@@ -33,17 +34,19 @@ log = logging.getLogger(__name__)
 def postprocess(layout: Layout, experiment: str, subset: int, settings: Postprocess) -> None:
     """Write a mask for each predicted case, and their manifest; one case at a time is in memory.
 
+    Beside each mask of an ensemble lies how far its networks disagree, where that was asked for.
+
     Raises:
         PipelineError: a store is missing or damaged, not finite, or for calcium not in HU.
     """
-    predicted = read_json(layout.predictions(experiment, subset))["cases"]
-    records = {}
-    for case, prediction in predicted.items():
+    manifest = read_json(layout.predictions(experiment, subset))
+    records, volumes = {}, []
+    for case, prediction in manifest["cases"].items():
         store = open_store(layout.case_store(case))
         suffix = mask_suffix(store)
         path = layout.mask(experiment, subset, case, suffix)
         key = _mask_key(prediction, store, settings, suffix)
-        if (record := _current_record(path, case, key)) is None:
+        if (record := _current_record(path, case, key)) is None or "voxels" not in record:
             raw = thresholded_mask(layout, experiment, subset, case, settings.probability)
             working, source = store_geometry(store), source_geometry(store)
             mask = to_source_grid(final_mask(raw, store, settings), source, working)
@@ -55,7 +58,10 @@ def postprocess(layout: Layout, experiment: str, subset: int, settings: Postproc
             write_json(mask_note(path, case), record)
             log.info("%s, subset %d: %s, %d voxels", experiment, subset, path.name, voxels)
         records[case] = {"file": path.name, "voxels": record["voxels"], "fingerprint": key}
-    outputs = [f"subset-{subset}/{record['file']}" for record in records.values()]
+        if manifest.get("uncertainty"):
+            volumes.append(_keep_uncertainty(layout, experiment, subset, case, key, suffix))
+    files = [*(record["file"] for record in records.values()), *volumes]
+    outputs = [f"subset-{subset}/{file}" for file in files]
     write_json(layout.masks(experiment, subset), {"cases": records, "outputs": outputs})
 
 
@@ -93,10 +99,23 @@ def _mask_key(prediction: str, store: Store, settings: Postprocess, suffix: str)
     return fingerprint(parts)
 
 
+def _keep_uncertainty(
+    layout: Layout, experiment: str, subset: int, case: str, key: str, suffix: str
+) -> str:
+    """Write a case's uncertainty in the source's geometry; its path below the masks' folder."""
+    path = layout.uncertainty(experiment, subset, case, suffix)
+    if _current_record(path, case, key) is None:
+        case_store = open_store(layout.case_store(case))
+        predicted = open_store(layout.prediction_store(experiment, subset, case))
+        write_on_source_grid(path, read_array(predicted, "uncertainty"), case_store)
+        write_json(mask_note(path, case), {"fingerprint": key, "sha256": file_digest(path)})
+    return f"{path.parent.name}/{path.name}"
+
+
 def _current_record(mask: Path, case: str, key: str) -> dict[str, Any] | None:
     """The note beside a mask, if it has this fingerprint and the mask is unchanged; else None."""
     record = remembered(mask_note(mask, case))
-    if record is None or not mask.is_file() or "voxels" not in record:
+    if record is None or not mask.is_file():
         return None
     current = record.get("fingerprint") == key and record.get("sha256") == file_digest(mask)
     return record if current else None

@@ -17,11 +17,13 @@ from pipeline.errors import PipelineError
 from pipeline.networks.build import arranged, beyond_of, build_network, context_of
 from pipeline.networks.devices import compute_device
 from pipeline.networks.weights import load_weights
+from pipeline.prediction.ensemble import Member, ensemble_predictor
 from pipeline.prediction.given import given_predictor
 from pipeline.prediction.predictor import Predictor, Probability
 from pipeline.prediction.sam import sam_predictor
 from pipeline.settings import (
     AnyExperiment,
+    EnsembleExperiment,
     Experiment,
     GivenPredictions,
     Mae,
@@ -34,6 +36,7 @@ from pipeline.storage.files import fingerprint, read_json, write_json
 from pipeline.storage.intensity import image_key, intensity_range
 from pipeline.storage.layout import Layout
 from pipeline.storage.residual_store import residual_fingerprint
+from pipeline.storage.roles import external_test_cases
 from pipeline.storage.slices import network_residuals, slices_in_context
 from pipeline.storage.zarr_store import Store, is_current, open_store, read_array, write_store
 
@@ -54,17 +57,20 @@ def predict(
     instance: str | None = None,  # of `settings.residuals`, where the subset has its own
     *,
     unlabelled: bool = True,
+    members: Sequence[Member] = (),  # of an ensemble
 ) -> None:
     """Write a probability store for each case to predict, and their manifest.
 
-    They are the subset's test cases and, if asked for, the cases without reference. A network, SAM
-    or given masks fill the stores.
+    They are the subset's test cases, those of external data sets and, if asked for, the cases
+    without reference. A network, SAM,
+    given masks or the mean of several networks fill the stores.
 
     Raises:
         PipelineError: what predicts is missing, damaged or of no use; of given masks, all faults.
     """
     split = read_json(layout.split)
-    tested = split["subsets"][str(subset)]["test"]
+    external = (case for _, case in external_test_cases(layout, [subset]))
+    tested = [*split["subsets"][str(subset)]["test"], *external]
     further = split["unlabelled"] if unlabelled else []
     match settings:
         case GivenPredictions():
@@ -72,6 +78,10 @@ def predict(
         case SamExperiment():
             chosen = (layout, name, subset, settings, slices, resources)
             predictor = sam_predictor(*chosen, tested, further)
+        case EnsembleExperiment(uncertainty=asked):
+            predictor = ensemble_predictor(
+                layout, name, members, tested, further, uncertainty=asked
+            )
         case Experiment():
             network = build_network(settings, residual_count, slices, mae)
             residuals = instance or settings.residuals
@@ -83,6 +93,8 @@ def predict(
     if isinstance(settings, Untrained):
         stores = (open_store(layout.prediction_store(name, subset, case)) for case in keys)
         manifest["parameters"] = next((store.attrs.get("parameters") for store in stores), None)
+    if predictor.uncertainty is not None:
+        manifest["uncertainty"] = True
     write_json(layout.predictions(name, subset), manifest)
 
 
@@ -101,7 +113,9 @@ def _write_stores(layout: Layout, name: str, subset: int, predictor: Predictor) 
         further = predictor.attributes()  # loads what predicts, which is no case's own time
         started = time.monotonic()
         try:
-            probability = predictor.probability(case, store)
+            arrays = {"probability": predictor.probability(case, store)}
+            if predictor.uncertainty is not None:
+                arrays["uncertainty"] = predictor.uncertainty(case, store)
         except PipelineError as error:
             if predictor.faults is None:
                 raise
@@ -111,7 +125,7 @@ def _write_stores(layout: Layout, name: str, subset: int, predictor: Predictor) 
         attributes: dict[str, Any] = {"case": case, "fingerprint": keys[case], "made_by": key}
         attributes["seconds"] = seconds
         attributes |= {**geometry, **further}
-        write_store(path, {"probability": probability}, attributes)
+        write_store(path, arrays, attributes)
         log.info("%s, subset %d: predicted %s", name, subset, case)
     if faults:
         raise PipelineError(*faults)

@@ -27,7 +27,7 @@ from pipeline.networks.history import training_histories, validation_losses
 from pipeline.settings import Dataset
 from pipeline.storage.files import read_json, write
 from pipeline.storage.layout import STAGES, Layout, stage_version
-from pipeline.storage.roles import labelled_test_cases
+from pipeline.storage.roles import external_cases, external_test_cases, labelled_test_cases
 
 VERSION = 9
 log = logging.getLogger(__name__)
@@ -107,17 +107,28 @@ def _case_parts(
     unlabelled = read_json(layout.split)["unlabelled"]
     # every subset's networks predict the unlabelled cases; one figure is enough
     others = [(subsets[0], case) for case in unlabelled]
-    shown = [*labelled_test_cases(layout, subsets), *others]
+    external = external_test_cases(layout, subsets[:1])
+    shown = [*labelled_test_cases(layout, subsets), *external, *others]
     pages = layout.report.with_name("cases")
     places = {case: f"#case-{number}" for number, (_, case) in enumerate(shown, start=1)}
     commands = {case: _view_command(case, layout, configured_by) for case in places}
-    figures = _drawn(layout, dataset, shown, first, commands)
+    scored = {name: _with_external(layout, name, subsets, rows) for name, rows in first.items()}
+    figures = _drawn(layout, dataset, shown, scored, commands)
     told = (comparison.numbers, first, places, len(unlabelled))
     return {
         "figures": case_figures(figures, pages, layout.dataset),
         "apart": pages.exists(),
         "lead": lead(layout.dataset, dataset, *told),
     }
+
+
+def _with_external(
+    layout: Layout, name: str, subsets: Sequence[int], rows: pd.DataFrame
+) -> pd.DataFrame:
+    """The scores that figures of cases tell: those given, and of external data sets as shown."""
+    sets = external_cases(layout)
+    others = [read_scores(layout, name, subsets, 1, external=each) for each in sets]
+    return pd.concat([rows, *others]) if others else rows
 
 
 def _drawn(

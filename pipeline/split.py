@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 
 from pipeline.datasets.subsets import split_cases
-from pipeline.settings import HEALTHY, Split
+from pipeline.settings import HEALTHY, Split, external_set
 from pipeline.storage.files import fingerprint, read_json, write_json
 from pipeline.storage.layout import Layout
 
@@ -19,12 +19,21 @@ log = logging.getLogger(__name__)
 def split(layout: Layout, settings: Split, seed: int) -> None:
     """Write `split.json`: the cases of every subset by role, achieved fractions, and a digest.
 
+    Cases of external data sets are in no subset; all subsets test those that have a reference.
+
     Raises:
         PipelineError: there are too few cases or groups for the settings.
     """
     cases = read_json(layout.cases)["cases"]
-    labelled = {name: case for name, case in cases.items() if case["labelled"]}
-    others = cases.keys() - labelled.keys()
+    with_reference = {name: case for name, case in cases.items() if case["labelled"]}
+    others = cases.keys() - with_reference.keys()
+    external: dict[str, list[str]] = {}
+    for name, case in sorted(with_reference.items()):
+        if of := external_set(case["role"]):
+            external.setdefault(of, []).append(name)
+    labelled = {
+        name: case for name, case in with_reference.items() if not external_set(case["role"])
+    }
     divided = enumerate(split_cases(labelled, settings, seed), start=1)
     subsets = {str(number): subset for number, subset in divided}
     fractions = {}
@@ -36,6 +45,7 @@ def split(layout: Layout, settings: Split, seed: int) -> None:
     content = {
         "subsets": subsets,
         **({"folds": settings.folds} if settings.folds else {}),
+        **({"external": external} if external else {}),
         "unlabelled": sorted(name for name in others if cases[name]["role"] != HEALTHY),
         "fractions": fractions,
         "digest": fingerprint({"subsets": subsets}),

@@ -22,10 +22,9 @@ from pipeline.evaluation.comparison import (
 from pipeline.evaluation.score_files import read_scores, read_summary
 from pipeline.evaluation.table_notes import RANKS, labelled_notes, repeat_notes, test_notes
 from pipeline.evaluation.tables import TextTable, escaped, write_table
-from pipeline.settings import COSTS, Dataset, GivenPredictions, Table
-from pipeline.settings.configuration import table_experiments
+from pipeline.settings import COSTS, Dataset, GivenPredictions, Table, configured
 from pipeline.settings.instances import residual_instance
-from pipeline.settings.tables import COLUMNS, Column
+from pipeline.settings.tables import COLUMNS, Column, table_experiments
 from pipeline.storage.layout import Layout
 from pipeline.storage.roles import labelled_test_cases
 from pipeline.storage.zarr_store import open_store, store_attributes
@@ -125,20 +124,27 @@ def _measured(
 ) -> Numbers:
     summary = read_summary(layout, name, dataset.evaluation, seed, subsets)
     numbers = experiment_numbers(layout, name, summary, columns)
-    residuals, tested = dataset.experiments[name].residuals, labelled_test_cases(layout, subsets)
-    numbers["residual_seconds"] = None
-    if residuals is not None:
-        made = ((residual_instance(dataset, residuals, number), case) for number, case in tested)
-        stores = (open_store(layout.residual_store(instance, case)) for instance, case in made)
-        seconds: list[Any] = [store.attrs["seconds"] for store in stores]
-        numbers["residual_seconds"] = float(np.mean(seconds))
+    tested, members = labelled_test_cases(layout, subsets), dataset.averaged_by(name)
+    made_of = {dataset.experiments[configured(each)].residuals for each in (name, *members)}
+    residuals = sorted(filter(None, made_of))  # which members share, and are made once
+    seconds: list[Any] = [
+        open_store(layout.residual_store(residual_instance(dataset, each, number), case)).attrs[
+            "seconds"
+        ]
+        for each in residuals
+        for number, case in tested
+    ]
+    numbers["residual_seconds"] = len(residuals) * float(np.mean(seconds)) if residuals else None
     if isinstance(dataset.experiments[name], GivenPredictions):
         numbers["network_seconds"] = None  # they were made elsewhere
         return numbers
-    predicted = [store_attributes(layout.prediction_store(name, *job)) or {} for job in tested]
+    jobs = [(each, *job) for each in (name, *members) for job in tested]
+    predicted = [store_attributes(layout.prediction_store(*job)) or {} for job in jobs]
     spent: list[Any] = [attributes.get("seconds") for attributes in predicted]
     # a prediction may be deleted, or older than its record of seconds
-    numbers["network_seconds"] = None if None in spent else float(np.mean(spent))
+    numbers["network_seconds"] = (
+        None if None in spent else (1 + len(members)) * float(np.mean(spent))
+    )
     return numbers
 
 

@@ -4,6 +4,7 @@ This room may import every other; nothing imports it but `__main__`, the entry p
 Commands import what they call inside themselves, so that `--help` is fast.
 
 - `job`: the application, common options, and the job that a command works on.
+- `progress`: lines on stdout, and a bar on a terminal.
 - `stages`: a command for each stage; `predict`: the stage predict, and images of an exported model.
 - `tools`, `store`, `trace`, `view`: the commands of `pipeline/tools`.
 """

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from pipeline.cli.job import Override, app, bound_threads, open_job, recorded
+from pipeline.cli.progress import progress
 from pipeline.errors import PipelineError
 from pipeline.settings import Resources, Untrained, configured, encoder_mae, residual_count
 from pipeline.settings.instances import instances_of, subsets_that_predict_unlabelled
@@ -24,7 +25,14 @@ def predict(
     ] = None,
     model: Annotated[Path | None, typer.Option(help="what grcsf export wrote")] = None,
     output: Annotated[Path | None, typer.Option(help="folder of the masks")] = None,
+    mask_format: Annotated[
+        Literal["nifti", "seg"] | None,
+        typer.Option("--format", help="nifti unless given; seg: DICOM SEG"),
+    ] = None,
     probabilities: Annotated[bool, typer.Option(help="write them, too")] = False,
+    uncertainty: Annotated[
+        bool, typer.Option(help="write it, too, of a model of several networks")
+    ] = False,
     gpus: Annotated[int | None, typer.Option(min=0, max=1, help="1: use the GPU")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="2 unless given")] = None,
     config: Annotated[Path | None, typer.Option(help="of the stage")] = None,
@@ -46,17 +54,28 @@ def predict(
         bound_threads(resources.threads)
         from pipeline.tools.export.predict_images import predict_images as run
 
-        run(images, model, output, resources, probabilities=probabilities)
+        with progress(len(images)) as tell:
+            run(
+                images,
+                model,
+                output,
+                resources,
+                probabilities=probabilities,
+                uncertainty=uncertainty,
+                mask_format=mask_format or "nifti",
+                tell=tell,
+            )
         return
     if config is None or not dataset or not experiment:
         raise PipelineError(
             "predict: expected images with --model and --output, or --config, --dataset and "
             "--experiment"
         )
-    if probabilities or any(option is not None for option in (model, output, gpus, threads)):
+    options = (model, output, mask_format, gpus, threads)
+    if probabilities or uncertainty or any(option is not None for option in options):
         raise PipelineError(
-            "predict: --model, --output, --probabilities, --gpus and --threads go with images; "
-            "name images, or leave them"
+            "predict: --model, --output, --format, --probabilities, --uncertainty, --gpus and "
+            "--threads go with images; name images, or leave them"
         )
     _predict_test_cases(config, override, dataset, experiment, subset or 1)
 
@@ -75,4 +94,5 @@ def _predict_test_cases(
         used = instances_of(job.dataset, experiment, subset).residuals
         asked = subset in subsets_that_predict_unlabelled(job.dataset)
         given = (job.layout, experiment, subset, chosen, maps, slices, job.resources, mae, used)
-        run(*given, unlabelled=asked)
+        members = [(name, subset) for name in job.dataset.averaged_by(configured(experiment))]
+        run(*given, unlabelled=asked, members=members)

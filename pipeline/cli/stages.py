@@ -30,8 +30,8 @@ from pipeline.settings import (
     residual_count,
     source_root,
 )
-from pipeline.settings.configuration import table_experiments
 from pipeline.settings.instances import instances_of, subsets_served
+from pipeline.settings.tables import table_experiments
 
 
 @app.command()

@@ -200,13 +200,27 @@ def export(
     dataset: DatasetName,
     experiment: ExperimentName,
     output: Annotated[Path, typer.Option(help="a new .zip")],
-    subset: Subset = 1,
-    repeat: Annotated[int, typer.Option(min=1, help="of a repeated experiment")] = 1,
+    subset: Annotated[str, typer.Option(help="or fold; all: their networks together")] = "1",
+    repeat: Annotated[str, typer.Option(help="all: all repeats together")] = "1",
     override: Override = "",
 ) -> None:
-    """Write a trained experiment as one zip that predicts any image."""
-    name = repeat_name(experiment, repeat)
-    job = open_job(config, override, dataset, experiment=name, subset=subset)
-    from pipeline.tools.export.bundle import export_run
+    """Write a trained experiment as one zip that predicts any image; several networks together."""
+    chosen = _number_or_all("--subset", subset), _number_or_all("--repeat", repeat)
+    job = open_job(config, override, dataset, experiment=experiment)
+    from pipeline.tools.export.export import export_run
+    from pipeline.tools.export.members import chosen_members
 
-    export_run(job.layout, job.dataset, name, subset, job.settings.seed, output)
+    members = chosen_members(job.dataset, experiment, *chosen)
+    for member in members:
+        name = repeat_name(experiment, member.repeat)
+        check_names(job, experiment=name, subset=member.subset)
+    export_run(job.layout, job.dataset, experiment, members, job.settings.seed, output)
+
+
+def _number_or_all(option: str, given: str) -> int | None:
+    """What an option names: None stands for all."""
+    if given == "all":
+        return None
+    if not given.isdecimal() or int(given) < 1:
+        raise PipelineError(f"{option}: found {given!r}, expected a number from 1, or all")
+    return int(given)

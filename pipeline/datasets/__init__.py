@@ -5,7 +5,8 @@ Listing reads no image and imports neither numpy nor SimpleITK, because a plan l
 
 - `cases`: the files of one case, and the checks that every listing passes.
 - `atlas`, `msd`, `orcascore`, `nnunet`, `manifest`, `dicom`: one adapter for each layout.
-- `further`: images beside those that an adapter lists: to predict as well, and healthy scans.
+- `further`: images beside those that an adapter lists: to predict as well, healthy scans, and
+  external data sets.
 - `lists`: reads a CSV or `dataset.json`: paths, and label values that are no lesion.
 - `configured`: the cases of a configured data set, phantoms included.
 - `left_out`: what a listing passes over: files of no case, ignored regions.
@@ -20,11 +21,12 @@ The package re-exports the listing. A new adapter is a module with `list_cases(r
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.datasets import atlas, dicom, manifest, msd, nnunet, orcascore
 from pipeline.datasets.cases import CaseFiles, ListingError, checked
-from pipeline.datasets.further import further_cases
+from pipeline.datasets.further import as_external, external_name, further_cases
 from pipeline.datasets.lists import check_outside
 from pipeline.errors import Finding, PipelineError, file_fault
 from pipeline.settings import FurtherImage
@@ -49,7 +51,8 @@ def list_cases(
 ) -> list[CaseFiles]:
     """All cases under `root`, sorted by name, without opening any image.
 
-    For `manifest`, `root` may be the CSV. `further` images, named by their files, have no label.
+    For `manifest`, `root` may be the CSV. `further` images, named by their files, have no label;
+    cases of an external data set among them are called after it and after their own name.
     `foreground` has the label values that count as lesion; None: all above 0.
 
     Raises:
@@ -70,5 +73,29 @@ def list_cases(
         cases, faults = error.cases, error.findings
     outside = {value: None for case in cases if case.label for value in case.outside}
     check_outside(tuple(outside), root, foreground)
-    more, missing = further_cases(further, cases)
+    more, missing = beside(cases, further)
     return checked([*cases, *more], root, "images", [*faults, *missing])
+
+
+def beside(
+    cases: Sequence[CaseFiles], further: Sequence[FurtherImage]
+) -> tuple[list[CaseFiles], list[Finding]]:
+    """The cases of `further` images and external data sets beside these, and their faults.
+
+    Raises:
+        PipelineError: an external data set cannot be listed; see `list_cases`.
+    """
+    more, faults = further_cases([each for each in further if each.source is None], cases)
+    for each in further:
+        if each.source is None:
+            continue
+        found: Sequence[Finding] = ()
+        try:
+            others = list_cases(each.source.adapter, each.path, (), each.source.foreground)
+        except ListingError as error:
+            others, found = error.cases, error.findings
+        except PipelineError as error:
+            raise PipelineError(f"{each.role.replace('/', '.')}: {error}") from None
+        more += [as_external(case, each) for case in others]
+        faults += [replace(one, case=one.case and external_name(one.case, each)) for one in found]
+    return more, faults

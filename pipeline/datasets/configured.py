@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.datasets import CaseFiles, list_cases
+from pipeline.datasets import CaseFiles, beside, list_cases
 from pipeline.datasets.cases import checked
-from pipeline.datasets.further import further_cases
 from pipeline.datasets.phantoms.phantom import phantom_files
 from pipeline.settings import Settings, further_images, source_root
 
@@ -17,5 +16,5 @@ def planned_cases(settings: Settings, dataset: str) -> list[CaseFiles]:
         return list_cases(source.adapter, root, further, source.foreground)
     phantom = source.phantom
     cases = phantom_files(phantom.kind, root, phantom.cases, phantom.unlabelled)
-    more, missing = further_cases(further, cases)
+    more, missing = beside(cases, further)
     return checked([*cases, *more], root, "phantoms", missing)

@@ -1,14 +1,15 @@
-"""Cases beside those that an adapter lists: images to predict as well, and healthy scans."""
+"""Cases beside those that an adapter lists: to predict as well, healthy, or of other data sets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.datasets.cases import CaseFiles
 from pipeline.datasets.dicom import named_scans
 from pipeline.errors import Finding
-from pipeline.settings import HEALTHY, FurtherImage
+from pipeline.settings import HEALTHY, FurtherImage, external_set
 from pipeline.storage.images.names import SUFFIXES, image_name, looks_like_image
 
 
@@ -22,10 +23,10 @@ def further_cases(
     a case already, by whatever name, is a fault.
     """
     modality = beside[0].modality if beside else ""
-    healthy = any(role == HEALTHY for _, role in images)
+    healthy = any(each.role == HEALTHY for each in images)
     case_of = {case.image.resolve(): case.case for case in beside if healthy}
     cases, faults = [], []
-    for image, role in images:
+    for image, role, _ in images:
         key = "source.healthy" if role == HEALTHY else "source.also_predict"
         remedy = f"correct {key}"
         if not image.exists():
@@ -42,6 +43,17 @@ def further_cases(
                 continue
             cases.append(CaseFiles(name, path, None, role=role, modality=modality))
     return cases, faults
+
+
+def external_name(case: str, of: FurtherImage) -> str:
+    """The name of a case of an external data set, beside which ours may have the same."""
+    return f"{external_set(of.role)}-{case}"
+
+
+def as_external(case: CaseFiles, of: FurtherImage) -> CaseFiles:
+    """A case of an external data set, which is only tested, whatever role it has there."""
+    modality = (of.source and of.source.modality) or case.modality
+    return replace(case, case=external_name(case.case, of), role=of.role, modality=modality)
 
 
 def _scans(path: Path) -> list[tuple[str, Path]]:

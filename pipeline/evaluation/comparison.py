@@ -12,11 +12,12 @@ import pandas as pd
 
 from grcsf.statistics import holm, mean_of_group_means, paired_wilcoxon
 from pipeline.errors import PipelineError
+from pipeline.evaluation.patient_scores import SET
 from pipeline.evaluation.score_files import read_scores, read_summary
 from pipeline.evaluation.summary import patients_interval
 from pipeline.evaluation.table_notes import table_notes
 from pipeline.evaluation.tables import TextTable
-from pipeline.settings import Evaluation
+from pipeline.settings import INTERNAL, Evaluation
 from pipeline.settings.tables import DICE, TABLE_1, TABLE_2, Column
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import Layout
@@ -35,14 +36,39 @@ def build_comparison(
 ) -> TextTable:
     """The table in the shape of the paper's Table 1, or for calcium of its Table 2.
 
+    Patients of external data sets have rows and tests of their own, below: nothing is pooled.
+
     Raises:
         PipelineError: an experiment has no summary or no model yet.
     """
+    given = (layout, experiments, subsets, evaluation, seed)
+    table = _of_test_set(*given)
+    external = read_json(layout.summary(experiments[0])).get("external", {})
+    if not external:
+        return table
+    parts = {"": table, **{name: _of_test_set(*given, external=name) for name in external}}
+    whole = TextTable(["Test set", *table.headings], names=2)
+    for name, part in parts.items():
+        whole.rows += [[name or INTERNAL, *row] for row in part.rows]
+        whole.numbers += [{SET: name, **row} for row in part.numbers]
+        whole.notes += part.notes
+    return whole
+
+
+def _of_test_set(
+    layout: Layout,
+    experiments: Sequence[str],
+    subsets: Sequence[int],
+    evaluation: Evaluation,
+    seed: int,
+    external: str = "",
+) -> TextTable:
+    """The rows and notes of the data set's own test cases, or of those of an external one."""
     columns = TABLE_2 if evaluation.metrics == "calcium" else TABLE_1
     summaries, patients, numbers = {}, {}, {}
     for name in experiments:
-        summaries[name] = read_summary(layout, name, evaluation, seed, subsets)
-        patients[name] = read_scores(layout, name, subsets)
+        summaries[name] = read_summary(layout, name, evaluation, seed, subsets, external)
+        patients[name] = read_scores(layout, name, subsets, external=external)
         numbers[name] = experiment_numbers(layout, name, summaries[name], columns)
     tell_repeats(numbers)
     check_same_patients(layout, patients)
@@ -51,7 +77,7 @@ def build_comparison(
     table = _rows(columns, numbers, evaluation)
     if evaluation.metrics == "calcium":
         _add_threshold_row(table, columns, next(iter(summaries.values())))
-    table.notes = table_notes(columns, summaries, numbers, evaluation)
+    table.notes = table_notes(columns, summaries, numbers, evaluation, external)
     return table
 
 

@@ -20,6 +20,7 @@ from pipeline.storage.masks import Mask
 Row = dict[str, Any]
 Labels = npt.NDArray[np.integer[Any]]
 ARTERIES = {1: "LAD", 2: "LCX", 3: "RCA"}
+SET = "external"  # the column that names a row's external data set; "" of the data set's own
 
 
 def voxel_row(label: Labels, final: Mask, raw: Mask, spacing_mm: Sequence[float]) -> Row:
@@ -113,6 +114,19 @@ def by_repeat(rows: Sequence[Row]) -> dict[int, list[Row]]:
     for row in rows:
         repeats.setdefault(row.get("repeat", 1), []).append(row)
     return repeats
+
+
+def by_network(rows: Sequence[Row]) -> list[Row]:
+    """Rows of an external set, which the networks of all subsets test: each counts as a repeat."""
+    networks = sorted({_network(row) for row in rows})
+    if len(networks) == 1:
+        return list(rows)
+    numbers = {network: number for number, network in enumerate(networks, start=1)}
+    return [{**row, "subset": 1, "repeat": numbers[_network(row)]} for row in rows]
+
+
+def _network(row: Row) -> tuple[int, int]:
+    return row["subset"], row.get("repeat", 1)
 
 
 def patient_means(rows: Sequence[Row]) -> list[Row]:

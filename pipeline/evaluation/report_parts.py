@@ -18,7 +18,7 @@ from pipeline.networks.history import (
     last_factors,
     unit_title,
 )
-from pipeline.settings import HEALTHY, Dataset, GradCam
+from pipeline.settings import HEALTHY, Dataset, GradCam, external_set
 
 LOSSES = ("masked_loss", "average_slice", "patch_mean")
 ROLES = ("train", "validation", "test")
@@ -134,7 +134,7 @@ def group_table(split: Mapping[str, Any], cases: Mapping[str, Mapping[str, Any]]
     counts = Counter(
         (case["group"], role_of.get(name, "unlabelled"))
         for name, case in cases.items()
-        if case["role"] != HEALTHY
+        if case["role"] != HEALTHY and not external_set(case["role"])
     )
     table = TextTable(["Group", *(role.capitalize() for role in (*ROLES, "unlabelled"))])
     for group in sorted({group for group, _ in counts if group}):
@@ -201,7 +201,13 @@ def residual_note(dataset: Dataset) -> str:
 
 def data_summary(dataset: Dataset, manifest: Mapping[str, Any]) -> str:
     """Numbers of cases by kind, from ingest's manifest."""
-    cases, aside = manifest["cases"], len(manifest["set_aside"])
+    aside = len(manifest["set_aside"])
+    cases, external = {}, Counter[str]()
+    for name, case in manifest["cases"].items():
+        if of := external_set(case["role"]):
+            external[of] += 1
+        else:
+            cases[name] = case
     labelled = sum(case["labelled"] for case in cases.values())
     healthy = sum(case["role"] == HEALTHY for case in cases.values())
     others = len(cases) - labelled - healthy
@@ -210,6 +216,7 @@ def data_summary(dataset: Dataset, manifest: Mapping[str, Any]) -> str:
     return (
         f"{len(cases)} {origin}: {labelled} with a reference, {others} without"
         + (f", {healthy} healthy that only autoencoders learn from" if healthy else "")
+        + "".join(f", {count} of external {name}" for name, count in external.items())
         + (f", {aside} set aside" if aside else "")
         + (f"; {groups} groups" if groups else "")
         + f". Split by {dataset.split.by}"

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from pipeline.errors import PipelineError, file_fault
-from pipeline.evaluation.patient_scores import Row, patient_means
-from pipeline.evaluation.summary import summarise
+from pipeline.evaluation.patient_scores import SET, Row, by_network, patient_means
+from pipeline.evaluation.summary import summarise, summarise_external
 from pipeline.evaluation.tables import text_of
 from pipeline.settings import Evaluation
 from pipeline.storage.files import read_json
@@ -19,16 +19,25 @@ from pipeline.storage.roles import has_folds
 
 
 def read_scores(
-    layout: Layout, experiment: str, subsets: Sequence[int], repeat: int | None = None
+    layout: Layout,
+    experiment: str,
+    subsets: Sequence[int],
+    repeat: int | None = None,
+    external: str = "",
 ) -> pd.DataFrame:
     """A row for each patient of these subsets, by case; undefined values are NaN.
 
     Of a repeated experiment it holds the patient's means over the repeats, or one repeat's values.
+    Of an `external` data set it holds that set's patients alone: their means over all networks, or
+    one repeat's values of the first subset.
 
     Raises:
         PipelineError: the table is missing or damaged.
     """
-    scores = _read_rows(layout, experiment, subsets)
+    tested = subsets[:1] if external and repeat is not None else subsets
+    scores = _read_rows(layout, experiment, tested, external)
+    if external and repeat is None:
+        scores = pd.DataFrame(by_network(_records(scores)))
     if "repeat" in scores:
         columns = [column for column in scores if column != "repeat"]
         chosen = scores if repeat is None else scores[scores["repeat"] == repeat]
@@ -36,12 +45,14 @@ def read_scores(
     return scores.set_index("case")
 
 
-def _read_rows(layout: Layout, experiment: str, subsets: Sequence[int]) -> pd.DataFrame:
+def _read_rows(
+    layout: Layout, experiment: str, subsets: Sequence[int], external: str = ""
+) -> pd.DataFrame:
     path = layout.scores(experiment)
     if not path.exists():
         raise PipelineError(f"{path}: not there; run evaluate for experiment {experiment} first")
     risks = dict.fromkeys(("risk_reference", "risk_prediction"), str)
-    names: Any = dict.fromkeys(("case", "group"), text_of)
+    names: Any = dict.fromkeys(("case", "group", SET), text_of)
     try:
         # a group may be called nan
         nan: Any = {column: ["nan"] for column in pd.read_csv(path, nrows=0) if column not in names}
@@ -57,6 +68,10 @@ def _read_rows(layout: Layout, experiment: str, subsets: Sequence[int]) -> pd.Da
     numbers = scores.drop(columns=[*names, *risks], errors="ignore")
     if len(scores) and (texts := list(numbers.select_dtypes(exclude="number"))):
         raise _fault(path, f"text in column {texts[0]}", experiment)
+    if external and (SET not in scores or external not in set(scores[SET])):
+        raise _fault(path, f"no patient of the external data set {external}", experiment)
+    if SET in scores:
+        scores = scores[scores[SET] == external].drop(columns=SET)
     return scores[scores["subset"].isin(list(subsets))]
 
 
@@ -66,18 +81,30 @@ def _records(scores: pd.DataFrame) -> list[Row]:
 
 
 def read_summary(
-    layout: Layout, experiment: str, evaluation: Evaluation, seed: int, subsets: Sequence[int]
+    layout: Layout,
+    experiment: str,
+    evaluation: Evaluation,
+    seed: int,
+    subsets: Sequence[int],
+    external: str = "",
 ) -> dict[str, Any]:
     """An experiment's summary over these subsets; computed anew if the file covers more subsets.
+
+    That of an `external` data set is over the patients of that set alone.
 
     Raises:
         PipelineError: the experiment has not been evaluated.
     """
     summary = read_json(layout.summary(experiment))
-    if summary["subsets"] == list(subsets):
+    if summary["subsets"] == list(subsets) and not external:
         return summary
-    rows = _records(_read_rows(layout, experiment, subsets))
+    if summary["subsets"] == list(subsets) and external in summary.get("external", {}):
+        of_set: dict[str, Any] = summary["external"][external]
+        return of_set
+    rows = _records(_read_rows(layout, experiment, subsets, external))
     threshold_hu = summary["settings"]["postprocess"]["threshold_hu"]
+    if external:
+        return summarise_external(rows, subsets, evaluation, seed, threshold_hu=threshold_hu)
     folds = has_folds(layout)
     return summarise(rows, evaluation, seed, threshold_hu=threshold_hu, folds=folds)
 

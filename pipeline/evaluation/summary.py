@@ -24,6 +24,7 @@ from grcsf.statistics import (
 )
 from pipeline.evaluation.patient_scores import (
     Row,
+    by_network,
     by_repeat,
     lesion_columns,
     mean_over_repeats,
@@ -93,6 +94,24 @@ def summarise(
         }
     plain: dict[str, Any] = _without_nan(summary)
     return plain
+
+
+def summarise_external(
+    rows: Sequence[Row],
+    subsets: Sequence[int],
+    evaluation: Evaluation,
+    seed: int,
+    *,
+    threshold_hu: float,
+) -> dict[str, Any]:
+    """The summary of one experiment over an external data set, whose cases all networks test.
+
+    A patient's value is the mean over the networks of all subsets and repeats, which count as
+    repeats do in `summarise`; so every patient counts once.
+    """
+    networks = by_network(rows)
+    summary = summarise(networks, evaluation, seed, threshold_hu=threshold_hu, folds=True)
+    return {**summary, "subsets": list(subsets)}
 
 
 def by_lesion_size(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:

@@ -19,9 +19,15 @@ def table_notes(
     summaries: Mapping[str, Mapping[str, Any]],  # experiment → as evaluate wrote it
     numbers: Numbers,  # experiment → its numbers in the table
     evaluation: Evaluation,
+    external: str = "",
 ) -> list[str]:
-    """The lines below the table."""
+    """The lines below the table, or below the rows of an external data set."""
     first = next(iter(summaries.values()))
+    if external:
+        notes = [*test_notes(columns, numbers, evaluation), *_undefined(columns, numbers)]
+        if evaluation.metrics == "calcium":
+            notes += [_agatston(name, summary) for name, summary in summaries.items()]
+        return [_external(external, first, numbers), *(f"{escaped(external)}: {n}" for n in notes)]
     notes = [_means(first, evaluation)]
     if evaluation.metrics == "calcium":
         notes.append(_calcium(first))
@@ -31,6 +37,22 @@ def table_notes(
     if evaluation.metrics == "calcium":
         notes += [_agatston(name, summary) for name, summary in summaries.items()]
     return notes
+
+
+def _external(name: str, summary: Mapping[str, Any], numbers: Numbers) -> str:
+    """Who the patients of an external data set are, and whose scores are averaged."""
+    patients, subsets = summary["patients"], len(summary["subsets"])
+    told = (
+        f"External data set {escaped(name)}: {patients} patient{'s' if patients > 1 else ''}, from "
+        "which nothing was learned, in rows and tests of their own"
+    )
+    if all(row.get("repeats", 1) == 1 for row in numbers.values()):
+        return f"{told}."
+    of = "all repeats" if subsets == 1 else f"all {subsets} subsets or folds, and all repeats"
+    return (
+        f"{told}. A patient's score is the mean over the networks of {of}; ± is the standard "
+        "deviation (n − 1) of the networks' own values."
+    )
 
 
 def repeat_notes(numbers: Numbers) -> list[str]:

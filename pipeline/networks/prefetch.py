@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
@@ -14,17 +14,17 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-def ahead(make: Callable[[S], T], items: Iterable[S], readers: int = 1) -> Iterator[T]:
+def ahead(make: Callable[[S], T], items: Iterable[S], readers: int = 1) -> Generator[T, None, None]:
     """`make(item)` of every item in turn; threads make the next ones while one is in use.
 
     The call itself starts the first ones. At most `readers` + 1 are in memory. An error is raised
-    in its item's turn.
+    in its item's turn. Whoever stops before the end closes it, which waits for what is being made.
     """
     rest = iter(items)
     pool = ThreadPoolExecutor(readers)
     coming = deque(pool.submit(make, item) for item in islice(rest, readers))
 
-    def handed_on() -> Iterator[T]:
+    def handed_on() -> Generator[T, None, None]:
         with pool:
             while coming:
                 made = coming.popleft().result()

@@ -20,11 +20,9 @@ from pipeline.settings import (
     Dataset,
     FurtherImage,
     GradCam,
-    SamExperiment,
     Untrained,
     configured,
 )
-from pipeline.settings.configuration import table_experiments
 from pipeline.settings.instances import (
     instances_of,
     mae_instances,
@@ -34,6 +32,8 @@ from pipeline.settings.instances import (
     subsets_served,
 )
 from pipeline.settings.paths import checkpoint_files, pretrained_files
+from pipeline.settings.tables import table_experiments
+from pipeline.settings.untrained import with_sources
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import STAGES, Layout, in_batch, is_record
 from pipeline.storage.zarr_store import store_attributes
@@ -85,9 +85,8 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
             start = pretrained_weights(dataset, configured(first))
             return [*both, *_residuals(layout, used.residuals), *maes, *start]
         case "predict":
-            experiment = dataset.experiments[configured(first)]
-            if isinstance(experiment, Untrained):
-                return [*both, *prediction_inputs(layout, first, subset, experiment)]
+            if isinstance(dataset.experiments[configured(first)], Untrained):
+                return [*both, *prediction_inputs(layout, dataset, first, subset)]
             used = instances_of(dataset, first, subset)
             return [*both, layout.model(first, subset), *_residuals(layout, used.residuals)]
         case "postprocess":
@@ -200,9 +199,7 @@ def _ways(
     layout: Layout, chosen: Dataset, experiments: Sequence[str], batches: Sequence[str]
 ) -> list[Path]:
     """The experiments' scores and every manifest on the way to them."""
-    prompting = (chosen.experiments[name] for name in experiments)
-    prompts = [each.prompts for each in prompting if isinstance(each, SamExperiment)]
-    predicting = list(dict.fromkeys([*experiments, *prompts]))
+    predicting = with_sources(chosen.experiments, experiments)
     networks = [name for name in predicting if name in chosen.networks]
     residuals = residual_instances(chosen, predicting)
     models = {path for name in residuals for path in models_behind(layout, chosen, name)}

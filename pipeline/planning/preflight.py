@@ -24,7 +24,7 @@ from pipeline.planning.sizes import (
     stores_needed,
 )
 from pipeline.prediction.inputs import prediction_inputs
-from pipeline.settings import HEALTHY, Dataset, Settings, configured, store_root
+from pipeline.settings import HEALTHY, Dataset, Settings, configured, external_set, store_root
 from pipeline.settings.configuration import used_maes
 from pipeline.settings.instances import all_maes, all_residuals, residual_instances
 from pipeline.settings.paths import checkpoint_files
@@ -103,9 +103,11 @@ def check_split(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> None
 
     Raises:
         PipelineError: too few cases or groups, roles that do not fit, a subset with fewer cases
-            than an experiment's `labelled_cases`, or a tested group that healthy scans are of.
+            than an experiment's `labelled_cases`, a tested group that healthy scans are of, or an
+            external data set without any reference.
     """
-    given = [case for case in files if case.label is not None]
+    _check_external(dataset, files)
+    given = [case for case in files if case.label is not None and not external_set(case.role)]
     labelled = {case.case: {"group": case.group, "role": case.role} for case in given}
     if not labelled:
         raise PipelineError(
@@ -119,6 +121,17 @@ def check_split(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> None
     if dataset.split.by == "group":
         tested = {labelled[case]["group"] for roles in subsets for case in roles["test"]}
         _check_healthy_groups(files, tested)
+
+
+def _check_external(dataset: Dataset, files: Sequence[CaseFiles]) -> None:
+    """Refuse an external data set of which nothing can be scored."""
+    for name in dataset.external:
+        own = [case for case in files if external_set(case.role) == name]
+        if not any(case.label is not None for case in own):
+            raise PipelineError(
+                f"external.{name}: found no reference among {len(own)} cases, expected some to "
+                "score; add their labels, or give the images as source.also_predict"
+            )
 
 
 def _check_healthy_groups(files: Sequence[CaseFiles], tested: set[str]) -> None:
@@ -137,11 +150,14 @@ def check_units(dataset: Dataset, files: Sequence[CaseFiles]) -> None:
     method, metrics = dataset.postprocess.method, dataset.evaluation.metrics
     asking = {"postprocess.method": method, "evaluation.metrics": metrics}
     keys = [key for key, value in asking.items() if value == "calcium"]
-    others = [case for case in files if (dataset.source.modality or case.modality) != "CT"]
+    modalities = [dataset.source_of(case.role).modality or case.modality for case in files]
+    pairs = zip(files, modalities, strict=True)
+    others = [(case, modality) for case, modality in pairs if modality != "CT"]
     if keys and others:
-        modality = dataset.source.modality or others[0].modality or "an unknown modality"
+        (first, modality), *_ = others
+        modality = modality or "an unknown modality"
         raise PipelineError(
-            f"{keys[0]}: found calcium, and {modality} for case {others[0].case}, expected CT, as "
+            f"{keys[0]}: found calcium, and {modality} for case {first.case}, expected CT, as "
             "calcium is told by its HU; use postprocess.method none or components and "
             "evaluation.metrics voxel, or set source.modality to CT where the images are in HU"
         )
@@ -173,8 +189,8 @@ def check_given(layout: Layout, dataset: Dataset) -> None:
             checkpoint_files(Path(checkpoint))
     for name in dataset.networks:
         pretrained_weights(dataset, name)
-    for name, experiment in dataset.experiments.items():
-        prediction_inputs(layout, name, 1, experiment)  # of any subset: the folder is the same
+    for name in dataset.experiments:
+        prediction_inputs(layout, dataset, name, 1)  # of any subset: the folder is the same
 
 
 def check_names(settings: Settings, asked: Mapping[str, str | int]) -> None:
@@ -243,7 +259,7 @@ def _missing_bytes(layout: Layout, dataset: Dataset, files: Sequence[CaseFiles])
     """Bytes of case stores and of residual stores that are still to be made."""
     made = {"case stores": _stores_in(layout.stage("ingest")), "residual stores": 0}
     mapped = predictable(files)
-    unlabelled = sum(case.label is None for case in mapped)
+    unlabelled = sum(case.label is None or bool(external_set(case.role)) for case in mapped)
     due = {"case stores": len(files), "residual stores": 0}
     for name in residual_instances(dataset, dataset.experiments):
         made["residual stores"] += _stores_in(layout.stage("residual_maps") / name)

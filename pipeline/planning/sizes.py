@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 
 from pipeline.datasets import CaseFiles
 from pipeline.errors import PipelineError
-from pipeline.settings import HEALTHY, Dataset, Slices, Split, configured
+from pipeline.settings import HEALTHY, Dataset, Slices, Split, configured, external_set
 from pipeline.settings.instances import residual_instances
 from pipeline.storage.images.dicom.content import USUAL, may_hold_slices
 from pipeline.storage.images.dicom.series import frames_shape
@@ -181,12 +181,17 @@ def _residual_bytes(dataset: Dataset, cases: Sequence[Sized]) -> float:
     """
     one_map = {True: 0, False: 0}
     for case in predictable(cases):
-        one_map[case.labelled] += case.map_bytes or 0
+        one_map[is_divided(case)] += case.map_bytes or 0
     total = 0.0
     for name in residual_instances(dataset, dataset.experiments):
         maps = len(dataset.residuals[configured(name)].titles)
         total += maps * (mapped_share(dataset, name) * one_map[True] + one_map[False])
     return total
+
+
+def is_divided(case: Sized) -> bool:
+    """Whether the split divides it: all subsets predict what has no reference or is external."""
+    return case.labelled and not external_set(case.role)
 
 
 def mapped_share(dataset: Dataset, residuals: str) -> float:
@@ -197,16 +202,18 @@ def mapped_share(dataset: Dataset, residuals: str) -> float:
 
 def _predicted_voxels(dataset: Dataset, cases: Sequence[Sized]) -> float:
     """Voxels of all predictions, assuming that test cases are as large as the others."""
-    voxels = {True: 0.0, False: 0.0}
+    voxels, external = {True: 0.0, False: 0.0}, 0.0
     for case in predictable(cases):
-        if case.shape:
+        if case.shape and case.labelled and external_set(case.role):
+            external += math.prod(case.shape)
+        elif case.shape:
             voxels[case.labelled] += math.prod(case.shape)
     per_subset = voxels[True] * _tested_share(dataset.split, cases) / dataset.split.parts
     folds = dataset.split.folds is not None  # one of them predicts the unlabelled cases
     total = 0.0
     for name, experiment in dataset.experiments.items():
         count = len(dataset.subsets_of(name))
-        once = count * per_subset + (1 if folds else count) * voxels[False]
+        once = count * (per_subset + external) + (1 if folds else count) * voxels[False]
         total += experiment.repeats * once
     return total
 
@@ -215,7 +222,7 @@ def _tested_share(split: Split, cases: Sequence[Sized]) -> float:
     """The share of all labelled cases that the subsets test together."""
     if split.folds:
         return 1.0
-    labelled = [case for case in cases if case.labelled]
+    labelled = [case for case in cases if is_divided(case)]
     if given := [case for case in labelled if case.role]:
         return sum(case.role == "test" for case in given) / len(labelled)
     if isinstance(split.test, int):

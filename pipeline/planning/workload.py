@@ -13,7 +13,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pipeline.datasets.subsets import Subset, labelled_part
 from pipeline.planning.network_costs import mae_macs, network_macs
 from pipeline.planning.sizes import CaseSize, predictable
-from pipeline.settings import HEALTHY, Dataset, GradCam, Resources, Settings, configured
+from pipeline.settings import (
+    HEALTHY,
+    Dataset,
+    GradCam,
+    Resources,
+    Settings,
+    configured,
+    external_set,
+)
 from pipeline.settings.configuration import used_maes
 from pipeline.settings.instances import (
     fold_of,
@@ -55,6 +63,8 @@ def stage_work(
     work: Workload = defaultdict(int)
     slices = {case.case: case.shape[0] for case in cases}
     unlabelled = _count(slices, (case.case for case in predictable(cases) if not case.labelled))
+    tested = (case.case for case in cases if case.labelled and external_set(case.role))
+    external = _count(slices, tested)
     healthy = _count(slices, (case.case for case in cases if case.role == HEALTHY))
     for name in mae_instances(dataset, experiments):
         device = dataset.mae[configured(name)].resources.over(resources).device
@@ -65,7 +75,7 @@ def stage_work(
         due = (subsets[number - 1] for number in subsets_served(dataset, name))
         cases_due = {case for roles in due for names in roles.values() for case in names}
         kind, macs = _residual_work(dataset, configured(name))
-        mapped = _count(slices, cases_due) + unlabelled
+        mapped = _count(slices, cases_due) + unlabelled + external
         work["residual_maps", resources.device, kind] += mapped * macs
     predicting = subsets_that_predict_unlabelled(dataset)
     for name, settings in dataset.networks.items():
@@ -80,7 +90,7 @@ def stage_work(
             trained = settings.repeats * settings.training.epochs * epoch
             work["train_segmentation", device, "segmentation_training"] += trained
             further = unlabelled if number in predicting else 0
-            predicted = settings.repeats * (seen["test"] + further) * forward
+            predicted = settings.repeats * (seen["test"] + external + further) * forward
             work["predict", resources.device, "segmentation_prediction"] += predicted
     return work
 

@@ -1,4 +1,4 @@
-"""Predictions of experiments whose network is not trained here, in the stores that networks fill.
+"""Predictions of experiments that have no training of their own, in the stores of networks.
 
 This room may import `grcsf`, errors, settings, storage, datasets and networks; evaluation, the
 stages and every later room may import it. A plan asks it for inputs, so it imports torch and
@@ -8,4 +8,5 @@ SimpleITK only where it predicts.
 - `inputs`: the files that the predictions of such an experiment rest on.
 - `sam`: SAM, in boxes round the masks of another experiment.
 - `given`: masks that another tool or person has made.
+- `ensemble`: the mean of what several networks have predicted, and how far they disagree.
 """

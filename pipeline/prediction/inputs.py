@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-from pipeline.settings import AnyExperiment, GivenPredictions, SamExperiment
+from pipeline.settings import Dataset, EnsembleExperiment, GivenPredictions, SamExperiment
 from pipeline.settings.paths import expanded, file_refusal, sam_files
 from pipeline.settings.untrained import RANDOM_SAM
 from pipeline.storage.images.headers import data_files
@@ -15,15 +15,16 @@ from pipeline.storage.layout import Layout
 SAVED = f"a folder with one mask a case, named after it ({', '.join(SUFFIXES)})"
 
 
-def prediction_inputs(
-    layout: Layout, name: str, subset: int, experiment: AnyExperiment
-) -> list[Path]:
+def prediction_inputs(layout: Layout, dataset: Dataset, name: str, subset: int) -> list[Path]:
     """What stage `predict` reads in place of a trained network; nothing where there is one.
 
     Raises:
         PipelineError: the checkpoint or the folder is not given or not there.
     """
+    experiment = dataset.experiments[name]
     match experiment:
+        case EnsembleExperiment():
+            return [layout.predictions(member, subset) for member in dataset.averaged_by(name)]
         case SamExperiment():
             masks = layout.masks(experiment.prompts, subset)
             return [masks, *checkpoint_of(layout.dataset, name, experiment)]

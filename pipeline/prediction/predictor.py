@@ -1,4 +1,4 @@
-"""What stage `predict` has to know of a way of predicting: a network's, SAM's, or given masks."""
+"""What stage `predict` has to know of a way of predicting: a network's, SAM's, and others."""
 
 from __future__ import annotations
 
@@ -32,3 +32,5 @@ class Predictor:
     attributes: Callable[[], Mapping[str, Any]] = nothing
     # those found before any case; None where a case's fault concerns all others, and ends the stage
     faults: Sequence[Finding] | None = None
+    # (z, y, x) in [0, 0.5], how far the networks of an ensemble disagree; None where unasked
+    uncertainty: Callable[[str, Store], Probability] | None = None

@@ -10,7 +10,7 @@ result depends on exactly the dictionary that `stage_settings` returns for it.
 - `recipes`: what others have published: trainings, and weights to start from.
 - `residual_sets`: which residual maps a set holds, and what its presets fill in.
 - `resources`: what a job may use; nothing in it changes a result.
-- `untrained`: experiments without a training of their own: SAM, and masks made elsewhere.
+- `untrained`: experiments without a training: SAM, masks made elsewhere, ensembles of others.
 - `tables`: columns of comparison tables; chosen experiments beside published figures.
 - `configuration`: the whole configuration, and the checks across sections.
 - `paths`: the files and folders that a configuration names.
@@ -25,6 +25,7 @@ The package re-exports what other rooms use most.
 from pipeline.settings.configuration import Dataset as Dataset
 from pipeline.settings.configuration import Settings as Settings
 from pipeline.settings.data import HEALTHY as HEALTHY
+from pipeline.settings.data import INTERNAL as INTERNAL
 from pipeline.settings.data import QUANTILES as QUANTILES
 from pipeline.settings.data import Evaluation as Evaluation
 from pipeline.settings.data import Phantom as Phantom
@@ -32,6 +33,7 @@ from pipeline.settings.data import Postprocess as Postprocess
 from pipeline.settings.data import Slices as Slices
 from pipeline.settings.data import Source as Source
 from pipeline.settings.data import Split as Split
+from pipeline.settings.data import external_set as external_set
 from pipeline.settings.method import Experiment as Experiment
 from pipeline.settings.method import Gcu as Gcu
 from pipeline.settings.method import Mae as Mae
@@ -62,6 +64,7 @@ from pipeline.settings.training import Augment as Augment
 from pipeline.settings.training import Plateau as Plateau
 from pipeline.settings.training import Training as Training
 from pipeline.settings.untrained import AnyExperiment as AnyExperiment
+from pipeline.settings.untrained import EnsembleExperiment as EnsembleExperiment
 from pipeline.settings.untrained import GivenPredictions as GivenPredictions
 from pipeline.settings.untrained import SamExperiment as SamExperiment
 from pipeline.settings.untrained import Untrained as Untrained

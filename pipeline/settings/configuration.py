@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from grcsf.models.peer_sizes import PEERS, size_fault
 from pipeline.errors import PipelineError
-from pipeline.settings.data import Evaluation, Figures, Postprocess, Slices, Source, Split
+from pipeline.settings.data import (
+    Evaluation,
+    External,
+    Figures,
+    Postprocess,
+    Slices,
+    Source,
+    Split,
+    external_set,
+)
 from pipeline.settings.method import Experiment, Mae
 from pipeline.settings.residual_sets import GradCam, Residuals, ResidualSet
-from pipeline.settings.resources import Resources
+from pipeline.settings.resources import Resources, Store
 from pipeline.settings.section import (
     CONTROL,
     Count,
@@ -24,13 +33,20 @@ from pipeline.settings.section import (
     require,
 )
 from pipeline.settings.tables import COSTS, TABLE_1, TABLE_2, Table
-from pipeline.settings.untrained import AnyExperiment, SamExperiment, Untrained
+from pipeline.settings.untrained import (
+    AnyExperiment,
+    EnsembleExperiment,
+    SamExperiment,
+    Untrained,
+)
 
 
 class Dataset(Section):
     """Everything that one data set's results depend on."""
 
     source: Source
+    # further data sets that are only tested; left out where there is none, as `figures`
+    external: External
     slices: Slices
     split: Split = Split()
     mae: dict[Name, Mae] = Field(default_factory=dict)
@@ -56,6 +72,11 @@ class Dataset(Section):
             _must_exist("evaluation.baseline", baseline, "experiments", self.experiments)
         return self
 
+    def source_of(self, role: str) -> Source:
+        """How a case of this role is read; an external data set without `modality` has ours."""
+        own = self.external.get(external_set(role), self.source)
+        return own.model_copy(update={"modality": own.modality or self.source.modality})
+
     def subsets_of(self, *experiments: str) -> tuple[int, ...]:
         """The subsets of the split on which all of these experiments are trained and tested."""
         whole = set(self.all_subsets)
@@ -72,6 +93,12 @@ class Dataset(Section):
         """The names of an experiment's trainings: its own, and that of each further repeat."""
         repeats = range(1, self.experiments[experiment].repeats + 1)
         return [repeat_name(experiment, repeat) for repeat in repeats]
+
+    def averaged_by(self, experiment: str) -> list[str]:
+        """The names of the trainings whose probabilities an ensemble averages; of others none."""
+        chosen = self.experiments[experiment]
+        names = chosen.ensemble if isinstance(chosen, EnsembleExperiment) else ()
+        return [training for name in names for training in self.trainings_of(name)]
 
     def trained(self, name: str, purpose: str) -> Experiment:
         """An experiment, or that behind the name of a repeat, whose network is trained here.
@@ -136,6 +163,8 @@ class Dataset(Section):
             require(subset <= known, f"{key}.subsets: found {subset}, but split has {known}")
         if isinstance(experiment, SamExperiment):
             self._check_prompts(key, experiment)
+        elif isinstance(experiment, EnsembleExperiment):
+            self._check_ensemble(key, experiment)
         elif isinstance(experiment, Experiment):
             self._check_network(key, experiment)
 
@@ -148,6 +177,22 @@ class Dataset(Section):
         for subset in self.subsets_of(key.rpartition(".")[2]):
             found = f"{key}.prompts: {name!r} has no subset {subset}, whose masks SAM needs"
             require(subset in self.subsets_of(name), f"{found}; give both the same subsets")
+
+    def _check_ensemble(self, key: str, experiment: EnsembleExperiment) -> None:
+        names, own = experiment.ensemble, key.rpartition(".")[2]
+        for name in names:
+            _must_exist(f"{key}.ensemble", name, "experiments", self.experiments)
+            found = f"{key}.ensemble: found {name!r}"
+            chosen = self.experiments[name]
+            fits = not isinstance(chosen, SamExperiment | EnsembleExperiment)
+            expected = "expected a trained network or given predictions"
+            require(fits, f"{found}, which is {getattr(chosen, 'what', '')}, {expected}")
+            for subset in self.subsets_of(own):
+                lacks = f"{key}.ensemble: {name!r} has no subset {subset}, which is averaged"
+                require(subset in self.subsets_of(name), f"{lacks}; give both the same subsets")
+        alone = f"{key}.ensemble: found a single network, {names[0]!r}, expected several"
+        remedy = "give it repeats, or name more experiments"
+        require(len(self.averaged_by(own)) > 1, f"{alone}; {remedy}")
 
     def _check_network(self, key: str, experiment: Experiment) -> None:
         if experiment.mae_encoder:
@@ -185,13 +230,6 @@ class Dataset(Section):
             _must_exist(f"{key}.rows", name, "experiments", self.experiments)
         shared = self.subsets_of(*names)
         require(shared, f"{key}.rows: found experiments that have no subset in common")
-
-
-class Store(Section):
-    """Where residual stores lie, and how stores are read; nothing in it changes a result."""
-
-    root: str | None = None
-    codecs: Literal["zarr", "zarrs"] = "zarr"
 
 
 class Settings(Section):
@@ -257,8 +295,3 @@ def used_maes(chosen: Dataset, experiments: Sequence[str]) -> list[str]:
     maps = {part.mae for residuals in sets for part in getattr(residuals, "maps", ())}
     encoders = (chosen.experiments[name].mae_encoder for name in experiments)
     return sorted(maps | {encoder.mae for encoder in encoders if encoder})
-
-
-def table_experiments(table: Table) -> list[str]:
-    """The experiments in a table's rows, each once."""
-    return list(dict.fromkeys(row.experiment for row in table.rows))

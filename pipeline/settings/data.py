@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from pipeline.settings.section import (
     MOST_SUBSETS,
@@ -21,6 +27,8 @@ from pipeline.settings.section import (
 )
 
 HEALTHY = "healthy"  # the role of scans without lesion, which only masked models learn from
+EXTERNAL = "external/"  # and the name of a further data set, the role of its cases: only tested
+INTERNAL = "internal"  # what the data set's own test cases are called beside those
 # levels of the intensity quantiles that a case store keeps; percentiles choose among them
 QUANTILES = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.5, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
 # later keys, which are left out where they keep their default: records and fingerprints of results
@@ -76,6 +84,30 @@ class Source(Section):
         if self.binarise and self.foreground is not None:
             raise ValueError("give either binarise (all values are lesion) or foreground, not both")
         return self
+
+
+def external_set(role: str) -> str:
+    """The external data set that a case of this role is of; "" of every other case."""
+    return role.removeprefix(EXTERNAL) if role.startswith(EXTERNAL) else ""
+
+
+def _check_external(sets: dict[str, Source]) -> dict[str, Source]:
+    """Refuse sources that cannot be those of external data sets."""
+    found = f"found the name {INTERNAL!r}, which means the data set's own test cases; rename it"
+    require(INTERNAL not in sets, found)
+    expected = "expected only what tells how its cases are read (adapter, root and the like)"
+    for name, source in sets.items():
+        useless = {"phantom", "also_predict", "healthy", "on_error"} & source.model_fields_set
+        fault = f"{name}.{min(useless, default='')}: not for an external data set, {expected}"
+        require(not useless, fault)
+    return sets
+
+
+External = Annotated[
+    dict[Name, Source],
+    Field(default_factory=dict, exclude_if=lambda sets: not sets),
+    AfterValidator(_check_external),
+]
 
 
 class Slices(Section):

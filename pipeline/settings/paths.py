@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pipeline.errors import PipelineError
 from pipeline.settings.configuration import Settings
-from pipeline.settings.data import HEALTHY
+from pipeline.settings.data import EXTERNAL, HEALTHY, Source
 from pipeline.settings.recipes.start import PRETRAINED
 from pipeline.settings.section import CONTROL
 
@@ -127,18 +127,32 @@ def store_root(settings: Settings) -> Path | None:
 
 
 class FurtherImage(NamedTuple):
-    """An image beside those that the adapter lists; of healthy scans it may be a folder of them."""
+    """An image beside those that the adapter lists; of healthy scans it may be a folder of them.
+
+    With a `source` it is the folder of an external data set, which that says how to read.
+    """
 
     path: Path
     role: str = "unlabelled"
+    source: Source | None = None
 
 
 def further_images(settings: Settings, dataset: str) -> list[FurtherImage]:
-    """Images of `source.also_predict`, predicted but not scored, and those of `source.healthy`."""
-    source, key = settings.datasets[dataset].source, f"datasets.{dataset}.source"
+    """Images of `source.also_predict`, those of `source.healthy`, and external data sets."""
+    chosen = settings.datasets[dataset]
+    source, key = chosen.source, f"datasets.{dataset}.source"
     predicted = [expanded(image, f"{key}.also_predict") for image in source.also_predict]
     healthy = [expanded(image, f"{key}.healthy") for image in source.healthy]
-    return [*map(FurtherImage, predicted), *(FurtherImage(path, HEALTHY) for path in healthy)]
+    external = [
+        FurtherImage(
+            expanded(each.root or "", f"datasets.{dataset}.external.{name}.root"),
+            f"{EXTERNAL}{name}",
+            chosen.source_of(f"{EXTERNAL}{name}"),
+        )
+        for name, each in chosen.external.items()
+    ]
+    scans = [FurtherImage(path, HEALTHY) for path in healthy]
+    return [*map(FurtherImage, predicted), *scans, *external]
 
 
 def expanded(given: str, key: str) -> Path:

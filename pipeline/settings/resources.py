@@ -1,4 +1,4 @@
-"""What a job may use: for all jobs, and for one training in particular."""
+"""What a job may use: for all jobs, and for one training in particular; where stores are kept."""
 
 from __future__ import annotations
 
@@ -66,3 +66,10 @@ class TrainingResources(Section):
     def over(self, resources: Resources) -> Resources:
         """A copy of `resources` with the keys given here in place of its own."""
         return resources.model_copy(update=self.model_dump(exclude_none=True))
+
+
+class Store(Section):
+    """Where residual stores lie, and how stores are read; nothing in it changes a result."""
+
+    root: str | None = None
+    codecs: Literal["zarr", "zarrs"] = "zarr"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.settings.configuration import Dataset, Settings, table_experiments
+from pipeline.settings.configuration import Dataset, Settings
 from pipeline.settings.instances import subsets_served, subsets_that_predict_unlabelled
 from pipeline.settings.method import Mae
 from pipeline.settings.residual_sets import GradCam
 from pipeline.settings.section import Section, configured, repeat_seed
+from pipeline.settings.tables import table_experiments
 from pipeline.settings.untrained import SamExperiment, Untrained
 
 # the keys of an MAE that decide which weights fit it; the weights themselves are an input
@@ -27,7 +28,9 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
         case "phantom":
             return {"phantom": _plain(chosen.source.phantom), "adapter": chosen.source.adapter}
         case "ingest":
-            return {"source": _plain(chosen.source), **_plain(chosen.slices, {"plane"})}
+            sets = {name: _plain(source) for name, source in chosen.external.items()}
+            external = {"external": _ordered(sets)} if sets else {}
+            return {"source": _plain(chosen.source), **external, **_plain(chosen.slices, {"plane"})}
         case "split":
             return {"split": _plain(chosen.split), **seed}
         case "train_mae":
@@ -43,7 +46,7 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
         case "predict":
             further = _who_predicts_unlabelled(chosen)
             if isinstance(untrained := chosen.experiments[configured(name)], Untrained):
-                return {**_untrained_settings(chosen, untrained), **further}
+                return {**_untrained_settings(chosen, name, untrained), **further}
             network = _network_settings(chosen, name, *OF_TRAINING)
             return {**network, **slices, **further}
         case "postprocess":
@@ -91,10 +94,12 @@ def _network_settings(chosen: Dataset, name: str, *without: str) -> dict[str, An
     }
 
 
-def _untrained_settings(chosen: Dataset, experiment: Untrained) -> dict[str, Any]:
+def _untrained_settings(chosen: Dataset, name: str, experiment: Untrained) -> dict[str, Any]:
     """An experiment of which nothing is trained; the files that it is given are inputs."""
-    given = {"subsets", "checkpoint", "predictions"}
-    settings = {"experiment": experiment.model_dump(mode="json", exclude=given)}
+    given = {"subsets", "checkpoint", "predictions", "ensemble"}
+    settings: dict[str, Any] = {"experiment": experiment.model_dump(mode="json", exclude=given)}
+    if members := chosen.averaged_by(name):
+        settings["members"] = sorted(members)  # their order changes no mean
     if isinstance(experiment, SamExperiment):
         # it sees slices at their own size
         settings["slices"] = _plain(chosen.slices, {"window", "percentiles"})

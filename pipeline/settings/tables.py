@@ -103,3 +103,8 @@ class Table(Section):
                 message = f"published.{column} belongs to none of the columns: {columns}"
                 require(column in self.columns, f"{key}: {message}")
         return self
+
+
+def table_experiments(table: Table) -> list[str]:
+    """The experiments in a table's rows, each once."""
+    return list(dict.fromkeys(row.experiment for row in table.rows))

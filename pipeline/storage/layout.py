@@ -169,6 +169,12 @@ class Layout:
         """The mask of a case, in the source's geometry and file format."""
         return self.stage("postprocess") / experiment / f"subset-{subset}" / f"{case}{suffix}"
 
+    def uncertainty(self, experiment: str, subset: int, case: str, suffix: str) -> Path:
+        """How far an ensemble's networks disagree over a case, in the source's geometry."""
+        # in a folder of its own, since a case may have any name
+        folder = self.stage("postprocess") / experiment / f"subset-{subset}" / "uncertainty"
+        return folder / f"{case}{suffix}"
+
     def scores(self, experiment: str) -> Path:
         """One row per patient."""
         return self.stage("evaluate") / f"{experiment}.csv"

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from pipeline.errors import PipelineError
 from pipeline.storage.files import file_digest, read_json
 from pipeline.storage.images.geometry import Geometry, is_tilted
-from pipeline.storage.images.source_grid import to_working_grid
-from pipeline.storage.images.volumes import read_volume
+from pipeline.storage.images.source_grid import to_source_grid, to_working_grid
+from pipeline.storage.images.volumes import read_volume, write_volume
 from pipeline.storage.layout import Layout, folder_of, mask_note
 from pipeline.storage.zarr_store import Store, open_store, read_array
 
@@ -79,6 +79,14 @@ def read_mask(layout: Layout, experiment: str, subset: int, case: str, store: St
         fault = f"case {case}: mask {path} has {difference}"
         raise PipelineError(f"{fault}; delete the mask and run postprocess again")
     return to_working_grid(volume.array > 0, source, store_geometry(store), nearest=True)
+
+
+def write_on_source_grid(path: Path, array: npt.NDArray[Any], store: Store) -> None:
+    """Write values (z, y, x) that lie on the grid of a case's `store` in its file's geometry."""
+    source = source_geometry(store)
+    write_volume(
+        path, to_source_grid(array.astype(np.float32), source, store_geometry(store)), source
+    )
 
 
 def has_mask(layout: Layout, experiment: str, subset: int, case: str) -> bool:

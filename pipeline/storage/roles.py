@@ -19,6 +19,18 @@ def labelled_test_cases(layout: Layout, subsets: Sequence[int]) -> list[tuple[in
     return [(number, case) for number, case in tested if cases[case]["labelled"]]
 
 
+def external_cases(layout: Layout) -> dict[str, list[str]]:
+    """The cases with reference of every external data set; all subsets test them."""
+    external: dict[str, list[str]] = read_json(layout.split).get("external", {})
+    return external
+
+
+def external_test_cases(layout: Layout, subsets: Sequence[int]) -> list[tuple[int, str]]:
+    """(subset, case) of each external case with a reference, subset by subset."""
+    cases = [case for own in external_cases(layout).values() for case in own]
+    return [(number, case) for number in subsets for case in cases]
+
+
 def cases_of_other_subsets(layout: Layout, subsets: Sequence[int]) -> set[str]:
     """The cases that train, validate or test in other subsets of the split alone."""
     split = read_json(layout.split)["subsets"]
@@ -31,9 +43,10 @@ def cases_of_other_subsets(layout: Layout, subsets: Sequence[int]) -> set[str]:
 
 
 def subset_of_cases(layout: Layout, subsets: Sequence[int]) -> dict[str, int]:
-    """Every case of these subsets with its subset; unlabelled cases belong to the first one."""
+    """Every case of these subsets with its subset; the first has unlabelled and external ones."""
     split = read_json(layout.split)
-    chosen = dict.fromkeys(split["unlabelled"], subsets[0])
+    external = [case for _, case in external_test_cases(layout, subsets[:1])]
+    chosen = dict.fromkeys([*split["unlabelled"], *external], subsets[0])
     for number in subsets:
         for cases in split["subsets"][str(number)].values():
             chosen |= dict.fromkeys(cases, number)

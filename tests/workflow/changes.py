@@ -13,6 +13,7 @@ from tests.workflow.edits import (
     HEAD,
     HEAD_KEYS,
     STORE,
+    add_external,
     add_healthy,
     add_test_case,
     change_resources,
@@ -147,6 +148,11 @@ CHANGES = {
         MORE,
         adds=("unet", "more"),
     ),
+    "a new ensemble of experiments": Change(
+        setting("datasets.head.experiments.both", {"ensemble": ["unet", "grcsf"]}),
+        r"\w+ head(: both\b.*)?$",
+        adds=("given", "both"),
+    ),
     "an experiment renamed by moving its folders, and a setting of it changed": Change(
         move_experiment, MORE, adds=("unet", "more")
     ),
@@ -155,6 +161,7 @@ CHANGES = {
     "a new test case": Change(add_test_case),
     "a new training case": Change(listed(range(6))),
     "a healthy scan added": Change(add_healthy),
+    "an external data set added": Change(add_external),
     "a test case removed": Change(remove_test_case),
     "a test case's label edited": Change(replaced(tiny.label_of)),
     "a test case's image edited": Change(replaced(tiny.image_of)),

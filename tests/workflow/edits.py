@@ -46,6 +46,19 @@ def add_healthy(project):
     project.change("datasets.head.source.healthy", [str(scan.relative_to(project.folder))])
 
 
+def add_external(project):
+    """An image that was not listed, as the only one of a data set elsewhere."""
+    images, folder = project.folder / "images", project.folder / "elsewhere"
+    folder.mkdir()
+    paths = (tiny.image_of(images, 6), tiny.label_of(images, 6))
+    row = ",".join(["c6", *(os.path.relpath(path, folder) for path in paths)])
+    (folder / "manifest.csv").write_text(f"case,image,label\n{row}\n")
+    mask = tiny.give(project.folder, 6)
+    mask.rename(mask.with_name(f"clinic-{mask.name}"))
+    external = {"clinic": {"adapter": "manifest", "root": "elsewhere"}}
+    project.change("datasets.head.external", external)
+
+
 def deleted(path: Path) -> Callable:
     return lambda project: subprocess.run(["rm", "-r", project.folder / path], check=True)
 

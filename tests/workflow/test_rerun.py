@@ -38,6 +38,7 @@ COMPUTES = (
 # rows whose work another row's, or a whole run below, shows as well
 SHOWN_ELSEWHERE = (
     "a new test case",
+    "an external data set added",
     "a test case's image replaced by an older file",
     "the split deleted",
     "a residual store's file deleted",

@@ -52,6 +52,28 @@ def test_neither_is_trained_and_sam_waits_for_the_masks_that_prompt_it(rivals):
     assert sorted(alone.counts) == ["evaluate", "ingest", "postprocess", "predict", "split"]
 
 
+def test_an_ensemble_waits_for_what_it_averages_and_trains_nothing(rivals):
+    rivals.change("datasets.images.experiments.unet++.repeats", 2)
+    both = {"ensemble": ["unet++", "nnunet"]}
+    rivals.change("datasets.images.experiments.both", both)
+    alone = planned(rivals, "results/images/evaluate/both.csv")
+    assert sorted(job for job in alone.jobs if "subset" in job) == [
+        "postprocess images: both, subset 1",
+        "predict images: both, subset 1",
+        "predict images: nnunet, subset 1",
+        "predict images: unet++, subset 1",
+        "predict images: unet++/repeat-2, subset 1",
+        "train_segmentation images: unet++, subset 1",
+        "train_segmentation images: unet++/repeat-2, subset 1",
+    ]
+    row = {"labels": ["Both"], "experiment": "both"}
+    table = {"title": "t", "headings": ["Method"], "columns": ["dice"], "rows": [row]}
+    rivals.change("datasets.images.tables", {"t": table})
+    tables = planned(rivals, "ablations")
+    assert "predict images: unet++/repeat-2, subset 1" in tables.jobs
+    assert not any(" sam" in job for job in tables.jobs)
+
+
 def test_with_folds_each_fold_is_predicted(rivals):
     rivals.change("datasets.images.split", {"folds": 3, "validation": 1})
     plan = rivals.plan()

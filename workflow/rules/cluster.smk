@@ -1,7 +1,7 @@
 """What jobs ask a cluster for, and what a run that was killed has left there."""
 
 from pipeline.orchestration.cluster_jobs import job_comment, cancel_leftover_jobs
-from pipeline.settings import GivenPredictions, Untrained, configured
+from pipeline.settings import EnsembleExperiment, GivenPredictions, Untrained, configured
 
 # With `--profile`, the default profile holds beside the cluster's, which puts cards out of its reach;
 # its number of cores, too, is that of this machine.
@@ -80,9 +80,10 @@ def prediction_minutes(wildcards, attempt):
 
 
 def prediction_gpus(wildcards):
-    """A card, but for masks that are given and computed by nothing."""
+    """A card, but for masks that are given and means of what others have predicted."""
     chosen = SETTINGS.datasets[wildcards.dataset].experiments[configured(wildcards.experiment)]
-    return 0 if isinstance(chosen, GivenPredictions) else min(1, prediction(wildcards).gpus)
+    without = isinstance(chosen, GivenPredictions | EnsembleExperiment)
+    return 0 if without else min(1, prediction(wildcards).gpus)
 
 
 def prepare_cluster():

@@ -10,10 +10,17 @@ from pipeline.orchestration import job_files
 from pipeline.orchestration.last_run import results_there
 from pipeline.planning.sizes import predictable
 from pipeline.prediction.inputs import prediction_inputs
-from pipeline.settings import HEALTHY, Untrained, configured, further_images, source_root
-from pipeline.settings.configuration import table_experiments
+from pipeline.settings import (
+    HEALTHY,
+    Untrained,
+    configured,
+    external_set,
+    further_images,
+    source_root,
+)
 from pipeline.settings.instances import instances_of
 from pipeline.settings.paths import checkpoint_files
+from pipeline.settings.tables import table_experiments
 from pipeline.storage.layout import batch_names
 
 
@@ -58,15 +65,21 @@ def raw_files(wildcards):
         workflow.dag.forcefiles.update(map(str, CALL.due))
         if not UNWRITABLE:
             workflow.dag.forcefiles.update(brought(wildcards.dataset))
+    further = or_exit(further_images, SETTINGS, wildcards.dataset)
+    lists = [file for each in further if each.source for file in list_files(each.path)]
     if SETTINGS.datasets[wildcards.dataset].source.phantom:
-        further = or_exit(further_images, SETTINGS, wildcards.dataset)
-        predicted = [image.path for image in further if image.role != HEALTHY]
-        scans = [case for case in source_cases(wildcards.dataset) if case.role == HEALTHY]
-        healthy = [file for case in scans for file in source_files(case)]
-        return [LAYOUTS[wildcards.dataset].phantom_truth, *predicted, *healthy]
+        predicted = [image.path for image in further if image.role == "unlabelled"]
+        scans = [case for case in source_cases(wildcards.dataset) if is_given(case.role)]
+        others = [file for case in scans for file in source_files(case)]
+        return [LAYOUTS[wildcards.dataset].phantom_truth, *predicted, *lists, *others]
     root = or_exit(source_root, SETTINGS, wildcards.dataset)
     images = [file for case in source_cases(wildcards.dataset) for file in source_files(case)]
-    return [*list_files(root), *images]
+    return [*list_files(root), *lists, *images]
+
+
+def is_given(role):
+    """Whether a case beside phantoms is one of the user's own that were listed: of a folder."""
+    return role == HEALTHY or bool(external_set(role))
 
 
 def phantom_arguments(wildcards):
@@ -132,9 +145,8 @@ def predicting(wildcards):
     """What predicts: the trained network, or what an experiment without training is given."""
     chosen, layout = known_dataset(wildcards), LAYOUTS[wildcards.dataset]
     name, subset = wildcards.experiment, int(wildcards.subset)
-    experiment = chosen.experiments[configured(name)]
-    if isinstance(experiment, Untrained):
-        return or_exit(prediction_inputs, layout, name, subset, experiment)
+    if isinstance(chosen.experiments[configured(name)], Untrained):
+        return or_exit(prediction_inputs, layout, chosen, name, subset)
     return [layout.model(name, subset)]
 
 

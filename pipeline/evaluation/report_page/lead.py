@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from pipeline.evaluation.patient_scores import SET
 from pipeline.settings import Dataset
 
 Row = Mapping[str, Any]
@@ -29,7 +30,8 @@ def lead(
     unlabelled: int,  # cases without reference that are shown, too
 ) -> list[Markup]:
     """Three sentences as HTML; `rows` are the comparison's, of the experiments of `scores`."""
-    numbers = {str(row["experiment"]): row for row in rows if row["experiment"] in scores}
+    inside = (row for row in rows if not row.get(SET))  # external sets have rows of their own
+    numbers = {str(row["experiment"]): row for row in inside if row["experiment"] in scores}
     best = ranked(numbers)
     rival = rival_of(best, numbers, dataset.evaluation.baseline)
     return [

@@ -20,11 +20,11 @@ from grcsf.intensity import foreground_quantiles
 from pipeline.datasets import CaseFiles, ListingError, list_cases
 from pipeline.datasets.left_out import left_out
 from pipeline.errors import SEVERITIES, Finding, PipelineError, findings_of
-from pipeline.ingest import case_content, case_key, healthy_twins, read_case
+from pipeline.ingest import case_content, case_key, read_case, role_twins
 from pipeline.planning.disk import disk_needed
 from pipeline.planning.preflight import check_healthy, check_split, check_units
 from pipeline.planning.sizes import map_bytes
-from pipeline.settings import HEALTHY, Dataset, FurtherImage
+from pipeline.settings import HEALTHY, Dataset, FurtherImage, external_set
 from pipeline.storage.files import nearest_there
 from pipeline.storage.images.geometry import Geometry
 from pipeline.storage.intensity import intensity_range
@@ -68,7 +68,7 @@ def check(
     usable = Check(layout.dataset, cases, findings).usable
     findings += _split_faults(dataset, files, seed)
     findings += spacing_warnings([(each.case, each.spacing) for each in usable if each.spacing])
-    twins = healthy_twins((each.case, each.voxel_digest or "", each.role) for each in usable)
+    twins = role_twins((each.case, each.voxel_digest or "", each.role) for each in usable)
     doubled = {twin.case for twin in twins}
     alike = [(each.case, each.voxel_digest or "") for each in usable if each.case not in doubled]
     findings += [*twins, *twin_warnings(alike)]
@@ -111,7 +111,16 @@ def _listed(
     if healthy := sum(case.role == HEALTHY for case in files):
         note = f"{healthy} of {len(files)} cases healthy: only autoencoders learn from them"
         notes.append(Finding(note, severity="note"))
-    return files, [*findings, *notes, *left_out(source, root, files, findings, layout.root)]
+    inside = [case for case in files if not external_set(case.role)]
+    passed = left_out(source, root, inside, findings, layout.root)
+    for each in further:
+        if each.source is None:
+            continue
+        own = [case for case in files if case.role == each.role]
+        note = f"{len(own)} of {len(files)} cases of {each.role.replace('/', ' set ')}: only tested"
+        notes.append(Finding(note, severity="note"))
+        passed += left_out(each.source, each.path, own, findings, layout.root)
+    return files, [*findings, *notes, *passed]
 
 
 SAMPLED_SLICES = 12
@@ -132,7 +141,7 @@ def _facts_read(
     files: CaseFiles, dataset: Dataset, facts: dict[str, Any]
 ) -> tuple[CaseFacts, list[Finding]]:
     """See `case_facts`; `facts` has what the listing knows."""
-    source = dataset.source
+    source = dataset.source_of(files.role)
     loaded = read_case(files, source, dataset.slices.plane)
     findings = [*loaded.faults, *loaded.notes]
     if loaded.image is None:

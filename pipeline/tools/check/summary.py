@@ -43,7 +43,7 @@ def summary(check: Check) -> Lines:
     intensities = [case.quantiles for case in usable if case.quantiles]
     return [
         ("cases", f"{len(check.cases)}, of which {len(usable)} can be used"),
-        ("roles", _counts(ROLE_NAMES[case.role] for case in usable) or "–"),
+        ("roles", _counts(ROLE_NAMES.get(case.role, case.role) for case in usable) or "–"),
         ("with reference", f"{len(labelled)}, {len(labelled) - len(lesioned)} without lesion"),
         *_groups(usable),
         *_grids(usable),

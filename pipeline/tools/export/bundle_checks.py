@@ -20,10 +20,11 @@ from torch import nn
 
 from pipeline.errors import PipelineError, one_line
 from pipeline.networks.build import build_network, empty_masked_model
-from pipeline.settings import Dataset, encoder_mae, residual_count
+from pipeline.settings import Dataset, configured, encoder_mae, residual_count
 from pipeline.settings.configuration import used_maes
 from pipeline.settings.paths import file_refusal
 from pipeline.settings.section import require
+from pipeline.tools.export.members import Weights
 
 # NotImplementedError: a compression that zipfile does not know; RuntimeError: an encrypted file
 DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
@@ -32,7 +33,7 @@ DESCRIPTION = "bundle.json"
 HEADER_LENGTH = 8  # bytes of a safetensors file that give the length of the header behind them
 LARGEST_HEADER = 16 * 2**20
 TYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.bool: "BOOL"}
-Weights = Mapping[str, tuple[str, list[int]]]  # name → type and shape, as safetensors has them
+Shapes = Mapping[str, tuple[str, list[int]]]  # name → type and shape, as safetensors has them
 
 
 def check_zip(path: Path) -> None:
@@ -77,24 +78,27 @@ def member(archive: zipfile.ZipFile, name: str) -> str:
     return f"{folders[0]}/{name}"
 
 
-def expected_networks(dataset: Dataset, experiment: str) -> dict[str, nn.Module]:
+def expected_networks(dataset: Dataset, files: Mapping[str, Weights]) -> dict[str, nn.Module]:
     """The network behind each file of weights, without values, so it takes no memory.
+
+    Files of the same kind share theirs.
 
     Raises:
         ValueError: there are more than any prediction needs.
     """
     needless = set(dataset.mae) - set(used_maes(dataset, list(dataset.experiments)))
     require(not needless and len(dataset.experiments) <= 2, "it has more networks than it needs")
-    networks: dict[str, nn.Module] = {
-        f"mae-{name}.safetensors": empty_masked_model(mae) for name, mae in dataset.mae.items()
-    }
+    maes = {name: empty_masked_model(mae) for name, mae in dataset.mae.items()}
+    trained = {}
     with torch.device("meta"):
         for name in dataset.experiments:
             chosen = dataset.trained(name, "which alone a bundle holds")
-            file = "network" if name == experiment else f"network-{name}"
             maps, mae = residual_count(dataset, name), encoder_mae(dataset, name)
-            networks[f"{file}.safetensors"] = build_network(chosen, maps, dataset.slices, mae)
-    return networks
+            trained[name] = build_network(chosen, maps, dataset.slices, mae)
+    return {
+        file: maes[configured(name)] if subset is None else trained[configured(name)]
+        for file, (name, subset) in files.items()
+    }
 
 
 def check_parameters(path: Path, network: nn.Module, parameters: object) -> None:
@@ -160,7 +164,7 @@ def description_fault(error: Exception) -> str:
     return f"it has no {error}" if isinstance(error, KeyError) else one_line(error)
 
 
-def _header(file: IO[bytes]) -> tuple[int, Weights]:
+def _header(file: IO[bytes]) -> tuple[int, Shapes]:
     """The length of a safetensors header, and every weight that it names."""
     length = int.from_bytes(file.read(HEADER_LENGTH), "little")
     if length > LARGEST_HEADER:

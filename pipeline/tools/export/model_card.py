@@ -15,16 +15,15 @@ SHOWN_SCORES |= {"voe": "VOE", "fpr_percent": "FPR (%)"}
 def model_card(record: Mapping[str, Any], dataset: Dataset) -> str:
     """The card as Markdown, from a bundle's description and settings."""
     name, experiment = record["experiment"], dataset.networks[record["experiment"]]
-    cases = record["cases"]
     size = " × ".join(map(str, dataset.slices.size))
     folds = dataset.split.folds
-    part, whole = ("Fold", f"{folds} folds") if folds else ("Subset", "split")
+    part = "Fold" if folds else "Subset"
     return f"""# {name}, trained on {record["dataset"]}
 
 Lesion segmentation, slice by slice, of 3D {dataset.source.modality or "medical"} images:
 `{experiment.model}` of width {experiment.width}, {record["parameters"]:,} parameters, on slices of
 {size} pixels scaled by {_scaling(dataset)}.{_neighbours(experiment)}
-{_maps(dataset, experiment)}
+{_maps(dataset, experiment)}{_together(record)}
 
 ## Use
 
@@ -36,9 +35,7 @@ grid. A voxel is lesion from probability {dataset.postprocess.probability:g} on;
 
 ## Trained on
 
-{part} {record["subset"]} of the data set's {whole} (digest `{record["split_digest"][:16]}`):
-{cases["train"]} training, {cases["validation"]} validation, {cases["test"]} test cases. Seed
-{record["seed"]}{_repeat(record)}.{_labelled(experiment)}
+{_trained(record, experiment, part, f"{folds} folds" if folds else "split")}
 
 ## Scores
 
@@ -58,6 +55,38 @@ that the data set's terms allow that.
 `bundle.json` holds all settings, stage and package versions, and the SHA-256 of every file of
 weights. Loading it runs no code.
 """
+
+
+def _together(record: Mapping[str, Any]) -> str:
+    if "members" not in record:
+        return ""
+    return (
+        f"\n\nAn ensemble of {len(record['members'])} such networks: a voxel's probability is the "
+        "mean of theirs."
+    )
+
+
+def _trained(record: Mapping[str, Any], experiment: Experiment, part: str, whole: str) -> str:
+    """The cases and seeds that the network learned from, or each of several."""
+    of = f"of the data set's {whole} (digest `{record['split_digest'][:16]}`)"
+    if "members" not in record:
+        cases = record["cases"]
+        return (
+            f"{part} {record['subset']} {of}:\n{cases['train']} training, {cases['validation']} "
+            f"validation, {cases['test']} test cases. Seed\n{record['seed']}{_repeat(record)}."
+            f"{_labelled(experiment)}"
+        )
+    head = ["Network", part, "Repeat", "Seed", "Training", "Validation", "Test cases"]
+    rows = [
+        [
+            f"`{member['file']}`",
+            *(str(member[key]) for key in ("subset", "repeat", "seed")),
+            *(str(member["cases"][role]) for role in ("train", "validation", "test")),
+        ]
+        for member in record["members"]
+    ]
+    table = aligned([head, *rows])
+    return "\n\n".join(filter(None, (f"{part}s {of}:", table, _labelled(experiment).strip())))
 
 
 def _repeat(record: Mapping[str, Any]) -> str:
@@ -111,6 +140,8 @@ def _scores(record: Mapping[str, Any], parts: str) -> str:
     patients = f"Means over the {record['patients']} test patients of all evaluated {parts}."
     if "repeats" in record:
         patients += f" Each patient's score is the mean over {record['repeats']} repeats."
+    if "members" in record:
+        patients += " They are those of single networks; the ensemble was not scored."
     return f"{aligned([head, *rows])}\n\n{patients}"
 
 

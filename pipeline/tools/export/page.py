@@ -27,9 +27,9 @@ def prediction_page(
 
     `mask` is (z, y, x), 1 = lesion; `measured` has `lesions`, `lesion_ml`, perhaps `agatston`.
     """
-    experiments = {bundle.experiment: bundle.dataset.experiments[bundle.experiment]}
+    experiments = {bundle.result: bundle.dataset.experiments[bundle.experiment]}
     alone = bundle.dataset.model_copy(update={"experiments": experiments})
-    colours = colours_of([bundle.experiment], ON_BLACK)
+    colours = colours_of([bundle.result], ON_BLACK)
     rows = []
     for z in shown_slices(mask):
         picture = case_picture(view_case(layout, alone, name, bundle.subset, z=z), colours)
@@ -39,7 +39,7 @@ def prediction_page(
     figure = Figure(figsize=(width / DPI, height), dpi=DPI, facecolor="white")
     style: dict[str, Any] = {"va": "center", "parse_math": False}  # dollars are no formula
     figure.text(0.01, 1 - 0.25 / height, name, fontsize=12, **style)
-    line = f"{bundle.experiment} of {bundle.name}: {_measures(measured)}. Not for diagnosis."
+    line = f"{bundle.result} of {bundle.name}: {measures(measured)}. Not for diagnosis."
     figure.text(0.01, 1 - 0.55 / height, line, fontsize=8, **style)
     top = round(height * DPI) - round(HEADER_INCHES * DPI)
     for z, row in rows:
@@ -62,7 +62,8 @@ def shown_slices(mask: Mask) -> list[int]:
     return sorted({most, *(int(side[len(side) // 2]) for side in sides if side.size)})
 
 
-def _measures(measured: Mapping[str, Any]) -> str:
-    lesions = measured["lesions"]
-    line = f"{lesions} lesion{'' if lesions == 1 else 's'}, {measured['lesion_ml']:.3g} ml"
+def measures(measured: Mapping[str, Any]) -> str:
+    """Volume, number of lesions and perhaps the Agatston score as words."""
+    lesions, ml = measured["lesions"], float(f"{measured['lesion_ml']:.3g}")
+    line = f"{ml:g} ml, {lesions} lesion{'' if lesions == 1 else 's'}"
     return f"{line}, Agatston score {measured['agatston']:.1f}" if "agatston" in measured else line

@@ -19,7 +19,13 @@ from pipeline.orchestration.job_files import job_counts
 from pipeline.planning.folds import fold_note
 from pipeline.planning.preflight import check_given, check_healthy, check_split, check_units
 from pipeline.planning.rates import Rates
-from pipeline.planning.sizes import CaseSize, case_sizes, predictable, stores_needed
+from pipeline.planning.sizes import (
+    CaseSize,
+    case_sizes,
+    is_divided,
+    predictable,
+    stores_needed,
+)
 from pipeline.settings import Dataset, SamExperiment, Settings
 from pipeline.storage.layout import Layout, batch_names
 
@@ -137,7 +143,7 @@ def _hours(
 
     hours: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     labelled = {
-        case.case: {"group": case.group, "role": case.role} for case in cases if case.labelled
+        case.case: {"group": case.group, "role": case.role} for case in cases if is_divided(case)
     }
     subsets = split_cases(labelled, dataset.split, settings.seed)
     work = stage_work(dataset, cases, subsets, settings.resources, settings.seed)

@@ -14,7 +14,12 @@ from pipeline.settings.instances import subsets_that_predict_unlabelled
 from pipeline.settings.tables import DICE, TABLE_1, TABLE_2
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import Layout
-from pipeline.storage.roles import check_ingested, subset_that_tests
+from pipeline.storage.roles import (
+    check_ingested,
+    external_cases,
+    external_test_cases,
+    subset_that_tests,
+)
 
 Scores = Mapping[str, pd.DataFrame]  # experiment → a row for each patient, by case
 
@@ -71,9 +76,19 @@ def shown_repeat(dataset: Dataset, experiment: str, repeat: int) -> int:
 
 def _scores(layout: Layout, dataset: Dataset, repeat: int) -> Scores:
     """The scores of every experiment that has been evaluated."""
+    external = external_cases(layout) if layout.split.exists() else {}
     return {
-        name: read_scores(
-            layout, name, dataset.subsets_of(name), shown_repeat(dataset, name, repeat)
+        name: pd.concat(
+            [
+                read_scores(
+                    layout,
+                    name,
+                    dataset.subsets_of(name),
+                    shown_repeat(dataset, name, repeat),
+                    external=each,
+                )
+                for each in ("", *external)
+            ]
         )
         for name in dataset.experiments
         if layout.scores(name).exists()
@@ -99,7 +114,7 @@ def _value(scores: Scores, experiment: str, case: str, column: str) -> float | N
 
 
 def _predicted(layout: Layout, dataset: Dataset, subset: int | None) -> list[str]:
-    """The tested cases, then those without reference; before a split, every case."""
+    """The tested cases, external ones last, then those without reference; before a split, all."""
     if not layout.split.exists():
         return list(read_json(layout.cases)["cases"])
     split = read_json(layout.split)
@@ -111,11 +126,15 @@ def _predicted(layout: Layout, dataset: Dataset, subset: int | None) -> list[str
     ]
     predicting = subsets_that_predict_unlabelled(dataset)
     unlabelled = split["unlabelled"] if subset is None or subset in predicting else []
-    return [*tested, *unlabelled]
+    external = [case for _, case in external_test_cases(layout, (1,))]
+    return [*tested, *external, *unlabelled]
 
 
 def _subset_of(layout: Layout, dataset: Dataset, case: str) -> int | None:
     tests = subset_that_tests(layout, case)
-    if tests is None and layout.split.exists() and case in read_json(layout.split)["unlabelled"]:
+    if tests is not None or not layout.split.exists():
+        return tests
+    if case in read_json(layout.split)["unlabelled"]:
         return subsets_that_predict_unlabelled(dataset)[0]
-    return tests
+    external = (each for _, each in external_test_cases(layout, (1,)))
+    return dataset.shared_subsets[0] if case in external else None

@@ -2,6 +2,7 @@
 
 import gzip
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -136,7 +137,8 @@ def test_what_is_named_like_a_mask_and_is_no_file_is_told_as_what_it_is(tree, fo
         "mask itself there",
         f"case b: {folder}/b.mha: found a folder, expected a file; put the mask itself there",
     ]
-    assert prediction_inputs(tree.layout, "rival", 1, given(folder)) == []
+    dataset = SimpleNamespace(experiments={"rival": given(folder)})
+    assert prediction_inputs(tree.layout, dataset, "rival", 1) == []
 
 
 def test_a_grid_within_rounding_of_the_image_s_is_the_image_s(tree, folder, box):

@@ -178,6 +178,40 @@ def test_a_root_may_hold_an_environment_variable(changed, monkeypatch):
         source_root(settings, "brain")
 
 
+@pytest.mark.parametrize(
+    ("external", "said"),
+    [
+        ({"clinic": {**SOURCE, "healthy": ["x"]}}, "external: clinic.healthy: not for an external"),
+        (
+            {"clinic": {**SOURCE, "on_error": "skip"}},
+            "external: clinic.on_error: not for an",
+        ),
+        (
+            {"internal": SOURCE},
+            "external: found the name 'internal', which means the data",
+        ),
+        (
+            {"clinic": {"adapter": "atlas"}},
+            "external.clinic: give either root (a folder of ima",
+        ),
+        ({"a b": SOURCE}, "external.a b: found 'a b'"),
+        ({"clinic": {**SOURCE, "rooot": "x"}}, "external.clinic.rooot: unknown key; did you mean"),
+    ],
+)
+def test_an_external_set_says_only_how_its_cases_are_read(changed, external, said):
+    assert f"datasets.brain.{said}" in refused(changed({"external": external}))
+
+
+def test_an_external_set_changes_what_ingest_depends_on_and_no_training(changed, part):
+    plain, more = changed(), changed({"external": {"clinic": SOURCE}})
+    assert "external" not in part(plain, "ingest")
+    assert part(more, "ingest")["external"]["clinic"]["root"] == "x"
+    for stage, name in (("train_mae", "shared"), ("train_segmentation", "g"), ("split", "")):
+        assert part(more, stage, name) == part(plain, stage, name)
+    images = further_images(validate(more, "x"), "brain")
+    assert [(str(each.path), each.role) for each in images] == [("x", "external/clinic")]
+
+
 @pytest.mark.parametrize("results", ["-n", "./-n/x", "a\nb"])
 def test_results_are_no_option_of_a_command(changed, results):
     assert f"results: found {results!r}" in refused({**changed(), "results": results})

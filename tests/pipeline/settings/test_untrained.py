@@ -8,6 +8,7 @@ from pipeline.settings.reading import validate
 
 SAM = {"model": "sam", "prompts": "u"}
 GIVEN = {"predictions": "masks"}
+BOTH = {"ensemble": ["u", "g"]}
 
 
 def refused(given):
@@ -41,6 +42,14 @@ def refused(given):
         ({**GIVEN, "model": "unet"}, "experiments.x.predictions: unknown key; "),
         ({"predictions": ""}, "experiments.x.predictions: found ''"),
         ({"predictions": 3}, "experiments.x.predictions: found 3 (int), expected text"),
+        ({"ensembel": ["u"]}, "x.ensembel: unknown key; did you mean 'ensemble'? known keys"),
+        ({"ensemble": ["u"]}, "x.ensemble: found a single network, 'u', expected several; give it"),
+        ({"ensemble": ["u", "u"]}, "experiments.x: ensemble: found 'u' twice; name each"),
+        ({"ensemble": ["u", "w"]}, "x.ensemble names 'w', but experiments has only: u, g, x, s"),
+        ({"ensemble": ["u", "s"]}, "x.ensemble: found 's', which is SAM, whose weights are given,"),
+        ({"ensemble": ["u", "x"]}, "x.ensemble: found 'x', which is an ensemble of other experim"),
+        ({**BOTH, "repeats": 2}, "experiments.x.repeats: unknown key; "),
+        ({**BOTH, "resources": {"gpus": 1}}, "x: resources.gpus: found 1, which its prediction"),
     ],
 )
 def test_a_fault_names_its_key_and_what_is_allowed(changed, experiment, said):
@@ -53,6 +62,24 @@ def test_prompts_need_the_subsets_of_sam(changed):
     said = refused(changed({**given, "experiments.x": SAM}))
     assert "experiments.x.prompts: 'u' has no subset 2, whose masks SAM needs; give both" in said
     validate(changed({**given, "experiments.x": {**SAM, "subsets": [1]}}), "my.yaml")
+
+
+def test_an_ensemble_needs_the_subsets_of_its_members(changed):
+    given = {"split": {"folds": 2}, "experiments.u.subsets": [1]}
+    said = refused(changed({**given, "experiments.x": BOTH}))
+    assert "experiments.x.ensemble: 'u' has no subset 2, which is averaged; give both" in said
+    validate(changed({**given, "experiments.x": {**BOTH, "subsets": [1]}}), "my.yaml")
+
+
+def test_an_ensemble_averages_every_repeat_in_any_order(changed, part):
+    def of(name="x", **more):
+        base = {"experiments.x": BOTH, "experiments.u.repeats": 2}
+        return part(changed({**base, **more}), "predict", name)
+
+    assert of() == {"experiment": {"uncertainty": False}, "members": ["g", "u", "u/repeat-2"]}
+    assert of(**{"experiments.x": {"ensemble": ["g", "u"]}}) == of()
+    assert of(**{"experiments.x": {**BOTH, "uncertainty": True}}) != of()
+    assert of(**{"experiments.u.repeats": 3}) != of()
 
 
 def test_grad_cam_needs_a_trained_network(changed):

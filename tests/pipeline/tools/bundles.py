@@ -4,16 +4,20 @@ import json
 import shutil
 import zipfile
 
+from pipeline.settings import configured, repeat_of
 from pipeline.storage.images.volumes import write_volume
 from pipeline.storage.masks import store_geometry
 from pipeline.storage.zarr_store import open_store, read_array
-from pipeline.tools.export.bundle import export_run
+from pipeline.tools.export.export import export_run
+from pipeline.tools.export.members import Member
 
 SEED = 5
 
 
-def exported(run, path, experiment="grcsf"):
-    export_run(*run, experiment, 1, SEED, path)
+def exported(run, path, experiment="grcsf", members=()):
+    """The bundle of one network, by its training's name, or of `members` (subset, repeat)."""
+    chosen = [Member(*each) for each in members or [(1, repeat_of(experiment))]]
+    export_run(*run, configured(experiment), chosen, SEED, path)
     return path
 
 

@@ -137,10 +137,10 @@ def test_an_image_that_a_stage_refuses_leaves_the_others(run, tmp_path, resource
     model = exported(run, tmp_path / "run.zip", "unet")
     images = [raw(run, tmp_path / name) for name in ("second.nii", "third.nii")]
 
-    def written(layout, bundle, cases, resources, stages=images_module._run_stages):
+    def written(layout, bundle, cases, *others, stages=images_module._run_stages, **chosen):
         if "second" in cases:
             raise PipelineError("case second: refused")
-        stages(layout, bundle, cases, resources)
+        stages(layout, bundle, cases, *others, **chosen)
 
     monkeypatch.setattr(images_module, "_run_stages", written)
     with pytest.raises(PipelineError, match="1 of 2 images") as raised:

@@ -8,4 +8,5 @@ imported when a file is read; `content` needs neither, because a plan asks it, t
 - `planes`: slices and frames as planes, and the grid that they lie on.
 - `volume`: a series as one array: decoded, rescaled, in spatial order.
 - `segmentation`: a segmentation as a label on its image's grid.
+- `new_segmentation`: a mask as a segmentation that refers to its series.
 """
