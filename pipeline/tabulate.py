@@ -94,6 +94,8 @@ def build_table(
     table.notes = _notes(chosen, dataset, subsets, patients, published)
     table.notes += [*repeat_notes(measured), *labelled_notes(measured)]
     table.notes += test_notes(scores, measured, dataset.evaluation)
+    if dataset.external:
+        table.notes.append("Of the data set's own test cases; the comparison has external ones.")
     return table
 
 

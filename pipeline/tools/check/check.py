@@ -117,7 +117,8 @@ def _listed(
         if each.source is None:
             continue
         own = [case for case in files if case.role == each.role]
-        note = f"{len(own)} of {len(files)} cases of {each.role.replace('/', ' set ')}: only tested"
+        of = each.role.replace("/", " set ")
+        note = f"{len(own)} of {len(files)} cases are of {of}: only tested"
         notes.append(Finding(note, severity="note"))
         passed += left_out(each.source, each.path, own, findings, layout.root)
     return files, [*findings, *notes, *passed]

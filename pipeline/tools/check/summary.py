@@ -43,7 +43,11 @@ def summary(check: Check) -> Lines:
     intensities = [case.quantiles for case in usable if case.quantiles]
     return [
         ("cases", f"{len(check.cases)}, of which {len(usable)} can be used"),
-        ("roles", _counts(ROLE_NAMES.get(case.role, case.role) for case in usable) or "–"),
+        (
+            "roles",
+            _counts(ROLE_NAMES.get(case.role, case.role.replace("/", " ")) for case in usable)
+            or "–",
+        ),
         ("with reference", f"{len(labelled)}, {len(labelled) - len(lesioned)} without lesion"),
         *_groups(usable),
         *_grids(usable),
@@ -110,7 +114,10 @@ def _quantiles(values: Sequence[float]) -> str:
 
 def _counts(names: Iterable[str]) -> str:
     held = Counter(names)
-    return ", ".join(f"{held[name]} {name}" for name in ROLE_NAMES.values() if held[name])
+    others = sorted(held.keys() - set(ROLE_NAMES.values()))  # external data sets
+    return ", ".join(
+        f"{held[name]} {name}" for name in (*ROLE_NAMES.values(), *others) if held[name]
+    )
 
 
 def _range(values: Iterable[float | int | None]) -> str:

@@ -148,6 +148,7 @@ def _settings(layout: Layout, dataset: Dataset, experiment: str) -> Dataset:
         },
         "evaluation": {**dataset.evaluation.model_dump(mode="json"), "baseline": None},
         "tables": {},
+        "external": {},
     }
     return Dataset.model_validate(content)
 

@@ -10,7 +10,7 @@ import pytest
 from pipeline.errors import PipelineError
 from pipeline.networks.build import build_network
 from pipeline.networks.weights import keep_model
-from pipeline.settings import Dataset, Experiment
+from pipeline.settings import Dataset, Experiment, Source
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.layout import Layout
 from pipeline.tools.export.bundle import open_bundle
@@ -27,7 +27,10 @@ def read_text(model, name):
 
 
 def test_a_bundle_names_no_folder_and_holds_only_what_is_needed(run, tmp_path):
-    model = exported(run, tmp_path / "run.zip")
+    layout, dataset = run
+    clinic = Source(adapter="manifest", root="/home/somebody/clinic")
+    tested = dataset.model_copy(update={"external": {"clinic": clinic}})
+    model = exported((layout, tested), tmp_path / "run.zip")
     shutil.unpack_archive(model, tmp_path / "unpacked")
     names = ["MODEL_CARD.md", "bundle.json", "mae-shared.safetensors", "network.safetensors"]
     assert sorted(path.name for path in (tmp_path / "unpacked").iterdir()) == names
