@@ -1,4 +1,4 @@
-# demo, test, test-processes, test-slurm, lint, real, evidence and bench: each sets itself up in .venv, once.
+# demo, test, test-processes, test-slurm, lint, docs, real, evidence and bench: each sets itself up in .venv, once.
 
 PYTHON ?= python3
 CORES ?= $(shell nproc)
@@ -11,7 +11,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(CORES) --dist workste
 CONFIGS := $(wildcard config/*.yaml)
 EVIDENCE := results/evidence
 
-.PHONY: help demo test test-processes test-slurm lint lint-style lint-types lint-rules format real evidence bench bench-gpu clean
+.PHONY: help demo test test-processes test-slurm lint lint-style lint-types lint-rules format docs real evidence bench bench-gpu clean
 .DELETE_ON_ERROR:
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make test-slurm  run the pipeline on a private SLURM of two nodes, where SLURM is installed"
 	@echo "make lint    check style, types, rules and configurations"
 	@echo "make format  bring the sources into the style that lint asks for"
+	@echo "make docs    build the documentation as one site, with search: site/index.html"
 	@echo "make real    run the pipeline on the real images of GRCSF_SHARED, where they are"
 	@echo "make evidence  compare the methods on those images: hours, and it goes on where it stopped"
 	@echo "make bench   print the benchmarks' tables and keep their figures in benchmarks/results"
@@ -67,6 +68,10 @@ format: .venv/.ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt workflow
+
+# Every link and anchor holds, nothing is loaded from elsewhere, or it fails.
+docs: .venv/.docs
+	$(BIN)/python docs/build.py
 
 real: .venv/.ready
 	@if [ ! -d "$$GRCSF_SHARED/real" ]; then \
@@ -129,4 +134,8 @@ clean:
 	    { echo "error: $(PYTHON) cannot make a virtual environment; install its venv module"; exit 1; }
 	@echo "installing into .venv, once"
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,bench]"
+	@touch $@
+
+.venv/.docs: .venv/.ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[docs]"
 	@touch $@
