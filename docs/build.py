@@ -22,6 +22,7 @@ SITE = ROOT / "site"
 FILES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "CITATION.cff")
 FOLDERS = ("config", "docs")
 LOADING = {"script", "link", "img", "iframe", "source", "video", "audio", "embed", "object"}
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 LOADED_BY_STYLE = re.compile(r"""(?:url\(|@import)\s*["']?(?:https?:)?//[^)"']+""")
 COMMANDS = """# Commands
 
@@ -60,7 +61,7 @@ def call(*command: str, folder: Path = ROOT) -> str:
         text=True,
     )
     if done.returncode:
-        said = (done.stdout + done.stderr).partition("Traceback")[0]
+        said = COLOUR.sub("", done.stdout + done.stderr).partition("Traceback")[0]
         sys.exit(
             f"{said.strip()}\nerror: {command[0]} ended with a fault; correct what stands above"
         )
