@@ -27,7 +27,7 @@ def write_series(image: SimpleITK.Image, folder: Path) -> None:
         one.SeriesInstanceUID = generate_uid(entropy_srcs=[folder.name, "series"])
         one.StudyInstanceUID = generate_uid(entropy_srcs=[folder.name, "study"])
         one.FrameOfReferenceUID = generate_uid(entropy_srcs=[folder.name, "frame"])
-        one.PatientID = one.PatientName = folder.name
+        one.PatientID, one.PatientName = folder.name, f"{folder.name}^Phantom"
         one.PatientBirthDate = one.PatientSex = one.StudyID = one.AccessionNumber = ""
         one.ReferringPhysicianName = one.Manufacturer = one.StudyDate = one.StudyTime = ""
         one.SeriesDescription, one.SeriesNumber, one.InstanceNumber = "phantom", 1, number
