@@ -6,7 +6,7 @@ Commands import what they call inside themselves, so that `--help` is fast.
 - `job`: the application, common options, and the job that a command works on.
 - `progress`: lines on stdout, and a bar on a terminal.
 - `stages`: a command for each stage; `predict`: the stage predict, and images of an exported model.
-- `tools`, `store`, `trace`, `view`: the commands of `pipeline/tools`.
+- `tools`, `store`, `trace`, `view`, `init`: the commands of `pipeline/tools`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from io import TextIOWrapper
 
 from typer.models import CommandInfo
 
-from pipeline.cli import predict, stages, store, tools, trace, view
+from pipeline.cli import init, predict, stages, store, tools, trace, view
 from pipeline.cli.job import app, log_lines
 from pipeline.errors import MACHINE_FAULTS, PipelineError
 from pipeline.storage.layout import STAGES
 
-__all__ = ["app", "main", "predict", "stages", "store", "tools", "trace", "view"]
+__all__ = ["app", "init", "main", "predict", "stages", "store", "tools", "trace", "view"]
 
 
 def _place(command: CommandInfo) -> int:
