@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
 from pipeline.cli.job import app
 from pipeline.errors import file_fault
-
-Each = TypeVar("Each")
 
 
 @app.command()
@@ -30,14 +27,10 @@ def init(
     from pipeline.tools.init.init import init as run
     from pipeline.tools.init.survey import survey
 
-    found = survey(folder, _told)
+    found = survey(folder)
     names = [name.strip() for name in experiments.split(",") if name.strip()]
     for note in run(found, output, names):
         typer.echo(note)
     typer.echo(f"{output}: for {len(found.cases)} cases of {folder}, read by {found.adapter}")
     typer.echo(f"next: grcsf plan {output} --hours    # jobs, disk and hours, before anything runs")
     typer.echo(f"then: snakemake --cores 2 --configfile {output}")
-
-
-def _told(cases: Sequence[Each]) -> Iterable[Each]:
-    yield from cases

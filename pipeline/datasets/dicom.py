@@ -17,7 +17,9 @@ LOOKS_FOR = "folders of DICOM slices"
 
 def fits(root: Path) -> bool:
     """Whether a folder from `root` on holds a DICOM slice."""
-    return any(is_dicom(file) and may_hold_slices(file) for _, files in _folders(root) for file in files)
+    return any(
+        is_dicom(file) and may_hold_slices(file) for _, files in _folders(root) for file in files
+    )
 
 
 def list_cases(root: Path) -> list[CaseFiles]:

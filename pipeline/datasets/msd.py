@@ -27,7 +27,9 @@ def fits(root: Path) -> bool:
         return False
     description = read_description(root)
     # nnU-Net's first version listed images by other names than theirs
-    return "training" in description and any(image.exists() for image, _ in _pairs(description, root))
+    return "training" in description and any(
+        image.exists() for image, _ in _pairs(description, root)
+    )
 
 
 def list_cases(root: Path) -> list[CaseFiles]:

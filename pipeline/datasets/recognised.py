@@ -30,5 +30,5 @@ def fitting_adapter(root: Path) -> str:
         if fits(root):
             return adapter
     looked_for = "; ".join(f"{adapter}: {what}" for adapter, (_, what) in RECOGNISED.items())
-    remedy = "name the data set's own folder, or list your files in a CSV (docs/own-data.md)"
+    remedy = "name the data set's own folder, or list your files in a CSV (docs/how-to/own-data.md)"
     raise file_fault(root, "fits no adapter", f"one of these ({looked_for})", remedy)

@@ -192,7 +192,7 @@ def _trainer(folder: Path, resources: Resources, **options: Any) -> lightning.Tr
         num_nodes=resources.nodes,
         plugins=[environment_of(resources.nodes), WholeCheckpoints()],
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
-        enable_progress_bar=sys.stderr.isatty(),
+        enable_progress_bar=sys.stderr.isatty() and log.isEnabledFor(logging.INFO),
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # SliceSampler divides its slices itself

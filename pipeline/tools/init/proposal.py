@@ -16,7 +16,7 @@ from pipeline.datasets.subsets import split_cases
 from pipeline.errors import PipelineError
 from pipeline.settings import HEALTHY, Split
 from pipeline.settings.section import SMALLEST_SIDE
-from pipeline.tools.init.survey import Sampled, Survey
+from pipeline.tools.init.survey import Survey
 
 USUAL, LARGEST = 224, 512  # pixels a side, as in the paper
 STEP = 32  # of a side: its quarter can then be divided into patches of 8
@@ -115,7 +115,9 @@ def _source(found: Survey) -> list[Told]:
         named = "dataset.json names other values as no lesion"
         told.append(("foreground", "foreground", str(list(found.foreground)), named))
     elif len(values) > 1 and "binarise" not in asked and found.adapter != "atlas":
-        why = f"label values {', '.join(map(str, values))} were seen; leave those that are no lesion"
+        why = (
+            f"label values {', '.join(map(str, values))} were seen; leave those that are no lesion"
+        )
         told.append(("foreground", "foreground", str(values), why))
     if found.faults:
         faulty = len({fault.case for fault in found.faults})
@@ -149,28 +151,36 @@ def _size(found: Survey) -> tuple[str, int]:
     seen = f"in-plane {_counted(steps, found)}, {_counted(shapes, found)}"
     median = float(np.median([max(each.grid.shape[1:]) for each in found.sample]))
     areas = [
-        pixels / np.prod(each.grid.shape[1:]) for each in found.sample for pixels in each.lesion_pixels
+        pixels / np.prod(each.grid.shape[1:])
+        for each in found.sample
+        for pixels in each.lesion_pixels
     ]
     at_usual = float(np.median(areas)) * min(USUAL, median) ** 2
     fine = calcium(found) or at_usual < SEEN_PIXELS
     wanted = min(LARGEST if fine else USUAL, median)
     side = max(SMALLEST_SIDE, STEP * int(np.ceil(wanted / STEP)))
     pixels = float(np.median(areas)) * side**2
-    return f"{seen}; at this size the middle slice with lesion shows {pixels:.0f} pixels of it", side
+    return (
+        f"{seen}; at this size the middle slice with lesion shows {pixels:.0f} pixels of it",
+        side,
+    )
 
 
 def _scaling(found: Survey) -> Told:
     if _modality(found) != "CT":
-        times = [high / level for level, high in (each.bright for each in found.sample) if level > 0]
+        times = [
+            high / level for level, high in (each.bright for each in found.sample) if level > 0
+        ]
         seen = f"the brightest voxel has up to {max(times, default=1):.2g} times the 99.9 % value"
         return "scaling", "percentiles", "[0, 99.9]", f"no HU, so each image's own values; {seen}"
     if calcium(found):
         why = "HU from soft tissue to dense calcium, recommended for orCaScore"
         return "scaling", "window", str(list(CALCIUM_WINDOW)), why
     ends = np.array([each.around for each in found.sample if each.around])
-    low = int(np.floor(np.median(ends[:, 0]) / HU_STEP)) * HU_STEP
-    high = int(np.ceil(np.median(ends[:, 1]) / HU_STEP)) * HU_STEP
-    why = f"HU; in and around lesions 99 % of the voxels lie within, in the middle of {len(ends)} cases"
+    low = int(np.floor(np.quantile(ends[:, 0], 0.1) / HU_STEP)) * HU_STEP
+    high = int(np.ceil(np.quantile(ends[:, 1], 0.9) / HU_STEP)) * HU_STEP
+    why = "HU; in and around lesions 99 % of the voxels lie within, in nine of ten of the "
+    why += f"{len(ends)} cases with lesion read"
     return "scaling", "window", f"[{low}, {max(high, low + HU_STEP)}]", why
 
 
@@ -187,7 +197,9 @@ def _split(found: Survey) -> Told:
         else:
             sizes = f"{min(groups.values())} to {max(groups.values())} cases each"
             return "by", "by", "group", f"{len(groups)} groups, {sizes}, each on one side: {said}"
-    seen = f"{len(groups)} groups in {named} of {len(cases)} labelled cases" if groups else "no groups"
+    seen = (
+        f"{len(groups)} groups in {named} of {len(cases)} labelled cases" if groups else "no groups"
+    )
     patients = "where a patient has several cases, group them by a CSV"
     return "by", "by", "case", f"{seen}; {patients}: {_roles(cases, 'case')}"
 
@@ -204,10 +216,17 @@ def _mae(found: Survey, gpus: int, side: int) -> list[Told]:
     told = f"about {free} slices without lesion train it"
     few = free < FEW_SLICES
     length = ("epochs", "200", "recommended") if gpus else ("steps", str(CPU_STEPS), "for a CPU")
-    preset = ("large", "the paper's") if gpus else ("tiny", "for a CPU; large where there is a card")
+    preset = (
+        ("large", "the paper's") if gpus else ("tiny", "for a CPU; large where there is a card")
+    )
     return [
         ("preset", "preset", *preset),
-        ("image_size", "image_size", str(image), f"slices of {side}, and the paper's {USUAL} at most"),
+        (
+            "image_size",
+            "image_size",
+            str(image),
+            f"slices of {side}, and the paper's {USUAL} at most",
+        ),
         ("patch_size", "patch_size", str(patch), f"{(image // patch) ** 2} patches a slice"),
         ("ratios", "train_mask_ratios", "[0.5, 0.75]" if few else "[0.5]", told),
         ("length", *length),
@@ -220,8 +239,12 @@ def _networks(found: Survey, gpus: int, side: int) -> list[Told]:
                    if _divide(each, side))  # fmt: skip
     value = f"{{patch_sizes: {list(patches)}, start: 0}}"
     scales = f"{side // 4}, {side // 2} and {side} pixels a side divide into them"
-    width = ("64", "the paper's") if gpus else (str(CPU_WIDTH), "for a CPU; 64 where there is a card")
-    epochs = ("200", "at most") if gpus else (str(CPU_EPOCHS), "at most; for a CPU, 200 with a card")
+    width = (
+        ("64", "the paper's") if gpus else (str(CPU_WIDTH), "for a CPU; 64 where there is a card")
+    )
+    epochs = (
+        ("200", "at most") if gpus else (str(CPU_EPOCHS), "at most; for a CPU, 200 with a card")
+    )
     loss = ("focal", "for orCaScore") if calcium(found) else ("mixed", "Dice and focal")
     varied = "flip: 0.5, rotate: 15, scale: 0.1, shift: 0.05"
     gamma, kept = ("", "; HU stay") if calcium(found) else (", gamma: 0.2", "")
@@ -246,5 +269,3 @@ def _scores(found: Survey) -> Iterable[Told]:
     else:
         yield "method", "method", "none", "masks as predicted; components drops small ones"
         yield "metrics", "metrics", "voxel", "Dice and the like per patient"
-
-

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from pipeline.storage.images.geometry import Geometry, is_tilted
 from pipeline.storage.images.source_grid import slice_plane, working_grid
 from pipeline.storage.images.volumes import read_geometry
 
+log = logging.getLogger(__name__)
 LABELLED, UNLABELLED = 20, 4  # cases that are read, spread over the list
 THICK = 3  # times as thick as the slices of the axial plane are
 MARGIN = 16  # pixels around a lesion that belong to what is seen beside it
@@ -73,8 +75,8 @@ class Survey:
         return Counter(case.group for case in self.labelled if case.group)
 
 
-def survey(root: Path, each: Callable[[Sequence[CaseFiles]], Iterable[CaseFiles]]) -> Survey:
-    """Look at a folder; `each` passes the sampled cases on, and may tell how far they are.
+def survey(root: Path) -> Survey:
+    """Look at a folder: list its cases, and read some of them.
 
     Raises:
         PipelineError: no adapter fits, the listing has faults, no case has a label, or none that
@@ -86,15 +88,18 @@ def survey(root: Path, each: Callable[[Sequence[CaseFiles]], Iterable[CaseFiles]
     chosen = _spread(cases)
     plane = _plane(chosen)
     sample, faults = [], []
-    for case in each(chosen):
+    for number, case in enumerate(chosen, 1):
         try:
             found, wrong = _sampled(case, plane)
         except Exception as error:  # whatever a library raises about one case leaves the others
             found, wrong = None, findings_of(error, case.image, case.case)
         sample += [found] if found else []
         faults += wrong
-    if not any(each.slices and each.values for each in sample):
-        lesions = PipelineError(f"{root}: no label that was read holds a lesion; look at the labels")
+        log.debug("%s", case.case, extra={"done": number, "of": len(chosen)})
+    if not any(each.values for each in sample):
+        lesions = PipelineError(
+            f"{root}: no label that was read holds a lesion; look at the labels"
+        )
         raise PipelineError(*faults) if faults else lesions
     return Survey(root, adapter, cases, plane, foreground, sample, faults)
 
@@ -121,7 +126,9 @@ def _plane(cases: Sequence[CaseFiles]) -> str:
             source = read_geometry(case.image, tilted=True)
             axial, stored = (working_grid(source, plane) for plane in ("axial", "as_stored"))
             aside = max(axial.spacing) >= THICK * axial.spacing[0]
-            votes["as_stored" if aside and stored.spacing[0] == max(axial.spacing) else "axial"] += 1
+            votes[
+                "as_stored" if aside and stored.spacing[0] == max(axial.spacing) else "axial"
+            ] += 1
     return votes.most_common(1)[0][0] if votes else "axial"
 
 
@@ -207,11 +214,10 @@ def _nothing_to_train(root: Path, adapter: str, count: int) -> str:
     wanted = {
         "manifest": "fill in the column label",
         "dicom": "list each folder with its mask in a manifest.csv beside them, "
-        "case,image,label (docs/own-data.md)",
+        "case,image,label (docs/how-to/own-data.md)",
         "msd": "put the labels that dataset.json lists into labelsTr",
         "nnunet": "put the labels into labelsTr",
         "orcascore": "put the references into a folder Reference standard",
         "atlas": "put each mask beside its scan",
     }[adapter]
     return f"{found}: nothing can be trained; {wanted}, or use grcsf predict with a trained run"
-
