@@ -23,9 +23,12 @@ STEP = 32  # of a side: its quarter can then be divided into patches of 8
 SEEN_PIXELS = 16  # of the middle one of all slices with lesion, below which more pixels help
 FEW_SLICES = 2000  # without lesion: one MAE for both ratios sees each of them more often
 HU_STEP = 25  # of a window's ends
+AIR = -1024  # HU, below which there is only padding
 CALCIUM_WINDOW = (-200, 800)
 LARGE_SIDE = 448  # from here on batches are small, as the paper's are
-CPU_STEPS, CPU_EPOCHS, CPU_WIDTH = 3000, 40, 8
+# with a graphics card, and without
+SIZED = {"preset": ("large", "tiny"), "length": ("200", "3000"), "width": ("64", "8")}
+SIZED |= {"epochs": ("200", "40")}
 WITH_MAPS = ("grcsf", "mrm_input")
 EXPERIMENTS = ("unet", "unetpp", *WITH_MAPS)
 
@@ -95,12 +98,15 @@ def _source(found: Survey) -> list[Told]:
     cases, labelled = len(found.cases), len(found.labelled)
     scans = sum(case.role == HEALTHY for case in found.cases)
     counts = f"{labelled} cases with a label, {cases - labelled - scans} without"
-    told = [("adapter", "adapter", found.adapter, f"{counts}, {scans} healthy scans")]
-    if not found.cases[0].modality and (modality := _modality(found)) in ("CT", "MR"):
-        seen = Counter(each.told_by for each in found.sample if each.modality == modality)
-        told.append(("modality", "modality", modality, f"{modality} by {_counted(seen, found)}"))
-    asked = {key: value for each in found.sample for key, value in each.asked.items()}
     values = sorted({value for each in found.sample for value in each.values})
+    why = f"{counts}, {scans} healthy scans; label values {', '.join(map(str, values))}"
+    if len(values) > 1 and not (calcium(found) or found.foreground):
+        why += " are all taken as lesion: give foreground where some are not"
+    told = [("adapter", "adapter", found.adapter, why)]
+    if not found.cases[0].modality and (modality := _modality(found)) in ("CT", "MR"):
+        seen = _counted([f"{each.modality} by {each.told_by}" for each in found.sample])
+        told.append(("modality", "modality", modality, seen))
+    asked = {key: value for each in found.sample for key, value in each.asked.items()}
     for key, value in asked.items():
         in_need = sum(key in each.asked for each in found.sample)
         why = {
@@ -114,11 +120,6 @@ def _source(found: Survey) -> list[Told]:
     if found.foreground and "binarise" not in asked:
         named = "dataset.json names other values as no lesion"
         told.append(("foreground", "foreground", str(list(found.foreground)), named))
-    elif len(values) > 1 and "binarise" not in asked and found.adapter != "atlas":
-        why = (
-            f"label values {', '.join(map(str, values))} were seen; leave those that are no lesion"
-        )
-        told.append(("foreground", "foreground", str(values), why))
     if found.faults:
         faulty = len({fault.case for fault in found.faults})
         why = f"{faulty} of those read cannot be used, such as: {found.faults[0]}"
@@ -130,40 +131,45 @@ def _modality(found: Survey) -> str:
     return Counter(each.modality for each in found.sample).most_common(1)[0][0]
 
 
-def _counted(seen: Counter[str], found: Survey) -> str:
-    """`0.7 in 20 of 24 images read` for the commonest, and the range of the others."""
-    what, count = seen.most_common(1)[0]
-    return f"{what} in {count} of {len(found.sample)} images read"
+def _counted(seen: Sequence[str]) -> str:
+    """The commonest, and in how many images."""
+    what, count = Counter(seen).most_common(1)[0]
+    return f"{what} in {count} of {len(seen)} images"
+
+
+def _sides(seen: Sequence[tuple[float, ...]], unit: str) -> str:
+    """Sides as most images have them, or the range where they differ."""
+    texts = [" × ".join(f"{side:.3g}" for side in sides) for sides in seen]
+    if max(Counter(texts).values()) * 2 > len(texts):
+        return f"{_counted([f'{text} {unit}' for text in texts])}"
+    every = sorted(side for sides in seen for side in sides)
+    return f"{every[0]:.3g} to {every[-1]:.3g} {unit} in {len(seen)} images"
 
 
 def _seen_planes(found: Survey) -> str:
-    stored = Counter(f"{each.stored_as} slices" for each in found.sample)
-    steps = Counter(f"{each.grid.spacing[0]:.3g} mm apart" for each in found.sample)
-    return f"stored as {_counted(stored, found)}; slices {_counted(steps, found)}"
+    grids = [each.grid for each in found.sample]
+    stored = _counted([f"{each.stored_as} slices" for each in found.sample])
+    steps = _sides([grid.spacing[:1] for grid in grids], "mm")
+    return f"stored as {stored}; apart by {steps}"
 
 
 def _size(found: Survey) -> tuple[str, int]:
     """What was seen, and the side of the networks' square input."""
-    shapes = Counter(f"{y} × {x} pixels" for _, y, x in (each.grid.shape for each in found.sample))
-    steps = Counter(
-        f"{y:.3g} × {x:.3g} mm" for _, y, x in (each.grid.spacing for each in found.sample)
-    )
-    seen = f"in-plane {_counted(steps, found)}, {_counted(shapes, found)}"
-    median = float(np.median([max(each.grid.shape[1:]) for each in found.sample]))
+    grids = [each.grid for each in found.sample]
+    steps = _sides([grid.spacing[1:] for grid in grids], "mm")
+    shapes = _sides([grid.shape[1:] for grid in grids], "pixels")
+    median = float(np.median([max(grid.shape[1:]) for grid in grids]))
     areas = [
         pixels / np.prod(each.grid.shape[1:])
         for each in found.sample
         for pixels in each.lesion_pixels
     ]
-    at_usual = float(np.median(areas)) * min(USUAL, median) ** 2
-    fine = calcium(found) or at_usual < SEEN_PIXELS
+    area = float(np.median(areas))  # the share of a slice with lesion that is lesion
+    fine = calcium(found) or area * min(USUAL, median) ** 2 < SEEN_PIXELS
     wanted = min(LARGEST if fine else USUAL, median)
     side = max(SMALLEST_SIDE, STEP * int(np.ceil(wanted / STEP)))
-    pixels = float(np.median(areas)) * side**2
-    return (
-        f"{seen}; at this size the middle slice with lesion shows {pixels:.0f} pixels of it",
-        side,
-    )
+    seen = f"in-plane {steps}, {shapes}; the middle slice with lesion has then "
+    return f"{seen}{area * side**2:.0f} pixels of it", side
 
 
 def _scaling(found: Survey) -> Told:
@@ -178,6 +184,7 @@ def _scaling(found: Survey) -> Told:
         return "scaling", "window", str(list(CALCIUM_WINDOW)), why
     ends = np.array([each.around for each in found.sample if each.around])
     low = int(np.floor(np.quantile(ends[:, 0], 0.1) / HU_STEP)) * HU_STEP
+    low = max(low, AIR)
     high = int(np.ceil(np.quantile(ends[:, 1], 0.9) / HU_STEP)) * HU_STEP
     why = "HU; in and around lesions 99 % of the voxels lie within, in nine of ten of the "
     why += f"{len(ends)} cases with lesion read"
@@ -213,49 +220,41 @@ def _mae(found: Survey, gpus: int, side: int) -> list[Told]:
     image = min(side, USUAL)
     patch = 16 if image >= 160 else 8
     free = free_slices(found)
-    told = f"about {free} slices without lesion train it"
-    few = free < FEW_SLICES
-    length = ("epochs", "200", "recommended") if gpus else ("steps", str(CPU_STEPS), "for a CPU")
-    preset = (
-        ("large", "the paper's") if gpus else ("tiny", "for a CPU; large where there is a card")
-    )
+    ratios = "[0.5, 0.75]" if free < FEW_SLICES else "[0.5]"
+    length = "epochs" if gpus else "steps"
     return [
-        ("preset", "preset", *preset),
-        (
-            "image_size",
-            "image_size",
-            str(image),
-            f"slices of {side}, and the paper's {USUAL} at most",
-        ),
+        _sized("preset", "preset", gpus),
+        ("image_size", "image_size", str(image), f"slices of {side}, {USUAL} at most as the paper"),
         ("patch_size", "patch_size", str(patch), f"{(image // patch) ** 2} patches a slice"),
-        ("ratios", "train_mask_ratios", "[0.5, 0.75]" if few else "[0.5]", told),
-        ("length", *length),
+        ("ratios", "train_mask_ratios", ratios, f"about {free} slices without lesion train it"),
+        _sized("length", length, gpus),
     ]
 
 
 def _networks(found: Survey, gpus: int, side: int) -> list[Told]:
     large = side >= LARGE_SIDE
-    patches = next(each for each in ((16, 16, 32), (8, 8, 16)) if large or each[0] == 8
-                   if _divide(each, side))  # fmt: skip
-    value = f"{{patch_sizes: {list(patches)}, start: 0}}"
+    patches = (16, 16, 32) if large and _divide((16, 16, 32), side) else (8, 8, 16)
     scales = f"{side // 4}, {side // 2} and {side} pixels a side divide into them"
-    width = (
-        ("64", "the paper's") if gpus else (str(CPU_WIDTH), "for a CPU; 64 where there is a card")
-    )
-    epochs = (
-        ("200", "at most") if gpus else (str(CPU_EPOCHS), "at most; for a CPU, 200 with a card")
-    )
     loss = ("focal", "for orCaScore") if calcium(found) else ("mixed", "Dice and focal")
     varied = "flip: 0.5, rotate: 15, scale: 0.1, shift: 0.05"
     gamma, kept = ("", "; HU stay") if calcium(found) else (", gamma: 0.2", "")
+    batch = ("2", "the paper's for 512 pixels") if large else ("21", "the paper's for 224 pixels")
     return [
-        ("rcu", "rcu", value, scales),
-        ("width", "width", *width),
+        ("rcu", "rcu", f"{{patch_sizes: {list(patches)}, start: 0}}", scales),
+        _sized("width", "width", gpus),
         ("loss", "loss", *loss),
-        ("batch_size", "batch_size", "2" if large else "21", f"the paper's at about {side} pixels"),
-        ("epochs", "epochs", *epochs),
+        ("batch_size", "batch_size", *batch),
+        _sized("epochs", "epochs", gpus),
         ("augment", "augment", f"{{{varied}{gamma}}}", f"recommended: varied slices{kept}"),
     ]
+
+
+def _sized(name: str, key: str, gpus: int) -> Told:
+    """A key that says how much is computed: the paper's with a card, and less without one."""
+    on_card, on_cpu = SIZED[name]
+    unit = " epochs" if key == "steps" else ""
+    why = "the paper's" if gpus else f"for a CPU; the paper has {on_card}{unit}"
+    return name, key, on_card if gpus else on_cpu, why
 
 
 def _divide(patches: Sequence[int], side: int) -> bool:

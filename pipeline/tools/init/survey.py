@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from pipeline.datasets import ADAPTERS, CaseFiles, ListingError, list_cases
 from pipeline.datasets.cases import source_files
+from pipeline.datasets.lists import read_description
 from pipeline.datasets.loading import AIR_OR_FAT_HU, HU_RANGE, LoadedCase, load_case
 from pipeline.datasets.recognised import fitting_adapter
 from pipeline.errors import Finding, PipelineError, findings_of
@@ -141,11 +142,11 @@ def _foreground(adapter: str, root: Path) -> tuple[int, ...] | None:
     outside = {value for case in cases for _, value in case.outside}
     if not outside:
         return None
-    values: set[int] = set()
-    for case in [case for case in cases if case.label is not None][:LABELLED]:
-        label = load_case(case).label
-        values |= set() if label is None else set(np.unique(label).tolist())
-    return tuple(sorted(values - outside - {0})) or (1,)
+    labels = read_description(root).get("labels")
+    named = [*labels, *labels.values()] if isinstance(labels, dict) else []
+    flat = [part for value in named for part in (value if isinstance(value, list) else [value])]
+    values = {int(value) for value in flat if str(value).isdecimal()}
+    return tuple(sorted(values - outside - {0})) or None
 
 
 def _spread(cases: Sequence[CaseFiles]) -> list[CaseFiles]:

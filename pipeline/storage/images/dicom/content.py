@@ -60,7 +60,7 @@ def may_hold_slices(path: Path) -> bool:
 
 
 def stated_modality(files: Sequence[Path]) -> str:
-    """The Modality (`CT`, `MR`, `PT`) that the first of the files that may hold slices states, or ""."""
+    """The Modality (`CT`, `MR`) that the first of files that may hold slices states, or ""."""
     slices = next(filter(may_hold_slices, files), None)
     stated = MODALITY.search(_start(slices, HEAD)) if slices else None
     return stated[1].decode() if stated else ""
