@@ -16,9 +16,10 @@ from pipeline.errors import PipelineError
 from pipeline.networks.build import masked_model
 from pipeline.networks.history import compare_losses, read_history
 from pipeline.networks.mae_training import MaeTraining, baseline_losses
+from pipeline.networks.nodes import per_process
 from pipeline.networks.public_checkpoints import checkpoint_digest, load_public_mae
 from pipeline.networks.resume import is_first_process
-from pipeline.networks.trainer import fit, per_process, seed_generators
+from pipeline.networks.trainer import fit, seed_generators
 from pipeline.networks.weights import keep_model, reuse_finished
 from pipeline.settings import HEALTHY, Mae, Resources, Slices
 from pipeline.settings.instances import fold_of, shown
@@ -74,7 +75,8 @@ def train_mae(
     losses: dict[str, float] = {}
     if settings.is_trained:
         loaders = _loaders(layout, train, validation, settings, slices, seed, resources)
-        _train(model, loaders, manifest, key, title, settings, seed, resources)
+        runs = layout.stage("mlflow")
+        _train(model, loaders, manifest, key, title, settings, seed, resources, runs)
         if not is_first_process():
             return
         in_order = _loaders(layout, train, validation, settings, slices, None, resources)
@@ -94,6 +96,7 @@ def _train(
     settings: Mae,
     seed: int,
     resources: Resources,
+    runs: Path,
 ) -> None:
     """Train a masked model for all its steps.
 
@@ -122,6 +125,8 @@ def _train(
         precision=settings.precision,
         resources=resources,
         kept="last",  # the paper trains for a fixed number of epochs
+        logger=settings.logger,
+        runs=runs,
     )
 
 

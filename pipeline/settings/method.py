@@ -27,6 +27,7 @@ from pipeline.settings.section import (
     Count,
     Fraction,
     LabelledCases,
+    Logger,
     Name,
     NotNegative,
     Optimizer,
@@ -90,6 +91,7 @@ class Mae(Section):
     adversarial: Adversarial | None = None
     augment: Augmentation = None
     picture_epochs: Count = 10
+    logger: Logger = "tensorboard"
     resources: TrainingResources = Field(default=TrainingResources(), exclude=True)
 
     @model_validator(mode="before")

@@ -65,6 +65,8 @@ Context = Annotated[
 ResidualInput = Annotated[bool, Field(exclude_if=lambda given: not given)]
 Repeats = Annotated[int, Field(ge=1, le=MOST_REPEATS, strict=True, exclude_if=lambda n: n == 1)]
 Subsets = Annotated[tuple[Positive, ...], Field(min_length=1)] | None
+# where a training draws its curves; no result depends on it
+Logger = Annotated[Literal["tensorboard", "mlflow", "wandb"], Field(exclude=True)]
 LabelledCases = Annotated[Annotated[int, Field(ge=2, strict=True)] | None, UNSET]
 
 
