@@ -168,7 +168,7 @@ def test_every_command_is_a_stage_the_phantom_the_beginning_a_question_or_an_exp
     # asks something of networks, configurations and results; makes none that a rule could wait for
     questions = {"check", "complexity", "explain", "plan", "trace", "view"}
     # takes results out, for others to use
-    exports = {"export", "submission"}
+    exports = {"derivatives", "export", "submission"}
     assert commands() == {*STAGES, "phantom", *beginnings, *questions, *exports}
     assert [group.name for group in app.registered_groups] == ["store"]  # verbs about results
     assert not questions & set(RULE_TEXTS)
