@@ -40,8 +40,10 @@ def postprocess(layout: Layout, experiment: str, subset: int, settings: Postproc
         PipelineError: a store is missing or damaged, not finite, or for calcium not in HU.
     """
     manifest = read_json(layout.predictions(experiment, subset))
-    records, volumes = {}, []
-    for case, prediction in manifest["cases"].items():
+    predicted = manifest["cases"]
+    records: dict[str, dict[str, Any]] = {}
+    volumes: list[str] = []
+    for case, prediction in predicted.items():
         store = open_store(layout.case_store(case))
         suffix = mask_suffix(store)
         path = layout.mask(experiment, subset, case, suffix)

@@ -103,9 +103,8 @@ def log_lines(dataset: str = "") -> None:
     about = f"{dataset}: " if dataset else ""
     bars = sys.stderr.isatty() and _level != QUIET
     handler = TerminalLog(_level, bars=bars)
-    text = f"%(asctime)s {about}%(message)s"
-    options = {"format": text, "datefmt": "%H:%M:%S", "force": True}
-    logging.basicConfig(level=max(_level, USUAL), handlers=[handler], **options)
+    handler.setFormatter(logging.Formatter(f"%(asctime)s {about}%(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=max(_level, USUAL), handlers=[handler], force=True)
     # a bar moves on records that no line is made of; other libraries' details are of no use
     detailed = bars or _level == VERBOSE
     logging.getLogger("pipeline").setLevel(VERBOSE if detailed else logging.NOTSET)

@@ -206,8 +206,9 @@ def derivatives(
     override: Override = "",
 ) -> None:
     """Write an experiment's masks with the names and description of BIDS derivatives."""
-    asked = {"subset": subset} if subset else {}
-    job = open_job(config, override, dataset, experiment=experiment, **asked)
+    job = open_job(config, override, dataset, experiment=experiment)
+    if subset:
+        check_names(job, experiment=experiment, subset=subset)
     from pipeline.tools.derivatives import derivatives as run
 
     subsets = [subset] if subset else job.dataset.subsets_of(configured(experiment))

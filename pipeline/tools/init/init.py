@@ -104,6 +104,6 @@ def _commented(row: str) -> list[str]:
         return [row]
     indent = " " * (len(text) - len(text.lstrip()))
     begin = f"{indent}# "
-    whole = {"break_long_words": False, "break_on_hyphens": False}  # paths and names
-    lines = textwrap.wrap(why, LINE, initial_indent=begin, subsequent_indent=begin, **whole)
-    return [*lines, text]
+    wrapper = textwrap.TextWrapper(LINE, initial_indent=begin, subsequent_indent=begin)
+    wrapper.break_long_words = wrapper.break_on_hyphens = False  # paths and names
+    return [*wrapper.wrap(why), text]

@@ -27,6 +27,7 @@ from pipeline.storage.images.volumes import read_geometry
 log = logging.getLogger(__name__)
 LABELLED, UNLABELLED = 20, 4  # cases that are read, spread over the list
 THICK = 3  # times as thick as the slices of the axial plane are
+AIR_SHARE = 0.01  # of a CT's voxels are at least as light as fat
 MARGIN = 16  # pixels around a lesion that belong to what is seen beside it
 # of intensities around a lesion, and of a whole image
 AROUND, WHOLE = (0.005, 0.995), (0.999, 1.0)
@@ -88,7 +89,8 @@ def survey(root: Path) -> Survey:
     cases = _listed(adapter, root, foreground)
     chosen = _spread(cases)
     plane = _plane(chosen)
-    sample, faults = [], []
+    sample: list[Sampled] = []
+    faults: list[Finding] = []
     for number, case in enumerate(chosen, 1):
         try:
             found, wrong = _sampled(case, plane)
@@ -196,10 +198,10 @@ def _facts(loaded: LoadedCase, asked: dict[str, Any]) -> Sampled:
 
 
 def _in_hu(image: npt.NDArray[Any]) -> bool:
-    """Whether values can be HU: whole numbers, of which some are as low as only air and fat are."""
+    """Whether values can be HU: of which some are as low as only air and fat are."""
     low, high = float(image.min()), float(image.max())
     share = np.count_nonzero(image < AIR_OR_FAT_HU) / image.size
-    return HU_RANGE[0] <= low and high <= HU_RANGE[1] and share > 0.01 and low >= 3 * -1024
+    return bool(HU_RANGE[0] <= low and high <= HU_RANGE[1] and share > AIR_SHARE)
 
 
 def _around(image: npt.NDArray[Any], label: npt.NDArray[np.uint8]) -> tuple[float, float]:
