@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.job import app
+
+log = logging.getLogger(__name__)
 
 
 @app.command()
@@ -45,7 +48,7 @@ def trace(
 @contextmanager
 def _progress() -> Iterator[Callable[[str], object]]:
     """Yield a function that shows a file's name on one line of the terminal, if stderr is one."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or not log.isEnabledFor(logging.INFO):  # as with --quiet
         yield str
         return
     clear = "\r\033[K"

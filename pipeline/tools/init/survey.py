@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -93,7 +94,7 @@ def survey(root: Path) -> Survey:
     faults: list[Finding] = []
     for number, case in enumerate(chosen, 1):
         try:
-            found, wrong = _sampled(case, plane)
+            found, wrong = _sampled(case, plane, foreground)
         except Exception as error:  # whatever a library raises about one case leaves the others
             found, wrong = None, findings_of(error, case.image, case.case)
         sample += [found] if found else []
@@ -124,9 +125,10 @@ def _listed(adapter: str, root: Path, foreground: tuple[int, ...] | None) -> lis
 def _plane(cases: Sequence[CaseFiles]) -> str:
     """`axial`, but `as_stored` where most scans were made in thick slices of another plane."""
     votes: Counter[str] = Counter()
-    for case in cases:
-        with suppress(PipelineError):  # reading the case tells
-            source = read_geometry(case.image, tilted=True)
+    for case, channel in itertools.product(cases, (None, 0)):
+        # an image has one volume or several; reading the case tells what else is wrong with it
+        with suppress(PipelineError):
+            source = read_geometry(case.image, channel, tilted=True)
             axial, stored = (working_grid(source, plane) for plane in ("axial", "as_stored"))
             aside = max(axial.spacing) >= THICK * axial.spacing[0]
             votes[
@@ -161,13 +163,18 @@ def _spread(cases: Sequence[CaseFiles]) -> list[CaseFiles]:
     return chosen
 
 
-def _sampled(files: CaseFiles, plane: str) -> tuple[Sampled | None, tuple[Finding, ...]]:
+def _sampled(
+    files: CaseFiles, plane: str, foreground: Sequence[int] | None
+) -> tuple[Sampled | None, tuple[Finding, ...]]:
     """One case as it is, or its faults."""
+    faults: tuple[Finding, ...] = ()
     for asked in WAYS:
-        loaded = load_case(files, tilted="resample", plane=plane, **asked)
+        lesion = None if "binarise" in asked else foreground
+        loaded = load_case(files, tilted="resample", plane=plane, foreground=lesion, **asked)
         if not loaded.faults:
             return _facts(loaded, asked), ()
-    return None, load_case(files, tilted="resample", plane=plane).faults
+        faults = faults or loaded.faults  # as the case is
+    return None, faults
 
 
 def _facts(loaded: LoadedCase, asked: dict[str, Any]) -> Sampled:

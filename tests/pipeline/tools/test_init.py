@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import yaml
@@ -189,3 +190,34 @@ def test_real_nodules(shared_dir, tmp_path):
     assert (chosen.source.adapter, chosen.slices.size) == ("msd", (64, 64))
     assert "100 cases with a label" in text
     assert set(chosen.mae) == {"shared"}, "some 170 slices are few"
+
+
+def test_ignored_values_are_no_lesion_and_a_faulty_case_is_set_aside(tmp_path):
+    write_pairs(tmp_path / "own", 6)
+    labels = {"background": 0, "tumour": 1, "oedema": 2, "ignore": 3}
+    description = {"channel_names": {"0": "MRI"}, "labels": labels, "numTraining": 6}
+    (tmp_path / "own" / "dataset.json").write_text(json.dumps(description))
+    (tmp_path / "own" / "imagesTr" / "case3_0000.nii.gz").write_bytes(b"broken")
+    chosen, _, said = init(tmp_path / "own")
+    assert (chosen.source.foreground, chosen.source.on_error) == ((1, 2), "skip")
+    assert "case3_0000.nii.gz: no gzip header" in said
+
+
+def test_thick_sagittal_slices_of_several_volumes_stay_as_they_are_stored(tmp_path):
+    folder, lines = tmp_path / "own", ["case,image,label"]
+    folder.mkdir()
+    # slices follow one another from left to right, 4 mm apart
+    affine = np.array([[0, 0, 4.0, 0], [0.9, 0, 0, 0], [0, 0.9, 0, 0], [0, 0, 0, 1.0]])
+    for index in range(3):
+        values, label = (each.transpose(2, 1, 0) for each in image(index))
+        twice = np.stack([values, values], axis=-1)
+        for name, array in ((f"c{index}", twice), (f"l{index}", 0.01 * label)):
+            nibabel.save(
+                nibabel.Nifti1Image(array.astype(np.float32), affine), folder / f"{name}.nii"
+            )
+        lines.append(f"c{index},c{index}.nii,l{index}.nii")
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    chosen, text, _ = init(folder)
+    assert chosen.slices.plane == "as_stored"
+    assert (chosen.source.channel, chosen.source.binarise) == (0, True)
+    assert "stored as sagittal slices in 3 of 3 images; apart by 4 mm" in text
