@@ -221,3 +221,19 @@ def test_thick_sagittal_slices_of_several_volumes_stay_as_they_are_stored(tmp_pa
     assert chosen.slices.plane == "as_stored"
     assert (chosen.source.channel, chosen.source.binarise) == (0, True)
     assert "stored as sagittal slices in 3 of 3 images; apart by 4 mm" in text
+
+
+def test_with_a_graphics_card_and_many_slices_the_paper_s_sizes_are_proposed(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("pipeline.tools.init.proposal.FEW_SLICES", 0)
+    (tmp_path / "own").mkdir()
+    chosen, *_ = init(ct(tmp_path / "own", 3), tmp_path / "config.yaml")
+    assert load_settings(tmp_path / "config.yaml").resources.gpus == 1
+    assert {name: mae.train_mask_ratios for name, mae in chosen.mae.items()} == {
+        "mae50": (0.5,),
+        "mae75": (0.75,),
+    }
+    assert [mae.preset for mae in chosen.mae.values()] == ["large", "large"]
+    assert [part.mae for part in chosen.residuals["mrm"].maps] == ["mae50", "mae75"]
+    assert {network.width for network in chosen.experiments.values()} == {64}
+    assert {network.training.precision for network in chosen.experiments.values()} == {"bf16"}
