@@ -42,7 +42,7 @@ from pipeline.networks.resume import (
 )
 from pipeline.settings import Augment, Resources
 from pipeline.storage.files import replacing
-from pipeline.storage.layout import folder_of
+from pipeline.storage.layout import Layout, folder_of
 from pipeline.storage.slices import share_cache
 
 log = logging.getLogger(__name__)
@@ -147,17 +147,14 @@ def fit(
     kept: Literal["best", "last"] = "best",  # by validation loss
     patience: int | None = None,  # epochs without a lower validation loss
     further: Sequence[str] = (),  # metrics of each epoch that the module logs beside the losses
-    logger: str = "tensorboard",  # the setting
-    runs: Path,  # a folder for the runs of all trainings of the data set
+    logger: Logger,  # see `training_logger`
 ) -> Path:
     """Train, or resume an interrupted training of the same inputs; return the kept checkpoint.
 
     Raises:
-        PipelineError: the checkpoint is damaged, a GPU or the logger's package is missing, or
-            memory is too small.
+        PipelineError: the checkpoint is damaged, a GPU is missing, or memory is too small.
     """
     compute_device(resources.gpus)  # refuses a missing GPU before anything is written
-    board = training_logger(logger, folder_of(manifest), title, runs)
     share_cache(loaders, resources.cache_mb, resources.readers, resources.cache_device)
     folder = folder_of(manifest)
     if not is_first_process():
@@ -165,8 +162,8 @@ def fit(
     wanted = folder / "checkpoints" / f"{kept}.ckpt"
     checkpoint = prepare_folder(folder, wanted_fingerprint, wanted)
     trainer = _trainer(
-        board,
         resources,
+        logger=logger,
         max_epochs=epochs,
         strategy=strategy_of(module, resources.processes),
         precision=PRECISIONS[precision],
@@ -188,18 +185,18 @@ def fit(
     return wanted
 
 
-def training_logger(kind: str, folder: Path, title: str, runs: Path) -> Logger:
+def training_logger(kind: str, layout: Layout, manifest: Path, title: str) -> Logger:
     """What draws a training's curves, for Lightning; `kind` is the setting `logger`.
 
-    TensorBoard and Weights & Biases write to the training's own `folder`, MLflow to the file store
-    `runs`, which all of a data set share. None of them sends anything, unless the variables of its
+    TensorBoard and Weights & Biases write to the training's own folder, MLflow to a file store that
+    all trainings of the data set share. None of them sends anything, unless the variables of its
     own (MLFLOW_TRACKING_URI, WANDB_MODE) say so.
 
     Raises:
         PipelineError: the extra is not installed.
     """
     if kind == "tensorboard":
-        return TensorBoardLogger(folder, name="tensorboard", version="")
+        return TensorBoardLogger(folder_of(manifest), name="tensorboard", version="")
     if importlib.util.find_spec(kind) is None:
         raise PipelineError(
             f"{title}: logger: found {kind}, which is not installed; install the extra "
@@ -208,14 +205,14 @@ def training_logger(kind: str, folder: Path, title: str, runs: Path) -> Logger:
     if kind == "mlflow":
         # several jobs may write to files at once, unlike to a database on a cluster's disk
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-        where = os.environ.get("MLFLOW_TRACKING_URI") or runs.absolute().as_uri()
+        where = os.environ.get("MLFLOW_TRACKING_URI") or layout.stage("mlflow").absolute().as_uri()
         return MLFlowLogger(title, tracking_uri=where)
     os.environ.setdefault("WANDB_SILENT", "true")  # the log says what a training does
     offline = os.environ.get("WANDB_MODE", "offline") == "offline"
-    return WandbLogger(title, folder, offline=offline, project="grcsf")
+    return WandbLogger(title, folder_of(manifest), offline=offline, project="grcsf")
 
 
-def _trainer(board: Logger, resources: Resources, **options: Any) -> lightning.Trainer:
+def _trainer(resources: Resources, **options: Any) -> lightning.Trainer:
     """Lightning's trainer on these resources, with its own `options`."""
     return lightning.Trainer(
         **options,
@@ -223,7 +220,6 @@ def _trainer(board: Logger, resources: Resources, **options: Any) -> lightning.T
         devices=max(1, resources.gpus),
         num_nodes=resources.nodes,
         plugins=[environment_of(resources.nodes), WholeCheckpoints()],
-        logger=board,
         enable_progress_bar=sys.stderr.isatty() and log.isEnabledFor(logging.INFO),
         enable_model_summary=False,
         num_sanity_val_steps=0,

@@ -6,7 +6,6 @@ import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
@@ -27,6 +26,7 @@ from pipeline.settings.section import (
     Count,
     Fraction,
     LabelledCases,
+    Levels,
     Logger,
     Name,
     NotNegative,
@@ -48,16 +48,6 @@ from pipeline.settings.section import (
 from pipeline.settings.training import Adversarial, Augmentation, Training
 
 Scans = Annotated[Literal["all", "healthy"], Field(exclude_if=lambda scans: scans == "all")]
-Level = Annotated[int, Field(ge=0, le=3, strict=True)]  # 0 is full scale, 3 is 1/8
-
-
-def _each_once(levels: tuple[int, ...]) -> tuple[int, ...]:
-    each_once = levels and len(set(levels)) == len(levels)
-    require(each_once, f"found {levels}, expected at least one, each once")
-    return levels
-
-
-Levels = Annotated[tuple[Level, ...], AfterValidator(_each_once)]
 Peer = Literal["deeplabv3", "swin_unet", "trans_unet", "spin", "trans_fuse", "ut_net"]
 
 
