@@ -98,10 +98,15 @@ def choose_level(*, quiet: bool, verbose: bool) -> None:
     log_lines()
 
 
+def draws_bars() -> bool:
+    """Whether this command may draw on stderr: it is a terminal, and nobody asked for quiet."""
+    return sys.stderr.isatty() and _level != QUIET
+
+
 def log_lines(dataset: str = "") -> None:
     """Start every line of the log with the time and, if given, the data set."""
     about = f"{dataset}: " if dataset else ""
-    bars = sys.stderr.isatty() and _level != QUIET
+    bars = draws_bars()
     handler = TerminalLog(_level, bars=bars)
     handler.setFormatter(logging.Formatter(f"%(asctime)s {about}%(message)s", "%H:%M:%S"))
     logging.basicConfig(level=max(_level, USUAL), handlers=[handler], force=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -14,8 +13,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.job import app
-
-log = logging.getLogger(__name__)
+from pipeline.cli.terminal import draws_bars
 
 
 @app.command()
@@ -48,7 +46,7 @@ def trace(
 @contextmanager
 def _progress() -> Iterator[Callable[[str], object]]:
     """Yield a function that shows a file's name on one line of the terminal, if stderr is one."""
-    if not sys.stderr.isatty() or not log.isEnabledFor(logging.INFO):  # as with --quiet
+    if not draws_bars():
         yield str
         return
     clear = "\r\033[K"
