@@ -73,10 +73,14 @@ def ingest(
         *(file for each in further if each.source for file in list_files(each.path)),
     ]
     stats = file_stats([*lists, *_all_files(files)])
-    jobs = [
-        dask.delayed(ingest_case)(layout, sources.get(case.role, source), case, plane)
-        for case in files
-    ]
+    done = itertools.count(1)
+
+    def ingested(case: CaseFiles) -> tuple[dict[str, Any], dict[Path, str]]:
+        result = ingest_case(layout, sources.get(case.role, source), case, plane)
+        log.debug("%s", case.case, extra={"done": next(done), "of": len(files)})
+        return result
+
+    jobs = [dask.delayed(ingested)(case) for case in files]
     results = dask.compute(*jobs, scheduler="threads", num_workers=threads)
     digests = {path: file_digest(path) for path in lists}
     for _, case_digests in results:

@@ -40,8 +40,10 @@ def postprocess(layout: Layout, experiment: str, subset: int, settings: Postproc
         PipelineError: a store is missing or damaged, not finite, or for calcium not in HU.
     """
     manifest = read_json(layout.predictions(experiment, subset))
-    records, volumes = {}, []
-    for case, prediction in manifest["cases"].items():
+    predicted = manifest["cases"]
+    records: dict[str, dict[str, Any]] = {}
+    volumes: list[str] = []
+    for case, prediction in predicted.items():
         store = open_store(layout.case_store(case))
         suffix = mask_suffix(store)
         path = layout.mask(experiment, subset, case, suffix)
@@ -56,7 +58,9 @@ def postprocess(layout: Layout, experiment: str, subset: int, settings: Postproc
             voxels = int(np.count_nonzero(mask))
             record = {"fingerprint": key, "voxels": voxels, "sha256": file_digest(path)}
             write_json(mask_note(path, case), record)
-            log.info("%s, subset %d: %s, %d voxels", experiment, subset, path.name, voxels)
+            progress = {"done": len(records) + 1, "of": len(predicted)}
+            told = (experiment, subset, path.name, voxels)
+            log.info("%s, subset %d: %s, %d voxels", *told, extra=progress)
         records[case] = {"file": path.name, "voxels": record["voxels"], "fingerprint": key}
         if manifest.get("uncertainty"):
             volumes.append(_keep_uncertainty(layout, experiment, subset, case, key, suffix))

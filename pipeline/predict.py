@@ -126,7 +126,8 @@ def _write_stores(layout: Layout, name: str, subset: int, predictor: Predictor) 
         attributes["seconds"] = seconds
         attributes |= {**geometry, **further}
         write_store(path, arrays, attributes)
-        log.info("%s, subset %d: predicted %s", name, subset, case)
+        progress = {"done": len(keys), "of": len(predictor.cases)}
+        log.info("%s, subset %d: predicted %s", name, subset, case, extra=progress)
     if faults:
         raise PipelineError(*faults)
     return keys

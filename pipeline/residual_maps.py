@@ -117,7 +117,9 @@ def _make(
 
     def keep_case(case: CaseInProgress) -> None:
         _keep(layout, name, case, made_by, computed)
-        log.info("%s: %d of %d (%s)", name, next(count), len(due), case.name)
+        number = next(count)
+        progress = {"done": number, "of": len(due)}
+        log.info("%s: %d of %d (%s)", name, number, len(due), case.name, extra=progress)
 
     with behind(keep_case, threads) as keep:
         tasks = slice_tasks(cases, keep)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader
 
@@ -16,9 +16,10 @@ from pipeline.errors import PipelineError
 from pipeline.networks.build import masked_model
 from pipeline.networks.history import compare_losses, read_history
 from pipeline.networks.mae_training import MaeTraining, baseline_losses
+from pipeline.networks.nodes import per_process
 from pipeline.networks.public_checkpoints import checkpoint_digest, load_public_mae
 from pipeline.networks.resume import is_first_process
-from pipeline.networks.trainer import fit, per_process, seed_generators
+from pipeline.networks.trainer import fit, seed_generators, training_logger
 from pipeline.networks.weights import keep_model, reuse_finished
 from pipeline.settings import HEALTHY, Mae, Resources, Slices
 from pipeline.settings.instances import fold_of, shown
@@ -30,6 +31,9 @@ from pipeline.storage.slices import SliceDataset, SliceSampler, slice_loader
 from pipeline.storage.source_notes import file_stats, write_source_note
 
 VERSION = 1
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+
 log = logging.getLogger(__name__)
 Loaders = tuple[DataLoader[Any], DataLoader[Any]]
 Cases = Mapping[str, Mapping[str, Any]]  # as ingest lists them
@@ -74,7 +78,8 @@ def train_mae(
     losses: dict[str, float] = {}
     if settings.is_trained:
         loaders = _loaders(layout, train, validation, settings, slices, seed, resources)
-        _train(model, loaders, manifest, key, title, settings, seed, resources)
+        board = training_logger(settings.logger, layout, manifest, title)
+        _train(model, loaders, manifest, key, title, settings, seed, resources, board)
         if not is_first_process():
             return
         in_order = _loaders(layout, train, validation, settings, slices, None, resources)
@@ -94,6 +99,7 @@ def _train(
     settings: Mae,
     seed: int,
     resources: Resources,
+    board: Logger,
 ) -> None:
     """Train a masked model for all its steps.
 
@@ -122,6 +128,7 @@ def _train(
         precision=settings.precision,
         resources=resources,
         kept="last",  # the paper trains for a fixed number of epochs
+        logger=board,
     )
 
 

@@ -16,10 +16,11 @@ from pipeline.datasets.subsets import labelled_part
 from pipeline.errors import PipelineError
 from pipeline.networks.build import beyond_of, build_network, load_mae_encoder
 from pipeline.networks.history import idle_units, read_history
+from pipeline.networks.nodes import per_process
 from pipeline.networks.public_checkpoints import load_public_weights
 from pipeline.networks.resume import is_first_process, load_best
 from pipeline.networks.segmentation_training import SegmentationTraining
-from pipeline.networks.trainer import fit, per_process, seed_generators
+from pipeline.networks.trainer import fit, seed_generators, training_logger
 from pipeline.networks.weights import keep_model, reuse_finished, weights_digest
 from pipeline.settings import (
     Experiment,
@@ -71,8 +72,7 @@ def train_segmentation(
     cases = read_json(layout.cases)["cases"]
     whole = read_json(layout.split)["subsets"][str(subset)]
     roles = labelled_part(whole, configured(name), settings, seed)
-    seed = repeat_seed(seed, name)
-    manifest = layout.model(name, subset)
+    seed, manifest = repeat_seed(seed, name), layout.model(name, subset)
     record = _record(settings, residual_count, slices, seed, roles)
     used = instances or _configured_instances(settings)
     start = _pretrained(layout, name, subset, settings)
@@ -105,6 +105,7 @@ def train_segmentation(
         resources=resources,
         patience=settings.training.patience,
         further=module.unit_columns,
+        logger=training_logger(settings.training.logger, layout, manifest, title),
     )
     if is_first_process():
         load_best(module, best)

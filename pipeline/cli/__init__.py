@@ -3,10 +3,11 @@
 This room may import every other; nothing imports it but `__main__`, the entry point and tests.
 Commands import what they call inside themselves, so that `--help` is fast.
 
+- `terminal`: the log on stderr, how much of it is told, and the bar of what takes long.
 - `job`: the application, common options, and the job that a command works on.
 - `progress`: lines on stdout, and a bar on a terminal.
 - `stages`: a command for each stage; `predict`: the stage predict, and images of an exported model.
-- `tools`, `store`, `trace`, `view`: the commands of `pipeline/tools`.
+- `tools`, `store`, `trace`, `view`, `init`: the commands of `pipeline/tools`.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from io import TextIOWrapper
 
 from typer.models import CommandInfo
 
-from pipeline.cli import predict, stages, store, tools, trace, view
-from pipeline.cli.job import app, log_lines
+from pipeline.cli import init, predict, stages, store, tools, trace, view
+from pipeline.cli.job import app
+from pipeline.cli.terminal import close_bar, log_lines
 from pipeline.errors import MACHINE_FAULTS, PipelineError
 from pipeline.storage.layout import STAGES
 
-__all__ = ["app", "main", "predict", "stages", "store", "tools", "trace", "view"]
+__all__ = ["app", "init", "main", "predict", "stages", "store", "tools", "trace", "view"]
 
 
 def _place(command: CommandInfo) -> int:
@@ -52,3 +54,5 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         # such as a name that is too long, or links in a circle
         sys.exit(f"error: {where}{fault or f'{error.strerror}; correct the path or its disk'}")
+    finally:
+        close_bar()

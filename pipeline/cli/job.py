@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
-import logging
 import os
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.terminal import choose_level, log_lines
 from pipeline.errors import PipelineError, one_line
 from pipeline.settings import (
     AnyExperiment,
@@ -33,10 +35,38 @@ from pipeline.storage.layout import Layout, stage_version
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Lesion segmentation with global and regional compensation, stage by stage.",
 )
+
+
+def program_version() -> str:
+    """The version of the checkout that runs, or of the package where it is installed."""
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    if project.is_file():
+        return str(tomllib.loads(project.read_text("utf-8"))["project"]["version"])
+    return importlib.metadata.version("grcsf")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"grcsf {program_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def habits(
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="and end")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="warnings and results alone")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="details, with tracebacks")] = False,
+) -> None:
+    """What all commands have in common; these options stand before the command."""
+    if quiet and verbose:
+        raise PipelineError("--quiet and --verbose: found both, expected one of them")
+    choose_level(quiet=quiet, verbose=verbose)
+
 
 Config = Annotated[Path, typer.Option("--config", help="the configuration file")]
 Override = Annotated[str, typer.Option("--set", help="JSON merged over the configuration")]
@@ -123,13 +153,6 @@ def recorded(job: Job, stage: str, **names: str | int) -> Iterator[None]:
 
     with locked(layout, stage, *names.values()), record_writer.recorded(work, inputs):
         yield
-
-
-def log_lines(dataset: str = "") -> None:
-    """Start every line of the log with the time and, if given, the data set."""
-    about = f"{dataset}: " if dataset else ""
-    text = f"%(asctime)s {about}%(message)s"
-    logging.basicConfig(level=logging.INFO, format=text, datefmt="%H:%M:%S", force=True)
 
 
 def open_jobs(config: Path, override: str, dataset: str | None = None) -> list[Job]:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from pipeline.cli.terminal import draws_bars
+
 
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[str], None]]:
@@ -14,7 +16,7 @@ def progress(total: int) -> Iterator[Callable[[str], None]]:
 
     The bar, with the time left, is only on a terminal; it has no colours where NO_COLOR is set.
     """
-    if not sys.stderr.isatty():
+    if not draws_bars():
         yield _print
         return
     # imported here: help needs none

@@ -22,6 +22,7 @@ from pipeline.cli.job import (
     open_job,
     open_jobs,
 )
+from pipeline.cli.terminal import beside_bar
 from pipeline.settings import Dataset
 from pipeline.storage.layout import Layout
 
@@ -62,7 +63,8 @@ def verify(config: Config, dataset: AnyDataset = None, override: Override = "") 
             checked += 1
             if fault:
                 bad += 1
-                typer.echo(fault)
+                with beside_bar():
+                    typer.echo(fault)
     typer.echo(f"{checked} stores, {bad} of them bad")
     if bad:
         raise typer.Exit(1)

@@ -17,14 +17,16 @@ from pipeline.cli.job import (
     DatasetName,
     ExperimentName,
     Override,
+    RepeatName,
     Subset,
     app,
     check_names,
     open_job,
     open_jobs,
+    program_version,
 )
 from pipeline.errors import PipelineError
-from pipeline.settings import further_images, repeat_name, source_root
+from pipeline.settings import configured, further_images, repeat_name, source_root
 from pipeline.settings.instances import subsets_that_predict_unlabelled
 from pipeline.settings.section import SMALLEST_SIDE
 from pipeline.storage.files import make_output
@@ -192,6 +194,26 @@ def submission(
         expected = f"expected {predicting[0]}, the fold that predicts the test scans"
         raise PipelineError(f"--subset: found {subset}, {expected}")
     run(job.layout, experiment, subset, output)
+
+
+@app.command()
+def derivatives(
+    config: Config,
+    dataset: DatasetName,
+    experiment: RepeatName,
+    output: Annotated[Path, typer.Option(help="folder of the derivatives")],
+    subset: Annotated[int | None, typer.Option(min=1, help="one alone, not all")] = None,
+    override: Override = "",
+) -> None:
+    """Write an experiment's masks with the names and description of BIDS derivatives."""
+    job = open_job(config, override, dataset, experiment=experiment)
+    if subset:
+        check_names(job, experiment=experiment, subset=subset)
+    from pipeline.tools.derivatives import derivatives as run
+
+    subsets = [subset] if subset else job.dataset.subsets_of(configured(experiment))
+    for path in run(job.layout, experiment, subsets, output, program_version()):
+        typer.echo(path)
 
 
 @app.command()

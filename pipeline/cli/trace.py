@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.job import app
+from pipeline.cli.terminal import draws_bars
 
 
 @app.command()
@@ -45,7 +46,7 @@ def trace(
 @contextmanager
 def _progress() -> Iterator[Callable[[str], object]]:
     """Yield a function that shows a file's name on one line of the terminal, if stderr is one."""
-    if not sys.stderr.isatty():
+    if not draws_bars():
         yield str
         return
     clear = "\r\033[K"

@@ -5,6 +5,7 @@ Listing reads no image and imports neither numpy nor SimpleITK, because a plan l
 
 - `cases`: the files of one case, and the checks that every listing passes.
 - `atlas`, `msd`, `orcascore`, `nnunet`, `manifest`, `dicom`: one adapter for each layout.
+- `recognised`: which adapter fits a folder of one's own.
 - `further`: images beside those that an adapter lists: to predict as well, healthy scans, and
   external data sets.
 - `lists`: reads a CSV or `dataset.json`: paths, and label values that are no lesion.
@@ -14,8 +15,8 @@ Listing reads no image and imports neither numpy nor SimpleITK, because a plan l
 - `subsets`: divides cases into training, validation and test.
 - `phantoms`: synthetic data sets of known truth.
 
-The package re-exports the listing. A new adapter is a module with `list_cases(root)`, a line in
-`ADAPTERS` and its name in `pipeline.settings.data`.
+The package re-exports the listing. A new adapter is a module with `list_cases(root)`, `fits(root)`
+and `LOOKS_FOR`, a line in `ADAPTERS` and in `recognised`, and its name in `pipeline.settings.data`.
 """
 
 from __future__ import annotations

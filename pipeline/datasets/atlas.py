@@ -11,6 +11,12 @@ IMAGE = "_T1w.nii.gz"
 MASK = "_label-L_desc-T1lesion_mask.nii.gz"
 TRAINING = "Training"  # scans below it have a mask; the release keeps those without in Testing
 SUBJECT = re.compile(r"(sub-r(\d+)s\d+)_")
+LOOKS_FOR = f"files sub-r<cohort>s<number>_…{IMAGE}"
+
+
+def fits(root: Path) -> bool:
+    """Whether a scan named after subject and cohort lies below `root`."""
+    return any(SUBJECT.match(path.name) for path in root.rglob(f"sub-r*{IMAGE}"))
 
 
 def list_cases(root: Path) -> list[CaseFiles]:
@@ -33,8 +39,7 @@ def list_cases(root: Path) -> list[CaseFiles]:
             faults.append(missing_label(subject[1], mask, remedy))
         cases.append(CaseFiles(subject[1], image, label, f"R{subject[2]}", role, "MR"))
         masks.discard(mask)
-    expected = f"files sub-r<cohort>s<number>_…{IMAGE}"
-    return checked(cases, root, expected, [*faults, *orphans(masks)])
+    return checked(cases, root, LOOKS_FOR, [*faults, *orphans(masks)])
 
 
 def other_names(root: Path) -> list[Path]:

@@ -12,6 +12,15 @@ from pipeline.datasets import manifest
 from pipeline.datasets.cases import CaseFiles, checked
 from pipeline.storage.images.dicom.content import is_dicom, is_survey, may_hold_slices
 
+LOOKS_FOR = "folders of DICOM slices"
+
+
+def fits(root: Path) -> bool:
+    """Whether a folder from `root` on holds a DICOM slice."""
+    return any(
+        is_dicom(file) and may_hold_slices(file) for _, files in _folders(root) for file in files
+    )
+
 
 def list_cases(root: Path) -> list[CaseFiles]:
     """Every folder below `root` that holds slices, named after its case folder.
@@ -25,7 +34,7 @@ def list_cases(root: Path) -> list[CaseFiles]:
     if (root / manifest.TABLE).is_file():
         return manifest.list_cases(root)
     cases = [CaseFiles(*scan, None, role="unlabelled") for scan in named_scans(root)]
-    return checked(cases, root, "folders of DICOM slices")
+    return checked(cases, root, LOOKS_FOR)
 
 
 def named_scans(root: Path) -> list[tuple[str, Path]]:

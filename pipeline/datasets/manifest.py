@@ -16,7 +16,13 @@ from pipeline.settings.section import CONTROL
 TABLE = "manifest.csv"
 COLUMNS = ("case", "image", "label", "group", "role")
 NEED_LABEL = ("train", "validation", "test")
+LOOKS_FOR = f"{TABLE}, a CSV {','.join(COLUMNS)}, or the path of such a CSV"
 Fault = Callable[[str, str, str], PipelineError]  # what was found, expected, and to be done
+
+
+def fits(root: Path) -> bool:
+    """Whether `root` is a CSV, or holds a `manifest.csv`."""
+    return (root / TABLE).is_file() or (root.suffix.lower() == ".csv" and root.is_file())
 
 
 def list_cases(root: Path) -> list[CaseFiles]:

@@ -13,7 +13,23 @@ from pipeline.errors import Finding, file_fault
 from pipeline.storage.images.names import image_name, looks_like_image
 
 PAPER_LUNG_CASES = 64  # section 4.1; the release has 63
+LOOKS_FOR = f"{DESCRIPTION} with a list `training` of images that are there"
 MODALITIES = {"CT": "CT", "MRI": "MR", "MR": "MR", "T1": "MR", "T1W": "MR", "T2": "MR"}
+
+
+def fits(root: Path) -> bool:
+    """Whether `dataset.json` lists training images, of which one is there.
+
+    Raises:
+        PipelineError: `dataset.json` is broken.
+    """
+    if not (root / DESCRIPTION).is_file():
+        return False
+    description = read_description(root)
+    # nnU-Net's first version listed images by other names than theirs
+    return "training" in description and any(
+        image.exists() for image, _ in _pairs(description, root)
+    )
 
 
 def list_cases(root: Path) -> list[CaseFiles]:

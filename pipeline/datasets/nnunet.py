@@ -13,7 +13,21 @@ from pipeline.datasets.lists import DESCRIPTION, listed_path, read_description, 
 from pipeline.datasets.msd import count_notes, images_of, with_modality
 from pipeline.errors import Finding, PipelineError, file_fault
 
+LOOKS_FOR = f"{DESCRIPTION} beside files such as imagesTr/NAME_0000.nii.gz"
 SEVERAL = "images of several channels are not supported, keep one"
+
+
+def fits(root: Path) -> bool:
+    """Whether `dataset.json` names pairs by case, or lies beside images with a channel's number.
+
+    Raises:
+        PipelineError: `dataset.json` is broken.
+    """
+    if not (root / DESCRIPTION).is_file():
+        return False
+    images = images_of(root / "imagesTr")
+    channel = any(re.search(r"_\d{4}\.", image.name) for image in images)
+    return channel or "dataset" in read_description(root)
 
 
 def list_cases(root: Path) -> list[CaseFiles]:

@@ -13,6 +13,12 @@ CONTRAST = re.compile(r"(?:TR|TE|VA)V\d+P\d+[ _]?CTAI\.mh[ad]", re.IGNORECASE)
 LABEL = re.compile(r"((?:TR|TE|VA)V\d+P\d+)[ _]?R\.mh[ad]", re.IGNORECASE)
 REFERENCES = re.compile(r"reference[ _]standard", re.IGNORECASE)
 FILES = "*.[mM][hH][aAdD]"
+LOOKS_FOR = "files such as Training Set/Images/TRV1P1CTI.mhd"
+
+
+def fits(root: Path) -> bool:
+    """Whether a calcium-scoring scan, named as the challenge does, lies below `root`."""
+    return any(IMAGE.fullmatch(path.name) for path in root.rglob(FILES))
 
 
 def list_cases(root: Path) -> list[CaseFiles]:
@@ -45,7 +51,7 @@ def list_cases(root: Path) -> list[CaseFiles]:
         cases.append(CaseFiles(case, image, label, group=vendor, role=role, modality="CT"))
     known = {case for case, _, _ in images}
     faults += orphans(path for case, path in labels.items() if case not in known)
-    return checked(cases, root, "files such as Training Set/Images/TRV1P1CTI.mhd", faults)
+    return checked(cases, root, LOOKS_FOR, faults)
 
 
 def contrast_scans(root: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
 from grcsf.mae.adversarial import build_discriminator, discriminator_loss, generator_term, pasted
@@ -171,7 +172,7 @@ class MaeTraining(lightning.LightningModule):
         return bool(every) and self.current_epoch % every == 0 and self.trainer.is_global_zero
 
     def _write_picture(self, images: torch.Tensor, masks: torch.Tensor, ratio: float) -> None:
-        """Write slices, visible patches and reconstructions as a PNG and to TensorBoard."""
+        """Write slices, visible patches and reconstructions as a PNG, and to TensorBoard."""
         with torch.no_grad():
             reconstructions = pasted(self.model(images, masks), images, masks)
         picture = reconstruction_picture(images, masks, reconstructions, self.model)
@@ -179,10 +180,9 @@ class MaeTraining(lightning.LightningModule):
         name = f"epoch-{self.current_epoch + 1:04d}-masked-{round(100 * ratio)}.png"
         grey = np.nan_to_num(256 * picture).clip(0, 255).astype(np.uint8)
         Image.fromarray(grey).save(self._pictures / name)
-        if self.logger is not None:
-            board: Any = self.logger.experiment  # type: ignore[attr-defined]
+        if isinstance(self.logger, TensorBoardLogger):
             title = f"reconstructions, {ratio:.0%} masked"
-            board.add_image(title, picture, self.current_epoch, dataformats="HW")
+            self.logger.experiment.add_image(title, picture, self.current_epoch, dataformats="HW")
 
 
 def learning_rate(epoch: int, index: int, each: int, settings: Mae) -> float:

@@ -52,3 +52,17 @@ def train_on_nodes(title: str, resources: Resources) -> None:
             f"{title}: a process of this training has failed (srun ended with "
             f"{finished.returncode}); the lines above tell why"
         )
+
+
+def per_process(batch_size: int, resources: Resources) -> int:
+    """The part of a batch for each process, so that together they see batches of the same size.
+
+    Raises:
+        PipelineError: the batch does not divide evenly.
+    """
+    if batch_size % resources.processes:
+        raise PipelineError(
+            f"batch_size: found {batch_size}, expected a multiple of the {resources.processes} "
+            "processes (nodes × gpus) that train together"
+        )
+    return batch_size // resources.processes

@@ -2,15 +2,16 @@
 
 A training has a folder beside its manifest, with `checkpoints/last.ckpt` (every epoch) and, where
 the best epoch's weights are kept, these in `best.ckpt`, `history.csv` (a row for each epoch),
-`tensorboard/`, and at the end
-`model.safetensors` with `model.json`. Snakemake does not know the folder, so a failed or
-interrupted job keeps it.
+`tensorboard/` or what another logger writes, and at the end `model.safetensors` with `model.json`.
+Snakemake does not know the folder, so a failed or interrupted job keeps it.
 """
 
 from __future__ import annotations
 
 import csv
+import importlib.util
 import logging
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback, EarlyStopping
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from torch.utils.data import DataLoader
 
 from grcsf.augmentation import Strengths, draw_variations, varied
@@ -41,7 +42,7 @@ from pipeline.networks.resume import (
 )
 from pipeline.settings import Augment, Resources
 from pipeline.storage.files import replacing
-from pipeline.storage.layout import folder_of
+from pipeline.storage.layout import Layout, folder_of
 from pipeline.storage.slices import share_cache
 
 log = logging.getLogger(__name__)
@@ -146,6 +147,7 @@ def fit(
     kept: Literal["best", "last"] = "best",  # by validation loss
     patience: int | None = None,  # epochs without a lower validation loss
     further: Sequence[str] = (),  # metrics of each epoch that the module logs beside the losses
+    logger: Logger,  # see `training_logger`
 ) -> Path:
     """Train, or resume an interrupted training of the same inputs; return the kept checkpoint.
 
@@ -160,8 +162,8 @@ def fit(
     wanted = folder / "checkpoints" / f"{kept}.ckpt"
     checkpoint = prepare_folder(folder, wanted_fingerprint, wanted)
     trainer = _trainer(
-        folder,
         resources,
+        logger=logger,
         max_epochs=epochs,
         strategy=strategy_of(module, resources.processes),
         precision=PRECISIONS[precision],
@@ -183,7 +185,34 @@ def fit(
     return wanted
 
 
-def _trainer(folder: Path, resources: Resources, **options: Any) -> lightning.Trainer:
+def training_logger(kind: str, layout: Layout, manifest: Path, title: str) -> Logger:
+    """What draws a training's curves, for Lightning; `kind` is the setting `logger`.
+
+    TensorBoard and Weights & Biases write to the training's own folder, MLflow to a file store that
+    all trainings of the data set share. None of them sends anything, unless the variables of its
+    own (MLFLOW_TRACKING_URI, WANDB_MODE) say so.
+
+    Raises:
+        PipelineError: the extra is not installed.
+    """
+    if kind == "tensorboard":
+        return TensorBoardLogger(folder_of(manifest), name="tensorboard", version="")
+    if importlib.util.find_spec(kind) is None:
+        raise PipelineError(
+            f"{title}: logger: found {kind}, which is not installed; install the extra "
+            f"(pip install 'grcsf[{kind}]') or set logger: tensorboard"
+        )
+    if kind == "mlflow":
+        # several jobs may write to files at once, unlike to a database on a cluster's disk
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        where = os.environ.get("MLFLOW_TRACKING_URI") or layout.stage("mlflow").absolute().as_uri()
+        return MLFlowLogger(title, tracking_uri=where)
+    os.environ.setdefault("WANDB_SILENT", "true")  # the log says what a training does
+    offline = os.environ.get("WANDB_MODE", "offline") == "offline"
+    return WandbLogger(title, folder_of(manifest), offline=offline, project="grcsf")
+
+
+def _trainer(resources: Resources, **options: Any) -> lightning.Trainer:
     """Lightning's trainer on these resources, with its own `options`."""
     return lightning.Trainer(
         **options,
@@ -191,8 +220,7 @@ def _trainer(folder: Path, resources: Resources, **options: Any) -> lightning.Tr
         devices=max(1, resources.gpus),
         num_nodes=resources.nodes,
         plugins=[environment_of(resources.nodes), WholeCheckpoints()],
-        logger=TensorBoardLogger(folder, name="tensorboard", version=""),
-        enable_progress_bar=sys.stderr.isatty(),
+        enable_progress_bar=sys.stderr.isatty() and log.isEnabledFor(logging.INFO),
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # SliceSampler divides its slices itself
@@ -262,17 +290,3 @@ def strategy_of(module: lightning.LightningModule, processes: int) -> str:
     if processes < 2:
         return "auto"
     return "ddp" if module.automatic_optimization else "ddp_find_unused_parameters_true"
-
-
-def per_process(batch_size: int, resources: Resources) -> int:
-    """The part of a batch for each process, so that together they see batches of the same size.
-
-    Raises:
-        PipelineError: the batch does not divide evenly.
-    """
-    if batch_size % resources.processes:
-        raise PipelineError(
-            f"batch_size: found {batch_size}, expected a multiple of the {resources.processes} "
-            "processes (nodes × gpus) that train together"
-        )
-    return batch_size // resources.processes

@@ -6,7 +6,6 @@ import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
@@ -27,6 +26,8 @@ from pipeline.settings.section import (
     Count,
     Fraction,
     LabelledCases,
+    Levels,
+    Logger,
     Name,
     NotNegative,
     Optimizer,
@@ -47,16 +48,6 @@ from pipeline.settings.section import (
 from pipeline.settings.training import Adversarial, Augmentation, Training
 
 Scans = Annotated[Literal["all", "healthy"], Field(exclude_if=lambda scans: scans == "all")]
-Level = Annotated[int, Field(ge=0, le=3, strict=True)]  # 0 is full scale, 3 is 1/8
-
-
-def _each_once(levels: tuple[int, ...]) -> tuple[int, ...]:
-    each_once = levels and len(set(levels)) == len(levels)
-    require(each_once, f"found {levels}, expected at least one, each once")
-    return levels
-
-
-Levels = Annotated[tuple[Level, ...], AfterValidator(_each_once)]
 Peer = Literal["deeplabv3", "swin_unet", "trans_unet", "spin", "trans_fuse", "ut_net"]
 
 
@@ -90,6 +81,7 @@ class Mae(Section):
     adversarial: Adversarial | None = None
     augment: Augmentation = None
     picture_epochs: Count = 10
+    logger: Logger = "tensorboard"
     resources: TrainingResources = Field(default=TrainingResources(), exclude=True)
 
     @model_validator(mode="before")

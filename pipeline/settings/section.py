@@ -5,6 +5,7 @@ import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -65,7 +66,19 @@ Context = Annotated[
 ResidualInput = Annotated[bool, Field(exclude_if=lambda given: not given)]
 Repeats = Annotated[int, Field(ge=1, le=MOST_REPEATS, strict=True, exclude_if=lambda n: n == 1)]
 Subsets = Annotated[tuple[Positive, ...], Field(min_length=1)] | None
+# where a training draws its curves; no result depends on it
+Logger = Annotated[Literal["tensorboard", "mlflow", "wandb"], Field(exclude=True)]
 LabelledCases = Annotated[Annotated[int, Field(ge=2, strict=True)] | None, UNSET]
+Level = Annotated[int, Field(ge=0, le=3, strict=True)]  # 0 is full scale, 3 is 1/8
+
+
+def _each_once(levels: tuple[int, ...]) -> tuple[int, ...]:
+    each_once = levels and len(set(levels)) == len(levels)
+    require(each_once, f"found {levels}, expected at least one, each once")
+    return levels
+
+
+Levels = Annotated[tuple[Level, ...], AfterValidator(_each_once)]
 
 
 def _or_sam(value: Any, known: ValidatorFunctionWrapHandler) -> Any:

@@ -18,6 +18,7 @@ from pipeline.settings.section import (
     Betas,
     Count,
     Fraction,
+    Logger,
     Moment,
     NotNegative,
     Positive,
@@ -130,6 +131,7 @@ class Training(Section):
     augment: Augmentation = None
     precision: Precision = "fp32"
     channels_last: Annotated[bool, Off] = False
+    logger: Logger = "tensorboard"
 
     @model_validator(mode="before")
     @classmethod

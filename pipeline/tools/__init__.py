@@ -6,8 +6,10 @@ imports it, one command at a time and inside the command.
 
 - `check`: every fault of a data set, before any stage runs.
 - `complexity`: parameters, multiplications, memory and seconds of each method.
+- `derivatives`: masks with the names of BIDS derivatives.
 - `explain`: pictures of the masked passes and of the network's units.
 - `export`: a trained run as one zip, and the images that it predicts.
+- `init`: a configuration for a folder of one's own.
 - `plan`: jobs, disk and hours of a run.
 - `store`: lists, verifies and prunes stores, and exports residual maps.
 - `submission`: the masks of orCaScore's test scans in the challenge's form.

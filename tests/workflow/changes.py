@@ -75,7 +75,7 @@ CHANGES = {
     "nothing": Change(lambda _: None),
     "an image touched, same content": Change(touch),
     "the configuration reordered and commented": Change(reorder),
-    "threads, memory, minutes or `compile`": Change(change_resources),
+    "threads, memory, minutes, `compile` or a training's `logger`": Change(change_resources),
     "cases per job": Change(setting("resources.cases_per_job", 2), GRCSF),
     "a shared folder for residual stores": Change(setting("store.root", "cache")),
     "an environment file": Change(

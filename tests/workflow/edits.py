@@ -94,6 +94,8 @@ def reorder(project):
 def change_resources(project):
     for key, value in {"threads": 2, "memory_mb": 10, "minutes": 3, "compile": True}.items():
         project.change(f"resources.{key}", value)
+    project.change("datasets.head.mae.shared.logger", "mlflow")
+    project.change("datasets.heart.experiments.unet.training.logger", "wandb")
 
 
 def edit_rules(project):

@@ -14,6 +14,7 @@ from pipeline.cli import app
 from pipeline.datasets.dicom import list_cases
 from pipeline.datasets.phantoms.phantom import write_phantom
 from pipeline.storage.images.volumes import read_volume
+from pipeline.tools.init.proposal import SIZED
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -58,6 +59,12 @@ def test_commands_of_a_page_exist_with_all_their_options(page):
             command = command.commands[words.pop(0)]
         known = {name for option in command.params for name in option.opts} | {"--help"}
         assert {word for word in words if word.startswith("--")} <= known, " ".join(words)
+
+
+def test_the_tutorial_shortens_what_init_proposes():
+    text = (ROOT / "docs" / "tutorial" / "own-folders.md").read_text("utf-8")
+    assert f"s/steps: {SIZED['length'][1]}/" in text
+    assert f"s/epochs: {SIZED['epochs'][1]}/" in text
 
 
 def test_the_tutorial_s_dicom_scans_are_the_phantoms(tmp_path, monkeypatch):

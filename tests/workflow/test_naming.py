@@ -162,12 +162,14 @@ def test_no_room_is_too_large_and_each_says_what_it_is_for():
         assert not missing, f"{relative(face)}: its docstring does not name {missing}"
 
 
-def test_every_command_is_a_stage_the_phantom_a_question_or_an_export():
+def test_every_command_is_a_stage_the_phantom_the_beginning_a_question_or_an_export():
+    # writes the configuration that all others read
+    beginnings = {"init"}
     # asks something of networks, configurations and results; makes none that a rule could wait for
     questions = {"check", "complexity", "explain", "plan", "trace", "view"}
     # takes results out, for others to use
-    exports = {"export", "submission"}
-    assert commands() == {*STAGES, "phantom", *questions, *exports}
+    exports = {"derivatives", "export", "submission"}
+    assert commands() == {*STAGES, "phantom", *beginnings, *questions, *exports}
     assert [group.name for group in app.registered_groups] == ["store"]  # verbs about results
     assert not questions & set(RULE_TEXTS)
 

@@ -6,6 +6,8 @@ and `check.html` to `results/<dataset>/check/`.
 
 from __future__ import annotations
 
+import itertools
+import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +40,8 @@ from pipeline.tools.check.plausibility import (
 )
 from pipeline.tools.check.record import CaseFacts, Check, write_check
 
+log = logging.getLogger(__name__)
+
 
 def check(
     layout: Layout,
@@ -61,7 +65,14 @@ def check(
             f"grcsf phantom {dataset.source.phantom.kind} {root}"
         )
     files, findings = _listed(layout, dataset, root, further)
-    jobs = [dask.delayed(case_facts)(case, dataset) for case in files]
+    done = itertools.count(1)
+
+    def looked_at(case: CaseFiles) -> tuple[CaseFacts, list[Finding]]:
+        facts = case_facts(case, dataset)
+        log.debug("%s", case.case, extra={"done": next(done), "of": len(files)})
+        return facts
+
+    jobs = [dask.delayed(looked_at)(case) for case in files]
     read = dask.compute(*jobs, scheduler="threads", num_workers=threads)
     cases = [facts for facts, _ in read]
     findings += [finding for _, of_case in read for finding in of_case]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -17,6 +18,7 @@ from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_faults import UntouchableError
 from pipeline.storage.zarr_store import open_store, verify_store
 
+log = logging.getLogger(__name__)
 UNTOUCHABLE = "untouchable"
 MAIN_ARRAY = {"ingest": "image", "residual_maps": "residual", "predict": "probability"}
 
@@ -99,9 +101,11 @@ def store_faults(layout: Layout, dataset: Dataset) -> Iterator[tuple[Path, str]]
     listed, faults = _listed(layout)
     yield from faults
     cases = read_json(layout.cases)["cases"] if layout.cases.exists() else {}
-    seen = set()
-    for kept in list_stores(layout):
+    seen: set[Path] = set()
+    stores = list_stores(layout)
+    for kept in stores:
         seen.add(kept.path)
+        log.debug("%s", kept.path, extra={"done": len(seen) - 1, "of": len(stores) + 1})
         try:
             verify_store(kept.path)
         except PipelineError as error:
@@ -112,6 +116,7 @@ def store_faults(layout: Layout, dataset: Dataset) -> Iterator[tuple[Path, str]]
         fault = "" if current else "is not the one that its manifest lists"
         fault = fault or _shape_fault(kept, dataset, cases.get(kept.case))
         yield kept.path, fault and f"store {kept.path}: {fault}; delete it and run again"
+    log.debug("", extra={"done": len(stores) + 1, "of": len(stores) + 1})
     for path in sorted(path for path in set(listed) - seen if _is_made(layout, dataset, path)):
         yield path, f"store {path}: listed in its manifest and not there; run again"
 

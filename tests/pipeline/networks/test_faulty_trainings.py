@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline.errors import PipelineError
-from pipeline.networks.trainer import per_process, user_fault
+from pipeline.networks.nodes import per_process
+from pipeline.networks.trainer import user_fault
 from pipeline.settings import Resources
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.layout import folder_of

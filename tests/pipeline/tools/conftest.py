@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from grcsf.mae.build import build_masked_model
-from pipeline.cli.job import log_lines
+from pipeline.cli.terminal import log_lines
 from pipeline.networks.build import build_network
 from pipeline.networks.weights import keep_model
 from pipeline.settings import Dataset, Experiment, GradCam

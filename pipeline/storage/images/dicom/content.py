@@ -34,6 +34,7 @@ _US = rb"\x00(?:US\x02\x00|\x02\x00\x00\x00)"
 COLOUR = re.compile(rb"\x28\x00\x02" + _US + rb"(..)", re.S)  # samples per pixel
 ROWS = re.compile(rb"\x28\x00\x10" + _US, re.S)
 FRAMES = re.compile(rb"\x28\x00\x08\x00(?:IS..|..\x00\x00) *0*([0-9]+)", re.S)
+MODALITY = re.compile(rb"\x08\x00\x60\x00" + _CS + rb"([A-Z]+)", re.S)
 SERIES = re.compile(rb"\x20\x00\x0e\x00" + _UI + rb"([0-9.]+)", re.S)
 _NUMBER = rb" *([-+]?[0-9]*\.?[0-9]*(?:[eE][-+]?[0-9]+)?) *"
 DIRECTION = re.compile(rb"\x20\x00\x37\x00(?:DS..|..\x00\x00)" + rb"\\".join([_NUMBER] * 6), re.S)
@@ -56,6 +57,13 @@ def may_hold_slices(path: Path) -> bool:
         return path.suffix.lower() in USUAL
     samples = COLOUR.search(head)  # the first: a colour icon may follow
     return NO_SLICE.search(head) is None and (samples is None or samples[1] != b"\x03\x00")
+
+
+def stated_modality(files: Sequence[Path]) -> str:
+    """The Modality (`CT`, `MR`) that the first of files that may hold slices states, or ""."""
+    slices = next(filter(may_hold_slices, files), None)
+    stated = MODALITY.search(_start(slices, HEAD)) if slices else None
+    return stated[1].decode() if stated else ""
 
 
 def is_survey(files: Sequence[Path]) -> bool:

@@ -1,0 +1,36 @@
+"""`grcsf init`: writes a configuration for a folder of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.job import app
+from pipeline.errors import file_fault
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="a folder of images, or a CSV that lists them")],
+    output: Annotated[Path, typer.Option(help="the configuration to write")] = Path("config.yaml"),
+    experiments: Annotated[
+        str, typer.Option(help="of unet, unetpp, mrm_input and grcsf, with commas")
+    ] = "unetpp,grcsf",
+    force: Annotated[bool, typer.Option("--force", help="write over an existing file")] = False,
+) -> None:
+    """Look at FOLDER and write a commented configuration for it that runs as it is."""
+    if output.exists() and not force:
+        remedy = "choose another --output, or --force to write over it"
+        raise file_fault(output, "is there already", "a new file", remedy)
+    from pipeline.tools.init.init import init as run
+    from pipeline.tools.init.survey import survey
+
+    found = survey(folder)
+    names = [name.strip() for name in experiments.split(",") if name.strip()]
+    for note in run(found, output, names):
+        typer.echo(note)
+    typer.echo(f"{output}: for {len(found.cases)} cases of {folder}, read by {found.adapter}")
+    typer.echo(f"next: grcsf plan {output} --hours    # jobs, disk and hours, before anything runs")
+    typer.echo(f"then: snakemake --cores 2 --configfile {output}")
