@@ -29,6 +29,8 @@ def as_before(monkeypatch):
     root = logging.getLogger()
     handlers, level, own = root.handlers[:], root.level, logging.getLogger("pipeline").level
     monkeypatch.setenv("COLUMNS", "80")
+    # rich keeps a style's codes as the first terminal had them: the same one in all tests
+    monkeypatch.setenv("TERM", "xterm-256color")
     yield
     terminal.close_bar()
     terminal.choose_level(quiet=False, verbose=False)
@@ -83,7 +85,6 @@ def test_verbose_tells_details(told):
 
 def test_no_color_is_honoured(told, monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setenv("TERM", "xterm-256color")
     assert "\x1b[3" in told(Terminal()) or "\x1b[9" in told(Terminal())
     monkeypatch.setenv("NO_COLOR", "1")
     said = told(Terminal())
