@@ -17,6 +17,7 @@ from pipeline.networks.weights import keep_model
 from pipeline.settings import Split, repeat_seed
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.images.volumes import read_volume
+from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export import predict_images as images_module
 from pipeline.tools.export.bundle import open_bundle
 from pipeline.tools.export.predict_images import predict_images
@@ -71,10 +72,6 @@ def made(monkeypatch):
     return names
 
 
-def probability(folder):
-    return read_volume(folder / "d-probability.nii.gz").array
-
-
 def test_every_network_is_named_and_what_they_share_is_there_once(repeated, tmp_path):
     model = exported(repeated, tmp_path / "three.zip", members=REPEATS)
     with zipfile.ZipFile(model) as archive:
@@ -104,27 +101,32 @@ def test_a_bundle_of_one_network_is_what_it_was(run, tmp_path):
 
 
 def test_repeats_share_maps_and_give_their_mean_and_disagreement(
-    repeated, tmp_path, resources, made
+    repeated, tmp_path, resources, made, monkeypatch
 ):
-    image = raw(repeated, tmp_path / "d.nii.gz")
-    single = []
-    for number in (1, 2, 3):
-        name = "grcsf" if number == 1 else f"grcsf/repeat-{number}"
-        model = exported(repeated, tmp_path / f"{number}.zip", name)
-        predict_images([image], model, tmp_path / str(number), resources, probabilities=True)
-        single.append(probability(tmp_path / str(number)))
-    made.clear()
+    single, predict = [], images_module.predict
+
+    def kept(layout, name, subset, *others, **chosen):
+        predict(layout, name, subset, *others, **chosen)
+        if not chosen:  # of a network, and not of several
+            store = open_store(layout.prediction_store(name, subset, "d"))
+            single.append(read_array(store, "probability").astype(np.float64))
+
+    monkeypatch.setattr(images_module, "predict", kept)
     model = exported(repeated, tmp_path / "three.zip", members=REPEATS)
     options = {"probabilities": True, "uncertainty": True}
+    image = raw(repeated, tmp_path / "d.nii.gz")
     predict_images([image], model, tmp_path / "out", resources, **options)
     assert made == ["mrm"], "made once for three networks"
-    np.testing.assert_allclose(probability(tmp_path / "out"), np.mean(single, axis=0), atol=1e-3)
+    assert len(single) == 3
+    assert np.abs(single[0] - single[1]).max() > 0.01, "they differ"
+    mean = read_volume(tmp_path / "out" / "d-probability.nii.gz").array
+    np.testing.assert_allclose(mean, np.mean(single, axis=0), atol=1e-3)
     deviation = read_volume(tmp_path / "out" / "d-uncertainty.nii.gz")
     np.testing.assert_allclose(deviation.array, np.std(single, axis=0), atol=1e-3)
     assert 0 < deviation.array.max() <= 0.5
     mask = read_volume(tmp_path / "out" / "d.nii.gz")
     assert deviation.geometry == mask.geometry
-    assert ((probability(tmp_path / "out") >= 0.5) == mask.array).all()
+    assert ((mean >= 0.5) == mask.array).all()
 
 
 def test_folds_bring_their_own_maes(folded, tmp_path, resources, made):
