@@ -14,7 +14,7 @@ from pipeline.cli import app
 from pipeline.errors import PipelineError
 from pipeline.networks.build import build_network
 from pipeline.networks.weights import keep_model
-from pipeline.settings import Split, repeat_seed
+from pipeline.settings import EnsembleExperiment, Split, repeat_seed
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.images.volumes import read_volume
 from pipeline.storage.zarr_store import open_store, read_array
@@ -90,6 +90,27 @@ def test_every_network_is_named_and_what_they_share_is_there_once(repeated, tmp_
     for file, seed in zip(files, seeds, strict=True):
         row = next(line for line in card.splitlines() if file in line)
         assert [cell.strip() for cell in row.split("|")][4:8] == [str(seed), "2", "1", "1"]
+
+
+def test_the_card_shows_the_ensemble_s_own_scores_where_there_are_some(repeated, tmp_path):
+    layout, dataset = repeated
+    grcsf = dataset.experiments["grcsf"].model_copy(update={"repeats": 3})
+    experiments = {**dataset.experiments, "grcsf": grcsf}
+    experiments["seeds"] = EnsembleExperiment(ensemble=("grcsf",))
+    whole = dataset.model_copy(update={"experiments": experiments})
+    current = {"postprocess": dataset.postprocess.model_dump(mode="json")}
+    for name, mean in (("grcsf", 0.5), ("seeds", 0.75)):
+        scores = {"dice": {"mean": mean, "low": None, "high": None}}
+        content = {"scores": scores, "patients": 2, "confidence": 0.95, "settings": current}
+        write_json(layout.summary(name), content)
+    for members, said in (
+        (REPEATS, ("0.750", "those of the experiment `seeds`, in which the repeats of each of")),
+        (REPEATS[:2], ("0.500", "of single networks; the ensemble was not scored")),
+    ):
+        model = exported((layout, whole), tmp_path / f"{len(members)}.zip", members=members)
+        with zipfile.ZipFile(model) as archive:
+            card = archive.read("MODEL_CARD.md").decode()
+        assert all(text in card for text in said)
 
 
 def test_a_bundle_of_one_network_is_what_it_was(run, tmp_path):
