@@ -84,9 +84,8 @@ def read_mask(layout: Layout, experiment: str, subset: int, case: str, store: St
 def write_on_source_grid(path: Path, array: npt.NDArray[Any], store: Store) -> None:
     """Write values (z, y, x) that lie on the grid of a case's `store` in its file's geometry."""
     source = source_geometry(store)
-    write_volume(
-        path, to_source_grid(array.astype(np.float32), source, store_geometry(store)), source
-    )
+    array = array.astype(np.float32)  # in place of what was given, which may be large
+    write_volume(path, to_source_grid(array, source, store_geometry(store)), source)
 
 
 def has_mask(layout: Layout, experiment: str, subset: int, case: str) -> bool:

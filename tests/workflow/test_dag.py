@@ -70,8 +70,6 @@ def test_an_external_set_is_predicted_and_nothing_is_trained_for_it(project, con
     images = config["datasets"]["images"]
     images["external"] = {"clinic": {"adapter": "nnunet", "root": "clinic"}}
     project.configure(config, 6)
-    (refusal,) = project.call("-n", "--configfile", "config.yaml").errors
-    assert "external.clinic: clinic: not there, expected the folder of a data set" in refusal
     clinic = project.folder / "clinic"
     for folder in ("imagesTr", "labelsTr"):
         (clinic / folder).mkdir(parents=True)
@@ -85,13 +83,6 @@ def test_an_external_set_is_predicted_and_nothing_is_trained_for_it(project, con
     images["source"] = {"adapter": "atlas", "phantom": phantom}
     project.configure(config)
     assert project.plan().counts == {**ONE_SUBSET, "phantom": 1, "residual_maps": 2}
-    for label in (clinic / "labelsTr").iterdir():
-        label.unlink()
-    for image in (clinic / "imagesTr").iterdir():
-        image.rename(clinic / "labelsTr" / image.name)
-    (clinic / "labelsTr").rename(clinic / "imagesTs")
-    (refusal,) = project.call("-n", "--configfile", "config.yaml").errors
-    assert "external.clinic: found no reference among 3 cases, expected some to score" in refusal
 
 
 def test_phantoms_are_written_first_and_batched_by_their_number(project, config):

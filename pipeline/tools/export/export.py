@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.settings import Dataset, Experiment, GradCam, repeat_name, repeat_seed
+from pipeline.settings import (
+    Dataset,
+    EnsembleExperiment,
+    Experiment,
+    GradCam,
+    repeat_name,
+    repeat_seed,
+)
 from pipeline.storage.files import file_digest, make_output, read_json, write_json
 from pipeline.storage.layout import STAGES, Layout, folder_of, stage_version
 from pipeline.storage.zarr_store import open_store
@@ -36,7 +43,8 @@ def export_run(
 ) -> None:
     """Write the bundle of one or several networks of an experiment to `output`, a new `.zip`.
 
-    Its scores are those of all repeats together, which are no ensemble's.
+    Its scores are those of single networks over all repeats, or of an experiment that averages
+    the repeats, if the bundle does so, too.
 
     Raises:
         PipelineError: a training is missing, or `output` is no zip's name or there already.
@@ -63,7 +71,7 @@ def export_run(
         "settings": chosen.model_dump(mode="json"),
         "split_digest": split["digest"],
         "parameters": read_json(manifests[own[0]])["parameters"],
-        **_scores(layout, experiment, chosen),
+        **_scores(layout, dataset, experiment, members, chosen),
         "stages": {stage: stage_version(stage) for stage in STAGES},
         "packages": {package: metadata.version(package) for package in PACKAGES},
     }
@@ -153,8 +161,28 @@ def _settings(layout: Layout, dataset: Dataset, experiment: str) -> Dataset:
     return Dataset.model_validate(content)
 
 
-def _scores(layout: Layout, experiment: str, dataset: Dataset) -> dict[str, Any]:
-    """The scores of masks made with the bundle's post-processing; None if there are none."""
+def _scores(
+    layout: Layout, dataset: Dataset, experiment: str, members: Sequence[Member], chosen: Dataset
+) -> dict[str, Any]:
+    """The scores of masks made with the bundle's post-processing; None if there are none.
+
+    Where all repeats are members, and an experiment that averages them was evaluated, its scores.
+    """
+    ensembles = (
+        name
+        for name, each in dataset.experiments.items()
+        if isinstance(each, EnsembleExperiment) and each.ensemble == (experiment,)
+    )
+    trained = range(1, dataset.experiments[experiment].repeats + 1)
+    whole = {Member(subset, repeat) for subset, _ in members for repeat in trained}
+    for name in ensembles if whole == set(members) and len(members) > 1 else ():
+        scores = _scores_of(layout, name, chosen)
+        if scores["scores"] is not None:
+            return {**scores, "scored_as": name}
+    return _scores_of(layout, experiment, chosen)
+
+
+def _scores_of(layout: Layout, experiment: str, dataset: Dataset) -> dict[str, Any]:
     path = layout.summary(experiment)
     summary = read_json(path) if path.exists() else None
     current = dataset.postprocess.model_dump(mode="json")

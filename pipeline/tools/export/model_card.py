@@ -140,7 +140,12 @@ def _scores(record: Mapping[str, Any], parts: str) -> str:
     patients = f"Means over the {record['patients']} test patients of all evaluated {parts}."
     if "repeats" in record:
         patients += f" Each patient's score is the mean over {record['repeats']} repeats."
-    if "members" in record:
+    if "scored_as" in record:
+        patients += (
+            f" They are those of the experiment `{record['scored_as']}`, in which the repeats of "
+            f"each of the {parts} are averaged."
+        )
+    elif "members" in record:
         patients += " They are those of single networks; the ensemble was not scored."
     return f"{aligned([head, *rows])}\n\n{patients}"
 

@@ -14,9 +14,10 @@ from pipeline.cli import app
 from pipeline.errors import PipelineError
 from pipeline.networks.build import build_network
 from pipeline.networks.weights import keep_model
-from pipeline.settings import Split, repeat_seed
+from pipeline.settings import EnsembleExperiment, Split, repeat_seed
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.images.volumes import read_volume
+from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export import predict_images as images_module
 from pipeline.tools.export.bundle import open_bundle
 from pipeline.tools.export.predict_images import predict_images
@@ -71,10 +72,6 @@ def made(monkeypatch):
     return names
 
 
-def probability(folder):
-    return read_volume(folder / "d-probability.nii.gz").array
-
-
 def test_every_network_is_named_and_what_they_share_is_there_once(repeated, tmp_path):
     model = exported(repeated, tmp_path / "three.zip", members=REPEATS)
     with zipfile.ZipFile(model) as archive:
@@ -95,6 +92,27 @@ def test_every_network_is_named_and_what_they_share_is_there_once(repeated, tmp_
         assert [cell.strip() for cell in row.split("|")][4:8] == [str(seed), "2", "1", "1"]
 
 
+def test_the_card_shows_the_ensemble_s_own_scores_where_there_are_some(repeated, tmp_path):
+    layout, dataset = repeated
+    grcsf = dataset.experiments["grcsf"].model_copy(update={"repeats": 3})
+    experiments = {**dataset.experiments, "grcsf": grcsf}
+    experiments["seeds"] = EnsembleExperiment(ensemble=("grcsf",))
+    whole = dataset.model_copy(update={"experiments": experiments})
+    current = {"postprocess": dataset.postprocess.model_dump(mode="json")}
+    for name, mean in (("grcsf", 0.5), ("seeds", 0.75)):
+        scores = {"dice": {"mean": mean, "low": None, "high": None}}
+        content = {"scores": scores, "patients": 2, "confidence": 0.95, "settings": current}
+        write_json(layout.summary(name), content)
+    for members, said in (
+        (REPEATS, ("0.750", "those of the experiment `seeds`, in which the repeats of each of")),
+        (REPEATS[:2], ("0.500", "of single networks; the ensemble was not scored")),
+    ):
+        model = exported((layout, whole), tmp_path / f"{len(members)}.zip", members=members)
+        with zipfile.ZipFile(model) as archive:
+            card = archive.read("MODEL_CARD.md").decode()
+        assert all(text in card for text in said)
+
+
 def test_a_bundle_of_one_network_is_what_it_was(run, tmp_path):
     with zipfile.ZipFile(exported(run, tmp_path / "one.zip")) as archive:
         record = json.loads(archive.read("bundle.json"))
@@ -104,27 +122,32 @@ def test_a_bundle_of_one_network_is_what_it_was(run, tmp_path):
 
 
 def test_repeats_share_maps_and_give_their_mean_and_disagreement(
-    repeated, tmp_path, resources, made
+    repeated, tmp_path, resources, made, monkeypatch
 ):
-    image = raw(repeated, tmp_path / "d.nii.gz")
-    single = []
-    for number in (1, 2, 3):
-        name = "grcsf" if number == 1 else f"grcsf/repeat-{number}"
-        model = exported(repeated, tmp_path / f"{number}.zip", name)
-        predict_images([image], model, tmp_path / str(number), resources, probabilities=True)
-        single.append(probability(tmp_path / str(number)))
-    made.clear()
+    single, predict = [], images_module.predict
+
+    def kept(layout, name, subset, *others, **chosen):
+        predict(layout, name, subset, *others, **chosen)
+        if not chosen:  # of a network, and not of several
+            store = open_store(layout.prediction_store(name, subset, "d"))
+            single.append(read_array(store, "probability").astype(np.float64))
+
+    monkeypatch.setattr(images_module, "predict", kept)
     model = exported(repeated, tmp_path / "three.zip", members=REPEATS)
     options = {"probabilities": True, "uncertainty": True}
+    image = raw(repeated, tmp_path / "d.nii.gz")
     predict_images([image], model, tmp_path / "out", resources, **options)
     assert made == ["mrm"], "made once for three networks"
-    np.testing.assert_allclose(probability(tmp_path / "out"), np.mean(single, axis=0), atol=1e-3)
+    assert len(single) == 3
+    assert np.abs(single[0] - single[1]).max() > 0.01, "they differ"
+    mean = read_volume(tmp_path / "out" / "d-probability.nii.gz").array
+    np.testing.assert_allclose(mean, np.mean(single, axis=0), atol=1e-3)
     deviation = read_volume(tmp_path / "out" / "d-uncertainty.nii.gz")
     np.testing.assert_allclose(deviation.array, np.std(single, axis=0), atol=1e-3)
     assert 0 < deviation.array.max() <= 0.5
     mask = read_volume(tmp_path / "out" / "d.nii.gz")
     assert deviation.geometry == mask.geometry
-    assert ((probability(tmp_path / "out") >= 0.5) == mask.array).all()
+    assert ((mean >= 0.5) == mask.array).all()
 
 
 def test_folds_bring_their_own_maes(folded, tmp_path, resources, made):
