@@ -5,7 +5,6 @@ Commands import what they call inside themselves, so that `--help` is fast.
 
 - `terminal`: the log on stderr, how much of it is told, and the bar of what takes long.
 - `job`: the application, common options, and the job that a command works on.
-- `progress`: lines on stdout, and a bar on a terminal.
 - `stages`: a command for each stage; `predict`: the stage predict, and images of an exported model.
 - `tools`, `store`, `trace`, `view`, `init`: the commands of `pipeline/tools`.
 """

@@ -5,6 +5,9 @@ Heavy imports stay inside the command, so that `--help` is instant.
 
 from __future__ import annotations
 
+import itertools
+import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,10 +15,12 @@ from typing import Annotated, Literal
 import typer
 
 from pipeline.cli.job import Override, app, bound_threads, open_job, recorded
-from pipeline.cli.progress import progress
+from pipeline.cli.terminal import beside_bar
 from pipeline.errors import PipelineError
 from pipeline.settings import Resources, Untrained, configured, encoder_mae, residual_count
 from pipeline.settings.instances import instances_of, subsets_that_predict_unlabelled
+
+log = logging.getLogger(__name__)
 
 
 @app.command()
@@ -54,17 +59,16 @@ def predict(
         bound_threads(resources.threads)
         from pipeline.tools.export.predict_images import predict_images as run
 
-        with progress(len(images)) as tell:
-            run(
-                images,
-                model,
-                output,
-                resources,
-                probabilities=probabilities,
-                uncertainty=uncertainty,
-                mask_format=mask_format or "nifti",
-                tell=tell,
-            )
+        run(
+            images,
+            model,
+            output,
+            resources,
+            probabilities=probabilities,
+            uncertainty=uncertainty,
+            mask_format=mask_format or "nifti",
+            tell=_teller(len(images)),
+        )
         return
     if config is None or not dataset or not experiment:
         raise PipelineError(
@@ -78,6 +82,19 @@ def predict(
             "--threads go with images; name images, or leave them"
         )
     _predict_test_cases(config, override, dataset, experiment, subset or 1)
+
+
+def _teller(images: int) -> Callable[[str], None]:
+    """What prints the line of an image that is done, none if it is "", and moves the bar on."""
+    done = itertools.count(1)
+
+    def tell(line: str) -> None:
+        if line:
+            with beside_bar():
+                typer.echo(line)
+        log.debug("", extra={"done": next(done), "of": images})
+
+    return tell
 
 
 def _predict_test_cases(

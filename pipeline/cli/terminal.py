@@ -38,7 +38,8 @@ class TerminalLog(logging.StreamHandler):  # type: ignore[type-arg]
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Take the bar away while something else is written."""
+        """Take the bar away while something else is written; other threads wait."""
+        self.acquire()
         bar = self._bar
         if bar is not None:
             bar.stop()
@@ -47,6 +48,7 @@ class TerminalLog(logging.StreamHandler):  # type: ignore[type-arg]
         finally:
             if bar is not None:
                 bar.start()
+            self.release()
 
     def _move(self, text: str, done: int, of: int) -> None:
         if self._bar is None:
