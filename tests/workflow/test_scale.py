@@ -2,6 +2,9 @@
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +146,15 @@ def test_the_documented_table_and_hours_are_what_the_command_prints(
     stages = ("train_mae", "residual_maps", "train_segmentation", "predict", "together")
     row = " | ".join([f"| `config/{file}.yaml`", *(found[one] for one in stages)])
     assert f"{row} |\n" in (ROOT / "docs" / "reference" / "scale.md").read_text("utf-8")
+
+
+@pytest.mark.processes
+def test_the_benchmark_of_planning_runs(tmp_path):
+    shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks")  # where it keeps its figures
+    for name in ("config", "pipeline", "grcsf", "workflow"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    script = tmp_path / "benchmarks" / "planning.py"
+    command = [sys.executable, script, "--cases", "16", "--repeats", "1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^(dry run|nothing to do) +16 ", done.stdout, re.MULTILINE)
