@@ -1,11 +1,12 @@
 """Seconds that Snakemake plans for, at ATLAS's full size: Table 1, all ablations, four subsets.
 
 Run as `python benchmarks/planning.py [--cases 16 655] [--folds 4] [--repeats 3]`; folds take the
-place of the subsets. The images are empty files.
+place of the subsets. `--methods few` plans UNet++ and GRCSF as recommended, for as many cases as an
+archive has: `--cases 5000 100000 --repeats 1`. The images are empty files.
 Two calls are timed for each number of cases: the dry run when nothing is made, and the call that
 finds nothing to do when all is, with every store that the manifests list lying there. Medians by
 the clock on the wall and by the processor's time, which does not count what other processes took,
-and ratios to the smallest number of cases.
+and ratios to the smallest number of cases; beside them the memory that the largest call took.
 """
 
 import argparse
@@ -18,11 +19,13 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import yaml
 from keeping import keep
 
-from pipeline.storage.layout import in_batch
+from pipeline.storage.layout import Layout, batch_of
+from pipeline.storage.source_notes import file_stats, write_source_note
 
 ROOT = Path(__file__).parents[1]
 COHORTS = 16
@@ -35,6 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--cases", type=int, nargs="+", default=[16, 655])
     parser.add_argument("--folds", type=int, help="in place of the subsets")
+    parser.add_argument("--methods", choices=("all", "few"), default="all")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     taken: dict[int, dict[str, list[Seconds]]] = {}
@@ -42,7 +46,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for count in options.cases:
             project = Path(folder) / str(count)
-            cases = write_project(project, count, options.folds)
+            cases = write_project(project, count, options.folds, options.methods)
             dry = [snakemake(project, "-n") for _ in range(options.repeats)]
             jobs[count] = int(re.findall(r"^total +(\d+)$", dry[0][1], re.MULTILINE)[0])
             pretend(project, cases)
@@ -52,11 +56,15 @@ def main() -> None:
                 CALLS[0]: [seconds for seconds, _ in dry],
                 CALLS[1]: [seconds for seconds, _ in done],
             }
+            print(f"{count} cases: the largest call so far took {largest_mb():,.0f} MB")
     print_table(taken, jobs)
-    keep("planning", {"folds": options.folds, "seconds": taken, "jobs": jobs})
+    figures = {"folds": options.folds, "seconds": taken, "jobs": jobs, "largest_mb": largest_mb()}
+    keep(f"planning, {options.methods} methods", figures)
 
 
-def write_project(folder: Path, count: int, folds: int | None = None) -> list[str]:
+def write_project(
+    folder: Path, count: int, folds: int | None = None, methods: str = "all"
+) -> list[str]:
     """Empty images in the layout of ATLAS, and the configuration; the cases' names."""
     cases = [f"sub-r{index % COHORTS + 1:03d}s{index + 1:03d}" for index in range(count)]
     for case in cases:
@@ -65,21 +73,38 @@ def write_project(folder: Path, count: int, folds: int | None = None) -> list[st
         stem = f"{case}_ses-1_space-MNI152NLin2009aSym"
         (anatomy / f"{stem}_T1w.nii.gz").touch()
         (anatomy / f"{stem}_label-L_desc-T1lesion_mask.nii.gz").touch()
-    config, paper = (
-        yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text("utf-8"))
-        for name in ("ablations", "atlas")
-    )
+    config = few_methods() if methods == "few" else all_methods(folder)
     dataset = config["datasets"]["atlas"]
-    for part in ("experiments", "tables"):
-        dataset[part] |= paper["datasets"]["atlas"][part]
     dataset["source"]["root"] = "images"
-    checkpoint = folder / dataset["experiments"]["sam"]["checkpoint"]
-    checkpoint.parent.mkdir()
-    checkpoint.touch()
     if folds:
         dataset["split"] = {"by": "group", "folds": folds}
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
     return cases
+
+
+def read_config(name: str) -> dict[str, Any]:
+    """A configuration of the checkout."""
+    config: dict[str, Any] = yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text("utf-8"))
+    return config
+
+
+def few_methods() -> dict[str, Any]:
+    """UNet++ and GRCSF as recommended, on a CPU."""
+    config = read_config("recommended-atlas")
+    config["resources"]["gpus"] = 0
+    return config
+
+
+def all_methods(folder: Path) -> dict[str, Any]:
+    """Those of the ablations and of Table 1, with SAM's checkpoint."""
+    config, paper = read_config("ablations"), read_config("atlas")
+    dataset = config["datasets"]["atlas"]
+    for part in ("experiments", "tables"):
+        dataset[part] |= paper["datasets"]["atlas"][part]
+    checkpoint = folder / dataset["experiments"]["sam"]["checkpoint"]
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
+    return config
 
 
 def snakemake(project: Path, *arguments: str) -> tuple[Seconds, str]:
@@ -106,9 +131,15 @@ def children_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def largest_mb() -> float:
+    """The memory of the largest call so far."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
 def pretend(project: Path, cases: list[str]) -> None:
     """Make every output that a run has, with the stores of residual maps and a fifth predicted."""
     _, summary = snakemake(project, "--summary")
+    members: dict[str, list[str]] = {}  # of each batch
     for name in re.findall(r"^(results/\S+)\t", summary, re.MULTILINE):
         path = project / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,12 +148,19 @@ def pretend(project: Path, cases: list[str]) -> None:
         if stage == "ingest":
             outputs = [f"{case}.zarr" for case in cases]
         elif stage == "residual_maps":
-            outputs = [f"{case}.zarr" for case in cases if in_batch(case, batch)]
+            if batch not in members:
+                total = int(batch.split("of")[1])
+                for case in cases:
+                    members.setdefault(batch_of(case, total), []).append(f"{case}.zarr")
+            outputs = members.get(batch, [])
         elif stage in ("predict", "postprocess"):
             outputs = [f"{path.stem}/{case}.zarr" for case in cases[:: 5 * 4]]
         for output in outputs:
             (path.parent / output).mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"outputs": outputs}), "utf-8")
+    read = file_stats((project / "images").rglob("*.nii.gz"))
+    relative = {path.relative_to(project): seen for path, seen in read.items()}
+    write_source_note(Layout(project / "results", "atlas").sources("ingest"), relative, {})
     snakemake(project, "--touch", "--forceall", "--cores", "1")
 
 

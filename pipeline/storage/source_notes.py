@@ -63,6 +63,19 @@ def source_changes(note: Path) -> SourceChanges:
     return changes
 
 
+def listing_changes(note: Path, files: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """Of the files that a stage would read now, those that are not noted; and noted ones beyond.
+
+    A note that cannot be used tells of none: `source_changes` says that nothing is known.
+    """
+    noted = _noted(note)
+    if noted is None:
+        return [], []
+    listed = {os.path.normpath(path) for path in files}
+    known = set(map(os.path.normpath, noted))
+    return [*map(Path, sorted(listed - known))], [*map(Path, sorted(known - listed))]
+
+
 def note_touched(note: Path, touched: Mapping[str, Mapping[str, Any]]) -> None:
     """Spare the next plan the reading of files that were only touched."""
     with suppress(OSError):  # the results are somebody else's, and the files are read again

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -216,3 +217,26 @@ def test_a_healthy_scan_beside_phantoms_is_read_again_where_it_is_replaced(again
     assert "ingest heart" not in again.plan().jobs
     SimpleITK.WriteImage(image + 2, scan)
     assert "ingest heart" in again.plan().jobs
+
+
+@pytest.mark.processes
+def test_of_many_images_a_plan_finds_what_came_went_and_changed(again, tmp_path):
+    again.copy_checkout()
+    rules = again.checkout / "workflow" / "rules" / "inputs.smk"
+    text = re.sub(r"^(MOST_SOURCES) = .*$", r"\1 = 0", rules.read_text("utf-8"), flags=re.MULTILINE)
+    rules.write_text(text, "utf-8")
+    again.run()  # Snakemake has recorded more inputs than there are now, and looks once more
+    for number, (change, is_due) in enumerate(
+        {
+            "an image touched, same content": False,
+            "a test case's image edited": True,
+            "a test case's image replaced by an older file": True,
+            "a healthy scan added": True,
+            "a test case removed": True,
+        }.items()
+    ):
+        folder = tmp_path / f"many-{number}"
+        subprocess.run(["cp", "-a", again.folder, folder], check=True)
+        project = replace(again, folder=folder, checkout=folder / "checkout")
+        CHANGES[change].make(project)
+        assert ("ingest head" in project.plan().jobs) is is_due, change

@@ -22,6 +22,12 @@ from pipeline.settings.instances import instances_of
 from pipeline.settings.paths import checkpoint_files
 from pipeline.settings.tables import table_experiments
 from pipeline.storage.layout import batch_names
+from pipeline.storage.source_notes import listing_changes
+
+
+# Source files of a data set at most that Snakemake itself compares. For every job that waits for
+# ingest it goes through all that ingest reads, so the time of a plan would grow as their square.
+MOST_SOURCES = 20_000
 
 
 def brought(dataset):
@@ -74,7 +80,24 @@ def raw_files(wildcards):
         return [LAYOUTS[wildcards.dataset].phantom_truth, *predicted, *lists, *others]
     root = or_exit(source_root, SETTINGS, wildcards.dataset)
     images = [file for case in source_cases(wildcards.dataset) for file in source_files(case)]
-    return [*list_files(root), *lists, *images]
+    lists = [*list_files(root), *lists]
+    if len(images) <= MOST_SOURCES:
+        return [*lists, *images]
+    if workflow.is_main_process:
+        compare_listing(wildcards.dataset, (*lists, *images))
+    return lists
+
+
+@functools.cache
+def compare_listing(dataset, files):
+    """Make ingest due where images came or went; those that are other by now, `CALL` finds."""
+    layout = LAYOUTS[dataset]
+    if not layout.cases.exists():
+        return
+    came, gone = listing_changes(layout.sources("ingest"), files)
+    if came or gone:
+        logger.info(f"{dataset}: {len(came)} files came and {len(gone)} went since ingest read them")
+        workflow.dag.forcefiles.add(str(layout.cases))
 
 
 def is_given(role):
