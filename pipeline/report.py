@@ -29,7 +29,7 @@ from pipeline.storage.files import read_json, write
 from pipeline.storage.layout import STAGES, Layout, stage_version
 from pipeline.storage.roles import external_cases, external_test_cases, labelled_test_cases
 
-VERSION = 9
+VERSION = 10
 log = logging.getLogger(__name__)
 Scores = Mapping[str, pd.DataFrame]
 

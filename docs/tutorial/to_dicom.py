@@ -43,14 +43,18 @@ def write_series(image: SimpleITK.Image, folder: Path) -> None:
         one.save_as(folder / f"{number:04}.dcm", enforce_file_format=True)
 
 
+if len(sys.argv) != 3:
+    sys.exit("error: expected two folders: python docs/tutorial/to_dicom.py MSD OUTPUT")
 source, output = map(Path, sys.argv[1:])
+if output.exists():
+    sys.exit(f"error: {output}: is there already, expected a new folder; delete it or name another")
+(output / "scans" / "masks").mkdir(parents=True)
 lines = ["case,image,label"]
 for path in sorted(source.glob("images*/*.nii.gz")):
     name, label = path.name.removesuffix(".nii.gz"), source / "labelsTr" / path.name
     kind, mask = ("scans" if label.exists() else "new"), output / "scans" / "masks" / path.name
     write_series(SimpleITK.ReadImage(str(path)), output / kind / name)
     if label.exists():
-        mask.parent.mkdir(exist_ok=True)
         SimpleITK.WriteImage(SimpleITK.ReadImage(str(label)), str(mask))
         lines.append(f"{name},{name},masks/{path.name}")
 (output / "scans" / "manifest.csv").write_text("\n".join(lines) + "\n", "utf-8")

@@ -25,6 +25,7 @@ def init(
         remedy = "choose another --output, or --force to write over it"
         raise file_fault(output, "is there already", "a new file", remedy)
     from pipeline.tools.init.init import init as run
+    from pipeline.tools.init.proposal import dataset_name
     from pipeline.tools.init.survey import survey
 
     found = survey(folder)
@@ -32,5 +33,7 @@ def init(
     for note in run(found, output, names):
         typer.echo(note)
     typer.echo(f"{output}: for {len(found.cases)} cases of {folder}, read by {found.adapter}")
-    typer.echo(f"next: grcsf plan {output} --hours    # jobs, disk and hours, before anything runs")
+    check = f"grcsf check --config {output} --dataset {dataset_name(found)}"
+    typer.echo(f"next: {check}    # is the data set whole?")
+    typer.echo(f"then: grcsf plan {output} --hours    # jobs, disk and hours, before anything runs")
     typer.echo(f"then: snakemake --cores 2 --configfile {output}")

@@ -17,8 +17,9 @@ from pipeline.storage.zarr_store import open_store, read_array, store_attributes
 Plane = npt.NDArray[np.float32]
 IMAGE = "the image itself"
 SIGN = (
-    "Maps of {name} keep the sign, so they tell as much below 0.5 as above it: a lesion pixel is "
-    "then the darker one, against what was foreseen, as often as the figure in brackets says."
+    "Maps of {name} keep the sign, so they tell as much below 0.5 as above it: where a figure "
+    "is below, the one in brackets says how often a lesion pixel is the darker one, against what "
+    "was foreseen."
 )
 
 

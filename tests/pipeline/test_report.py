@@ -15,7 +15,7 @@ from pipeline.compare import compare
 from pipeline.errors import PipelineError
 from pipeline.evaluate import evaluate
 from pipeline.evaluation.case_view import residual_planes
-from pipeline.evaluation.colours import BRIGHTER
+from pipeline.evaluation.colours import BRIGHTER, REFERENCE
 from pipeline.evaluation.contrast import contrast_table
 from pipeline.postprocess import postprocess
 from pipeline.report import report
@@ -122,6 +122,21 @@ def test_a_case_is_shown_in_every_slice_with_lesion_or_prediction(page):
         pictures = [base64.b64decode(webp) for webp in re.findall(r"webp;base64,([^\"]+)", figure)]
         sizes = [Image.open(io.BytesIO(picture)).size for picture in pictures]
         assert sizes == [(20, 24), (16, 16), (16, 16)] * len(places)
+
+
+def test_the_whole_slice_has_every_prediction_also_outside_the_close_up(page):
+    def outlines(panel):
+        drawn = re.findall(r'stroke="(#\w+)" stroke-width="[\d.]+" d="(.+?)"', panel)
+        return {(colour, path) for colour, path in drawn if colour != REFERENCE}
+
+    slices = [part.partition('<p class="place">')[0] for part in page.split('class="panels"')[1:]]
+    whole, near = [], []
+    for slice_ in slices:
+        first, *_, last = slice_.split('<div class="panel ')[1:]
+        whole.append(outlines(first))
+        near.append(outlines(last))
+    assert whole == near
+    assert max(map(len, whole)) == len(NAMES)
 
 
 def test_cases_too_large_for_one_page_have_a_page_each_and_none_stays(tree, tmp_path, monkeypatch):

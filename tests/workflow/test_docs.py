@@ -68,12 +68,14 @@ def test_the_tutorial_shortens_what_init_proposes():
 
 
 def test_the_tutorial_s_dicom_scans_are_the_phantoms(tmp_path, monkeypatch):
-    msd = tmp_path / "msd"
+    msd, hospital = tmp_path / "msd", tmp_path / "hospital"
     write_phantom("chest", msd, cases=3, unlabelled=1, shape=(8, 16, 16))  # the third is oblique
     script = ROOT / "docs" / "tutorial" / "to_dicom.py"
-    monkeypatch.setattr("sys.argv", [str(script), str(msd), str(tmp_path)])
+    monkeypatch.setattr("sys.argv", [str(script), str(msd), str(hospital)])
     runpy.run_path(str(script))
-    cases = list_cases(tmp_path / "scans")
+    with pytest.raises(SystemExit, match="hospital: is there already, expected a new folder"):
+        runpy.run_path(str(script))
+    cases = list_cases(hospital / "scans")
     assert [case.case for case in cases] == ["lung_001", "lung_002", "lung_003"]
     for case in cases:
         scan, phantom = read_volume(case.image), read_volume(msd / f"imagesTr/{case.case}.nii.gz")
@@ -81,4 +83,4 @@ def test_the_tutorial_s_dicom_scans_are_the_phantoms(tmp_path, monkeypatch):
         np.testing.assert_allclose(scan.geometry.direction, phantom.geometry.direction, atol=1e-6)
         np.testing.assert_allclose(scan.geometry.spacing, phantom.geometry.spacing, atol=1e-4)
         np.testing.assert_allclose(scan.geometry.origin, phantom.geometry.origin, atol=1e-3)
-    assert len(list((tmp_path / "new" / "lung_901").iterdir())) == 8
+    assert len(list((hospital / "new" / "lung_901").iterdir())) == 8

@@ -62,7 +62,9 @@ def test_a_phantom_s_configuration_is_that_of_its_kind(
     tmp_path, kind, adapter, scaling, metrics, side
 ):
     write_phantom(kind, tmp_path / "images", cases=5, seed=1, shape=(8, 64, 64))
-    chosen, text, _ = init(tmp_path / "images")
+    chosen, text, said = init(tmp_path / "images")
+    config = tmp_path / "config.yaml"
+    assert f"next: grcsf check --config {config} --dataset images " in said
     assert chosen.source.adapter == adapter
     assert {key: getattr(chosen.slices, key) for key in scaling} == scaling
     assert (chosen.slices.size, chosen.slices.plane) == ((side, side), "axial")
