@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.cli.job import app
-from pipeline.errors import file_fault
 
 
 @app.command()
@@ -21,19 +21,19 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="write over an existing file")] = False,
 ) -> None:
     """Look at FOLDER and write a commented configuration for it that runs as it is."""
-    if output.exists() and not force:
-        remedy = "choose another --output, or --force to write over it"
-        raise file_fault(output, "is there already", "a new file", remedy)
+    from pipeline.tools.init.init import check_asked
     from pipeline.tools.init.init import init as run
     from pipeline.tools.init.proposal import dataset_name
     from pipeline.tools.init.survey import survey
 
-    found = survey(folder)
     names = [name.strip() for name in experiments.split(",") if name.strip()]
+    check_asked(folder, output, names, force=force)
+    found = survey(folder)
     for note in run(found, output, names):
         typer.echo(note)
     typer.echo(f"{output}: for {len(found.cases)} cases of {folder}, read by {found.adapter}")
-    check = f"grcsf check --config {output} --dataset {dataset_name(found)}"
+    path = shlex.quote(str(output))
+    check = f"grcsf check --config {path} --dataset {dataset_name(found)}"
     typer.echo(f"next: {check}    # is the data set whole?")
-    typer.echo(f"then: grcsf plan {output} --hours    # jobs, disk and hours, before anything runs")
-    typer.echo(f"then: snakemake --cores 2 --configfile {output}")
+    typer.echo(f"then: grcsf plan {path} --hours    # jobs, disk and hours, before anything runs")
+    typer.echo(f"then: snakemake --cores 2 --configfile {path}")

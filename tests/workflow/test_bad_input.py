@@ -159,6 +159,15 @@ def test_an_image_that_is_not_there(project, config):
     assert "ingest images" in project.plan().jobs
 
 
+def test_braces_in_the_path_of_an_image(project, config):
+    config["datasets"]["images"]["source"]["root"] = "im{a}ges"
+    project.configure(config, 3)
+    (project.folder / "images").rename(project.folder / "im{a}ges")
+    line = the_one_line(project.call("-n", *CONFIG))
+    assert "im{a}ges/" in line
+    assert line.endswith("as Snakemake takes them for wildcards; rename it, or give a link to it")
+
+
 def test_phantoms_that_cannot_be_split_are_not_written(project, config):
     config["datasets"]["images"].update(PHANTOMS)
     project.configure(config)

@@ -77,15 +77,15 @@ def raw_files(wildcards):
         predicted = [image.path for image in further if image.role == "unlabelled"]
         scans = [case for case in source_cases(wildcards.dataset) if is_given(case.role)]
         others = [file for case in scans for file in source_files(case)]
-        return [LAYOUTS[wildcards.dataset].phantom_truth, *predicted, *lists, *others]
+        return unbraced([LAYOUTS[wildcards.dataset].phantom_truth, *predicted, *lists, *others])
     root = or_exit(source_root, SETTINGS, wildcards.dataset)
     images = [file for case in source_cases(wildcards.dataset) for file in source_files(case)]
     lists = [*list_files(root), *lists]
     if len(images) <= MOST_SOURCES:
-        return [*lists, *images]
+        return unbraced([*lists, *images])
     if workflow.is_main_process:
         compare_listing(wildcards.dataset, (*lists, *images))
-    return lists
+    return unbraced(lists)
 
 
 @functools.cache
@@ -98,6 +98,15 @@ def compare_listing(dataset, files):
     if came or gone:
         logger.info(f"{dataset}: {len(came)} files came and {len(gone)} went since ingest read them")
         workflow.dag.forcefiles.add(str(layout.cases))
+
+
+def unbraced(files):
+    """The files of an input function, in which Snakemake takes braces for wildcards."""
+    for file in map(str, files):
+        if "{" in file or "}" in file:
+            told = "found braces in a path, expected none, as Snakemake takes them for wildcards"
+            sys.exit(f"error: {file}: {told}; rename it, or give a link to it")
+    return files
 
 
 def is_given(role):

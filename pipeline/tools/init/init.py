@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import yaml
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, file_fault
 from pipeline.planning.preflight import check_split, check_units
 from pipeline.settings.reading import load_settings
+from pipeline.settings.section import CONTROL
 from pipeline.storage.files import replacing
 from pipeline.tools.init.proposal import (
     EXPERIMENTS,
@@ -33,6 +36,35 @@ NO_FREE_SLICES = (
     "no slice without lesion was seen, from which an MAE could learn: experiments with residual "
     "maps are left out; give scans without lesion (source.healthy) to have them"
 )
+ONE_MODALITY = "expected one, which all are read as: list the others apart, or set source.modality"
+
+
+def check_asked(root: Path, output: Path, experiments: Sequence[str], *, force: bool) -> None:
+    """Refuse what no configuration can be written for, or to, before any image is read.
+
+    Raises:
+        PipelineError: an existing file without `force`, an unknown experiment, none, or a path that
+            a configuration would take for another.
+    """
+    if output.is_dir():  # which no `force` may remove
+        raise file_fault(output, "is a folder", "a new file", "name a file in it")
+    if output.exists() and not force:
+        remedy = "choose another --output, or --force to write over it"
+        raise file_fault(output, "is there already", "a new file", remedy)
+    if unknown := [name for name in experiments or [""] if name not in EXPERIMENTS]:
+        expected = f"expected some of {', '.join(EXPERIMENTS)}"
+        raise PipelineError(f"--experiments: found {unknown[0]!r}, {expected}")
+    absolute = str(root.absolute())
+    # $ begins a variable there, and Snakemake takes braces for wildcards; names may be no text
+    if set("${}") & set(absolute) or CONTROL.search(absolute) or not _is_text(absolute):
+        found, remedy = "a path that no configuration can hold", "rename it, or give a link to it"
+        raise file_fault(
+            Path(ascii(absolute)), found, "text without $, braces or line breaks", remedy
+        )
+
+
+def _is_text(path: str) -> bool:
+    return path.encode(errors="replace").decode() == path
 
 
 def init(found: Survey, output: Path, experiments: Sequence[str]) -> list[str]:
@@ -41,19 +73,21 @@ def init(found: Survey, output: Path, experiments: Sequence[str]) -> list[str]:
     It is read and checked before it takes its place.
 
     Raises:
-        PipelineError: an unknown experiment, or a split that so few cases do not allow.
+        PipelineError: a split that so few cases do not allow.
     """
-    if unknown := [name for name in experiments if name not in EXPERIMENTS]:
-        expected = f"expected some of {', '.join(EXPERIMENTS)}"
-        raise PipelineError(f"--experiments: found {unknown[0]!r}, {expected}")
     notes = [str(fault) for fault in found.faults]
+    kinds = Counter(each.modality for each in found.sample).most_common()
+    if len(kinds) > 1:
+        seen = ", ".join(f"{kind} in {count}" for kind, count in kinds)
+        notes.append(f"{found.root}: images of several modalities ({seen}); {ONE_MODALITY}")
     chosen = list(dict.fromkeys(experiments))
     if free_slices(found) == 0 and set(chosen) & set(WITH_MAPS):
         notes.append(NO_FREE_SLICES)
         chosen = [name for name in chosen if name not in WITH_MAPS] or ["unetpp"]
     text = configuration(found, chosen, proposals(found))
     with replacing(output) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        # a comment may name a file whose name holds bytes that are no text
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         settings = load_settings(temporary)
         (dataset,) = settings.datasets.values()
         check_split(dataset, found.cases, settings.seed)
@@ -70,7 +104,7 @@ def configuration(found: Survey, experiments: Sequence[str], proposed: Proposals
 
     def said(name: str) -> str:
         one = proposed[name]
-        return f"{one.key}: {one.value}{WHY}{one.why}"
+        return f"{one.key}: {one.value}{WHY}{' '.join(one.why.split())}"
 
     filled = template.render(
         said=said,
@@ -78,7 +112,7 @@ def configuration(found: Survey, experiments: Sequence[str], proposed: Proposals
         cases=f"{len(found.cases)} cases",
         sampled=len(found.sample) + len({fault.case for fault in found.faults}),
         gpus={"value": proposed["gpus"].value != "0"},
-        name=dataset_name(found),
+        name=_key(dataset_name(found)),
         options=[option for option in OPTIONS if option in proposed],
         roles=any(case.role for case in found.labelled),
         maes=_maes(experiments, proposed),
@@ -86,6 +120,11 @@ def configuration(found: Survey, experiments: Sequence[str], proposed: Proposals
         calcium=calcium(found),
     )
     return "".join(f"{line}\n" for row in filled.splitlines() for line in _commented(row))
+
+
+def _key(name: str) -> str:
+    """A name as YAML reads it back as text: `2024-01-15` would be a date, and `12` a number."""
+    return name if yaml.safe_load(name) == name else json.dumps(name)
 
 
 def _maes(experiments: Sequence[str], proposed: Proposals) -> list[dict[str, Any]]:

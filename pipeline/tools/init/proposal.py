@@ -25,6 +25,7 @@ FEW_SLICES = 2000  # without lesion: one MAE for both ratios sees each of them m
 HU_STEP = 25  # of a window's ends
 AIR = -1024  # HU, below which there is only padding
 CALCIUM_WINDOW = (-200, 800)
+LONGEST_NAME = 80  # of a data set, whose results have folders of that name
 LARGE_SIDE = 448  # from here on batches are small, as the paper's are
 # with a graphics card, and without
 SIZED = {"preset": ("large", "tiny"), "length": ("200", "3000"), "width": ("64", "8")}
@@ -82,7 +83,7 @@ def free_slices(found: Survey) -> int:
 def dataset_name(found: Survey) -> str:
     """The folder's name, as far as a configuration takes it."""
     name = found.root.resolve().stem if found.root.is_file() else found.root.resolve().name
-    return re.sub(r"[^A-Za-z0-9_+-]+", "-", name).strip("-_+") or "own"
+    return re.sub(r"[^A-Za-z0-9_+-]+", "-", name).strip("-_+")[:LONGEST_NAME] or "own"
 
 
 def _resources(gpus: int) -> list[Told]:

@@ -176,6 +176,40 @@ def test_a_written_configuration_is_not_lost(tmp_path):
     assert yaml.safe_load(output.read_text())["datasets"].keys() == {"list"}
 
 
+def test_a_folder_is_never_written_over(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "scan").touch()
+    with pytest.raises(PipelineError, match="kept: is a folder, expected a new file"):
+        init(tmp_path, tmp_path / "kept", "--force")
+    assert (tmp_path / "kept" / "scan").exists()
+
+
+@pytest.mark.parametrize("name", ["2024-01-15", "12", "null"])
+def test_a_folder_s_name_that_yaml_reads_as_no_text_names_the_data_set(tmp_path, name):
+    (tmp_path / name).mkdir()
+    ct(tmp_path / name, 3).rename(tmp_path / name / "manifest.csv")
+    init(tmp_path / name, None, "--experiments", "unet")
+    assert list(load_settings(tmp_path / "config.yaml").datasets) == [name]
+
+
+@pytest.mark.parametrize("name", ["a$HOME", "a{b}", "a\nb", "a\u2028b", "a\udcffb"])
+def test_a_path_that_would_mean_another_one_in_a_configuration_is_refused(tmp_path, name):
+    with pytest.raises(PipelineError, match="a path that no configuration can hold") as caught:
+        init(tmp_path / name, tmp_path / "config.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_experiment_is_told_and_a_mixture_of_modalities(tmp_path):
+    (tmp_path / "own").mkdir()
+    listed = ct(tmp_path / "own", 3)
+    with pytest.raises(PipelineError, match="--experiments: found '', expected some of unet"):
+        init(listed, tmp_path / "config.yaml", "--experiments", ",")
+    write_volume(tmp_path / "own" / "c1.mha", image(1)[0], GRID)
+    *_, said = init(listed, tmp_path / "my config.yaml", "--experiments", "unet")
+    assert "images of several modalities (CT in 2, MR in 1); expected one" in said
+    assert f"--configfile '{tmp_path}/my config.yaml'" in said
+
+
 def test_a_folder_that_fits_nothing_is_told_what_each_adapter_looks_for(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(PipelineError, match="fits no adapter") as caught:
