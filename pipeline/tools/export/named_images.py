@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.datasets.cases import CASE_NAME, NAME_RULE
 from pipeline.errors import PipelineError
+from pipeline.storage.images.dicom.content import USUAL as DICOM_SUFFIXES
 from pipeline.storage.images.names import image_name
 
 
@@ -21,8 +22,9 @@ def named_images(images: Sequence[Path]) -> tuple[dict[str, Path], dict[str, lis
     named, faults = defaultdict(list), defaultdict(list)
     for image in images:
         name = image_name(image)
-        if image.is_file():  # a folder's name may be a UID
-            name = name.removesuffix(".dcm")
+        # a folder's name may be a UID
+        if image.is_file() and Path(name).suffix.lower() in DICOM_SUFFIXES:
+            name = Path(name).stem
         if CASE_NAME.fullmatch(name):
             named[name].append(image)
         else:

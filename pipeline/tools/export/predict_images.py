@@ -23,7 +23,7 @@ import numpy.typing as npt
 from grcsf.agatston import calcium_score
 from grcsf.calcium import claim_candidates
 from grcsf.components import lesion_sizes, voxel_volume_mm3
-from pipeline.datasets.cases import CaseFiles
+from pipeline.datasets.cases import CaseFiles, source_files
 from pipeline.errors import PipelineError, findings_of
 from pipeline.ingest import ingest_case
 from pipeline.networks.grad_cam import grad_cam_maps
@@ -34,6 +34,7 @@ from pipeline.residual_maps import residual_maps
 from pipeline.settings import EnsembleExperiment, GradCam, Resources, encoder_mae
 from pipeline.settings.instances import instances_of, residual_instance
 from pipeline.storage.files import make_output, read_json, replacing, write, write_json
+from pipeline.storage.images.dicom.content import stated_modality
 from pipeline.storage.images.dicom.new_segmentation import SegmentedSeries, segmentation_bytes
 from pipeline.storage.images.volumes import read_volume
 from pipeline.storage.layout import Layout, folder_of
@@ -160,9 +161,19 @@ def _read(tree: Path, bundle: Bundle, name: str, file: Path, mask_format: MaskFo
         image.faults += image.entry.get("faults", ())
         for note in image.entry.get("notes", ()):
             log.info("note: %s: %s", name, note)
-        if mask_format == "seg" and not image.faults:
-            image.series = seg_source(file, bundle)
+        if not image.faults:
+            _tell_other_modality(case)
+            image.series = seg_source(file, bundle) if mask_format == "seg" else None
     return image
+
+
+def _tell_other_modality(case: CaseFiles) -> None:
+    """Warn of a DICOM image that states another modality than the model was trained on."""
+    stated = stated_modality(source_files(case))
+    if stated and case.modality and stated != case.modality:
+        found = f"DICOM of modality {stated}, and the model was trained on {case.modality}"
+        remedy = "look whether it is the right scan, or the right model"
+        log.warning("%s: %s: %s; %s", case.case, case.image, found, remedy)
 
 
 def _run_stages(

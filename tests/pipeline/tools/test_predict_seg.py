@@ -53,6 +53,17 @@ def test_a_segmentation_holds_the_mask_that_nifti_would_and_is_the_same_again(
     assert len({file.read_bytes() for file in slices}) == 1
 
 
+def test_dicom_of_another_modality_is_told_and_named_without_its_ending(
+    run, tmp_path, resources, model, caplog
+):
+    ct = series(run, tmp_path / "SCAN.DCM", write_frames, edit=lambda *_: None)
+    mr = series(run, tmp_path / "other.dcm", write_frames)
+    predict_images([ct, mr], model, tmp_path / "out", resources, mask_format="seg")
+    assert {path.stem for path in (tmp_path / "out").iterdir()} == {"SCAN", "other"}
+    (told,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert told.startswith(f"SCAN: {ct}: DICOM of modality CT, and the model was trained on MR; ")
+
+
 def test_what_is_no_dicom_is_refused_before_anything_is_computed(run, tmp_path):
     images = [series(run, tmp_path / "slices"), raw(run, tmp_path / "d.nii")]
     chosen = ("--model", tmp_path / "none.zip", "--output", tmp_path / "out", "--format", "seg")
