@@ -92,7 +92,8 @@ def _teller(images: int) -> Callable[[str], None]:
         if line:
             with beside_bar():
                 typer.echo(line)
-        log.debug("", extra={"done": next(done), "of": images})
+        name = line.partition(":")[0] or "an image that could not be used"
+        log.debug("%s", name, extra={"done": next(done), "of": images})
 
     return tell
 

@@ -51,11 +51,13 @@ class TerminalLog(logging.StreamHandler):  # type: ignore[type-arg]
             self.release()
 
     def _move(self, text: str, done: int, of: int) -> None:
+        begins = self._bar is None
         if self._bar is None:
             self._bar = _new_bar()
             self._bar.add_task("")
-            self._bar.start()
         self._bar.update(self._bar.task_ids[0], description=text, completed=done, total=of)
+        if begins:  # as late as this, or it would first show 0 of 100
+            self._bar.start()
         if done >= of:
             self.close_bar()
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from pipeline import cli
 from pipeline.cli import terminal
+from pipeline.cli.predict import _teller as teller
 
 ROOT = Path(__file__).parents[3]
 log = logging.getLogger("pipeline.stage")
@@ -71,6 +72,7 @@ def test_a_terminal_has_a_bar_that_goes_when_all_is_done(told):
     assert "3/3" in said
     assert said.endswith("look\n")
     assert "case 3" in said
+    assert "/100" not in said
 
 
 def test_quiet_tells_warnings_alone_and_draws_nothing(told):
@@ -102,6 +104,18 @@ def test_what_is_printed_stands_clear_of_the_bar(monkeypatch):
         hidden = stream.getvalue()
     assert hidden.endswith("\x1b[2K"), "the bar's line is cleared"
     assert "a" in stream.getvalue()[len(hidden) :], "and drawn again"
+
+
+def test_no_line_of_predicted_images_is_empty(monkeypatch, capsys):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    terminal.choose_level(quiet=False, verbose=True)
+    tell = teller(2)
+    tell("scan: 1 ml, 1 lesion")
+    tell("")
+    lines = [line.partition(" ")[2] for line in stream.getvalue().splitlines()]
+    assert lines == ["scan", "an image that could not be used"]
+    assert capsys.readouterr().out == "scan: 1 ml, 1 lesion\n"
 
 
 def test_both_at_once_are_refused(monkeypatch):
