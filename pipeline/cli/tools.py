@@ -206,12 +206,12 @@ def derivatives(
     override: Override = "",
 ) -> None:
     """Write an experiment's masks with the names and description of BIDS derivatives."""
-    job = open_job(config, override, dataset, experiment=experiment)
-    if subset:
-        check_names(job, experiment=experiment, subset=subset)
+    job = open_job(config, override, dataset, experiment=configured(experiment))
+    subsets = [subset] if subset else job.dataset.subsets_of(configured(experiment))
+    for number in subsets:
+        check_names(job, experiment=experiment, subset=number)
     from pipeline.tools.derivatives import derivatives as run
 
-    subsets = [subset] if subset else job.dataset.subsets_of(configured(experiment))
     for path in run(job.layout, experiment, subsets, output, program_version()):
         typer.echo(path)
 

@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from pipeline.storage.layout import Layout
 from pipeline.storage.masks import read_mask, source_geometry, store_geometry
 from pipeline.storage.zarr_store import Store, open_store
 
+DESCRIPTION = "dataset_description.json"
 BIDS_VERSION = "1.10.0"
 ENDING = "space-orig_label-lesion"  # on the grid of the image's own file
 SESSION = re.compile(r"(?:^|_)ses-([A-Za-z0-9]+)(?=_|$)")
@@ -36,9 +38,11 @@ def derivatives(
     A case that several subsets predict has a file of each, told apart by `desc-subset1` and so on.
 
     Raises:
-        PipelineError: a mask is missing or has changed, two cases would share a name, or the
-            source's grid is one that NIfTI cannot hold.
+        PipelineError: a mask is missing or has changed, two cases would share a name, the source's
+            grid is one that NIfTI cannot hold, or `output` is another data set.
     """
+    description = _description(layout, experiment, version)
+    _check_ours(output, description)
     predicted: dict[str, list[int]] = defaultdict(list)
     for subset in subsets:
         masks = layout.masks(experiment, subset)
@@ -62,8 +66,27 @@ def derivatives(
         log.debug("%s", case, extra={"done": done, "of": len(predicted)})
     # of every file with this ending below the folder, as BIDS inherits what stands above
     write_json(output / f"{ENDING}_mask.json", {"Type": "Lesion"})
-    write_json(output / "dataset_description.json", _description(layout, experiment, version))
+    write_json(output / DESCRIPTION, description)
     return written
+
+
+def _check_ours(output: Path, description: dict[str, Any]) -> None:
+    """Refuse a folder of other masks, or of the images: its description would be lost."""
+    path = output / DESCRIPTION
+    if not path.exists():
+        return
+    if _made(read_json(path)) != _made(description):
+        raise PipelineError(
+            f"--output: {output} is another data set, as its {DESCRIPTION} says, expected a new "
+            "folder, or that of the same experiment; choose another"
+        )
+
+
+def _made(description: dict[str, Any]) -> list[Any]:
+    """What a description says that it holds; versions aside, which change."""
+    makers = description.get("GeneratedBy")
+    listed = makers if isinstance(makers, list) else []
+    return [each.get("Description") for each in listed if isinstance(each, dict)]
 
 
 def _stems(stores: dict[str, Store]) -> dict[str, str]:
@@ -86,7 +109,7 @@ def _stems(stores: dict[str, Store]) -> dict[str, str]:
     return {case: stem for stem, case in owners.items()}
 
 
-def _description(layout: Layout, experiment: str, version: str) -> dict[str, object]:
+def _description(layout: Layout, experiment: str, version: str) -> dict[str, Any]:
     made = f"{experiment} of {layout.dataset}: masks after postprocess"
     return {
         "Name": f"Lesions of {layout.dataset}",

@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+import yaml
+from typer.testing import CliRunner
 
+from pipeline.cli import app
 from pipeline.errors import PipelineError
 from pipeline.postprocess import postprocess
 from pipeline.settings import Postprocess
@@ -51,6 +54,8 @@ def test_masks_lie_by_subject_and_session_with_what_made_them(tree, tmp_path):
     (made,) = description["GeneratedBy"]
     assert (made["Name"], made["Version"]) == ("GRCSF", "9.9")
     assert read_json(output / "space-orig_label-lesion_mask.json") == {"Type": "Lesion"}
+    derivatives(layout, "unet", [1], output, "9.10")
+    assert read_json(output / "dataset_description.json")["GeneratedBy"][0]["Version"] == "9.10"
 
 
 def test_masks_of_several_subsets_are_told_apart(tree, tmp_path):
@@ -68,3 +73,31 @@ def test_two_cases_of_one_bids_name_are_refused(tree, tmp_path):
     ):
         derivatives(layout, "unet", [1], tmp_path / "bids", "1")
     assert not (tmp_path / "bids").exists()
+
+
+def test_the_description_of_another_data_set_is_kept(tree, tmp_path):
+    layout = tree("a")
+    described = tmp_path / "dataset_description.json"
+    described.write_text('{"Name": "ATLAS", "BIDSVersion": "1.0.2"}')
+    with pytest.raises(PipelineError, match=r"is another data set, as its dataset_description"):
+        derivatives(layout, "unet", [1], tmp_path, "1")
+    assert "ATLAS" in described.read_text()
+    assert not (tmp_path / "sub-a").exists()
+
+
+def test_the_command_takes_a_repeat(tmp_path):
+    dataset = {
+        "source": {"adapter": "manifest", "root": "images"},
+        "slices": {"percentiles": [0, 100]},
+        "experiments": {"unet": {"model": "unet", "repeats": 2}},
+    }
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({"results": str(tmp_path), "datasets": {"d": dataset}}))
+
+    def said(experiment):
+        given = ["--config", str(config), "--dataset", "d", "--experiment", experiment]
+        called = ["derivatives", *given, "--output", str(tmp_path / "bids")]
+        return str(CliRunner().invoke(app, called).exception)
+
+    assert said("unet/repeat-2") == "unet/repeat-2, subset 1: no masks yet; run postprocess"
+    assert said("unet/repeat-3").endswith("has no 'unet/repeat-3'; it has: unet, unet/repeat-2")
