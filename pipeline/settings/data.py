@@ -100,6 +100,9 @@ def _check_external(sets: dict[str, Source]) -> dict[str, Source]:
         useless = {"phantom", "also_predict", "healthy", "on_error"} & source.model_fields_set
         fault = f"{name}.{min(useless, default='')}: not for an external data set, {expected}"
         require(not useless, fault)
+        first = next(other for other in sets if sets[other] == source)
+        found = f"{name}: found the source of {first} again"
+        require(first == name, f"{found}, expected each patient in one set; leave one of them out")
     return sets
 
 

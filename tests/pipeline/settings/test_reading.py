@@ -182,6 +182,7 @@ def test_a_root_may_hold_an_environment_variable(changed, monkeypatch):
     ("external", "said"),
     [
         ({"clinic": {**SOURCE, "healthy": ["x"]}}, "external: clinic.healthy: not for an external"),
+        ({"clinic": SOURCE, "ward": SOURCE}, "external: ward: found the source of clinic again"),
         (
             {"clinic": {**SOURCE, "on_error": "skip"}},
             "external: clinic.on_error: not for an",
