@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 import yaml
 
+from pipeline.datasets.configured import planned_cases
 from pipeline.errors import PipelineError, file_fault
 from pipeline.planning.preflight import check_split, check_units
 from pipeline.settings.reading import load_settings
@@ -73,7 +74,7 @@ def init(found: Survey, output: Path, experiments: Sequence[str]) -> list[str]:
     It is read and checked before it takes its place.
 
     Raises:
-        PipelineError: a split that so few cases do not allow.
+        PipelineError: a split that so few cases do not allow, or labels that no setting reads.
     """
     notes = [str(fault) for fault in found.faults]
     kinds = Counter(each.modality for each in found.sample).most_common()
@@ -89,9 +90,10 @@ def init(found: Survey, output: Path, experiments: Sequence[str]) -> list[str]:
         # a comment may name a file whose name holds bytes that are no text
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         settings = load_settings(temporary)
-        (dataset,) = settings.datasets.values()
-        check_split(dataset, found.cases, settings.seed)
-        check_units(dataset, found.cases)
+        ((name, dataset),) = settings.datasets.items()
+        cases = planned_cases(settings, name)  # as these settings list them
+        check_split(dataset, cases, settings.seed)
+        check_units(dataset, cases)
     return notes
 
 

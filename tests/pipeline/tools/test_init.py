@@ -237,6 +237,11 @@ def test_ignored_values_are_no_lesion_and_a_faulty_case_is_set_aside(tmp_path):
     chosen, _, said = init(tmp_path / "own")
     assert (chosen.source.foreground, chosen.source.on_error) == ((1, 2), "skip")
     assert "case3_0000.nii.gz: no gzip header" in said
+    # of a label that has to be binarised no value can be told to be ignored
+    write_volume(tmp_path / "own" / "labelsTr" / "case0.nii.gz", 0.01 * image(0)[1], GRID)
+    with pytest.raises(PipelineError, match="value 3 is 'ignore' and would become lesion"):
+        init(tmp_path / "own", tmp_path / "none.yaml")
+    assert not (tmp_path / "none.yaml").exists()
 
 
 def test_thick_sagittal_slices_of_several_volumes_stay_as_they_are_stored(tmp_path):
