@@ -15,6 +15,7 @@ import yaml
 from pipeline.datasets.configured import planned_cases
 from pipeline.errors import PipelineError, file_fault
 from pipeline.planning.preflight import check_split, check_units
+from pipeline.settings.paths import file_refusal
 from pipeline.settings.reading import load_settings
 from pipeline.settings.section import CONTROL
 from pipeline.storage.files import replacing
@@ -47,8 +48,9 @@ def check_asked(root: Path, output: Path, experiments: Sequence[str], *, force: 
         PipelineError: an existing file without `force`, an unknown experiment, none, or a path that
             a configuration would take for another.
     """
-    if output.is_dir():  # which no `force` may remove
-        raise file_fault(output, "is a folder", "a new file", "name a file in it")
+    # no `force` may remove a folder with all that is in it, or a device
+    if (refusal := file_refusal(output)).startswith("found "):
+        raise PipelineError(f"--output: {output}: {refusal}; choose another --output")
     if output.exists() and not force:
         remedy = "choose another --output, or --force to write over it"
         raise file_fault(output, "is there already", "a new file", remedy)

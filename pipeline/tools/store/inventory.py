@@ -116,7 +116,7 @@ def store_faults(layout: Layout, dataset: Dataset) -> Iterator[tuple[Path, str]]
         fault = "" if current else "is not the one that its manifest lists"
         fault = fault or _shape_fault(kept, dataset, cases.get(kept.case))
         yield kept.path, fault and f"store {kept.path}: {fault}; delete it and run again"
-    log.debug("", extra={"done": len(stores) + 1, "of": len(stores) + 1})
+    log.debug("all read", extra={"done": len(stores) + 1, "of": len(stores) + 1})
     for path in sorted(path for path in set(listed) - seen if _is_made(layout, dataset, path)):
         yield path, f"store {path}: listed in its manifest and not there; run again"
 

@@ -179,7 +179,7 @@ def test_a_written_configuration_is_not_lost(tmp_path):
 def test_a_folder_is_never_written_over(tmp_path):
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "scan").touch()
-    with pytest.raises(PipelineError, match="kept: is a folder, expected a new file"):
+    with pytest.raises(PipelineError, match="kept: found a folder, expected a file; choose"):
         init(tmp_path, tmp_path / "kept", "--force")
     assert (tmp_path / "kept" / "scan").exists()
 
