@@ -167,21 +167,22 @@ def _sampled(
     files: CaseFiles, plane: str, foreground: Sequence[int] | None
 ) -> tuple[Sampled | None, tuple[Finding, ...]]:
     """One case as it is, or its faults."""
+    stated = stated_modality(source_files(files))
     faults: tuple[Finding, ...] = ()
     for asked in WAYS:
         lesion = None if "binarise" in asked else foreground
-        loaded = load_case(files, tilted="resample", plane=plane, foreground=lesion, **asked)
+        read_as = {**asked, "modality": stated or None, "foreground": lesion}
+        loaded = load_case(files, tilted="resample", plane=plane, **read_as)
         if not loaded.faults:
-            return _facts(loaded, asked), ()
+            return _facts(loaded, asked, stated), ()
         faults = faults or loaded.faults  # as the case is
     return None, faults
 
 
-def _facts(loaded: LoadedCase, asked: dict[str, Any]) -> Sampled:
+def _facts(loaded: LoadedCase, asked: dict[str, Any], stated: str) -> Sampled:
     assert loaded.image is not None
     assert loaded.source is not None
     image, label, files = loaded.image.array, loaded.label, loaded.files
-    stated = stated_modality(source_files(files)) if files.image.is_dir() else ""
     modality = files.modality or stated or ("CT" if _in_hu(image) else "MR")
     told_by = "the layout" if files.modality else "DICOM" if stated else "the range of values"
     thinned = image[:, ::2, ::2]

@@ -110,6 +110,12 @@ def test_folders_of_dicom_slices_with_a_mask_each_listed_in_a_csv(tmp_path):
     assert "MR by DICOM in 4 of 4 images" in text
     assert chosen.split.by == "group"
 
+    stored, without_hu = image(0)[0].astype(np.uint16), [(1, 0)] * SHAPE[0]
+    write_slices(tmp_path / "own" / "p0", stored, rescale=without_hu, spacing=MM[1:])  # of a CT
+    *_, said = init(tmp_path / "own", None, "--force")
+    assert "case p0: " in said
+    assert "are no plausible HU" in said
+
     table.unlink()
     with pytest.raises(
         PipelineError, match="4 images as dicom lists them, none with a label: noth"
