@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.datasets.cases import CaseFiles, source_files
 from pipeline.datasets.loading import NO_LESION, LoadedCase
 from pipeline.errors import Finding
 from pipeline.planning.sizes import size_text
+from pipeline.storage.images.dicom.content import stated_modality
 from pipeline.storage.images.geometry import Geometry
 from pipeline.storage.images.source_grid import slice_plane
 
@@ -79,6 +81,15 @@ def label_warnings(label: npt.NDArray[np.uint8]) -> list[Finding]:
     return [_warning(f"lesion at the image's border ({', '.join(cut)})", "a margin", remedy)]
 
 
+def modality_warnings(files: CaseFiles, modality: str) -> list[Finding]:
+    """DICOM that states another modality than it is read as."""
+    stated = stated_modality(source_files(files))
+    if not modality or stated in ("", modality):
+        return []
+    expected = f"{modality}, as source.modality says"
+    return [_warning(f"DICOM of modality {stated}", expected, "leave it out, or correct the key")]
+
+
 def case_warnings(
     loaded: LoadedCase, modality: str, limits: tuple[float, float], *, lesion_free: bool
 ) -> list[Finding]:
@@ -89,7 +100,7 @@ def case_warnings(
     assert loaded.image is not None
     files = loaded.files
     of_image = image_warnings(loaded.image.array, modality, limits)
-    of_image += grid_warnings(loaded.image.geometry)
+    of_image += [*grid_warnings(loaded.image.geometry), *modality_warnings(files, modality)]
     of_label = [] if loaded.label is None else label_warnings(loaded.label)
     findings = []
     for note in loaded.notes:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pipeline.datasets.cases import CaseFiles
 from pipeline.storage.images.geometry import Geometry
 from pipeline.storage.images.source_grid import working_grid
 from pipeline.tools.check.plausibility import (
@@ -10,9 +11,11 @@ from pipeline.tools.check.plausibility import (
     grid_warnings,
     image_warnings,
     label_warnings,
+    modality_warnings,
     spacing_warnings,
     twin_warnings,
 )
+from tests.pipeline.dicom_files import random_values, write_slices
 
 SHAPE = (6, 16, 20)
 RANDOM = np.random.default_rng(0)
@@ -33,6 +36,14 @@ def test_a_ct_without_air():
     assert "lowest value is -160 HU" in one(image_warnings(ct(-160, 240).clip(-160), "CT", LIMITS))
     assert image_warnings(ct(-160, 240), "MR", LIMITS) == []
     assert image_warnings(ct(-1024, 240), "CT", LIMITS) == []
+
+
+def test_dicom_of_another_modality_than_it_is_read_as(tmp_path):
+    write_slices(tmp_path / "p", random_values())  # of a CT
+    files = CaseFiles("p", tmp_path / "p", None)
+    assert one(modality_warnings(files, "MR")) == "DICOM of modality CT"
+    assert modality_warnings(files, "CT") == []
+    assert modality_warnings(files, "") == []
 
 
 LIMITS = (-200.0, 800.0)
