@@ -8,6 +8,7 @@ left, elsewhere a line if it is of level INFO, so that no log holds a bar.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,8 +104,11 @@ def choose_level(*, quiet: bool, verbose: bool) -> None:
 
 
 def draws_bars() -> bool:
-    """Whether this command may draw on stderr: it is a terminal, and nobody asked for quiet."""
-    return sys.stderr.isatty() and _level != QUIET
+    """Whether this command may draw on stderr: it is a terminal, and nobody asked for quiet.
+
+    One that moves no cursor would get an empty line with every line of the log.
+    """
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and _level != QUIET
 
 
 def log_lines(dataset: str = "") -> None:

@@ -79,6 +79,12 @@ def test_quiet_tells_warnings_alone_and_draws_nothing(told):
     assert told(Terminal(), quiet=True).splitlines()[0].endswith(" look")
 
 
+def test_a_terminal_that_moves_no_cursor_has_lines_alone(told, monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    lines = told(Terminal()).splitlines()
+    assert [line.partition(" ")[2] for line in lines] == ["3 cases", "look"]
+
+
 def test_verbose_tells_details(told):
     lines = told(io.StringIO(), verbose=True).splitlines()
     assert lines[0].endswith(" case 1")
