@@ -24,7 +24,6 @@ from pipeline.settings.tables import table_experiments
 from pipeline.storage.layout import batch_names
 from pipeline.storage.source_notes import listing_changes
 
-
 # Source files of a data set at most that Snakemake itself compares. For every job that waits for
 # ingest it goes through all that ingest reads, so the time of a plan would grow as their square.
 MOST_SOURCES = 20_000
@@ -96,7 +95,9 @@ def compare_listing(dataset, files):
         return
     came, gone = listing_changes(layout.sources("ingest"), files)
     if came or gone:
-        logger.info(f"{dataset}: {len(came)} files came and {len(gone)} went since ingest read them")
+        logger.info(
+            f"{dataset}: {len(came)} files came and {len(gone)} went since ingest read them"
+        )
         workflow.dag.forcefiles.add(str(layout.cases))
 
 
