@@ -58,7 +58,7 @@ def test_channels_last_and_bf16_change_rounding_alone(with_residuals, monkeypatc
     of_same_weights = predicted(with_residuals, arranged)
     torch.testing.assert_close(of_same_weights, probability, rtol=0, atol=1e-3)
     seen.clear()
-    assert losses(segment(with_residuals, arranged)) == pytest.approx(plain, rel=2e-3)
+    assert losses(segment(with_residuals, arranged)) == pytest.approx(plain, rel=1e-2)
     assert set(seen) == {(True, False)}
     lowered = losses(
         segment(with_residuals, chosen(epochs=3, channels_last=True, precision="bf16"))

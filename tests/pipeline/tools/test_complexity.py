@@ -162,7 +162,7 @@ def test_every_kind_of_network_and_masked_model_is_counted():
     maps = [{"mae": "sim", "mask_ratio": 0.6, "passes": 3}]
     residuals = {"sim": {"preset": "fast", "maps": maps}}
     over = {
-        "mae": {"sim": {"architecture": "simmim", "preset": "tiny"}},
+        "mae": {"shared": {"patch_size": 8}, "sim": {"architecture": "simmim", "preset": "tiny"}},
         "residuals": {**residuals, "cam": {"grad_cam": "unetpp"}},
         "experiments": experiments,
     }
