@@ -41,11 +41,13 @@ def main() -> None:
     options = read_options()
     torch.set_num_threads(1)  # of the CPU: waiting threads would pass for working ones
     device = torch.device(options.device)
-    steps = {
-        (kind, way): build(options, device, **chosen)
-        for kind, build in ((NETWORK, network_step), (AUTOENCODER, mae_step))
+    builders = {NETWORK: network_step, AUTOENCODER: mae_step}
+    ways = {
+        (kind, way): chosen
+        for kind in builders
         for way, chosen in ways_of(kind, device, compiling=options.compile).items()
     }
+    steps = {key: builders[key[0]](options, device, **chosen) for key, chosen in ways.items()}
     seconds: dict[tuple[str, str], list[float]] = {key: [] for key in steps}
     memory: dict[tuple[str, str], float] = {}
     for repeat in range(options.repeats + 1):
@@ -56,7 +58,10 @@ def main() -> None:
                 memory[key] = bytes_taken
     precisions: tuple[Precision, ...] = ("fp32", "bf16")
     peaks = {precision: peak_macs(device, precision) for precision in precisions}
-    figures = [row(key, seconds, memory, macs_of(options), peaks) for key in steps]
+    figures = [
+        row(key, seconds, memory, macs_of(options), peaks["bf16" if "lower" in chosen else "fp32"])
+        for key, chosen in ways.items()
+    ]
     print_table(options, figures, peaks)
     keep(f"training-{device.type}", {"options": vars(options), "peaks": peaks, "ways": figures})
 
@@ -179,14 +184,13 @@ def row(
     seconds: Mapping[tuple[str, str], list[float]],
     memory: Mapping[tuple[str, str], float],
     macs: Mapping[str, float],
-    peaks: Mapping[Precision, float],
+    peak: float,
 ) -> dict[str, Any]:
     """The figures of one way of one network."""
     kind, way = key
     pairs = zip(seconds[kind, PLAIN], seconds[key], strict=True)
     ratios = sorted(plain / taken for plain, taken in pairs)
     rate = macs[kind] / median(seconds[key])
-    peak = peaks["bf16" if lowers(way) else "fp32"]
     return {
         "network": kind,
         "way": way,
@@ -197,11 +201,6 @@ def row(
         "share_of_peak": rate / peak,
         "memory": memory[key],
     }
-
-
-def lowers(way: str) -> bool:
-    """Whether a way multiplies in bf16: those from that of this name on do."""
-    return way not in (PLAIN, "+ fused Adam", "+ channels last")
 
 
 def print_table(

@@ -66,14 +66,16 @@ def source_changes(note: Path) -> SourceChanges:
 def listing_changes(note: Path, files: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     """Of the files that a stage would read now, those that are not noted; and noted ones beyond.
 
-    A note that cannot be used tells of none: `source_changes` says that nothing is known.
+    A note that cannot be used tells of none: `source_changes` says that nothing is known. A file
+    that cannot be seen is never noted, so it counts as new only once it can be.
     """
     noted = _noted(note)
     if noted is None:
         return [], []
     listed = {os.path.normpath(path) for path in files}
     known = set(map(os.path.normpath, noted))
-    return [*map(Path, sorted(listed - known))], [*map(Path, sorted(known - listed))]
+    came = (path for path in map(Path, sorted(listed - known)) if path.exists())
+    return [*came], [*map(Path, sorted(known - listed))]
 
 
 def note_touched(note: Path, touched: Mapping[str, Mapping[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from pipeline.storage import source_notes
 from pipeline.storage.files import file_digest, read_json
 from pipeline.storage.source_notes import (
     file_stats,
+    listing_changes,
     note_touched,
     source_changes,
     write_source_note,
@@ -68,3 +69,12 @@ def test_a_note_of_results_that_are_not_ours_stays_as_it_is(tmp_path, files, mon
     os.utime(files[0])
     note_touched(tmp_path / "note.json", source_changes(tmp_path / "note.json").touched)
     assert read_json(tmp_path / "note.json") == before
+
+
+def test_a_listing_is_compared_with_the_note(tmp_path, files):
+    note, new, broken = tmp_path / "note.json", tmp_path / "new.nii.gz", tmp_path / "broken.nii.gz"
+    new.touch()
+    broken.symlink_to(tmp_path / "nowhere")  # seen by no stage, so it would come again every time
+    assert listing_changes(note, files) == ([], [])
+    assert listing_changes(note, [files[0], new, broken]) == ([new], [files[1]])
+    assert listing_changes(tmp_path / "none.json", files) == ([], [])
