@@ -24,7 +24,8 @@ from typing import Any
 import yaml
 from keeping import keep
 
-from pipeline.storage.layout import Layout, batch_of
+from pipeline.storage.batches import batch_of
+from pipeline.storage.layout import Layout
 from pipeline.storage.source_notes import file_stats, write_source_note
 
 ROOT = Path(__file__).parents[1]

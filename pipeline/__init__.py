@@ -21,6 +21,7 @@ here, `errors`: the one error, and the findings that it is made of. A folder ser
     settings/       the configuration: every key, read and refused
     storage/        what lies on the disk, and where: images, stores, masks, slices
     datasets/       folders of images → cases; phantoms/ writes synthetic ones
+    ingestion/      cases → their stores, in one job or in batches
     networks/       networks: built, trained, kept, run over slices
     evaluation/     masks → scores → tables, pictures, pages
     orchestration/  around a job: locks, records, what changed since, what a killed run left

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import numpy as np
 from grcsf.calcium import postprocess_calcium
 from grcsf.components import filter_components
 from pipeline.settings import Postprocess
+from pipeline.storage.batches import ALL, batch_part, drop_other_parts
 from pipeline.storage.files import file_digest, fingerprint, read_json, remembered, write_json
 from pipeline.storage.images.source_grid import to_source_grid
 from pipeline.storage.images.volumes import write_volume
-from pipeline.storage.layout import Layout, mask_note
+from pipeline.storage.layout import Layout, folder_of, mask_note
 from pipeline.storage.masks import (
     SOURCE_GRID,
     Mask,
@@ -31,16 +33,21 @@ VERSION = 1
 log = logging.getLogger(__name__)
 
 
-def postprocess(layout: Layout, experiment: str, subset: int, settings: Postprocess) -> None:
-    """Write a mask for each predicted case, and their manifest; one case at a time is in memory.
+def postprocess(
+    layout: Layout, experiment: str, subset: int, settings: Postprocess, batch: str = ALL
+) -> None:
+    """Write a mask for each predicted case of a batch, and their manifest.
+
+    One case at a time is in memory.
 
     Beside each mask of an ensemble lies how far its networks disagree, where that was asked for.
 
     Raises:
         PipelineError: a store is missing or damaged, not finite, or for calcium not in HU.
     """
-    manifest = read_json(layout.predictions(experiment, subset))
-    predicted = manifest["cases"]
+    part = batch_part(subset, batch)
+    predictions = read_json(layout.predictions(experiment, part))
+    predicted = predictions["cases"]
     records: dict[str, dict[str, Any]] = {}
     volumes: list[str] = []
     for case, prediction in predicted.items():
@@ -62,11 +69,13 @@ def postprocess(layout: Layout, experiment: str, subset: int, settings: Postproc
             told = (experiment, subset, path.name, voxels)
             log.info("%s, subset %d: %s, %d voxels", *told, extra=progress)
         records[case] = {"file": path.name, "voxels": record["voxels"], "fingerprint": key}
-        if manifest.get("uncertainty"):
+        if predictions.get("uncertainty"):
             volumes.append(_keep_uncertainty(layout, experiment, subset, case, key, suffix))
     files = [*(record["file"] for record in records.values()), *volumes]
-    outputs = [f"subset-{subset}/{file}" for file in files]
-    write_json(layout.masks(experiment, subset), {"cases": records, "outputs": outputs})
+    whole, manifest = layout.masks(experiment, subset), layout.masks(experiment, part)
+    outputs = [os.path.relpath(folder_of(whole) / file, manifest.parent) for file in files]
+    write_json(manifest, {"cases": records, "outputs": outputs})
+    drop_other_parts(whole, batch)
 
 
 def final_mask(raw: Mask, store: Store, settings: Postprocess) -> Mask:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -32,6 +33,7 @@ from pipeline.settings import (
     Slices,
     Untrained,
 )
+from pipeline.storage.batches import ALL, batch_part, drop_other_parts, in_batch
 from pipeline.storage.files import fingerprint, read_json, write_json
 from pipeline.storage.intensity import image_key, intensity_range
 from pipeline.storage.layout import Layout
@@ -58,26 +60,27 @@ def predict(
     *,
     unlabelled: bool = True,
     members: Sequence[Member] = (),  # of an ensemble
+    batch: str = ALL,
 ) -> None:
-    """Write a probability store for each case to predict, and their manifest.
+    """Write a probability store for each case of a batch to predict, and their manifest.
 
     They are the subset's test cases, those of external data sets and, if asked for, the cases
-    without reference. A network, SAM,
-    given masks or the mean of several networks fill the stores.
+    without reference. A network, SAM, given masks or the mean of several networks fill the stores.
 
     Raises:
         PipelineError: what predicts is missing, damaged or of no use; of given masks, all faults.
     """
     split = read_json(layout.split)
     external = (case for _, case in external_test_cases(layout, [subset]))
-    tested = [*split["subsets"][str(subset)]["test"], *external]
-    further = split["unlabelled"] if unlabelled else []
+    all_tested = [*split["subsets"][str(subset)]["test"], *external]
+    tested = [case for case in all_tested if in_batch(case, batch)]
+    further = [case for case in split["unlabelled"] if unlabelled and in_batch(case, batch)]
     match settings:
         case GivenPredictions():
-            predictor = given_predictor(layout, name, subset, settings, tested, further)
+            predictor = given_predictor(layout, name, subset, settings, tested, further, batch)
         case SamExperiment():
             chosen = (layout, name, subset, settings, slices, resources)
-            predictor = sam_predictor(*chosen, tested, further)
+            predictor = sam_predictor(*chosen, tested, further, batch)
         case EnsembleExperiment(uncertainty=asked):
             predictor = ensemble_predictor(
                 layout, name, members, tested, further, uncertainty=asked
@@ -88,14 +91,17 @@ def predict(
             given = (layout, name, subset, network, residuals, settings, slices, resources)
             predictor = _network_predictor(*given, [*tested, *further])
     keys = _write_stores(layout, name, subset, predictor)
-    outputs = [f"subset-{subset}/{case}.zarr" for case in keys]
-    manifest: dict[str, Any] = {"cases": keys, "outputs": outputs}
+    manifest = layout.predictions(name, batch_part(subset, batch))
+    stores = [layout.prediction_store(name, subset, case) for case in keys]
+    outputs = [os.path.relpath(store, manifest.parent) for store in stores]
+    content: dict[str, Any] = {"cases": keys, "outputs": outputs}
     if isinstance(settings, Untrained):
-        stores = (open_store(layout.prediction_store(name, subset, case)) for case in keys)
-        manifest["parameters"] = next((store.attrs.get("parameters") for store in stores), None)
+        opened = map(open_store, stores)
+        content["parameters"] = next((store.attrs.get("parameters") for store in opened), None)
     if predictor.uncertainty is not None:
-        manifest["uncertainty"] = True
-    write_json(layout.predictions(name, subset), manifest)
+        content["uncertainty"] = True
+    write_json(manifest, content)
+    drop_other_parts(layout.predictions(name, subset), batch)
 
 
 def _write_stores(layout: Layout, name: str, subset: int, predictor: Predictor) -> dict[str, str]:

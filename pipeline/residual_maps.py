@@ -28,9 +28,10 @@ from pipeline.networks.reconstruction import CaseInProgress, SliceTask, prepare_
 from pipeline.networks.weights import weights_digest
 from pipeline.settings import HEALTHY, Mae, Residuals, Resources, Slices
 from pipeline.settings.instances import maes_behind
+from pipeline.storage.batches import in_batch
 from pipeline.storage.files import fingerprint, read_json, write_json
 from pipeline.storage.intensity import image_key
-from pipeline.storage.layout import Layout, in_batch
+from pipeline.storage.layout import Layout
 from pipeline.storage.residual_store import find_or_link, write_residuals
 from pipeline.storage.roles import cases_of_other_subsets
 

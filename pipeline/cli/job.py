@@ -31,6 +31,7 @@ from pipeline.settings import (
     store_root,
 )
 from pipeline.settings.reading import load_settings
+from pipeline.storage.batches import BATCH_NAME
 from pipeline.storage.layout import Layout, stage_version
 
 app = typer.Typer(
@@ -75,6 +76,7 @@ ExperimentName = Annotated[str, typer.Option("--experiment", help="an experiment
 RepeatName = Annotated[
     str, typer.Option("--experiment", help="an experiment of the data set, or unet/repeat-2 of it")
 ]
+Batch = Annotated[str, typer.Option("--batch", help="only this batch of cases, such as 2of4")]
 AsJson = Annotated[bool, typer.Option("--json", help="records in place of a table")]
 Subset = Annotated[int, typer.Option("--subset", min=1, help="a subset of the split")]
 
@@ -121,6 +123,17 @@ def check_names(job: Job, **asked: str | int) -> None:
         preflight.check_names(job.settings, {"dataset": job.layout.dataset, **asked})
 
 
+def named(batch: str) -> dict[str, str]:
+    """A batch among the names of a job; none where it works on all cases.
+
+    Raises:
+        PipelineError: it is no name of a batch.
+    """
+    if batch and not BATCH_NAME.fullmatch(batch):
+        raise PipelineError(f"--batch: found {batch!r}, expected one such as 2of4")
+    return {"batch": batch} if batch else {}
+
+
 @contextmanager
 def recorded(job: Job, stage: str, **names: str | int) -> Iterator[None]:
     """Lock a stage's result for this process, and write a record of the work beside it.
@@ -149,7 +162,8 @@ def recorded(job: Job, stage: str, **names: str | int) -> Iterator[None]:
             return record_writer.Inputs(digests, {})
         settings, dataset = job.settings, layout.dataset
         folders = source_root(settings, dataset), further_images(settings, dataset)
-        return record_writer.Inputs(digests, raw_files(layout, job.dataset, *folders))
+        raw = raw_files(layout, job.dataset, *folders, work.written[0])
+        return record_writer.Inputs(digests, raw)
 
     with locked(layout, stage, *names.values()), record_writer.recorded(work, inputs):
         yield

@@ -14,11 +14,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline.cli.job import Override, app, bound_threads, open_job, recorded
+from pipeline.cli.job import Override, app, bound_threads, named, open_job, recorded
 from pipeline.cli.terminal import beside_bar
 from pipeline.errors import PipelineError
 from pipeline.settings import Resources, Untrained, configured, encoder_mae, residual_count
 from pipeline.settings.instances import instances_of, subsets_that_predict_unlabelled
+from pipeline.storage.batches import ALL
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +45,16 @@ def predict(
     dataset: Annotated[str, typer.Option(help="of the stage")] = "",
     experiment: Annotated[str, typer.Option(help="of the stage")] = "",
     subset: Annotated[int | None, typer.Option(min=1, help="of the stage; 1 unless given")] = None,
+    batch: Annotated[str, typer.Option(help="of the stage, such as 2of4")] = ALL,
     override: Override = "",
 ) -> None:
     """Predict IMAGES with an exported model; as a stage, test cases of a configuration."""
     if images:
-        if config is not None or dataset or experiment or override or subset is not None:
+        of_stage = dataset or experiment or override or batch
+        if config is not None or of_stage or subset is not None:
             raise PipelineError(
                 "predict: images are predicted with --model alone; leave --config, --dataset, "
-                "--experiment, --subset and --set"
+                "--experiment, --subset, --batch and --set"
             )
         if model is None or output is None:
             raise PipelineError("predict: images need --model (see grcsf export) and --output")
@@ -81,7 +84,7 @@ def predict(
             "predict: --model, --output, --format, --probabilities, --uncertainty, --gpus and "
             "--threads go with images; name images, or leave them"
         )
-    _predict_test_cases(config, override, dataset, experiment, subset or 1)
+    _predict_test_cases(config, override, dataset, experiment, subset or 1, batch)
 
 
 def _teller(images: int) -> Callable[[str], None]:
@@ -99,7 +102,7 @@ def _teller(images: int) -> Callable[[str], None]:
 
 
 def _predict_test_cases(
-    config: Path, override: str, dataset: str, experiment: str, subset: int
+    config: Path, override: str, dataset: str, experiment: str, subset: int, batch: str
 ) -> None:
     job = open_job(config, override, dataset, experiment=experiment, subset=subset)
     chosen, slices = job.dataset.experiments[configured(experiment)], job.dataset.slices
@@ -108,9 +111,9 @@ def _predict_test_cases(
     from pipeline.predict import predict as run
 
     maps, mae = residual_count(job.dataset, experiment), encoder_mae(job.dataset, experiment)
-    with recorded(job, "predict", experiment=experiment, subset=subset):
+    with recorded(job, "predict", experiment=experiment, subset=subset, **named(batch)):
         used = instances_of(job.dataset, experiment, subset).residuals
         asked = subset in subsets_that_predict_unlabelled(job.dataset)
         given = (job.layout, experiment, subset, chosen, maps, slices, job.resources, mae, used)
         members = [(name, subset) for name in job.dataset.averaged_by(configured(experiment))]
-        run(*given, unlabelled=asked, members=members)
+        run(*given, unlabelled=asked, members=members, batch=batch)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.job import (
+    Batch,
     Config,
     DatasetName,
     ExperimentName,
@@ -18,6 +19,7 @@ from pipeline.cli.job import (
     RepeatName,
     Subset,
     app,
+    named,
     open_job,
     recorded,
 )
@@ -32,18 +34,21 @@ from pipeline.settings import (
 )
 from pipeline.settings.instances import instances_of, subsets_served
 from pipeline.settings.tables import table_experiments
+from pipeline.storage.batches import ALL
 
 
 @app.command()
-def ingest(config: Config, dataset: DatasetName, override: Override = "") -> None:
+def ingest(
+    config: Config, dataset: DatasetName, batch: Batch = ALL, override: Override = ""
+) -> None:
     """Check every case and write its image and label to a case store."""
     from pipeline.ingest import ingest as run
 
     job = open_job(config, override, dataset)
     root, further = source_root(job.settings, dataset), further_images(job.settings, dataset)
-    with recorded(job, "ingest"):
+    with recorded(job, "ingest", **named(batch)):
         plane = job.dataset.slices.plane
-        run(job.layout, job.dataset.source, root, further, job.resources.threads, plane)
+        run(job.layout, job.dataset.source, root, further, job.resources.threads, plane, batch)
 
 
 @app.command()
@@ -133,29 +138,34 @@ def postprocess(
     dataset: DatasetName,
     experiment: RepeatName,
     subset: Subset = 1,
+    batch: Batch = ALL,
     override: Override = "",
 ) -> None:
     """Turn probabilities into masks in the source's geometry."""
     job = open_job(config, override, dataset, experiment=experiment, subset=subset)
     from pipeline.postprocess import postprocess as run
 
-    with recorded(job, "postprocess", experiment=experiment, subset=subset):
-        run(job.layout, experiment, subset, job.dataset.postprocess)
+    with recorded(job, "postprocess", experiment=experiment, subset=subset, **named(batch)):
+        run(job.layout, experiment, subset, job.dataset.postprocess, batch)
 
 
 @app.command()
 def evaluate(
-    config: Config, dataset: DatasetName, experiment: ExperimentName, override: Override = ""
+    config: Config,
+    dataset: DatasetName,
+    experiment: ExperimentName,
+    batch: Batch = ALL,
+    override: Override = "",
 ) -> None:
     """Score an experiment's masks per patient."""
     job = open_job(config, override, dataset, experiment=experiment)
     from pipeline.evaluate import evaluate as run
 
-    with recorded(job, "evaluate", experiment=experiment):
+    with recorded(job, "evaluate", experiment=experiment, **named(batch)):
         subsets, chosen = job.dataset.subsets_of(experiment), job.dataset.evaluation
         masks, seed, threads = job.dataset.postprocess, job.settings.seed, job.resources.threads
         repeats = job.dataset.experiments[experiment].repeats
-        run(job.layout, experiment, subsets, chosen, masks, seed, threads, repeats)
+        run(job.layout, experiment, subsets, chosen, masks, seed, threads, repeats, batch)
 
 
 @app.command()

@@ -19,6 +19,7 @@ from pipeline.evaluation.table_notes import table_notes
 from pipeline.evaluation.tables import TextTable
 from pipeline.settings import INTERNAL, Evaluation
 from pipeline.settings.tables import DICE, TABLE_1, TABLE_2, Column
+from pipeline.storage.batches import parts_of
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import Layout
 
@@ -143,8 +144,8 @@ def experiment_numbers(
 
 def _model(layout: Layout, name: str, subset: int) -> Mapping[str, Any]:
     """What is recorded of an experiment's network: by its training or, without one, by predict."""
-    predictions = layout.predictions(name, subset)
-    recorded = read_json(predictions) if predictions.exists() else {}
+    parts = parts_of(layout.predictions(name, subset))
+    recorded = read_json(parts[0]) if parts else {}
     return recorded if "parameters" in recorded else read_json(layout.model(name, subset))
 
 

@@ -11,10 +11,11 @@ import pandas as pd
 from pipeline.errors import PipelineError, file_fault
 from pipeline.evaluation.patient_scores import SET, Row, by_network, patient_means
 from pipeline.evaluation.summary import summarise, summarise_external
-from pipeline.evaluation.tables import text_of
+from pipeline.evaluation.tables import text_of, write_csv
 from pipeline.settings import Evaluation
-from pipeline.storage.files import read_json
-from pipeline.storage.layout import Layout
+from pipeline.storage.batches import batches_in
+from pipeline.storage.files import read_json, remembered, write_json
+from pipeline.storage.layout import Layout, folder_of
 from pipeline.storage.roles import has_folds
 
 
@@ -112,3 +113,21 @@ def read_summary(
 def _fault(path: Path, fault: str, experiment: str) -> PipelineError:
     remedy = "delete it and run again, which scores that experiment anew"
     return file_fault(path, fault, f"the scores of experiment {experiment}", remedy)
+
+
+def write_rows(layout: Layout, part: str, keys: Sequence[str], rows: Sequence[Row]) -> None:
+    """Write a batch's rows as CSV for people, and as JSON with their `keys`, which loses no bit.
+
+    `part` is the batch as the layout calls it, such as `unet/batch-2of4`.
+    """
+    write_csv(layout.scores(part), rows)
+    # the order of the columns is that of the final table
+    listed = [[key, list(row.items())] for key, row in zip(keys, rows, strict=True)]
+    write_json(layout.summary(part), {"rows": listed, "outputs": []})
+
+
+def scored_in_batches(layout: Layout, experiment: str) -> dict[str, Row]:
+    """The rows of all batches of an experiment, by their keys."""
+    paths = batches_in(folder_of(layout.summary(experiment)))
+    contents = [remembered(path) or {} for path in paths]
+    return {key: dict(row) for content in contents for key, row in content.get("rows", [])}

@@ -21,9 +21,10 @@ from pipeline.networks.build import build_network, encoder_of
 from pipeline.networks.devices import compute_device
 from pipeline.networks.weights import load_weights
 from pipeline.settings import Experiment, GradCam, Resources, Slices
+from pipeline.storage.batches import in_batch
 from pipeline.storage.files import fingerprint, read_json, write_json
 from pipeline.storage.intensity import image_key, intensity_range
-from pipeline.storage.layout import Layout, in_batch, stage_version
+from pipeline.storage.layout import Layout, stage_version
 from pipeline.storage.residual_store import find_or_link, write_residuals
 from pipeline.storage.roles import subset_of_cases
 from pipeline.storage.slices import network_slices

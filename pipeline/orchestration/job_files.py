@@ -34,8 +34,17 @@ from pipeline.settings.instances import (
 from pipeline.settings.paths import checkpoint_files, pretrained_files
 from pipeline.settings.tables import table_experiments
 from pipeline.settings.untrained import with_sources
+from pipeline.storage.batches import (
+    ALL,
+    Batches,
+    Parts,
+    batch_part,
+    batches_in,
+    in_batch,
+    parts_of,
+)
 from pipeline.storage.files import read_json
-from pipeline.storage.layout import STAGES, Layout, in_batch, is_record
+from pipeline.storage.layout import STAGES, Layout, folder_of, is_record
 from pipeline.storage.zarr_store import store_attributes
 
 Names = Mapping[str, str | int]
@@ -46,14 +55,14 @@ def written_files(layout: Layout, stage: str, names: Names) -> list[Path]:
     """The files that a job declares; the first lists its stores, models or masks."""
     first, *others = [str(name) for name in names.values()] or [""]
     files: dict[str, Callable[[], list[Path]]] = {
-        "ingest": lambda: [layout.cases],
+        "ingest": lambda: [layout.ingest_batch(first) if first else layout.cases],
         "split": lambda: [layout.split],
         "train_mae": lambda: [layout.mae(first)],
         "residual_maps": lambda: [layout.residual_batch(first, others[0])],
         "train_segmentation": lambda: [layout.model(first, int(others[0]))],
-        "predict": lambda: [layout.predictions(first, int(others[0]))],
-        "postprocess": lambda: [layout.masks(first, int(others[0]))],
-        "evaluate": lambda: _scores(layout, [first]),
+        "predict": lambda: [layout.predictions(first, batch_part(*others))],
+        "postprocess": lambda: [layout.masks(first, batch_part(*others))],
+        "evaluate": lambda: _scores(layout, [batch_part(first, *others)]),
         "compare": lambda: _tables(layout.table),
         "tabulate": lambda: _tables(partial(layout.chosen_table, first)),
         "draw": lambda: _figure(layout, first),
@@ -67,11 +76,12 @@ def written_files(layout: Layout, stage: str, names: Names) -> list[Path]:
 def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> list[Path]:
     """The results that a job reads, and public weights; for ingest, see `raw_files`."""
     first = str(next(iter(names.values()), ""))
-    subset = int(names.get("subset", 0))
+    subset, batch = int(names.get("subset", 0)), str(names.get("batch", ALL))
     both = [layout.cases, layout.split]
+    parts = partial(parts_of, batch=batch)
     match stage:
         case "ingest":
-            return []
+            return [] if batch else batches_in(layout.stage("ingest"))
         case "split":
             return [layout.cases]
         case "train_mae":
@@ -86,13 +96,16 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
             return [*both, *_residuals(layout, used.residuals), *maes, *start]
         case "predict":
             if isinstance(dataset.experiments[configured(first)], Untrained):
-                return [*both, *prediction_inputs(layout, dataset, first, subset)]
-            used = instances_of(dataset, first, subset)
-            return [*both, layout.model(first, subset), *_residuals(layout, used.residuals)]
+                return [*both, *prediction_inputs(layout, dataset, first, subset, parts)]
+            used = instances_of(dataset, first, subset).residuals
+            return [*both, layout.model(first, subset), *_residuals(layout, used, batch)]
         case "postprocess":
-            return [layout.cases, layout.predictions(first, subset)]
+            return [layout.cases, layout.predictions(first, batch_part(subset, batch))]
         case "evaluate":
-            return [*both, *_of_subsets(dataset, [first], layout.predictions, layout.masks)]
+            made = _of_subsets(dataset, [first], layout.predictions, layout.masks)
+            scored = [] if batch else batches_in(folder_of(layout.summary(first)))
+            tables = [path.with_suffix(".csv") for path in scored]
+            return [*both, *_divided(made, parts), *tables, *scored]
         case "compare":
             return _scores(layout, dataset.experiments)
         case "tabulate":
@@ -100,27 +113,31 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
             return [*both, *_scores(layout, [row.experiment for row in rows])]
         case "draw":
             maps = (_residuals(layout, name) for name in figure_residuals(dataset, first))
-            return [*figure_inputs(layout, dataset, first), *chain.from_iterable(maps)]
+            return [*figure_inputs(layout, dataset, first, parts), *chain.from_iterable(maps)]
         case "report":
             # curves and pictures are of the first repeat
             models = _of_first_repeats(dataset, dataset.networks, layout.model)
             masks = _of_first_repeats(dataset, dataset.experiments, layout.masks)
             scores = _scores(layout, dataset.experiments)
-            return [*both, *_tables(layout.table), *scores, *models, *masks]
+            return [*both, *_tables(layout.table), *scores, *models, *_divided(masks, parts)]
     raise ValueError(f"no stage is called {stage!r}")
 
 
 def raw_files(
-    layout: Layout, dataset: Dataset, root: Path, further: Sequence[FurtherImage]
+    layout: Layout, dataset: Dataset, root: Path, further: Sequence[FurtherImage], manifest: Path
 ) -> dict[str, dict[Path, str]]:
-    """The files of every ingested case with the SHA-256 that its store was made from."""
+    """The files of every case that a job has stored, with the SHA-256 that its store is made from.
+
+    Those of batches are in the batches' records.
+    """
     try:
         listed = list_cases(dataset.source.adapter, root, further, dataset.source.foreground)
     except ListingError as error:
         listed = error.cases
     folders = {case.case: case.image.parent for case in listed}
     files = {}
-    for case in sorted(folders.keys() & read_json(layout.cases)["cases"].keys()):
+    stored = {Path(output).stem for output in read_json(manifest)["outputs"]}
+    for case in sorted(folders.keys() & stored):
         attributes = store_attributes(layout.case_store(case)) or {}
         sources: Mapping[str, str] = attributes.get("sources", {})
         paths = (Path(os.path.normpath(folders[case] / name)) for name in sources)
@@ -135,14 +152,18 @@ def pretrained_weights(dataset: Dataset, experiment: str) -> list[Path]:
     return pretrained_files(chosen.model, chosen.pretrained or (), key)
 
 
-def _residuals(layout: Layout, name: str | None) -> list[Path]:
-    """The newest manifests that list all residual stores; batches of another number leave some."""
+def _residuals(layout: Layout, name: str | None, wanted: str = ALL) -> list[Path]:
+    """The newest manifests that list all residual stores, or those of the `wanted` batch.
+
+    Batches of another number leave some behind.
+    """
     if name is None:
         return []
     folder = layout.residual_batch(name, "1of1").parent
     batches = [path for path in folder.glob("batch-*.json") if not is_record(path)]
     cases = read_json(layout.cases)["cases"]
-    left, newest = {name for name, case in cases.items() if case["role"] != HEALTHY}, []
+    seen = {name for name, case in cases.items() if case["role"] != HEALTHY}
+    left, newest = {name for name in seen if in_batch(name, wanted)}, []
     for path in sorted(batches, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         batch = path.stem.removeprefix("batch-")
         if listed := {case for case in left if in_batch(case, batch)}:
@@ -167,6 +188,10 @@ def _of_first_repeats(
     dataset: Dataset, experiments: Iterable[str], path: Callable[[str, int], Path]
 ) -> list[Path]:
     return [path(name, number) for name in experiments for number in dataset.subsets_of(name)]
+
+
+def _divided(manifests: Iterable[Path], parts: Parts) -> list[Path]:
+    return [part for manifest in manifests for part in parts(manifest)]
 
 
 def _scores(layout: Layout, experiments: Iterable[str]) -> list[Path]:
@@ -196,21 +221,24 @@ def models_behind(layout: Layout, chosen: Dataset, residuals: str) -> list[Path]
 
 
 def _ways(
-    layout: Layout, chosen: Dataset, experiments: Sequence[str], batches: Sequence[str]
+    layout: Layout, chosen: Dataset, experiments: Sequence[str], batches: Batches
 ) -> list[Path]:
     """The experiments' scores and every manifest on the way to them."""
+    parts = batches.parts
     predicting = with_sources(chosen.experiments, experiments)
     networks = [name for name in predicting if name in chosen.networks]
     residuals = residual_instances(chosen, predicting)
     models = {path for name in residuals for path in models_behind(layout, chosen, name)}
     models |= {layout.mae(name) for name in mae_instances(chosen, predicting)}
     paths = [
+        *batches.ingested(layout),
         layout.cases,
         layout.split,
         *sorted(models),
-        *(layout.residual_batch(name, batch) for name in residuals for batch in batches),
+        *(layout.residual_batch(name, n) for name in residuals for n in batches.residual_maps),
         *_of_subsets(chosen, networks, layout.model),
-        *_of_subsets(chosen, predicting, layout.predictions, layout.masks),
+        *_divided(_of_subsets(chosen, predicting, layout.predictions, layout.masks), parts),
+        *_divided(map(layout.summary, experiments), parts),
         *_scores(layout, experiments),
     ]
     return list(dict.fromkeys(paths))
@@ -220,33 +248,34 @@ def _chosen_tables(layout: Layout, chosen: Dataset) -> list[Path]:
     return [path for name in chosen.tables for path in _tables(partial(layout.chosen_table, name))]
 
 
-def all_results(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> list[Path]:
+def all_results(layout: Layout, chosen: Dataset, batches: Batches) -> list[Path]:
     """The report, every table, and every manifest on the way to them, each once."""
     ways = _ways(layout, chosen, list(chosen.experiments), batches)
     return [*ways, *_chosen_tables(layout, chosen), *_tables(layout.table), layout.report]
 
 
-def table_results(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> list[Path]:
+def table_results(layout: Layout, chosen: Dataset, batches: Batches) -> list[Path]:
     """Every table of chosen experiments, and every manifest on the way to it; none without one."""
     rows = [name for table in chosen.tables.values() for name in table_experiments(table)]
     ways = _ways(layout, chosen, list(dict.fromkeys(rows)), batches) if rows else []
     return [*ways, *_chosen_tables(layout, chosen)]
 
 
-def figure_results(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> list[Path]:
+def figure_results(layout: Layout, chosen: Dataset, batches: Batches) -> list[Path]:
     """Every figure that the data set has, and every manifest on the way to it."""
     ways = _ways(layout, chosen, list(chosen.experiments), batches)
     return [*ways, *(path for name in figures_of(chosen) for path in _figure(layout, name))]
 
 
-def figure_inputs(layout: Layout, chosen: Dataset, figure: str) -> list[Path]:
+def figure_inputs(layout: Layout, chosen: Dataset, figure: str, parts: Parts) -> list[Path]:
     """What a figure is drawn from, but for residual stores; pictures are of first repeats."""
     drawn = [layout.cases, layout.split, *_scores(layout, chosen.experiments)]
     if figure == "lesion-size":
         return drawn
-    drawn += _of_first_repeats(chosen, chosen.experiments, layout.masks)
+    drawn += _divided(_of_first_repeats(chosen, chosen.experiments, layout.masks), parts)
     if figure == "methods":
-        return [*drawn, *_of_first_repeats(chosen, chosen.experiments, layout.predictions)]
+        predicted = _of_first_repeats(chosen, chosen.experiments, layout.predictions)
+        return [*drawn, *_divided(predicted, parts)]
     if figure == "reconstruction":
         sets = figure_residuals(chosen, figure)
         drawn += sorted({path for name in sets for path in models_behind(layout, chosen, name)})
@@ -259,7 +288,7 @@ def figure_residuals(chosen: Dataset, figure: str) -> list[str]:
     return list(dict.fromkeys(residual_instance(chosen, *each) for each in shown))
 
 
-def job_counts(layout: Layout, chosen: Dataset, batches: Sequence[str]) -> dict[str, int]:
+def job_counts(layout: Layout, chosen: Dataset, batches: Batches) -> dict[str, int]:
     """Jobs of each stage that a run of everything has, when nothing is made yet."""
     # the files of one job differ in the suffix alone
     asked = {path.with_suffix("") for path in all_results(layout, chosen, batches)}

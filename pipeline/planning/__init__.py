@@ -3,6 +3,7 @@
 It reads no image and leaves no file behind. This room may import settings, storage, datasets,
 networks and what lies below them; `tools`, `cli` and the workflow may import it.
 
+- `batches`: into how many batches each stage divides a data set's cases.
 - `folds`: what folds have of their own, and what serves all of them.
 - `preflight`: faults that are known before the first job.
 - `sizes`: sizes of cases and stores, from names and headers; it imports no torch.

@@ -28,6 +28,7 @@ from pipeline.settings import HEALTHY, Dataset, Settings, configured, external_s
 from pipeline.settings.configuration import used_maes
 from pipeline.settings.instances import all_maes, all_residuals, residual_instances
 from pipeline.settings.paths import checkpoint_files
+from pipeline.storage.batches import parts_of
 from pipeline.storage.files import READ_ONLY, nearest_there
 from pipeline.storage.layout import Layout
 
@@ -190,7 +191,8 @@ def check_given(layout: Layout, dataset: Dataset) -> None:
     for name in dataset.networks:
         pretrained_weights(dataset, name)
     for name in dataset.experiments:
-        prediction_inputs(layout, dataset, name, 1)  # of any subset: the folder is the same
+        # of any subset: the folder is the same
+        prediction_inputs(layout, dataset, name, 1, parts_of)
 
 
 def check_names(settings: Settings, asked: Mapping[str, str | int]) -> None:

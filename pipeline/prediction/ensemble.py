@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from pipeline.errors import PipelineError
 from pipeline.prediction.predictor import Predictor, Probability
+from pipeline.storage.batches import read_parts
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_store import Store, open_store, read_part, stored_array
@@ -36,7 +37,7 @@ def ensemble_predictor(
     Raises:
         PipelineError: a member has not predicted a tested case.
     """
-    predicted = {member: read_json(layout.predictions(*member))["cases"] for member in members}
+    predicted = {member: read_parts(layout.predictions(*member)) for member in members}
     remedy = f"which {name} averages; run predict of that experiment again"
     if lacking := [
         f"case {case}: no prediction in {layout.predictions(*member)}, {remedy}"

@@ -23,6 +23,7 @@ from pipeline.prediction.inputs import given_images
 from pipeline.prediction.predictor import Predictor, Probability
 from pipeline.settings import GivenPredictions
 from pipeline.settings.paths import file_refusal
+from pipeline.storage.batches import ALL, batch_part, in_batch
 from pipeline.storage.files import file_digest, read_json
 from pipeline.storage.images.headers import data_files
 from pipeline.storage.images.names import SUFFIXES, without_suffix
@@ -45,6 +46,7 @@ def given_predictor(
     settings: GivenPredictions,
     tested: Sequence[str],
     further: Sequence[str],
+    batch: str = ALL,
 ) -> Predictor:
     """The masks of all `tested` cases, and of those of the `further` ones that have a file.
 
@@ -56,11 +58,12 @@ def given_predictor(
     known = read_json(layout.cases)
     faults = [
         *_missing(settings, tested, by_case),
-        *_unknown(layout.dataset, by_case, {*known["cases"], *known["set_aside"]}),
-        *_doubled(by_case),
+        *_unknown(layout.dataset, by_case, {*known["cases"], *known["set_aside"]}, batch),
+        *_doubled(by_case, batch),
     ]
     wanted = [case for case in (*tested, *further) if len(by_case.get(case, ())) == 1]
-    if passed := sorted((by_case.keys() & known["cases"].keys()) - {*tested, *further}):
+    others = sorted((by_case.keys() & known["cases"].keys()) - {*tested, *further})
+    if passed := [case for case in others if in_batch(case, batch)]:
         log.info("%s, subset %d: not tested here: %s", name, subset, shortened(passed))
     strange = _no_files({case: by_case[case][0] for case in wanted})
     odd = {fault.case for fault in strange}
@@ -69,7 +72,8 @@ def given_predictor(
     digests, unreadable = _digests(files)
     closed = odd | {fault.case for fault in unreadable}
     wanted = [case for case in wanted if case not in closed]
-    note = layout.sources(layout.work_of(layout.predictions(name, subset)))
+    manifest = layout.predictions(name, batch_part(subset, batch))
+    note = layout.sources(layout.work_of(manifest))
     write_source_note(note, stats, digests)
 
     def key(case: str, store: Store) -> dict[str, Any]:
@@ -156,7 +160,9 @@ def _missing(
     ]
 
 
-def _unknown(dataset: str, by_case: Mapping[str, Sequence[Path]], known: set[str]) -> list[Finding]:
+def _unknown(
+    dataset: str, by_case: Mapping[str, Sequence[Path]], known: set[str], batch: str
+) -> list[Finding]:
     expected = f"the name of a case of {dataset}, such as {min(known, default='none')}"
     return [
         Finding(
@@ -164,11 +170,11 @@ def _unknown(dataset: str, by_case: Mapping[str, Sequence[Path]], known: set[str
         )
         for case, files in sorted(by_case.items())
         for file in files
-        if case not in known
+        if case not in known and in_batch(case, batch)
     ]
 
 
-def _doubled(by_case: Mapping[str, Sequence[Path]]) -> list[Finding]:
+def _doubled(by_case: Mapping[str, Sequence[Path]], batch: str) -> list[Finding]:
     return [
         Finding(
             f"several masks: {', '.join(file.name for file in files)}",
@@ -178,7 +184,7 @@ def _doubled(by_case: Mapping[str, Sequence[Path]]) -> list[Finding]:
             case,
         )
         for case, files in sorted(by_case.items())
-        if len(files) > 1
+        if len(files) > 1 and in_batch(case, batch)
     ]
 
 

@@ -8,6 +8,7 @@ from pipeline.errors import PipelineError
 from pipeline.settings import Dataset, EnsembleExperiment, GivenPredictions, SamExperiment
 from pipeline.settings.paths import expanded, file_refusal, sam_files
 from pipeline.settings.untrained import RANDOM_SAM
+from pipeline.storage.batches import Parts
 from pipeline.storage.images.headers import data_files
 from pipeline.storage.images.names import SUFFIXES, looks_like_image
 from pipeline.storage.layout import Layout
@@ -15,8 +16,12 @@ from pipeline.storage.layout import Layout
 SAVED = f"a folder with one mask a case, named after it ({', '.join(SUFFIXES)})"
 
 
-def prediction_inputs(layout: Layout, dataset: Dataset, name: str, subset: int) -> list[Path]:
+def prediction_inputs(
+    layout: Layout, dataset: Dataset, name: str, subset: int, parts: Parts
+) -> list[Path]:
     """What stage `predict` reads in place of a trained network; nothing where there is one.
+
+    `parts` gives the manifests that are written in place of one for all cases.
 
     Raises:
         PipelineError: the checkpoint or the folder is not given or not there.
@@ -24,10 +29,11 @@ def prediction_inputs(layout: Layout, dataset: Dataset, name: str, subset: int) 
     experiment = dataset.experiments[name]
     match experiment:
         case EnsembleExperiment():
-            return [layout.predictions(member, subset) for member in dataset.averaged_by(name)]
+            members = (layout.predictions(one, subset) for one in dataset.averaged_by(name))
+            return [part for manifest in members for part in parts(manifest)]
         case SamExperiment():
-            masks = layout.masks(experiment.prompts, subset)
-            return [masks, *checkpoint_of(layout.dataset, name, experiment)]
+            masks = parts(layout.masks(experiment.prompts, subset))
+            return [*masks, *checkpoint_of(layout.dataset, name, experiment)]
         case GivenPredictions():
             images = given_images(layout, name, experiment)
             images = [image for image in images if not file_refusal(image)]

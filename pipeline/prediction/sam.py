@@ -21,7 +21,8 @@ from pipeline.networks.public_checkpoints import load_public_sam
 from pipeline.prediction.inputs import checkpoint_key, checkpoint_of
 from pipeline.prediction.predictor import Predictor, Probability
 from pipeline.settings import Resources, SamExperiment, Slices
-from pipeline.storage.files import file_digest, fingerprint, read_json
+from pipeline.storage.batches import ALL, batch_part, read_parts
+from pipeline.storage.files import file_digest, fingerprint
 from pipeline.storage.intensity import image_key, intensity_range
 from pipeline.storage.layout import Layout, folder_of
 from pipeline.storage.masks import Mask, read_mask
@@ -41,6 +42,7 @@ def sam_predictor(
     resources: Resources,
     tested: Sequence[str],
     further: Sequence[str],
+    batch: str = ALL,
 ) -> Predictor:
     """SAM for all `tested` cases, and those of the `further` ones that the prompts have a mask of.
 
@@ -50,12 +52,13 @@ def sam_predictor(
     files = checkpoint_of(layout.dataset, name, settings)
     stats = file_stats(files)
     digests = {file: file_digest(file) for file in files}
-    note = layout.sources(layout.work_of(layout.predictions(name, subset)))
+    manifest = layout.predictions(name, batch_part(subset, batch))
+    note = layout.sources(layout.work_of(manifest))
     write_source_note(note, stats, digests)
     # its content counts, and neither path nor names
     checkpoint = fingerprint({"files": list(digests.values())}) if files else f"random, {SEED}"
     prompts = layout.masks(settings.prompts, subset)
-    masks = read_json(prompts)["cases"]
+    masks = read_parts(prompts)
     remedy = f"which prompts {name}; run predict and postprocess of {settings.prompts} again"
     if lacking := [case for case in tested if case not in masks]:
         raise PipelineError(*(f"case {case}: no mask in {prompts}, {remedy}" for case in lacking))

@@ -5,6 +5,7 @@ and pydicom, and only `zarr_store` uses zarr. `layout` and `files` need neither 
 because a plan imports them, too.
 
 - `layout`: the path of every result, and the table of all results.
+- `batches`: batches of cases, and the manifests that they leave.
 - `files`: files that appear whole or not at all, JSON, digests and fingerprints.
 - `source_notes`: what the files that a stage was given looked like when it read them.
 - `images`: images in files: names, formats, DICOM, grids, reading and writing.

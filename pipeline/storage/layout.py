@@ -1,4 +1,4 @@
-"""Where every result lies: `results/<dataset>/<stage>/…`, and which batch a case belongs to.
+"""Where every result lies: `results/<dataset>/<stage>/…`.
 
 Files ending in `.json`, `.csv`, `.md` or `.html`, and figures, are declared to Snakemake; stores,
 checkpoints and masks are not, because Snakemake deletes the declared outputs of a job that fails or
@@ -9,7 +9,6 @@ What an experiment's further repeats make lies a folder deeper, as their name sa
 from __future__ import annotations
 
 import ast
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ class Result(NamedTuple):
 
 RESULTS = (
     Result("ingest", "manifest.json", "manifest"),
+    Result("ingest", "batch-*.json", "manifest"),
     Result("ingest", "*.zarr", "store"),
     Result("split", "split.json", "small"),
     Result("train_mae", "*.json", "manifest"),
@@ -44,12 +44,18 @@ RESULTS = (
     Result("train_segmentation", "*/repeat-*/subset-*.json", "manifest"),
     Result("predict", "*/subset-*.json", "manifest"),
     Result("predict", "*/repeat-*/subset-*.json", "manifest"),
+    Result("predict", "*/subset-*/batch-*.json", "manifest"),
+    Result("predict", "*/repeat-*/subset-*/batch-*.json", "manifest"),
     Result("predict", "*/*/*.zarr", "store"),
     Result("predict", "*/repeat-*/*/*.zarr", "store"),
     Result("postprocess", "*/subset-*.json", "manifest"),
     Result("postprocess", "*/repeat-*/subset-*.json", "manifest"),
+    Result("postprocess", "*/subset-*/batch-*.json", "manifest"),
+    Result("postprocess", "*/repeat-*/subset-*/batch-*.json", "manifest"),
     Result("evaluate", "*.csv", "small"),
     Result("evaluate", "*.json", "declared"),
+    Result("evaluate", "*/batch-*.csv", "small"),
+    Result("evaluate", "*/batch-*.json", "declared"),
     Result("compare", "table.md", "small"),
     Result("compare", "table.csv", "declared"),
     Result("tabulate", "*.md", "small"),
@@ -100,10 +106,12 @@ class Layout:
         A name with a folder in it is written without its stroke: `predict unet repeat-2 1`.
         """
         stage, *folders, name = declared.relative_to(self.root / self.dataset).parts
+        stem = Path(name).stem
         if stage in UNNAMED:
-            return stage
-        batch_or_subset = Path(name).stem.removeprefix("batch-").removeprefix("subset-")
-        return work_name(stage, *folders, batch_or_subset if folders else Path(name).stem)
+            return work_name(stage, stem.removeprefix("batch-")) if "batch-" in stem else stage
+        batch_or_subset = stem.removeprefix("batch-").removeprefix("subset-")
+        named = [folder.removeprefix("subset-") for folder in folders]
+        return work_name(stage, *named, batch_or_subset if folders else stem)
 
     def sources(self, work: str) -> Path:
         """What the files looked like that `ingest`, or `train_mae <name>`, was given and read."""
@@ -127,6 +135,10 @@ class Layout:
     def cases(self) -> Path:
         """Manifest of ingest: every case with its digests, and the cases set aside."""
         return self.stage("ingest") / "manifest.json"
+
+    def ingest_batch(self, batch: str) -> Path:
+        """Manifest of one batch of case stores, which the manifest of all cases takes over."""
+        return self.stage("ingest") / f"batch-{batch}.json"
 
     def case_store(self, case: str) -> Path:
         """Image and label of a case."""
@@ -153,16 +165,16 @@ class Layout:
         """Manifest of a trained network; model and checkpoints lie in the folder of its stem."""
         return self.stage("train_segmentation") / experiment / f"subset-{subset}.json"
 
-    def predictions(self, experiment: str, subset: int) -> Path:
-        """Manifest of the predicted cases."""
+    def predictions(self, experiment: str, subset: int | str) -> Path:
+        """Manifest of the predicted cases; of one batch of them, `subset` is `1/batch-2of4`."""
         return self.stage("predict") / experiment / f"subset-{subset}.json"
 
     def prediction_store(self, experiment: str, subset: int, case: str) -> Path:
         """The probabilities of a case on the source's grid."""
         return self.stage("predict") / experiment / f"subset-{subset}" / f"{case}.zarr"
 
-    def masks(self, experiment: str, subset: int) -> Path:
-        """Manifest of the written masks."""
+    def masks(self, experiment: str, subset: int | str) -> Path:
+        """Manifest of the written masks; of one batch of them, `subset` is `1/batch-2of4`."""
         return self.stage("postprocess") / experiment / f"subset-{subset}.json"
 
     def mask(self, experiment: str, subset: int, case: str, suffix: str) -> Path:
@@ -176,7 +188,7 @@ class Layout:
         return folder / f"{case}{suffix}"
 
     def scores(self, experiment: str) -> Path:
-        """One row per patient."""
+        """One row per patient; of one batch of them, `experiment` is `unet/batch-2of4`."""
         return self.stage("evaluate") / f"{experiment}.csv"
 
     def summary(self, experiment: str) -> Path:
@@ -227,25 +239,6 @@ def record_of(declared: Path) -> Path:
 def is_record(path: Path) -> bool:
     """Whether a file is a record of a job, and no manifest; no result's name has a full stop."""
     return path.name.endswith(RECORD)
-
-
-def batch_names(cases: int, cases_per_job: int) -> list[str]:
-    """Names of the batches: a power of two, so a case stays in one while others come and go."""
-    batches = 1
-    while batches * cases_per_job < cases:
-        batches *= 2
-    return [f"{index + 1}of{batches}" for index in range(batches)]
-
-
-def batch_of(case: str, batches: int) -> str:
-    """The batch of a case: a stable function of its name."""
-    index = int.from_bytes(hashlib.sha256(case.encode()).digest()[-4:], "big") % batches
-    return f"{index + 1}of{batches}"
-
-
-def in_batch(case: str, batch: str) -> bool:
-    """Whether `case` belongs to the batch called `batch`, such as `2of4`."""
-    return batch_of(case, int(batch.split("of")[1])) == batch
 
 
 def stage_version(stage: str) -> int:

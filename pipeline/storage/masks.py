@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import PipelineError
+from pipeline.storage.batches import part_with
 from pipeline.storage.files import file_digest, read_json
 from pipeline.storage.images.geometry import Geometry, is_tilted
 from pipeline.storage.images.source_grid import to_source_grid, to_working_grid
@@ -69,7 +70,7 @@ def read_mask(layout: Layout, experiment: str, subset: int, case: str, store: St
         PipelineError: the mask is missing, has changed, or lies on another grid than its case.
     """
     masks = layout.masks(experiment, subset)
-    record = read_json(masks)["cases"].get(case)
+    record = read_json(part_with(masks, case))["cases"].get(case)
     if record is None:
         raise PipelineError(f"case {case}: not in {masks}; run predict and postprocess again")
     path = folder_of(masks) / record["file"]
@@ -90,7 +91,7 @@ def write_on_source_grid(path: Path, array: npt.NDArray[Any], store: Store) -> N
 
 def has_mask(layout: Layout, experiment: str, subset: int, case: str) -> bool:
     """Whether postprocess lists a mask: given predictions may lack those of unlabelled cases."""
-    return case in read_json(layout.masks(experiment, subset))["cases"]
+    return case in read_json(part_with(layout.masks(experiment, subset), case))["cases"]
 
 
 def grid_differences(mask: Geometry, source: Geometry) -> list[str]:

@@ -78,6 +78,17 @@ def listing_changes(note: Path, files: Iterable[Path]) -> tuple[list[Path], list
     return [*came], [*map(Path, sorted(known - listed))]
 
 
+def unchanged_files(note: Path) -> dict[str, str]:
+    """SHA-256 of each noted file, by its path, whose size and time are those of the note."""
+    stats = file_stats(map(Path, noted := _noted(note) or {}))
+    kept = {str(path): seen for path, seen in stats.items()}
+    return {
+        name: str(noted[name]["sha256"])
+        for name in kept
+        if kept[name].items() <= noted[name].items()
+    }
+
+
 def note_touched(note: Path, touched: Mapping[str, Mapping[str, Any]]) -> None:
     """Spare the next plan the reading of files that were only touched."""
     with suppress(OSError):  # the results are somebody else's, and the files are read again

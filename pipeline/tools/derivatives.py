@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import PipelineError
+from pipeline.storage.batches import parts_of, read_parts
 from pipeline.storage.files import make_output, read_json, write_json
 from pipeline.storage.images.source_grid import to_source_grid
 from pipeline.storage.images.volumes import write_volume
@@ -46,9 +47,9 @@ def derivatives(
     predicted: dict[str, list[int]] = defaultdict(list)
     for subset in subsets:
         masks = layout.masks(experiment, subset)
-        if not masks.exists():
+        if not parts_of(masks):
             raise PipelineError(f"{experiment}, subset {subset}: no masks yet; run postprocess")
-        for case in read_json(masks)["cases"]:
+        for case in read_parts(masks):
             predicted[case].append(subset)
     stores = {case: open_store(layout.case_store(case)) for case in predicted}
     stems = _stems(stores)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from grcsf.calcium import THRESHOLD_HU
 from grcsf.components import label_lesions
 from pipeline.errors import PipelineError
+from pipeline.storage.batches import read_parts
 from pipeline.storage.files import make_output, read_json
 from pipeline.storage.images.source_grid import to_source_grid, to_working_grid
 from pipeline.storage.images.volumes import Volume, read_volume, write_volume
@@ -42,7 +43,7 @@ def submission(layout: Layout, experiment: str, subset: int, output: Path) -> No
         PipelineError: there is no test scan, a mask is missing, or see `check_submission`.
     """
     scans, masks = _test_scans(layout), layout.masks(experiment, subset)
-    made = read_json(masks)["cases"]
+    made = read_parts(masks)
     remedy = "run predict and postprocess, where predictions are given after adding its file"
     missing = [f"case {case}: no mask in {masks}; {remedy}" for case in scans if case not in made]
     if missing:

@@ -10,7 +10,8 @@ import pytest
 from pipeline.datasets import list_cases, loading
 from pipeline.datasets.configured import planned_cases
 from pipeline.errors import PipelineError
-from pipeline.ingest import case_key, ingest, read_case
+from pipeline.ingest import ingest
+from pipeline.ingestion.case_stores import case_key, read_case
 from pipeline.settings import Settings, Slices, Source
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.images.geometry import Geometry
@@ -265,7 +266,7 @@ def test_whatever_a_library_raises_about_one_case_leaves_the_others(folder, monk
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("pipeline.ingest.write_store", full)
+    monkeypatch.setattr("pipeline.ingestion.case_stores.write_store", full)
     (root.parent / "results" / "scans" / "ingest" / "good.zarr" / "zarr.json").unlink()
     with pytest.raises(OSError, match="No space left"):  # every case would fail
         ingested(root, on_error="skip")

@@ -45,16 +45,21 @@ def test_jobs_grow_with_batches_and_subsets_not_with_cases(project, config):
     config["datasets"]["images"]["split"] = {"by": "group", "subsets": 4}
     project.configure(config, 33)
     four = dict.fromkeys(("train_segmentation", "predict", "postprocess"), 8)
-    assert project.plan().counts == {**ONE_SUBSET, **four, "residual_maps": 8}
+    # the cases are stored in batches, whose manifests one job more takes over
+    batches = {"ingest": 8 + 1, "residual_maps": 8}
+    assert project.plan().counts == {**ONE_SUBSET, **four, **batches}
+    config["datasets"]["images"]["split"] = {"by": "case", "subsets": 4}
     project.configure(config, 64)
     plan = project.plan()
-    assert plan.counts == {**ONE_SUBSET, **four, "residual_maps": 8}
+    # of each subset 13 cases are tested, which makes two batches of predictions, and of scores
+    two = {"train_segmentation": 8, "predict": 16, "postprocess": 16, "evaluate": 2 + 2 * 2}
+    assert plan.counts == {**ONE_SUBSET, **two, **batches}
     assert max(map(len, plan.output.splitlines())) < 200, "lines that nobody reads"
 
 
 def test_healthy_scans_make_no_further_batch(project, config):
     config["datasets"]["images"]["source"]["healthy"] = ["healthy"]
-    project.configure(config, 8)  # as many as a batch has
+    project.configure(config, 6)  # with them as many as a batch has
     (project.folder / "healthy").mkdir()
     for name in "ab":
         (project.folder / "healthy" / f"{name}.nii.gz").touch()
@@ -63,7 +68,8 @@ def test_healthy_scans_make_no_further_batch(project, config):
     source = {"adapter": "atlas", "phantom": phantom, "healthy": ["healthy"]}
     config["datasets"]["images"]["source"] = source
     project.configure(config)
-    assert project.plan().counts == {**ONE_SUBSET, "phantom": 1}
+    # ingest stores them, and no other stage sees them
+    assert project.plan().counts == {**ONE_SUBSET, "phantom": 1, "ingest": 2 + 1}
 
 
 def test_an_external_set_is_predicted_and_nothing_is_trained_for_it(project, config):
@@ -78,11 +84,12 @@ def test_an_external_set_is_predicted_and_nothing_is_trained_for_it(project, con
         (clinic / "imagesTr" / f"{number}_0000.nii.gz").touch()
         (clinic / "labelsTr" / f"{number}.nii.gz").touch()
     # six cases are one batch of eight, nine are two
-    assert project.plan().counts == {**ONE_SUBSET, "residual_maps": 2}
+    two = {"ingest": 2 + 1, "residual_maps": 2}
+    assert project.plan().counts == {**ONE_SUBSET, **two}
     phantom = {"kind": "head", "cases": 8, "shape": [8, 16, 16]}
     images["source"] = {"adapter": "atlas", "phantom": phantom}
     project.configure(config)
-    assert project.plan().counts == {**ONE_SUBSET, "phantom": 1, "residual_maps": 2}
+    assert project.plan().counts == {**ONE_SUBSET, "phantom": 1, **two}
 
 
 def test_phantoms_are_written_first_and_batched_by_their_number(project, config):
@@ -90,7 +97,7 @@ def test_phantoms_are_written_first_and_batched_by_their_number(project, config)
     config["datasets"]["images"]["source"] = {"adapter": "atlas", "phantom": phantom}
     project.configure(config)
     plan = project.plan("-p")
-    assert plan.counts == {**ONE_SUBSET, "phantom": 1, "residual_maps": 2}
+    assert plan.counts == {**ONE_SUBSET, "phantom": 1, "ingest": 2 + 1, "residual_maps": 2}
     (command,) = [one for one in plan.commands if " phantom " in one]
     told = "head results/images/phantom --cases 6 --seed 0 --unlabelled 4 --shape 8 16 16"
     assert command.startswith(f"python -m pipeline phantom {told} 2>&1 | tee ")
@@ -122,7 +129,7 @@ def test_a_repeated_experiment_is_trained_predicted_and_cut_so_often_and_scored_
     project.configure(config, 9)
     plan = project.plan("-p")
     often = dict.fromkeys(("train_segmentation", "predict", "postprocess"), 2 + 3 * 2)
-    assert plan.counts == {**ONE_SUBSET, **often, "residual_maps": 2}
+    assert plan.counts == {**ONE_SUBSET, **often, "ingest": 2 + 1, "residual_maps": 2}
     trained = {job for job in plan.jobs if re.match("train_segmentation images: grcsf", job)}
     names = ("grcsf", "grcsf/repeat-2", "grcsf/repeat-3")
     assert trained == {

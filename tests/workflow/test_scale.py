@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from pipeline.cli import app
-from pipeline.storage.layout import batch_names
+from pipeline.storage.batches import batch_names
 
 ROOT = Path(__file__).parents[2]
 METHODS = 10  # of Table 1

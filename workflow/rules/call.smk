@@ -13,7 +13,8 @@ from pipeline.planning import preflight
 from pipeline.planning.folds import fold_note
 from pipeline.settings import configured
 from pipeline.settings.instances import all_maes
-from pipeline.storage.layout import work_name
+from pipeline.storage.batches import batches_in, parts_of
+from pipeline.storage.layout import STAGES
 
 SHOWN_INPUTS = 3  # of a failed job: an ingest has two for every patient
 # log of a failed job → its stage and how it ended, and SLURM's own log of it, where there is one; a
@@ -58,6 +59,7 @@ def note_failure(record):
 def fed_from_elsewhere(layout):
     """Manifests of jobs that read files which no stage makes: given weights or predictions."""
     chosen = SETTINGS.datasets[layout.dataset]
+    ingested = batches_in(layout.stage("ingest"))
     maes = [name for name in all_maes(chosen) if chosen.mae[configured(name)].checkpoint]
     trainings = [
         layout.model(name, subset)
@@ -67,22 +69,25 @@ def fed_from_elsewhere(layout):
         for subset in chosen.subsets_of(experiment)
     ]
     predictions = [
-        layout.predictions(name, subset)
+        part
         for name in chosen.experiments
         if name not in chosen.networks
         for subset in chosen.subsets_of(name)
+        for part in parts_of(layout.predictions(name, subset))
     ]
-    return [*map(layout.mae, maes), *trainings, *predictions]
+    return [*ingested, *map(layout.mae, maes), *trainings, *predictions]
 
 
 def plan_of_call():
     """The jobs of this call, under the names that the stages give to their work."""
     due, planned = set(workflow.dag.needrun_jobs(exclude_finished=False)), []
     for job in workflow.dag.jobs:
-        names = [value for name, value in job.wildcards.items() if name != "dataset"]
         if "dataset" in job.wildcards.keys():
-            work, outputs = work_name(job.rule.name, *names), frozenset(map(Path, job.output))
-            planned.append(Planned(job.wildcards.dataset, work, outputs, job in due))
+            dataset, outputs = job.wildcards.dataset, frozenset(map(Path, job.output))
+            first = Path(job.output[0])
+            stage = job.rule.name.removesuffix("_batch") in STAGES
+            work = LAYOUTS[dataset].work_of(first) if stage else job.rule.name
+            planned.append(Planned(dataset, work, outputs, job in due))
     return Plan(planned, whole=any(job.rule.name == "all" for job in workflow.dag.jobs))
 
 

@@ -67,7 +67,7 @@ wildcard_constraints:
     table=r"[\w+-]+",
     figure=r"[\w+-]+",
     subset=r"\d+",
-    batch=r"\d+of\d+",
+    batch=r"(/batch-\d+of\d+)?",  # of stages that one job does where there are few cases
 
 
 def command(verb):
@@ -75,12 +75,23 @@ def command(verb):
     return f"python -m pipeline {verb} --dataset {{wildcards.dataset}} {CONFIG} 2>&1 | tee -i -- {{log:q}}"
 
 
-def settings_of(stage, kind=None):
+def batch_of(wildcards):
+    """The name of a job's batch; "" of one for all cases."""
+    return re.search(r"(\d+of\d+)?$", wildcards.get("batch", ""))[0]
+
+
+def batch_option(wildcards, output):
+    """The option for a job's batch. As it takes `output`, Snakemake records no change of it."""
+    return f"--batch {name}" if (name := batch_of(wildcards)) else ""
+
+
+def settings_of(stage, kind=None, also=lambda wildcards: {}):
     """The part of the settings that a stage's result depends on, as a params function."""
 
     def chosen(wildcards):
         name = wildcards[kind] if kind else ""
-        return stage_settings(SETTINGS, stage, wildcards.dataset, name)
+        settings = stage_settings(SETTINGS, stage, wildcards.dataset, name)
+        return {**settings, **also(wildcards)}
 
     return chosen
 

@@ -27,8 +27,9 @@ rule ingest:
     output:
         LAYOUT.cases,
     params:
-        settings=settings_of("ingest"),
+        settings=settings_of("ingest", also=listed_cases),
         version=stage_version("ingest"),
+        batch=batch_option,
     log:
         LOGS / "ingest.log",
     benchmark:
@@ -42,7 +43,21 @@ rule ingest:
     message:
         "ingest {wildcards.dataset}"
     shell:
-        command("ingest")
+        command("ingest {params.batch}")
+
+
+# Of many cases these store a part each; the rule above takes over what they have stored.
+use rule ingest as ingest_batch with:
+    output:
+        LAYOUT.ingest_batch("{batch}"),
+    log:
+        LOGS / "ingest" / "{batch}.log",
+    benchmark:
+        BENCHMARKS / "ingest" / "{batch}.tsv"
+    wildcard_constraints:
+        batch=r"\d+of\d+",
+    message:
+        "ingest {wildcards.dataset}: batch {wildcards.batch}"
 
 
 rule split:

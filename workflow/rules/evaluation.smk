@@ -4,16 +4,18 @@ rule evaluate:
         LAYOUT.split,
         subset_files("predictions"),
         subset_files("masks"),
+        scored_batches,
     output:
-        report(LAYOUT.scores("{experiment}"), **shown_in_report("Scores", "experiment")),
-        LAYOUT.summary("{experiment}"),
+        report(LAYOUT.scores("{experiment}{batch}"), **shown_in_report("Scores", "experiment")),
+        LAYOUT.summary("{experiment}{batch}"),
     params:
         settings=settings_of("evaluate", "experiment"),
         version=stage_version("evaluate"),
+        batch=batch_option,
     log:
-        LOGS / "evaluate" / "{experiment}.log",
+        LOGS / "evaluate" / "{experiment}{batch}.log",
     benchmark:
-        BENCHMARKS / "evaluate" / "{experiment}.tsv"
+        BENCHMARKS / "evaluate" / "{experiment}{batch}.tsv"
     conda:
         "../../envs/data.yaml"
     threads: SETTINGS.resources.threads
@@ -21,9 +23,9 @@ rule evaluate:
         mem_mb=memory_mb,
         runtime=minutes,
     message:
-        "evaluate {wildcards.dataset}: {wildcards.experiment}"
+        "evaluate {wildcards.dataset}: {wildcards.experiment}{wildcards.batch}"
     shell:
-        command("evaluate --experiment {wildcards.experiment}")
+        command("evaluate --experiment {wildcards.experiment} {params.batch}")
 
 
 rule compare:

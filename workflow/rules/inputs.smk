@@ -8,7 +8,7 @@ from pipeline.datasets.configured import planned_cases
 from pipeline.evaluation.figures.contents import figure_faults
 from pipeline.orchestration import job_files
 from pipeline.orchestration.last_run import results_there
-from pipeline.planning.sizes import predictable
+from pipeline.planning.batches import planned_batches
 from pipeline.prediction.inputs import prediction_inputs
 from pipeline.settings import (
     HEALTHY,
@@ -21,7 +21,9 @@ from pipeline.settings import (
 from pipeline.settings.instances import instances_of
 from pipeline.settings.paths import checkpoint_files
 from pipeline.settings.tables import table_experiments
-from pipeline.storage.layout import batch_names
+from pipeline.storage.batches import ALL, overlapping
+from pipeline.storage.batches import batch_of as name_of_batch
+from pipeline.storage.files import fingerprint
 from pipeline.storage.source_notes import listing_changes
 
 # Source files of a data set at most that Snakemake itself compares. For every job that waits for
@@ -63,7 +65,17 @@ def known_dataset(wildcards):
 
 
 def raw_files(wildcards):
-    """The images and lists that ingest reads, or the truth that follows the last phantom."""
+    """What ingest reads: images and lists, or what batches of it have stored, and lists.
+
+    Of phantoms, the truth that follows the last one. Images of batches are compared with the
+    batches' notes.
+    """
+    if batch := batch_of(wildcards):
+        known_batch(wildcards.dataset, batch, batches(wildcards.dataset).ingest)
+        if workflow.is_main_process:
+            compare_listing(wildcards.dataset, batch)
+        phantom = SETTINGS.datasets[wildcards.dataset].source.phantom
+        return [LAYOUTS[wildcards.dataset].phantom_truth] if phantom else []
     if workflow.is_main_process:
         # Every plan asks here. There is no other place: the settings of a call are frozen, and
         # Snakemake decides what has to run once it knows all inputs.
@@ -71,34 +83,65 @@ def raw_files(wildcards):
         if not UNWRITABLE:
             workflow.dag.forcefiles.update(brought(wildcards.dataset))
     further = or_exit(further_images, SETTINGS, wildcards.dataset)
+    divided = batches(wildcards.dataset).ingested(LAYOUTS[wildcards.dataset])
     lists = [file for each in further if each.source for file in list_files(each.path)]
     if SETTINGS.datasets[wildcards.dataset].source.phantom:
         predicted = [image.path for image in further if image.role == "unlabelled"]
         scans = [case for case in source_cases(wildcards.dataset) if is_given(case.role)]
-        others = [file for case in scans for file in source_files(case)]
-        return unbraced([LAYOUTS[wildcards.dataset].phantom_truth, *predicted, *lists, *others])
+        others = [] if divided else [file for case in scans for file in source_files(case)]
+        images = [*divided, *predicted, *lists, *others]
+        return unbraced([LAYOUTS[wildcards.dataset].phantom_truth, *images])
     root = or_exit(source_root, SETTINGS, wildcards.dataset)
-    images = [file for case in source_cases(wildcards.dataset) for file in source_files(case)]
     lists = [*list_files(root), *lists]
+    if divided:
+        return unbraced([*lists, *divided])
+    images = [file for case in source_cases(wildcards.dataset) for file in source_files(case)]
     if len(images) <= MOST_SOURCES:
         return unbraced([*lists, *images])
     if workflow.is_main_process:
-        compare_listing(wildcards.dataset, (*lists, *images))
+        compare_files(wildcards.dataset, LAYOUTS[wildcards.dataset].cases, (*lists, *images))
     return unbraced(lists)
 
 
 @functools.cache
-def compare_listing(dataset, files):
-    """Make ingest due where images came or went; those that are other by now, `CALL` finds."""
-    layout = LAYOUTS[dataset]
-    if not layout.cases.exists():
+def cases_of_batches(dataset):
+    """The cases of each batch of ingest, by the batch's name."""
+    cases, count = {}, len(batches(dataset).ingest)
+    for case in source_cases(dataset):
+        cases.setdefault(name_of_batch(case.case, count), []).append(case)
+    return cases
+
+
+def compare_listing(dataset, batch):
+    """Make a batch of ingest due where files of its cases came or went."""
+    cases = cases_of_batches(dataset).get(batch, [])
+    files = (file for case in cases for file in source_files(case))
+    compare_files(dataset, LAYOUTS[dataset].ingest_batch(batch), tuple(files))
+
+
+@functools.cache
+def compare_files(dataset, manifest, files):
+    """Make a job of ingest due where files came or went; those that are other, `CALL` finds."""
+    if not manifest.exists():
         return
-    came, gone = listing_changes(layout.sources("ingest"), files)
+    work = LAYOUTS[dataset].work_of(manifest)
+    came, gone = listing_changes(LAYOUTS[dataset].sources(work), files)
     if came or gone:
-        logger.info(
-            f"{dataset}: {len(came)} files came and {len(gone)} went since ingest read them"
-        )
-        workflow.dag.forcefiles.add(str(layout.cases))
+        counts = f"{len(came)} files came and {len(gone)} went"
+        logger.info(f"{dataset}: {counts} since {work} read them")
+        workflow.dag.forcefiles.add(str(manifest))
+
+
+def listed_cases(wildcards):
+    """What the listing says of the cases of a batch of ingest."""
+    if not (batch := batch_of(wildcards)):
+        return {}
+    cases = cases_of_batches(wildcards.dataset).get(batch, [])
+    listed = [
+        [case.case, str(case.image), str(case.label), case.group, case.role, case.modality]
+        for case in cases
+    ]
+    return {"cases": fingerprint({"listed": listed})}
 
 
 def unbraced(files):
@@ -139,25 +182,40 @@ def pretrained_checkpoint(wildcards):
 
 def residual_models(wildcards):
     chosen = known_dataset(wildcards)
-    if workflow.is_main_process and wildcards.batch not in batches(wildcards.dataset):
-        first = ", ".join(batches(wildcards.dataset)[:SHOWN_INPUTS])
+    known_batch(wildcards.dataset, wildcards.batch, batches(wildcards.dataset).residual_maps)
+    return job_files.models_behind(LAYOUTS[wildcards.dataset], chosen, wildcards.residuals)
+
+
+def known_batch(dataset, batch, known):
+    """Refuse a batch that a data set does not have."""
+    if batch and workflow.is_main_process and batch not in known:
+        first = ", ".join(known[:SHOWN_INPUTS])
         sys.exit(
-            f"error: data set {wildcards.dataset}: there is no batch {wildcards.batch} with "
+            f"error: data set {dataset}: there is no batch {batch} with "
             f"resources.cases_per_job {SETTINGS.resources.cases_per_job}; the first are: {first}"
         )
-    return job_files.models_behind(LAYOUTS[wildcards.dataset], chosen, wildcards.residuals)
 
 
 @functools.cache
 def batches(dataset):
-    """Names of the batches of a data set's residual sets, which follow from its cases alone."""
-    return batch_names(len(predictable(source_cases(dataset))), SETTINGS.resources.cases_per_job)
+    """Into how many batches each stage divides a data set, which follows from its cases."""
+    cases, layout, chosen = source_cases(dataset), LAYOUTS[dataset], SETTINGS.datasets[dataset]
+    return planned_batches(layout, chosen, cases, SETTINGS.seed, SETTINGS.resources.cases_per_job)
+
+
+@functools.cache
+def parts(dataset, manifest, batch=ALL):
+    """What jobs write in place of one manifest of predictions, masks or scores."""
+    return batches(dataset).parts(manifest, batch)
 
 
 def experiment_residuals(wildcards):
     chosen, layout = known_dataset(wildcards), LAYOUTS[wildcards.dataset]
     used = instances_of(chosen, wildcards.experiment, int(wildcards.subset)).residuals
-    return [layout.residual_batch(used, batch) for batch in batches(wildcards.dataset) if used]
+    if used is None:
+        return []
+    names = batches(wildcards.dataset).residual_maps
+    return [layout.residual_batch(used, name) for name in overlapping(batch_of(wildcards), names)]
 
 
 def experiment_mae(wildcards):
@@ -177,9 +235,11 @@ def pretrained_weights(wildcards):
 def predicting(wildcards):
     """What predicts: the trained network, or what an experiment without training is given."""
     chosen, layout = known_dataset(wildcards), LAYOUTS[wildcards.dataset]
-    name, subset = wildcards.experiment, int(wildcards.subset)
+    name, subset, batch = wildcards.experiment, int(wildcards.subset), batch_of(wildcards)
+    known_batch(wildcards.dataset, batch, batches(wildcards.dataset).predict)
     if isinstance(chosen.experiments[configured(name)], Untrained):
-        return or_exit(prediction_inputs, layout, chosen, name, subset)
+        planned = functools.partial(parts, wildcards.dataset, batch=batch)
+        return or_exit(prediction_inputs, layout, chosen, name, subset, planned)
     return [layout.model(name, subset)]
 
 
@@ -202,15 +262,28 @@ def subset_files(path, repeated=True):
     def files(wildcards):
         chosen = SETTINGS.datasets[wildcards.dataset]
         of = getattr(LAYOUTS[wildcards.dataset], path)
-        return [
+        batch = batch_of(wildcards)
+        manifests = [
             of(name, subset)
             for experiment in experiments_of(wildcards)
             if path != "model" or experiment in chosen.networks
             for name in (chosen.trainings_of(experiment) if repeated else [experiment])
             for subset in chosen.subsets_of(experiment)
         ]
+        if path == "model":
+            return manifests
+        return [part for each in manifests for part in parts(wildcards.dataset, each, batch)]
 
     return files
+
+
+def scored_batches(wildcards):
+    """What batches have scored, for the job that summarises an experiment."""
+    if batch_of(wildcards):
+        return []
+    summary = LAYOUTS[wildcards.dataset].summary(wildcards.experiment)
+    scored = [path for path in parts(wildcards.dataset, summary) if path != summary]
+    return [*(path.with_suffix(".csv") for path in scored), *scored]
 
 
 def experiment_files(path):
@@ -253,8 +326,10 @@ def figure_files(wildcards):
     """What a figure is drawn from."""
     chosen, layout = known_dataset(wildcards), LAYOUTS[wildcards.dataset]
     sets = job_files.figure_residuals(chosen, wildcards.figure)
-    maps = (layout.residual_batch(name, n) for name in sets for n in batches(wildcards.dataset))
-    return [*job_files.figure_inputs(layout, chosen, wildcards.figure), *maps]
+    names = batches(wildcards.dataset).residual_maps
+    maps = (layout.residual_batch(name, batch) for name in sets for batch in names)
+    planned = functools.partial(parts, wildcards.dataset)
+    return [*job_files.figure_inputs(layout, chosen, wildcards.figure, planned), *maps]
 
 
 def reports_beside_tables(wildcards):

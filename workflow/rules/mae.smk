@@ -43,6 +43,8 @@ rule residual_maps:
         LOGS / "residual_maps" / "{residuals}-{batch}.log",
     benchmark:
         BENCHMARKS / "residual_maps" / "{residuals}-{batch}.tsv"
+    wildcard_constraints:
+        batch=r"\d+of\d+",
     priority: 1
     conda:
         "../../envs/torch.yaml"

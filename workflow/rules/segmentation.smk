@@ -38,14 +38,15 @@ rule predict:
         predicting,
         experiment_residuals,
     output:
-        LAYOUT.predictions("{experiment}", "{subset}"),
+        LAYOUT.predictions("{experiment}", "{subset}{batch}"),
     params:
         settings=settings_of("predict", "experiment"),
         version=stage_version("predict"),
+        batch=batch_option,
     log:
-        LOGS / "predict" / "{experiment}-{subset}.log",
+        LOGS / "predict" / "{experiment}-{subset}{batch}.log",
     benchmark:
-        BENCHMARKS / "predict" / "{experiment}-{subset}.tsv"
+        BENCHMARKS / "predict" / "{experiment}-{subset}{batch}.tsv"
     conda:
         "../../envs/torch.yaml"
     threads: prediction_threads
@@ -54,24 +55,28 @@ rule predict:
         runtime=prediction_minutes,
         gpu=prediction_gpus,
     message:
-        "predict {wildcards.dataset}: {wildcards.experiment}, subset {wildcards.subset}"
+        "predict {wildcards.dataset}: {wildcards.experiment}, subset {wildcards.subset}{wildcards.batch}"
     shell:
-        command("predict --experiment {wildcards.experiment} --subset {wildcards.subset}")
+        command(
+            "predict --experiment {wildcards.experiment} --subset {wildcards.subset} "
+            "{params.batch}"
+        )
 
 
 rule postprocess:
     input:
         LAYOUT.cases,
-        LAYOUT.predictions("{experiment}", "{subset}"),
+        LAYOUT.predictions("{experiment}", "{subset}{batch}"),
     output:
-        LAYOUT.masks("{experiment}", "{subset}"),
+        LAYOUT.masks("{experiment}", "{subset}{batch}"),
     params:
         settings=settings_of("postprocess"),
         version=stage_version("postprocess"),
+        batch=batch_option,
     log:
-        LOGS / "postprocess" / "{experiment}-{subset}.log",
+        LOGS / "postprocess" / "{experiment}-{subset}{batch}.log",
     benchmark:
-        BENCHMARKS / "postprocess" / "{experiment}-{subset}.tsv"
+        BENCHMARKS / "postprocess" / "{experiment}-{subset}{batch}.tsv"
     conda:
         "../../envs/data.yaml"
     threads: SETTINGS.resources.threads
@@ -79,6 +84,9 @@ rule postprocess:
         mem_mb=memory_mb,
         runtime=minutes,
     message:
-        "postprocess {wildcards.dataset}: {wildcards.experiment}, subset {wildcards.subset}"
+        "postprocess {wildcards.dataset}: {wildcards.experiment}, subset {wildcards.subset}{wildcards.batch}"
     shell:
-        command("postprocess --experiment {wildcards.experiment} --subset {wildcards.subset}")
+        command(
+            "postprocess --experiment {wildcards.experiment} --subset {wildcards.subset} "
+            "{params.batch}"
+        )

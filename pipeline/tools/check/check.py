@@ -22,7 +22,8 @@ from grcsf.intensity import foreground_quantiles
 from pipeline.datasets import CaseFiles, ListingError, list_cases
 from pipeline.datasets.left_out import left_out
 from pipeline.errors import SEVERITIES, Finding, PipelineError, findings_of
-from pipeline.ingest import case_content, case_key, read_case, role_twins
+from pipeline.ingest import role_twins
+from pipeline.ingestion.case_stores import case_content, case_key, read_case
 from pipeline.planning.disk import disk_needed
 from pipeline.planning.preflight import check_healthy, check_split, check_units
 from pipeline.planning.sizes import map_bytes

@@ -25,7 +25,7 @@ from grcsf.calcium import claim_candidates
 from grcsf.components import lesion_sizes, voxel_volume_mm3
 from pipeline.datasets.cases import CaseFiles, source_files
 from pipeline.errors import PipelineError, findings_of
-from pipeline.ingest import ingest_case
+from pipeline.ingestion.case_stores import ingest_case
 from pipeline.networks.grad_cam import grad_cam_maps
 from pipeline.networks.prefetch import ahead, behind
 from pipeline.postprocess import postprocess

@@ -16,6 +16,7 @@ from pathlib import Path
 from pipeline.datasets.configured import planned_cases
 from pipeline.datasets.subsets import split_cases
 from pipeline.orchestration.job_files import job_counts
+from pipeline.planning.batches import planned_batches
 from pipeline.planning.folds import fold_note
 from pipeline.planning.preflight import check_given, check_healthy, check_split, check_units
 from pipeline.planning.rates import Rates
@@ -23,11 +24,10 @@ from pipeline.planning.sizes import (
     CaseSize,
     case_sizes,
     is_divided,
-    predictable,
     stores_needed,
 )
 from pipeline.settings import Dataset, SamExperiment, Settings
-from pipeline.storage.layout import Layout, batch_names
+from pipeline.storage.layout import Layout
 
 MADE_BY = {
     "case stores": "ingest",
@@ -104,7 +104,8 @@ def _dataset_plan(settings: Settings, name: str, rates: Mapping[str, Rates] | No
     check_given(layout, dataset)
     shape = source.phantom.shape if source.phantom else None
     cases = case_sizes(files, source.adapter, dataset.slices, shape=shape)
-    batches = batch_names(len(predictable(cases)), settings.resources.cases_per_job)
+    together = settings.resources.cases_per_job
+    batches = planned_batches(layout, dataset, files, settings.seed, together)
     jobs = job_counts(layout, dataset, batches)
     disk, hours = stores_needed(dataset, cases), {}
     if rates:

@@ -18,6 +18,7 @@ from pipeline.evaluation.colours import ON_BLACK, REFERENCE, colours_of
 from pipeline.evaluation.pictures import map_style
 from pipeline.settings import Dataset, repeat_name
 from pipeline.settings.instances import residual_instance
+from pipeline.storage.batches import parts_of
 from pipeline.storage.images.nifti_bytes import nifti_bytes
 from pipeline.storage.intensity import intensity_range
 from pipeline.storage.layout import Layout
@@ -150,7 +151,7 @@ def _masks(
 
 def _is_listed(layout: Layout, training: str, subset: int, case: str) -> bool:
     """Whether there should be a mask, also where a damaged manifest does not say so."""
-    if not layout.masks(training, subset).exists():
+    if not parts_of(layout.masks(training, subset)):
         return False
     try:
         return has_mask(layout, training, subset, case)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline import residual_maps as stage
-from pipeline.storage.layout import batch_names
+from pipeline.storage.batches import batch_names
 from pipeline.storage.zarr_store import open_store, read_array
 from tests.pipeline.results import MAE, RESIDUALS, RESOURCES, SLICES, copy_results
 

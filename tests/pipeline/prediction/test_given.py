@@ -15,6 +15,7 @@ from pipeline.postprocess import postprocess
 from pipeline.predict import predict
 from pipeline.prediction.inputs import prediction_inputs
 from pipeline.settings import Evaluation, GivenPredictions, Postprocess
+from pipeline.storage.batches import parts_of
 from pipeline.storage.files import file_digest, read_json
 from pipeline.storage.images.geometry import Geometry
 from pipeline.storage.images.volumes import write_volume
@@ -138,7 +139,7 @@ def test_what_is_named_like_a_mask_and_is_no_file_is_told_as_what_it_is(tree, fo
         f"case b: {folder}/b.mha: found a folder, expected a file; put the mask itself there",
     ]
     dataset = SimpleNamespace(experiments={"rival": given(folder)})
-    assert prediction_inputs(tree.layout, dataset, "rival", 1) == []
+    assert prediction_inputs(tree.layout, dataset, "rival", 1, parts_of) == []
 
 
 def test_a_grid_within_rounding_of_the_image_s_is_the_image_s(tree, folder, box):

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.datasets import loading
 from pipeline.errors import Finding, PipelineError
-from pipeline.ingest import ingest, listed_cases
+from pipeline.ingest import ingest
+from pipeline.ingestion.listing import listed_cases
 from pipeline.settings import HEALTHY, FurtherImage
 from pipeline.storage.files import read_json
 from pipeline.storage.images.volumes import write_volume

@@ -1,0 +1,61 @@
+"""What the job of all cases takes over from the jobs of batches that ran before it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pipeline.datasets import CaseFiles
+from pipeline.datasets.cases import source_files
+from pipeline.settings import Source
+from pipeline.storage.batches import batches_in
+from pipeline.storage.files import fingerprint, remembered
+from pipeline.storage.layout import Layout, stage_version
+from pipeline.storage.source_notes import unchanged_files
+
+VERSION = stage_version("ingest")
+# keys of a source that tell nothing of how one of its cases is read
+NOT_OF_A_CASE = {"root", "phantom", "also_predict", "healthy", "on_error"}
+
+
+def entries_of_batches(
+    layout: Layout, files: Sequence[CaseFiles], reading: Mapping[str, Source], plane: str
+) -> dict[str, dict[str, Any]]:
+    """Entries of the cases that batches have stored, or refused, as they are listed and lie now."""
+    listed, entries = {case.case: case for case in files}, {}
+    for manifest in batches_in(layout.stage("ingest")):
+        content = remembered(manifest) or {}
+        unchanged = unchanged_files(layout.sources(layout.work_of(manifest)))
+        for name, listed_as in content.get("listed", {}).items():
+            case = listed.get(name)
+            if case is None or listed_as != listed_as_key(case, reading, plane):
+                continue
+            if not all(str(path) in unchanged for path in all_files([case])):
+                continue
+            if name in content["set_aside"]:
+                entries[name] = {"faults": content["set_aside"][name]}
+            elif layout.case_store(name).exists():
+                entries[name] = content["cases"][name]
+    return entries
+
+
+def listed_as_key(case: CaseFiles, reading: Mapping[str, Source], plane: str) -> str:
+    """A fingerprint of how a case is listed and read, wherever it lies."""
+    source = reading_of(case, reading).model_dump(mode="json", exclude=NOT_OF_A_CASE)
+    listed = [case.label is not None, case.group, case.role, case.modality, case.notes]
+    return fingerprint({"source": source, "plane": plane, "listed": listed, "version": VERSION})
+
+
+def reading_of(case: CaseFiles, reading: Mapping[str, Source]) -> Source:
+    """How a case is read, by its role; "" has what holds for all others."""
+    return reading.get(case.role, reading[""])
+
+
+def all_files(cases: Iterable[CaseFiles]) -> Iterator[Path]:
+    """The files of all cases; none of a case that cannot be looked at."""
+    for files in cases:
+        with suppress(OSError):  # reading the case reports it
+            yield from (Path(os.path.normpath(path)) for path in source_files(files))

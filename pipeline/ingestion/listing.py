@@ -1,0 +1,63 @@
+"""Which cases ingest stores, and what the listing of a data set passes over."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.datasets import CaseFiles, ListingError, list_cases
+from pipeline.datasets.left_out import left_out
+from pipeline.errors import Finding
+from pipeline.settings import FurtherImage, Source, external_set
+
+log = logging.getLogger(__name__)
+
+
+def listed_cases(
+    source: Source,
+    root: Path,
+    further: Sequence[FurtherImage],
+    results: Path | None = None,
+    *,
+    tell: bool = True,
+) -> tuple[list[CaseFiles], dict[str, list[str]]]:
+    """The cases whose files fit together; the faults of others by case, or by an unknown's file.
+
+    What the listing passes over is logged if `tell`; below `results` lies nothing of it.
+
+    Raises:
+        PipelineError: the data set cannot be listed, or no case can be told apart.
+    """
+    found: Sequence[Finding] = ()
+    try:
+        files = list_cases(source.adapter, root, further, source.foreground)
+    except ListingError as error:
+        if not error.cases:
+            raise
+        files, found = error.cases, error.findings
+    if tell:
+        _tell_left_out(source, root, further, files, found, results)
+    faults: dict[str, list[str]] = defaultdict(list)
+    for finding in found:
+        faults[finding.case or Path(finding.file).name].append(str(finding))
+    return [case for case in files if case.case not in faults], dict(faults)
+
+
+def _tell_left_out(
+    source: Source,
+    root: Path,
+    further: Sequence[FurtherImage],
+    files: Sequence[CaseFiles],
+    found: Sequence[Finding],
+    results: Path | None,
+) -> None:
+    own = [case for case in files if not external_set(case.role)]
+    passed = left_out(source, root, own, found, results)
+    for each in further:
+        if each.source:
+            others = [case for case in files if case.role == each.role]
+            passed += left_out(each.source, each.path, others, found, results)
+    for finding in passed:
+        log.log(logging.WARNING if finding.severity == "warning" else logging.INFO, "%s", finding)
