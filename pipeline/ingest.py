@@ -24,8 +24,9 @@ from pipeline.datasets.loading import LoadedCase, load_case
 from pipeline.errors import Finding, PipelineError, findings_of
 from pipeline.settings import HEALTHY, QUANTILES, FurtherImage, Source, external_set
 from pipeline.storage.files import file_digest, fingerprint, write_json
+from pipeline.storage.folders import note_many
 from pipeline.storage.images.source_grid import working_grid
-from pipeline.storage.layout import Layout
+from pipeline.storage.layout import Layout, listed
 from pipeline.storage.masks import GRID_KEYS, SOURCE_GRID, geometry_of
 from pipeline.storage.source_notes import file_stats, write_source_note
 from pipeline.storage.zarr_store import store_attributes, write_store
@@ -73,6 +74,7 @@ def ingest(
         *(file for each in further if each.source for file in list_files(each.path)),
     ]
     stats = file_stats([*lists, *_all_files(files)])
+    note_many(layout.by_digest, len(files))
     done = itertools.count(1)
 
     def ingested(case: CaseFiles) -> tuple[dict[str, Any], dict[Path, str]]:
@@ -103,7 +105,7 @@ def ingest(
     counts = (labelled, unlabelled, healthy, told)
     log.info("%d cases with reference, %d without, %d healthy%s", *counts)
     write_source_note(layout.sources("ingest"), stats, digests)
-    outputs = [f"{name}.zarr" for name in kept]
+    outputs = listed(map(layout.case_store, kept), layout.cases)
     write_json(layout.cases, {"cases": kept, "set_aside": faulty, "outputs": outputs})
 
 

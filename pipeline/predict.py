@@ -34,7 +34,7 @@ from pipeline.settings import (
 )
 from pipeline.storage.files import fingerprint, read_json, write_json
 from pipeline.storage.intensity import image_key, intensity_range
-from pipeline.storage.layout import Layout
+from pipeline.storage.layout import Layout, listed
 from pipeline.storage.residual_store import residual_fingerprint
 from pipeline.storage.roles import external_test_cases
 from pipeline.storage.slices import network_residuals, slices_in_context
@@ -88,14 +88,15 @@ def predict(
             given = (layout, name, subset, network, residuals, settings, slices, resources)
             predictor = _network_predictor(*given, [*tested, *further])
     keys = _write_stores(layout, name, subset, predictor)
-    outputs = [f"subset-{subset}/{case}.zarr" for case in keys]
-    manifest: dict[str, Any] = {"cases": keys, "outputs": outputs}
+    stores = [layout.prediction_store(name, subset, case) for case in keys]
+    path = layout.predictions(name, subset)
+    manifest: dict[str, Any] = {"cases": keys, "outputs": listed(stores, path)}
     if isinstance(settings, Untrained):
-        stores = (open_store(layout.prediction_store(name, subset, case)) for case in keys)
-        manifest["parameters"] = next((store.attrs.get("parameters") for store in stores), None)
+        opened = map(open_store, stores)
+        manifest["parameters"] = next((store.attrs.get("parameters") for store in opened), None)
     if predictor.uncertainty is not None:
         manifest["uncertainty"] = True
-    write_json(layout.predictions(name, subset), manifest)
+    write_json(path, manifest)
 
 
 def _write_stores(layout: Layout, name: str, subset: int, predictor: Predictor) -> dict[str, str]:

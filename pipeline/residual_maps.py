@@ -30,7 +30,7 @@ from pipeline.settings import HEALTHY, Mae, Residuals, Resources, Slices
 from pipeline.settings.instances import maes_behind
 from pipeline.storage.files import fingerprint, read_json, write_json
 from pipeline.storage.intensity import image_key
-from pipeline.storage.layout import Layout, in_batch
+from pipeline.storage.layout import Layout, in_batch, listed
 from pipeline.storage.residual_store import find_or_link, write_residuals
 from pipeline.storage.roles import cases_of_other_subsets
 
@@ -75,8 +75,9 @@ def residual_maps(
     if missing:
         due = {case: (keys[case], cases[case]) for case in missing}
         _make(layout, name, due, maes, key_parts, settings, slices, seed, resources)
-    outputs = [f"{case}.zarr" for case in wanted]
-    write_json(layout.residual_batch(name, batch), {"cases": keys, "outputs": outputs})
+    manifest = layout.residual_batch(name, batch)
+    outputs = listed((layout.residual_store(name, case) for case in wanted), manifest)
+    write_json(manifest, {"cases": keys, "outputs": outputs})
 
 
 def _make(
