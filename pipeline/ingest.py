@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ from pipeline.ingestion.listing import listed_cases
 from pipeline.settings import HEALTHY, FurtherImage, Source, external_set
 from pipeline.storage.batches import ALL, in_batch
 from pipeline.storage.files import file_digest, write_json
-from pipeline.storage.layout import Layout
+from pipeline.storage.folders import note_many
+from pipeline.storage.layout import Layout, listed
 from pipeline.storage.source_notes import FileStats, file_stats, write_source_note
 
 VERSION = 2
@@ -50,6 +50,7 @@ def ingest(
         PipelineError: a case is faulty (with `on_error: skip`: all are); a line for each fault.
     """
     files, unlisted = listed_cases(source, root, further, layout.root, tell=not batch)
+    note_many(layout.by_digest, len(files))
     reading = {"": source, **{each.role: each.source for each in further if each.source}}
     if batch:
         files = [case for case in files if in_batch(case.case, batch)]
@@ -75,7 +76,8 @@ def ingest(
         log.warning("set aside: %s", "; ".join(faults))
     _tell_counts(files)
     write_source_note(layout.sources("ingest"), stats | case_stats, digests | case_digests)
-    outputs = [f"{case.case}.zarr" for case in left if case.case in kept]
+    stores = (layout.case_store(case.case) for case in left if case.case in kept)
+    outputs = listed(stores, layout.cases)
     write_json(layout.cases, {"cases": kept, "set_aside": faulty, "outputs": outputs})
 
 
@@ -95,8 +97,7 @@ def _ingest_batch(
     write_source_note(layout.sources(layout.work_of(manifest)), stats, digests)
     content: dict[str, Any] = {"cases": kept, "set_aside": faulty}
     content["listed"] = {case.case: listed_as_key(case, reading, plane) for case in files}
-    stores = (layout.case_store(name) for name in kept)
-    outputs = [os.path.relpath(store, manifest.parent) for store in stores]
+    outputs = listed(map(layout.case_store, kept), manifest)
     write_json(manifest, {**content, "outputs": outputs})
 
 

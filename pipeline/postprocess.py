@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from pipeline.storage.batches import ALL, batch_part, drop_other_parts
 from pipeline.storage.files import file_digest, fingerprint, read_json, remembered, write_json
 from pipeline.storage.images.source_grid import to_source_grid
 from pipeline.storage.images.volumes import write_volume
-from pipeline.storage.layout import Layout, folder_of, mask_note
+from pipeline.storage.layout import Layout, folder_of, listed, mask_note
 from pipeline.storage.masks import (
     SOURCE_GRID,
     Mask,
@@ -47,9 +46,10 @@ def postprocess(
     """
     part = batch_part(subset, batch)
     predictions = read_json(layout.predictions(experiment, part))
-    predicted = predictions["cases"]
+    predicted, masks = predictions["cases"], layout.masks(experiment, subset)
     records: dict[str, dict[str, Any]] = {}
-    volumes: list[str] = []
+    files: list[Path] = []
+    volumes: list[Path] = []
     for case, prediction in predicted.items():
         store = open_store(layout.case_store(case))
         suffix = mask_suffix(store)
@@ -68,14 +68,15 @@ def postprocess(
             progress = {"done": len(records) + 1, "of": len(predicted)}
             told = (experiment, subset, path.name, voxels)
             log.info("%s, subset %d: %s, %d voxels", *told, extra=progress)
-        records[case] = {"file": path.name, "voxels": record["voxels"], "fingerprint": key}
+        file = path.relative_to(folder_of(masks)).as_posix()
+        records[case] = {"file": file, "voxels": record["voxels"], "fingerprint": key}
+        files.append(path)
         if predictions.get("uncertainty"):
             volumes.append(_keep_uncertainty(layout, experiment, subset, case, key, suffix))
-    files = [*(record["file"] for record in records.values()), *volumes]
-    whole, manifest = layout.masks(experiment, subset), layout.masks(experiment, part)
-    outputs = [os.path.relpath(folder_of(whole) / file, manifest.parent) for file in files]
+    manifest = layout.masks(experiment, part)
+    outputs = listed([*files, *volumes], manifest)
     write_json(manifest, {"cases": records, "outputs": outputs})
-    drop_other_parts(whole, batch)
+    drop_other_parts(masks, batch)
 
 
 def final_mask(raw: Mask, store: Store, settings: Postprocess) -> Mask:
@@ -114,15 +115,15 @@ def _mask_key(prediction: str, store: Store, settings: Postprocess, suffix: str)
 
 def _keep_uncertainty(
     layout: Layout, experiment: str, subset: int, case: str, key: str, suffix: str
-) -> str:
-    """Write a case's uncertainty in the source's geometry; its path below the masks' folder."""
+) -> Path:
+    """Write a case's uncertainty in the source's geometry, and return the file."""
     path = layout.uncertainty(experiment, subset, case, suffix)
     if _current_record(path, case, key) is None:
         case_store = open_store(layout.case_store(case))
         predicted = open_store(layout.prediction_store(experiment, subset, case))
         write_on_source_grid(path, read_array(predicted, "uncertainty"), case_store)
         write_json(mask_note(path, case), {"fingerprint": key, "sha256": file_digest(path)})
-    return f"{path.parent.name}/{path.name}"
+    return path
 
 
 def _current_record(mask: Path, case: str, key: str) -> dict[str, Any] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -36,7 +35,7 @@ from pipeline.settings import (
 from pipeline.storage.batches import ALL, batch_part, drop_other_parts, in_batch
 from pipeline.storage.files import fingerprint, read_json, write_json
 from pipeline.storage.intensity import image_key, intensity_range
-from pipeline.storage.layout import Layout
+from pipeline.storage.layout import Layout, listed
 from pipeline.storage.residual_store import residual_fingerprint
 from pipeline.storage.roles import external_test_cases
 from pipeline.storage.slices import network_residuals, slices_in_context
@@ -93,8 +92,7 @@ def predict(
     keys = _write_stores(layout, name, subset, predictor)
     manifest = layout.predictions(name, batch_part(subset, batch))
     stores = [layout.prediction_store(name, subset, case) for case in keys]
-    outputs = [os.path.relpath(store, manifest.parent) for store in stores]
-    content: dict[str, Any] = {"cases": keys, "outputs": outputs}
+    content: dict[str, Any] = {"cases": keys, "outputs": listed(stores, manifest)}
     if isinstance(settings, Untrained):
         opened = map(open_store, stores)
         content["parameters"] = next((store.attrs.get("parameters") for store in opened), None)

@@ -31,7 +31,7 @@ from pipeline.settings.instances import maes_behind
 from pipeline.storage.batches import in_batch
 from pipeline.storage.files import fingerprint, read_json, write_json
 from pipeline.storage.intensity import image_key
-from pipeline.storage.layout import Layout
+from pipeline.storage.layout import Layout, listed
 from pipeline.storage.residual_store import find_or_link, write_residuals
 from pipeline.storage.roles import cases_of_other_subsets
 
@@ -76,8 +76,9 @@ def residual_maps(
     if missing:
         due = {case: (keys[case], cases[case]) for case in missing}
         _make(layout, name, due, maes, key_parts, settings, slices, seed, resources)
-    outputs = [f"{case}.zarr" for case in wanted]
-    write_json(layout.residual_batch(name, batch), {"cases": keys, "outputs": outputs})
+    manifest = layout.residual_batch(name, batch)
+    outputs = listed((layout.residual_store(name, case) for case in wanted), manifest)
+    write_json(manifest, {"cases": keys, "outputs": outputs})
 
 
 def _make(

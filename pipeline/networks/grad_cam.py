@@ -24,7 +24,7 @@ from pipeline.settings import Experiment, GradCam, Resources, Slices
 from pipeline.storage.batches import in_batch
 from pipeline.storage.files import fingerprint, read_json, write_json
 from pipeline.storage.intensity import image_key, intensity_range
-from pipeline.storage.layout import Layout, stage_version
+from pipeline.storage.layout import Layout, listed, stage_version
 from pipeline.storage.residual_store import find_or_link, write_residuals
 from pipeline.storage.roles import subset_of_cases
 from pipeline.storage.slices import network_slices
@@ -81,8 +81,9 @@ def grad_cam_maps(
         }
         write_residuals(layout, name, case, maps, attributes)
         log.info("%s: %s by the network of subset %d", name, case, subset)
-    content = {"cases": keys, "outputs": [f"{case}.zarr" for case in keys]}
-    write_json(layout.residual_batch(name, batch), content)
+    manifest = layout.residual_batch(name, batch)
+    outputs = listed((layout.residual_store(name, case) for case in keys), manifest)
+    write_json(manifest, {"cases": keys, "outputs": outputs})
 
 
 def case_maps(

@@ -160,7 +160,7 @@ def _verify(path: Path, content: Mapping[str, Any]) -> None:
         named = [
             name
             for name, case in (cases.items() if isinstance(cases, dict) else ())
-            if isinstance(case, dict) and case.get("file") == path.name
+            if isinstance(case, dict) and Path(str(case.get("file"))).name == path.name
         ]
         expected = read_json(mask_note(path, named[0]))["sha256"] if named else None
     if file_digest(path) != expected:

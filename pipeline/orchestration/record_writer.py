@@ -24,6 +24,7 @@ from pipeline.orchestration.environment import device, loaded_packages, peak_res
 from pipeline.orchestration.job_files import Names
 from pipeline.orchestration.record_reader import FORMAT, read_record, result_digest, result_file
 from pipeline.storage.files import file_digest, read_json, write_json
+from pipeline.storage.folders import BY_DIGEST
 from pipeline.storage.layout import folder_of, record_of
 
 log = logging.getLogger(__name__)
@@ -151,7 +152,10 @@ def _listed(job: JobDescription) -> list[str]:
 
 def _states(declared: Path) -> dict[str, tuple[int, int] | None]:
     """Inode and time, which change when a file is written anew, of all that lies beside results."""
-    paths = [*declared.parent.glob("*"), *folder_of(declared).glob("*")]
+    folders = [declared.parent, folder_of(declared)]
+    paths = [
+        path for each in folders for below in ("*", f"{BY_DIGEST}/*") for path in each.glob(below)
+    ]
     return {os.path.relpath(path, declared.parent): _state(path) for path in paths}
 
 

@@ -30,6 +30,7 @@ from pipeline.settings.instances import all_maes, all_residuals, residual_instan
 from pipeline.settings.paths import checkpoint_files
 from pipeline.storage.batches import parts_of
 from pipeline.storage.files import READ_ONLY, nearest_there
+from pipeline.storage.folders import BY_DIGEST
 from pipeline.storage.layout import Layout
 
 PROBE_BYTES = 1 << 16  # a full disk still takes a file's name
@@ -279,7 +280,5 @@ def _missing_bytes(layout: Layout, dataset: Dataset, files: Sequence[CaseFiles])
 
 
 def _stores_in(folder: Path) -> int:
-    if not folder.is_dir():
-        return 0
-    with os.scandir(folder) as entries:
-        return sum(entry.name.endswith(".zarr") for entry in entries)
+    """The stores of a folder, also those in folders by digest."""
+    return sum(1 for below in ("*.zarr", f"{BY_DIGEST}/*.zarr") for _ in folder.glob(below))

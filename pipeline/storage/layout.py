@@ -4,15 +4,21 @@ Files ending in `.json`, `.csv`, `.md` or `.html`, and figures, are declared to 
 checkpoints and masks are not, because Snakemake deletes the declared outputs of a job that fails or
 runs again.
 What an experiment's further repeats make lies a folder deeper, as their name says: `unet/repeat-2`.
+Stores and masks of a data set with many cases lie in folders by digest, `ingest/3f/CASE.zarr`, but
+for those that lay flat before there were many. `Layout` alone decides where one lies.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+from pipeline.storage.folders import deeper, digest_folder, in_order
 
 Kind = Literal["manifest", "small", "declared", "store"]
 
@@ -85,10 +91,33 @@ class Layout:
     def existing(self, *kinds: Kind) -> Iterator[tuple[str, Path]]:
         """Every result of these kinds that is there, with its stage, in the order of the stages."""
         for stage, pattern, kind in RESULTS:
-            if kind in kinds:
-                for path in sorted(self.stage(stage).glob(pattern)):
-                    if not path.name.startswith(".") and not is_record(path):
-                        yield stage, path
+            if kind not in kinds:
+                continue
+            patterns = [pattern, deeper(pattern)] if kind == "store" else [pattern]
+            for path in chain.from_iterable(in_order(self.stage(stage), one) for one in patterns):
+                if not path.name.startswith(".") and not is_record(path):
+                    yield stage, path
+
+    @property
+    def by_digest(self) -> Path:
+        """The note that stores lie in folders by digest, as the data set has or had many cases."""
+        return self.root / self.dataset / "folders.json"
+
+    def _of_case(self, folder: Path, case: str, suffix: str) -> Path:
+        """The file or store of a case in a folder of many: one that lies flat stays there."""
+        flat = folder / f"{case}{suffix}"
+        if not self.by_digest.exists() or os.path.lexists(flat):
+            return flat
+        return folder / digest_folder(case) / flat.name
+
+    def set_of(self, stage: str, store: Path) -> str:
+        """What a store is of: `mrm/fold-1`, or `grcsf/subset-1`; of a case store ""."""
+        parts = store.parent.relative_to(self.stage(stage)).parts
+        # a residual set may have two digits for a name
+        named = stage in UNNAMED or len(parts) > 1
+        if named and parts[-1:] == (digest_folder(store.stem),):
+            parts = parts[:-1]
+        return "/".join(parts)
 
     @property
     def locks(self) -> Path:
@@ -142,7 +171,7 @@ class Layout:
 
     def case_store(self, case: str) -> Path:
         """Image and label of a case."""
-        return self.stage("ingest") / f"{case}.zarr"
+        return self._of_case(self.stage("ingest"), case, ".zarr")
 
     @property
     def split(self) -> Path:
@@ -159,7 +188,7 @@ class Layout:
 
     def residual_store(self, name: str, case: str) -> Path:
         """The residual maps of a case."""
-        return self.stage("residual_maps") / name / f"{case}.zarr"
+        return self._of_case(self.stage("residual_maps") / name, case, ".zarr")
 
     def model(self, experiment: str, subset: int) -> Path:
         """Manifest of a trained network; model and checkpoints lie in the folder of its stem."""
@@ -171,7 +200,8 @@ class Layout:
 
     def prediction_store(self, experiment: str, subset: int, case: str) -> Path:
         """The probabilities of a case on the source's grid."""
-        return self.stage("predict") / experiment / f"subset-{subset}" / f"{case}.zarr"
+        folder = self.stage("predict") / experiment / f"subset-{subset}"
+        return self._of_case(folder, case, ".zarr")
 
     def masks(self, experiment: str, subset: int | str) -> Path:
         """Manifest of the written masks; of one batch of them, `subset` is `1/batch-2of4`."""
@@ -179,13 +209,14 @@ class Layout:
 
     def mask(self, experiment: str, subset: int, case: str, suffix: str) -> Path:
         """The mask of a case, in the source's geometry and file format."""
-        return self.stage("postprocess") / experiment / f"subset-{subset}" / f"{case}{suffix}"
+        folder = self.stage("postprocess") / experiment / f"subset-{subset}"
+        return self._of_case(folder, case, suffix)
 
     def uncertainty(self, experiment: str, subset: int, case: str, suffix: str) -> Path:
         """How far an ensemble's networks disagree over a case, in the source's geometry."""
         # in a folder of its own, since a case may have any name
         folder = self.stage("postprocess") / experiment / f"subset-{subset}" / "uncertainty"
-        return folder / f"{case}{suffix}"
+        return self._of_case(folder, case, suffix)
 
     def scores(self, experiment: str) -> Path:
         """One row per patient; of one batch of them, `experiment` is `unet/batch-2of4`."""
@@ -216,6 +247,11 @@ class Layout:
 def folder_of(manifest: Path) -> Path:
     """The undeclared folder that belongs to a manifest: `…/name.json` → `…/name/`."""
     return manifest.with_suffix("")
+
+
+def listed(outputs: Iterable[Path], manifest: Path) -> list[str]:
+    """Stores, models or masks as their manifest lists them: relative to its folder."""
+    return [path.relative_to(manifest.parent).as_posix() for path in outputs]
 
 
 def mask_note(mask: Path, case: str) -> Path:

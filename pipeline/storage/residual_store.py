@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from pipeline.errors import PipelineError
 from pipeline.storage.files import READ_ONLY, replacing
+from pipeline.storage.folders import digest_folder
 from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_faults import UntouchableError
 from pipeline.storage.zarr_store import (
@@ -34,9 +35,15 @@ log = logging.getLogger(__name__)
 Maps = npt.NDArray[np.float16]  # (ratio, z, h, w), values in [0, 1], signed ones in [−1, 1]
 
 
-def shared_store(root: Path, case: str, fingerprint: str) -> Path:
-    """The path of one case's residuals in the shared folder."""
-    return root / case / f"{fingerprint}.zarr"
+def shared_store(root: Path, case: str, fingerprint: str, *, many: bool = False) -> Path:
+    """The path of one case's residuals in the shared folder, where they lie or else shall lie.
+
+    Projects of `many` cases keep them in folders by digest, and each finds the others' as well.
+    """
+    flat, deeper = root / case, root / digest_folder(case) / case
+    name = f"{fingerprint}.zarr"
+    there = next((path for path in (flat, deeper) if os.path.lexists(path / name)), None)
+    return (there or (deeper if many and not flat.exists() else flat)) / name
 
 
 def find_or_link(
@@ -57,7 +64,8 @@ def find_or_link(
     if (_can_be_read if path.is_symlink() else is_current)(path, fingerprint):
         _check_form(path, case, shape)
         return True
-    shared = layout.shared and shared_store(layout.shared, case, fingerprint)
+    many = layout.by_digest.exists()
+    shared = layout.shared and shared_store(layout.shared, case, fingerprint, many=many)
     if shared is None or not _can_be_read(shared, fingerprint):
         return False
     _check_form(shared, case, shape)
@@ -80,7 +88,8 @@ def write_residuals(
     if layout.shared is None:
         write(path)
         return
-    shared = shared_store(layout.shared, case, attributes["fingerprint"])
+    many = layout.by_digest.exists()
+    shared = shared_store(layout.shared, case, attributes["fingerprint"], many=many)
     try:
         # a job of another project may have written it meanwhile, and may be reading it
         if not is_current(shared, attributes["fingerprint"]):

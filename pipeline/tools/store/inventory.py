@@ -44,7 +44,7 @@ class KeptStore:
 
     @property
     def group(self) -> str:
-        """Stage and set: the store's folder below `results/<dataset>`."""
+        """Stage and set: the folder of its stores below `results/<dataset>`."""
         return f"{self.stage}/{self.of}" if self.of else self.stage
 
     @property
@@ -55,12 +55,12 @@ class KeptStore:
 
 def list_stores(layout: Layout) -> list[KeptStore]:
     """Every store of a data set, in the order of the stages."""
-    return [_kept(path, stage, layout.stage(stage)) for stage, path in layout.existing("store")]
+    stores = layout.existing("store")
+    return [_kept(path, stage, layout.set_of(stage, path)) for stage, path in stores]
 
 
-def _kept(path: Path, stage: str, folder: Path) -> KeptStore:
-    of = path.parent.relative_to(folder).as_posix()
-    known: dict[str, Any] = {"path": path, "stage": stage, "of": "" if of == "." else of}
+def _kept(path: Path, stage: str, of: str) -> KeptStore:
+    known: dict[str, Any] = {"path": path, "stage": stage, "of": of}
     known |= {"case": path.stem, "size": folder_bytes(path)}
     try:
         store = open_store(path)
@@ -123,11 +123,10 @@ def store_faults(layout: Layout, dataset: Dataset) -> Iterator[tuple[Path, str]]
 
 def _is_made(layout: Layout, dataset: Dataset, path: Path) -> bool:
     """Whether the configuration makes a store; of what it has no longer, manifests stay."""
-    if path.is_relative_to(folder := layout.stage("residual_maps")):
-        return path.parent.relative_to(folder).as_posix() in all_residuals(dataset)
-    if path.is_relative_to(folder := layout.stage("predict")):
-        of = path.parent.relative_to(folder).as_posix()
-        experiment, _, subset = of.partition("/subset-")
+    if path.is_relative_to(layout.stage("residual_maps")):
+        return layout.set_of("residual_maps", path) in all_residuals(dataset)
+    if path.is_relative_to(layout.stage("predict")):
+        experiment, _, subset = layout.set_of("predict", path).partition("/subset-")
         name = configured(experiment)
         known = name in dataset.experiments and experiment in dataset.trainings_of(name)
         return known and subset in map(str, dataset.subsets_of(name))

@@ -13,6 +13,7 @@ from pipeline.errors import PipelineError
 from pipeline.settings import Dataset, configured, repeat_of
 from pipeline.settings.instances import all_residuals, fold_of
 from pipeline.storage.files import read_json, remove
+from pipeline.storage.folders import BY_DIGEST
 from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_faults import UntouchableError
 from pipeline.storage.zarr_store import open_store, store_attributes
@@ -101,7 +102,7 @@ def _for_folds(residuals: str, datasets: Sequence[Dataset]) -> str:
 
 
 def _of_shared_folder(root: Path) -> Iterator[Needless]:
-    for path in sorted(root.glob("*/*.zarr")):
+    for path in sorted([*root.glob("*/*.zarr"), *root.glob(f"{BY_DIGEST}/*/*.zarr")]):
         # stores that this user may not delete belong to somebody else
         if path.name.startswith(".") or not os.access(path.parent, os.W_OK):
             continue
@@ -113,7 +114,8 @@ def _of_shared_folder(root: Path) -> Iterator[Needless]:
             if not os.path.lexists(path):  # replaced by a running job, a moment ago
                 continue
             yield Needless(path, str(error), folder_bytes(path), faulty=True)
-    yield from _leftovers(path for path in root.glob("*/.*") if os.access(path.parent, os.W_OK))
+    hidden = chain(root.glob("*/.*"), root.glob(f"{BY_DIGEST}/*/.*"))
+    yield from _leftovers(path for path in hidden if os.access(path.parent, os.W_OK))
 
 
 def _leftovers(hidden: Iterable[Path]) -> Iterator[Needless]:

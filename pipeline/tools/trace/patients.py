@@ -24,21 +24,24 @@ def case_of(path: Path, record: Path, content: Mapping[str, Any]) -> str:
         return ""
     cases = cases_of(record.with_name(record.name.replace(RECORD, ".json")))
     relative = path.relative_to(record.parent).as_posix()
-    for case, name in cases.items():
-        if f"{relative}/".startswith(f"{record.name.removesuffix(RECORD)}/{name}/"):
-            return case
-    return ""
+    return next((case for case, name in cases.items() if f"{relative}/".startswith(f"{name}/")), "")
 
 
 def cases_of(manifest: Path) -> dict[str, str]:
-    """Case → file name of what a manifest lists by case."""
-    cases = read_json(manifest).get("cases") if manifest.is_file() else None
+    """Case → the store or mask that a manifest lists of it, relative to its folder."""
+    content = read_json(manifest) if manifest.is_file() else {}
+    cases = content.get("cases")
     if not isinstance(cases, dict):
         return {}
-    return {
-        case: entry["file"] if isinstance(entry, dict) and "file" in entry else f"{case}.zarr"
+    # an ensemble's uncertainty has the name of the mask, which stands before it
+    paths = {Path(name).name: name for name in reversed(content.get("outputs", []))}
+    named = {
+        case: Path(entry["file"]).name
+        if isinstance(entry, dict) and "file" in entry
+        else f"{case}.zarr"
         for case, entry in cases.items()
     }
+    return {case: paths.get(name, name) for case, name in named.items()}
 
 
 def is_about_its_case(chain: Chain) -> bool:

@@ -175,9 +175,9 @@ def _result_links(chain: Chain, record: Path, content: Mapping[str, Any]) -> Ite
     """The results of a job: all of them, or those of the chain's case."""
     manifest = record.with_name(record.name.replace(RECORD, ".json"))
     cases = cases_of(manifest) if content["stage"] in OF_A_CASE and chain.case else {}
-    own = f"{manifest.stem}/{cases.get(chain.case, '')}"
+    of_cases = {Path(name).name for name in cases.values()}
     for name, result in content["results"].items():
-        if cases and "/" in name and name != own:
+        if Path(name).name in of_cases and name != cases.get(chain.case):
             continue
         path = record.parent / name
         state = _state(chain, path, result["sha256"])
