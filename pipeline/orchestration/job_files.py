@@ -78,7 +78,7 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
     first = str(next(iter(names.values()), ""))
     subset, batch = int(names.get("subset", 0)), str(names.get("batch", ALL))
     both = [layout.cases, layout.split]
-    parts = partial(parts_of, batch=batch)
+    parts = partial(_parts_there, batch=batch)
     match stage:
         case "ingest":
             return [] if batch else batches_in(layout.stage("ingest"))
@@ -188,6 +188,10 @@ def _of_first_repeats(
     dataset: Dataset, experiments: Iterable[str], path: Callable[[str, int], Path]
 ) -> list[Path]:
     return [path(name, number) for name in experiments for number in dataset.subsets_of(name)]
+
+
+def _parts_there(manifest: Path, batch: str) -> list[Path]:
+    return parts_of(manifest, batch) or [manifest]
 
 
 def _divided(manifests: Iterable[Path], parts: Parts) -> list[Path]:

@@ -48,11 +48,11 @@ def test_jobs_grow_with_batches_and_subsets_not_with_cases(project, config):
     # the cases are stored in batches, whose manifests one job more takes over
     batches = {"ingest": 8 + 1, "residual_maps": 8}
     assert project.plan().counts == {**ONE_SUBSET, **four, **batches}
-    config["datasets"]["images"]["split"] = {"by": "case", "subsets": 4}
+    config["datasets"]["images"]["split"] = {"by": "case"}
     project.configure(config, 64)
     plan = project.plan()
-    # of each subset 13 cases are tested, which makes two batches of predictions, and of scores
-    two = {"train_segmentation": 8, "predict": 16, "postprocess": 16, "evaluate": 2 + 2 * 2}
+    # 13 cases are tested, which makes two batches of predictions, and of scores
+    two = {"predict": 2 * 2, "postprocess": 2 * 2, "evaluate": 2 * (2 + 1)}
     assert plan.counts == {**ONE_SUBSET, **two, **batches}
     assert max(map(len, plan.output.splitlines())) < 200, "lines that nobody reads"
 
