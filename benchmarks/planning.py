@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,8 +25,9 @@ from typing import Any
 import yaml
 from keeping import keep
 
-from pipeline.storage.batches import batch_of
-from pipeline.storage.layout import Layout
+from pipeline.storage.batches import batch_names, batch_of
+from pipeline.storage.folders import note_many
+from pipeline.storage.layout import Layout, listed
 from pipeline.storage.source_notes import file_stats, write_source_note
 
 ROOT = Path(__file__).parents[1]
@@ -63,13 +65,18 @@ def main() -> None:
     keep(f"planning, {options.methods} methods", figures)
 
 
+def images_of(case: str) -> Path:
+    """The folder of a case's image and label."""
+    return Path("images", "Training", f"R{case[5:8]}", case, "ses-1", "anat")
+
+
 def write_project(
     folder: Path, count: int, folds: int | None = None, methods: str = "all"
 ) -> list[str]:
     """Empty images in the layout of ATLAS, and the configuration; the cases' names."""
     cases = [f"sub-r{index % COHORTS + 1:03d}s{index + 1:03d}" for index in range(count)]
     for case in cases:
-        anatomy = folder / "images" / "Training" / f"R{case[5:8]}" / case / "ses-1" / "anat"
+        anatomy = folder / images_of(case)
         anatomy.mkdir(parents=True)
         stem = f"{case}_ses-1_space-MNI152NLin2009aSym"
         (anatomy / f"{stem}_T1w.nii.gz").touch()
@@ -138,31 +145,65 @@ def largest_mb() -> float:
 
 
 def pretend(project: Path, cases: list[str]) -> None:
-    """Make every output that a run has, with the stores of residual maps and a fifth predicted."""
+    """Make every output that a run has, with the stores of residual maps and a sixteenth predicted."""
     _, summary = snakemake(project, "--summary")
-    members: dict[str, list[str]] = {}  # of each batch
-    for name in re.findall(r"^(results/\S+)\t", summary, re.MULTILINE):
-        path = project / name
+    layout = Layout(project / "results", "atlas")
+    note_many(layout.by_digest, len(cases))
+    names = re.findall(r"^(results/\S+)\t", summary, re.MULTILINE)
+    divided = any("ingest/batch-" in name for name in names)
+    batches = sorted({batch_in(name) for name in names} - {""})
+    members = {name: of_batches(tuple(cases), int(name.split("of")[1]))[name] for name in batches}
+    for name in names:
+        path, batch = project / name, batch_in(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        stage, batch = path.relative_to(project).parts[2], path.stem.removeprefix("batch-")
-        outputs = []
-        if stage == "ingest":
-            outputs = [f"{case}.zarr" for case in cases]
-        elif stage == "residual_maps":
-            if batch not in members:
-                total = int(batch.split("of")[1])
-                for case in cases:
-                    members.setdefault(batch_of(case, total), []).append(f"{case}.zarr")
-            outputs = members.get(batch, [])
-        elif stage in ("predict", "postprocess"):
-            outputs = [f"{path.stem}/{case}.zarr" for case in cases[:: 5 * 4]]
-        for output in outputs:
-            (path.parent / output).mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"outputs": outputs}), "utf-8")
-    read = file_stats((project / "images").rglob("*.nii.gz"))
-    relative = {path.relative_to(project): seen for path, seen in read.items()}
-    write_source_note(Layout(project / "results", "atlas").sources("ingest"), relative, {})
+        stores = pretended(layout, path, members[batch] if batch else cases, divided)
+        for store in stores:
+            store.mkdir(parents=True, exist_ok=True)
+        entries = dict.fromkeys(cases, {}) if path == layout.cases else {}
+        content = {"cases": entries, "outputs": listed(stores, path)}
+        path.write_text(json.dumps(content), "utf-8")
+        if batch and path.parent == layout.stage("ingest"):
+            note_sources(project, layout.sources(layout.work_of(path)), members[batch])
+    note_sources(project, layout.sources("ingest"), [] if divided else cases)
     snakemake(project, "--touch", "--forceall", "--cores", "1")
+
+
+def batch_in(name: str) -> str:
+    """The batch whose manifest this is, or ""."""
+    return name.partition("/batch-")[2].partition(".")[0]
+
+
+@cache
+def of_batches(cases: tuple[str, ...], number: int) -> dict[str, list[str]]:
+    """The cases of each batch."""
+    members: dict[str, list[str]] = {name: [] for name in batch_names(number, 1)}
+    for case in cases:
+        members[batch_of(case, number)].append(case)
+    return members
+
+
+def pretended(layout: Layout, manifest: Path, cases: list[str], divided: bool) -> list[Path]:
+    """The stores and masks that a manifest lists."""
+    stage, *folders = manifest.relative_to(layout.root / layout.dataset).parts
+    if stage == "ingest":
+        whole = divided and manifest == layout.cases
+        return [] if whole else [layout.case_store(case) for case in cases]
+    if stage == "residual_maps":
+        return [layout.residual_store("/".join(folders[:-1]), case) for case in cases]
+    if stage not in ("predict", "postprocess"):
+        return []
+    experiment, subset = re.findall(r"^(.+)/subset-(\d+)", "/".join(folders))[0]
+    tested = [case for case in cases if batch_of(case, 16) == "1of16"]
+    if stage == "predict":
+        return [layout.prediction_store(experiment, int(subset), case) for case in tested]
+    return [layout.mask(experiment, int(subset), case, ".zarr") for case in tested]
+
+
+def note_sources(project: Path, note: Path, cases: list[str]) -> None:
+    """Note the images of cases as ingest does."""
+    files = (file for case in cases for file in (project / images_of(case)).glob("*.nii.gz"))
+    read = {path.relative_to(project): seen for path, seen in file_stats(files).items()}
+    write_source_note(note, read, {})
 
 
 def print_table(taken: dict[int, dict[str, list[Seconds]]], jobs: dict[int, int]) -> None:

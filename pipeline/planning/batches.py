@@ -45,6 +45,6 @@ def _ingested_before(layout: Layout) -> int:
     """The number of cases that ingest has stored or set aside; 0 where nothing can be read."""
     try:
         manifest = read_json(layout.cases)
+        return len(manifest["cases"]) + len(manifest.get("set_aside", {}))
     except (PipelineError, OSError):
         return 0
-    return len(manifest["cases"]) + len(manifest.get("set_aside", {}))

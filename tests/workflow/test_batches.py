@@ -18,7 +18,7 @@ TABLES = ("evaluate/grcsf.csv", "evaluate/grcsf.json", "evaluate/given.csv", "co
 
 @pytest.fixture(scope="module")
 def divided(finished, tmp_path_factory):
-    """The finished project, whose stages by case have run again: in batches, and one of them anew."""
+    """The finished project, whose stages that work case by case have run again, in batches."""
     project = type(finished)(tmp_path_factory.mktemp("divided") / "project")
     shutil.copytree(finished.folder, project.folder, symlinks=True)
     for stage in DIVIDED:

@@ -22,6 +22,7 @@ from pipeline.orchestration.record_reader import (
     result_digest,
     result_file,
 )
+from pipeline.storage.batches import batches_in
 from pipeline.storage.layout import RECORD, Layout, is_record, record_of
 from pipeline.storage.zarr_store import verify_store
 from pipeline.tools.trace.lineage import Chain, Link, State, Step
@@ -88,15 +89,21 @@ def _ingested(chain: Chain, path: Path) -> Link | None:
     """The link of a phantom's file: its digest stands in the record of ingest, not in its own."""
     if chain.first.content["stage"] != "phantom":
         return None
-    record = record_of(Layout(chain.root, chain.first.content["dataset"]).cases)
+    layout = Layout(chain.root, chain.first.content["dataset"])
+    for manifest in (layout.cases, *batches_in(layout.stage("ingest"))):
+        for case, files in _raw_files(record_of(manifest)).items():
+            for name, digest in files.items():
+                if _on_disk(chain, name) == path:
+                    return Link(chain.asked, digest, _state(chain, path, digest), case)
+    return None
+
+
+def _raw_files(record: Path) -> Mapping[str, Mapping[str, str]]:
+    """The raw files of each case that the last finished run of a job has read, with digests."""
     content = read_record(record) if record.is_file() else None
     runs = {} if content is None else finished_runs(content)
-    raw = runs[max(runs)].get("raw_files", {}) if runs else {}
-    for case, files in raw.items():
-        for name, digest in files.items():
-            if _on_disk(chain, name) == path:
-                return Link(chain.asked, digest, _state(chain, path, digest), case)
-    return None
+    raw: Mapping[str, Mapping[str, str]] = runs[max(runs)].get("raw_files", {}) if runs else {}
+    return raw
 
 
 def _follow(chain: Chain, record: Path) -> str:
