@@ -13,9 +13,9 @@ from matplotlib.image import imread
 from pipeline.evaluation.case_view import view_case
 from pipeline.evaluation.colours import ON_BLACK, colours_of
 from pipeline.evaluation.pictures import DPI, as_png, case_picture
+from pipeline.settings.apply.bundle import Bundle
 from pipeline.storage.layout import Layout
 from pipeline.storage.masks import Mask
-from pipeline.tools.export.bundle import Bundle
 
 HEADER_INCHES = 0.75
 
