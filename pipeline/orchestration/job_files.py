@@ -5,14 +5,12 @@ The workflow's rules name the same files; `tests/workflow/test_end_to_end.py` co
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from pipeline.datasets import ListingError, list_cases
 from pipeline.evaluation.figures.contents import figures_of, sets_shown
 from pipeline.orchestration.applied_files import (
     applied_results,
@@ -24,7 +22,6 @@ from pipeline.prediction.inputs import prediction_inputs
 from pipeline.settings import (
     HEALTHY,
     Dataset,
-    FurtherImage,
     GradCam,
     Untrained,
     configured,
@@ -51,7 +48,6 @@ from pipeline.storage.batches import (
 )
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import STAGES, Layout, folder_of, is_record
-from pipeline.storage.zarr_store import store_attributes
 
 Names = Mapping[str, str | int]
 """A job's names beside its data set: `{"experiment": "grcsf", "subset": 1}`."""
@@ -136,29 +132,6 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
         case "summarise":
             return [layout.cases, *batches_in(layout.stage("measure"))]
     raise ValueError(f"no stage is called {stage!r}")
-
-
-def raw_files(
-    layout: Layout, dataset: Dataset, root: Path, further: Sequence[FurtherImage], manifest: Path
-) -> dict[str, dict[Path, str]]:
-    """The files of every case that a job has stored, with the SHA-256 that its store is made from.
-
-    Those of batches are in the batches' records.
-    """
-    try:
-        source = dataset.source
-        listed = list_cases(source.adapter, root, further, source.foreground, labels=source.labels)
-    except ListingError as error:
-        listed = error.cases
-    folders = {case.case: case.image.parent for case in listed}
-    files = {}
-    stored = {Path(output).stem for output in read_json(manifest)["outputs"]}
-    for case in sorted(folders.keys() & stored):
-        attributes = store_attributes(layout.case_store(case)) or {}
-        sources: Mapping[str, str] = attributes.get("sources", {})
-        paths = (Path(os.path.normpath(folders[case] / name)) for name in sources)
-        files[case] = dict(zip(paths, sources.values(), strict=True))
-    return files
 
 
 def pretrained_weights(dataset: Dataset, experiment: str) -> list[Path]:
