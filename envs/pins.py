@@ -17,10 +17,13 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 STAGES = {
-    "data": ("phantom", "ingest", "split", "postprocess", "evaluate"),
+    "data": ("phantom", "ingest", "split", "postprocess", "evaluate", "measure"),
     # to tabulate, as the table may count the networks' MACs; to draw passes of the MAE again
-    "torch": ("train_mae", "residual_maps", "train_segmentation", "predict", "tabulate", "draw"),
-    "report": ("compare", "report"),
+    "torch": (
+        *("unpack", "train_mae", "residual_maps", "train_segmentation", "predict"),
+        *("tabulate", "draw"),
+    ),
+    "report": ("compare", "report", "summarise"),
 }
 PYTHON = "3.11.13"
 PIP = "25.3"

@@ -4,6 +4,7 @@ A module that lies directly in this folder is a stage, in the data's order:
 
     ingest             images and masks → one case store each
     split              who trains, validates and tests
+    unpack             an applied model's bundle → networks, in place of trainings
     train_mae          masked autoencoders on slices without lesion
     residual_maps      slice and mean reconstructions → residual stores, the cache
     train_segmentation networks on slices and residual maps
@@ -14,6 +15,8 @@ A module that lies directly in this folder is a stage, in the data's order:
     tabulate           chosen experiments → a publication's table
     draw               scores, masks and maps → a publication's figure
     report             everything above → one page
+    measure            masks of an applied model → a row a scan
+    summarise          all rows → the table and the page of a cohort
 
 A stage is called as its command, its rule and the folder of its results. One more module lies
 here, `errors`: the one error, and the findings that it is made of. A folder serves the stages:

@@ -13,7 +13,7 @@ RULE_FILES = sorted(ROOT.glob("workflow/rules/*.smk"))
 RULE_TEXTS = {
     name: text for path in RULE_FILES for name, text in RULES.findall(path.read_text("utf-8"))
 }
-TARGETS = ("table1", "ablations", "figures")
+TARGETS = ("table1", "ablations", "figures", "apply")
 # The folders that the paths of a stage's outputs start in, by method of Layout.
 OUTPUTS = {
     "ingest": ["cases", "case_store"],
@@ -28,6 +28,9 @@ OUTPUTS = {
     "tabulate": ["chosen_table"],
     "draw": ["figure"],
     "report": ["report"],
+    "unpack": ["unpacked"],
+    "measure": ["measures", "measured"],
+    "summarise": ["cohort_table", "cohort_page"],
 }
 METHOD = sorted(ROOT.glob("grcsf/**/*.py"))
 PIPELINE = sorted(ROOT.glob("pipeline/**/*.py"))
@@ -121,6 +124,9 @@ def test_a_stage_s_outputs_lie_in_its_folder():
         "table": [".md"],
         "chosen_table": ["t", ".md"],
         "figure": ["f", ".md"],
+        "measures": ["1of2"],
+        "measured": ["a", ".dcm"],
+        "cohort_table": [".csv"],
     }
     for stage in STAGES:
         for name in OUTPUTS[stage]:
@@ -182,7 +188,8 @@ def test_every_rule_is_a_stage_the_phantom_or_a_target():
 
 
 def test_every_rule_that_costs_is_benchmarked():
-    files = [ROOT / "workflow" / "Snakefile", ROOT / "workflow" / "rules" / "evaluation.smk"]
+    rules = [ROOT / "workflow" / "rules" / f"{name}.smk" for name in ("evaluation", "apply")]
+    files = [ROOT / "workflow" / "Snakefile", *rules]
     text = "".join(file.read_text("utf-8") for file in files)
     local = "".join(re.findall(r"^localrules:\n((?:    \w+,\n)+)", text, re.MULTILINE))
     cheap = set(re.findall(r"\w+", local))
@@ -214,6 +221,7 @@ def test_snakefile_is_short_and_includes_in_the_data_s_order():
         "mae",
         "segmentation",
         "evaluation",
+        "apply",
     ]
     rules = [
         name

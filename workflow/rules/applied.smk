@@ -2,7 +2,7 @@
 
 from pipeline.orchestration import applied_files
 from pipeline.settings.paths import expanded
-from pipeline.unpack import check_apart
+from pipeline.storage.roles import check_nobody_trains
 
 
 def applied_model(wildcards):
@@ -43,4 +43,4 @@ UNPACKED = [
 
 if SETTINGS.apply and workflow.is_main_process:
     for layout in LAYOUTS.values():
-        or_exit(check_apart, layout)
+        or_exit(check_nobody_trains, layout)

@@ -13,7 +13,7 @@ rule measure:
     wildcard_constraints:
         batch=r"\d+of\d+",
     conda:
-        "../../envs/torch.yaml"
+        "../../envs/data.yaml"
     threads: 1
     resources:
         mem_mb=memory_mb,
@@ -41,7 +41,7 @@ rule summarise:
     benchmark:
         BENCHMARKS / "summarise.tsv"
     conda:
-        "../../envs/torch.yaml"
+        "../../envs/report.yaml"
     threads: 1
     resources:
         mem_mb=memory_mb,
