@@ -15,12 +15,12 @@ A module that lies directly in this folder is a stage, in the data's order:
     tabulate           chosen experiments → a publication's table
     draw               scores, masks and maps → a publication's figure
     report             everything above → one page
-    measure            masks of an applied model → a row a scan
-    summarise          all rows → the table and the page of a cohort
+    measure            masks of an applied model → the table and the page of a cohort
 
-A stage is called as its command, its rule and the folder of its results. One more module lies
-here, `errors`: the one error, and the findings that it is made of. A folder serves the stages:
+A stage is called as its command, its rule and the folder of its results. A folder serves the
+stages:
 
+    errors/         the one error, and the findings that it is made of
     settings/       the configuration: every key, read and refused
     storage/        what lies on the disk, and where: images, stores, masks, slices
     datasets/       folders of images → cases; phantoms/ writes synthetic ones

@@ -1,23 +1,26 @@
-"""Stage `measure`: what the masks of an applied model measure, a row a scan, in batches of scans.
+"""Stage `measure`: what the masks of an applied model measure, and the table of all scans.
 
-A scan's row is kept in a file of its own, so that one that comes later disturbs no other.
+Batches of scans are measured, and one job gathers their rows. A scan's row is kept in a file of its
+own, so that one that comes later disturbs no other.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.evaluation.cohort.measures import measure_mask
+from pipeline.evaluation.cohort.page import cohort_page
+from pipeline.evaluation.cohort.table import cohort_table, write_table
 from pipeline.prediction.dicom_seg import maker_of, seg_source
 from pipeline.settings import Dataset
 from pipeline.settings.apply.cohort import cohort_result
 from pipeline.settings.apply.section import MaskFormat
 from pipeline.settings.instances import instances_of
-from pipeline.storage.batches import in_batch, parts_of
+from pipeline.storage.batches import batches_in, drop_other_parts, in_batch, parts_of
 from pipeline.storage.files import (
     file_digest,
     fingerprint,
@@ -29,7 +32,7 @@ from pipeline.storage.files import (
 from pipeline.storage.images.dicom.content import is_dicom
 from pipeline.storage.images.dicom.new_segmentation import segmentation_bytes
 from pipeline.storage.images.volumes import read_volume
-from pipeline.storage.layout import Layout
+from pipeline.storage.layout import Layout, folder_of, listed
 from pipeline.storage.masks import read_mask
 from pipeline.storage.zarr_store import open_store, store_attributes
 
@@ -38,7 +41,27 @@ log = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 
-def measure(layout: Layout, batch: str, dataset: Dataset, mask_format: MaskFormat) -> None:
+def measure(layout: Layout, dataset: Dataset, model: str) -> None:
+    """Write the table of all scans, as CSV and Parquet, and their page, from what batches measured.
+
+    `model` is the bundle's name.
+
+    Raises:
+        PipelineError: a manifest, a store or a mask is missing or damaged.
+    """
+    table = cohort_table(_rows(layout), read_json(layout.cases)["set_aside"])
+    write(layout.cohort_page, cohort_page(layout, dataset, table, model))
+    write_table(table, layout.cohort_table(".csv"), layout.cohort_table(".parquet"))
+    log.info("%d scans: %s", len(table), layout.cohort_table(".csv"))
+
+
+def _rows(layout: Layout) -> Iterator[list[Row]]:
+    """The rows of each batch, one batch at a time."""
+    for manifest in batches_in(layout.stage("measure")):
+        yield [case["row"] for case in read_json(manifest)["cases"].values()]
+
+
+def measure_batch(layout: Layout, batch: str, dataset: Dataset, mask_format: MaskFormat) -> None:
     """Measure the masks of a batch, write a DICOM SEG where one is wanted, and the manifest.
 
     A scan whose DICOM SEG cannot be made has the reason in its row.
@@ -46,8 +69,8 @@ def measure(layout: Layout, batch: str, dataset: Dataset, mask_format: MaskForma
     Raises:
         PipelineError: a store or a mask is missing or damaged.
     """
-    cases = read_json(layout.cases)["cases"]
-    parts = parts_of(layout.masks(*cohort_result(dataset)), batch)
+    cases, result = read_json(layout.cases)["cases"], layout.masks(*cohort_result(dataset))
+    parts = parts_of(result, batch)
     masks = {case: mask for part in parts for case, mask in read_json(part)["cases"].items()}
     key = _common_key(dataset, mask_format)
     rows: dict[str, dict[str, Any]] = {}
@@ -56,14 +79,17 @@ def measure(layout: Layout, batch: str, dataset: Dataset, mask_format: MaskForma
         own = {**key, "mask": masks[case]["fingerprint"], "entry": cases[case]}
         row = _remembered(layout, case, fingerprint(own))
         if row is None:
-            row = _measured(layout, dataset, case, cases[case], masks[case]["file"], mask_format)
+            mask = folder_of(result) / masks[case]["file"]
+            row = _measured(layout, dataset, case, cases[case], mask, mask_format)
             row["fingerprint"] = fingerprint(own)
             write_json(layout.measured(case, ".json"), row)
             progress = {"done": len(rows) + 1, "of": len(wanted)}
             log.info("batch %s: measured %s", batch, case, extra=progress)
         rows[case] = row
-    outputs = [f"cases/{row['file']}" for row in rows.values() if "file" in row]
-    write_json(layout.measures(batch), {"cases": rows, "outputs": outputs})
+    manifest = layout.measures(batch)
+    made = (layout.measured(case, ".dcm") for case, row in rows.items() if "file" in row)
+    write_json(manifest, {"cases": rows, "outputs": listed(made, manifest)})
+    drop_other_parts(layout.stage("measure").with_suffix(".json"), batch)
 
 
 def _common_key(dataset: Dataset, mask_format: MaskFormat) -> dict[str, Any]:
@@ -88,13 +114,12 @@ def _measured(
     dataset: Dataset,
     case: str,
     entry: Mapping[str, Any],
-    file: str,
+    written: Path,
     mask_format: MaskFormat,
 ) -> dict[str, Any]:
     result, subset = cohort_result(dataset)
     store = open_store(layout.case_store(case))
     measures = measure_mask(dataset, read_mask(layout, result, subset, case, store), store)
-    written = layout.mask(result, subset, case, "").with_name(file)
     sides = zip(("z", "y", "x"), entry["spacing"], strict=True)
     row: Row = {
         "case": case,

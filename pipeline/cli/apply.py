@@ -7,15 +7,23 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from pipeline.cli.job import Batch, Config, DatasetName, Job, Override, app, open_job, recorded
+from pipeline.cli.job import (
+    Batch,
+    Config,
+    DatasetName,
+    Job,
+    Override,
+    app,
+    named,
+    open_job,
+    recorded,
+)
 from pipeline.errors import PipelineError
 from pipeline.settings import stage_settings
 from pipeline.settings.apply.section import Apply
 from pipeline.settings.paths import expanded
+from pipeline.storage.batches import ALL
 from pipeline.storage.layout import stage_version
 
 
@@ -61,31 +69,16 @@ def unpack(config: Config, dataset: DatasetName, override: Override = "") -> Non
 
 @app.command()
 def measure(
-    config: Config,
-    dataset: DatasetName,
-    batch: Batch = "1of1",
-    override: Override = "",
+    config: Config, dataset: DatasetName, batch: Batch = ALL, override: Override = ""
 ) -> None:
-    """Measure the masks of an applied model, and write DICOM SEG where that is wanted."""
+    """Measure a batch of an applied model's masks; of all batches, write the cohort's table."""
     job = open_job(config, override, dataset)
-    apply, _ = _applied(job)
+    apply, model = _applied(job)
     from pipeline.measure import measure as run
+    from pipeline.measure import measure_batch
 
-    with recorded(job, "measure", batch=batch):
-        run(job.layout, batch, job.dataset, apply.format)
-
-
-@app.command()
-def summarise(
-    config: Config,
-    dataset: DatasetName,
-    batches: Annotated[int, typer.Option(min=1, help="of stage measure")] = 1,
-    override: Override = "",
-) -> None:
-    """Write the table of all scans that a model was applied to, and their page."""
-    job = open_job(config, override, dataset)
-    apply, _ = _applied(job)
-    from pipeline.summarise import summarise as run
-
-    with recorded(job, "summarise"):
-        run(job.layout, job.dataset, batches, Path(apply.model).name)
+    with recorded(job, "measure", **named(batch)):
+        if batch:
+            measure_batch(job.layout, batch, job.dataset, apply.format)
+        else:
+            run(job.layout, job.dataset, model.name)

@@ -70,8 +70,7 @@ def written_files(layout: Layout, stage: str, names: Names) -> list[Path]:
         "tabulate": lambda: _tables(partial(layout.chosen_table, first)),
         "draw": lambda: _figure(layout, first),
         "report": lambda: [layout.report],
-        "measure": lambda: [layout.measures(first)],
-        "summarise": lambda: cohort_files(layout),
+        "measure": lambda: [layout.measures(first)] if first else cohort_files(layout),
     }
     if stage not in files:
         raise ValueError(f"no stage is called {stage!r}")
@@ -128,8 +127,8 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
             scores = _scores(layout, dataset.experiments)
             return [*both, *_tables(layout.table), *scores, *models, *_divided(masks, parts)]
         case "measure":
-            return measured_files(layout, dataset, parts)
-        case "summarise":
+            if batch:
+                return measured_files(layout, dataset, parts)
             return [layout.cases, *batches_in(layout.stage("measure"))]
     raise ValueError(f"no stage is called {stage!r}")
 

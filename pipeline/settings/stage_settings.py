@@ -73,9 +73,8 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
             return {"dataset": _ordered(_plain(chosen)), **seed}
         case "measure":
             measured = {"evaluation": _plain(chosen.evaluation), **_applied(settings, "format")}
-            return {"postprocess": _plain(chosen.postprocess), **measured}
-        case "summarise":
-            return {"slices": _plain(chosen.slices)}  # as which its pictures are shown
+            # slices: as which pictures are shown
+            return {"postprocess": _plain(chosen.postprocess), **slices, **measured}
     raise ValueError(f"no stage is called {stage!r}")
 
 

@@ -73,9 +73,9 @@ RESULTS = (
     Result("draw", "*.png", "declared"),
     Result("report", "report.html", "declared"),
     Result("measure", "batch-*.json", "manifest"),
-    Result("summarise", "table.csv", "small"),
-    Result("summarise", "table.parquet", "declared"),
-    Result("summarise", "page.html", "declared"),
+    Result("measure", "table.csv", "small"),
+    Result("measure", "table.parquet", "declared"),
+    Result("measure", "page.html", "declared"),
 )
 STAGES = tuple(dict.fromkeys(result.stage for result in RESULTS))
 UNNAMED = (
@@ -84,7 +84,7 @@ UNNAMED = (
     "unpack",
     "compare",
     "report",
-    "summarise",
+    "measure",
 )  # of which a data set has one
 
 
@@ -267,16 +267,17 @@ class Layout:
     def measured(self, case: str, suffix: str) -> Path:
         """What is measured of a case, `.json`, and its DICOM SEG, `.dcm`."""
         # in a folder of its own, since a case may have any name
-        return self.stage("measure") / "cases" / f"{case}{suffix}"
+        note = self._of_case(self.stage("measure") / "cases", case, ".json")
+        return note.with_name(f"{case}{suffix}")
 
     @property
     def cohort_page(self) -> Path:
         """The self-contained page of a cohort."""
-        return self.stage("summarise") / "page.html"
+        return self.stage("measure") / "page.html"
 
     def cohort_table(self, suffix: str) -> Path:
         """A row for every scan of a cohort, `.csv` or `.parquet`."""
-        return self.stage("summarise") / f"table{suffix}"
+        return self.stage("measure") / f"table{suffix}"
 
 
 def folder_of(manifest: Path) -> Path:

@@ -11,17 +11,14 @@ def applied_model(wildcards):
 
 
 def measured_files(wildcards):
-    """What the masks of a cohort are measured from."""
-    planned = functools.partial(parts, wildcards.dataset, batch=wildcards.batch)
-    known_batch(wildcards.dataset, wildcards.batch, batches(wildcards.dataset).predict)
+    """What the masks of a batch are measured from; for the table, what batches have measured."""
     layout, chosen = LAYOUTS[wildcards.dataset], known_dataset(wildcards)
+    names = batches(wildcards.dataset).predict
+    if not (batch := batch_of(wildcards)):
+        return [layout.cases, *map(layout.measures, names)]
+    known_batch(wildcards.dataset, batch, names)
+    planned = functools.partial(parts, wildcards.dataset, batch=batch)
     return applied_files.measured_files(layout, chosen, planned)
-
-
-def measured_batches(wildcards):
-    """The rows of all scans."""
-    layout = LAYOUTS[wildcards.dataset]
-    return [layout.measures(batch) for batch in batches(wildcards.dataset).predict]
 
 
 def wanted_cohort(wildcards):
