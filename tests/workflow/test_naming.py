@@ -141,7 +141,9 @@ def test_a_stage_s_outputs_lie_in_its_folder():
 def test_what_lies_directly_in_the_pipeline_is_a_stage_and_in_tools_a_command():
     modules = {path.stem for path in ROOT.glob("pipeline/*.py")} - {"__init__", "__main__"}
     assert modules == set(STAGES)
-    assert {path.parent.name for path in ROOT.glob("pipeline/*/__init__.py")} == set(ROOMS) - {"stages"}
+    assert {path.parent.name for path in ROOT.glob("pipeline/*/__init__.py")} == set(ROOMS) - {
+        "stages"
+    }
     entries = {path.stem for path in ROOT.glob("pipeline/tools/*") if path.stem[0] != "_"}
     assert entries == {*commands(), "store"} - {*STAGES, "phantom"}
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from pipeline.errors import PipelineError
-from pipeline.settings import Source, further_images, source_root
+from pipeline.settings import Resources, Source, further_images, source_root
 from pipeline.settings.paths import checkpoint_files
 from pipeline.settings.reading import load_settings, merge, read_configuration, validate
 
