@@ -1,4 +1,4 @@
-"""A trained model applied to scans, stage by stage: a row for each, the masks of `grcsf predict`."""
+"""A trained model applied to scans, stage by stage: a row each, the masks of `grcsf predict`."""
 
 import csv
 import json
@@ -33,12 +33,7 @@ STAGES = [
 
 
 def apply_model() -> None:
-    chosen = {
-        "model": "chest-2.zip",
-        "root": "scans",
-        "results": "out",
-        "resources": {"threads": 1},
-    }
+    chosen = {"model": "chest-2.zip", "root": "scans", "results": "out"}
     options = ("--config", "empty.yaml", "--set", json.dumps(chosen), "--dataset", "chest")
     for stage in STAGES:
         code, said = call(*stage, *options)
@@ -73,7 +68,7 @@ def done(tmp_path_factory):
         applied.write_series(Path("scans/dicom/p1"), 3)
         applied.write_series(Path("scans/dicom/p2"), 4, without_study)
         Path("scans/cut.nii.gz").write_bytes(Path("scans/a.nii.gz").read_bytes()[:300])
-        Path("empty.yaml").write_text("resources: {}\n")
+        Path("empty.yaml").write_text("resources: {threads: 1}\n")
         apply_model()
     return folder
 
