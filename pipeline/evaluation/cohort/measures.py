@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,6 +41,13 @@ def measure_mask(dataset: Dataset, mask: Mask, store: Store) -> Measures:
         )
         risk = RISK_GROUPS[risk_group(agatston)]
     return Measures(len(sizes), ml, agatston, risk)
+
+
+def in_words(measured: Mapping[str, Any]) -> str:
+    """Volume, number of lesions and perhaps the Agatston score as words."""
+    lesions, ml = measured["lesions"], float(f"{measured['lesion_ml']:.3g}")
+    line = f"{ml:g} ml, {lesions} lesion{'' if lesions == 1 else 's'}"
+    return f"{line}, Agatston score {measured['agatston']:.1f}" if "agatston" in measured else line
 
 
 def claimed_agatston(

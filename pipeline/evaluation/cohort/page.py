@@ -14,6 +14,7 @@ from grcsf.agatston import RISK_GROUPS
 from pipeline.errors import PipelineError
 from pipeline.evaluation.case_view import view_case
 from pipeline.evaluation.cohort.extremes import extremes
+from pipeline.evaluation.cohort.measures import in_words
 from pipeline.evaluation.cohort.table import usable
 from pipeline.evaluation.colours import ON_BLACK, ON_WHITE, colours_of
 from pipeline.evaluation.pages import embedded, rendered
@@ -111,14 +112,13 @@ def _edges(found: Values) -> Values:
 
 
 def _shown(
-    layout: Layout, dataset: Dataset, measured: pa.Table, case: str, why: list[str]
+    layout: Layout, dataset: Dataset, table: pa.Table, case: str, why: list[str]
 ) -> dict[str, Any]:
     """A scan with its picture, or with why there is none."""
-    (row,) = measured.filter(pc.field("case") == case).to_pylist()
-    told = [f"{row['volume_ml']:.4g} ml", f"{row['lesions']} lesions"]
+    (row,) = table.filter(pc.field("case") == case).to_pylist()
+    measured = {"lesion_ml": row["volume_ml"], "lesions": row["lesions"]}
     if row["agatston"] is not None:
-        told.append(f"Agatston score {row['agatston']:.1f} ({row['risk']})")
-    told.append(f"{row['seconds']:.3g} s")
+        measured["agatston"] = row["agatston"]
     result, subset = cohort_result(dataset)
     assert dataset.bundle is not None
     experiments = {result: dataset.experiments[dataset.bundle.experiment]}
@@ -132,7 +132,7 @@ def _shown(
     return {
         "case": case,
         "why": ", ".join(why),
-        "measures": ", ".join(told),
+        "measures": f"{in_words(measured)}, {row['seconds']:.3g} s",
         "mask": row["segmentation"] or row["mask"],
         "picture": picture,
         "fault": fault,

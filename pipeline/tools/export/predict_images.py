@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from pipeline.datasets.cases import CaseFiles, source_files
 from pipeline.errors import PipelineError, findings_of
-from pipeline.evaluation.cohort.measures import measure_mask
+from pipeline.evaluation.cohort.measures import in_words, measure_mask
 from pipeline.ingestion.case_stores import ingest_case
 from pipeline.networks.grad_cam import grad_cam_maps
 from pipeline.networks.prefetch import ahead, behind
@@ -39,7 +39,6 @@ from pipeline.storage.layout import Layout, folder_of
 from pipeline.storage.masks import read_mask, write_on_source_grid
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export.named_images import check_apart, check_volumes, named_images
-from pipeline.tools.export.page import measures as told_measures
 from pipeline.tools.export.page import prediction_page
 from pipeline.tools.export.working_tree import working_tree
 
@@ -245,4 +244,4 @@ def _hand_over(bundle: Bundle, image: _Image, output: Path, volumes: Sequence[st
     write(output / f"{name}.json", json.dumps(measured, indent=1) + "\n")
     page = prediction_page(layout, bundle, name, mask, measured)
     write(output / f"{name}.png", page)
-    return f"{name}: {told_measures(measured)}"
+    return f"{name}: {in_words(measured)}"
