@@ -19,8 +19,11 @@ ROOT = Path(__file__).parents[1]
 STAGES = {
     "data": ("phantom", "ingest", "split", "postprocess", "evaluate"),
     # to tabulate, as the table may count the networks' MACs; to draw passes of the MAE again
-    "torch": ("train_mae", "residual_maps", "train_segmentation", "predict", "tabulate", "draw"),
-    "report": ("compare", "report"),
+    "torch": (
+        *("unpack", "train_mae", "residual_maps", "train_segmentation", "predict"),
+        *("tabulate", "draw"),
+    ),
+    "report": ("compare", "report", "measure"),
 }
 PYTHON = "3.11.13"
 PIP = "25.3"

@@ -4,6 +4,7 @@ A module that lies directly in this folder is a stage, in the data's order:
 
     ingest             images and masks → one case store each
     split              who trains, validates and tests
+    unpack             an applied model's bundle → networks, in place of trainings
     train_mae          masked autoencoders on slices without lesion
     residual_maps      slice and mean reconstructions → residual stores, the cache
     train_segmentation networks on slices and residual maps
@@ -14,10 +15,12 @@ A module that lies directly in this folder is a stage, in the data's order:
     tabulate           chosen experiments → a publication's table
     draw               scores, masks and maps → a publication's figure
     report             everything above → one page
+    measure            masks of an applied model → the table and the page of a cohort
 
-A stage is called as its command, its rule and the folder of its results. One more module lies
-here, `errors`: the one error, and the findings that it is made of. A folder serves the stages:
+A stage is called as its command, its rule and the folder of its results. A folder serves the
+stages:
 
+    errors/         the one error, and the findings that it is made of
     settings/       the configuration: every key, read and refused
     storage/        what lies on the disk, and where: images, stores, masks, slices
     datasets/       folders of images → cases; phantoms/ writes synthetic ones

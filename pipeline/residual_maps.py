@@ -50,8 +50,13 @@ def residual_maps(
     slices: Slices,
     seed: int,
     resources: Resources,
+    *,
+    apart: bool = False,
 ) -> None:
     """Make the missing residual stores of one batch of cases, and write the batch's manifest.
+
+    `apart`, the slices of a case never share the network's batches with those of another one, so
+    that which others there are does not change even the last bit of its maps.
 
     Raises:
         PipelineError: an MAE or a case store is missing or damaged; all other stores are made.
@@ -75,7 +80,8 @@ def residual_maps(
     log.info("%s %s: %d cases, %d to make", name, batch, len(wanted), len(missing))
     if missing:
         due = {case: (keys[case], cases[case]) for case in missing}
-        _make(layout, name, due, maes, key_parts, settings, slices, seed, resources)
+        how = (settings, slices, seed, resources)
+        _make(layout, name, due, maes, key_parts, *how, apart=apart)
     manifest = layout.residual_batch(name, batch)
     outputs = listed((layout.residual_store(name, case) for case in wanted), manifest)
     write_json(manifest, {"cases": keys, "outputs": outputs})
@@ -91,6 +97,8 @@ def _make(
     slices: Slices,
     seed: int,
     resources: Resources,
+    *,
+    apart: bool,
 ) -> None:
     """Make the stores of the cases in `due`, of each its fingerprint and its entry of ingest."""
     device = compute_device(resources.gpus)
@@ -125,7 +133,9 @@ def _make(
 
     with behind(keep_case, threads) as keep:
         tasks = slice_tasks(cases, keep)
-        groups = partition_all(resources.slices_at_once, tasks)
+        of_case = itertools.groupby(tasks, lambda task: task.case.name if apart else "")
+        sizes = (partition_all(resources.slices_at_once, own) for _, own in of_case)
+        groups = itertools.chain.from_iterable(sizes)
         fitting: dict[tuple[int, int], int] = {}
         queued = (
             (group, _queue(group, map_models, settings, device, precision, fitting))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 
-from pipeline.datasets.subsets import split_cases
+from pipeline.datasets.subsets import divided_cases
 from pipeline.settings import HEALTHY, Split, external_set
 from pipeline.storage.files import fingerprint, read_json, write_json
 from pipeline.storage.layout import Layout
@@ -16,10 +16,11 @@ VERSION = 2
 log = logging.getLogger(__name__)
 
 
-def split(layout: Layout, settings: Split, seed: int) -> None:
+def split(layout: Layout, settings: Split, seed: int, *, applied: bool = False) -> None:
     """Write `split.json`: the cases of every subset by role, achieved fractions, and a digest.
 
     Cases of external data sets are in no subset; all subsets test those that have a reference.
+    Where a trained model is `applied`, nobody is in any.
 
     Raises:
         PipelineError: there are too few cases or groups for the settings.
@@ -34,12 +35,13 @@ def split(layout: Layout, settings: Split, seed: int) -> None:
     labelled = {
         name: case for name, case in with_reference.items() if not external_set(case["role"])
     }
-    divided = enumerate(split_cases(labelled, settings, seed), start=1)
+    roles = divided_cases(labelled, settings, seed, applied=applied)
+    divided = enumerate(roles, start=1)
     subsets = {str(number): subset for number, subset in divided}
     fractions = {}
     for number, subset in subsets.items():
         counts = {role: len(names) for role, names in subset.items()}
-        fractions[number] = {role: n / sum(counts.values()) for role, n in counts.items()}
+        fractions[number] = {role: n / max(1, sum(counts.values())) for role, n in counts.items()}
         part = "fold" if settings.folds else "subset"
         log.info("%s %s: %s", part, number, ", ".join(f"{n} {role}" for role, n in counts.items()))
     content = {

@@ -6,6 +6,7 @@ Commands import what they call inside themselves, so that `--help` is fast.
 - `terminal`: the log on stderr, how much of it is told, and the bar of what takes long.
 - `job`: the application, common options, and the job that a command works on.
 - `stages`: a command for each stage; `predict`: the stage predict, and images of an exported model.
+- `apply`: the stages of an applied model alone.
 - `tools`, `store`, `trace`, `view`, `init`: the commands of `pipeline/tools`.
 """
 
@@ -17,13 +18,13 @@ from io import TextIOWrapper
 
 from typer.models import CommandInfo
 
-from pipeline.cli import init, predict, stages, store, tools, trace, view
+from pipeline.cli import apply, init, predict, stages, store, tools, trace, view
 from pipeline.cli.job import app
 from pipeline.cli.terminal import close_bar, log_lines
 from pipeline.errors import MACHINE_FAULTS, PipelineError
 from pipeline.storage.layout import STAGES
 
-__all__ = ["app", "init", "main", "predict", "stages", "store", "tools", "trace", "view"]
+__all__ = ["app", "apply", "init", "main", "predict", "stages", "store", "tools", "trace", "view"]
 
 
 def _place(command: CommandInfo) -> int:

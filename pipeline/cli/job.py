@@ -141,8 +141,9 @@ def recorded(job: Job, stage: str, **names: str | int) -> Iterator[None]:
     The first of `names` is the MAE, residual set, experiment (or one of its repeats) or table.
     """
     from pipeline.orchestration import record_writer
-    from pipeline.orchestration.job_files import raw_files, read_files, written_files
+    from pipeline.orchestration.job_files import read_files, written_files
     from pipeline.orchestration.locks import locked
+    from pipeline.orchestration.raw_files import raw_files
 
     layout, first = job.layout, str(next(iter(names.values()), ""))
     work = record_writer.JobDescription(

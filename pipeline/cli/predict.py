@@ -115,5 +115,5 @@ def _predict_test_cases(
         used = instances_of(job.dataset, experiment, subset).residuals
         asked = subset in subsets_that_predict_unlabelled(job.dataset)
         given = (job.layout, experiment, subset, chosen, maps, slices, job.resources, mae, used)
-        members = [(name, subset) for name in job.dataset.averaged_by(configured(experiment))]
+        members = job.dataset.members_of(configured(experiment), subset)
         run(*given, unlabelled=asked, members=members, batch=batch)

@@ -58,7 +58,8 @@ def split(config: Config, dataset: DatasetName, override: Override = "") -> None
 
     job = open_job(config, override, dataset)
     with recorded(job, "split"):
-        run(job.layout, job.dataset.split, job.settings.seed)
+        applied = job.dataset.bundle is not None
+        run(job.layout, job.dataset.split, job.settings.seed, applied=applied)
 
 
 @app.command()
@@ -106,7 +107,9 @@ def residual_maps(
 
         maes = {part.mae: job.dataset.mae[part.mae] for part in chosen.maps}
         seed = job.settings.seed
-        run(layout, residuals, batch, chosen, maes, subsets, slices, seed, resources)
+        how = (slices, seed, resources)
+        apart = job.dataset.bundle is not None  # as grcsf predict IMAGE has each image
+        run(layout, residuals, batch, chosen, maes, subsets, *how, apart=apart)
 
 
 @app.command()

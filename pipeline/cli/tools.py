@@ -229,8 +229,8 @@ def export(
     """Write a trained experiment as one zip that predicts any image; several networks together."""
     chosen = _number_or_all("--subset", subset), _number_or_all("--repeat", repeat)
     job = open_job(config, override, dataset, experiment=experiment)
+    from pipeline.settings.apply.members import chosen_members
     from pipeline.tools.export.export import export_run
-    from pipeline.tools.export.members import chosen_members
 
     members = chosen_members(job.dataset, experiment, *chosen)
     for member in members:

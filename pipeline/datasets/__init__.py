@@ -11,6 +11,7 @@ Listing reads no image and imports neither numpy nor SimpleITK, because a plan l
 - `lists`: reads a CSV or `dataset.json`: paths, and label values that are no lesion.
 - `configured`: the cases of a configured data set, phantoms included.
 - `left_out`: what a listing passes over: files of no case, ignored regions.
+- `unlabelled`: scans that a trained model is applied to: images of any names, or any layout.
 - `loading`: reads one case, and finds all that is wrong with it.
 - `subsets`: divides cases into training, validation and test.
 - `phantoms`: synthetic data sets of known truth.
@@ -29,6 +30,9 @@ from pipeline.datasets import atlas, dicom, manifest, msd, nnunet, orcascore
 from pipeline.datasets.cases import CaseFiles, ListingError, checked
 from pipeline.datasets.further import as_external, external_name, further_cases
 from pipeline.datasets.lists import check_outside
+from pipeline.datasets.recognised import APPLIED_TO, fitting_adapter
+from pipeline.datasets.unlabelled import images
+from pipeline.datasets.unlabelled.scans import but_of_labels, without_labels
 from pipeline.errors import Finding, PipelineError, file_fault
 from pipeline.settings import FurtherImage
 
@@ -41,6 +45,7 @@ ADAPTERS: dict[str, Callable[[Path], list[CaseFiles]]] = {
     "nnunet": nnunet.list_cases,
     "manifest": manifest.list_cases,
     "dicom": dicom.list_cases,
+    "images": images.list_cases,
 }
 
 
@@ -49,18 +54,23 @@ def list_cases(
     root: Path,
     further: Sequence[FurtherImage] = (),
     foreground: Sequence[int] | None = None,
+    *,
+    labels: bool = True,
 ) -> list[CaseFiles]:
     """All cases under `root`, sorted by name, without opening any image.
 
     For `manifest`, `root` may be the CSV. `further` images, named by their files, have no label;
     cases of an external data set among them are called after it and after their own name.
-    `foreground` has the label values that count as lesion; None: all above 0.
+    `foreground` has the label values that count as lesion; None: all above 0. Without `labels`
+    every case counts as one without reference, and `auto` stands for the adapter that fits.
 
     Raises:
         PipelineError: unknown adapter, no such folder, missing or broken `dataset.json` or CSV, a
             value of the labels that would wrongly count as lesion.
         ListingError: no case, a case twice, a label without image and the like, all at once.
     """
+    if adapter == "auto":
+        adapter = fitting_adapter(root, APPLIED_TO)
     if adapter not in ADAPTERS:
         raise PipelineError(f"adapter {adapter!r}: unknown; use one of {', '.join(ADAPTERS)}")
     if not root.is_dir() and not (adapter == "manifest" and root.exists()):
@@ -72,6 +82,8 @@ def list_cases(
         cases = ADAPTERS[adapter](root)
     except ListingError as error:
         cases, faults = error.cases, error.findings
+    if not labels:
+        cases, faults = without_labels(cases), tuple(but_of_labels(faults))
     outside = {value: None for case in cases if case.label for value in case.outside}
     check_outside(tuple(outside), root, foreground)
     more, missing = beside(cases, further)

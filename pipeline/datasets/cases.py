@@ -14,6 +14,8 @@ from pipeline.storage.images.headers import data_files
 
 ROLES = ("", "train", "validation", "test", "unlabelled", HEALTHY)
 CASE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+# of faults that only matter where labels are read
+LABEL_ALONE, CASES_LABEL = "label without image", "the case's label"
 NAME_RULE = "letters, digits and . _ + -, starting with a letter or digit"
 
 
@@ -71,12 +73,12 @@ def checked(
 def orphans(labels: Iterable[Path]) -> list[Finding]:
     """A fault for each label whose image is not there."""
     remedy = "add the image or remove the label"
-    return [Finding("label without image", "", remedy, file=str(path)) for path in sorted(labels)]
+    return [Finding(LABEL_ALONE, "", remedy, file=str(path)) for path in sorted(labels)]
 
 
 def missing_label(case: str, label: Path, remedy: str) -> Finding:
     """The fault of a training image without its label."""
-    return Finding("not there", "the case's label", remedy, str(label), case)
+    return Finding("not there", CASES_LABEL, remedy, str(label), case)
 
 
 def shortened(names: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ def planned_cases(settings: Settings, dataset: str) -> list[CaseFiles]:
     source = settings.datasets[dataset].source
     root, further = source_root(settings, dataset), further_images(settings, dataset)
     if source.phantom is None:
-        return list_cases(source.adapter, root, further, source.foreground)
+        return list_cases(source.adapter, root, further, source.foreground, labels=source.labels)
     phantom = source.phantom
     cases = phantom_files(phantom.kind, root, phantom.cases, phantom.unlabelled)
     more, missing = beside(cases, further)

@@ -57,6 +57,8 @@ def left_out(
     A finding for each kind of file: its first few names, and how many more there are. Below
     `results`, masks are no images.
     """
+    if not source.labels:  # nobody can tell labels, which are left aside, from other images
+        return []
     folder = root if root.is_dir() else root.parent
     outside = {value: None for case in cases if case.label for value in case.outside}
     findings = [_ignored(name, value, root) for name, value in outside]

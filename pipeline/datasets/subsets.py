@@ -51,6 +51,15 @@ def split_cases(cases: Mapping[str, Mapping[str, Any]], settings: Split, seed: i
     return [_subset({name: groups[name] for name in part}, settings, seed) for part in packed]
 
 
+def divided_cases(
+    cases: Mapping[str, Mapping[str, Any]], settings: Split, seed: int, *, applied: bool
+) -> list[Subset]:
+    """As `split_cases`; where a trained model is `applied`, subsets in which nobody is."""
+    if not applied:
+        return split_cases(cases, settings, seed)
+    return [{"train": [], "validation": [], "test": []} for _ in range(settings.parts)]
+
+
 def labelled_part(
     subset: Mapping[str, Sequence[str]], experiment: str, settings: Experiment, seed: int
 ) -> Subset:

@@ -15,6 +15,7 @@ picture or a page computes no score.
 - `pictures`, `score_pictures`: figures of cases and trainings, and of scores.
 - `report_parts`: the smaller tables of the report.
 - `report_page/`: the opening sentences of the report's page, and its cases to scroll through.
+- `cohort/`: scans to which a trained model was applied: measures, table, page.
 - `figures/`: the paper's figures, for print.
 - `pages`: HTML from the templates in `templates/`.
 """

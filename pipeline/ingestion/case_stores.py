@@ -74,7 +74,9 @@ def _stored_case(
         attributes = store_attributes(path)
         log.info("stored %s", files.case)
     assert attributes is not None
-    return {name: attributes[name] for name in MANIFEST_KEYS if name in attributes}, sources
+    image = {} if source.labels else {"image": str(files.image)}  # a scan's row names its file
+    kept = {name: attributes[name] for name in MANIFEST_KEYS if name in attributes}
+    return kept | image, sources
 
 
 def _is_current(attributes: Mapping[str, Any], key: str, turned_key: str, plane: str) -> bool:

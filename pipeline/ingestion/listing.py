@@ -32,7 +32,7 @@ def listed_cases(
     """
     found: Sequence[Finding] = ()
     try:
-        files = list_cases(source.adapter, root, further, source.foreground)
+        files = list_cases(source.adapter, root, further, source.foreground, labels=source.labels)
     except ListingError as error:
         if not error.cases:
             raise

@@ -7,7 +7,9 @@ imports errors, settings, storage, datasets and networks, and no stage.
 - `locks`: one call on a data set and one process on a result at a time; what was stopped half-way.
 - `changed_results`: results that were deleted, edited or damaged since their job wrote them.
 - `last_run`: what a call leaves for the next one: its code, and where it was recorded.
+- `applied_files`: the same of an applied model.
 - `job_files`: which files a job reads and declares, and all results of a configuration.
+- `raw_files`: the raw files behind the stores of ingest, for its record.
 - `record_writer`: keeps the record beside every result while a job runs.
 - `record_reader`: finds the record of a file and reads it.
 - `environment`: device, packages, memory and commit of a process, for its record.

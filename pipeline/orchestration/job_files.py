@@ -5,20 +5,23 @@ The workflow's rules name the same files; `tests/workflow/test_end_to_end.py` co
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from pipeline.datasets import ListingError, list_cases
 from pipeline.evaluation.figures.contents import figures_of, sets_shown
+from pipeline.orchestration.applied_files import (
+    applied_results,
+    cohort_files,
+    measured_files,
+    unpacked_models,
+)
 from pipeline.prediction.inputs import prediction_inputs
 from pipeline.settings import (
     HEALTHY,
     Dataset,
-    FurtherImage,
     GradCam,
     Untrained,
     configured,
@@ -45,7 +48,6 @@ from pipeline.storage.batches import (
 )
 from pipeline.storage.files import read_json
 from pipeline.storage.layout import STAGES, Layout, folder_of, is_record
-from pipeline.storage.zarr_store import store_attributes
 
 Names = Mapping[str, str | int]
 """A job's names beside its data set: `{"experiment": "grcsf", "subset": 1}`."""
@@ -57,6 +59,7 @@ def written_files(layout: Layout, stage: str, names: Names) -> list[Path]:
     files: dict[str, Callable[[], list[Path]]] = {
         "ingest": lambda: [layout.ingest_batch(first) if first else layout.cases],
         "split": lambda: [layout.split],
+        "unpack": lambda: [layout.unpacked],
         "train_mae": lambda: [layout.mae(first)],
         "residual_maps": lambda: [layout.residual_batch(first, others[0])],
         "train_segmentation": lambda: [layout.model(first, int(others[0]))],
@@ -67,6 +70,7 @@ def written_files(layout: Layout, stage: str, names: Names) -> list[Path]:
         "tabulate": lambda: _tables(partial(layout.chosen_table, first)),
         "draw": lambda: _figure(layout, first),
         "report": lambda: [layout.report],
+        "measure": lambda: [layout.measures(first)] if first else cohort_files(layout),
     }
     if stage not in files:
         raise ValueError(f"no stage is called {stage!r}")
@@ -82,6 +86,8 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
     match stage:
         case "ingest":
             return [] if batch else batches_in(layout.stage("ingest"))
+        case "unpack":  # which reads what no stage has made
+            return []
         case "split":
             return [layout.cases]
         case "train_mae":
@@ -120,29 +126,11 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
             masks = _of_first_repeats(dataset, dataset.experiments, layout.masks)
             scores = _scores(layout, dataset.experiments)
             return [*both, *_tables(layout.table), *scores, *models, *_divided(masks, parts)]
+        case "measure":
+            if batch:
+                return measured_files(layout, dataset, parts)
+            return [layout.cases, *batches_in(layout.stage("measure"))]
     raise ValueError(f"no stage is called {stage!r}")
-
-
-def raw_files(
-    layout: Layout, dataset: Dataset, root: Path, further: Sequence[FurtherImage], manifest: Path
-) -> dict[str, dict[Path, str]]:
-    """The files of every case that a job has stored, with the SHA-256 that its store is made from.
-
-    Those of batches are in the batches' records.
-    """
-    try:
-        listed = list_cases(dataset.source.adapter, root, further, dataset.source.foreground)
-    except ListingError as error:
-        listed = error.cases
-    folders = {case.case: case.image.parent for case in listed}
-    files = {}
-    stored = {Path(output).stem for output in read_json(manifest)["outputs"]}
-    for case in sorted(folders.keys() & stored):
-        attributes = store_attributes(layout.case_store(case)) or {}
-        sources: Mapping[str, str] = attributes.get("sources", {})
-        paths = (Path(os.path.normpath(folders[case] / name)) for name in sources)
-        files[case] = dict(zip(paths, sources.values(), strict=True))
-    return files
 
 
 def pretrained_weights(dataset: Dataset, experiment: str) -> list[Path]:
@@ -253,7 +241,12 @@ def _chosen_tables(layout: Layout, chosen: Dataset) -> list[Path]:
 
 
 def all_results(layout: Layout, chosen: Dataset, batches: Batches) -> list[Path]:
-    """The report, every table, and every manifest on the way to them, each once."""
+    """The report, every table, and every manifest on the way to them, each once.
+
+    Where a trained model is applied, its table and page.
+    """
+    if chosen.bundle:
+        return list(dict.fromkeys(applied_results(layout, chosen, batches)))
     ways = _ways(layout, chosen, list(chosen.experiments), batches)
     return [*ways, *_chosen_tables(layout, chosen), *_tables(layout.table), layout.report]
 
@@ -294,8 +287,10 @@ def figure_residuals(chosen: Dataset, figure: str) -> list[str]:
 
 def job_counts(layout: Layout, chosen: Dataset, batches: Batches) -> dict[str, int]:
     """Jobs of each stage that a run of everything has, when nothing is made yet."""
-    # the files of one job differ in the suffix alone
-    asked = {path.with_suffix("") for path in all_results(layout, chosen, batches)}
-    counts = Counter(path.relative_to(layout.root / layout.dataset).parts[0] for path in asked)
+    brought = set(unpacked_models(layout, chosen))  # by the job that unpacks all of them
+    asked = {
+        layout.work_of(path) for path in all_results(layout, chosen, batches) if path not in brought
+    }
+    counts = Counter(work.partition(" ")[0] for work in asked)
     phantom = {"phantom": 1} if chosen.source.phantom else {}
     return phantom | {stage: counts[stage] for stage in STAGES if counts[stage]}

@@ -25,11 +25,16 @@ def disk_needed(dataset: Dataset, cases: Sequence[Sized]) -> dict[str, int]:
         network_parameters(dataset, name) * len(dataset.subsets_of(name)) * experiment.repeats
         for name, experiment in dataset.networks.items()
     )
-    maes = sum(mae_parameters(mae) * (MAE_COPIES if mae.is_trained else 1) for mae in autoencoders)
+    applied = dataset.bundle is not None
+    trained = [mae.is_trained and not applied for mae in autoencoders]
+    maes = sum(
+        mae_parameters(mae) * (MAE_COPIES if own else 1)
+        for mae, own in zip(autoencoders, trained, strict=True)
+    )
     return {
         "case stores": stores["case stores"],
         "trained MAEs": FLOAT * maes,
         "residual stores": stores["residual stores"],
-        "trained networks": FLOAT * NETWORK_COPIES * networks,
+        "trained networks": FLOAT * (1 if applied else NETWORK_COPIES) * networks,
         "predictions": stores["predictions"],
     }

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pipeline.settings import Dataset
-from pipeline.settings.configuration import used_maes, used_residuals
-from pipeline.settings.instances import mae_instances, residual_instances
+from pipeline.settings.instances import mae_instances, residual_instances, used_maes, used_residuals
 
 
 def fold_note(name: str, dataset: Dataset) -> str | None:

@@ -25,8 +25,7 @@ from pipeline.planning.sizes import (
 )
 from pipeline.prediction.inputs import prediction_inputs
 from pipeline.settings import HEALTHY, Dataset, Settings, configured, external_set, store_root
-from pipeline.settings.configuration import used_maes
-from pipeline.settings.instances import all_maes, all_residuals, residual_instances
+from pipeline.settings.instances import all_maes, all_residuals, residual_instances, used_maes
 from pipeline.settings.paths import checkpoint_files
 from pipeline.storage.batches import parts_of
 from pipeline.storage.files import READ_ONLY, nearest_there
@@ -108,6 +107,8 @@ def check_split(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> None
             than an experiment's `labelled_cases`, a tested group that healthy scans are of, or an
             external data set without any reference.
     """
+    if dataset.bundle:  # nobody trains or tests
+        return
     _check_external(dataset, files)
     given = [case for case in files if case.label is not None and not external_set(case.role)]
     labelled = {case.case: {"group": case.group, "role": case.role} for case in given}
@@ -171,6 +172,8 @@ def check_healthy(dataset: Dataset, files: Sequence[CaseFiles]) -> None:
     Raises:
         PipelineError: there are fewer than two.
     """
+    if dataset.bundle:  # which brings all weights
+        return
     scans = [case.case for case in files if case.role == HEALTHY]
     for name in used_maes(dataset, list(dataset.experiments)):
         if dataset.mae[name].slices_of == "healthy":
@@ -186,6 +189,8 @@ def check_given(layout: Layout, dataset: Dataset) -> None:
     Raises:
         PipelineError: of the first of them, as its job would say.
     """
+    if dataset.bundle:  # which brings all weights
+        return
     for name in used_maes(dataset, list(dataset.experiments)):
         if checkpoint := dataset.mae[name].checkpoint:
             checkpoint_files(Path(checkpoint))

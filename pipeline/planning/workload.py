@@ -22,13 +22,13 @@ from pipeline.settings import (
     configured,
     external_set,
 )
-from pipeline.settings.configuration import used_maes
 from pipeline.settings.instances import (
     fold_of,
     mae_instances,
     residual_instances,
     subsets_served,
     subsets_that_predict_unlabelled,
+    used_maes,
 )
 
 TRAINED = 3  # forward passes that a training step counts as
@@ -66,7 +66,7 @@ def stage_work(
     tested = (case.case for case in cases if case.labelled and external_set(case.role))
     external = _count(slices, tested)
     healthy = _count(slices, (case.case for case in cases if case.role == HEALTHY))
-    for name in mae_instances(dataset, experiments):
+    for name in () if dataset.bundle else mae_instances(dataset, experiments):
         device = dataset.mae[configured(name)].resources.over(resources).device
         work["train_mae", device, "mae_training"] += _mae_work(
             dataset, name, slices, subsets, healthy
@@ -78,8 +78,9 @@ def stage_work(
         mapped = _count(slices, cases_due) + unlabelled + external
         work["residual_maps", resources.device, kind] += mapped * macs
     predicting = subsets_that_predict_unlabelled(dataset)
-    for name, settings in dataset.networks.items():
-        forward = network_macs(dataset, name)
+    applied = [dataset.bundle.experiment] if dataset.bundle else list(dataset.networks)
+    for name in applied:
+        settings, forward = dataset.networks[name], network_macs(dataset, name)
         device = settings.resources.over(resources).device
         for number in dataset.subsets_of(name):
             roles = labelled_part(subsets[number - 1], name, settings, seed)
@@ -88,7 +89,8 @@ def stage_work(
                 seen["train"] = len(roles["train"])
             epoch = (TRAINED * seen["train"] + seen["validation"]) * forward
             trained = settings.repeats * settings.training.epochs * epoch
-            work["train_segmentation", device, "segmentation_training"] += trained
+            if not dataset.bundle:
+                work["train_segmentation", device, "segmentation_training"] += trained
             further = unlabelled if number in predicting else 0
             predicted = settings.repeats * (seen["test"] + external + further) * forward
             work["predict", resources.device, "segmentation_prediction"] += predicted

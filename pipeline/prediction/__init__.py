@@ -8,5 +8,7 @@ SimpleITK only where it predicts.
 - `inputs`: the files that the predictions of such an experiment rest on.
 - `sam`: SAM, in boxes round the masks of another experiment.
 - `given`: masks that another tool or person has made.
+- `bundle`: unpacks what `grcsf export` wrote; `bundle_checks` compares it with its settings first.
+- `dicom_seg`: which images can have a DICOM SEG as mask, and what it says about the bundle.
 - `ensemble`: the mean of what several networks have predicted, and how far they disagree.
 """

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.errors import PipelineError
 from pipeline.settings import Dataset, EnsembleExperiment, GivenPredictions, SamExperiment
+from pipeline.settings.apply.members import Weights
 from pipeline.settings.paths import expanded, file_refusal, sam_files
 from pipeline.settings.untrained import RANDOM_SAM
 from pipeline.storage.batches import Parts
@@ -29,7 +30,7 @@ def prediction_inputs(
     experiment = dataset.experiments[name]
     match experiment:
         case EnsembleExperiment():
-            members = (layout.predictions(one, subset) for one in dataset.averaged_by(name))
+            members = (layout.predictions(*one) for one in dataset.members_of(name, subset))
             return [part for manifest in members for part in parts(manifest)]
         case SamExperiment():
             masks = parts(layout.masks(experiment.prompts, subset))
@@ -40,6 +41,12 @@ def prediction_inputs(
             return list(dict.fromkeys(file for image in images for file in data_files(image)))
         case _:
             return []
+
+
+def weights_manifest(layout: Layout, weights: Weights) -> Path:
+    """The manifest of the training that wrote a bundle's weights, or as which they are unpacked."""
+    mae = weights.subset is None
+    return layout.mae(weights.name) if mae else layout.model(weights.name, weights.subset or 0)
 
 
 def checkpoint_of(dataset: str, name: str, experiment: SamExperiment) -> list[Path]:

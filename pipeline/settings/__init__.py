@@ -12,6 +12,7 @@ result depends on exactly the dictionary that `stage_settings` returns for it.
 - `resources`: what a job may use; nothing in it changes a result.
 - `untrained`: experiments without a training: SAM, masks made elsewhere, ensembles of others.
 - `tables`: columns of comparison tables; chosen experiments beside published figures.
+- `apply`: a trained model applied to a cohort: the section, and the data set that it makes.
 - `configuration`: the whole configuration, and the checks across sections.
 - `paths`: the files and folders that a configuration names.
 - `stage_settings`: the part of the configuration that a stage's result depends on.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from grcsf.models.peer_sizes import PEERS, size_fault
 from pipeline.errors import PipelineError
+from pipeline.settings.apply.section import Apply
 from pipeline.settings.data import (
     Evaluation,
     External,
@@ -40,6 +40,9 @@ from pipeline.settings.untrained import (
     Untrained,
 )
 
+if TYPE_CHECKING:
+    from pipeline.settings.apply.bundle import Bundle
+
 
 class Dataset(Section):
     """Everything that one data set's results depend on."""
@@ -57,6 +60,7 @@ class Dataset(Section):
     tables: Annotated[dict[Name, Table], Field(default_factory=dict)]
     # left out where it is not set, so that pages from before it was known stay valid
     figures: Annotated[Figures, Field(exclude_if=lambda chosen: not chosen.cases)] = Figures()
+    _bundle: Bundle | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
@@ -71,6 +75,11 @@ class Dataset(Section):
         if baseline := self.evaluation.baseline:
             _must_exist("evaluation.baseline", baseline, "experiments", self.experiments)
         return self
+
+    @property
+    def bundle(self) -> Bundle | None:
+        """The bundle whose model is applied to this data set, of which nothing is trained here."""
+        return self._bundle
 
     def source_of(self, role: str) -> Source:
         """How a case of this role is read; an external data set without `modality` has ours."""
@@ -99,6 +108,13 @@ class Dataset(Section):
         chosen = self.experiments[experiment]
         names = chosen.ensemble if isinstance(chosen, EnsembleExperiment) else ()
         return [training for name in names for training in self.trainings_of(name)]
+
+    def members_of(self, experiment: str, subset: int) -> list[tuple[str, int]]:
+        """The networks that an ensemble averages in a subset, each with its own; of others none."""
+        names = self.averaged_by(experiment)
+        if names and self._bundle:
+            return list(self._bundle.members)
+        return [(name, subset) for name in names]
 
     def trained(self, name: str, purpose: str) -> Experiment:
         """An experiment, or that behind the name of a repeat, whose network is trained here.
@@ -239,6 +255,7 @@ class Settings(Section):
     store: Store = Store()
     seed: Count = 2026
     resources: Resources = Resources()
+    apply: Apply | None = None
     datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
 
     @field_validator("results")
@@ -281,17 +298,3 @@ class Settings(Section):
 
 def _must_exist(key: str, name: str, kind: str, known: dict[str, Any]) -> None:
     require(name in known, f"{key} names {name!r}, but {kind} has only: {', '.join(known)}")
-
-
-def used_residuals(chosen: Dataset, experiments: Iterable[str]) -> list[str]:
-    """The residual sets that these experiments see."""
-    names = {chosen.experiments[name].residuals for name in experiments}
-    return sorted(name for name in names if name)
-
-
-def used_maes(chosen: Dataset, experiments: Sequence[str]) -> list[str]:
-    """The MAEs that these experiments need, for residual maps or as encoders."""
-    sets = [chosen.residuals[name] for name in used_residuals(chosen, experiments)]
-    maps = {part.mae for residuals in sets for part in getattr(residuals, "maps", ())}
-    encoders = (chosen.experiments[name].mae_encoder for name in experiments)
-    return sorted(maps | {encoder.mae for encoder in encoders if encoder})

@@ -44,6 +44,8 @@ Folds = Annotated[
     Annotated[int, Field(ge=2, le=MOST_SUBSETS, strict=True)] | None,
     Field(exclude_if=lambda folds: folds is None),
 ]
+# `auto`, of an applied model: what the root is recognised as
+Adapter = Literal["atlas", "msd", "orcascore", "nnunet", "manifest", "dicom", "images", "auto"]
 LabelValue = Annotated[int, Field(ge=1, le=255, strict=True)]
 
 
@@ -63,7 +65,7 @@ class Phantom(Section):
 class Source(Section):
     """Where the cases lie and how their files are read."""
 
-    adapter: Literal["atlas", "msd", "orcascore", "nnunet", "manifest", "dicom"]
+    adapter: Adapter
     root: str | None = None
     phantom: Phantom | None = None
     also_predict: tuple[str, ...] = ()
@@ -76,6 +78,8 @@ class Source(Section):
     foreground: Annotated[tuple[LabelValue, ...], Field(min_length=1)] | None = None
     tilted: Tilted = "refuse"
     on_error: Literal["stop", "skip"] = "stop"
+    # false, of an applied model: every case counts as one without reference
+    labels: Annotated[bool, Field(exclude_if=lambda labels: labels)] = True
 
     @model_validator(mode="after")
     def _check_origin(self) -> Self:
@@ -83,6 +87,9 @@ class Source(Section):
             raise ValueError("give either root (a folder of images) or phantom")
         if self.binarise and self.foreground is not None:
             raise ValueError("give either binarise (all values are lesion) or foreground, not both")
+        found = "adapter: found auto, which is for a model that is applied"
+        named = self.adapter != "auto" or not self.labels
+        require(named, f"{found}; name the layout: grcsf init FOLDER recognises it")
         return self
 
 
@@ -97,7 +104,13 @@ def _check_external(sets: dict[str, Source]) -> dict[str, Source]:
     require(INTERNAL not in sets, found)
     expected = "expected only what tells how its cases are read (adapter, root and the like)"
     for name, source in sets.items():
-        useless = {"phantom", "also_predict", "healthy", "on_error"} & source.model_fields_set
+        useless = {
+            "phantom",
+            "also_predict",
+            "healthy",
+            "on_error",
+            "labels",
+        } & source.model_fields_set
         fault = f"{name}.{min(useless, default='')}: not for an external data set, {expected}"
         require(not useless, fault)
         first = next(other for other in sets if sets[other] == source)

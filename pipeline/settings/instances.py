@@ -7,10 +7,10 @@ Grad-CAM therefore exist once for each fold, as instances `NAME/fold-2`; all els
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from pipeline.settings.configuration import Dataset, used_maes, used_residuals
+from pipeline.settings.configuration import Dataset
 from pipeline.settings.method import Mae
 from pipeline.settings.residual_sets import GradCam
 from pipeline.settings.section import configured
@@ -82,10 +82,27 @@ def subsets_served(dataset: Dataset, residuals: str) -> tuple[int, ...]:
 def subsets_that_predict_unlabelled(dataset: Dataset) -> tuple[int, ...]:
     """The subsets whose networks predict cases without reference: all, or one of the folds.
 
-    It is fold 1, or the first fold that all experiments have, which the report shows.
+    It is fold 1, or the first fold that all experiments have, which the report shows; of a bundle
+    all folds that it has networks of.
     """
+    if dataset.bundle:
+        return tuple(sorted({subset for _, subset in dataset.bundle.members}))
     folds = dataset.split.folds is not None
     return dataset.shared_subsets[:1] if folds else dataset.all_subsets
+
+
+def used_residuals(chosen: Dataset, experiments: Iterable[str]) -> list[str]:
+    """The residual sets that these experiments see."""
+    names = {chosen.experiments[name].residuals for name in experiments}
+    return sorted(name for name in names if name)
+
+
+def used_maes(chosen: Dataset, experiments: Sequence[str]) -> list[str]:
+    """The MAEs that these experiments need, for residual maps or as encoders."""
+    sets = [chosen.residuals[name] for name in used_residuals(chosen, experiments)]
+    maps = {part.mae for residuals in sets for part in getattr(residuals, "maps", ())}
+    encoders = (chosen.experiments[name].mae_encoder for name in experiments)
+    return sorted(maps | {encoder.mae for encoder in encoders if encoder})
 
 
 def residual_instances(dataset: Dataset, experiments: Iterable[str]) -> list[str]:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline import settings as settings_model
 from pipeline.errors import PipelineError, one_line
 from pipeline.settings import Settings
+from pipeline.settings.apply.cohort import validated
 from pipeline.settings.paths import file_refusal
 from pipeline.settings.section import require
 
@@ -133,7 +134,7 @@ def validate(given: Mapping[str, Any], origin: str) -> Settings:
     """The settings that a mapping describes; `origin` names it in errors."""
     try:
         _check_values(given)
-        return Settings.model_validate(given)
+        return validated(given)
     except ValidationError as error:
         faults = error.errors()
         expectations: dict[str, set[str]] = defaultdict(set)

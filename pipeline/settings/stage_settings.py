@@ -33,6 +33,8 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
             return {"source": _plain(chosen.source), **external, **_plain(chosen.slices, {"plane"})}
         case "split":
             return {"split": _plain(chosen.split), **seed}
+        case "unpack":  # which depends on the bundle alone
+            return {}
         case "train_mae":
             # pictures change no weight
             mae = chosen.mae[configured(name)].model_dump(mode="json", exclude={"picture_epochs"})
@@ -69,7 +71,16 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
             return {"dataset": _ordered(plain), **seed}
         case "report":
             return {"dataset": _ordered(_plain(chosen)), **seed}
+        case "measure":
+            measured = {"evaluation": _plain(chosen.evaluation), **_applied(settings, "format")}
+            # slices: as which pictures are shown
+            return {"postprocess": _plain(chosen.postprocess), **slices, **measured}
     raise ValueError(f"no stage is called {stage!r}")
+
+
+def _applied(settings: Settings, *keys: str) -> dict[str, Any]:
+    """These keys of the section about an applied model; nothing without it."""
+    return settings.apply.model_dump(mode="json", include=set(keys)) if settings.apply else {}
 
 
 def _residual_settings(chosen: Dataset, name: str) -> dict[str, Any]:
@@ -99,7 +110,8 @@ def _untrained_settings(chosen: Dataset, name: str, experiment: Untrained) -> di
     given = {"subsets", "checkpoint", "predictions", "ensemble"}
     settings: dict[str, Any] = {"experiment": experiment.model_dump(mode="json", exclude=given)}
     if members := chosen.averaged_by(name):
-        settings["members"] = sorted(members)  # their order changes no mean
+        # their order changes no mean
+        settings["members"] = sorted(chosen.bundle.members if chosen.bundle else members)
     if isinstance(experiment, SamExperiment):
         # it sees slices at their own size
         settings["slices"] = _plain(chosen.slices, {"window", "percentiles"})

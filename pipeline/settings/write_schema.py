@@ -12,6 +12,7 @@ SCHEMA = Path(__file__).parents[2] / "workflow" / "schemas" / "settings.schema.j
 def settings_schema() -> dict[str, Any]:
     """The schema of a configuration file, as JSON values."""
     schema = Settings.model_json_schema()
+    del schema["required"]  # an applied model brings its data set
     residuals, residual_map = schema["$defs"]["Residuals"], schema["$defs"]["ResidualMap"]
     # the model fills in a preset before it sees its fields, so pydantic's schema lacks the key
     presets = {"enum": ["paper", "fast", "lean", "tissue"], "title": "Preset"}

@@ -40,6 +40,7 @@ RESULTS = (
     Result("ingest", "batch-*.json", "manifest"),
     Result("ingest", "*.zarr", "store"),
     Result("split", "split.json", "small"),
+    Result("unpack", "manifest.json", "manifest"),
     Result("train_mae", "*.json", "manifest"),
     Result("train_mae", "*/fold-*.json", "manifest"),
     Result("residual_maps", "*/batch-*.json", "manifest"),
@@ -71,9 +72,20 @@ RESULTS = (
     Result("draw", "*.pdf", "declared"),
     Result("draw", "*.png", "declared"),
     Result("report", "report.html", "declared"),
+    Result("measure", "batch-*.json", "manifest"),
+    Result("measure", "table.csv", "small"),
+    Result("measure", "table.parquet", "declared"),
+    Result("measure", "page.html", "declared"),
 )
 STAGES = tuple(dict.fromkeys(result.stage for result in RESULTS))
-UNNAMED = ("ingest", "split", "compare", "report")  # of which a data set has one
+UNNAMED = (
+    "ingest",
+    "split",
+    "unpack",
+    "compare",
+    "report",
+    "measure",
+)  # of which a data set has one
 
 
 @dataclass(frozen=True)
@@ -178,6 +190,11 @@ class Layout:
         """Training, validation and test cases of every subset."""
         return self.stage("split") / "split.json"
 
+    @property
+    def unpacked(self) -> Path:
+        """Manifest of the weights of an applied model, unpacked as those of trainings."""
+        return self.stage("unpack") / "manifest.json"
+
     def mae(self, name: str) -> Path:
         """Manifest of a trained MAE; its model and checkpoints lie in the folder of its stem."""
         return self.stage("train_mae") / f"{name}.json"
@@ -242,6 +259,25 @@ class Layout:
     def report(self) -> Path:
         """The self-contained page."""
         return self.stage("report") / "report.html"
+
+    def measures(self, batch: str) -> Path:
+        """Manifest of one batch of measured masks."""
+        return self.stage("measure") / f"batch-{batch}.json"
+
+    def measured(self, case: str, suffix: str) -> Path:
+        """What is measured of a case, `.json`, and its DICOM SEG, `.dcm`."""
+        # in a folder of its own, since a case may have any name
+        note = self._of_case(self.stage("measure") / "cases", case, ".json")
+        return note.with_name(f"{case}{suffix}")
+
+    @property
+    def cohort_page(self) -> Path:
+        """The self-contained page of a cohort."""
+        return self.stage("measure") / "page.html"
+
+    def cohort_table(self, suffix: str) -> Path:
+        """A row for every scan of a cohort, `.csv` or `.parquet`."""
+        return self.stage("measure") / f"table{suffix}"
 
 
 def folder_of(manifest: Path) -> Path:

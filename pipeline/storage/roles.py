@@ -64,6 +64,19 @@ def subset_that_tests(layout: Layout, case: str) -> int | None:
     return next((int(number) for number, roles in divided.items() if case in roles["test"]), None)
 
 
+def check_nobody_trains(layout: Layout) -> None:
+    """Refuse the results of a study, whose networks and cases those of an applied model replace.
+
+    Raises:
+        PipelineError: its split has cases that train.
+    """
+    divided = read_json(layout.split).get("subsets", {}) if layout.split.exists() else {}
+    if any(roles.get("train") for roles in divided.values()):
+        found = f"found the results of a study in {layout.root / layout.dataset}"
+        expected = "expected a folder without it for those of an applied model"
+        raise PipelineError(f"results: {found}, {expected}; give another `results`")
+
+
 def ingested_store(layout: Layout, case: str) -> Store:
     """The case store of a case that a person named.
 

@@ -11,11 +11,11 @@ from pipeline.networks.weights import keep_model
 from pipeline.orchestration import job_files
 from pipeline.planning.network_costs import network_macs, network_parameters
 from pipeline.predict import predict
+from pipeline.prediction.bundle import open_bundle
 from pipeline.settings import Dataset, Experiment
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.layout import folder_of
 from pipeline.storage.zarr_store import open_store, read_array, write_store
-from pipeline.tools.export.bundle import open_bundle
 from tests.pipeline.results import MAE, RESIDUALS, RESOURCES, SLICES, TRAINING
 from tests.pipeline.tools.bundles import exported
 from tests.pipeline.trainings import segment

@@ -16,6 +16,7 @@ CONFIGS = sorted(CONFIG.glob("*.yaml"))
 DESCRIBED = {
     "store": ["Store"],
     "resources": ["Resources"],
+    "apply": ["Apply"],
     "source": ["Source"],
     "slices": ["Slices"],
     "split": ["Split"],

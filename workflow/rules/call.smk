@@ -60,6 +60,8 @@ def fed_from_elsewhere(layout):
     """Manifests of jobs that read files which no stage makes: given weights or predictions."""
     chosen = SETTINGS.datasets[layout.dataset]
     ingested = batches_in(layout.stage("ingest"))
+    if chosen.bundle:  # an input of the job that unpacks it
+        return ingested
     maes = [name for name in all_maes(chosen) if chosen.mae[configured(name)].checkpoint]
     trainings = [
         layout.model(name, subset)
@@ -88,7 +90,7 @@ def plan_of_call():
             stage = job.rule.name.removesuffix("_batch") in STAGES
             work = LAYOUTS[dataset].work_of(first) if stage else job.rule.name
             planned.append(Planned(dataset, work, outputs, job in due))
-    return Plan(planned, whole=any(job.rule.name == "all" for job in workflow.dag.jobs))
+    return Plan(planned, whole=any(job.rule.name in ("all", "apply") for job in workflow.dag.jobs))
 
 
 def start_call():

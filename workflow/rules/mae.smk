@@ -1,3 +1,37 @@
+include: "applied.smk"
+
+
+# Where a bundle's model is applied, its weights take the place of those of every training.
+ruleorder: unpack > train_mae
+ruleorder: unpack > train_segmentation
+
+
+rule unpack:
+    input:
+        applied_model,
+    output:
+        LAYOUT.unpacked,
+        UNPACKED,
+    params:
+        settings=settings_of("unpack"),
+        version=stage_version("unpack"),
+    log:
+        LOGS / "unpack.log",
+    benchmark:
+        BENCHMARKS / "unpack.tsv"
+    priority: 3
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_mb,
+        runtime=minutes,
+    message:
+        "unpack {wildcards.dataset}"
+    shell:
+        command("unpack")
+
+
 rule train_mae:
     input:
         LAYOUT.cases,

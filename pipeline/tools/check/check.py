@@ -110,7 +110,8 @@ def _listed(
     """The cases, and findings on their listing and on files that it leaves out."""
     source = dataset.source
     try:
-        files, findings = list_cases(source.adapter, root, further, source.foreground), []
+        given = (source.adapter, root, further, source.foreground)
+        files, findings = list_cases(*given, labels=source.labels), []
     except ListingError as error:
         files, findings = error.cases, list(error.findings)
     except PipelineError as error:

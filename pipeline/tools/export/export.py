@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.prediction.inputs import weights_manifest
 from pipeline.settings import (
     Dataset,
     EnsembleExperiment,
@@ -20,12 +21,11 @@ from pipeline.settings import (
     repeat_name,
     repeat_seed,
 )
+from pipeline.settings.apply.bundle import DESCRIPTION, FORMAT, OF_SEVERAL
+from pipeline.settings.apply.members import Member, own_files, weight_files
 from pipeline.storage.files import file_digest, make_output, read_json, write_json
 from pipeline.storage.layout import STAGES, Layout, folder_of, stage_version
 from pipeline.storage.zarr_store import open_store
-from pipeline.tools.export.bundle import FORMAT, OF_SEVERAL
-from pipeline.tools.export.bundle_checks import DESCRIPTION
-from pipeline.tools.export.members import Member, own_files, weight_files
 from pipeline.tools.export.model_card import model_card
 
 CARD = "MODEL_CARD.md"
@@ -56,7 +56,7 @@ def export_run(
     dataset.trained(experiment, "to export it")
     chosen = _settings(layout, dataset, experiment)
     files = weight_files(chosen, experiment, members)
-    manifests = {name: weights.manifest(layout) for name, weights in files.items()}
+    manifests = {name: weights_manifest(layout, weights) for name, weights in files.items()}
     split = read_json(layout.split)
     own = own_files(files, experiment)
     described = [

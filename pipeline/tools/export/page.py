@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from pipeline.evaluation.case_view import view_case
+from pipeline.evaluation.cohort.measures import in_words
 from pipeline.evaluation.colours import ON_BLACK, colours_of
 from pipeline.evaluation.pictures import DPI, as_png, case_picture
+from pipeline.settings.apply.bundle import Bundle
 from pipeline.storage.layout import Layout
 from pipeline.storage.masks import Mask
-from pipeline.tools.export.bundle import Bundle
 
 HEADER_INCHES = 0.75
 
@@ -39,7 +40,7 @@ def prediction_page(
     figure = Figure(figsize=(width / DPI, height), dpi=DPI, facecolor="white")
     style: dict[str, Any] = {"va": "center", "parse_math": False}  # dollars are no formula
     figure.text(0.01, 1 - 0.25 / height, name, fontsize=12, **style)
-    line = f"{bundle.result} of {bundle.name}: {measures(measured)}. Not for diagnosis."
+    line = f"{bundle.result} of {bundle.name}: {in_words(measured)}. Not for diagnosis."
     figure.text(0.01, 1 - 0.55 / height, line, fontsize=8, **style)
     top = round(height * DPI) - round(HEADER_INCHES * DPI)
     for z, row in rows:
@@ -60,10 +61,3 @@ def shown_slices(mask: Mask) -> list[int]:
     most, slices = int(areas.argmax()), np.flatnonzero(areas)
     sides = [slices[slices < most], slices[slices > most]]
     return sorted({most, *(int(side[len(side) // 2]) for side in sides if side.size)})
-
-
-def measures(measured: Mapping[str, Any]) -> str:
-    """Volume, number of lesions and perhaps the Agatston score as words."""
-    lesions, ml = measured["lesions"], float(f"{measured['lesion_ml']:.3g}")
-    line = f"{ml:g} ml, {lesions} lesion{'' if lesions == 1 else 's'}"
-    return f"{line}, Agatston score {measured['agatston']:.1f}" if "agatston" in measured else line

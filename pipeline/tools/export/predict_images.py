@@ -17,33 +17,29 @@ from itertools import chain, compress
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from grcsf.agatston import calcium_score
-from grcsf.calcium import claim_candidates
-from grcsf.components import lesion_sizes, voxel_volume_mm3
 from pipeline.datasets.cases import CaseFiles, source_files
 from pipeline.errors import PipelineError, findings_of
+from pipeline.evaluation.cohort.measures import in_words, measure_mask
 from pipeline.ingestion.case_stores import ingest_case
 from pipeline.networks.grad_cam import grad_cam_maps
 from pipeline.networks.prefetch import ahead, behind
 from pipeline.postprocess import postprocess
 from pipeline.predict import predict
+from pipeline.prediction.bundle import open_bundle
+from pipeline.prediction.dicom_seg import check_all_dicom, maker_of, seg_source
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import EnsembleExperiment, GradCam, Resources, encoder_mae
+from pipeline.settings.apply.bundle import Bundle
 from pipeline.settings.instances import instances_of, residual_instance
 from pipeline.storage.files import make_output, read_json, replacing, write, write_json
 from pipeline.storage.images.dicom.content import stated_modality
 from pipeline.storage.images.dicom.new_segmentation import SegmentedSeries, segmentation_bytes
 from pipeline.storage.images.volumes import read_volume
 from pipeline.storage.layout import Layout, folder_of
-from pipeline.storage.masks import Mask, read_hu, read_mask, write_on_source_grid
+from pipeline.storage.masks import read_mask, write_on_source_grid
 from pipeline.storage.zarr_store import open_store, read_array
-from pipeline.tools.export.bundle import Bundle, open_bundle
-from pipeline.tools.export.dicom_seg import check_all_dicom, maker_of, seg_source
 from pipeline.tools.export.named_images import check_apart, check_volumes, named_images
-from pipeline.tools.export.page import measures, prediction_page
+from pipeline.tools.export.page import prediction_page
 from pipeline.tools.export.working_tree import working_tree
 
 IMAGES = ".images"  # which no data set is called, and so no bundle
@@ -237,28 +233,15 @@ def _hand_over(bundle: Bundle, image: _Image, output: Path, volumes: Sequence[st
         file = output / f"{name}-{volume}{written.name.removeprefix(name)}"
         write_on_source_grid(file, read_array(predicted, volume), store)
     mask = read_mask(layout, bundle.result, bundle.subset, name, store)
-    spacing = [float(side) for side in store.attrs["spacing"]]  # type: ignore[union-attr,arg-type]
-    sizes = lesion_sizes(mask)
+    measures = measure_mask(bundle.dataset, mask, store)
     measured: dict[str, Any] = {
         "image": name,
-        "lesions": len(sizes),
-        "lesion_ml": float(sizes.sum() * voxel_volume_mm3(spacing) / 1000),
+        "lesions": measures.lesions,
+        "lesion_ml": measures.lesion_ml,
     }
-    if bundle.dataset.postprocess.method == "calcium":
-        measured["agatston"] = claimed_agatston(bundle, mask, read_hu(store), spacing)
+    if measures.agatston is not None:
+        measured["agatston"] = measures.agatston
     write(output / f"{name}.json", json.dumps(measured, indent=1) + "\n")
     page = prediction_page(layout, bundle, name, mask, measured)
     write(output / f"{name}.png", page)
-    return f"{name}: {measures(measured)}"
-
-
-def claimed_agatston(
-    bundle: Bundle, mask: Mask, hu: npt.NDArray[np.int16], spacing: Sequence[float]
-) -> float:
-    """The Agatston score of all candidates that the mask claims, as evaluate scores them."""
-    evaluation, above = bundle.dataset.evaluation, bundle.dataset.postprocess.threshold_hu
-    voters, step_mm = evaluation.majority_over, evaluation.agatston_slice_mm
-    claimed = claim_candidates(mask, hu, threshold_hu=above, majority_over=voters)
-    calcium = np.asarray(claimed > 0)
-    score = calcium_score(calcium, hu, spacing, threshold_hu=above, reference_spacing_mm=step_mm)
-    return score.agatston
+    return f"{name}: {in_words(measured)}"

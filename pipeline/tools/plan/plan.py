@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.datasets.configured import planned_cases
-from pipeline.datasets.subsets import split_cases
+from pipeline.datasets.subsets import divided_cases
 from pipeline.orchestration.job_files import job_counts
 from pipeline.planning.batches import planned_batches
 from pipeline.planning.folds import fold_note
@@ -146,7 +146,8 @@ def _hours(
     labelled = {
         case.case: {"group": case.group, "role": case.role} for case in cases if is_divided(case)
     }
-    subsets = split_cases(labelled, dataset.split, settings.seed)
+    applied = dataset.bundle is not None
+    subsets = divided_cases(labelled, dataset.split, settings.seed, applied=applied)
     work = stage_work(dataset, cases, subsets, settings.resources, settings.seed)
     for (stage, device, kind), macs in work.items():
         hours[stage][device] += rates[device].hours(kind, macs)

@@ -15,6 +15,7 @@ FILES = {
     "nnunet": "imagesTs/case_1_0000.nii.gz",
     "manifest": "image.nii.gz",
     "dicom": "patient/0001.dcm",
+    "images": "site/scan.nrrd",
 }
 
 

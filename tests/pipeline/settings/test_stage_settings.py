@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.settings import repeat_seed, residual_count
-from pipeline.settings.configuration import used_maes, used_residuals
+from pipeline.settings.instances import used_maes, used_residuals
 from pipeline.settings.reading import validate
 
 ENCODER = {"experiments.m": {"model": "mae_unet", "mae_encoder": {"mae": "shared"}}}

@@ -5,11 +5,11 @@ import shutil
 import zipfile
 
 from pipeline.settings import configured, repeat_of
+from pipeline.settings.apply.members import Member
 from pipeline.storage.images.volumes import write_volume
 from pipeline.storage.masks import store_geometry
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export.export import export_run
-from pipeline.tools.export.members import Member
 
 SEED = 5
 

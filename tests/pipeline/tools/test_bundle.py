@@ -10,10 +10,10 @@ import pytest
 from pipeline.errors import PipelineError
 from pipeline.networks.build import build_network
 from pipeline.networks.weights import keep_model
+from pipeline.prediction.bundle import open_bundle
 from pipeline.settings import Dataset, Experiment, Source
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.layout import Layout
-from pipeline.tools.export.bundle import open_bundle
 from pipeline.tools.export.model_card import model_card
 from tests.pipeline.tools.bundles import altered, exported, rezipped
 

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from pipeline.errors import PipelineError
-from pipeline.tools.export.bundle import open_bundle
+from pipeline.prediction.bundle import open_bundle
 from tests.pipeline.tools.bundles import altered, rezipped
 
 MORE = 20 * 2**20

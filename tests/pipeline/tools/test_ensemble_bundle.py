@@ -14,12 +14,12 @@ from pipeline.cli import app
 from pipeline.errors import PipelineError
 from pipeline.networks.build import build_network
 from pipeline.networks.weights import keep_model
+from pipeline.prediction.bundle import open_bundle
 from pipeline.settings import EnsembleExperiment, Split, repeat_seed
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.images.volumes import read_volume
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export import predict_images as images_module
-from pipeline.tools.export.bundle import open_bundle
 from pipeline.tools.export.predict_images import predict_images
 from tests.pipeline.tools.bundles import SEED, altered, exported, raw, rezipped
 

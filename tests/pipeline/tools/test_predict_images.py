@@ -12,15 +12,16 @@ from pipeline.cli import app
 from pipeline.datasets import loading
 from pipeline.datasets.cases import NAME_RULE
 from pipeline.errors import PipelineError
+from pipeline.evaluation.cohort.measures import claimed_agatston
 from pipeline.networks.grad_cam import grad_cam_maps
 from pipeline.predict import predict
+from pipeline.prediction.bundle import open_bundle
 from pipeline.residual_maps import residual_maps
 from pipeline.storage.images.volumes import read_volume, write_volume
 from pipeline.storage.masks import grid_differences
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export import predict_images as images_module
-from pipeline.tools.export.bundle import open_bundle
-from pipeline.tools.export.predict_images import claimed_agatston, predict_images
+from pipeline.tools.export.predict_images import predict_images
 from tests.pipeline.storage.images.grids import turned
 from tests.pipeline.tools.bundles import SEED, exported, raw
 
@@ -213,7 +214,9 @@ def test_the_agatston_score_is_that_of_whole_candidates(run, tmp_path):
     mask = np.zeros(hu.shape, bool)
     mask[1, 2, 2] = True
     # four pixels of 0.25 mm², 300 HU and more, 3 mm apart; the other candidate is not claimed
-    assert claimed_agatston(bundle, mask, hu, (3.0, 0.5, 0.5)) == pytest.approx(4 * 0.25 * 3)
+    assert claimed_agatston(bundle.dataset, mask, hu, (3.0, 0.5, 0.5)) == pytest.approx(
+        4 * 0.25 * 3
+    )
 
 
 @pytest.mark.usefixtures("without_pages")

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError
+from pipeline.evaluation.cohort.measures import in_words
 from pipeline.storage.images.dicom.segmentation import read_segmentation
 from pipeline.storage.images.volumes import read_geometry, read_volume
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export import predict_images as images_module
-from pipeline.tools.export.page import measures
 from pipeline.tools.export.predict_images import predict_images
 from tests.pipeline.dicom_files import write_frames, write_slices
 from tests.pipeline.tools.bundles import exported, raw
@@ -121,5 +121,5 @@ def test_each_image_has_a_line_and_the_others_change_no_bit_of_its_mask(run, tmp
 
 def test_the_line_of_a_heart_tells_its_agatston_score():
     measured = {"lesions": 1, "lesion_ml": 0.25, "agatston": 2051.04}
-    assert measures(measured) == "0.25 ml, 1 lesion, Agatston score 2051.0"
-    assert measures({"lesions": 5, "lesion_ml": 2345.6}) == "2350 ml, 5 lesions"
+    assert in_words(measured) == "0.25 ml, 1 lesion, Agatston score 2051.0"
+    assert in_words({"lesions": 5, "lesion_ml": 2345.6}) == "2350 ml, 5 lesions"

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.settings import Dataset, repeat_name, repeat_of
+from pipeline.settings.configuration import Dataset
 from pipeline.settings.instances import fold_of, mae_instance
-from pipeline.settings.section import MOST_REPEATS, configured, require
-from pipeline.storage.layout import Layout
+from pipeline.settings.section import MOST_REPEATS, configured, repeat_name, repeat_of, require
 
 ENDING = ".safetensors"
 
@@ -30,11 +28,6 @@ class Weights(NamedTuple):
 
     name: str  # of a training, such as `grcsf/repeat-2`, or of an MAE's instance
     subset: int | None
-
-    def manifest(self, layout: Layout) -> Path:
-        """The manifest of the training that wrote them."""
-        mae = self.subset is None
-        return layout.mae(self.name) if mae else layout.model(self.name, self.subset or 0)
 
 
 def chosen_members(

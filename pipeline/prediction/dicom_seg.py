@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import PipelineError
+from pipeline.settings.apply.bundle import Bundle
 from pipeline.storage.files import fingerprint
 from pipeline.storage.images.dicom.content import is_dicom
 from pipeline.storage.images.dicom.new_segmentation import (
@@ -17,7 +18,6 @@ from pipeline.storage.images.dicom.new_segmentation import (
     segmentation_bytes,
     segmented_series,
 )
-from pipeline.tools.export.bundle import Bundle
 
 VERSION_LENGTH = 16  # of the digest's 64 characters
 
@@ -37,7 +37,7 @@ def check_all_dicom(images: Iterable[Path]) -> None:
         )
 
 
-def seg_source(image: Path, bundle: Bundle) -> SegmentedSeries:
+def seg_source(image: Path, bundle: Bundle, series: str | None = None) -> SegmentedSeries:
     """The series of an image that will have a mask, tried with an empty one.
 
     So headers that cannot be used are told before hours of prediction, not after.
@@ -45,7 +45,7 @@ def seg_source(image: Path, bundle: Bundle) -> SegmentedSeries:
     Raises:
         PipelineError: they cannot.
     """
-    source = segmented_series(image, bundle.dataset.source.series)
+    source = segmented_series(image, series or bundle.dataset.source.series)
     segmentation_bytes(source, np.zeros(source.geometry.shape, bool), maker_of(bundle))
     return source
 

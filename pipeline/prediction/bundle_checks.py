@@ -8,74 +8,26 @@ from __future__ import annotations
 
 import json
 import zipfile
-import zlib
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from pipeline.errors import PipelineError, one_line
 from pipeline.networks.build import build_network, empty_masked_model
 from pipeline.settings import Dataset, configured, encoder_mae, residual_count
-from pipeline.settings.configuration import used_maes
-from pipeline.settings.paths import file_refusal
+from pipeline.settings.apply.bundle import DAMAGED_ZIP, member
+from pipeline.settings.apply.members import Weights
+from pipeline.settings.instances import used_maes
 from pipeline.settings.section import require
-from pipeline.tools.export.members import Weights
 
-# NotImplementedError: a compression that zipfile does not know; RuntimeError: an encrypted file
-DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
-COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-DESCRIPTION = "bundle.json"
 HEADER_LENGTH = 8  # bytes of a safetensors file that give the length of the header behind them
 LARGEST_HEADER = 16 * 2**20
 TYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.bool: "BOOL"}
 Shapes = Mapping[str, tuple[str, list[int]]]  # name → type and shape, as safetensors has them
-
-
-def check_zip(path: Path) -> None:
-    """Refuse what is no regular file, and a zip whose names are paths or that holds one twice.
-
-    Raises:
-        PipelineError: it is one of these.
-    """
-    if refusal := file_refusal(path):
-        raise PipelineError(f"bundle {path}: {refusal}; give the zip that grcsf export wrote")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (OSError, ValueError, *DAMAGED_ZIP) as error:
-        fault = f"bundle {path}: no readable zip ({error}); expected what grcsf export wrote"
-        raise PipelineError(fault) from error
-    seen = set()
-    for entry in entries:
-        name = entry.filename
-        if name in seen:
-            raise PipelineError(f"bundle {path}: holds {name!r} twice; fetch it again")
-        seen.add(name)
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise PipelineError(f"bundle {path}: found the name {name!r}, which leads out of it")
-        if entry.compress_type not in COMPRESSIONS:
-            fault = f"{name!r} is compressed in a way that grcsf export does not use"
-            raise PipelineError(f"bundle {path}: {fault}; zip its files again, or export it again")
-
-
-def member(archive: zipfile.ZipFile, name: str) -> str:
-    """The name in the zip, whose files may lie in one folder: unpacked and zipped again, they do.
-
-    Raises:
-        KeyError: several folders hold a bundle.
-    """
-    tops = [each.split("/") for each in archive.namelist() if each.count("/") <= 1]
-    folders = [parts[0] for parts in tops if parts[1:] == [DESCRIPTION]]
-    if [DESCRIPTION] in tops or not folders:
-        return name
-    if len(folders) > 1:
-        raise KeyError(f"found it in the folders {', '.join(folders)}, expected one bundle a zip")
-    return f"{folders[0]}/{name}"
 
 
 def expected_networks(dataset: Dataset, files: Mapping[str, Weights]) -> dict[str, nn.Module]:
@@ -153,15 +105,6 @@ def check_readable(path: Path, name: str, weights: Path) -> None:
             pass
     except (OSError, SafetensorError) as error:
         raise PipelineError(f"bundle {path}: {name} is damaged ({one_line(error)})") from error
-
-
-def description_fault(error: Exception) -> str:
-    """What is wrong in a bundle's description, without the URLs and values of other libraries."""
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        return f"{place}: {first['msg']}" if place else str(first["msg"])
-    return f"it has no {error}" if isinstance(error, KeyError) else one_line(error)
 
 
 def _header(file: IO[bytes]) -> tuple[int, Shapes]:
