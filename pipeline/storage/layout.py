@@ -9,7 +9,9 @@ What an experiment's further repeats make lies a folder deeper, as their name sa
 from __future__ import annotations
 
 import ast
+import fnmatch
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +82,7 @@ class Layout:
         """Every result of these kinds that is there, with its stage, in the order of the stages."""
         for stage, pattern, kind in RESULTS:
             if kind in kinds:
-                for path in sorted(self.stage(stage).glob(pattern)):
+                for path in matching(self.stage(stage), pattern):
                     if not path.name.startswith(".") and not is_record(path):
                         yield stage, path
 
@@ -199,6 +201,21 @@ class Layout:
     def report(self) -> Path:
         """The self-contained page."""
         return self.stage("report") / "report.html"
+
+
+def matching(folder: Path, pattern: str) -> Iterator[Path]:
+    """The sorted paths of a pattern below a folder, of which only names are held: they are many."""
+    first, _, rest = pattern.partition("/")
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(fnmatch.filter((entry.name for entry in entries), first))
+    except OSError:  # it is not there, no folder, or closed, as for a glob
+        return
+    for name in names:
+        if rest:
+            yield from matching(folder / name, rest)
+        else:
+            yield folder / name
 
 
 def folder_of(manifest: Path) -> Path:
