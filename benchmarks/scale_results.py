@@ -17,7 +17,7 @@ import yaml
 
 from pipeline.evaluation.patient_scores import voxel_row
 from pipeline.evaluation.score_files import read_scores
-from pipeline.evaluation.summary import summarise
+from pipeline.evaluation.summary import summarise, summarised
 from pipeline.ingest import ingest
 from pipeline.postprocess import postprocess
 from pipeline.settings.reading import load_settings
@@ -66,7 +66,8 @@ def write_summaries(folder: Path) -> None:
     settings = load_settings(folder / "config.yaml")
     layout, dataset = Layout(folder / "results", DATASET), settings.datasets[DATASET]
     for name in EXPERIMENTS:
-        rows = read_scores(layout, name, (1,)).reset_index()
+        columns = summarised(dataset.evaluation)
+        rows = read_scores(layout, name, (1,), columns=columns).reset_index()
         above = dataset.postprocess.threshold_hu
         summary = summarise(rows, dataset.evaluation, settings.seed, threshold_hu=above)
         sections = {"postprocess": dataset.postprocess.model_dump(mode="json")}

@@ -17,7 +17,7 @@ CASE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 NAME_RULE = "letters, digits and . _ + -, starting with a letter or digit"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CaseFiles:
     """Where one case lies, and what its folder says about it; no image has been read."""
 

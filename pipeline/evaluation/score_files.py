@@ -10,7 +10,7 @@ import pandas as pd
 
 from pipeline.errors import PipelineError, file_fault
 from pipeline.evaluation.patient_scores import SET, by_network, patient_means
-from pipeline.evaluation.summary import summarise, summarise_external
+from pipeline.evaluation.summary import summarise, summarise_external, summarised
 from pipeline.evaluation.tables import text_of
 from pipeline.settings import Evaluation
 from pipeline.storage.files import read_json
@@ -114,7 +114,7 @@ def read_summary(
     if summary["subsets"] == list(subsets) and external in summary.get("external", {}):
         of_set: dict[str, Any] = summary["external"][external]
         return of_set
-    rows = _read_rows(layout, experiment, subsets, external)
+    rows = _read_rows(layout, experiment, subsets, external, summarised(evaluation))
     threshold_hu = summary["settings"]["postprocess"]["threshold_hu"]
     if external:
         return summarise_external(rows, subsets, evaluation, seed, threshold_hu=threshold_hu)

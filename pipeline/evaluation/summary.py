@@ -49,6 +49,13 @@ CALCIUM = (
 )
 
 
+def summarised(evaluation: Evaluation) -> list[str] | None:
+    """The columns of a table of scores that its summary is of; None: all of them."""
+    if evaluation.metrics == "calcium":
+        return None
+    return ["group", "reference_voxels", *VOXEL, *LESION, *(f"raw_{name}" for name in VOXEL)]
+
+
 def summarise(
     rows: Sequence[Row] | pd.DataFrame,
     evaluation: Evaluation,
