@@ -145,7 +145,7 @@ def largest_mb() -> float:
 
 
 def pretend(project: Path, cases: list[str]) -> None:
-    """Make every output that a run has, with the stores of residual maps and a sixteenth predicted."""
+    """Make every output that a run has, with residual stores and a sixteenth of all predicted."""
     _, summary = snakemake(project, "--summary")
     layout = Layout(project / "results", "atlas")
     note_many(layout.by_digest, len(cases))
@@ -159,7 +159,7 @@ def pretend(project: Path, cases: list[str]) -> None:
         stores = pretended(layout, path, members[batch] if batch else cases, divided)
         for store in stores:
             store.mkdir(parents=True, exist_ok=True)
-        entries = dict.fromkeys(cases, {}) if path == layout.cases else {}
+        entries = {case: {} for case in cases} if path == layout.cases else {}
         content = {"cases": entries, "outputs": listed(stores, path)}
         path.write_text(json.dumps(content), "utf-8")
         if batch and path.parent == layout.stage("ingest"):

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import fdtri
 
-from grcsf.statistics import Interval, check_confidence
+from grcsf.statistics import Interval, check_confidence, resampled
 
 
 def linear_weighted_kappa(first: Sequence[int], second: Sequence[int], categories: int) -> float:
@@ -30,14 +30,23 @@ def linear_weighted_kappa(first: Sequence[int], second: Sequence[int], categorie
     used = np.array([first, second], dtype=np.int64).reshape(2, -1)
     if ((used < 0) | (used >= categories)).any():
         raise ValueError(f"categories must lie in 0 … {categories - 1}")
-    observed = np.zeros((categories, categories))
-    np.add.at(observed, (used[0], used[1]), 1)
+    return _kappa(_counted(used[0] * categories + used[1], categories))
+
+
+def _counted(pairs: npt.NDArray[np.int64], categories: int) -> npt.NDArray[np.float64]:
+    """Subjects by the category of either rater; `pairs`: first × categories + second."""
+    counts = np.bincount(pairs, minlength=categories**2).astype(np.float64)
+    return counts.reshape(categories, categories)
+
+
+def _kappa(observed: npt.NDArray[np.float64]) -> float:
     expected = np.outer(observed.sum(axis=1), observed.sum(axis=0))
-    weights = np.abs(np.subtract.outer(np.arange(categories), np.arange(categories)))
+    places = np.arange(len(observed))
+    weights = np.abs(np.subtract.outer(places, places))
     chance = float((weights * expected).sum())
     if chance == 0:
         return math.nan
-    return 1 - float((weights * observed).sum()) * len(first) / chance
+    return 1 - float((weights * observed).sum()) * int(observed.sum()) / chance
 
 
 def kappa_interval(
@@ -71,10 +80,9 @@ def kappa_interval(
     check_confidence(confidence)
     if len(first) < 2 or math.isnan(linear_weighted_kappa(first, second, categories)):
         return Interval(math.nan, math.nan)
-    pairs = np.array([first, second])
-    drawn = np.random.default_rng(seed).integers(len(first), size=(resamples, len(first)))
-    samples = (pairs[:, chosen].tolist() for chosen in drawn)
-    kappas = [linear_weighted_kappa(left, right, categories) for left, right in samples]
+    pairs = np.asarray(first, dtype=np.int64) * categories + np.asarray(second, dtype=np.int64)
+    draws = resampled(len(first), resamples, np.random.default_rng(seed))
+    kappas = [_kappa(_counted(pairs[places], categories)) for some in draws for places in some]
     tails = (1 - confidence) / 2, (1 + confidence) / 2
     low, high = np.nanquantile(kappas, tails)
     return Interval(float(low), float(high))

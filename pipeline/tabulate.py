@@ -110,7 +110,8 @@ def _add_tests(
     """Test the rows' experiments against the baseline, where it is one of them."""
     if dataset.evaluation.baseline not in measured or not columns:
         return
-    patients = {name: read_scores(layout, name, subsets) for name in measured}
+    tested = [column.patient for column in columns]
+    patients = {name: read_scores(layout, name, subsets, columns=tested) for name in measured}
     check_same_patients(layout, patients)
     by_subset = len(subsets) > 1 and not dataset.split.folds
     add_tests(columns, dataset.evaluation, patients, measured, seed, by_subset=by_subset)

@@ -5,7 +5,6 @@ Heavy imports stay inside the commands, so that `--help` is instant.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -42,12 +41,12 @@ def list_(
 ) -> None:
     """List every store: shape, size on disk, ratio, fingerprint, state."""
     from pipeline.tools.store.inventory import list_stores
-    from pipeline.tools.store.table import as_records, print_stores
+    from pipeline.tools.store.table import print_records, print_stores
 
     layouts = [job.layout for job in open_jobs(config, override, dataset)]
     inventory = {layout.dataset: list_stores(layout) for layout in layouts}
     if as_json:
-        typer.echo(json.dumps(as_records(inventory), indent=1))
+        print_records(inventory)
     else:
         print_stores(inventory)
 
@@ -88,17 +87,17 @@ def prune(
     for job in jobs:
         users.setdefault(replace(job.layout, shared=None), []).append(job.dataset)
     shared = {job.layout.shared for job in jobs if job.layout.shared is not None}
-    items = needless(users, sorted(shared))
-    gone = []
-    for item in items:
+    found = gone = freed = 0
+    for item in needless(users, sorted(shared)):
         kept = delete(item) if yes else ""
-        gone += [] if kept else [item]
+        found += 1
+        if not kept:
+            gone, freed = gone + 1, freed + item.size
         still = f"; not deleted: {kept}" if kept else ""
         typer.echo(f"{item.path}: {item.reason} ({size_text(item.size)}){still}")
-    freed = size_text(sum(item.size for item in gone))
     done = "deleted" if yes else "may be deleted; add --yes to do so"
-    typer.echo(f"{len(gone)} of them, {freed}: {done}" if items else "nothing to delete")
-    if len(gone) < len(items):
+    typer.echo(f"{gone} of them, {size_text(freed)}: {done}" if found else "nothing to delete")
+    if gone < found:
         raise typer.Exit(1)
 
 

@@ -19,7 +19,7 @@ LABEL_ALONE, CASES_LABEL = "label without image", "the case's label"
 NAME_RULE = "letters, digits and . _ + -, starting with a letter or digit"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CaseFiles:
     """Where one case lies, and what its folder says about it; no image has been read."""
 

@@ -77,7 +77,7 @@ Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that a person should know about a data set; what is not known is ""."""
 
@@ -116,10 +116,12 @@ class Group:
 
 def grouped(findings: Iterable[Finding]) -> list[Group]:
     """Findings grouped by what they say: errors first, otherwise in the given order."""
-    groups: dict[Finding, Group] = {}
+    groups: dict[Finding, tuple[Finding, dict[str, None], dict[str, None]]] = {}
     for finding in findings:
-        group = groups.setdefault(replace(finding, case="", file=""), Group(finding, [], []))
-        for known, name in ((group.cases, finding.case), (group.files, finding.file)):
-            if name and name not in known:
-                known.append(name)
-    return sorted(groups.values(), key=lambda group: SEVERITIES.index(group.finding.severity))
+        of = replace(finding, case="", file="")
+        _, cases, files = groups.setdefault(of, (finding, {}, {}))
+        for known, name in ((cases, finding.case), (files, finding.file)):
+            if name:
+                known[name] = None
+    told = [Group(first, [*cases], [*files]) for first, cases, files in groups.values()]
+    return sorted(told, key=lambda group: SEVERITIES.index(group.finding.severity))

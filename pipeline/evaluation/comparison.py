@@ -66,10 +66,11 @@ def _of_test_set(
 ) -> TextTable:
     """The rows and notes of the data set's own test cases, or of those of an external one."""
     columns = TABLE_2 if evaluation.metrics == "calcium" else TABLE_1
+    tested = [column.patient for column in columns]
     summaries, patients, numbers = {}, {}, {}
     for name in experiments:
         summaries[name] = read_summary(layout, name, evaluation, seed, subsets, external)
-        patients[name] = read_scores(layout, name, subsets, external=external)
+        patients[name] = read_scores(layout, name, subsets, external=external, columns=tested)
         numbers[name] = experiment_numbers(layout, name, summaries[name], columns)
     tell_repeats(numbers)
     check_same_patients(layout, patients)

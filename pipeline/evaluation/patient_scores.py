@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from grcsf.agatston import RISK_GROUPS, CalciumScore, artery_scores, calcium_score, risk_group
 from grcsf.calcium import THRESHOLD_HU, LesionMatch, claim_candidates, match_lesions
@@ -95,62 +95,57 @@ def tally_columns(counts: LesionCounts, prefix: str = "") -> Row:
     }
 
 
-def pooled_lesions(rows: Sequence[Mapping[str, Any]], prefix: str = "") -> LesionCounts:
+def pooled_lesions(rows: pd.DataFrame, prefix: str = "") -> LesionCounts:
     """The sum of all patients' lesion counts."""
     parts = ("tp", "fp", "fn")
-    number = (sum(row[f"{prefix}lesions_{part}"] for row in rows) for part in parts)
-    volume = (sum(row[f"{prefix}volume_{part}_mm3"] for row in rows) for part in parts)
+    number = (sum(rows[f"{prefix}lesions_{part}"].tolist()) for part in parts)
+    volume = (sum(rows[f"{prefix}volume_{part}_mm3"].tolist()) for part in parts)
     return LesionCounts(Tally(*number), Tally(*volume))
 
 
-def pooled_voxels(rows: Sequence[Mapping[str, Any]], prefix: str = "") -> VoxelCounts:
+def pooled_voxels(rows: pd.DataFrame, prefix: str = "") -> VoxelCounts:
     """The sum of all patients' voxel counts."""
-    return VoxelCounts(*(sum(row[f"{prefix}{part}"] for row in rows) for part in _PARTS))
+    return VoxelCounts(*(sum(rows[f"{prefix}{part}"].tolist()) for part in _PARTS))
 
 
-def by_repeat(rows: Sequence[Row]) -> dict[int, list[Row]]:
+def by_repeat(rows: pd.DataFrame) -> dict[int, pd.DataFrame]:
     """Rows of each repeat of an experiment; of one that is not repeated, all are of the first."""
-    repeats: dict[int, list[Row]] = {}
-    for row in rows:
-        repeats.setdefault(row.get("repeat", 1), []).append(row)
-    return repeats
+    if "repeat" not in rows:
+        return {1: rows}
+    return {number: rows[rows["repeat"] == number] for number in rows["repeat"].unique().tolist()}
 
 
-def by_network(rows: Sequence[Row]) -> list[Row]:
+def by_network(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of an external set, which the networks of all subsets test: each counts as a repeat."""
-    networks = sorted({_network(row) for row in rows})
-    if len(networks) == 1:
-        return list(rows)
-    numbers = {network: number for number, network in enumerate(networks, start=1)}
-    return [{**row, "subset": 1, "repeat": numbers[_network(row)]} for row in rows]
+    repeats = rows["repeat"].tolist() if "repeat" in rows else [1] * len(rows)
+    networks = list(zip(rows["subset"].tolist(), repeats, strict=True))
+    numbers = {network: number for number, network in enumerate(sorted({*networks}), start=1)}
+    if len(numbers) == 1:
+        return rows
+    return rows.assign(subset=1, repeat=[numbers[network] for network in networks])
 
 
-def _network(row: Row) -> tuple[int, int]:
-    return row["subset"], row.get("repeat", 1)
-
-
-def patient_means(rows: Sequence[Row]) -> list[Row]:
+def patient_means(rows: pd.DataFrame) -> pd.DataFrame:
     """A row for each patient: every number's mean over the repeats in which it is defined.
 
     So a patient's score is undefined only where it is in all repeats. The predicted risk group is
     that of the mean Agatston score. Rows of an experiment that is not repeated stay as they are.
     """
-    patients: dict[str, list[Row]] = {}
-    for row in rows:
-        patients.setdefault(row["case"], []).append(row)
-    return [_mean_row(own) if "repeat" in own[0] else own[0] for own in patients.values()]
-
-
-def _mean_row(repeats: Sequence[Row]) -> Row:
-    columns = dict.fromkeys(column for row in repeats for column in row if column != "repeat")
-    mean = {
-        column: mean_over_repeats([row.get(column, math.nan) for row in repeats])
-        for column in columns
-        if column != "risk_prediction"
-    }
-    if "risk_prediction" in columns:
-        mean["risk_prediction"] = RISK_GROUPS[risk_group(mean["agatston_prediction"])]
-    return {column: mean[column] for column in columns}
+    if "repeat" not in rows:
+        return rows
+    places, patients = pd.factorize(rows["case"])
+    means: dict[str, list[Any]] = {}
+    for column in rows.columns.drop("repeat"):  # one at a time, as there may be many patients
+        if column == "risk_prediction":
+            continue
+        values: list[list[Any]] = [[] for _ in patients]
+        for place, value in zip(places.tolist(), rows[column].tolist(), strict=True):
+            values[place].append(value)
+        means[column] = list(map(mean_over_repeats, values))
+    if "risk_prediction" in rows:
+        scores = means["agatston_prediction"]
+        means["risk_prediction"] = [RISK_GROUPS[risk_group(score)] for score in scores]
+    return pd.DataFrame(means, columns=rows.columns.drop("repeat"))
 
 
 def mean_over_repeats(values: Sequence[Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,16 @@ import pandas as pd
 
 from pipeline.errors import PipelineError, file_fault
 from pipeline.evaluation.patient_scores import SET, Row, by_network, patient_means
-from pipeline.evaluation.summary import summarise, summarise_external
+from pipeline.evaluation.summary import summarise, summarise_external, summarised
 from pipeline.evaluation.tables import text_of, write_csv
 from pipeline.settings import Evaluation
 from pipeline.storage.batches import batches_in
 from pipeline.storage.files import read_json, remembered, write_json
 from pipeline.storage.layout import Layout, folder_of
 from pipeline.storage.roles import has_folds
+
+KEYS = ("case", "subset", "repeat", SET)
+READ_AT_ONCE = 10_000  # rows
 
 
 def read_scores(
@@ -25,50 +28,47 @@ def read_scores(
     subsets: Sequence[int],
     repeat: int | None = None,
     external: str = "",
+    columns: Iterable[str] | None = None,
 ) -> pd.DataFrame:
     """A row for each patient of these subsets, by case; undefined values are NaN.
 
     Of a repeated experiment it holds the patient's means over the repeats, or one repeat's values.
     Of an `external` data set it holds that set's patients alone: their means over all networks, or
-    one repeat's values of the first subset.
+    one repeat's values of the first subset. With `columns` it has, of those, what the table has,
+    and the subset.
 
     Raises:
         PipelineError: the table is missing or damaged.
     """
     tested = subsets[:1] if external and repeat is not None else subsets
-    scores = _read_rows(layout, experiment, tested, external)
+    scores = _read_rows(layout, experiment, tested, external, columns)
     if external and repeat is None:
-        scores = pd.DataFrame(by_network(_records(scores)))
-    if "repeat" in scores:
-        columns = [column for column in scores if column != "repeat"]
-        chosen = scores if repeat is None else scores[scores["repeat"] == repeat]
-        scores = pd.DataFrame(patient_means(_records(chosen)), columns=columns)
-    return scores.set_index("case")
+        scores = by_network(scores)
+    if repeat is not None and "repeat" in scores:
+        scores = scores[scores["repeat"] == repeat]
+    return patient_means(scores).set_index("case")
 
 
 def _read_rows(
-    layout: Layout, experiment: str, subsets: Sequence[int], external: str = ""
+    layout: Layout,
+    experiment: str,
+    subsets: Sequence[int],
+    external: str = "",
+    columns: Iterable[str] | None = None,
 ) -> pd.DataFrame:
     path = layout.scores(experiment)
     if not path.exists():
         raise PipelineError(f"{path}: not there; run evaluate for experiment {experiment} first")
-    risks = dict.fromkeys(("risk_reference", "risk_prediction"), str)
-    names: Any = dict.fromkeys(("case", "group", SET), text_of)
     try:
-        # a group may be called nan
-        nan: Any = {column: ["nan"] for column in pd.read_csv(path, nrows=0) if column not in names}
-        options: Any = {"dtype": risks, "converters": names, "keep_default_na": False}
-        scores: pd.DataFrame = pd.read_csv(path, na_values=nan, **options)
+        parts = list(_parts(path, None if columns is None else {*KEYS, *columns}))
     except (ValueError, OSError) as error:
         raise _fault(path, str(error), experiment) from None
+    scores = pd.concat(parts, ignore_index=True)
     if missing := {"case", "subset"} - set(scores):
         raise _fault(path, f"no column {min(missing)}", experiment)
     row = [column for column in ("case", "subset", "repeat") if column in scores]
     if (again := scores.duplicated(row)).any():
         raise _fault(path, f"case {scores['case'][again].iloc[0]} twice", experiment)
-    numbers = scores.drop(columns=[*names, *risks], errors="ignore")
-    if len(scores) and (texts := list(numbers.select_dtypes(exclude="number"))):
-        raise _fault(path, f"text in column {texts[0]}", experiment)
     if external and (SET not in scores or external not in set(scores[SET])):
         raise _fault(path, f"no patient of the external data set {external}", experiment)
     if SET in scores:
@@ -76,9 +76,22 @@ def _read_rows(
     return scores[scores["subset"].isin(list(subsets))]
 
 
-def _records(scores: pd.DataFrame) -> list[Row]:
-    rows = scores.to_dict("records")
-    return [{str(column): value for column, value in row.items()} for row in rows]
+def _parts(path: Path, columns: Container[str] | None) -> Iterator[pd.DataFrame]:
+    """A table of scores in parts, so that of many patients only the chosen columns are held.
+
+    Raises:
+        ValueError: it cannot be read, or has text in a column of numbers.
+    """
+    risks = dict.fromkeys(("risk_reference", "risk_prediction"), str)
+    names: Any = dict.fromkeys(("case", "group", SET), text_of)
+    # a group may be called nan
+    nan: Any = {column: ["nan"] for column in pd.read_csv(path, nrows=0) if column not in names}
+    options: Any = {"dtype": risks, "converters": names, "keep_default_na": False}
+    for part in pd.read_csv(path, na_values=nan, chunksize=READ_AT_ONCE, **options):
+        numbers = part.drop(columns=[*names, *risks], errors="ignore")
+        if len(part) and (texts := list(numbers.select_dtypes(exclude="number"))):
+            raise ValueError(f"text in column {texts[0]}")
+        yield part[[name for name in part if columns is None or name in columns]]
 
 
 def read_summary(
@@ -102,7 +115,7 @@ def read_summary(
     if summary["subsets"] == list(subsets) and external in summary.get("external", {}):
         of_set: dict[str, Any] = summary["external"][external]
         return of_set
-    rows = _records(_read_rows(layout, experiment, subsets, external))
+    rows = _read_rows(layout, experiment, subsets, external, summarised(evaluation))
     threshold_hu = summary["settings"]["postprocess"]["threshold_hu"]
     if external:
         return summarise_external(rows, subsets, evaluation, seed, threshold_hu=threshold_hu)

@@ -11,6 +11,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,27 @@ def read_json(path: Path) -> Content:
     kept = Content(content)
     kept.path = path
     return kept
+
+
+def json_entries(path: Path, key: str) -> Iterator[tuple[str, Any]]:
+    """The entries of an object in a JSON file, one at a time: there may be a hundred thousand.
+
+    Raises:
+        PipelineError: as of `read_json`, or there is no such object; some may have come by then.
+    """
+    import ijson  # here: most commands do without
+
+    given = 0
+    with suppress(OSError, ValueError, ijson.JSONError):
+        _refuse_special(path)
+        with path.open("rb") as file:
+            for entry in ijson.kvitems(file, key, use_float=True):
+                given += 1
+                yield entry
+        if given:
+            return
+    # whatever was wrong is told by reading it whole, which also knows NaN
+    yield from islice(read_json(path)[key].items(), given, None)
 
 
 def remembered(path: Path) -> dict[str, Any] | None:

@@ -6,7 +6,6 @@ File systems, and people, get slow with a hundred thousand entries in one folder
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.storage.files import write_json
@@ -30,10 +29,3 @@ def deeper(pattern: str) -> str:
     """A pattern of what lies in folders by digest: `*/*.zarr` → `*/[0-9a-f][0-9a-f]/*.zarr`."""
     *folders, name = pattern.split("/")
     return "/".join([*folders, BY_DIGEST, name])
-
-
-def in_order(folder: Path, pattern: str) -> Iterator[Path]:
-    """What matches below a folder, sorted; only one folder's entries are in memory at a time."""
-    below, _, name = pattern.rpartition("/")
-    for each in sorted(folder.glob(below)) if below else [folder]:
-        yield from sorted(each.glob(name))

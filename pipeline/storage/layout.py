@@ -11,6 +11,7 @@ for those that lay flat before there were many. `Layout` alone decides where one
 from __future__ import annotations
 
 import ast
+import fnmatch
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pipeline.storage.folders import deeper, digest_folder, in_order
+from pipeline.storage.folders import deeper, digest_folder
 
 Kind = Literal["manifest", "small", "declared", "store"]
 
@@ -106,7 +107,7 @@ class Layout:
             if kind not in kinds:
                 continue
             patterns = [pattern, deeper(pattern)] if kind == "store" else [pattern]
-            for path in chain.from_iterable(in_order(self.stage(stage), one) for one in patterns):
+            for path in chain.from_iterable(matching(self.stage(stage), one) for one in patterns):
                 if not path.name.startswith(".") and not is_record(path):
                     yield stage, path
 
@@ -278,6 +279,21 @@ class Layout:
     def cohort_table(self, suffix: str) -> Path:
         """A row for every scan of a cohort, `.csv` or `.parquet`."""
         return self.stage("measure") / f"table{suffix}"
+
+
+def matching(folder: Path, pattern: str) -> Iterator[Path]:
+    """The sorted paths of a pattern below a folder, of which only names are held: they are many."""
+    first, _, rest = pattern.partition("/")
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(fnmatch.filter((entry.name for entry in entries), first))
+    except OSError:  # it is not there, no folder, or closed, as for a glob
+        return
+    for name in names:
+        if rest:
+            yield from matching(folder / name, rest)
+        else:
+            yield folder / name
 
 
 def folder_of(manifest: Path) -> Path:

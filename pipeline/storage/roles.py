@@ -6,17 +6,22 @@ import difflib
 from collections.abc import Sequence
 
 from pipeline.errors import PipelineError
-from pipeline.storage.files import read_json
+from pipeline.storage.files import json_entries, read_json
 from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_store import Store, open_store
 
 
 def labelled_test_cases(layout: Layout, subsets: Sequence[int]) -> list[tuple[int, str]]:
     """(subset, case) of each test case with a reference, in the order of the split."""
-    cases = read_json(layout.cases)["cases"]
     split = read_json(layout.split)["subsets"]
     tested = [(number, case) for number in subsets for case in split[str(number)]["test"]]
-    return [(number, case) for number, case in tested if cases[case]["labelled"]]
+    wanted = {case for _, case in tested}
+    labelled = {
+        case: entry["labelled"]
+        for case, entry in json_entries(layout.cases, "cases")
+        if case in wanted
+    }
+    return [(number, case) for number, case in tested if labelled[case]]
 
 
 def external_cases(layout: Layout) -> dict[str, list[str]]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from grcsf import statistics
 from grcsf.statistics import (
     bootstrap_interval,
     holm,
@@ -43,6 +44,24 @@ def test_bootstrap_agrees_with_scipy_and_repeats():
     assert 0.1 <= low < np.mean(values) < high <= 0.9
     narrow = bootstrap_interval(values, seed=3, confidence=0.8, resamples=2000)
     assert low < narrow.low < narrow.high < high
+
+
+def test_bootstrap_in_parts_has_the_bits_of_one_draw_by_scipy(monkeypatch):
+    rng = np.random.default_rng(1)
+    samples = [rng.random(70), rng.normal(size=31) ** 3]
+    expected = stats.bootstrap(
+        samples,
+        lambda *drawn, axis: np.mean([each.mean(axis=axis) for each in drawn], axis=0),
+        n_resamples=500,
+        rng=np.random.default_rng(3),
+    ).confidence_interval
+    groups = ["a"] * 70 + ["b"] * 31
+    given = (np.concatenate(samples).tolist(), groups)
+    monkeypatch.setattr(statistics, "DRAWN_AT_ONCE", 100)
+    assert bootstrap_interval(*given, seed=3, resamples=500) == tuple(expected)
+    # of very many patients, means without one of them are the sum's without it
+    monkeypatch.setattr(statistics, "SUMMED_APART", 0)
+    assert bootstrap_interval(*given, seed=3, resamples=500) == pytest.approx(tuple(expected))
 
 
 def test_bootstrap_over_groups_encloses_the_mean_of_their_means():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from pipeline.tools.check.plausibility import (
     spacing_warnings,
     twin_warnings,
 )
-from pipeline.tools.check.record import CaseFacts, Check, write_check
+from pipeline.tools.check.record import CaseFacts, Check, Quantiles, recording
 
 log = logging.getLogger(__name__)
 
@@ -66,31 +66,43 @@ def check(
             f"grcsf phantom {dataset.source.phantom.kind} {root}"
         )
     files, findings = _listed(layout, dataset, root, further)
-    done = itertools.count(1)
+    undivided = _split_faults(dataset, files, seed)
+    with recording(layout) as recorded:
+        cases = []
+        for facts, of_case in _read(files, dataset, threads):
+            cases.append(recorded(facts))
+            findings += of_case
+        usable = Check(layout.dataset, cases, findings).usable
+        findings += undivided
+        findings += spacing_warnings([(each.case, each.spacing) for each in usable if each.spacing])
+        twins = role_twins((each.case, each.voxel_digest or "", each.role) for each in usable)
+        doubled = {twin.case for twin in twins}
+        alike = ((each.case, each.voxel_digest or "") for each in usable)
+        findings += [*twins, *twin_warnings(each for each in alike if each[0] not in doubled)]
+        disk = disk_needed(dataset, usable) if usable else {}
+        free = shutil.disk_usage(nearest_there(layout.root)).free
+        findings += disk_warnings(sum(disk.values()), free)
+        findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+        result = Check(layout.dataset, cases, findings, disk, free)
+        recorded.rest(result)
+    return result
+
+
+def _read(
+    files: list[CaseFiles], dataset: Dataset, threads: int
+) -> Iterator[tuple[CaseFacts, list[Finding]]]:
+    """The facts and findings of every case, some at a time; `files` is emptied on the way."""
+    done, total = itertools.count(1), len(files)
 
     def looked_at(case: CaseFiles) -> tuple[CaseFacts, list[Finding]]:
         facts = case_facts(case, dataset)
-        log.debug("%s", case.case, extra={"done": next(done), "of": len(files)})
+        log.debug("%s", case.case, extra={"done": next(done), "of": total})
         return facts
 
-    jobs = [dask.delayed(looked_at)(case) for case in files]
-    read = dask.compute(*jobs, scheduler="threads", num_workers=threads)
-    cases = [facts for facts, _ in read]
-    findings += [finding for _, of_case in read for finding in of_case]
-    usable = Check(layout.dataset, cases, findings).usable
-    findings += _split_faults(dataset, files, seed)
-    findings += spacing_warnings([(each.case, each.spacing) for each in usable if each.spacing])
-    twins = role_twins((each.case, each.voxel_digest or "", each.role) for each in usable)
-    doubled = {twin.case for twin in twins}
-    alike = [(each.case, each.voxel_digest or "") for each in usable if each.case not in doubled]
-    findings += [*twins, *twin_warnings(alike)]
-    disk = disk_needed(dataset, usable) if usable else {}
-    free = shutil.disk_usage(nearest_there(layout.root)).free
-    findings += disk_warnings(sum(disk.values()), free)
-    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    result = Check(layout.dataset, cases, findings, disk, free)
-    write_check(layout, result)
-    return result
+    while files:
+        jobs = [dask.delayed(looked_at)(case) for case in files[:AT_ONCE]]
+        del files[:AT_ONCE]
+        yield from dask.compute(*jobs, scheduler="threads", num_workers=threads)
 
 
 def _split_faults(dataset: Dataset, files: Sequence[CaseFiles], seed: int) -> list[Finding]:
@@ -137,8 +149,9 @@ def _listed(
     return files, [*findings, *notes, *passed]
 
 
+AT_ONCE = 500  # cases that jobs are made for; as many are read as there are threads
 SAMPLED_SLICES = 12
-SHOWN_QUANTILES = {"low": 0.005, "median": 0.5, "high": 0.995}
+SHOWN_QUANTILES = Quantiles(low=0.005, median=0.5, high=0.995)
 
 
 def case_facts(files: CaseFiles, dataset: Dataset) -> tuple[CaseFacts, list[Finding]]:
@@ -173,10 +186,10 @@ def _facts_read(
     limits = intensity_range(attributes, dataset.slices)
     calcium = dataset.evaluation.metrics == "calcium"
     findings = case_warnings(loaded, modality, limits, lesion_free=calcium)
-    shown = foreground_quantiles(image, list(SHOWN_QUANTILES.values()))
+    shown = foreground_quantiles(image, SHOWN_QUANTILES)
     facts |= {
         "voxel_digest": array_digest(image),
-        "quantiles": dict(zip(SHOWN_QUANTILES, map(float, shown), strict=True)),
+        "quantiles": Quantiles(*map(float, shown)),
         "empty_slices": len(attributes["empty_slices"]),
         "store_bytes": sum(_stored(array) for array in arrays.values()),
         "map_bytes": map_bytes(len(image) - len(attributes["empty_slices"]), dataset.slices),

@@ -10,7 +10,7 @@ import numpy as np
 from grcsf.lesions import SIZE_GROUPS, size_group
 from pipeline.planning.sizes import size_text
 from pipeline.settings import HEALTHY
-from pipeline.tools.check.record import CaseFacts, Check
+from pipeline.tools.check.record import CaseFacts, Check, Quantiles
 
 LISTED = 8  # names in one cell
 Lines = list[tuple[str, str]]
@@ -18,7 +18,6 @@ Lines = list[tuple[str, str]]
 ROLE_NAMES = {"train": "training", "validation": "validation", "test": "test"}
 ROLE_NAMES |= {"unlabelled": "unlabelled", HEALTHY: HEALTHY, "": "left to the split"}
 SHOWN_GROUPS = 12
-QUANTILES = ("low", "median", "high")
 SIZE_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -40,7 +39,10 @@ def summary(check: Check) -> Lines:
     usable = check.usable
     labelled = [case for case in usable if case.labelled]
     lesioned = [case for case in labelled if case.lesions]
-    intensities = [case.quantiles for case in usable if case.quantiles]
+    quantiles = [case.quantiles for case in usable if case.quantiles]
+    intensities = {
+        name: [each[place] for each in quantiles] for place, name in enumerate(Quantiles._fields)
+    }
     return [
         ("cases", f"{len(check.cases)}, of which {len(usable)} can be used"),
         (
@@ -51,7 +53,7 @@ def summary(check: Check) -> Lines:
         ("with reference", f"{len(labelled)}, {len(labelled) - len(lesioned)} without lesion"),
         *_groups(usable),
         *_grids(usable),
-        *((f"intensity, {name}", _range(case[name] for case in intensities)) for name in QUANTILES),
+        *((f"intensity, {name}", _range(values)) for name, values in intensities.items()),
         ("empty slices a case", _range(case.empty_slices for case in usable)),
         ("slices with lesion a case", _range(case.lesion_slices for case in lesioned)),
         ("lesions a case", _range(case.lesions for case in lesioned)),

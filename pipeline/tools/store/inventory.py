@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.errors import PipelineError
 from pipeline.settings import Dataset, configured
 from pipeline.settings.instances import all_residuals
-from pipeline.storage.files import read_json
+from pipeline.storage.files import json_entries, read_json
 from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_faults import UntouchableError
 from pipeline.storage.zarr_store import open_store, verify_store
@@ -53,10 +53,10 @@ class KeptStore:
         return self.raw_bytes / self.size if self.raw_bytes and self.size else None
 
 
-def list_stores(layout: Layout) -> list[KeptStore]:
-    """Every store of a data set, in the order of the stages."""
-    stores = layout.existing("store")
-    return [_kept(path, stage, layout.set_of(stage, path)) for stage, path in stores]
+def list_stores(layout: Layout) -> Iterator[KeptStore]:
+    """Every store of a data set, in the order of the stages; each is looked at when it is asked."""
+    for stage, path in layout.existing("store"):
+        yield _kept(path, stage, layout.set_of(stage, path))
 
 
 def _kept(path: Path, stage: str, of: str) -> KeptStore:
@@ -98,27 +98,43 @@ def store_faults(layout: Layout, dataset: Dataset) -> Iterator[tuple[Path, str]]
     their digests, and its shape and fingerprint are those that its manifest lists. One that is
     listed and not there is at fault only if the configuration makes it.
     """
-    listed, faults = _listed(layout)
-    yield from faults
-    cases = read_json(layout.cases)["cases"] if layout.cases.exists() else {}
-    seen: set[Path] = set()
-    stores = list_stores(layout)
-    for kept in stores:
-        seen.add(kept.path)
-        log.debug("%s", kept.path, extra={"done": len(seen) - 1, "of": len(stores) + 1})
+    listed: set[int] = set()  # hashes, as there may be very many: of paths, with fingerprints
+    for manifest, path, key in _listings(layout):
+        if path is None:
+            yield manifest, key
+        listed |= {hash(str(path)), hash((str(path), key))}
+    cases = _expected(layout)
+    total = 1 + sum(1 for _ in layout.existing("store"))
+    for done, kept in enumerate(list_stores(layout)):
+        log.debug("%s", kept.path, extra={"done": done, "of": total})
         try:
             verify_store(kept.path)
         except PipelineError as error:
-            if os.path.lexists(kept.path) or kept.path in listed:
+            if os.path.lexists(kept.path):  # otherwise it was deleted a moment ago
                 yield kept.path, str(error)
             continue
-        current = kept.fingerprint in listed.get(kept.path, [kept.fingerprint])
+        path = str(kept.path)
+        current = hash(path) not in listed or hash((path, kept.fingerprint)) in listed
         fault = "" if current else "is not the one that its manifest lists"
         fault = fault or _shape_fault(kept, dataset, cases.get(kept.case))
         yield kept.path, fault and f"store {kept.path}: {fault}; delete it and run again"
-    log.debug("all read", extra={"done": len(stores) + 1, "of": len(stores) + 1})
-    for path in sorted(path for path in set(listed) - seen if _is_made(layout, dataset, path)):
-        yield path, f"store {path}: listed in its manifest and not there; run again"
+    log.debug("all read", extra={"done": total, "of": total})
+    gone = {path for _, path, _ in _listings(layout) if path and not os.path.lexists(path)}
+    for path in sorted(gone):
+        if _is_made(layout, dataset, path):
+            yield path, f"store {path}: listed in its manifest and not there; run again"
+
+
+def _expected(layout: Layout) -> dict[str, tuple[tuple[int, ...], int]]:
+    """The shape of each case's image, and the hash of its digest."""
+    if not layout.cases.exists():
+        return {}
+    shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # each held once
+    facts = {}
+    for case, entry in json_entries(layout.cases, "cases"):
+        shape = tuple(entry["shape"])
+        facts[case] = (shapes.setdefault(shape, shape), hash(entry["sha256_image"]))
+    return facts
 
 
 def _is_made(layout: Layout, dataset: Dataset, path: Path) -> bool:
@@ -133,40 +149,42 @@ def _is_made(layout: Layout, dataset: Dataset, path: Path) -> bool:
     return True
 
 
-def _listed(layout: Layout) -> tuple[dict[Path, list[str]], list[tuple[Path, str]]]:
-    """Store → the fingerprints that manifests list for it; and damaged manifests with their faults.
+def _listings(layout: Layout) -> Iterator[tuple[Path, Path | None, str]]:
+    """Every manifest, store and fingerprint that is listed; of a damaged one None and its fault.
 
     A store may have several: batches of another number leave their manifests behind.
     """
-    found: dict[Path, list[str]] = {}
-    faults = []
     for stage, manifest in layout.existing("manifest"):
         if stage not in MAIN_ARRAY:
             continue
         try:
+            if manifest == layout.cases:
+                for case, entry in json_entries(manifest, "cases"):
+                    yield manifest, layout.case_store(case), entry["fingerprint"]
+                continue
             content = read_json(manifest)
             for output in content.get("outputs", ()):
                 entry = content["cases"][Path(output).stem]
                 key = entry["fingerprint"] if isinstance(entry, dict) else entry
-                found.setdefault(manifest.parent / output, []).append(key)
+                yield manifest, manifest.parent / output, key
         except PipelineError as error:
-            faults.append((manifest, str(error)))
+            yield manifest, None, str(error)
         except (LookupError, TypeError):
             line = f"{manifest}: damaged (it lists no fingerprints); delete it and run its stage"
-            faults.append((manifest, line))
-    return found, faults
+            yield manifest, None, line
 
 
-def _shape_fault(kept: KeptStore, dataset: Dataset, case: Mapping[str, Any] | None) -> str:
+def _shape_fault(
+    kept: KeptStore, dataset: Dataset, case: tuple[tuple[int, ...], int] | None
+) -> str:
     if case is None:
         return ""
-    expected = tuple(case["shape"])
+    expected, image = case
     if kept.stage == "residual_maps":
         if configured(kept.of) not in dataset.residuals:
             return ""
         maps = len(dataset.residuals[configured(kept.of)].titles)
         expected = (maps, expected[0], *dataset.slices.size)
-        made_from = open_store(kept.path).attrs.get("image")
-        if made_from != case["sha256_image"]:
+        if hash(open_store(kept.path).attrs.get("image")) != image:
             return "was made from another image"
     return "" if kept.shape == expected else f"found shape {kept.shape}, expected {expected}"

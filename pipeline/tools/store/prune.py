@@ -12,9 +12,9 @@ from pathlib import Path
 from pipeline.errors import PipelineError
 from pipeline.settings import Dataset, configured, repeat_of
 from pipeline.settings.instances import all_residuals, fold_of
-from pipeline.storage.files import read_json, remove
+from pipeline.storage.files import json_entries, remove
 from pipeline.storage.folders import BY_DIGEST
-from pipeline.storage.layout import Layout
+from pipeline.storage.layout import Layout, matching
 from pipeline.storage.zarr_faults import UntouchableError
 from pipeline.storage.zarr_store import open_store, store_attributes
 from pipeline.tools.store.inventory import UNTOUCHABLE, KeptStore, folder_bytes, list_stores
@@ -48,19 +48,22 @@ def delete(item: Needless) -> str:
 
 def needless(
     users: Mapping[Layout, Sequence[Dataset]], shared: Iterable[Path] = ()
-) -> list[Needless]:
-    """Everything that may be deleted in the results of some data sets.
+) -> Iterator[Needless]:
+    """Everything that may be deleted in the results of some data sets, as it is found.
 
     These are unusable stores, stores of sets, experiments and cases that none of a folder's `users`
     has any longer, and old temporary files. Sound stores of a `shared` folder stay.
     """
-    items = [item for layout, datasets in users.items() for item in _of_results(layout, datasets)]
-    items += [item for root in shared for item in _of_shared_folder(root)]
-    return items
+    for layout, datasets in users.items():
+        yield from _of_results(layout, datasets)
+    for root in shared:
+        yield from _of_shared_folder(root)
 
 
 def _of_results(layout: Layout, datasets: Sequence[Dataset]) -> Iterator[Needless]:
-    cases = set(read_json(layout.cases)["cases"]) if layout.cases.exists() else None
+    cases = None
+    if layout.cases.exists():
+        cases = {case for case, _ in json_entries(layout.cases, "cases")}
     for kept in list_stores(layout):
         if kept.state == UNTOUCHABLE:
             continue
@@ -102,7 +105,7 @@ def _for_folds(residuals: str, datasets: Sequence[Dataset]) -> str:
 
 
 def _of_shared_folder(root: Path) -> Iterator[Needless]:
-    for path in sorted([*root.glob("*/*.zarr"), *root.glob(f"{BY_DIGEST}/*/*.zarr")]):
+    for path in chain(matching(root, "*/*.zarr"), matching(root, f"{BY_DIGEST}/*/*.zarr")):
         # stores that this user may not delete belong to somebody else
         if path.name.startswith(".") or not os.access(path.parent, os.W_OK):
             continue

@@ -181,7 +181,9 @@ def test_what_is_pooled_is_of_each_repeat_and_averaged(repeated):
     # the candidate in c is claimed by the second repeat alone: 2 of 3 claims are true there
     assert calcium["pooled"]["ppv_lesions"] == pytest.approx((1 + 2 / 3) / 2)
     assert calcium["threshold_alone"] == each[0]["calcium"]["threshold_alone"]
-    (patient,) = [row for row in patient_means(rows) if row["case"] == "c"]
+    (patient,) = [
+        row for row in patient_means(pd.DataFrame(rows)).to_dict("records") if row["case"] == "c"
+    ]
     scores = [row["agatston_prediction"] for row in rows if row["case"] == "c"]
     assert scores[0] == 0 < scores[1]
     assert patient["agatston_prediction"] == pytest.approx(scores[1] / 2)

@@ -1,6 +1,5 @@
 """The section `apply`: the data set that a bundle and a few keys make, and what is refused."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -89,6 +88,6 @@ def test_what_is_refused_is_one_line(given, said):
 
 def test_results_in_a_root_that_a_link_leads_to_are_refused(folder):
     (folder / "linked").mkdir(exist_ok=True)
-    os.symlink(folder / "linked", folder / "way")
+    (folder / "way").symlink_to(folder / "linked")
     with pytest.raises(PipelineError, match="inside the root"):
         applied(root="way", results=str(Path("linked", "out")))

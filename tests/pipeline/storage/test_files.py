@@ -1,6 +1,7 @@
 """What is written appears whole or not at all: beside other jobs, on full and on closed disks."""
 
 import errno
+import math
 import os
 import resource
 import shutil
@@ -32,6 +33,27 @@ def test_json_is_whole_or_refused(tmp_path):
     shutil.rmtree(path.parent)
     with pytest.raises(PipelineError, match="not there"):
         files.read_json(path)
+
+
+def test_entries_come_one_at_a_time_as_they_are_in_the_whole(tmp_path):
+    path = tmp_path / "m.json"
+    entries = {"a.b": {"cases": {"y": 1}, "x": [1, 2.5, None]}, "c": {"note": "ä"}, "d": math.nan}
+    files.write_json(path, {"cases": entries, "outputs": [], "x": {"z": 1}})
+    read = files.json_entries(path, "cases")
+    assert str(list(read)) == str(list(entries.items()))
+    path.write_text('{"cases": {"a": 1, "b": {"c"')
+    read = files.json_entries(path, "cases")
+    assert next(read) == ("a", 1)
+    with pytest.raises(PipelineError, match="damaged"):
+        next(read)
+    for text, fault in (('{"cases": []}', "is no dict"), ('{"x": 1}', "has no 'cases'")):
+        path.write_text(text)
+        with pytest.raises(PipelineError, match=fault):
+            list(files.json_entries(path, "cases"))
+    path.write_text('{"cases": {}}')
+    assert list(files.json_entries(path, "cases")) == []
+    with pytest.raises(PipelineError, match="not there"):
+        list(files.json_entries(tmp_path / "n.json", "cases"))
 
 
 @pytest.mark.parametrize("before", [False, True])
