@@ -44,12 +44,16 @@ class Batches:
         chosen = overlapping(batch, self.predict)
         return [folder_of(manifest) / f"batch-{name}.json" for name in chosen]
 
-    def ingested(self, layout: Layout) -> list[Path]:
-        """The manifests of batches that ingest has; none where one job stores all cases."""
+    def ingested(self, layout: Layout, batch: str = ALL) -> list[Path]:
+        """The manifests of batches that ingest has; none where one job stores all cases.
+
+        Of a `batch`, those that have cases in common with it.
+        """
         folder = layout.stage("ingest")
         goes_on = layout.cases.exists() and not batches_in(folder) and not self.grown
         divided = len(self.ingest) > 1 and not goes_on
-        return [layout.ingest_batch(name) for name in self.ingest] if divided else []
+        names = overlapping(batch, self.ingest) if divided else []
+        return [layout.ingest_batch(name) for name in names]
 
 
 def batch_names(cases: int, cases_per_job: int) -> list[str]:

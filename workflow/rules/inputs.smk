@@ -209,6 +209,28 @@ def parts(dataset, manifest, batch=ALL):
     return batches(dataset).parts(manifest, batch)
 
 
+def cases_of_job(wildcards):
+    """What says which cases a job works on: ingest and split.
+
+    Where a model is applied nobody is trained, and no case has a part in what becomes of another.
+    So a batch waits for its own cases alone, and scans of other batches that come or go do not
+    concern it.
+    """
+    layout = LAYOUTS[wildcards.dataset]
+    both = [layout.cases, layout.split]
+    if not SETTINGS.apply or not (batch := batch_of(wildcards)):
+        return both
+    if not (ingested := batches(wildcards.dataset).ingested(layout, batch)):
+        return both
+    return [*ingested, *map(ancient, map(str, both))]
+
+
+def cases_of_cut(wildcards):
+    """The same for masks, for which it does not matter who is tested."""
+    split = LAYOUTS[wildcards.dataset].split
+    return [file for file in cases_of_job(wildcards) if Path(file) != split]
+
+
 def experiment_residuals(wildcards):
     chosen, layout = known_dataset(wildcards), LAYOUTS[wildcards.dataset]
     used = instances_of(chosen, wildcards.experiment, int(wildcards.subset)).residuals

@@ -65,8 +65,7 @@ rule train_mae:
 
 rule residual_maps:
     input:
-        LAYOUT.cases,
-        LAYOUT.split,
+        cases_of_job,
         residual_models,
     output:
         LAYOUT.residual_batch("{residuals}", "{batch}"),

@@ -33,8 +33,7 @@ rule train_segmentation:
 
 rule predict:
     input:
-        LAYOUT.cases,
-        LAYOUT.split,
+        cases_of_job,
         predicting,
         experiment_residuals,
     output:
@@ -65,7 +64,7 @@ rule predict:
 
 rule postprocess:
     input:
-        LAYOUT.cases,
+        cases_of_cut,
         LAYOUT.predictions("{experiment}", "{subset}{batch}"),
     output:
         LAYOUT.masks("{experiment}", "{subset}{batch}"),
