@@ -1,8 +1,9 @@
 """Results of many cases, made without computing them, for `scale.py` to measure commands on.
 
 One tiny head is ingested for real, and gets residual maps, two predictions and two masks. Every
-other case's store, mask and note is a link to that one's; manifests, scores and summaries have an
-entry or a row for each case, as long as those of a real brain. Images are tiny files of their own.
+other case's store, mask and note is a link to that one's: case stores of all, the others of every
+tenth case and of those that the report shows. Manifests, scores and summaries have an entry or a
+row for each case, as long as those of a real brain. Images are tiny files of their own.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import yaml
 
 from pipeline.evaluation.patient_scores import voxel_row
+from pipeline.evaluation.report_page.sample import COLUMNS, sampled
 from pipeline.evaluation.score_files import read_scores
 from pipeline.evaluation.summary import summarise, summarised
 from pipeline.ingest import ingest
@@ -37,7 +39,7 @@ TABLE = {
     "title": "Costs",
     "headings": ["Method"],
     "columns": ["dice", "voe", "network_seconds"],
-    "rows": [{"labels": [name], "experiment": name} for name in EXPERIMENTS],
+    "rows": [{"labels": ["UNet++"], "experiment": "unetpp"}],  # whose seconds need no maps
 }
 WITH_STORES = 10  # one case of so many has residual maps and predictions
 UNTESTED = 3  # two cases train, one validates, and all others are tested
@@ -163,24 +165,25 @@ def _link_cases(layout: Layout, template: Layout, names: list[str]) -> None:
 
 def _link_predictions(layout: Layout, template: Layout, names: list[str]) -> None:
     for number, name in enumerate(EXPERIMENTS):
-        (first, record) = next(iter(read_json(template.masks(name, 1))["cases"].items()))
-        mask = folder_of(template.masks(name, 1)) / record["file"]
-        records = {}
-        predicted = names[::WITH_STORES]
-        for case in predicted:
-            path = layout.prediction_store(name, 1, case)
-            _link(path, template.prediction_store(name, 1, first))
-            file = layout.mask(name, 1, case, mask.name.removeprefix(first))
-            _link(file, mask)
-            _link(mask_note(file, case), mask_note(mask, first))
-            records[case] = {**record, "file": file.name}
-        stores = {case: layout.prediction_store(name, 1, case) for case in predicted}
-        _write_manifest(layout.predictions(name, 1), stores, dict.fromkeys(predicted, "predicted"))
-        masks = folder_of(layout.masks(name, 1))
-        files = {case: masks / kept["file"] for case, kept in records.items()}
-        _write_manifest(layout.masks(name, 1), files, records)
         write_json(layout.model(name, 1), {"parameters": 1_000_000, "outputs": []})
         write_scores(layout, name, names, seed=number)
+    scores = {name: read_scores(layout, name, (1,), columns=COLUMNS) for name in EXPERIMENTS}
+    shown = sampled(names, scores, scores)
+    predicted = sorted({*names[::WITH_STORES], *shown})
+    for name in EXPERIMENTS:
+        (first, record) = next(iter(read_json(template.masks(name, 1))["cases"].items()))
+        mask = folder_of(template.masks(name, 1)) / record["file"]
+        records, stores, files = {}, {}, {}
+        for case in predicted:
+            stores[case] = layout.prediction_store(name, 1, case)
+            _link(stores[case], template.prediction_store(name, 1, first))
+            files[case] = layout.mask(name, 1, case, mask.name.removeprefix(first))
+            _link(files[case], mask)
+            _link(mask_note(files[case], case), mask_note(mask, first))
+            records[case] = {**record, "file": files[case].name}
+        keys = dict.fromkeys(predicted, "predicted")
+        _write_manifest(layout.predictions(name, 1), stores, keys)
+        _write_manifest(layout.masks(name, 1), files, records)
 
 
 def _link(path: Path, made: Path) -> None:

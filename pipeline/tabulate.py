@@ -142,7 +142,7 @@ def _measured(
         numbers["network_seconds"] = None  # they were made elsewhere
         return numbers
     jobs = [(each, *job) for each in (name, *members) for job in tested]
-    predicted = [store_attributes(layout.prediction_store(*job)) or {} for job in jobs]
+    predicted = (store_attributes(layout.prediction_store(*job)) or {} for job in jobs)
     spent: list[Any] = [attributes.get("seconds") for attributes in predicted]
     # a prediction may be deleted, or older than its record of seconds
     numbers["network_seconds"] = (

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -22,6 +23,7 @@ from pipeline.settings import HEALTHY, Dataset, GradCam, external_set
 
 LOSSES = ("masked_loss", "average_slice", "patch_mean")
 ROLES = ("train", "validation", "test")
+MOST_ROWS = 1000  # of a table with a row for each case
 
 
 def size_table(summaries: Mapping[str, Mapping[str, Any]]) -> TextTable:
@@ -90,11 +92,11 @@ def _dice_of(
     return {name: rows["dice"].loc[cases].tolist() for name, rows in scores.items()}
 
 
-def agatston_table(scores: Mapping[str, pd.DataFrame]) -> TextTable:
-    """Agatston score and risk group of every case: the reference's, then each experiment's."""
+def agatston_table(scores: Mapping[str, pd.DataFrame], shown: Container[str]) -> TextTable:
+    """Agatston score and risk group of the shown cases: the reference's, then each experiment's."""
     table = TextTable(["Case", "Reference", *scores])
     first = next(iter(scores.values()))
-    for case in first.index:
+    for case in filter(shown.__contains__, first.index):
         sides = [("reference", first), *(("prediction", rows) for rows in scores.values())]
         cells = [
             f"{rows[f'agatston_{side}'].loc[case]:.1f} ({rows[f'risk_{side}'].loc[case]})"
@@ -141,6 +143,13 @@ def group_table(split: Mapping[str, Any], cases: Mapping[str, Mapping[str, Any]]
         row = [str(counts[group, role]) for role in (*ROLES, "unlabelled")]
         table.rows.append([group, *row])
     return table
+
+
+def set_aside_rows(faults: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    """The cases set aside, each with its faults; of very many, how many more there are."""
+    rows = [(name, "; ".join(why)) for name, why in islice(faults.items(), MOST_ROWS)]
+    more = len(faults) - len(rows)
+    return [*rows, (f"{more:,} more", "see ingest/manifest.json")] if more else rows
 
 
 def note_rows(cases: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
@@ -199,11 +208,10 @@ def residual_note(dataset: Dataset) -> str:
     )
 
 
-def data_summary(dataset: Dataset, manifest: Mapping[str, Any]) -> str:
-    """Numbers of cases by kind, from ingest's manifest."""
-    aside = len(manifest["set_aside"])
+def data_summary(dataset: Dataset, listed: Mapping[str, Mapping[str, Any]], aside: int) -> str:
+    """Numbers of cases by kind, from ingest's manifest, which set `aside` so many."""
     cases, external = {}, Counter[str]()
-    for name, case in manifest["cases"].items():
+    for name, case in listed.items():
         if of := external_set(case["role"]):
             external[of] += 1
         else:

@@ -17,6 +17,7 @@ from pipeline.evaluate import evaluate
 from pipeline.evaluation.case_view import residual_planes
 from pipeline.evaluation.colours import BRIGHTER, REFERENCE
 from pipeline.evaluation.contrast import contrast_table
+from pipeline.evaluation.report_page import sample
 from pipeline.postprocess import postprocess
 from pipeline.report import report
 from pipeline.settings import Dataset
@@ -266,3 +267,22 @@ def test_calcium_page_lists_agatston_scores(tree):
     assert "<td>0.0 (0)</td>" in calcium
     for name in NAMES:
         finish(tree, name, settings())
+
+
+def test_of_too_many_cases_some_are_shown_and_all_are_in_the_figures(tree, page, monkeypatch):
+    monkeypatch.setattr(sample, "SHOWN_AT_MOST", 2)
+    monkeypatch.setattr(sample, "chosen", lambda _: {"big", "small"})
+    compare(tree.layout, NAMES, (1,), settings().evaluation, seed=0)
+    report(tree.layout, settings(), seed=0, configured_by=["--config", "c.yaml"])
+    short = tree.layout.report.read_text("utf-8")
+    shown = re.findall(r'aria-label="Case (\w+)"', short)
+    assert shown == ["big", "small", "unseen"]
+    assert "3 cases are shown" in short
+    assert "1 more are not shown" in short
+    assert "<code>grcsf view CASE --config c.yaml --dataset tiny</code>" in short
+    # every link of the first sentences leads to a case that is there
+    assert set(re.findall(r'href="(#case-\d+)"', short)) <= {
+        f"#case-{number}" for number in range(1, len(shown) + 1)
+    }
+    tables = [re.findall(r"<table.*?</table>", text, re.DOTALL) for text in (page, short)]
+    assert tables[0] == tables[1]

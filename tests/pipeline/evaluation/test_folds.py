@@ -103,5 +103,4 @@ def test_the_report_tells_folds_and_the_training_of_each(folds, dataset):
         ["aa", "0", "0", "1", "0"],
         ["bb", "0", "0", "1", "0"],
     ]
-    listed = {"cases": cases, "set_aside": {}}
-    assert data_summary(dataset, listed).endswith("Split by case into 2 folds.")
+    assert data_summary(dataset, cases, 0).endswith("Split by case into 2 folds.")

@@ -40,7 +40,7 @@ def test_healthy_scans_are_counted_apart():
         name: {"group": "G", "role": role, "labelled": name == "a"}
         for name, role in {"a": "", "b": "unlabelled", "c": "healthy", "d": "healthy"}.items()
     }
-    told = data_summary(dataset, {"cases": cases, "set_aside": {}})
+    told = data_summary(dataset, cases, 0)
     assert told.startswith("4 cases: 1 with a reference, 1 without, 2 healthy that only auto")
     split = {"subsets": {"1": {"train": ["a"], "validation": [], "test": []}}}
     assert group_table(split, cases).rows == [["G", "1", "0", "0", "1"]]
