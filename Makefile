@@ -112,6 +112,7 @@ bench: .venv/.ready
 	$(BIN)/python benchmarks/postprocess.py --slices 400
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/planning.py
+	$(BIN)/python benchmarks/scale.py --cases 100 500
 	$(BIN)/python benchmarks/starts.py
 
 # On a machine with a GPU: seconds, the share of its matrix peak, and a training step's memory.

@@ -12,17 +12,15 @@ and ratios to the smallest number of cases; beside them the memory that the larg
 import argparse
 import json
 import re
-import resource
-import subprocess
 import sys
 import tempfile
-import time
 from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import yaml
+from calls import Call, measured
 from keeping import keep
 
 from pipeline.storage.batches import batch_names, batch_of
@@ -46,22 +44,24 @@ def main() -> None:
     options = parser.parse_args()
     taken: dict[int, dict[str, list[Seconds]]] = {}
     jobs: dict[int, int] = {}
+    largest = 0.0
     with tempfile.TemporaryDirectory() as folder:
         for count in options.cases:
             project = Path(folder) / str(count)
             cases = write_project(project, count, options.folds, options.methods)
             dry = [snakemake(project, "-n") for _ in range(options.repeats)]
-            jobs[count] = int(re.findall(r"^total +(\d+)$", dry[0][1], re.MULTILINE)[0])
+            jobs[count] = int(re.findall(r"^total +(\d+)$", dry[0].output, re.MULTILINE)[0])
             pretend(project, cases)
             done = [snakemake(project, "--cores", "1") for _ in range(options.repeats)]
-            assert "Nothing to be done" in done[0][1], done[0][1]
+            assert "Nothing to be done" in done[0].output, done[0].output
+            calls = dict(zip(CALLS, (dry, done), strict=True))
             taken[count] = {
-                CALLS[0]: [seconds for seconds, _ in dry],
-                CALLS[1]: [seconds for seconds, _ in done],
+                name: [(each.wall, each.processor) for each in made] for name, made in calls.items()
             }
-            print(f"{count} cases: the largest call so far took {largest_mb():,.0f} MB")
+            largest = max(largest, *(each.peak_mb for each in (*dry, *done)))
+            print(f"{count} cases: the largest call so far took {largest:,.0f} MB")
     print_table(taken, jobs)
-    figures = {"folds": options.folds, "seconds": taken, "jobs": jobs, "largest_mb": largest_mb()}
+    figures = {"folds": options.folds, "seconds": taken, "jobs": jobs, "largest_mb": largest}
     keep(f"planning, {options.methods} methods", figures)
 
 
@@ -115,38 +115,15 @@ def all_methods(folder: Path) -> dict[str, Any]:
     return config
 
 
-def snakemake(project: Path, *arguments: str) -> tuple[Seconds, str]:
-    """Seconds of a call, and what it said."""
+def snakemake(project: Path, *arguments: str) -> Call:
+    """A call of Snakemake on the project's configuration."""
     command = [sys.executable, "-m", "snakemake", "-s", f"{ROOT}/workflow/Snakefile", *arguments]
-    wall, processor = time.perf_counter(), children_seconds()
-    done = subprocess.run(
-        [*command, "--configfile", "config.yaml"],
-        cwd=project,
-        encoding="utf-8",
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
-    seconds = time.perf_counter() - wall, children_seconds() - processor
-    if done.returncode:
-        raise RuntimeError(done.stdout)
-    return seconds, done.stdout
-
-
-def children_seconds() -> float:
-    """The processor's time of all calls so far."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def largest_mb() -> float:
-    """The memory of the largest call so far."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return measured([*command, "--configfile", "config.yaml"], project)
 
 
 def pretend(project: Path, cases: list[str]) -> None:
     """Make every output that a run has, with residual stores and a sixteenth of all predicted."""
-    _, summary = snakemake(project, "--summary")
+    summary = snakemake(project, "--summary").output
     layout = Layout(project / "results", "atlas")
     note_many(layout.by_digest, len(cases))
     names = re.findall(r"^(results/\S+)\t", summary, re.MULTILINE)

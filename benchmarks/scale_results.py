@@ -9,7 +9,8 @@ row for each case, as long as those of a real brain. Images are tiny files of th
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from pipeline.evaluation.summary import summarise, summarised
 from pipeline.ingest import ingest
 from pipeline.postprocess import postprocess
 from pipeline.settings.reading import load_settings
+from pipeline.storage.batches import batch_names, batch_of, batch_part
 from pipeline.storage.files import read_json, write_json
+from pipeline.storage.folders import note_many
 from pipeline.storage.images.geometry import Geometry
 from pipeline.storage.images.volumes import write_volume
-from pipeline.storage.layout import Layout, batch_names, batch_of, folder_of, mask_note
+from pipeline.storage.layout import Layout, folder_of, listed, mask_note
 from pipeline.storage.zarr_store import open_store, read_array, write_store
 
 DATASET = "archive"
@@ -51,9 +54,10 @@ BRAIN = {"slices_with_lesion": [*range(70, 110)], "empty_slices": [*range(20), *
 def write_results(folder: Path, count: int) -> Layout:
     """Images, a configuration and all results of so many cases; whoever calls works in `folder`."""
     names = [f"sub-{number:06d}" for number in range(1, count + 1)]
-    write_images(folder / "images", names)
+    write_images(folder / "images", names, ["train", "train", "validation"])
     (folder / "config.yaml").write_text(yaml.safe_dump(configuration(), sort_keys=False), "utf-8")
     layout = Layout(folder / "results", DATASET)
+    note_many(layout.by_digest, count)
     template = _made(Layout(folder / "template", DATASET), folder / "images", names[0])
     _link_cases(layout, template, names)
     _link_predictions(layout, template, names[UNTESTED:])
@@ -76,7 +80,7 @@ def write_summaries(folder: Path) -> None:
         write_json(layout.summary(name), {**summary, "settings": sections, "outputs": []})
 
 
-def configuration() -> dict[str, Any]:
+def configuration(cases_per_job: int = CASES_PER_JOB) -> dict[str, Any]:
     """UNet++ and GRCSF, small enough for a CPU."""
     maps = [{"mae": "shared", "mask_ratio": ratio} for ratio in (0.5, 0.75)]
     dataset = {
@@ -91,12 +95,15 @@ def configuration() -> dict[str, Any]:
         "evaluation": {"baseline": "unetpp"},
         "tables": {"table": TABLE},
     }
-    resources = {"threads": 1, "cases_per_job": CASES_PER_JOB}
+    resources = {"threads": 1, "cases_per_job": cases_per_job}
     return {"resources": resources, "datasets": {DATASET: dataset}}
 
 
-def write_images(folder: Path, names: list[str]) -> None:
-    """A small image for each case, of other voxels each; all share one label."""
+def write_images(folder: Path, names: list[str], roles: list[str]) -> None:
+    """A small image for each case, of other voxels each; all share one label.
+
+    `roles` are those of the first cases; all others are tested.
+    """
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
     geometry = Geometry(SHAPE, SPACING)
@@ -112,7 +119,7 @@ def write_images(folder: Path, names: list[str]) -> None:
         for number, name in enumerate(names):
             content[-8:] = (number + 1).to_bytes(8, "little")
             (folder / f"{name}.nii").write_bytes(content)
-            role = ("train", "train", "validation", "test")[min(number, UNTESTED)]
+            role = roles[number] if number < len(roles) else "test"
             writer.writerow([name, f"{name}.nii", "label.nii", group_of(number), role])
 
 
@@ -147,20 +154,24 @@ def _made(template: Layout, images: Path, case: str) -> Layout:
 def _link_cases(layout: Layout, template: Layout, names: list[str]) -> None:
     first = names[0]
     entry = read_json(template.cases)["cases"][first] | BRAIN
-    batches: dict[str, list[str]] = {}
-    total = len(batch_names(len(names), CASES_PER_JOB))
     for name in names:
         _link(layout.case_store(name), template.case_store(first))
-    for name in names[::WITH_STORES]:
-        _link(layout.residual_store("mrm", name), template.residual_store("mrm", first))
-        batches.setdefault(batch_of(name, total), []).append(name)
     cases = {name: {**entry, "group": group_of(n)} for n, name in enumerate(names)}
-    stores = [str(layout.case_store(name).relative_to(layout.cases.parent)) for name in names]
-    write_json(layout.cases, {"cases": cases, "set_aside": {}, "outputs": stores})
-    for batch, members in batches.items():
+    write_json(layout.cases, {"cases": cases, "set_aside": {}, "outputs": []})
+    for batch, members in in_batches(names[::WITH_STORES], len(names)).items():
         stores = {name: layout.residual_store("mrm", name) for name in members}
+        for path in stores.values():
+            _link(path, template.residual_store("mrm", first))
         keys = dict.fromkeys(members, "maps")
         _write_manifest(layout.residual_batch("mrm", batch), stores, keys)
+
+
+def in_batches(names: Sequence[str], whole: int) -> dict[str, list[str]]:
+    """Cases of a data set of so many by the batch that they belong to."""
+    batches: dict[str, list[str]] = {name: [] for name in batch_names(whole, CASES_PER_JOB)}
+    for name in names:
+        batches[batch_of(name, len(batches))].append(name)
+    return batches
 
 
 def _link_predictions(layout: Layout, template: Layout, names: list[str]) -> None:
@@ -168,22 +179,22 @@ def _link_predictions(layout: Layout, template: Layout, names: list[str]) -> Non
         write_json(layout.model(name, 1), {"parameters": 1_000_000, "outputs": []})
         write_scores(layout, name, names, seed=number)
     scores = {name: read_scores(layout, name, (1,), columns=COLUMNS) for name in EXPERIMENTS}
-    shown = sampled(names, scores, scores)
-    predicted = sorted({*names[::WITH_STORES], *shown})
+    predicted = sorted({*names[::WITH_STORES], *sampled(names, scores, scores)})
     for name in EXPERIMENTS:
         (first, record) = next(iter(read_json(template.masks(name, 1))["cases"].items()))
         mask = folder_of(template.masks(name, 1)) / record["file"]
-        records, stores, files = {}, {}, {}
-        for case in predicted:
-            stores[case] = layout.prediction_store(name, 1, case)
-            _link(stores[case], template.prediction_store(name, 1, first))
-            files[case] = layout.mask(name, 1, case, mask.name.removeprefix(first))
-            _link(files[case], mask)
-            _link(mask_note(files[case], case), mask_note(mask, first))
-            records[case] = {**record, "file": files[case].name}
-        keys = dict.fromkeys(predicted, "predicted")
-        _write_manifest(layout.predictions(name, 1), stores, keys)
-        _write_manifest(layout.masks(name, 1), files, records)
+        for batch, members in in_batches(predicted, len(names)).items():
+            part = batch_part(1, batch)
+            stores = {case: layout.prediction_store(name, 1, case) for case in members}
+            files = {case: layout.mask(name, 1, case, ".nii.gz") for case in members}
+            for case in members:
+                _link(stores[case], template.prediction_store(name, 1, first))
+                _link(files[case], mask)
+                _link(mask_note(files[case], case), mask_note(mask, first))
+            records = {case: {**record, "file": files[case].name} for case in members}
+            keys = dict.fromkeys(members, "predicted")
+            _write_manifest(layout.predictions(name, part), stores, keys)
+            _write_manifest(layout.masks(name, part), files, records)
 
 
 def _link(path: Path, made: Path) -> None:
@@ -192,8 +203,7 @@ def _link(path: Path, made: Path) -> None:
 
 
 def _write_manifest(path: Path, outputs: Mapping[str, Path], cases: Mapping[str, Any]) -> None:
-    listed = [str(output.relative_to(path.parent)) for output in outputs.values()]
-    write_json(path, {"cases": dict(cases), "outputs": listed})
+    write_json(path, {"cases": dict(cases), "outputs": listed(outputs.values(), path)})
 
 
 def write_scores(layout: Layout, experiment: str, names: list[str], seed: int) -> None:
@@ -219,3 +229,7 @@ def _rows(names: list[str], seed: int) -> Iterator[dict[str, Any]]:
         size = {"reference_voxels": int(random.integers(1, 5000))}
         known = {"case": name, "group": group_of(number), "subset": 1}
         yield {**known, **scores, **drawn, **size}
+
+
+if __name__ == "__main__":
+    write_summaries(Path(sys.argv[1]))

@@ -1,6 +1,7 @@
 """The three data sets at full size, as empty files: their plans, and docs/reference/scale.md."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -149,12 +150,22 @@ def test_the_documented_table_and_hours_are_what_the_command_prints(
 
 
 @pytest.mark.processes
-def test_the_benchmark_of_planning_runs(tmp_path):
+@pytest.mark.parametrize(
+    ("script", "options", "rows"),
+    [
+        ("planning.py", ["--repeats", "1"], "dry run|nothing to do"),
+        ("scale.py", [], "dry run|nothing to do|store ls|check|summary|report"),
+    ],
+)
+def test_the_benchmarks_of_many_cases_run(tmp_path, script, options, rows):
     shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks")  # where it keeps its figures
     for name in ("config", "pipeline", "grcsf", "workflow"):
         (tmp_path / name).symlink_to(ROOT / name)
-    script = tmp_path / "benchmarks" / "planning.py"
-    command = [sys.executable, script, "--cases", "16", "--repeats", "1"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    command = [sys.executable, tmp_path / "benchmarks" / script, "--cases", "16", *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
-    assert re.findall(r"^(dry run|nothing to do) +16 ", done.stdout, re.MULTILINE)
+    found = re.findall(rf"^({rows}) +16 ", done.stdout, re.MULTILINE)
+    assert found == rows.split("|")
