@@ -17,7 +17,8 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -39,6 +40,7 @@ COMMANDS = {
 RUN_CASES_PER_JOB = 500
 LEARN = 12  # cases of a run that train or validate; the others are tested
 Figures = dict[str, float]
+Rows = Callable[[Path, int], Iterator[tuple[str, Call, Figures]]]
 
 
 def main() -> None:
@@ -46,24 +48,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--cases", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--parts", choices=("planning", "commands"), nargs="*")
+    parser.add_argument("--commands", choices=COMMANDS, nargs="+", default=list(COMMANDS))
     parser.add_argument("--run", type=int, help="run everything on so many tiny images")
     options = parser.parse_args()
     parts = ("planning", "commands") if options.parts is None else options.parts
-    for name, rows in (("planning", planned), ("commands", called)):
-        if name in parts:
-            keep(f"scale, {name}", table(rows, options.cases))
+    rows = {"planning": planned, "commands": partial(called, options.commands)}
+    for name in parts:
+        keep(f"scale, {name}", table(rows[name], options.cases))
     if options.run:
         with tempfile.TemporaryDirectory() as folder:
             keep("scale, run", run(Path(folder), options.run))
 
 
-def table(rows: object, counts: list[int]) -> dict[str, dict[int, Figures]]:
+def table(rows: Rows, counts: Sequence[int]) -> dict[str, dict[int, Figures]]:
     """Print a row for each call and number of cases as it is measured; the figures."""
     found: dict[str, dict[int, Figures]] = {}
     print(f"{'call':<16}{'cases':>8}{'wall s':>9}{'processor s':>13}{'MB':>7}  further")
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:
-            for name, call, further in rows(Path(folder) / "project", count):  # type: ignore[operator]
+            for name, call, further in rows(Path(folder) / "project", count):
                 taken = f"{call.wall:>9.1f}{call.processor:>13.1f}{call.peak_mb:>7.0f}"
                 told = ", ".join(f"{value:,.0f} {what}" for what, value in further.items())
                 print(f"{name:<16}{count:>8}{taken}  {told}", flush=True)
@@ -89,12 +92,12 @@ def planned(project: Path, count: int) -> Iterator[tuple[str, Call, Figures]]:
     yield "nothing to do", done, {"files": files_in(project)[0]}
 
 
-def called(project: Path, count: int) -> Iterator[tuple[str, Call, Figures]]:
+def called(names: Sequence[str], project: Path, count: int) -> Iterator[tuple[str, Call, Figures]]:
     """The commands, each in a process of its own."""
     project.mkdir()
     write_results(project, count)
     # what evaluate has written of the same rows is there before compare needs it
-    for name in ("summary", *(name for name in COMMANDS if name != "summary")):
+    for name in ("summary", *(name for name in names if name != "summary")):
         if name == "summary":
             command = [sys.executable, ROOT / "benchmarks" / "scale_results.py", "."]
         else:
