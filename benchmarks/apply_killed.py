@@ -50,7 +50,7 @@ def main() -> None:
         alone = time.monotonic() - started
         moments = random.Random(options.seed)
         reached = [
-            kill_after(folder, moments.uniform(0.05, 0.4) * alone) for _ in range(options.kills)
+            kill_after(folder, moments.uniform(0.05, 0.2) * alone) for _ in range(options.kills)
         ]
         call(folder, "killed").wait()
         expected, found = (results(folder / name) for name in ("undisturbed", "killed"))
