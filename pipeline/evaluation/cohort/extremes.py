@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,18 +19,23 @@ EMPTY = "nothing found"
 
 def extremes(measured: pa.Table) -> dict[str, list[str]]:
     """Scans to look at, each with why; at most `OF_EACH` for a reason, ties by name."""
-    marked = measured.filter(pc.field("lesions") > 0)
-    empty = measured.filter(pc.field("lesions") == 0)
-    chosen: dict[str, list[str]] = {}
+    known = measured.select(["case", *dict.fromkeys(column for _, column, _ in CHOICES)])
+    marked = known.filter(pc.field("lesions") > 0)
+    empty = known.filter(pc.field("lesions") == 0)
+    found: dict[str, list[str]] = {}
     for why, column, order in CHOICES:
-        rows = measured if column == "seconds" else marked
-        rows = rows.filter(pc.is_valid(rows[column]))
-        _note(chosen, why, rows.sort_by([(column, order), ("case", "ascending")]), column)
-    _note(chosen, EMPTY, empty, "lesions")
-    return chosen
+        for case in _first(known if column == "seconds" else marked, column, order):
+            found.setdefault(case, []).append(why)
+    for case in _first(empty, "lesions", "ascending"):
+        found.setdefault(case, []).append(EMPTY)
+    return found
 
 
-def _note(chosen: dict[str, list[str]], why: str, rows: pa.Table, column: str) -> None:
-    cases: Sequence[str] = rows["case"][:OF_EACH].to_pylist()
-    for case in cases if column in rows.column_names else ():
-        chosen.setdefault(case, []).append(why)
+def _first(rows: pa.Table, column: str, order: str) -> list[str]:
+    """The scans that come first by a column, which some may lack."""
+    rows = rows.filter(pc.is_valid(rows[column]))
+    if not len(rows):
+        return []
+    keys = [(column, order), ("case", "ascending")]
+    cases: list[str] = rows["case"].take(pc.select_k_unstable(rows, OF_EACH, keys)).to_pylist()
+    return cases

@@ -42,7 +42,7 @@ def test_labels_of_any_layout_are_left_aside(tmp_path, touch):
     ]
 
 
-def test_dicom_is_listed_under_names_that_stay_where_a_model_is_applied(tmp_path, touch):
+def test_dicom_is_listed_under_names_that_stay_where_a_model_is_applied(tmp_path):
     slice_ = tmp_path / "p1" / "s1" / "1.dcm"
     slice_.parent.mkdir(parents=True)
     slice_.write_bytes(bytes(128) + b"DICM")
