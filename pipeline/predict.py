@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -36,10 +36,17 @@ from pipeline.storage.batches import ALL, batch_part, drop_other_parts, in_batch
 from pipeline.storage.files import fingerprint, read_json, write_json
 from pipeline.storage.intensity import image_key, intensity_range
 from pipeline.storage.layout import Layout, listed
-from pipeline.storage.residual_store import residual_fingerprint
+from pipeline.storage.residual_store import MAPS_SECONDS, residual_fingerprint
 from pipeline.storage.roles import external_test_cases
 from pipeline.storage.slices import network_residuals, slices_in_context
-from pipeline.storage.zarr_store import Store, is_current, open_store, read_array, write_store
+from pipeline.storage.zarr_store import (
+    Store,
+    is_current,
+    open_store,
+    read_array,
+    store_attributes,
+    write_store,
+)
 
 VERSION = 2
 log = logging.getLogger(__name__)
@@ -69,11 +76,7 @@ def predict(
     Raises:
         PipelineError: what predicts is missing, damaged or of no use; of given masks, all faults.
     """
-    split = read_json(layout.split)
-    external = (case for _, case in external_test_cases(layout, [subset]))
-    all_tested = [*split["subsets"][str(subset)]["test"], *external]
-    tested = [case for case in all_tested if in_batch(case, batch)]
-    further = [case for case in split["unlabelled"] if unlabelled and in_batch(case, batch)]
+    tested, further = predicted_cases(layout, subset, batch, unlabelled=unlabelled)
     match settings:
         case GivenPredictions():
             predictor = given_predictor(layout, name, subset, settings, tested, further, batch)
@@ -102,14 +105,44 @@ def predict(
     drop_other_parts(layout.predictions(name, subset), batch)
 
 
+def predicted_cases(
+    layout: Layout, subset: int, batch: str = ALL, *, unlabelled: bool
+) -> tuple[list[str], list[str]]:
+    """The cases that a subset's networks predict: the tested ones, and those without reference."""
+    split = read_json(layout.split)
+    external = (case for _, case in external_test_cases(layout, [subset]))
+    tested = [*split["subsets"][str(subset)]["test"], *external]
+    further = split["unlabelled"] if unlabelled else []
+    return (
+        [case for case in tested if in_batch(case, batch)],
+        [case for case in further if in_batch(case, batch)],
+    )
+
+
+def network_key(
+    store: Store, weights: str, slices: Slices, residuals: str | None
+) -> dict[str, Any]:
+    """What a network's probabilities are made from; `residuals`: the fingerprint of the maps."""
+    return {
+        "weights": weights,
+        **image_key(store.attrs, slices),
+        "residuals": residuals,
+        "slices": slices.of_networks(),
+    }
+
+
+def made_by(key: Mapping[str, Any], store: Store) -> dict[str, Any]:
+    """All that a case's probabilities are made from: what predicts, and the case's grid."""
+    return {**key, "geometry": [store.attrs[part] for part in GEOMETRY], "version": VERSION}
+
+
 def _write_stores(layout: Layout, name: str, subset: int, predictor: Predictor) -> dict[str, str]:
     """Write the stores that are not there yet; the fingerprint of each case's."""
     keys, faults = {}, list(predictor.faults or ())
     for case in predictor.cases:
         store = open_store(layout.case_store(case))
         geometry: dict[str, Any] = {part: store.attrs[part] for part in GEOMETRY}
-        known = {"geometry": list(geometry.values()), "version": VERSION}
-        key: dict[str, Any] = {**predictor.key(case, store), **known}
+        key = made_by(predictor.key(case, store), store)
         keys[case] = fingerprint(key)
         path = layout.prediction_store(name, subset, case)
         if is_current(path, keys[case]):
@@ -128,7 +161,7 @@ def _write_stores(layout: Layout, name: str, subset: int, predictor: Predictor) 
         seconds = round(time.monotonic() - started, 3)  # reading included
         attributes: dict[str, Any] = {"case": case, "fingerprint": keys[case], "made_by": key}
         attributes["seconds"] = seconds
-        attributes |= {**geometry, **further}
+        attributes |= {**geometry, **further, **predictor.of_case(case)}
         write_store(path, arrays, attributes)
         progress = {"done": len(keys), "of": len(predictor.cases)}
         log.info("%s, subset %d: predicted %s", name, subset, case, extra=progress)
@@ -154,18 +187,18 @@ def _network_predictor(
     arranged(network, settings.training).to(device).eval()
 
     def key(case: str, store: Store) -> dict[str, Any]:
-        return {
-            "weights": weights,
-            **image_key(store.attrs, slices),
-            "residuals": residual_fingerprint(layout, residuals, case) if residuals else None,
-            "slices": slices.of_networks(),
-        }
+        maps = residual_fingerprint(layout, residuals, case) if residuals else None
+        return network_key(store, weights, slices, maps)
 
     def probability(case: str, store: Store) -> Probability:
         maps = open_store(layout.residual_store(residuals, case)) if residuals else None
         return predict_case(network, store, maps, slices, device, resources.slices_at_once)
 
-    return Predictor(cases, key, probability)
+    def of_case(case: str) -> dict[str, Any]:
+        maps = store_attributes(layout.residual_store(residuals, case)) if residuals else None
+        return {MAPS_SECONDS: maps["seconds"]} if maps and "seconds" in maps else {}
+
+    return Predictor(cases, key, probability, of_case=of_case)
 
 
 def predict_case(

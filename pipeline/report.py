@@ -38,11 +38,20 @@ TOLD = ("group", "role", "labelled", "notes")  # of a case
 CALCIUM_COLUMNS = ("risk_reference", "risk_prediction", *chain.from_iterable(SCORES.values()))
 
 
-def report(layout: Layout, dataset: Dataset, seed: int, configured_by: Sequence[str] = ()) -> None:
+def report(
+    layout: Layout,
+    dataset: Dataset,
+    seed: int,
+    configured_by: Sequence[str] = (),
+    *,
+    maps: bool = True,
+) -> None:
     """Write `report.html`.
 
     `configured_by` are the options that give a command this configuration; with them, each case
     names the command that shows it in three planes.
+
+    Without `maps` none are shown: they are deleted at any time, once a case is predicted.
 
     Where the slices of all cases are too large for one page, `cases/` has a page for each case.
 
@@ -61,13 +70,13 @@ def report(layout: Layout, dataset: Dataset, seed: int, configured_by: Sequence[
     comparison = build_comparison(layout, experiments, subsets, evaluation, seed)
     histories, untrained = training_histories(layout, dataset)
     colours = colours_of(experiments, ON_BLACK)
-    shown = _case_parts(layout, dataset, comparison, configured_by)
+    shown = _case_parts(layout, dataset, comparison, configured_by, maps=maps)
     content: dict[str, Any] = {
         "title": layout.dataset,
         "comparison": comparison,
         **_score_parts(scores, summaries, shown["listed"] if calcium else None),
-        "residual_note": parts.residual_note(dataset),
-        "contrast": contrast_table(layout, dataset),
+        "residual_note": parts.residual_note(dataset, given_back=not maps),
+        "contrast": contrast_table(layout, dataset) if maps else None,
         "key": [("reference", REFERENCE), *colours.items()],
         **shown,
         "data_summary": parts.data_summary(dataset, cases, len(set_aside)),
@@ -122,6 +131,8 @@ def _case_parts(
     dataset: Dataset,
     comparison: TextTable,
     configured_by: Sequence[str],
+    *,
+    maps: bool,
 ) -> dict[str, Any]:
     """The cases' figures, and the sentences that lead to them, by their name in the template."""
     subsets = dataset.shared_subsets
@@ -141,7 +152,7 @@ def _case_parts(
     pages = layout.report.with_name("cases")
     places = {case: f"#case-{number}" for number, (_, case) in enumerate(shown, start=1)}
     commands = {case: _view_command(case, layout, configured_by) for case in places}
-    figures = _drawn(layout, dataset, shown, scored, commands)
+    figures = _drawn(layout, dataset, shown, scored, commands, maps=maps)
     told = (comparison.numbers, first, places, len(unlabelled))
     return {
         "figures": case_figures(figures, pages, layout.dataset),
@@ -168,11 +179,13 @@ def _drawn(
     shown: Sequence[tuple[int, str]],
     scores: Scores,
     commands: Mapping[str, str],
+    *,
+    maps: bool,
 ) -> Iterator[CaseFigure]:
     """The figure of every case of `shown`, each with its subset."""
     colours = colours_of(list(scores), ON_BLACK)
     for number, (subset, case) in enumerate(shown, start=1):
-        volumes = open_case(layout, dataset, case, subset)
+        volumes = open_case(layout, dataset, case, subset, maps=maps)
         caption, command = _caption(volumes, scores), commands[case]
         yield CaseFigure(shown_case(volumes), number, caption, colours, command=command)
 

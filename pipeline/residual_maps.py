@@ -29,10 +29,15 @@ from pipeline.networks.weights import weights_digest
 from pipeline.settings import HEALTHY, Mae, Residuals, Resources, Slices
 from pipeline.settings.instances import maes_behind
 from pipeline.storage.batches import in_batch
-from pipeline.storage.files import fingerprint, read_json, write_json
+from pipeline.storage.files import fingerprint, read_json
 from pipeline.storage.intensity import image_key
-from pipeline.storage.layout import Layout, listed
-from pipeline.storage.residual_store import find_or_link, write_residuals
+from pipeline.storage.layout import Layout
+from pipeline.storage.residual_store import (
+    StillRead,
+    find_or_link,
+    write_batch,
+    write_residuals,
+)
 from pipeline.storage.roles import cases_of_other_subsets
 
 VERSION = 3
@@ -50,6 +55,7 @@ def residual_maps(
     slices: Slices,
     seed: int,
     resources: Resources,
+    still_read: StillRead | None = None,
     *,
     apart: bool = False,
 ) -> None:
@@ -57,6 +63,7 @@ def residual_maps(
 
     `apart`, the slices of a case never share the network's batches with those of another one, so
     that which others there are does not change even the last bit of its maps.
+    With `still_read` only those that it names are made, and all of them are given back later.
 
     Raises:
         PipelineError: an MAE or a case store is missing or damaged; all other stores are made.
@@ -73,18 +80,21 @@ def residual_maps(
         "seed": seed,
         "version": VERSION,
     }
-    keys = {case: fingerprint({**key_parts, **image_key(cases[case], slices)}) for case in wanted}
-    shapes = {case: (len(settings.maps), cases[case]["slices"], *slices.size) for case in wanted}
-    there = {case: find_or_link(layout, name, case, keys[case], shapes[case]) for case in wanted}
-    missing = [case for case in wanted if not there[case]]
+
+    def key_of(case: str) -> str:
+        return fingerprint({**key_parts, **image_key(cases[case], slices)})
+
+    keys = {case: key_of(case) for case in wanted}
+    asked = sorted(still_read(wanted, key_of)) if still_read else wanted
+    shapes = {case: (len(settings.maps), cases[case]["slices"], *slices.size) for case in asked}
+    there = {case: find_or_link(layout, name, case, keys[case], shapes[case]) for case in asked}
+    missing = [case for case in asked if not there[case]]
     log.info("%s %s: %d cases, %d to make", name, batch, len(wanted), len(missing))
     if missing:
         due = {case: (keys[case], cases[case]) for case in missing}
         how = (settings, slices, seed, resources)
         _make(layout, name, due, maes, key_parts, *how, apart=apart)
-    manifest = layout.residual_batch(name, batch)
-    outputs = listed((layout.residual_store(name, case) for case in wanted), manifest)
-    write_json(manifest, {"cases": keys, "outputs": outputs})
+    write_batch(layout, name, batch, keys, given_back=still_read is not None)
 
 
 def _make(

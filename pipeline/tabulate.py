@@ -26,6 +26,7 @@ from pipeline.settings import COSTS, Dataset, GivenPredictions, Table, configure
 from pipeline.settings.instances import residual_instance
 from pipeline.settings.tables import COLUMNS, Column, table_experiments
 from pipeline.storage.layout import Layout
+from pipeline.storage.residual_store import MAPS_SECONDS, given_back_key
 from pipeline.storage.roles import labelled_test_cases
 from pipeline.storage.zarr_store import open_store, store_attributes
 
@@ -130,14 +131,15 @@ def _measured(
     tested, members = labelled_test_cases(layout, subsets), dataset.averaged_by(name)
     made_of = {dataset.experiments[configured(each)].residuals for each in (name, *members)}
     residuals = sorted(filter(None, made_of))  # which members share, and are made once
+    users = {dataset.experiments[configured(each)].residuals: each for each in (name, *members)}
     seconds: list[Any] = [
-        open_store(layout.residual_store(residual_instance(dataset, each, number), case)).attrs[
-            "seconds"
-        ]
+        _residual_seconds(layout, dataset, each, users[each], *job)
         for each in residuals
-        for number, case in tested
+        for job in tested
     ]
-    numbers["residual_seconds"] = len(residuals) * float(np.mean(seconds)) if residuals else None
+    numbers["residual_seconds"] = (
+        len(residuals) * float(np.mean(seconds)) if seconds and None not in seconds else None
+    )
     if isinstance(dataset.experiments[name], GivenPredictions):
         numbers["network_seconds"] = None  # they were made elsewhere
         return numbers
@@ -149,6 +151,25 @@ def _measured(
         None if None in spent else (1 + len(members)) * float(np.mean(spent))
     )
     return numbers
+
+
+def _residual_seconds(
+    layout: Layout, dataset: Dataset, residuals: str, training: str, subset: int, case: str
+) -> float | None:
+    """How long a case's maps took, by their store or by what a network has predicted with them.
+
+    Raises:
+        PipelineError: neither is there, though the maps are not given back.
+    """
+    predicted = store_attributes(layout.prediction_store(training, subset, case)) or {}
+    if MAPS_SECONDS in predicted:
+        return float(predicted[MAPS_SECONDS])
+    instance = residual_instance(dataset, residuals, subset)
+    path = layout.residual_store(instance, case)
+    if not path.exists() and given_back_key(layout, instance, case):
+        return None
+    seconds: Any = open_store(path).attrs["seconds"]
+    return float(seconds)
 
 
 def _group(chosen: Table, labels: Sequence[str]) -> str:

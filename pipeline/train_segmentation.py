@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -70,13 +71,13 @@ def train_segmentation(
         PipelineError: there is no slice to learn from, or the training cannot run or diverges.
     """
     cases = read_json(layout.cases)["cases"]
-    whole = read_json(layout.split)["subsets"][str(subset)]
-    roles = labelled_part(whole, configured(name), settings, seed)
+    roles = training_cases(layout, name, subset, settings, seed)
     seed, manifest = repeat_seed(seed, name), layout.model(name, subset)
-    record = _record(settings, residual_count, slices, seed, roles)
+    record = training_record(settings, residual_count, slices, seed, roles)
     used = instances or _configured_instances(settings)
     start = _pretrained(layout, name, subset, settings)
-    key = _training_key(layout, used, slices, cases, roles, record, list(start.values()))
+    maps_of = partial(residual_fingerprint, layout, str(used.residuals))
+    key = training_key(layout, used, slices, cases, roles, record, list(start.values()), maps_of)
     if reuse_finished(manifest, key):
         return
     seed_generators(seed)
@@ -110,6 +111,14 @@ def train_segmentation(
     if is_first_process():
         load_best(module, best)
         _keep(network, manifest, key, record, title)
+
+
+def training_cases(
+    layout: Layout, name: str, subset: int, settings: Experiment, seed: int
+) -> dict[str, list[str]]:
+    """The cases that a training uses, by role."""
+    whole = read_json(layout.split)["subsets"][str(subset)]
+    return labelled_part(whole, configured(name), settings, seed)
 
 
 def _configured_instances(settings: Experiment) -> Instances:
@@ -169,7 +178,7 @@ def _normalise(
     return {"mean": mean, "deviation": deviation}
 
 
-def _record(
+def training_record(
     settings: Experiment,
     residual_count: int,
     slices: Slices,
@@ -188,7 +197,7 @@ def _record(
     return record
 
 
-def _training_key(
+def training_key(
     layout: Layout,
     used: Instances,
     slices: Slices,
@@ -196,14 +205,19 @@ def _training_key(
     roles: Mapping[str, Sequence[str]],
     record: Mapping[str, Any],
     pretrained: Sequence[str],
+    maps_of: Callable[[str], str],
 ) -> str:
-    """The fingerprint of everything that the trained weights depend on."""
+    """The fingerprint of everything that the trained weights depend on.
+
+    `pretrained`: SHA-256 of the files that they start from; `maps_of` gives the fingerprint of a
+    case's residual maps.
+    """
     seen: dict[str, dict[str, Any]] = {"train": {}, "validation": {}}
     for role, keys in seen.items():
         for case in roles[role]:
             keys[case] = {**image_key(cases[case], slices), "label": cases[case]["sha256_label"]}
             if used.residuals is not None:
-                keys[case]["residuals"] = residual_fingerprint(layout, used.residuals, case)
+                keys[case]["residuals"] = maps_of(case)
     start = weights_digest(layout.mae(used.mae)) if used.mae else None
     if pretrained:
         # the content of the files counts, not their paths

@@ -5,8 +5,9 @@ Heavy imports stay inside the commands, so that `--help` is instant.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +16,7 @@ from pipeline.cli.job import (
     Config,
     DatasetName,
     ExperimentName,
+    Job,
     Override,
     RepeatName,
     Subset,
@@ -35,6 +37,9 @@ from pipeline.settings import (
 from pipeline.settings.instances import instances_of, subsets_served
 from pipeline.settings.tables import table_experiments
 from pipeline.storage.batches import ALL
+
+if TYPE_CHECKING:
+    from pipeline.storage.residual_store import StillRead
 
 
 @app.command()
@@ -89,6 +94,9 @@ def residual_maps(
     dataset: DatasetName,
     residuals: Annotated[str, typer.Option(help="a residual set of the data set, or of one fold")],
     batch: Annotated[str, typer.Option(help="only this batch of cases, such as 2of4")] = "1of1",
+    only_read: Annotated[
+        bool, typer.Option(help="leave out maps that no job of the running call reads")
+    ] = False,
     override: Override = "",
 ) -> None:
     """Reconstruct every slice and keep the residual maps, one store per case (or Grad-CAM's)."""
@@ -96,12 +104,14 @@ def residual_maps(
     layout, slices, resources = job.layout, job.dataset.slices, job.resources
     chosen = job.dataset.residuals[configured(residuals)]
     subsets = subsets_served(job.dataset, residuals)
+    still_read = _still_read(job, residuals, only_read=only_read)
     with recorded(job, "residual_maps", residuals=residuals, batch=batch):
         if isinstance(chosen, GradCam):
             from pipeline.networks.grad_cam import grad_cam_maps
 
             source = job.dataset.trained(chosen.grad_cam, "for Grad-CAM")
-            grad_cam_maps(layout, residuals, batch, chosen, source, subsets, slices, resources)
+            networks = (chosen, source, subsets, slices, resources)
+            grad_cam_maps(layout, residuals, batch, *networks, still_read)
             return
         from pipeline.residual_maps import residual_maps as run
 
@@ -109,7 +119,19 @@ def residual_maps(
         seed = job.settings.seed
         how = (slices, seed, resources)
         apart = job.dataset.bundle is not None  # as grcsf predict IMAGE has each image
-        run(layout, residuals, batch, chosen, maes, subsets, *how, apart=apart)
+        given = (layout, residuals, batch, chosen, maes, subsets, *how)
+        run(*given, still_read, apart=apart)
+
+
+def _still_read(job: Job, residuals: str, *, only_read: bool) -> StillRead | None:
+    """Which maps are made, where maps are given back: all, or those that the call's jobs read."""
+    if not job.settings.store.gives_back:
+        return None
+    if not only_read:
+        return lambda cases, _: cases
+    from pipeline.orchestration.maps_read import maps_read
+
+    return partial(maps_read, job.layout, job.settings, residuals)
 
 
 @app.command()
@@ -228,4 +250,5 @@ def report(config: Config, dataset: DatasetName, override: Override = "") -> Non
     typed = config.relative_to(Path.cwd()) if config.is_relative_to(Path.cwd()) else config
     configured_by = ["--config", str(typed), *(["--set", override] if override else [])]
     with recorded(job, "report"):
-        run(job.layout, job.dataset, job.settings.seed, configured_by)
+        given = (job.layout, job.dataset, job.settings.seed, configured_by)
+        run(*given, maps=not job.settings.store.gives_back)

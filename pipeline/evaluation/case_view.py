@@ -98,8 +98,10 @@ def view_case(
     return view_slice(volumes, volumes.fullest if z is None else z)
 
 
-def open_case(layout: Layout, dataset: Dataset, case: str, subset: int) -> CaseVolumes:
-    """What the views of a test or unlabelled case are made of.
+def open_case(
+    layout: Layout, dataset: Dataset, case: str, subset: int, *, maps: bool = True
+) -> CaseVolumes:
+    """What the views of a test or unlabelled case are made of; without `maps` none are looked for.
 
     Raises:
         PipelineError: a store or a mask is missing, damaged or on another grid.
@@ -117,7 +119,7 @@ def open_case(layout: Layout, dataset: Dataset, case: str, subset: int) -> CaseV
     else:
         nothing = np.zeros(store_geometry(store).shape, bool)
         target = np.any(np.stack([nothing, *masks.values()]), axis=0)
-    shown = shown_residuals(dataset)
+    shown = shown_residuals(dataset) if maps else None
     return CaseVolumes(
         case=case,
         store=store,

@@ -179,11 +179,16 @@ def learning_table(losses: Mapping[str, Mapping[str, float]]) -> TextTable:
     return table
 
 
-def residual_note(dataset: Dataset) -> str:
+def residual_note(dataset: Dataset, *, given_back: bool = False) -> str:
     """An explanation of the residual maps in the pictures; "" if no experiment has any."""
     name = shown_residuals(dataset)
     if name is None:
         return ""
+    if given_back:
+        return (
+            "Residual maps are not shown: with store.keep: until_predicted they are deleted once "
+            "nothing is predicted with them any more."
+        )
     chosen = dataset.residuals[name]
     if isinstance(chosen, GradCam):
         return (

@@ -22,10 +22,15 @@ from pipeline.networks.devices import compute_device
 from pipeline.networks.weights import load_weights
 from pipeline.settings import Experiment, GradCam, Resources, Slices
 from pipeline.storage.batches import in_batch
-from pipeline.storage.files import fingerprint, read_json, write_json
+from pipeline.storage.files import fingerprint, read_json
 from pipeline.storage.intensity import image_key, intensity_range
-from pipeline.storage.layout import Layout, listed, stage_version
-from pipeline.storage.residual_store import find_or_link, write_residuals
+from pipeline.storage.layout import Layout, stage_version
+from pipeline.storage.residual_store import (
+    StillRead,
+    find_or_link,
+    write_batch,
+    write_residuals,
+)
 from pipeline.storage.roles import subset_of_cases
 from pipeline.storage.slices import network_slices
 from pipeline.storage.zarr_store import Store, open_store, read_array
@@ -42,8 +47,11 @@ def grad_cam_maps(
     subsets: Sequence[int],
     slices: Slices,
     resources: Resources,
+    still_read: StillRead | None = None,
 ) -> None:
     """Make the missing stores of one batch of cases, and write the batch's manifest.
+
+    With `still_read` only those that it names are made, and all of them are given back later.
 
     Raises:
         PipelineError: the network of a subset is missing or damaged.
@@ -51,17 +59,23 @@ def grad_cam_maps(
     cases = read_json(layout.cases)["cases"]
     networks, weights = _networks(layout, settings, experiment, subsets, slices)
     device = compute_device(resources.gpus)
-    keys = {}
-    for case, subset in subset_of_cases(layout, subsets).items():
-        if not in_batch(case, batch):
-            continue
-        made_by = {
+    of_cases = subset_of_cases(layout, subsets)
+
+    def made_by(case: str) -> dict[str, Any]:
+        subset = of_cases[case]
+        return {
             "weights": {f"{settings.grad_cam}, subset {subset}": weights[subset]},
             "residuals": settings.model_dump(mode="json"),
             "slices": slices.of_networks(),
             "version": stage_version("residual_maps"),
         }
-        keys[case] = fingerprint({**made_by, **image_key(cases[case], slices)})
+
+    def key_of(case: str) -> str:
+        return fingerprint({**made_by(case), **image_key(cases[case], slices)})
+
+    keys = {case: key_of(case) for case in of_cases if in_batch(case, batch)}
+    for case in sorted(still_read(list(keys), key_of)) if still_read else keys:
+        subset = of_cases[case]
         shape = (1, cases[case]["slices"], *slices.size)
         if find_or_link(layout, name, case, keys[case], shape):
             continue
@@ -70,7 +84,7 @@ def grad_cam_maps(
         network = networks[subset].to(device).eval()
         maps = case_maps(network, store, slices, device, resources.slices_at_once)
         attributes = {
-            **made_by,
+            **made_by(case),
             "case": case,
             "dataset": layout.dataset,
             "fingerprint": keys[case],
@@ -81,9 +95,7 @@ def grad_cam_maps(
         }
         write_residuals(layout, name, case, maps, attributes)
         log.info("%s: %s by the network of subset %d", name, case, subset)
-    manifest = layout.residual_batch(name, batch)
-    outputs = listed((layout.residual_store(name, case) for case in keys), manifest)
-    write_json(manifest, {"cases": keys, "outputs": outputs})
+    write_batch(layout, name, batch, keys, given_back=still_read is not None)
 
 
 def case_maps(

@@ -25,9 +25,8 @@ def reuse_finished(manifest: Path, wanted_fingerprint: str) -> bool:
     Raises:
         PipelineError: its weights are not those that training wrote.
     """
-    record, weights = (folder_of(manifest) / f"model.{end}" for end in ("json", "safetensors"))
-    content = read_json(record) if record.exists() and weights.exists() else {}
-    if content.get("fingerprint") != wanted_fingerprint:
+    weights = folder_of(manifest) / "model.safetensors"
+    if (content := finished_record(manifest, wanted_fingerprint)) is None:
         return False
     if file_digest(weights) != content["weights_sha256"]:
         raise PipelineError(
@@ -37,6 +36,13 @@ def reuse_finished(manifest: Path, wanted_fingerprint: str) -> bool:
     write_json(manifest, content)
     log.info("%s: up to date", manifest)
     return True
+
+
+def finished_record(manifest: Path, wanted_fingerprint: str) -> dict[str, Any] | None:
+    """The record of a finished model of exactly these inputs; None if there is none."""
+    record, weights = (folder_of(manifest) / f"model.{end}" for end in ("json", "safetensors"))
+    content = read_json(record) if record.exists() and weights.exists() else {}
+    return content if content.get("fingerprint") == wanted_fingerprint else None
 
 
 def keep_model(

@@ -14,6 +14,7 @@ from typing import IO
 from pipeline.errors import PipelineError
 from pipeline.orchestration import changed_results as results
 from pipeline.orchestration.environment import source_state
+from pipeline.orchestration.given_back import left
 from pipeline.orchestration.last_run import changed_code, note_code, note_recorded, unrecorded
 from pipeline.orchestration.locks import (
     CALL,
@@ -88,6 +89,7 @@ class Call:
                 yield from self._check_results(layout, running)
                 yield from self._check_sources(layout, running)
                 yield from self._check_recorded(layout, running)
+                self.due.update(left(layout))
         if stopped:
             yield f"stopped half-way: {_names(stopped)}"
 
@@ -113,14 +115,15 @@ class Call:
             yield f"taken up where it stood: {_names(again)}"
         yield from self._repair(plan)
 
-    def finish(self, plan: Plan) -> Iterator[str]:
-        """Note that all of a plan is made, after a call without a failure."""
+    def finish(self, plan: Plan, last: Callable[[], Iterable[str]] = tuple) -> Iterator[str]:
+        """Note that all of a plan is made, after a call without a failure; `last` tidies up."""
         if not self._locks:  # nothing was to be done, so nothing has begun
             try:
                 self.lock()
             except PipelineError:
                 return  # the other call notes what it works on
             yield from self._repair(plan)
+        yield from last()
         for layout in self._layouts:
             clear_stopped(layout, None if plan.whole else plan.works(layout.dataset))
             if plan.whole:

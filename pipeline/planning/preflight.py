@@ -241,7 +241,8 @@ def check_disk(settings: Settings, files: Mapping[str, Sequence[CaseFiles]]) -> 
     missing = {results: 0}
     for name, cases in files.items():
         layout, dataset = Layout(results, name), settings.datasets[name]
-        of_results, of_shared = _missing_bytes(layout, dataset, cases)
+        kept = not settings.store.gives_back  # else a batch's maps are soon gone
+        of_results, of_shared = _missing_bytes(layout, dataset, cases, maps=kept)
         elsewhere = shared if shared and os.access(nearest_there(shared), os.W_OK) else results
         missing[results] += of_results
         missing[elsewhere] = missing.get(elsewhere, 0) + of_shared
@@ -263,13 +264,15 @@ def check_disk(settings: Settings, files: Mapping[str, Sequence[CaseFiles]]) -> 
     return warnings
 
 
-def _missing_bytes(layout: Layout, dataset: Dataset, files: Sequence[CaseFiles]) -> tuple[int, int]:
-    """Bytes of case stores and of residual stores that are still to be made."""
+def _missing_bytes(
+    layout: Layout, dataset: Dataset, files: Sequence[CaseFiles], *, maps: bool
+) -> tuple[int, int]:
+    """Bytes of case stores and, with `maps`, of residual stores that are still to be made."""
     made = {"case stores": _stores_in(layout.stage("ingest")), "residual stores": 0}
     mapped = predictable(files)
     unlabelled = sum(case.label is None or bool(external_set(case.role)) for case in mapped)
     due = {"case stores": len(files), "residual stores": 0}
-    for name in residual_instances(dataset, dataset.experiments):
+    for name in residual_instances(dataset, dataset.experiments) if maps else ():
         made["residual stores"] += _stores_in(layout.stage("residual_maps") / name)
         share = mapped_share(dataset, name)
         due["residual stores"] += round(share * (len(mapped) - unlabelled)) + unlabelled

@@ -30,6 +30,8 @@ class Predictor:
     probability: Callable[[str, Store], Probability]
     # of each store that is written; what predicts is loaded at the first call
     attributes: Callable[[], Mapping[str, Any]] = nothing
+    # of a case's store: what was noted about its maps, which may be deleted later
+    of_case: Callable[[str], Mapping[str, Any]] = lambda _: {}
     # those found before any case; None where a case's fault concerns all others, and ends the stage
     faults: Sequence[Finding] | None = None
     # (z, y, x) in [0, 0.5], how far the networks of an ensemble disagree; None where unasked

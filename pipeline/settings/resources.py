@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pipeline.settings.section import Count, Positive, Section
+from pydantic import Field, model_validator
+
+from pipeline.settings.section import Count, Positive, Section, require
 
 Cache = Literal["memory", "device"]
+Keep = Literal["always", "until_predicted"]
 
 
 class Resources(Section):
@@ -69,7 +72,20 @@ class TrainingResources(Section):
 
 
 class Store(Section):
-    """Where residual stores lie, and how stores are read; nothing in it changes a result."""
+    """Where residual stores lie, how long, and how stores are read; it changes no result."""
 
     root: str | None = None
     codecs: Literal["zarr", "zarrs"] = "zarr"
+    # left out where it is not set, as settings from before it was known do
+    keep: Annotated[Keep, Field(exclude_if=lambda keep: keep == "always")] = "always"
+
+    @model_validator(mode="after")
+    def _keep_what_is_shared(self) -> Self:
+        found = "keep: found until_predicted beside a root, whose maps other projects use"
+        require(self.root is None or not self.gives_back, f"{found}; expected one of the two")
+        return self
+
+    @property
+    def gives_back(self) -> bool:
+        """Whether residual maps are deleted once no job of the plan reads them."""
+        return self.keep == "until_predicted"

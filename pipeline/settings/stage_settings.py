@@ -41,7 +41,10 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
             return {"mae": mae, **slices, **seed}
         case "residual_maps":
             subsets = {"subsets": list(subsets_served(chosen, name))}
-            return {**_residual_settings(chosen, configured(name)), **subsets, **slices, **seed}
+            # the manifest lists no stores that are given back
+            kept = {"keep": settings.store.keep} if settings.store.gives_back else {}
+            own = _residual_settings(chosen, configured(name))
+            return {**own, **subsets, **slices, **seed, **kept}
         case "train_segmentation":
             own = {"seed": repeat_seed(settings.seed, name)}
             return {**_network_settings(chosen, name), **slices, **own}

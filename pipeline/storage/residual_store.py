@@ -2,15 +2,19 @@
 
 In the shared folder (`store.root`), a store is named after its fingerprint and its case, whose name
 seeds the masks. The results hold a link to it, through which every other stage reads.
+
+With `store.keep: until_predicted` a batch's manifest lists no stores, since they are deleted once
+no job of the plan reads them; it has the fingerprints, by which other stages know what they saw.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +22,18 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import PipelineError
-from pipeline.storage.files import READ_ONLY, replacing
+from pipeline.storage.batches import batch_count, batch_of
+from pipeline.storage.files import (
+    READ_ONLY,
+    TEMPORARY,
+    read_json,
+    remove,
+    replacing,
+    write,
+    write_json,
+)
 from pipeline.storage.folders import digest_folder
-from pipeline.storage.layout import Layout
+from pipeline.storage.layout import Layout, is_record, listed
 from pipeline.storage.zarr_faults import UntouchableError
 from pipeline.storage.zarr_store import (
     is_current,
@@ -33,6 +46,10 @@ from pipeline.storage.zarr_store import (
 
 log = logging.getLogger(__name__)
 Maps = npt.NDArray[np.float16]  # (ratio, z, h, w), values in [0, 1], signed ones in [−1, 1]
+# which of these cases' maps a job still reads, where the function gives each case's fingerprint
+StillRead = Callable[[Sequence[str], Callable[[str], str]], Collection[str]]
+MAPS_SECONDS = "residual_seconds"  # of a prediction's attributes: how long its maps took
+GIVEN_BACK = "given_back"  # the key of a manifest whose stores are there for a while
 
 
 def shared_store(root: Path, case: str, fingerprint: str, *, many: bool = False) -> Path:
@@ -148,7 +165,64 @@ def residual_fingerprint(layout: Layout, residuals: str, case: str) -> str:
         PipelineError: there is no finished store.
     """
     path = layout.residual_store(residuals, case)
-    if (attributes := store_attributes(path)) is None:
-        fault = f"case {case}: residual store {path} is missing or damaged"
-        raise PipelineError(f"{fault}; run residual-maps again")
-    return str(attributes["fingerprint"])
+    if (attributes := store_attributes(path)) is not None:
+        return str(attributes["fingerprint"])
+    if key := given_back_key(layout, residuals, case):
+        return key
+    fault = f"case {case}: residual store {path} is missing or damaged"
+    raise PipelineError(f"{fault}; run residual-maps again")
+
+
+def given_back_key(layout: Layout, residuals: str, case: str) -> str | None:
+    """The fingerprint of maps that are given back, by the newest manifest that lists them."""
+    folder = layout.residual_batch(residuals, "1of1").parent
+    names = (path.stem for path in folder.glob("batch-*.json") if not is_record(path))
+    numbers = {batch_count(name.removeprefix("batch-")) for name in names}
+    paths = [layout.residual_batch(residuals, batch_of(case, number)) for number in numbers]
+    there = sorted((path.stat().st_mtime_ns, path) for path in paths if path.exists())
+    return _keys_given_back(*there[-1][::-1]).get(case) if there else None
+
+
+@lru_cache(maxsize=64)
+def _keys_given_back(manifest: Path, written: int) -> dict[str, str]:  # noqa: ARG001
+    content = read_json(manifest)
+    return dict(content["cases"]) if content.get(GIVEN_BACK) else {}
+
+
+def maps_there(layout: Layout, name: str, batch: str) -> Path:
+    """The file that stands for a batch's stores where they are given back; its job writes it last.
+
+    Snakemake deletes it when the last job that reads these maps has ended.
+    """
+    return layout.residual_batch(name, batch).with_suffix(".stores")
+
+
+def write_batch(
+    layout: Layout, name: str, batch: str, keys: Mapping[str, str], *, given_back: bool
+) -> None:
+    """Write the manifest of a batch of finished stores.
+
+    Of stores that are `given_back` those of other fingerprints are deleted: no job reads them.
+    """
+    manifest = layout.residual_batch(name, batch)
+    if not given_back:
+        outputs = listed((layout.residual_store(name, case) for case in keys), manifest)
+        write_json(manifest, {"cases": keys, "outputs": outputs})
+        maps_there(layout, name, batch).unlink(missing_ok=True)
+        return
+    stores = {layout.residual_store(name, case): key for case, key in keys.items()}
+    give_back(path for path, key in stores.items() if not is_current(path, key))
+    write_json(manifest, {"cases": keys, "outputs": [], GIVEN_BACK: True})
+    write(maps_there(layout, name, batch), "")
+
+
+def give_back(stores: Iterable[Path]) -> int:
+    """Delete residual stores, and return how many there were; a reader never sees half of one."""
+    count = 0
+    for path in stores:
+        if os.path.lexists(path):
+            hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY}")
+            path.rename(hidden)
+            remove(hidden)
+            count += 1
+    return count

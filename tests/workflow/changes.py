@@ -78,6 +78,9 @@ CHANGES = {
     "threads, memory, minutes, `compile` or a training's `logger`": Change(change_resources),
     "cases per job": Change(setting("resources.cases_per_job", 2), GRCSF),
     "a shared folder for residual stores": Change(setting("store.root", "cache")),
+    "residual maps until cases are predicted (`store.keep`)": Change(
+        setting("store.keep", "until_predicted"), GRCSF
+    ),
     "an environment file": Change(
         lambda project: edited(project, "envs/torch.yaml", " torch==", " torch>=")
     ),

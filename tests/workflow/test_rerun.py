@@ -124,7 +124,7 @@ def written(before, after) -> set[Path]:
 
 def declared(folder: Path, arguments: list[str]) -> Path:
     """The file that a job's rule declares, and that Snakemake deletes before it starts the job."""
-    verb, *rest = arguments
+    verb, *rest = (argument for argument in arguments if argument != "--only-read")
     given = {key[2:]: value for key, value in zip(rest[::2], rest[1::2], strict=True)}
     keys = [key for key in ("mae", "residuals", "batch", "experiment", "subset") if key in given]
     layout, names = Layout(folder / "results", given["dataset"]), {key: given[key] for key in keys}

@@ -9,6 +9,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from pipeline.orchestration.call import Call, Plan, Planned
 from pipeline.orchestration.failed_job import failure_lines
+from pipeline.orchestration.given_back import Batch, GivenBack, note_plan
 from pipeline.planning import preflight
 from pipeline.planning.folds import fold_note
 from pipeline.settings import configured
@@ -30,6 +31,7 @@ def is_worth_showing(record):
         RUNNING[record.jobid] = record.rule_msg
     if event == LogEvent.JOB_FINISHED and (message := RUNNING.pop(record.job_id, None)):
         record.msg = f"Finished {message}"
+        give_back_maps()
     if event == LogEvent.JOB_ERROR:
         note_failure(record)
     # Snakemake calls no hook where there is nothing to do
@@ -41,7 +43,9 @@ def is_worth_showing(record):
     # the whole shell line again, with all that makes it run anywhere
     repeated = record.getMessage().startswith("RuleException:\nCalledProcessError")
     idle = event == LogEvent.JOB_STARTED or record.getMessage() == "Select jobs to execute..."
-    return not repeated and not idle and not advice
+    # told of the stores that it stands for
+    temporary = record.getMessage().startswith(("Removing temporary", "Would remove temporary"))
+    return not repeated and not idle and not advice and not temporary
 
 
 def note_failure(record):
@@ -93,6 +97,23 @@ def plan_of_call():
     return Plan(planned, whole=any(job.rule.name in ("all", "apply") for job in workflow.dag.jobs))
 
 
+def batches_of_plan():
+    """The jobs of this call that make residual maps, where these are given back."""
+    due, depending = set(workflow.dag.needrun_jobs(exclude_finished=False)), workflow.dag.depending
+    for job in workflow.dag.jobs if GIVES_BACK else ():
+        if job.rule.name == "residual_maps":
+            there = set(job.temp_output)
+            read = any(there.intersection(files) for files in depending[job].values())
+            layout = LAYOUTS[job.wildcards.dataset]
+            yield Batch(layout, job.wildcards.residuals, job.wildcards.batch, job in due, read)
+
+
+def give_back_maps():
+    """Delete the residual maps that nothing reads any longer, whenever a job has ended."""
+    for line in or_exit(list, MAPS.look()):
+        logger.info(line)
+
+
 def start_call():
     """Lock the data sets and prepare what the plan's jobs find, or refuse the call in one line."""
     if UNWRITABLE:
@@ -105,11 +126,26 @@ def start_call():
     or_exit(prepare_cluster)
     for line in or_exit(list, CALL.prepare(plan)):
         logger.info(line)
+    if GIVES_BACK:
+        for layout in LAYOUTS.values():
+            due = [job.work for job in plan.jobs if job.due and job.dataset == layout.dataset]
+            or_exit(note_plan, layout, due)
+        for line in or_exit(list, MAPS.begin(list(batches_of_plan()))):
+            logger.info(line)
 
 
 def finish_call():
-    for line in or_exit(list, CALL.finish(plan_of_call())):
+    tidy = functools.partial(MAPS.end, list(batches_of_plan()))
+    for line in or_exit(list, CALL.finish(plan_of_call(), tidy)):
         logger.info(line)
+
+
+def stop_call():
+    """Give back what is read by now, and have the next call look at the other maps."""
+    if workflow.is_main_process and MAPS.begun:
+        for line in or_exit(list, MAPS.end(list(batches_of_plan()), failed=True)):
+            logger.info(line)
+    atexit.register(print_failures)
 
 
 def print_failures():
@@ -123,6 +159,7 @@ def print_failures():
 UNWRITABLE = None
 # Why no residual store can be shared, or None: refused where one is to be made.
 UNSHARED = None
+MAPS = GivenBack()
 
 
 if workflow.is_main_process:
@@ -147,4 +184,4 @@ onsuccess:
 
 
 onerror:
-    atexit.register(print_failures)
+    stop_call()

@@ -11,6 +11,7 @@ from pipeline.errors import PipelineError
 from pipeline.settings import stage_settings
 from pipeline.settings.reading import merge, read_configuration, validate
 from pipeline.storage.layout import Layout, stage_version
+from pipeline.storage.residual_store import maps_there
 
 
 def or_exit(function, *arguments):
@@ -55,6 +56,9 @@ CONFIG = CONFIG.replace("{", "{{").replace("}", "}}")
 RESULTS = Path(SETTINGS.results)
 LAYOUT = Layout(RESULTS, "{dataset}")
 LAYOUTS = {dataset: Layout(RESULTS, dataset) for dataset in SETTINGS.datasets}
+# Whether residual maps are given back, and the files that stand for those of a batch meanwhile.
+GIVES_BACK = SETTINGS.store.gives_back
+MAPS_THERE = [temp(str(maps_there(LAYOUT, "{residuals}", "{batch}")))] if GIVES_BACK else []
 LOGS = LAYOUT.stage("logs")
 BENCHMARKS = LAYOUT.stage("benchmarks")
 

@@ -237,7 +237,14 @@ def experiment_residuals(wildcards):
     if used is None:
         return []
     names = batches(wildcards.dataset).residual_maps
-    return [layout.residual_batch(used, name) for name in overlapping(batch_of(wildcards), names)]
+    return batches_of_maps(layout, used, overlapping(batch_of(wildcards), names))
+
+
+def batches_of_maps(layout, residuals, names):
+    """What a job that reads these batches of a residual set waits for."""
+    files = [layout.residual_batch(residuals, name) for name in names]
+    there = [maps_there(layout, residuals, name) for name in names] if GIVES_BACK else []
+    return [*files, *there]
 
 
 def experiment_mae(wildcards):
@@ -349,7 +356,7 @@ def figure_files(wildcards):
     chosen, layout = known_dataset(wildcards), LAYOUTS[wildcards.dataset]
     sets = job_files.figure_residuals(chosen, wildcards.figure)
     names = batches(wildcards.dataset).residual_maps
-    maps = (layout.residual_batch(name, batch) for name in sets for batch in names)
+    maps = [file for name in sets for file in batches_of_maps(layout, name, names)]
     planned = functools.partial(parts, wildcards.dataset)
     return [*job_files.figure_inputs(layout, chosen, wildcards.figure, planned), *maps]
 

@@ -69,6 +69,7 @@ rule residual_maps:
         residual_models,
     output:
         LAYOUT.residual_batch("{residuals}", "{batch}"),
+        MAPS_THERE,
     params:
         settings=settings_of("residual_maps", "residuals"),
         version=stage_version("residual_maps"),
@@ -89,4 +90,7 @@ rule residual_maps:
     message:
         "residual_maps {wildcards.dataset}: {wildcards.residuals}, batch {wildcards.batch}"
     shell:
-        command("residual-maps --residuals {wildcards.residuals} --batch {wildcards.batch}")
+        command(
+            "residual-maps --residuals {wildcards.residuals} --batch {wildcards.batch}"
+            + (" --only-read" if GIVES_BACK else "")
+        )
