@@ -67,7 +67,7 @@ def test_no_command_takes_them_for_lost(layout):
     (job,) = open_jobs(Path("config.yaml"), "", "head")
     assert {store.stage for store in list_stores(layout)} == {"ingest", "predict"}
     assert not any(fault for _, fault in store_faults(layout, job.dataset))
-    assert needless({layout: [job.dataset]}) == []
+    assert list(needless({layout: [job.dataset]})) == []
     assert changed_results(layout) == []
     assert trace(layout.mask("grcsf", 1, "c3", ".nii.gz")).broken == []
 
