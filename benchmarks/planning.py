@@ -24,8 +24,8 @@ from calls import Call, measured
 from keeping import keep
 
 from pipeline.storage.batches import batch_names, batch_of
-from pipeline.storage.folders import note_many
-from pipeline.storage.layout import Layout, listed
+from pipeline.storage.folders import listed, note_many
+from pipeline.storage.layout import Layout
 from pipeline.storage.source_notes import file_stats, write_source_note
 
 ROOT = Path(__file__).parents[1]

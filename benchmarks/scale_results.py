@@ -26,10 +26,10 @@ from pipeline.postprocess import postprocess
 from pipeline.settings.reading import load_settings
 from pipeline.storage.batches import batch_names, batch_of, batch_part
 from pipeline.storage.files import read_json, write_json
-from pipeline.storage.folders import note_many
+from pipeline.storage.folders import folder_of, listed, mask_note, note_many
 from pipeline.storage.images.geometry import Geometry
 from pipeline.storage.images.volumes import write_volume
-from pipeline.storage.layout import Layout, folder_of, listed, mask_note
+from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_store import open_store, read_array, write_store
 
 DATASET = "archive"

@@ -24,8 +24,8 @@ from pipeline.ingestion.listing import listed_cases
 from pipeline.settings import HEALTHY, FurtherImage, Source, external_set
 from pipeline.storage.batches import ALL, in_batch
 from pipeline.storage.files import file_digest, write_json
-from pipeline.storage.folders import note_many
-from pipeline.storage.layout import Layout, listed
+from pipeline.storage.folders import listed, note_many
+from pipeline.storage.layout import Layout
 from pipeline.storage.source_notes import FileStats, file_stats, write_source_note
 
 VERSION = 2

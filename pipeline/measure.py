@@ -29,10 +29,11 @@ from pipeline.storage.files import (
     write,
     write_json,
 )
+from pipeline.storage.folders import folder_of, listed
 from pipeline.storage.images.dicom.content import is_dicom
 from pipeline.storage.images.dicom.new_segmentation import segmentation_bytes
 from pipeline.storage.images.volumes import read_volume
-from pipeline.storage.layout import Layout, folder_of, listed
+from pipeline.storage.layout import Layout
 from pipeline.storage.masks import read_mask
 from pipeline.storage.zarr_store import open_store, store_attributes
 

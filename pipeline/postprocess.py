@@ -13,9 +13,10 @@ from grcsf.components import filter_components
 from pipeline.settings import Postprocess
 from pipeline.storage.batches import ALL, batch_part, drop_other_parts
 from pipeline.storage.files import file_digest, fingerprint, read_json, remembered, write_json
+from pipeline.storage.folders import folder_of, listed, mask_note
 from pipeline.storage.images.source_grid import to_source_grid
 from pipeline.storage.images.volumes import write_volume
-from pipeline.storage.layout import Layout, folder_of, listed, mask_note
+from pipeline.storage.layout import Layout
 from pipeline.storage.masks import (
     SOURCE_GRID,
     Mask,

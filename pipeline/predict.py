@@ -34,8 +34,9 @@ from pipeline.settings import (
 )
 from pipeline.storage.batches import ALL, batch_part, drop_other_parts, in_batch
 from pipeline.storage.files import fingerprint, read_json, write_json
+from pipeline.storage.folders import listed
 from pipeline.storage.intensity import image_key, intensity_range
-from pipeline.storage.layout import Layout, listed
+from pipeline.storage.layout import Layout
 from pipeline.storage.residual_store import MAPS_SECONDS, residual_fingerprint
 from pipeline.storage.roles import external_test_cases
 from pipeline.storage.slices import network_residuals, slices_in_context

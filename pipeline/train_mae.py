@@ -25,8 +25,9 @@ from pipeline.settings import HEALTHY, Mae, Resources, Slices
 from pipeline.settings.instances import fold_of, shown
 from pipeline.settings.paths import checkpoint_files
 from pipeline.storage.files import file_digest, fingerprint, read_json
+from pipeline.storage.folders import folder_of
 from pipeline.storage.intensity import image_key
-from pipeline.storage.layout import Layout, folder_of
+from pipeline.storage.layout import Layout
 from pipeline.storage.slices import SliceDataset, SliceSampler, slice_loader
 from pipeline.storage.source_notes import file_stats, write_source_note
 

@@ -35,8 +35,9 @@ from pipeline.settings import (
 from pipeline.settings.instances import Instances
 from pipeline.settings.paths import pretrained_files
 from pipeline.storage.files import file_digest, fingerprint, read_json
+from pipeline.storage.folders import folder_of
 from pipeline.storage.intensity import image_key
-from pipeline.storage.layout import Layout, folder_of
+from pipeline.storage.layout import Layout
 from pipeline.storage.residual_store import residual_fingerprint
 from pipeline.storage.slices import (
     CaseSampler,

@@ -15,7 +15,8 @@ from pipeline.evaluation.tables import text_of, write_csv
 from pipeline.settings import Evaluation
 from pipeline.storage.batches import batches_in
 from pipeline.storage.files import read_json, remembered, write_json
-from pipeline.storage.layout import Layout, folder_of
+from pipeline.storage.folders import folder_of
+from pipeline.storage.layout import Layout
 from pipeline.storage.roles import has_folds
 
 KEYS = ("case", "subset", "repeat", SET)

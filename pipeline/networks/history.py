@@ -13,7 +13,8 @@ from pipeline.settings import Dataset, Untrained, configured
 from pipeline.settings.instances import all_maes, shown
 from pipeline.settings.paths import file_refusal
 from pipeline.storage.files import read_json
-from pipeline.storage.layout import Layout, folder_of
+from pipeline.storage.folders import folder_of
+from pipeline.storage.layout import Layout
 
 log = logging.getLogger(__name__)
 NEEDED = {"epoch", "train_loss", "validation_loss"}

@@ -42,7 +42,8 @@ from pipeline.networks.resume import (
 )
 from pipeline.settings import Augment, Resources
 from pipeline.storage.files import replacing
-from pipeline.storage.layout import Layout, folder_of
+from pipeline.storage.folders import folder_of
+from pipeline.storage.layout import Layout
 from pipeline.storage.slices import share_cache
 
 log = logging.getLogger(__name__)

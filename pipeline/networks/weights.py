@@ -14,7 +14,7 @@ from torch import nn
 from pipeline.errors import PipelineError, one_line
 from pipeline.networks.history import epochs_of, read_history
 from pipeline.storage.files import file_digest, read_json, replacing, write_json
-from pipeline.storage.layout import folder_of
+from pipeline.storage.folders import folder_of
 
 log = logging.getLogger(__name__)
 

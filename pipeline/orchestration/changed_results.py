@@ -22,7 +22,8 @@ from pipeline.errors import PipelineError
 from pipeline.orchestration.record_reader import read_record
 from pipeline.settings.paths import file_refusal
 from pipeline.storage.files import file_digest, read_json
-from pipeline.storage.layout import RESULTS, Layout, mask_note, record_of
+from pipeline.storage.folders import mask_note, record_of
+from pipeline.storage.layout import RESULTS, Layout
 from pipeline.storage.zarr_faults import UntouchableError
 from pipeline.storage.zarr_store import verify_store
 

@@ -47,7 +47,8 @@ from pipeline.storage.batches import (
     parts_of,
 )
 from pipeline.storage.files import read_json
-from pipeline.storage.layout import STAGES, Layout, folder_of, is_record
+from pipeline.storage.folders import folder_of, is_record
+from pipeline.storage.layout import STAGES, Layout
 
 Names = Mapping[str, str | int]
 """A job's names beside its data set: `{"experiment": "grcsf", "subset": 1}`."""

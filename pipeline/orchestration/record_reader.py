@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.storage.files import file_digest, read_json
-from pipeline.storage.layout import RECORD, is_record
+from pipeline.storage.folders import RECORD, is_record
 from pipeline.storage.zarr_faults import UntouchableError
 from pipeline.storage.zarr_store import DIGEST, store_attributes
 

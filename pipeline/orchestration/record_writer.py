@@ -24,8 +24,7 @@ from pipeline.orchestration.environment import device, loaded_packages, peak_res
 from pipeline.orchestration.job_files import Names
 from pipeline.orchestration.record_reader import FORMAT, read_record, result_digest, result_file
 from pipeline.storage.files import file_digest, read_json, write_json
-from pipeline.storage.folders import BY_DIGEST
-from pipeline.storage.layout import folder_of, record_of
+from pipeline.storage.folders import BY_DIGEST, folder_of, record_of
 
 log = logging.getLogger(__name__)
 Run = dict[str, Any]

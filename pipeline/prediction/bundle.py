@@ -22,7 +22,8 @@ from pipeline.prediction.inputs import weights_manifest
 from pipeline.settings.apply.bundle import DAMAGED_ZIP, Bundle, invalid, member, read_bundle
 from pipeline.settings.apply.members import own_files
 from pipeline.storage.files import file_digest, replacing, write_json
-from pipeline.storage.layout import Layout, folder_of
+from pipeline.storage.folders import folder_of
+from pipeline.storage.layout import Layout
 
 
 def open_bundle(path: Path, into: Path) -> Bundle:

@@ -23,8 +23,9 @@ from pipeline.prediction.predictor import Predictor, Probability
 from pipeline.settings import Resources, SamExperiment, Slices
 from pipeline.storage.batches import ALL, batch_part, read_parts
 from pipeline.storage.files import file_digest, fingerprint
+from pipeline.storage.folders import folder_of
 from pipeline.storage.intensity import image_key, intensity_range
-from pipeline.storage.layout import Layout, folder_of
+from pipeline.storage.layout import Layout
 from pipeline.storage.masks import Mask, read_mask
 from pipeline.storage.source_notes import file_stats, write_source_note
 from pipeline.storage.zarr_store import Store, read_array

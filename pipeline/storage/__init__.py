@@ -10,7 +10,7 @@ because a plan imports them, too.
 - `source_notes`: what the files that a stage was given looked like when it read them.
 - `images`: images in files: names, formats, DICOM, grids, reading and writing.
 - `intensity`: raw intensities → [0, 1], as the networks see them.
-- `folders`: folders of many cases' stores, named by digest.
+- `folders`: what lies beside a manifest, and folders of many cases' stores, by digest.
 - `zarr_store`: Zarr stores: written whole, opened, verified.
 - `zarr_metadata`: a store's metadata, checked before zarr sees it.
 - `zarr_faults`: which faults of a store mean that it may be replaced.

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.storage.files import read_json
-from pipeline.storage.layout import Layout, folder_of, is_record, record_of
+from pipeline.storage.folders import folder_of, is_record, record_of
+from pipeline.storage.layout import Layout
 
 Parts = Callable[[Path], Sequence[Path]]
 """What is written in place of the manifest of all cases, as it is or as it is planned."""

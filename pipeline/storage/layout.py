@@ -11,15 +11,14 @@ for those that lay flat before there were many. `Layout` alone decides where one
 from __future__ import annotations
 
 import ast
-import fnmatch
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pipeline.storage.folders import deeper, digest_folder
+from pipeline.storage.folders import deeper, digest_folder, is_record, matching
 
 Kind = Literal["manifest", "small", "declared", "store"]
 
@@ -281,52 +280,9 @@ class Layout:
         return self.stage("measure") / f"table{suffix}"
 
 
-def matching(folder: Path, pattern: str) -> Iterator[Path]:
-    """The sorted paths of a pattern below a folder, of which only names are held: they are many."""
-    first, _, rest = pattern.partition("/")
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(fnmatch.filter((entry.name for entry in entries), first))
-    except OSError:  # it is not there, no folder, or closed, as for a glob
-        return
-    for name in names:
-        if rest:
-            yield from matching(folder / name, rest)
-        else:
-            yield folder / name
-
-
-def folder_of(manifest: Path) -> Path:
-    """The undeclared folder that belongs to a manifest: `…/name.json` → `…/name/`."""
-    return manifest.with_suffix("")
-
-
-def listed(outputs: Iterable[Path], manifest: Path) -> list[str]:
-    """Stores, models or masks as their manifest lists them: relative to its folder."""
-    return [path.relative_to(manifest.parent).as_posix() for path in outputs]
-
-
-def mask_note(mask: Path, case: str) -> Path:
-    """What postprocess notes beside a mask: its fingerprint, voxels and SHA-256."""
-    return mask.with_name(f"{case}.json")
-
-
-RECORD = ".provenance.json"
-
-
 def work_name(stage: str, *names: object) -> str:
     """How work is named, in one file's name: what `Layout.work_of` says of its result."""
     return " ".join([stage, *map(str, names)]).replace("/", " ")
-
-
-def record_of(declared: Path) -> Path:
-    """The record of the job that declares this file: `…/name.json` → `…/name.provenance.json`."""
-    return declared.with_name(declared.stem + RECORD)
-
-
-def is_record(path: Path) -> bool:
-    """Whether a file is a record of a job, and no manifest; no result's name has a full stop."""
-    return path.name.endswith(RECORD)
 
 
 def stage_version(stage: str) -> int:

@@ -11,10 +11,11 @@ import numpy.typing as npt
 from pipeline.errors import PipelineError
 from pipeline.storage.batches import part_with
 from pipeline.storage.files import file_digest, read_json
+from pipeline.storage.folders import folder_of, mask_note
 from pipeline.storage.images.geometry import Geometry, is_tilted
 from pipeline.storage.images.source_grid import to_source_grid, to_working_grid
 from pipeline.storage.images.volumes import read_volume, write_volume
-from pipeline.storage.layout import Layout, folder_of, mask_note
+from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_store import Store, open_store, read_array
 
 Mask = npt.NDArray[np.bool_]

@@ -32,8 +32,8 @@ from pipeline.storage.files import (
     write,
     write_json,
 )
-from pipeline.storage.folders import digest_folder
-from pipeline.storage.layout import Layout, is_record, listed
+from pipeline.storage.folders import digest_folder, is_record, listed
+from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_faults import UntouchableError
 from pipeline.storage.zarr_store import (
     is_current,

@@ -15,8 +15,8 @@ from pipeline.orchestration.changed_results import changed_results
 from pipeline.postprocess import postprocess
 from pipeline.settings import Evaluation, Postprocess
 from pipeline.storage.files import file_digest, read_json, write_json
+from pipeline.storage.folders import mask_note
 from pipeline.storage.images.volumes import read_volume, write_volume
-from pipeline.storage.layout import mask_note
 
 SHAPE = (6, 24, 20)
 VOXEL = Evaluation(bootstrap_samples=100)

@@ -10,7 +10,7 @@ from pipeline.settings import Split
 from pipeline.settings.instances import Instances
 from pipeline.split import split
 from pipeline.storage.files import file_digest, read_json, write_json
-from pipeline.storage.layout import folder_of
+from pipeline.storage.folders import folder_of
 from pipeline.storage.roles import cases_of_other_subsets, subset_that_tests
 from pipeline.storage.zarr_store import open_store
 from pipeline.train_segmentation import train_segmentation

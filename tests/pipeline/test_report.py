@@ -22,7 +22,7 @@ from pipeline.postprocess import postprocess
 from pipeline.report import report
 from pipeline.settings import Dataset
 from pipeline.storage.files import write, write_json
-from pipeline.storage.layout import folder_of
+from pipeline.storage.folders import folder_of
 from pipeline.storage.zarr_store import open_store, read_array, write_store
 from tests.pipeline.results import RESIDUALS, copy_results
 

@@ -14,7 +14,7 @@ from pipeline.predict import predict
 from pipeline.prediction.bundle import open_bundle
 from pipeline.settings import Dataset, Experiment
 from pipeline.storage.files import read_json, write_json
-from pipeline.storage.layout import folder_of
+from pipeline.storage.folders import folder_of
 from pipeline.storage.zarr_store import open_store, read_array, write_store
 from tests.pipeline.results import MAE, RESIDUALS, RESOURCES, SLICES, TRAINING
 from tests.pipeline.tools.bundles import exported

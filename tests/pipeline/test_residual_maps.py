@@ -13,7 +13,7 @@ from pipeline.errors import PipelineError
 from pipeline.networks.build import masked_models
 from pipeline.networks.weights import keep_model
 from pipeline.storage.files import read_json, write_json
-from pipeline.storage.layout import folder_of
+from pipeline.storage.folders import folder_of
 from pipeline.storage.zarr_store import open_store, read_array
 from tests.pipeline.results import MAE, RESIDUALS, RESOURCES, SLICES
 

@@ -9,7 +9,7 @@ from pipeline import train_mae as stage
 from pipeline.networks.history import read_history
 from pipeline.settings import Mae
 from pipeline.storage.files import read_json, write_json
-from pipeline.storage.layout import folder_of
+from pipeline.storage.folders import folder_of
 from pipeline.train_mae import lesion_free_slices, train_mae
 from tests.pipeline.results import MAE, RESOURCES, SLICES
 from tests.pipeline.trainings import (

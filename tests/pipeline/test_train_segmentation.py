@@ -13,7 +13,8 @@ from pipeline.networks.history import read_history
 from pipeline.networks.segmentation_training import SegmentationTraining
 from pipeline.settings import Experiment, Training, repeat_seed
 from pipeline.storage.files import read_json, write_json
-from pipeline.storage.layout import Layout, folder_of
+from pipeline.storage.folders import folder_of
+from pipeline.storage.layout import Layout
 from tests.pipeline.results import GRCSF, UNET
 from tests.pipeline.trainings import (
     SEED,

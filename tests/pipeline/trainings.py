@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline.networks import trainer
-from pipeline.storage.layout import folder_of
+from pipeline.storage.folders import folder_of
 from pipeline.train_mae import train_mae
 from pipeline.train_segmentation import train_segmentation
 from tests.pipeline.results import MAE, RESOURCES, SLICES

@@ -23,7 +23,8 @@ from packaging.version import Version
 from snakemake.deployment.conda import MIN_CONDA_VER
 
 from pipeline.orchestration.locks import lock_environments, release
-from pipeline.storage.layout import Layout, record_of
+from pipeline.storage.folders import record_of
+from pipeline.storage.layout import Layout
 
 pytestmark = pytest.mark.processes
 ROOT = Path(__file__).parents[2]

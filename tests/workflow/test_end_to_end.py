@@ -13,8 +13,8 @@ import pytest
 import zarr
 
 from pipeline.storage.files import file_digest, read_json
+from pipeline.storage.folders import record_of
 from pipeline.storage.images.volumes import read_geometry, read_volume
-from pipeline.storage.layout import record_of
 from tests.workflow import tiny
 
 CHECKOUT = Path(__file__).parents[2]

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.storage.files import file_digest
-from pipeline.storage.layout import Layout, folder_of
+from pipeline.storage.folders import folder_of
+from pipeline.storage.layout import Layout
 from tests.workflow import tiny
 
 EPOCHS = 20

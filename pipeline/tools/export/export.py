@@ -24,7 +24,8 @@ from pipeline.settings import (
 from pipeline.settings.apply.bundle import DESCRIPTION, FORMAT, OF_SEVERAL
 from pipeline.settings.apply.members import Member, own_files, weight_files
 from pipeline.storage.files import file_digest, make_output, read_json, write_json
-from pipeline.storage.layout import STAGES, Layout, folder_of, stage_version
+from pipeline.storage.folders import folder_of
+from pipeline.storage.layout import STAGES, Layout, stage_version
 from pipeline.storage.zarr_store import open_store
 from pipeline.tools.export.model_card import model_card
 

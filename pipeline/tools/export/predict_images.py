@@ -32,10 +32,11 @@ from pipeline.settings import EnsembleExperiment, GradCam, Resources, encoder_ma
 from pipeline.settings.apply.bundle import Bundle
 from pipeline.settings.instances import instances_of, residual_instance
 from pipeline.storage.files import make_output, read_json, replacing, write, write_json
+from pipeline.storage.folders import folder_of
 from pipeline.storage.images.dicom.content import stated_modality
 from pipeline.storage.images.dicom.new_segmentation import SegmentedSeries, segmentation_bytes
 from pipeline.storage.images.volumes import read_volume
-from pipeline.storage.layout import Layout, folder_of
+from pipeline.storage.layout import Layout
 from pipeline.storage.masks import read_mask, write_on_source_grid
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.export.named_images import check_apart, check_volumes, named_images

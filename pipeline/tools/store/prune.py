@@ -13,8 +13,8 @@ from pipeline.errors import PipelineError
 from pipeline.settings import Dataset, configured, repeat_of
 from pipeline.settings.instances import all_residuals, fold_of
 from pipeline.storage.files import json_entries, remove
-from pipeline.storage.folders import BY_DIGEST
-from pipeline.storage.layout import Layout, matching
+from pipeline.storage.folders import BY_DIGEST, matching
+from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_faults import UntouchableError
 from pipeline.storage.zarr_store import open_store, store_attributes
 from pipeline.tools.store.inventory import UNTOUCHABLE, KeptStore, folder_bytes, list_stores

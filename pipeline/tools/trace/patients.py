@@ -10,7 +10,8 @@ from typing import Any
 from pipeline.errors import PipelineError
 from pipeline.evaluation.tables import text_of
 from pipeline.storage.files import read_json
-from pipeline.storage.layout import RECORD, Layout
+from pipeline.storage.folders import RECORD
+from pipeline.storage.layout import Layout
 from pipeline.tools.trace.lineage import Chain
 
 # what one patient's result passes through; a training is of many patients

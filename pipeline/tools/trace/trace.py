@@ -23,7 +23,8 @@ from pipeline.orchestration.record_reader import (
     result_file,
 )
 from pipeline.storage.batches import batches_in
-from pipeline.storage.layout import RECORD, Layout, is_record, record_of
+from pipeline.storage.folders import RECORD, is_record, record_of
+from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_store import verify_store
 from pipeline.tools.trace.lineage import Chain, Link, State, Step
 from pipeline.tools.trace.patients import OF_A_CASE, case_of, cases_of, is_about_its_case

@@ -9,7 +9,7 @@ from pipeline.evaluation.report_parts import data_summary, group_table, split_ta
 from pipeline.networks.history import training_histories, validation_losses
 from pipeline.settings import Dataset
 from pipeline.storage.files import read_json, write, write_json
-from pipeline.storage.layout import folder_of
+from pipeline.storage.folders import folder_of
 from pipeline.storage.residual_store import write_residuals
 from pipeline.tabulate import build_table
 from tests.pipeline.results import MAE, RESIDUALS

@@ -10,7 +10,7 @@ import torch
 from pipeline.networks import trainer
 from pipeline.networks.trainer import augmented
 from pipeline.settings import Augment, Experiment, Mae
-from pipeline.storage.layout import folder_of
+from pipeline.storage.folders import folder_of
 from tests.pipeline.results import GRCSF, MAE, UNET
 from tests.pipeline.trainings import (
     SEED,

@@ -4,7 +4,7 @@ import shutil
 
 from pipeline import train_segmentation as stage
 from pipeline.settings import Experiment
-from pipeline.storage.layout import folder_of
+from pipeline.storage.folders import folder_of
 from tests.pipeline.results import RESOURCES, SLICES, TRAINING
 from tests.pipeline.trainings import SEED, assert_same, killed_before_epoch, weights
 

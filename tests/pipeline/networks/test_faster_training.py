@@ -14,7 +14,7 @@ from pipeline.networks.mae_training import MaeTraining
 from pipeline.networks.segmentation_training import SegmentationTraining
 from pipeline.predict import predict
 from pipeline.settings import Experiment
-from pipeline.storage.layout import folder_of
+from pipeline.storage.folders import folder_of
 from pipeline.storage.zarr_store import open_store
 from tests.pipeline.results import GRCSF, MAE, RESOURCES, SLICES
 from tests.pipeline.trainings import segment, train

@@ -11,7 +11,7 @@ from pipeline.networks.nodes import per_process
 from pipeline.networks.trainer import user_fault
 from pipeline.settings import Resources
 from pipeline.storage.files import read_json, write_json
-from pipeline.storage.layout import folder_of
+from pipeline.storage.folders import folder_of
 from pipeline.storage.source_notes import source_changes
 from pipeline.train_mae import lesion_free_slices
 from tests.pipeline.results import MAE, RESOURCES, UNET

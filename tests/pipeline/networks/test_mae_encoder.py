@@ -12,7 +12,7 @@ from pipeline.networks.weights import keep_model
 from pipeline.predict import predict
 from pipeline.settings import Experiment
 from pipeline.storage.files import read_json
-from pipeline.storage.layout import folder_of
+from pipeline.storage.folders import folder_of
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.train_segmentation import train_segmentation
 from tests.pipeline.results import MAE, RESOURCES, SLICES, TRAINING

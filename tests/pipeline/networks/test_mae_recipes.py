@@ -14,7 +14,7 @@ from pipeline.networks.history import compare_losses, read_history
 from pipeline.networks.mae_training import MaeTraining, learning_rate
 from pipeline.settings import Adversarial, Mae
 from pipeline.storage.files import read_json
-from pipeline.storage.layout import folder_of
+from pipeline.storage.folders import folder_of
 from pipeline.storage.slices import SliceDataset
 from tests.pipeline.results import MAE, SLICES
 from tests.pipeline.trainings import (

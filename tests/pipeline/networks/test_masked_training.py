@@ -8,7 +8,7 @@ from grcsf.resampling import resize
 from pipeline.networks.history import read_history
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import Adversarial
-from pipeline.storage.layout import folder_of
+from pipeline.storage.folders import folder_of
 from pipeline.storage.slices import SliceDataset
 from pipeline.storage.zarr_store import open_store, read_array, verify_store
 from tests.pipeline.results import MAE, RESIDUALS, RESOURCES, SLICES

@@ -15,7 +15,7 @@ from pipeline.networks import mae_training, trainer
 from pipeline.networks.build import build_network
 from pipeline.networks.history import read_history
 from pipeline.settings import Adversarial, Experiment, Mae, Resources, Training
-from pipeline.storage.layout import folder_of
+from pipeline.storage.folders import folder_of
 from tests.pipeline.results import MAE, SLICES
 from tests.pipeline.trainings import train
 

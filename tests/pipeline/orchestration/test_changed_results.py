@@ -18,7 +18,8 @@ from pipeline.orchestration.changed_results import (
 )
 from pipeline.storage import zarr_store
 from pipeline.storage.files import file_digest, write, write_json
-from pipeline.storage.layout import Layout, folder_of
+from pipeline.storage.folders import folder_of
+from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_store import write_store
 from tests.pipeline.orchestration.calls import set_later
 

@@ -11,7 +11,7 @@ from pipeline.orchestration.call import Call
 from pipeline.orchestration.last_run import unrecorded
 from pipeline.orchestration.locks import list_locks, locked
 from pipeline.storage.files import file_digest, read_json, remove, write, write_json
-from pipeline.storage.layout import record_of
+from pipeline.storage.folders import record_of
 from pipeline.storage.source_notes import file_stats, write_source_note
 from tests.pipeline.damages import DAMAGES
 from tests.pipeline.orchestration.calls import check, job, made, planned, pretrained, ran, whole

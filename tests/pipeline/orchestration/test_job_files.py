@@ -9,7 +9,8 @@ from pipeline.orchestration.job_files import read_files, written_files
 from pipeline.orchestration.locks import list_locks, locked
 from pipeline.settings.reading import load_settings
 from pipeline.storage.files import write_json
-from pipeline.storage.layout import STAGES, Layout, record_of, work_name
+from pipeline.storage.folders import record_of
+from pipeline.storage.layout import STAGES, Layout, work_name
 
 CONFIG = Path(__file__).parents[3] / "config" / "ablations.yaml"
 SUBSET = {"experiment": "e", "subset": 2}

@@ -20,7 +20,8 @@ from pipeline.networks.resume import WholeCheckpoints
 from pipeline.residual_maps import residual_maps
 from pipeline.settings import Experiment, Mae, Residuals, Resources, Slices, Source, Training
 from pipeline.storage.files import file_digest, read_json
-from pipeline.storage.layout import Layout, folder_of
+from pipeline.storage.folders import folder_of
+from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_store import verify_store
 from pipeline.tools.store.inventory import list_stores
 from pipeline.train_mae import train_mae

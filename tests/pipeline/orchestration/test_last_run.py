@@ -14,7 +14,8 @@ from pipeline.orchestration.last_run import (
     unrecorded,
 )
 from pipeline.storage.files import write_json
-from pipeline.storage.layout import Layout, record_of
+from pipeline.storage.folders import record_of
+from pipeline.storage.layout import Layout
 
 CODE = {"commit": "a" * 40, "changed": []}
 LATER = {"commit": "b" * 40, "changed": ["pipeline/split.py"]}

@@ -16,7 +16,8 @@ from pipeline.orchestration.record_writer import (
     recorded_path,
 )
 from pipeline.storage.files import file_digest, read_json, write_json
-from pipeline.storage.layout import Layout, record_of
+from pipeline.storage.folders import record_of
+from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_store import write_store
 
 STORES = ("a", "b")

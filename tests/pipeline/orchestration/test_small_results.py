@@ -6,7 +6,8 @@ import pytest
 
 from pipeline.orchestration.changed_results import ChangedResult, changed_results, set_aside
 from pipeline.orchestration.record_writer import Inputs, JobDescription, recorded
-from pipeline.storage.layout import Layout, record_of
+from pipeline.storage.folders import record_of
+from pipeline.storage.layout import Layout
 
 OLDER = (1_577_836_800, 1_577_836_800)
 SMALL = {

@@ -14,8 +14,8 @@ from pipeline.orchestration.changed_results import changed_results
 from pipeline.settings import Dataset
 from pipeline.storage import folders
 from pipeline.storage.files import file_digest, read_json
-from pipeline.storage.folders import digest_folder
-from pipeline.storage.layout import Layout, record_of
+from pipeline.storage.folders import digest_folder, record_of
+from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_store import open_store, read_array
 from pipeline.tools.store.inventory import list_stores, store_faults
 from pipeline.tools.store.prune import needless

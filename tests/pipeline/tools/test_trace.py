@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.storage.files import file_digest, read_json
-from pipeline.storage.layout import is_record, record_of
+from pipeline.storage.folders import is_record, record_of
 from tests.pipeline.tools.calls import STAGES, flat, stage, trace
 
 pytestmark = pytest.mark.slow

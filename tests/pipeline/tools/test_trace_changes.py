@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.storage.files import read_json, write_json
-from pipeline.storage.layout import record_of
+from pipeline.storage.folders import record_of
 from tests.pipeline.tools.calls import flat, stage, trace, write_phantoms
 
 pytestmark = pytest.mark.slow

@@ -17,8 +17,8 @@ from pipeline.errors import PipelineError
 from pipeline.evaluation.colours import BRIGHTER, DARKER, ON_BLACK, REFERENCE
 from pipeline.settings import Dataset
 from pipeline.storage.files import read_json
+from pipeline.storage.folders import folder_of
 from pipeline.storage.images.volumes import read_volume
-from pipeline.storage.layout import folder_of
 from pipeline.storage.masks import grid_differences
 from pipeline.storage.zarr_store import write_store
 from pipeline.tools.view.cases import listed_cases
