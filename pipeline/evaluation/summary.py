@@ -150,8 +150,8 @@ def by_lesion_quartile(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
 def calcium_summary(rows: pd.DataFrame, evaluation: Evaluation, seed: int) -> dict[str, Any]:
     """Pooled challenge scores after and before post-processing, agreement, and threshold alone."""
     prefix = "lesions_tp_"
-    columns = (name for name in rows if name.startswith(prefix) and rows[name].notna().any())
-    arteries = sorted(name.removeprefix(prefix) for name in columns)
+    columns = (str(name) for name in rows if rows[name].notna().any())
+    arteries = sorted(name.removeprefix(prefix) for name in columns if name.startswith(prefix))
     return {
         "pooled": lesion_columns(pooled_lesions(rows)),
         "pooled_raw": voxel_columns(pooled_voxels(rows, "raw_")),

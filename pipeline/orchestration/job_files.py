@@ -104,8 +104,8 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
         case "predict":
             if isinstance(dataset.experiments[configured(first)], Untrained):
                 return [*both, *prediction_inputs(layout, dataset, first, subset, parts)]
-            used = instances_of(dataset, first, subset).residuals
-            return [*both, layout.model(first, subset), *_residuals(layout, used, batch)]
+            residuals = instances_of(dataset, first, subset).residuals
+            return [*both, layout.model(first, subset), *_residuals(layout, residuals, batch)]
         case "postprocess":
             return [layout.cases, layout.predictions(first, batch_part(subset, batch))]
         case "evaluate":

@@ -50,5 +50,5 @@ def chosen(scores: Scores) -> set[str]:
     for one, other in combinations([rows["dice"] for rows in scores.values()], 2):
         apart = (one - other).abs().dropna()
         if len(apart):
-            kept.add(apart.idxmax())
+            kept.add(str(apart.idxmax()))
     return kept

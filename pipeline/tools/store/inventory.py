@@ -113,8 +113,8 @@ def store_faults(layout: Layout, dataset: Dataset) -> Iterator[tuple[Path, str]]
             if os.path.lexists(kept.path):  # otherwise it was deleted a moment ago
                 yield kept.path, str(error)
             continue
-        path = str(kept.path)
-        current = hash(path) not in listed or hash((path, kept.fingerprint)) in listed
+        name = str(kept.path)
+        current = hash(name) not in listed or hash((name, kept.fingerprint)) in listed
         fault = "" if current else "is not the one that its manifest lists"
         fault = fault or _shape_fault(kept, dataset, cases.get(kept.case))
         yield kept.path, fault and f"store {kept.path}: {fault}; delete it and run again"
