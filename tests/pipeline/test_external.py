@@ -242,7 +242,7 @@ def test_the_comparison_has_rows_and_tests_of_each_set(scored):
 def test_the_report_counts_them_apart(whole):
     layout, dataset = whole
     cases = read_json(layout.cases)
-    told = data_summary(dataset, cases)
+    told = data_summary(dataset, cases["cases"], 0)
     assert told.startswith("5 cases: 5 with a reference, 0 without, 3 of external hosp")
     grouped = {
         name: {**case, "group": case["role"] or "ours"} for name, case in cases["cases"].items()

@@ -39,6 +39,8 @@ def test_a_gpu_that_was_used_is_named_with_its_memory(monkeypatch):
 
 
 def test_packages_are_those_that_anything_was_imported_of():
+    # setuptools, where a test imports it, puts packages of its own on the path
+    environment._installed_packages.cache_clear()
     providers = metadata.packages_distributions()
     loaded = {name.partition(".")[0] for name in sys.modules} & providers.keys()
     packages = {package for name in loaded for package in providers[name]}
