@@ -159,8 +159,8 @@ def map_bytes(seen: int, slices: Slices) -> int:
 
 def size_text(count: int) -> str:
     """Bytes in a readable unit."""
-    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= factor:
+    for factor, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= 0.9995 * factor:  # what is rounded to three digits has no fourth
             return f"{count / factor:.3g} {unit}"
     return f"{count} B"
 
