@@ -73,8 +73,9 @@ def _counts(table: pa.Table, measured: pa.Table) -> list[tuple[str, str]]:
     }
     told = [(name, f"{count:,}") for name, count in counts.items()]
     if seconds.size:
-        hours, middle = seconds.sum() / 3600, float(np.median(seconds))
-        told.append(("maps and prediction", f"{hours:.3g} hours, {middle:.3g} s a scan (median)"))
+        minutes, middle = seconds.sum() / 60, float(np.median(seconds))
+        whole = f"{minutes:.1f} minutes" if minutes < 120 else f"{minutes / 60:,.1f} hours"
+        told.append(("maps and prediction", f"{whole}, {middle:.3g} s a scan (median)"))
     return told
 
 
