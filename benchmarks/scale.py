@@ -121,7 +121,7 @@ def run(project: Path, count: int) -> Figures:
     (project / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
     call = snakemake(project, "--cores", str(os.cpu_count()))
     files, largest = files_in(project / "results")
-    jobs = len(re.findall(r"^Finished jobid: ", call.output, re.MULTILINE))
+    jobs = int(re.findall(r"^(\d+) of \1 steps \(100%\) done$", call.output, re.MULTILINE)[-1])
     print(
         f"a run of {count:,} cases: {jobs} jobs, {call.wall:,.0f} s ({call.processor:,.0f} s of "
         f"the processor), {call.peak_mb:,.0f} MB in the largest process, {files:,} files, at most "

@@ -191,7 +191,11 @@ def _link_predictions(layout: Layout, template: Layout, names: list[str]) -> Non
                 _link(stores[case], template.prediction_store(name, 1, first))
                 _link(files[case], mask)
                 _link(mask_note(files[case], case), mask_note(mask, first))
-            records = {case: {**record, "file": files[case].name} for case in members}
+            folder = folder_of(layout.masks(name, 1))
+            records = {
+                case: {**record, "file": path.relative_to(folder).as_posix()}
+                for case, path in files.items()
+            }
             keys = dict.fromkeys(members, "predicted")
             _write_manifest(layout.predictions(name, part), stores, keys)
             _write_manifest(layout.masks(name, part), files, records)
