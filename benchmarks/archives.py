@@ -5,8 +5,9 @@ hours of a card are what `grcsf plan` says of `config/recommended-*.yaml`'s GRCS
 rates of `benchmarks/rates-h200.json`: one full-size phantom gives the size, and all other scans are
 empty files. What the stages on CPUs take is measured: that phantom, under several names, goes
 through `snakemake apply` with untrained networks, with few scans and with more, so that what each
-job takes to start drops out. These networks are tiny, so of residual maps, of 224 × 224, it is mostly
-reading and writing that is measured. Of predictions it would still be the network: they are left out.
+job takes to start drops out. These networks are tiny, so of residual maps, of 224 × 224, it is
+mostly reading and writing that is measured. Of predictions it would still be the network: they are
+left out.
 """
 
 import argparse
