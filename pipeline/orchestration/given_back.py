@@ -131,5 +131,5 @@ def _unread(batches: Iterator[Batch]) -> Iterator[str]:
 def _delete(batch: Batch, stores: Collection[Path]) -> Iterator[str]:
     if count := give_back(stores):
         told = f"{batch.layout.dataset}: given back, as no job of the plan reads them any more"
-        stores = "1 store" if count == 1 else f"{count} stores"
-        yield f"{told}: {stores} of residual_maps {batch.name} {batch.batch}"
+        counted = "1 store" if count == 1 else f"{count} stores"
+        yield f"{told}: {counted} of residual_maps {batch.name} {batch.batch}"
