@@ -222,7 +222,7 @@ def test_a_healthy_scan_beside_phantoms_is_read_again_where_it_is_replaced(again
 @pytest.mark.processes
 def test_of_many_images_a_plan_finds_what_came_went_and_changed(again, tmp_path):
     again.copy_checkout()
-    rules = again.checkout / "workflow" / "rules" / "inputs.smk"
+    rules = again.checkout / "workflow" / "rules" / "sources.smk"
     text = re.sub(r"^(MOST_SOURCES) = .*$", r"\1 = 0", rules.read_text("utf-8"), flags=re.MULTILINE)
     rules.write_text(text, "utf-8")
     again.run()  # Snakemake has recorded more inputs than there are now, and looks once more
