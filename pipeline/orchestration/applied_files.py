@@ -8,7 +8,7 @@ from pipeline.prediction.inputs import weights_manifest
 from pipeline.settings import Dataset
 from pipeline.settings.apply.cohort import cohort_result
 from pipeline.settings.instances import instances_of
-from pipeline.storage.batches import Batches, Parts
+from pipeline.storage.batches import Batches, Parts, batches_in
 from pipeline.storage.layout import Layout
 
 
@@ -18,9 +18,18 @@ def unpacked_models(layout: Layout, chosen: Dataset) -> list[Path]:
     return [weights_manifest(layout, each) for each in weights]
 
 
+def known_cases(layout: Layout, chosen: Dataset, batch: str) -> list[Path]:
+    """What says which cases a job works on: ingest and split.
+
+    Of an applied model a batch depends on its own cases alone, where ingest has batches, too.
+    """
+    own = batches_in(layout.stage("ingest"), batch) if chosen.bundle and batch else []
+    return own or [layout.cases, layout.split]
+
+
 def measured_files(layout: Layout, chosen: Dataset, parts: Parts) -> list[Path]:
-    """What the masks of an applied model are measured from; `parts` as of a batch of them."""
-    return [layout.cases, layout.unpacked, *parts(layout.masks(*cohort_result(chosen)))]
+    """What the masks of an applied model are measured by; `parts` as of a batch of them."""
+    return [layout.unpacked, *parts(layout.masks(*cohort_result(chosen)))]
 
 
 def cohort_files(layout: Layout) -> list[Path]:

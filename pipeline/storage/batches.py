@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.storage.files import read_json
-from pipeline.storage.folders import folder_of, is_record, record_of
+from pipeline.storage.folders import folder_of, record_of
 from pipeline.storage.layout import Layout
 
 Parts = Callable[[Path], Sequence[Path]]
@@ -101,9 +101,13 @@ def batch_part(whole: str | int, batch: str = ALL) -> str:
     return f"{whole}/batch-{batch}" if batch else str(whole)
 
 
-def batches_in(folder: Path) -> list[Path]:
-    """The manifests of batches in a folder."""
-    return sorted(path for path in folder.glob("batch-*of*.json") if not is_record(path))
+def batches_in(folder: Path, batch: str = ALL) -> list[Path]:
+    """The manifests of batches in a folder.
+
+    Of a `batch`, only those that can have cases in common with it.
+    """
+    paths = [path for path in folder.glob("batch-*.json") if BATCH_NAME.fullmatch(_name(path))]
+    return sorted(path for path in paths if may_share(batch, _name(path)))
 
 
 def parts_of(manifest: Path, batch: str = ALL) -> list[Path]:
@@ -111,10 +115,7 @@ def parts_of(manifest: Path, batch: str = ALL) -> list[Path]:
 
     Of a `batch`, only those that can have cases in common with it.
     """
-    if manifest.exists():
-        return [manifest]
-    others = batches_in(folder_of(manifest))
-    return [path for path in others if may_share(batch, _name(path))]
+    return [manifest] if manifest.exists() else batches_in(folder_of(manifest), batch)
 
 
 def is_divided(manifest: Path) -> bool:

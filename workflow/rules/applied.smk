@@ -18,8 +18,7 @@ def measured_files(wildcards):
         return [layout.cases, *map(layout.measures, names)]
     known_batch(wildcards.dataset, batch, names)
     planned = functools.partial(parts, wildcards.dataset, batch=batch)
-    files = applied_files.measured_files(layout, chosen, planned)
-    return [*cases_of_cut(wildcards), *(file for file in files if file != layout.cases)]
+    return [*cases_of_cut(wildcards), *applied_files.measured_files(layout, chosen, planned)]
 
 
 def wanted_cohort(wildcards):

@@ -2,12 +2,15 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from pipeline.orchestration.applied_files import known_cases
 from pipeline.orchestration.job_files import read_files, written_files
 from pipeline.orchestration.locks import list_locks, locked
 from pipeline.settings.reading import load_settings
+from pipeline.storage.batches import ALL
 from pipeline.storage.files import write_json
 from pipeline.storage.folders import record_of
 from pipeline.storage.layout import STAGES, Layout, work_name
@@ -118,3 +121,17 @@ def test_batches_of_another_number_are_left_out(layout, atlas, mapped, healthy, 
     files = read_files(layout, atlas, "predict", {"experiment": name, "subset": 1})
     batches = {f"residual_maps/{residuals}/batch-{n}of2.json" for n in made}
     assert {file for file in relative(layout, files) if "batch" in file} == batches
+
+
+def test_a_batch_of_an_applied_model_depends_on_its_own_cases_alone(layout):
+    def known(bundle, batch):
+        return relative(layout, known_cases(layout, SimpleNamespace(bundle=bundle), batch))
+
+    whole = {"ingest/manifest.json", "split/split.json"}
+    assert known("stroke.zip", "2of4") == whole, "one job has ingested all"
+    for name in ("1of2", "2of2"):
+        write_json(layout.ingest_batch(name), {})
+    write_json(record_of(layout.ingest_batch("2of2")), {})
+    assert known("stroke.zip", "2of4") == {"ingest/batch-2of2.json"}
+    assert known("stroke.zip", ALL) == whole
+    assert known(None, "2of4") == whole
