@@ -15,6 +15,7 @@ from pipeline.datasets.cases import list_files
 from pipeline.errors import Finding, PipelineError
 from pipeline.ingestion.batch_entries import (
     all_files,
+    drop_other_batches,
     entries_of_batches,
     listed_as_key,
     reading_of,
@@ -22,7 +23,7 @@ from pipeline.ingestion.batch_entries import (
 from pipeline.ingestion.case_stores import ingest_case
 from pipeline.ingestion.listing import listed_cases
 from pipeline.settings import HEALTHY, FurtherImage, Source, external_set
-from pipeline.storage.batches import ALL, in_batch
+from pipeline.storage.batches import ALL, batch_names, in_batch
 from pipeline.storage.files import file_digest, write_json
 from pipeline.storage.folders import listed, note_many
 from pipeline.storage.layout import Layout
@@ -40,16 +41,18 @@ def ingest(
     threads: int,
     plane: str = "as_stored",
     batch: str = ALL,
+    cases_per_job: int | None = None,  # without it, one job has all
 ) -> None:
     """Store every case under `root` and the `further` images, and write their manifest.
 
     `plane` is `slices.plane`. A `batch` of cases has a manifest of its own, and sets faulty ones
-    aside, for the job of all cases to refuse: it takes over what batches have stored.
+    aside, for the job of all cases to refuse: it takes over what batches have stored, where there
+    are more cases than one job may have. What divides them otherwise is deleted.
 
     Raises:
         PipelineError: a case is faulty (with `on_error: skip`: all are); a line for each fault.
     """
-    files, unlisted = listed_cases(source, root, further, layout.root, tell=not batch)
+    files, unlisted, count = listed_cases(source, root, further, layout.root, tell=not batch)
     note_many(layout.by_digest, len(files))
     reading = {"": source, **{each.role: each.source for each in further if each.source}}
     if batch:
@@ -63,15 +66,17 @@ def ingest(
     ]
     stats = file_stats(lists)
     digests = {path: file_digest(path) for path in lists}
-    entries = entries_of_batches(layout, files, reading, plane)
+    batches = batch_names(count, cases_per_job or count)
+    manifests = [layout.ingest_batch(name) for name in batches] if len(batches) > 1 else []
+    entries = entries_of_batches(layout, manifests, files, reading, plane)
     left = [case for case in files if case.case not in entries]
     made, case_stats, case_digests = _ingest_cases(layout, left, reading, threads, plane)
     entries |= made
     kept, faulty = _sorted_out({case.case: entries[case.case] for case in files})
     faulty |= unlisted
     if faulty and (source.on_error == "stop" or not kept):
-        count = f"{len(faulty)} of {len(faulty) + len(kept)} cases cannot be used"
-        raise PipelineError("\n".join([count, *itertools.chain(*faulty.values())]))
+        title = f"{len(faulty)} of {len(faulty) + len(kept)} cases cannot be used"
+        raise PipelineError("\n".join([title, *itertools.chain(*faulty.values())]))
     for faults in faulty.values():
         log.warning("set aside: %s", "; ".join(faults))
     _tell_counts(files)
@@ -79,6 +84,7 @@ def ingest(
     stores = (layout.case_store(case.case) for case in left if case.case in kept)
     outputs = listed(stores, layout.cases)
     write_json(layout.cases, {"cases": kept, "set_aside": faulty, "outputs": outputs})
+    drop_other_batches(layout, manifests)
 
 
 def _ingest_batch(

@@ -52,8 +52,9 @@ def ingest(
     job = open_job(config, override, dataset)
     root, further = source_root(job.settings, dataset), further_images(job.settings, dataset)
     with recorded(job, "ingest", **named(batch)):
-        plane = job.dataset.slices.plane
-        run(job.layout, job.dataset.source, root, further, job.resources.threads, plane, batch)
+        plane, at_once = job.dataset.slices.plane, job.resources.cases_per_job
+        source, threads = job.dataset.source, job.resources.threads
+        run(job.layout, source, root, further, threads, plane, batch, at_once)
 
 
 @app.command()

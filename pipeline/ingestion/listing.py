@@ -22,8 +22,10 @@ def listed_cases(
     results: Path | None = None,
     *,
     tell: bool = True,
-) -> tuple[list[CaseFiles], dict[str, list[str]]]:
+) -> tuple[list[CaseFiles], dict[str, list[str]], int]:
     """The cases whose files fit together; the faults of others by case, or by an unknown's file.
+
+    The number is that of all listed cases, by which a plan divides them into batches.
 
     What the listing passes over is logged if `tell`; below `results` lies nothing of it.
 
@@ -42,7 +44,7 @@ def listed_cases(
     faults: dict[str, list[str]] = defaultdict(list)
     for finding in found:
         faults[finding.case or Path(finding.file).name].append(str(finding))
-    return [case for case in files if case.case not in faults], dict(faults)
+    return [case for case in files if case.case not in faults], dict(faults), len(files)
 
 
 def _tell_left_out(
