@@ -44,7 +44,9 @@ def listed_cases(
     faults: dict[str, list[str]] = defaultdict(list)
     for finding in found:
         faults[finding.case or Path(finding.file).name].append(str(finding))
-    return [case for case in files if case.case not in faults], dict(faults), len(files)
+    # a case without a name has its fault under its file's
+    usable = [case for case in files if case.case and case.case not in faults]
+    return usable, dict(faults), len(files)
 
 
 def _tell_left_out(
