@@ -18,12 +18,13 @@ from pipeline.ingestion.batch_entries import (
     drop_other_batches,
     entries_of_batches,
     listed_as_key,
+    planned_manifests,
     reading_of,
 )
 from pipeline.ingestion.case_stores import ingest_case
 from pipeline.ingestion.listing import listed_cases
 from pipeline.settings import HEALTHY, FurtherImage, Source, external_set
-from pipeline.storage.batches import ALL, batch_names, in_batch
+from pipeline.storage.batches import ALL, in_batch
 from pipeline.storage.files import file_digest, write_json
 from pipeline.storage.folders import listed, note_many
 from pipeline.storage.layout import Layout
@@ -52,22 +53,20 @@ def ingest(
     Raises:
         PipelineError: a case is faulty (with `on_error: skip`: all are); a line for each fault.
     """
-    files, unlisted, count = listed_cases(source, root, further, layout.root, tell=not batch)
+    files, unlisted, aside = listed_cases(source, root, further, layout.root, tell=not batch)
     note_many(layout.by_digest, len(files))
     reading = {"": source, **{each.role: each.source for each in further if each.source}}
     if batch:
         files = [case for case in files if in_batch(case.case, batch)]
-        _ingest_batch(layout, files, reading, threads, plane, batch)
+        seen = file_stats(all_files(case for case in aside if in_batch(case.case, batch)))
+        _ingest_batch(layout, files, seen, reading, threads, plane, batch)
         return
     log.info("%d cases in %s", len(files), root)
-    lists = [
-        *list_files(root),
-        *(file for each in further if each.source for file in list_files(each.path)),
-    ]
-    stats = file_stats(lists)
+    folders = [root, *(each.path for each in further if each.source)]
+    lists = [file for folder in folders for file in list_files(folder)]
+    stats = file_stats([*lists, *all_files(aside)])
     digests = {path: file_digest(path) for path in lists}
-    batches = batch_names(count, cases_per_job or count)
-    manifests = [layout.ingest_batch(name) for name in batches] if len(batches) > 1 else []
+    manifests = planned_manifests(layout, len(files) + len(aside), cases_per_job)
     entries = entries_of_batches(layout, manifests, files, reading, plane)
     left = [case for case in files if case.case not in entries]
     made, case_stats, case_digests = _ingest_cases(layout, left, reading, threads, plane)
@@ -90,6 +89,7 @@ def ingest(
 def _ingest_batch(
     layout: Layout,
     files: Sequence[CaseFiles],
+    seen: Mapping[Path, FileStats],  # of cases that the listing sets aside
     reading: Mapping[str, Source],
     threads: int,
     plane: str,
@@ -100,7 +100,7 @@ def _ingest_batch(
     kept = {case: entry for case, entry in entries.items() if case not in faulty}
     log.info("batch %s: %d cases, %d of them faulty", batch, len(entries), len(faulty))
     manifest = layout.ingest_batch(batch)
-    write_source_note(layout.sources(layout.work_of(manifest)), stats, digests)
+    write_source_note(layout.sources(layout.work_of(manifest)), {**seen, **stats}, digests)
     content: dict[str, Any] = {"cases": kept, "set_aside": faulty}
     content["listed"] = {case.case: listed_as_key(case, reading, plane) for case in files}
     outputs = listed(map(layout.case_store, kept), manifest)

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.datasets import CaseFiles
 from pipeline.datasets.cases import source_files
 from pipeline.settings import Source
-from pipeline.storage.batches import batches_in
+from pipeline.storage.batches import batch_names, batches_in
 from pipeline.storage.files import fingerprint, remembered
 from pipeline.storage.folders import record_of
 from pipeline.storage.layout import Layout, stage_version
@@ -20,6 +20,12 @@ from pipeline.storage.source_notes import unchanged_files
 VERSION = stage_version("ingest")
 # keys of a source that tell nothing of how one of its cases is read
 NOT_OF_A_CASE = {"root", "phantom", "also_predict", "healthy", "on_error"}
+
+
+def planned_manifests(layout: Layout, cases: int, cases_per_job: int | None) -> list[Path]:
+    """The manifests of as many batches as a plan divides the listed cases into; of one, none."""
+    names = batch_names(cases, cases_per_job or cases)
+    return [layout.ingest_batch(name) for name in names] if len(names) > 1 else []
 
 
 def entries_of_batches(

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 
 import nibabel
 import numpy as np
@@ -14,7 +13,6 @@ from pipeline.errors import PipelineError
 from pipeline.ingest import ingest
 from pipeline.ingestion.case_stores import case_key, read_case
 from pipeline.settings import Settings, Slices, Source
-from pipeline.storage.batches import batches_in
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.images.geometry import Geometry
 from pipeline.storage.images.source_grid import to_source_grid, working_grid
@@ -272,27 +270,3 @@ def test_whatever_a_library_raises_about_one_case_leaves_the_others(folder, monk
     (root.parent / "results" / "scans" / "ingest" / "good.zarr" / "zarr.json").unlink()
     with pytest.raises(OSError, match="No space left"):  # every case would fail
         ingested(root, on_error="skip")
-
-
-def test_one_job_for_all_leaves_nothing_of_the_batches_before(tmp_path, folder):
-    root, *_ = folder
-    for end in (".nii.gz", "-mask.nii.gz"):
-        shutil.copy(root / f"a{end}", root / f"b{end}")
-    with (root / "manifest.csv").open("a", encoding="utf-8") as file:
-        file.write("b,b.nii.gz,b-mask.nii.gz\n")
-    layout = Layout(tmp_path / "results", "scans")
-    source = Source(adapter="manifest", root=str(root), modality="MR", channel=0)
-    for batch in ("1of4", "2of4", "3of4", "4of4", "1of2", "2of2", ""):
-        ingest(layout, source, root, [], 1, batch=batch, cases_per_job=1)
-    ingested_in = layout.stage("ingest")
-    assert [path.name for path in batches_in(ingested_in)] == ["batch-1of2.json", "batch-2of2.json"]
-    before = read_json(layout.cases)
-    assert not before["outputs"], "the batches list them"
-    ingest(layout, source, root, [], 1, cases_per_job=2)
-    assert not batches_in(ingested_in)
-    assert not list(layout.locks.glob("ingest *of*"))
-    after = read_json(layout.cases)
-    assert after["outputs"] == ["a.zarr", "b.zarr"]
-    assert after["cases"] == before["cases"]
-    os.utime(root / "b.nii.gz", (1, 1))
-    assert str(root / "b.nii.gz") in source_changes(layout.sources("ingest")).touched
