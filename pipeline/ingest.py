@@ -17,6 +17,7 @@ from pipeline.ingestion.batch_entries import (
     all_files,
     drop_other_batches,
     entries_of_batches,
+    forget_refused,
     listed_as_key,
     planned_manifests,
     reading_of,
@@ -74,6 +75,7 @@ def ingest(
     kept, faulty = _sorted_out({case.case: entries[case.case] for case in files})
     faulty |= unlisted
     if faulty and (source.on_error == "stop" or not kept):
+        forget_refused(manifests)
         title = f"{len(faulty)} of {len(faulty) + len(kept)} cases cannot be used"
         raise PipelineError("\n".join([title, *itertools.chain(*faulty.values())]))
     for faults in faulty.values():

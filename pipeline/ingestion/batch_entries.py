@@ -56,6 +56,16 @@ def entries_of_batches(
     return entries
 
 
+def forget_refused(manifests: Iterable[Path]) -> None:
+    """Delete the manifests of batches that have refused a case, so that the next call reads it.
+
+    What was wrong need not be in its files: memory, a library or a right to read may be given.
+    """
+    for manifest in manifests:
+        if (remembered(manifest) or {}).get("set_aside"):
+            manifest.unlink()
+
+
 def drop_other_batches(layout: Layout, manifests: Collection[Path]) -> None:
     """Delete what batches of another number have left, for which no plan asks any longer.
 

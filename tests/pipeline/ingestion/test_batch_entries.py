@@ -6,9 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
+from pipeline.errors import PipelineError
 from pipeline.ingest import ingest
 from pipeline.settings import Source
-from pipeline.storage.batches import batches_in
+from pipeline.storage.batches import batch_of, batches_in
 from pipeline.storage.files import read_json
 from pipeline.storage.images.geometry import Geometry
 from pipeline.storage.images.volumes import write_volume
@@ -36,8 +37,8 @@ def layout(tmp_path):
     return Layout(tmp_path / "results", "scans")
 
 
-def store(layout, root, batch="", **chosen):
-    source = Source(adapter="manifest", root=str(root), modality="MR", on_error="skip")
+def store(layout, root, batch="", on_error="skip", **chosen):
+    source = Source(adapter="manifest", root=str(root), modality="MR", on_error=on_error)
     ingest(layout, source, root, [], 1, batch=batch, **chosen)
 
 
@@ -70,3 +71,18 @@ def test_files_of_cases_that_the_listing_sets_aside_are_noted_as_a_plan_lists_th
     listed = images if batch else [*images, root / "manifest.csv"]
     note = layout.sources(f"ingest {batch}".strip())
     assert listing_changes(note, listed) == ([], []), "or ingest were due for ever"
+
+
+def test_batches_that_have_refused_a_case_run_again(root, layout, monkeypatch):
+    def too_little(*_):
+        raise MemoryError
+
+    own, other = {batch_of("a", 2), batch_of("b", 2)}, {"1of2", "2of2"} - {batch_of("a", 2)}
+    assert len(own) == 1, "the other batch has no case"
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.ingestion.case_stores.write_store", too_little)
+        for batch in (*own, *other):
+            store(layout, root, batch, "stop")
+    with pytest.raises(PipelineError, match="memory is too small for it"):
+        store(layout, root, "", "stop", cases_per_job=1)
+    assert batches_in(layout.stage("ingest")) == [layout.ingest_batch(*other)]
