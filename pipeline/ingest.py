@@ -15,8 +15,11 @@ from pipeline.datasets.cases import list_files
 from pipeline.errors import Finding, PipelineError
 from pipeline.ingestion.batch_entries import (
     all_files,
+    drop_other_batches,
     entries_of_batches,
+    forget_refused,
     listed_as_key,
+    planned_manifests,
     reading_of,
 )
 from pipeline.ingestion.case_stores import ingest_case
@@ -40,38 +43,41 @@ def ingest(
     threads: int,
     plane: str = "as_stored",
     batch: str = ALL,
+    cases_per_job: int | None = None,  # without it, one job has all
 ) -> None:
     """Store every case under `root` and the `further` images, and write their manifest.
 
     `plane` is `slices.plane`. A `batch` of cases has a manifest of its own, and sets faulty ones
-    aside, for the job of all cases to refuse: it takes over what batches have stored.
+    aside, for the job of all cases to refuse: it takes over what batches have stored, where there
+    are more cases than one job may have. What divides them otherwise is deleted.
 
     Raises:
         PipelineError: a case is faulty (with `on_error: skip`: all are); a line for each fault.
     """
-    files, unlisted = listed_cases(source, root, further, layout.root, tell=not batch)
+    files, unlisted, aside = listed_cases(source, root, further, layout.root, tell=not batch)
     note_many(layout.by_digest, len(files))
     reading = {"": source, **{each.role: each.source for each in further if each.source}}
     if batch:
         files = [case for case in files if in_batch(case.case, batch)]
-        _ingest_batch(layout, files, reading, threads, plane, batch)
+        seen = file_stats(all_files(case for case in aside if in_batch(case.case, batch)))
+        _ingest_batch(layout, files, seen, reading, threads, plane, batch)
         return
     log.info("%d cases in %s", len(files), root)
-    lists = [
-        *list_files(root),
-        *(file for each in further if each.source for file in list_files(each.path)),
-    ]
-    stats = file_stats(lists)
+    folders = [root, *(each.path for each in further if each.source)]
+    lists = [file for folder in folders for file in list_files(folder)]
+    stats = file_stats([*lists, *all_files(aside)])
     digests = {path: file_digest(path) for path in lists}
-    entries = entries_of_batches(layout, files, reading, plane)
+    manifests = planned_manifests(layout, len(files) + len(aside), cases_per_job)
+    entries = entries_of_batches(layout, manifests, files, reading, plane)
     left = [case for case in files if case.case not in entries]
     made, case_stats, case_digests = _ingest_cases(layout, left, reading, threads, plane)
     entries |= made
     kept, faulty = _sorted_out({case.case: entries[case.case] for case in files})
     faulty |= unlisted
     if faulty and (source.on_error == "stop" or not kept):
-        count = f"{len(faulty)} of {len(faulty) + len(kept)} cases cannot be used"
-        raise PipelineError("\n".join([count, *itertools.chain(*faulty.values())]))
+        forget_refused(manifests)
+        title = f"{len(faulty)} of {len(faulty) + len(kept)} cases cannot be used"
+        raise PipelineError("\n".join([title, *itertools.chain(*faulty.values())]))
     for faults in faulty.values():
         log.warning("set aside: %s", "; ".join(faults))
     _tell_counts(files)
@@ -79,11 +85,13 @@ def ingest(
     stores = (layout.case_store(case.case) for case in left if case.case in kept)
     outputs = listed(stores, layout.cases)
     write_json(layout.cases, {"cases": kept, "set_aside": faulty, "outputs": outputs})
+    drop_other_batches(layout, manifests)
 
 
 def _ingest_batch(
     layout: Layout,
     files: Sequence[CaseFiles],
+    seen: Mapping[Path, FileStats],  # of cases that the listing sets aside
     reading: Mapping[str, Source],
     threads: int,
     plane: str,
@@ -94,7 +102,7 @@ def _ingest_batch(
     kept = {case: entry for case, entry in entries.items() if case not in faulty}
     log.info("batch %s: %d cases, %d of them faulty", batch, len(entries), len(faulty))
     manifest = layout.ingest_batch(batch)
-    write_source_note(layout.sources(layout.work_of(manifest)), stats, digests)
+    write_source_note(layout.sources(layout.work_of(manifest)), {**seen, **stats}, digests)
     content: dict[str, Any] = {"cases": kept, "set_aside": faulty}
     content["listed"] = {case.case: listed_as_key(case, reading, plane) for case in files}
     outputs = listed(map(layout.case_store, kept), manifest)

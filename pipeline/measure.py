@@ -7,11 +7,12 @@ own, so that one that comes later disturbs no other.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import PipelineError
+from pipeline.errors import Finding, PipelineError
 from pipeline.evaluation.cohort.measures import measure_mask
 from pipeline.evaluation.cohort.page import cohort_page
 from pipeline.evaluation.cohort.table import cohort_table, write_table
@@ -48,9 +49,11 @@ def measure(layout: Layout, dataset: Dataset, model: str) -> None:
     `model` is the bundle's name.
 
     Raises:
-        PipelineError: a manifest, a store or a mask is missing or damaged.
+        PipelineError: a manifest, a store or a mask is missing or damaged, or a scan's row is.
     """
-    table = cohort_table(_rows(layout), read_json(layout.cases)["set_aside"])
+    ingested = read_json(layout.cases)
+    table = cohort_table(_rows(layout), ingested["set_aside"])
+    _check_rows(layout, table["case"].to_pylist(), [*ingested["cases"], *ingested["set_aside"]])
     write(layout.cohort_page, cohort_page(layout, dataset, table, model))
     write_table(table, layout.cohort_table(".csv"), layout.cohort_table(".parquet"))
     log.info("%d scans: %s", len(table), layout.cohort_table(".csv"))
@@ -62,13 +65,23 @@ def _rows(layout: Layout) -> Iterator[list[Row]]:
         yield [case["row"] for case in read_json(manifest)["cases"].values()]
 
 
+def _check_rows(layout: Layout, rows: Sequence[str], scans: Sequence[str]) -> None:
+    """Refuse a table in which a scan has no row or several, or that has rows of other scans."""
+    if differ := sorted((Counter(scans) - Counter(rows)) + (Counter(rows) - Counter(scans))):
+        found = f"{rows.count(differ[0])} rows of batches, expected {scans.count(differ[0])}"
+        further = f" (and of {len(differ) - 1} more scans not as many)" if len(differ) > 1 else ""
+        remedy = "run measure for every batch first, as snakemake apply does"
+        folder = str(layout.stage("measure"))
+        raise PipelineError(Finding(f"{found}{further}", "", remedy, folder, differ[0]))
+
+
 def measure_batch(layout: Layout, batch: str, dataset: Dataset, mask_format: MaskFormat) -> None:
     """Measure the masks of a batch, write a DICOM SEG where one is wanted, and the manifest.
 
     A scan whose DICOM SEG cannot be made has the reason in its row.
 
     Raises:
-        PipelineError: a store or a mask is missing or damaged.
+        PipelineError: a store or a mask is missing or damaged, or was not made of a scan.
     """
     cases, result = read_json(layout.cases)["cases"], layout.masks(*cohort_result(dataset))
     parts = parts_of(result, batch)
@@ -77,6 +90,9 @@ def measure_batch(layout: Layout, batch: str, dataset: Dataset, mask_format: Mas
     rows: dict[str, dict[str, Any]] = {}
     wanted = sorted(case for case in cases if in_batch(case, batch))
     for case in wanted:
+        if case not in masks:
+            found = "no mask, expected one of every scan"
+            raise PipelineError(Finding(found, "", "run postprocess first", str(result), case))
         own = {**key, "mask": masks[case]["fingerprint"], "entry": cases[case]}
         row = _remembered(layout, case, fingerprint(own))
         if row is None:

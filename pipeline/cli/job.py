@@ -31,7 +31,7 @@ from pipeline.settings import (
     store_root,
 )
 from pipeline.settings.reading import load_settings
-from pipeline.storage.batches import BATCH_NAME
+from pipeline.storage.batches import is_batch
 from pipeline.storage.layout import Layout, stage_version
 
 app = typer.Typer(
@@ -129,8 +129,9 @@ def named(batch: str) -> dict[str, str]:
     Raises:
         PipelineError: it is no name of a batch.
     """
-    if batch and not BATCH_NAME.fullmatch(batch):
-        raise PipelineError(f"--batch: found {batch!r}, expected one such as 2of4")
+    if batch and not is_batch(batch):
+        expected = "expected one of 1, 2, 4, 8 … batches, such as 2of4"
+        raise PipelineError(f"--batch: found {batch!r:.60}, {expected}")
     return {"batch": batch} if batch else {}
 
 

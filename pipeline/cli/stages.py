@@ -36,7 +36,7 @@ from pipeline.settings import (
 )
 from pipeline.settings.instances import instances_of, subsets_served
 from pipeline.settings.tables import table_experiments
-from pipeline.storage.batches import ALL
+from pipeline.storage.batches import ALL, ONE_BATCH
 
 if TYPE_CHECKING:
     from pipeline.storage.residual_store import StillRead
@@ -52,8 +52,9 @@ def ingest(
     job = open_job(config, override, dataset)
     root, further = source_root(job.settings, dataset), further_images(job.settings, dataset)
     with recorded(job, "ingest", **named(batch)):
-        plane = job.dataset.slices.plane
-        run(job.layout, job.dataset.source, root, further, job.resources.threads, plane, batch)
+        plane, at_once = job.dataset.slices.plane, job.resources.cases_per_job
+        source, threads = job.dataset.source, job.resources.threads
+        run(job.layout, source, root, further, threads, plane, batch, at_once)
 
 
 @app.command()
@@ -93,7 +94,7 @@ def residual_maps(
     config: Config,
     dataset: DatasetName,
     residuals: Annotated[str, typer.Option(help="a residual set of the data set, or of one fold")],
-    batch: Annotated[str, typer.Option(help="only this batch of cases, such as 2of4")] = "1of1",
+    batch: Annotated[str, typer.Option(help="only this batch of cases, such as 2of4")] = ONE_BATCH,
     only_read: Annotated[
         bool, typer.Option(help="leave out maps that no job of the running call reads")
     ] = False,
@@ -101,11 +102,12 @@ def residual_maps(
 ) -> None:
     """Reconstruct every slice and keep the residual maps, one store per case (or Grad-CAM's)."""
     job = open_job(config, override, dataset, residuals=residuals)
+    batch = batch or ONE_BATCH
     layout, slices, resources = job.layout, job.dataset.slices, job.resources
     chosen = job.dataset.residuals[configured(residuals)]
     subsets = subsets_served(job.dataset, residuals)
     still_read = _still_read(job, residuals, only_read=only_read)
-    with recorded(job, "residual_maps", residuals=residuals, batch=batch):
+    with recorded(job, "residual_maps", residuals=residuals, **named(batch)):
         if isinstance(chosen, GradCam):
             from pipeline.networks.grad_cam import grad_cam_maps
 

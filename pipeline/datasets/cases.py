@@ -60,9 +60,9 @@ def checked(
         if not CASE_NAME.fullmatch(name):
             findings.append(Finding(f"the name {name!r}", NAME_RULE, "rename it", image, name))
     for name, paths in sorted(images.items()):
-        if len(paths) > 1:
+        if len(paths) > 1 and name:
             message = f"the same case more than once: {' and '.join(sorted(paths))}"
-            findings.append(Finding(message, "", "keep one", case=name))
+            findings.append(Finding(message, "", "keep one, or rename the others", case=name))
     ordered = sorted(cases, key=lambda files: files.case)
     if findings:
         # when further images join a listing, the faults of the first check occur again

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 from pipeline.datasets import CaseFiles
 from pipeline.datasets.cases import source_files
 from pipeline.settings import Source
-from pipeline.storage.batches import batches_in
+from pipeline.storage.batches import batch_names, batches_in
 from pipeline.storage.files import fingerprint, remembered
+from pipeline.storage.folders import record_of
 from pipeline.storage.layout import Layout, stage_version
 from pipeline.storage.source_notes import unchanged_files
 
@@ -21,12 +22,25 @@ VERSION = stage_version("ingest")
 NOT_OF_A_CASE = {"root", "phantom", "also_predict", "healthy", "on_error"}
 
 
+def planned_manifests(layout: Layout, cases: int, cases_per_job: int | None) -> list[Path]:
+    """The manifests of as many batches as a plan divides the listed cases into; of one, none."""
+    names = batch_names(cases, cases_per_job or cases)
+    return [layout.ingest_batch(name) for name in names] if len(names) > 1 else []
+
+
 def entries_of_batches(
-    layout: Layout, files: Sequence[CaseFiles], reading: Mapping[str, Source], plane: str
+    layout: Layout,
+    manifests: Iterable[Path],
+    files: Sequence[CaseFiles],
+    reading: Mapping[str, Source],
+    plane: str,
 ) -> dict[str, dict[str, Any]]:
-    """Entries of the cases that batches have stored, or refused, as they are listed and lie now."""
+    """Entries of the cases that batches have stored, or refused, as they are listed and lie now.
+
+    `manifests` are those of the batches.
+    """
     listed, entries = {case.case: case for case in files}, {}
-    for manifest in batches_in(layout.stage("ingest")):
+    for manifest in manifests:
         content = remembered(manifest) or {}
         unchanged = unchanged_files(layout.sources(layout.work_of(manifest)))
         for name, listed_as in content.get("listed", {}).items():
@@ -40,6 +54,27 @@ def entries_of_batches(
             elif layout.case_store(name).exists():
                 entries[name] = content["cases"][name]
     return entries
+
+
+def forget_refused(manifests: Iterable[Path]) -> None:
+    """Delete the manifests of batches that have refused a case, so that the next call reads it.
+
+    What was wrong need not be in its files: memory, a library or a right to read may be given.
+    """
+    for manifest in manifests:
+        if (remembered(manifest) or {}).get("set_aside"):
+            manifest.unlink()
+
+
+def drop_other_batches(layout: Layout, manifests: Collection[Path]) -> None:
+    """Delete what batches of another number have left, for which no plan asks any longer.
+
+    It would be compared with its stores and files in every plan, and no job would make it true.
+    """
+    for manifest in set(batches_in(layout.stage("ingest"))) - set(manifests):
+        note = layout.sources(layout.work_of(manifest))
+        for path in (manifest, record_of(manifest), note):
+            path.unlink(missing_ok=True)
 
 
 def listed_as_key(case: CaseFiles, reading: Mapping[str, Source], plane: str) -> str:

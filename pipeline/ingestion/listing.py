@@ -6,6 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.datasets import CaseFiles, ListingError, list_cases
 from pipeline.datasets.left_out import left_out
@@ -15,6 +16,14 @@ from pipeline.settings import FurtherImage, Source, external_set
 log = logging.getLogger(__name__)
 
 
+class Listing(NamedTuple):
+    """What a data set lists."""
+
+    usable: list[CaseFiles]
+    faults: dict[str, list[str]]  # of the others, by case, or by an unknown's file
+    aside: list[CaseFiles]  # of which the faults are; a plan counts and compares them, too
+
+
 def listed_cases(
     source: Source,
     root: Path,
@@ -22,8 +31,8 @@ def listed_cases(
     results: Path | None = None,
     *,
     tell: bool = True,
-) -> tuple[list[CaseFiles], dict[str, list[str]]]:
-    """The cases whose files fit together; the faults of others by case, or by an unknown's file.
+) -> Listing:
+    """The cases whose files fit together, and the others.
 
     What the listing passes over is logged if `tell`; below `results` lies nothing of it.
 
@@ -42,7 +51,10 @@ def listed_cases(
     faults: dict[str, list[str]] = defaultdict(list)
     for finding in found:
         faults[finding.case or Path(finding.file).name].append(str(finding))
-    return [case for case in files if case.case not in faults], dict(faults)
+    # a case without a name has its fault under its file's
+    usable = [case for case in files if case.case and case.case not in faults]
+    aside = [case for case in files if not case.case or case.case in faults]
+    return Listing(usable, dict(faults), aside)
 
 
 def _tell_left_out(

@@ -24,6 +24,7 @@ from pipeline.orchestration.locks import (
     lock_dataset,
     release,
 )
+from pipeline.storage.folders import note_is_lost, write_note
 from pipeline.storage.layout import Layout
 from pipeline.storage.source_notes import note_touched, source_changes
 
@@ -86,6 +87,7 @@ class Call:
             yield from (_running_line(lock) for lock in locks if lock.alive)
             stopped += _stopped_stages(locks)
             if CALL not in running:
+                yield from self._check_folders(layout)
                 yield from self._check_results(layout, running)
                 yield from self._check_sources(layout, running)
                 yield from self._check_recorded(layout, running)
@@ -133,6 +135,12 @@ class Call:
                 note_recorded(layout, made)
         while self._locks:
             release(self._locks.pop())
+
+    def _check_folders(self, layout: Layout) -> Iterator[str]:
+        note = layout.by_digest
+        if note_is_lost(note, layout.stage("ingest")):
+            self._postponed.append(partial(write_note, note))
+            yield f"{layout.dataset}: {note}: not there, though stores lie by digest; written anew"
 
     def _check_results(self, layout: Layout, running: Collection[str]) -> Iterator[str]:
         for result in results.changed_results(layout, running):

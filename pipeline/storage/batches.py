@@ -20,8 +20,9 @@ from pipeline.storage.layout import Layout
 
 Parts = Callable[[Path], Sequence[Path]]
 """What is written in place of the manifest of all cases, as it is or as it is planned."""
-BATCH_NAME = re.compile(r"[1-9]\d*of[1-9]\d*")
+BATCH_NAME = re.compile(r"[1-9][0-9]{0,9}of[1-9][0-9]{0,9}")
 ALL = ""  # in place of a batch's name: all cases, in one job
+ONE_BATCH = "1of1"  # of a stage whose manifests are those of batches in any case
 MOST_DOUBLINGS = 30  # of the number of batches
 
 
@@ -63,6 +64,14 @@ def batch_names(cases: int, cases_per_job: int) -> list[str]:
     while batches * cases_per_job < cases:
         batches *= 2
     return [f"{index + 1}of{batches}" for index in range(batches)]
+
+
+def is_batch(name: str) -> bool:
+    """Whether a batch can be called so: one of 1, 2, 4, 8 …, counted from 1."""
+    if not BATCH_NAME.fullmatch(name):
+        return False
+    index, batches = map(int, name.split("of"))
+    return index <= batches < 2**MOST_DOUBLINGS and batches.bit_count() == 1
 
 
 def batch_of(case: str, batches: int) -> str:

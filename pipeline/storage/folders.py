@@ -27,7 +27,17 @@ def digest_folder(case: str) -> str:
 def note_many(note: Path, cases: int) -> None:
     """Have stores lie in folders by digest where there are many; what is there stays."""
     if cases > MOST_IN_FOLDER and not note.exists():
-        write_json(note, {"folders": "the first two hex digits of the SHA-256 of a case's name"})
+        write_note(note)
+
+
+def write_note(note: Path) -> None:
+    """Write the note that stores lie in folders by digest."""
+    write_json(note, {"folders": "the first two hex digits of the SHA-256 of a case's name"})
+
+
+def note_is_lost(note: Path, stores: Path) -> bool:
+    """Whether there is no such note, though `stores` lie so."""
+    return not note.exists() and any(matching(stores, deeper("*.zarr")))
 
 
 def deeper(pattern: str) -> str:

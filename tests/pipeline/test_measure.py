@@ -10,7 +10,8 @@ import pytest
 from pyarrow import parquet
 
 from pipeline.settings import Resources
-from pipeline.storage.files import read_json
+from pipeline.storage.batches import batch_of
+from pipeline.storage.files import read_json, write_json
 from pipeline.storage.images.dicom.segmentation import read_segmentation
 from pipeline.storage.images.volumes import read_geometry, read_volume
 from pipeline.storage.layout import Layout
@@ -32,11 +33,15 @@ STAGES = [
 ]
 
 
-def apply_model() -> None:
+def run_stage(*stage: str) -> tuple[int, str]:
     chosen = {"model": "chest-2.zip", "root": "scans", "results": "out"}
     options = ("--config", "empty.yaml", "--set", json.dumps(chosen), "--dataset", "chest")
+    return call(*stage, *options)
+
+
+def apply_model() -> None:
     for stage in STAGES:
-        code, said = call(*stage, *options)
+        code, said = run_stage(*stage)
         assert code == 0, said
 
 
@@ -137,3 +142,20 @@ def test_nobody_trains_tests_or_has_a_label():
     split = read_json(COHORT.split)
     assert split["subsets"] == {"1": {"train": [], "validation": [], "test": []}}
     assert split["unlabelled"] == ["a", "dicom-p1", "dicom-p2", "site-b"]
+
+
+def test_no_table_leaves_a_scan_out_and_a_scan_without_mask_is_named(done, tmp_path, monkeypatch):
+    shutil.copytree(done, tmp_path / "again")
+    monkeypatch.chdir(tmp_path / "again")
+    own = batch_of("a", 2)
+    assert run_stage("measure", "--batch", own)[0] == 0
+    code, said = run_stage("measure")
+    assert code == 1
+    assert ": out/chest/measure: 0 rows of batches, expected 1" in said
+    manifest = COHORT.masks(*MEAN)
+    content = read_json(manifest)
+    del content["cases"]["a"]
+    write_json(manifest, content)
+    code, said = run_stage("measure", "--batch", own)
+    assert code == 1
+    assert f"case a: {manifest}: no mask, expected one of every scan; run postprocess" in said

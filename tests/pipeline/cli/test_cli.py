@@ -60,6 +60,23 @@ def test_a_users_fault_is_one_line(message, arguments, reason):
     assert len(said.splitlines()) == 1
 
 
+STAGES = {
+    "ingest": [],
+    "residual-maps": ["--residuals", "mrm"],
+    "predict": ["--experiment", "unetpp"],
+    "postprocess": ["--experiment", "unetpp", "--subset", "1"],
+    "evaluate": ["--experiment", "unetpp"],
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("batch", ["3of2", "0of0", "1of3", "2of", "1of" + 5000 * "9"])
+def test_a_batch_that_no_plan_has_is_refused(message, stage, batch):
+    said = message(stage, *SPLIT[1:], *STAGES[stage], "--batch", batch)
+    assert said.startswith(f"error: --batch: found '{batch[:50]}")
+    assert said.endswith("expected one of 1, 2, 4, 8 … batches, such as 2of4")
+
+
 @pytest.fixture
 def message_after(message, monkeypatch):
     """What `grcsf split` ends with that meets a fault."""

@@ -5,6 +5,8 @@ import pytest
 from pipeline.datasets import ListingError, list_cases
 from pipeline.datasets.recognised import APPLIED_TO, fitting_adapter
 from pipeline.errors import PipelineError
+from pipeline.ingestion.listing import listed_cases
+from pipeline.settings import Source
 
 
 def names(root, adapter="images", **chosen):
@@ -56,3 +58,13 @@ def test_images_alone_teach_nothing(tmp_path, touch):
     touch("a.nii")
     with pytest.raises(PipelineError, match="fits no adapter"):
         fitting_adapter(tmp_path)
+
+
+def test_a_scan_of_whose_name_nothing_remains_is_set_aside_under_its_file_s(tmp_path, touch):
+    touch("心.nii", "a.nii")
+    source = Source(adapter="images", root=str(tmp_path), labels=False, on_error="skip")
+    cases, faults, _ = listed_cases(source, tmp_path, ())
+    assert ([case.case for case in cases], list(faults)) == (["a"], ["心.nii"])
+    touch("肺.nii")
+    _, faults, _ = listed_cases(source, tmp_path, ())
+    assert list(faults) == ["心.nii", "肺.nii"], "none of them is called '' and told as a third"

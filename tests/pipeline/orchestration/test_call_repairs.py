@@ -46,6 +46,19 @@ def test_a_plan_moves_nothing_and_a_call_that_does_not_make_it_neither(layouts, 
     assert manifest.exists()
 
 
+def test_a_lost_note_of_folders_by_digest_is_written_anew(layouts):
+    note = layouts[0].by_digest
+    store = layouts[0].stage("ingest") / "7c" / "c3.zarr"
+    assert check(layouts) == []
+    store.mkdir(parents=True)
+    (line,) = check(layouts)
+    assert str(note) in line
+    assert not note.exists(), "a plan writes nothing"
+    assert ran(layouts, whole()) == [line]
+    assert layouts[0].case_store("c3") == store
+    assert check(layouts) == []
+
+
 def test_a_plan_writes_nothing_and_a_call_notes_what_was_touched(layouts, edited, tmp_path):
     edited.write_bytes(b"mask")
     image, layout = tmp_path / "image", layouts[0]
