@@ -8,7 +8,7 @@ from pipeline.prediction.inputs import weights_manifest
 from pipeline.settings import Dataset
 from pipeline.settings.apply.cohort import cohort_result
 from pipeline.settings.instances import instances_of
-from pipeline.storage.batches import Batches, Parts
+from pipeline.storage.batches import Batches, Parts, batches_in, may_share, name_of
 from pipeline.storage.layout import Layout
 
 
@@ -16,6 +16,17 @@ def unpacked_models(layout: Layout, chosen: Dataset) -> list[Path]:
     """Manifests of the trained models that an applied bundle brings; of other data sets none."""
     weights = chosen.bundle.weights.values() if chosen.bundle else ()
     return [weights_manifest(layout, each) for each in weights]
+
+
+def cases_read(layout: Layout, chosen: Dataset, batch: str) -> list[Path]:
+    """What says which cases a job works on.
+
+    Where a model is applied, what ingest has in a batch's own batches: scans of others that come
+    or go leave true what the batch has made.
+    """
+    ingested = batches_in(layout.stage("ingest")) if chosen.bundle and batch else []
+    own = [path for path in ingested if may_share(batch, name_of(path))]
+    return own or [layout.cases, layout.split]
 
 
 def measured_files(layout: Layout, chosen: Dataset, parts: Parts) -> list[Path]:

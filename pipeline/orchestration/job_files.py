@@ -14,6 +14,7 @@ from pathlib import Path
 from pipeline.evaluation.figures.contents import figures_of, sets_shown
 from pipeline.orchestration.applied_files import (
     applied_results,
+    cases_read,
     cohort_files,
     measured_files,
     unpacked_models,
@@ -82,7 +83,8 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
     """The results that a job reads, and public weights; for ingest, see `raw_files`."""
     first = str(next(iter(names.values()), ""))
     subset, batch = int(names.get("subset", 0)), str(names.get("batch", ALL))
-    both = [layout.cases, layout.split]
+    both = cases_read(layout, dataset, batch)
+    cut = [path for path in both if path != layout.split]
     parts = partial(_parts_there, batch=batch)
     match stage:
         case "ingest":
@@ -107,7 +109,7 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
             residuals = instances_of(dataset, first, subset).residuals
             return [*both, layout.model(first, subset), *_residuals(layout, residuals, batch)]
         case "postprocess":
-            return [layout.cases, layout.predictions(first, batch_part(subset, batch))]
+            return [*cut, layout.predictions(first, batch_part(subset, batch))]
         case "evaluate":
             made = _of_subsets(dataset, [first], layout.predictions, layout.masks)
             scored = [] if batch else batches_in(folder_of(layout.summary(first)))
@@ -129,7 +131,8 @@ def read_files(layout: Layout, dataset: Dataset, stage: str, names: Names) -> li
             return [*both, *_tables(layout.table), *scores, *models, *_divided(masks, parts)]
         case "measure":
             if batch:
-                return measured_files(layout, dataset, parts)
+                measured = measured_files(layout, dataset, parts)
+                return [*cut, *(path for path in measured if path != layout.cases)]
             return [layout.cases, *batches_in(layout.stage("measure"))]
     raise ValueError(f"no stage is called {stage!r}")
 

@@ -123,7 +123,7 @@ def parts_of(manifest: Path, batch: str = ALL) -> list[Path]:
     if manifest.exists():
         return [manifest]
     others = batches_in(folder_of(manifest))
-    return [path for path in others if may_share(batch, _name(path))]
+    return [path for path in others if may_share(batch, name_of(path))]
 
 
 def is_divided(manifest: Path) -> bool:
@@ -163,8 +163,9 @@ def drop_other_parts(manifest: Path, batch: str) -> None:
 
 
 def _alike(path: Path, batch: str) -> bool:
-    return bool(batch) and batch_count(_name(path)) == batch_count(batch)
+    return bool(batch) and batch_count(name_of(path)) == batch_count(batch)
 
 
-def _name(manifest: Path) -> str:
+def name_of(manifest: Path) -> str:
+    """The name of the batch whose manifest this is."""
     return manifest.stem.removeprefix("batch-")

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -90,6 +91,19 @@ def test_a_network_with_an_mae_s_encoder_reads_the_mae(layout, atlas):
     files = read_files(layout, atlas, "train_segmentation", {"experiment": name, "subset": 1})
     mae = f"train_mae/{experiment.mae_encoder.mae}.json"
     assert relative(layout, files) == {"ingest/manifest.json", "split/split.json", mae}
+
+
+def test_a_batch_of_an_applied_model_reads_its_own_batches_of_ingest(layout, atlas):
+    applied = atlas.model_copy()
+    applied._bundle = Mock()
+    for number in range(4):
+        write_json(layout.ingest_batch(f"{number + 1}of4"), {})
+    names = {"experiment": "unetpp", "subset": 1, "batch": "2of2"}
+    own = {"ingest/batch-2of4.json", "ingest/batch-4of4.json"}
+    mask = "predict/unetpp/subset-1/batch-2of2.json"
+    assert relative(layout, read_files(layout, applied, "postprocess", names)) == {*own, mask}
+    read = relative(layout, read_files(layout, atlas, "postprocess", names))
+    assert read == {"ingest/manifest.json", mask}, "elsewhere a new case may change the split"
 
 
 def test_a_table_reads_the_scores_of_its_rows_once(layout, atlas):
