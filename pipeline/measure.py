@@ -36,9 +36,10 @@ from pipeline.storage.images.dicom.new_segmentation import segmentation_bytes
 from pipeline.storage.images.volumes import read_volume
 from pipeline.storage.layout import Layout
 from pipeline.storage.masks import read_mask
+from pipeline.storage.residual_store import MAPS_SECONDS
 from pipeline.storage.zarr_store import open_store, store_attributes
 
-VERSION = 1
+VERSION = 2
 log = logging.getLogger(__name__)
 Row = dict[str, Any]
 
@@ -150,7 +151,7 @@ def _measured(
         **{f"spacing_{axis}_mm": side for axis, side in sides},
         "mask": str(written.relative_to(layout.root)),
         "notes": "; ".join(entry.get("notes", ())) or None,
-        "seconds": _seconds(layout, dataset, case),
+        "seconds": seconds_spent(layout, dataset, case),
     }
     image = Path(entry["image"])
     dicom = image.is_dir() or is_dicom(image)
@@ -178,13 +179,16 @@ def _segmentation(
     return {"file": file.name, "sha256": file_digest(file)}
 
 
-def _seconds(layout: Layout, dataset: Dataset, case: str) -> float:
-    """What residual maps and predictions of a case have taken, as their stores note it."""
+def seconds_spent(layout: Layout, dataset: Dataset, case: str) -> float:
+    """What residual maps and predictions of a case have taken, as its predictions note it.
+
+    The maps may be given back by now.
+    """
     bundle, result = dataset.bundle, cohort_result(dataset)
-    members = bundle.members if bundle else ()
-    maps = {instances_of(dataset, *member).residuals: None for member in members}
-    stores = [layout.residual_store(name, case) for name in maps if name]
-    predicted = dict.fromkeys([*members, result])
-    stores += [layout.prediction_store(*each, case) for each in predicted]
-    noted = (store_attributes(store) or {} for store in stores)
-    return round(sum(float(attributes.get("seconds", 0)) for attributes in noted), 3)
+    spent, of_maps = 0.0, dict[str, float]()
+    for each in dict.fromkeys([*(bundle.members if bundle else ()), result]):
+        noted = store_attributes(layout.prediction_store(*each, case)) or {}
+        spent += float(noted.get("seconds", 0))
+        if MAPS_SECONDS in noted and (maps := instances_of(dataset, *each).residuals):
+            of_maps[maps] = float(noted[MAPS_SECONDS])  # which networks share
+    return round(spent + sum(of_maps.values()), 3)

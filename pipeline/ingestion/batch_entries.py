@@ -42,17 +42,20 @@ def entries_of_batches(
     listed, entries = {case.case: case for case in files}, {}
     for manifest in manifests:
         content = remembered(manifest) or {}
+        parts = [content.get(part) for part in ("listed", "set_aside", "cases")]
+        # what somebody has edited tells of no case, and the case is read anew
+        listed_as, aside, kept = (part if isinstance(part, dict) else {} for part in parts)
         unchanged = unchanged_files(layout.sources(layout.work_of(manifest)))
-        for name, listed_as in content.get("listed", {}).items():
+        for name, key in listed_as.items():
             case = listed.get(name)
-            if case is None or listed_as != listed_as_key(case, reading, plane):
+            if case is None or key != listed_as_key(case, reading, plane):
                 continue
             if not all(str(path) in unchanged for path in all_files([case])):
                 continue
-            if name in content["set_aside"]:
-                entries[name] = {"faults": content["set_aside"][name]}
-            elif layout.case_store(name).exists():
-                entries[name] = content["cases"][name]
+            if name in aside:
+                entries[name] = {"faults": aside[name]}
+            elif name in kept and layout.case_store(name).exists():
+                entries[name] = kept[name]
     return entries
 
 

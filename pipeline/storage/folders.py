@@ -61,6 +61,14 @@ def matching(folder: Path, pattern: str) -> Iterator[Path]:
             yield folder / name
 
 
+def stores_in(folder: Path, pattern: str) -> Iterator[Path]:
+    """The stores of a pattern below a folder, set by set: those side by side, those by digest."""
+    way, _, name = pattern.rpartition("/")
+    for of_set in matching(folder, way) if way else [folder]:
+        yield from matching(of_set, name)
+        yield from matching(of_set, deeper(name))
+
+
 def folder_of(manifest: Path) -> Path:
     """The undeclared folder that belongs to a manifest: `…/name.json` → `…/name/`."""
     return manifest.with_suffix("")

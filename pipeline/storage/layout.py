@@ -14,11 +14,10 @@ import ast
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pipeline.storage.folders import deeper, digest_folder, is_record, matching
+from pipeline.storage.folders import digest_folder, is_record, matching, stores_in
 
 Kind = Literal["manifest", "small", "declared", "store"]
 
@@ -105,8 +104,8 @@ class Layout:
         for stage, pattern, kind in RESULTS:
             if kind not in kinds:
                 continue
-            patterns = [pattern, deeper(pattern)] if kind == "store" else [pattern]
-            for path in chain.from_iterable(matching(self.stage(stage), one) for one in patterns):
+            found = stores_in if kind == "store" else matching
+            for path in found(self.stage(stage), pattern):
                 if not path.name.startswith(".") and not is_record(path):
                     yield stage, path
 

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
+from pipeline.measure import seconds_spent
 from pipeline.settings import Resources
+from pipeline.settings.apply.cohort import validated
 from pipeline.storage.batches import batch_of
 from pipeline.storage.files import read_json, write_json
 from pipeline.storage.images.dicom.segmentation import read_segmentation
 from pipeline.storage.images.volumes import read_geometry, read_volume
 from pipeline.storage.layout import Layout
+from pipeline.storage.zarr_store import store_attributes
 from pipeline.tools.export import predict_images as images_module
 from tests.pipeline.tools.calls import call
 from tests.workflow import applied
@@ -159,3 +162,15 @@ def test_no_table_leaves_a_scan_out_and_a_scan_without_mask_is_named(done, tmp_p
     code, said = run_stage("measure", "--batch", own)
     assert code == 1
     assert f"case a: {manifest}: no mask, expected one of every scan; run postprocess" in said
+
+
+@pytest.mark.usefixtures("here")
+def test_maps_that_were_given_back_count_in_the_seconds(tmp_path):
+    again = Layout(tmp_path, "chest")
+    shutil.copytree(COHORT.stage("predict"), again.stage("predict"))
+    dataset = validated({"model": "chest-2.zip", "root": "scans"}).datasets["chest"]
+    for name, row in table().items():
+        if row["mask"]:
+            assert seconds_spent(again, dataset, name) == float(row["seconds"])
+            maps = store_attributes(COHORT.residual_store("mrm", name))["seconds"]
+            assert float(row["seconds"]) > maps > 0

@@ -159,6 +159,17 @@ def test_an_image_that_is_not_there(project, config):
     assert "ingest images" in project.plan().jobs
 
 
+def test_an_image_that_is_a_link_to_nowhere_is_left_to_ingest(project, config):
+    project.configure(config, 4)
+    (image, *_) = (project.folder / "images").rglob("*s001*_T1w.nii.gz")
+    image.unlink()
+    image.symlink_to("not-fetched")
+    done = project.call("results/images/ingest/manifest.json", "--cores", "1", *CONFIG)
+    assert done.code == 1, "all other images are empty"
+    assert f"{image.name}: No such file or directory; expected a readable file" in done.output
+    assert "MissingInputException" not in done.output
+
+
 def test_braces_in_the_path_of_an_image(project, config):
     config["datasets"]["images"]["source"]["root"] = "im{a}ges"
     project.configure(config, 3)

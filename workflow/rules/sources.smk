@@ -76,10 +76,21 @@ def raw_files(wildcards):
         return unbraced([*lists, *divided])
     images = [file for case in source_cases(wildcards.dataset) for file in source_files(case)]
     if len(images) <= MOST_SOURCES:
-        return unbraced([*lists, *images])
+        lost = lost_files(wildcards.dataset)
+        return unbraced([*lists, *(file for file in images if file not in lost)])
     if workflow.is_main_process:
         compare_files(wildcards.dataset, LAYOUTS[wildcards.dataset].cases, (*lists, *images))
     return unbraced(lists)
+
+
+@functools.cache
+def lost_files(dataset):
+    """Files that are listed and not there, as links that lead nowhere.
+
+    Ingest tells which; Snakemake would end the call with all that it knows of the rule.
+    """
+    files = (file for case in source_cases(dataset) for file in source_files(case))
+    return {file for file in files if not file.exists()}
 
 
 @functools.cache
@@ -112,9 +123,12 @@ def compare_files(dataset, manifest, files):
 
 
 def listed_cases(wildcards):
-    """What the listing says of the cases of a batch of ingest."""
+    """What the listing says of the cases of a batch of ingest; of all, which files are lost."""
     if not (batch := batch_of(wildcards)):
-        return {}
+        if batches(wildcards.dataset).ingested(LAYOUTS[wildcards.dataset]):
+            return {}
+        lost = () if has_phantoms(wildcards) else lost_files(wildcards.dataset)
+        return {"lost": sorted(map(str, lost))} if lost else {}
     cases = cases_of_batches(wildcards.dataset).get(batch, [])
     listed = [
         [case.case, str(case.image), str(case.label), case.group, case.role, case.modality]
@@ -130,6 +144,11 @@ def unbraced(files):
             told = "found braces in a path, expected none, as Snakemake takes them for wildcards"
             sys.exit(f"error: {file}: {told}; rename it, or give a link to it")
     return files
+
+
+def has_phantoms(wildcards):
+    """Whether the workflow itself writes the images of a data set."""
+    return bool(SETTINGS.datasets[wildcards.dataset].source.phantom)
 
 
 def is_given(role):

@@ -26,7 +26,7 @@ def list_cases(root: Path) -> list[CaseFiles]:
 
     A case is called after its path below `root`, joined by `-` and without the file's ending, so
     that a scan which comes later renames no other. Localizers, hidden files and stores are passed
-    over.
+    over; links to folders are followed.
 
     Raises:
         ListingError: no scan, or two whose names do not differ.
@@ -36,15 +36,25 @@ def list_cases(root: Path) -> list[CaseFiles]:
 
 
 def _scans(root: Path) -> Iterator[tuple[str, Path]]:
-    for place, below, names in os.walk(root):
-        below[:] = sorted(name for name in below if name[0] != "." and not name.endswith(".zarr"))
+    for place, below, names in os.walk(root, followlinks=True):
+        kept = (name for name in below if name[0] != "." and not name.endswith(".zarr"))
         folder, visible = Path(place), sorted(name for name in names if name[0] != ".")
+        below[:] = sorted(name for name in kept if not _leads_back(folder / name, root))
         way = folder.relative_to(root).parts
         for name in filter(looks_like_image, visible):
             yield _name((*way, without_suffix(name))), folder / name
         others = (name for name in visible if not name.lower().endswith((*SUFFIXES, *BESIDE)))
         if _holds_slices(folder / name for name in others):
             yield _name(way or (root.resolve().name,)), folder
+
+
+def _leads_back(folder: Path, root: Path) -> bool:
+    """Whether a link leads to a folder on the way to it, where a walk would never end."""
+    if not folder.is_symlink():
+        return False
+    target = os.path.realpath(folder)
+    way = [place for place in folder.parents if place == root or place.is_relative_to(root)]
+    return any(Path(os.path.realpath(place)).is_relative_to(target) for place in way)
 
 
 def _holds_slices(files: Iterable[Path]) -> bool:

@@ -68,3 +68,13 @@ def test_a_scan_of_whose_name_nothing_remains_is_set_aside_under_its_file_s(tmp_
     touch("肺.nii")
     _, faults, _ = listed_cases(source, tmp_path, ())
     assert list(faults) == ["心.nii", "肺.nii"], "none of them is called '' and told as a third"
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path, touch):
+    touch("elsewhere/p1/t1.nii", "archive/p2/t1.nii")
+    root = tmp_path / "archive"
+    (root / "p1").symlink_to("../elsewhere/p1")
+    (tmp_path / "elsewhere/p1/back").symlink_to(root / "p2")
+    for link, to in {"self": ".", "up": "../..", "p2/other": "../p1"}.items():
+        (root / link).symlink_to(to)
+    assert names(root) == ["p1-back-t1", "p1-t1", "p2-other-t1", "p2-t1"]

@@ -10,7 +10,7 @@ from pipeline.errors import PipelineError
 from pipeline.ingest import ingest
 from pipeline.settings import Source
 from pipeline.storage.batches import batch_of, batches_in
-from pipeline.storage.files import read_json
+from pipeline.storage.files import read_json, write_json
 from pipeline.storage.images.geometry import Geometry
 from pipeline.storage.images.volumes import write_volume
 from pipeline.storage.layout import Layout
@@ -86,3 +86,14 @@ def test_batches_that_have_refused_a_case_run_again(root, layout, monkeypatch):
     with pytest.raises(PipelineError, match="memory is too small for it"):
         store(layout, root, "", "stop", cases_per_job=1)
     assert batches_in(layout.stage("ingest")) == [layout.ingest_batch(*other)]
+
+
+@pytest.mark.parametrize("edit", [{"cases": {}}, {"set_aside": []}, {"listed": "a"}])
+def test_a_case_of_which_an_edited_batch_does_not_tell_is_read_anew(root, layout, edit):
+    for batch in ("1of2", "2of2", ""):
+        store(layout, root, batch, cases_per_job=1)
+    before = read_json(layout.cases)["cases"]
+    manifest = layout.ingest_batch(batch_of("a", 2))
+    write_json(manifest, {**read_json(manifest), **edit})
+    store(layout, root, cases_per_job=1)
+    assert read_json(layout.cases)["cases"] == before

@@ -62,6 +62,14 @@ def test_every_store_is_found_and_of_its_set(layout, stage, store, of):
     assert layout.set_of(stage, path) == of
 
 
+def test_the_stores_of_a_set_come_one_after_the_other(layout):
+    folders = [layout.stage("predict") / experiment / "subset-1" for experiment in ("a", "b")]
+    stores = [folder / store for folder in folders for store in ("x.zarr", f"{HASHED}/abc.zarr")]
+    for store in stores:
+        store.mkdir(parents=True)
+    assert [path for _, path in layout.existing("store")] == stores
+
+
 def test_projects_of_few_and_many_cases_find_each_other_s_shared_stores(tmp_path):
     few, many = tmp_path / "abc/f.zarr", tmp_path / HASHED / "abc/f.zarr"
 
