@@ -87,7 +87,7 @@ PHANTOMS = {
 NO_HU = "data set images: evaluation.metrics: found calcium, and MR for case sub-r001s001"
 FEW_GROUPS = "data set images: split: found 8 groups, expected at least 9 for 9 subsets; "
 FEW_GROUPS += "lower split.subsets"
-UNFILLED = "expected a path without ~, $ and braces, which are not filled in here"
+UNFILLED = "expected a path without ~, $, <> and braces, which are not filled in here"
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,7 @@ UNFILLED = "expected a path without ~, $ and braces, which are not filled in her
         ("results", "config.yaml/below", "results config.yaml/below: found a file at "),
         ("results", "~/results", f"results: found '~/results', {UNFILLED}"),
         ("results", "$HOME/results", f"results: found '$HOME/results', {UNFILLED}"),
+        ("results", "results-<a>", f"results: found 'results-<a>', {UNFILLED}"),
         ("results", "results-{a}", f"results: found 'results-{{a}}', {UNFILLED}"),
         (f"{IMAGES}evaluation.metrics", "calcium", NO_HU),
         (f"{IMAGES}source.also_predict", ["nope.nii.gz"], "nope.nii.gz"),
