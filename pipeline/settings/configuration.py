@@ -261,9 +261,9 @@ class Settings(Section):
     @field_validator("results")
     @classmethod
     def _plain_path(cls, results: str) -> str:
-        # Snakemake reads braces as wildcards
-        plain = not results.startswith("~") and not set(results) & set("${}")
-        expected = "expected a path without ~, $ and braces, which are not filled in here"
+        # Snakemake reads braces as wildcards, and <name> as a pathvar
+        plain = not results.startswith("~") and not set(results) & set("${}<>")
+        expected = "expected a path without ~, $, <> and braces, which are not filled in here"
         require(plain, f"found {results!r}, {expected}")
         # a command would take it for an option
         sound = not str(Path(results)).startswith("-") and not CONTROL.search(results)

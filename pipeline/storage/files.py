@@ -195,8 +195,11 @@ def json_entries(path: Path, key: str) -> Iterator[tuple[str, Any]]:
             for entry in ijson.kvitems(file, key, use_float=True):
                 given += 1
                 yield entry
-        if given:
-            return
+            if given:
+                return
+            file.seek(0)
+            if next(ijson.items(file, key), None) == {}:
+                return
     # whatever was wrong is told by reading it whole, which also knows NaN
     yield from islice(read_json(path)[key].items(), given, None)
 

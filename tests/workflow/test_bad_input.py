@@ -87,7 +87,7 @@ PHANTOMS = {
 NO_HU = "data set images: evaluation.metrics: found calcium, and MR for case sub-r001s001"
 FEW_GROUPS = "data set images: split: found 8 groups, expected at least 9 for 9 subsets; "
 FEW_GROUPS += "lower split.subsets"
-UNFILLED = "expected a path without ~, $ and braces, which are not filled in here"
+UNFILLED = "expected a path without ~, $, <> and braces, which are not filled in here"
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,7 @@ UNFILLED = "expected a path without ~, $ and braces, which are not filled in her
         ("results", "config.yaml/below", "results config.yaml/below: found a file at "),
         ("results", "~/results", f"results: found '~/results', {UNFILLED}"),
         ("results", "$HOME/results", f"results: found '$HOME/results', {UNFILLED}"),
+        ("results", "results-<a>", f"results: found 'results-<a>', {UNFILLED}"),
         ("results", "results-{a}", f"results: found 'results-{{a}}', {UNFILLED}"),
         (f"{IMAGES}evaluation.metrics", "calcium", NO_HU),
         (f"{IMAGES}source.also_predict", ["nope.nii.gz"], "nope.nii.gz"),
@@ -170,13 +171,16 @@ def test_an_image_that_is_a_link_to_nowhere_is_left_to_ingest(project, config):
     assert "MissingInputException" not in done.output
 
 
-def test_braces_in_the_path_of_an_image(project, config):
-    config["datasets"]["images"]["source"]["root"] = "im{a}ges"
+@pytest.mark.parametrize("root", ["im{a}ges", "im<a>ges"])
+def test_a_path_that_snakemake_would_fill_in(project, config, root):
+    config["datasets"]["images"]["source"]["root"] = root
     project.configure(config, 3)
-    (project.folder / "images").rename(project.folder / "im{a}ges")
+    (project.folder / "images").rename(project.folder / root)
+    assert "ingest images" in project.plan().jobs
+    (project.folder / root / "manifest.csv").write_text("case,image\n")
     line = the_one_line(project.call("-n", *CONFIG))
-    assert "im{a}ges/" in line
-    assert line.endswith("as Snakemake takes them for wildcards; rename it, or give a link to it")
+    assert f"{root}/manifest.csv: found one of {{ }} < > in a path, expected none" in line
+    assert line.endswith("as Snakemake fills them in; rename it, or give a link to it")
 
 
 def test_phantoms_that_cannot_be_split_are_not_written(project, config):

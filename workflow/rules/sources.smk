@@ -1,5 +1,7 @@
 """Which cases a data set lists, and which of their files ingest waits for."""
 
+import re
+
 from snakemake.io import IOFile
 
 from pipeline.datasets import ListingError
@@ -14,6 +16,8 @@ from pipeline.storage.source_notes import listing_changes
 # Source files of a data set at most that Snakemake itself compares. For every job that waits for
 # ingest it goes through all that ingest reads, so the time of a plan would grow as their square.
 MOST_SOURCES = 20_000
+# What Snakemake fills in where it stands in a path: wildcards, and what it calls pathvars.
+FILLED_IN = re.compile(r"[{}<>]")
 
 
 def brought(dataset):
@@ -75,7 +79,7 @@ def raw_files(wildcards):
     if divided:
         return unbraced([*lists, *divided])
     images = [file for case in source_cases(wildcards.dataset) for file in source_files(case)]
-    if len(images) <= MOST_SOURCES:
+    if len(images) <= MOST_SOURCES and not any(map(filled_in, images)):
         lost = lost_files(wildcards.dataset)
         return unbraced([*lists, *(file for file in images if file not in lost)])
     if workflow.is_main_process:
@@ -137,11 +141,16 @@ def listed_cases(wildcards):
     return {"cases": fingerprint({"listed": listed})}
 
 
+def filled_in(file):
+    """Whether Snakemake would take a path for a pattern; as an image, it is compared here."""
+    return bool(FILLED_IN.search(str(file)))
+
+
 def unbraced(files):
     """The files of an input function, in which Snakemake takes braces for wildcards."""
     for file in map(str, files):
-        if "{" in file or "}" in file:
-            told = "found braces in a path, expected none, as Snakemake takes them for wildcards"
+        if filled_in(file):
+            told = "found one of { } < > in a path, expected none, as Snakemake fills them in"
             sys.exit(f"error: {file}: {told}; rename it, or give a link to it")
     return files
 
