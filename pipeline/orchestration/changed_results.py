@@ -54,7 +54,7 @@ def changed_results(layout: Layout, running: Collection[str] = ()) -> list[Chang
     Raises:
         PipelineError: a store of a shared folder is damaged, or a store or file cannot be read.
     """
-    paths = sorted(path for _, path in layout.existing("manifest", "small"))
+    paths = sorted({path for _, path in layout.existing("manifest", "small")})
     compared = [_compared(path) for path in paths if layout.work_of(path) not in running]
     return [result for result in compared if result.messages or result.touched]
 
@@ -92,9 +92,10 @@ def restore_times(result: ChangedResult) -> None:
 
 
 def _compared(manifest: Path) -> ChangedResult:
-    small = (f"{stage}/{pattern}" for stage, pattern, kind in RESULTS if kind == "small")
-    if any(manifest.match(pattern) for pattern in small):
-        return ChangedResult(manifest, dict(_edited_small(manifest)))
+    kinds = {each.kind for each in RESULTS if manifest.match(f"{each.stage}/{each.pattern}")}
+    told = dict(_edited_small(manifest)) if "small" in kinds else {}
+    if told or "manifest" not in kinds:
+        return ChangedResult(manifest, told)
     if (outputs := _outputs(manifest)) is None:
         line = f"damaged, it does not say what its job has made: {manifest}"
         return ChangedResult(manifest, lost=line if manifest.exists() else "")

@@ -88,3 +88,18 @@ def test_what_a_killed_job_has_written_is_not_compared_with_an_earlier_one_s(sma
     assert changed_results(small) == []
     write_small(small, "evaluate", text='{"new": 1}')
     assert changed_results(small) == []
+
+
+def test_numbers_in_a_manifest_are_compared_as_well_as_what_it_lists(small):
+    manifest = small.measures("1of2")
+    manifest.parent.mkdir()
+    job = JobDescription(
+        "measure", small.dataset, {"batch": "1of2"}, small.root, [manifest], {}, seed=0, version=1
+    )
+    with recorded(job, lambda: Inputs({}, {})):
+        manifest.write_text('{"cases": {}, "outputs": ["cases/a.dcm"]}')
+    (lost,) = changed_results(small)
+    assert "no longer there" in lost.lost
+    manifest.write_text('{"cases": {"a": 99}, "outputs": []}')
+    told = {manifest: f"{manifest}: has changed since it was written"}
+    assert changed_results(small) == [ChangedResult(manifest, told)]
