@@ -1,6 +1,7 @@
 """Seconds, memory and files from a thousand cases to a hundred thousand.
 
-Run as `python benchmarks/scale.py [--cases 1000 10000 100000] [--parts planning commands] [--only report]`.
+Run as `python benchmarks/scale.py [--cases 1000 10000 100000] [--parts planning commands]
+[--commands report]`.
 
 - `planning`: Snakemake's dry run, and the call that finds nothing to do, for two methods on empty
   images (`planning.py` times all methods, and repeats).
