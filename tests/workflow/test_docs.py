@@ -19,7 +19,7 @@ from pipeline.tools.init.proposal import SIZED
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 OWN = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "config/README.md")]
-BLOCKS = re.compile(r"^( *)```\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
+BLOCKS = re.compile(r"^( *)```\w*\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 
 
 def relative(page: Path) -> str:
