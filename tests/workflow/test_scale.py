@@ -154,7 +154,7 @@ def test_the_documented_table_and_hours_are_what_the_command_prints(
     ("script", "options", "rows"),
     [
         ("planning.py", ["--repeats", "1"], "dry run|nothing to do"),
-        ("scale.py", [], "dry run|nothing to do|store ls|check|summary|report"),
+        ("scale.py", [], "dry run|nothing to do|summary|store ls|check|report"),
     ],
 )
 def test_the_benchmarks_of_many_cases_run(tmp_path, script, options, rows):
