@@ -57,7 +57,7 @@ def measure(layout: Layout, dataset: Dataset, model: str) -> None:
     _check_rows(layout, table["case"].to_pylist(), [*ingested["cases"], *ingested["set_aside"]])
     write(layout.cohort_page, cohort_page(layout, dataset, table, model))
     write_table(table, layout.cohort_table(".csv"), layout.cohort_table(".parquet"))
-    log.info("%d scans: %s", len(table), layout.cohort_table(".csv"))
+    log.info("%d scans: %s, %s", len(table), layout.cohort_table(".csv"), layout.cohort_page)
 
 
 def _rows(layout: Layout) -> Iterator[list[Row]]:

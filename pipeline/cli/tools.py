@@ -39,7 +39,9 @@ def phantom(
     output: Annotated[Path, typer.Argument(help="folder to write into")],
     cases: Annotated[int, typer.Option(min=1)] = 10,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    shape: Annotated[tuple[int, int, int] | None, typer.Option(help="z y x")] = None,
+    shape: Annotated[
+        tuple[int, int, int] | None, typer.Option(help="z y x, such as --shape 20 64 56")
+    ] = None,
     unlabelled: Annotated[int, typer.Option(min=0, help="further cases without mask")] = 0,
 ) -> None:
     """Write synthetic cases in a reference data set's own layout, with their known truth."""

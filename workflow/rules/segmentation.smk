@@ -46,6 +46,8 @@ rule predict:
         LOGS / "predict" / "{experiment}-{subset}{batch}.log",
     benchmark:
         BENCHMARKS / "predict" / "{experiment}-{subset}{batch}.tsv"
+    # before further maps are made, where those that were read are deleted
+    priority: 4 if GIVES_BACK else 0
     conda:
         "../../envs/torch.yaml"
     threads: prediction_threads

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from grcsf.agatston import RISK_GROUPS
 from pipeline.errors import PipelineError
@@ -98,6 +99,7 @@ def distributions(values: dict[str, Values]) -> bytes:
             panel.set_xscale("log")
         panel.set_xlabel(f"{titles[name]} (of {found.size:,} scans above 0)", fontsize=8)
         panel.set_ylabel("scans", fontsize=8)
+        panel.yaxis.set_major_locator(MaxNLocator(integer=True))
     for panel in panels:
         panel.tick_params(labelsize=7)
         panel.spines[["top", "right"]].set_visible(False)

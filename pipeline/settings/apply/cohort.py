@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,11 @@ def validated(given: Mapping[str, Any]) -> Settings:
         place = "apply" if "apply" in given else short[0]
         expected = "expected one of the two, as an applied model brings its own"
         require(key not in given, f"{key}: found it beside {place}, {expected}")
-    apply = _section(given, short)
+    meant = [*short, *_of_no_section(given)] if short else []
+    apply = _section(given, meant)
     model = expanded(apply.model, "apply.model")
     bundle = read_bundle(model)
-    rest = {key: value for key, value in given.items() if key not in SHORT}
+    rest = {key: value for key, value in given.items() if key not in meant}
     dataset = cohort_dataset(bundle, apply)
     made = {"apply": apply, "seed": bundle.seed, "datasets": {bundle.name: dataset}}
     settings = Settings.model_validate({**rest, **made})
@@ -50,6 +52,13 @@ def validated(given: Mapping[str, Any]) -> Settings:
     expected = "expected another folder, as its masks would be taken for scans"
     require(apart or apply.adapter not in WALKED, f"{found}, {expected}")
     return settings
+
+
+def _of_no_section(given: Mapping[str, Any]) -> list[str]:
+    """Keys that are like none of the configuration's own: misspelt short ones."""
+    own = list(Settings.model_fields)
+    others = [key for key in given if key not in SHORT and key not in own]
+    return [key for key in others if not get_close_matches(key, own, cutoff=0.5)]
 
 
 def _section(given: Mapping[str, Any], short: list[str]) -> Apply:

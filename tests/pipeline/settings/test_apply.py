@@ -73,6 +73,8 @@ def test_what_does_not_change_masks_leaves_all_stages_but_one_alone():
         ({"apply": {"root": "b"}}, "root: found it beside apply.root"),
         ({"apply": {"rot": "b"}}, "apply.rot: unknown key; did you mean 'root'?"),
         ({"apply": 3}, "apply: found"),
+        ({"fromat": "seg"}, "apply.fromat: unknown key; did you mean 'format'?"),
+        ({"result": "o"}, "result: unknown key; did you mean 'results'?"),
         ({"results": "scans/out"}, "results: found 'scans/out' inside the root 'scans'"),
         ({"model": "none.zip"}, "bundle none.zip: not there"),
         ({"model": "$NOWHERE/a.zip"}, "apply.model: found '$NOWHERE/a.zip', whose environment"),
