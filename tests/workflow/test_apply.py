@@ -2,6 +2,7 @@
 
 import csv
 import random
+import re
 import shutil
 import signal
 from contextlib import suppress
@@ -103,3 +104,22 @@ def rows(project) -> list[dict[str, str]]:
     """The table, but for how long each scan took."""
     text = (project.folder / COHORT.cohort_table(".csv")).read_text("utf-8")
     return [{**row, "seconds": ""} for row in csv.DictReader(text.splitlines())]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_maps_that_are_given_back_are_never_all_there(cohort):
+    shutil.rmtree(cohort.folder / "scans")
+    for number in range(3):
+        applied.write_scan(cohort.folder / "scans" / f"{number}.nii.gz", number)
+    (cohort.folder / "config.yaml").write_text(
+        "results: out\nstore: {keep: until_predicted}\n"
+        "resources: {cases_per_job: 1, threads: 1}\n"
+        "apply: {model: chest-2.zip, root: scans}\n"
+    )
+    done = cohort.run("apply", "--cores", "1")
+    order = re.findall(r"^Job \d+: (residual_maps|predict) chest: .*-?(\dof4)", done.output, re.M)
+    stages = [stage for stage, _ in order]
+    assert stages.count("residual_maps") == 4
+    assert "predict" in stages[: stages.index("residual_maps") + 3], order
+    assert list(cohort.folder.glob("out/chest/residual_maps/mrm/*.zarr")) == []
