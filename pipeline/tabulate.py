@@ -129,9 +129,8 @@ def _measured(
     summary = read_summary(layout, name, dataset.evaluation, seed, subsets)
     numbers = experiment_numbers(layout, name, summary, columns)
     tested, members = labelled_test_cases(layout, subsets), dataset.averaged_by(name)
-    made_of = {dataset.experiments[configured(each)].residuals for each in (name, *members)}
-    residuals = sorted(filter(None, made_of))  # which members share, and are made once
     users = {dataset.experiments[configured(each)].residuals: each for each in (name, *members)}
+    residuals = sorted(filter(None, users))  # which members share, and are made once
     seconds: list[Any] = [
         _residual_seconds(layout, dataset, each, users[each], *job)
         for each in residuals

@@ -41,10 +41,8 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
             return {"mae": mae, **slices, **seed}
         case "residual_maps":
             subsets = {"subsets": list(subsets_served(chosen, name))}
-            # the manifest lists no stores that are given back
-            kept = {"keep": settings.store.keep} if settings.store.gives_back else {}
-            own = _residual_settings(chosen, configured(name))
-            return {**own, **subsets, **slices, **seed, **kept}
+            own = {**_residual_settings(chosen, configured(name)), **_given_back(settings)}
+            return {**own, **subsets, **slices, **seed}
         case "train_segmentation":
             own = {"seed": repeat_seed(settings.seed, name)}
             return {**_network_settings(chosen, name), **slices, **own}
@@ -79,6 +77,11 @@ def stage_settings(settings: Settings, stage: str, dataset: str, name: str = "")
             # slices: as which pictures are shown
             return {"postprocess": _plain(chosen.postprocess), **slices, **measured}
     raise ValueError(f"no stage is called {stage!r}")
+
+
+def _given_back(settings: Settings) -> dict[str, Any]:
+    """That residual maps are given back, as their manifest then lists no stores."""
+    return {"keep": settings.store.keep} if settings.store.gives_back else {}
 
 
 def _applied(settings: Settings, *keys: str) -> dict[str, Any]:

@@ -80,6 +80,14 @@ def batch_of(case: str, batches: int) -> str:
     return f"{index + 1}of{batches}"
 
 
+def batches_with(case: str) -> list[str]:
+    """The batch of a case for every number of batches that there can be.
+
+    So manifests are asked for by name, as their folder may hold thousands of files.
+    """
+    return [batch_of(case, 2**doublings) for doublings in range(MOST_DOUBLINGS)]
+
+
 def in_batch(case: str, batch: str) -> bool:
     """Whether `case` belongs to the batch called `batch`, such as `2of4`; all belong to `ALL`."""
     return batch == ALL or batch_of(case, batch_count(batch)) == batch
@@ -146,9 +154,7 @@ def part_with(manifest: Path, case: str) -> Path:
     """The one of `parts_of` a manifest that would list a case; the manifest itself if none does."""
     if manifest.exists():
         return manifest
-    numbers = (2**doublings for doublings in range(MOST_DOUBLINGS))
-    paths = (folder_of(manifest) / f"batch-{batch_of(case, number)}.json" for number in numbers)
-    # batches are asked for by name, as their folder may hold thousands of other files
+    paths = (folder_of(manifest) / f"batch-{batch}.json" for batch in batches_with(case))
     return next((path for path in paths if path.exists()), manifest)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import PipelineError
-from pipeline.storage.batches import batch_count, batch_of
+from pipeline.storage.batches import batches_with
 from pipeline.storage.files import (
     READ_ONLY,
     TEMPORARY,
@@ -32,7 +32,7 @@ from pipeline.storage.files import (
     write,
     write_json,
 )
-from pipeline.storage.folders import digest_folder, is_record, listed
+from pipeline.storage.folders import digest_folder, listed
 from pipeline.storage.layout import Layout
 from pipeline.storage.zarr_faults import UntouchableError
 from pipeline.storage.zarr_store import (
@@ -175,10 +175,7 @@ def residual_fingerprint(layout: Layout, residuals: str, case: str) -> str:
 
 def given_back_key(layout: Layout, residuals: str, case: str) -> str | None:
     """The fingerprint of maps that are given back, by the newest manifest that lists them."""
-    folder = layout.residual_batch(residuals, "1of1").parent
-    names = (path.stem for path in folder.glob("batch-*.json") if not is_record(path))
-    numbers = {batch_count(name.removeprefix("batch-")) for name in names}
-    paths = [layout.residual_batch(residuals, batch_of(case, number)) for number in numbers]
+    paths = [layout.residual_batch(residuals, batch) for batch in batches_with(case)]
     there = sorted((path.stat().st_mtime_ns, path) for path in paths if path.exists())
     return _keys_given_back(*there[-1][::-1]).get(case) if there else None
 

@@ -1,3 +1,6 @@
+include: "sources.smk"
+
+
 rule phantom:
     output:
         LAYOUT.phantom_truth,
