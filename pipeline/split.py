@@ -16,7 +16,7 @@ VERSION = 2
 log = logging.getLogger(__name__)
 
 
-def split(layout: Layout, settings: Split, seed: int, applied: bool = False) -> None:
+def split(layout: Layout, settings: Split, seed: int, *, applied: bool = False) -> None:
     """Write `split.json`: the cases of every subset by role, achieved fractions, and a digest.
 
     Cases of external data sets are in no subset; all subsets test those that have a reference.

@@ -65,7 +65,7 @@ def split(config: Config, dataset: DatasetName, override: Override = "") -> None
     job = open_job(config, override, dataset)
     with recorded(job, "split"):
         applied = job.dataset.bundle is not None
-        run(job.layout, job.dataset.split, job.settings.seed, applied)
+        run(job.layout, job.dataset.split, job.settings.seed, applied=applied)
 
 
 @app.command()

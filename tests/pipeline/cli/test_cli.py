@@ -82,7 +82,7 @@ def message_after(message, monkeypatch):
     """What `grcsf split` ends with that meets a fault."""
 
     def call(fault: Exception) -> str:
-        def fail(*_):
+        def fail(*_, **__):
             raise fault
 
         monkeypatch.setattr(pipeline.split, "split", fail)
