@@ -74,9 +74,11 @@ def _counts(table: pa.Table, measured: pa.Table) -> list[tuple[str, str]]:
     }
     told = [(name, f"{count:,}") for name, count in counts.items()]
     if seconds.size:
-        minutes, middle = seconds.sum() / 60, float(np.median(seconds))
-        whole = f"{minutes:.1f} minutes" if minutes < 120 else f"{minutes / 60:,.1f} hours"
-        told.append(("maps and prediction", f"{whole}, {middle:.3g} s a scan (median)"))
+        whole, middle = float(seconds.sum()), float(np.median(seconds))
+        units = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
+        size, unit = next((each for each in units if whole >= 2 * each[0]), units[-1])
+        together = f"{whole / size:,.1f} {unit}, {middle:.3g} s a scan (median)"
+        told.append(("maps and prediction", together))
     return told
 
 
